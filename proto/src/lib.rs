@@ -1,0 +1,11 @@
+//! Every contract of Karri: AWS wire types, internal APIs, ids, states, faults, signing.
+//!
+//! Controllers never know each other; they meet here. Nothing in this crate decides what the cloud
+//! does and nothing in it touches a database, libvirt or the kernel's network.
+
+pub mod fault;
+pub mod ids;
+pub mod instance;
+pub mod internal;
+pub mod resources;
+pub mod runtime;

@@ -1,0 +1,144 @@
+//! Faults as AWS clients know them: a code from a closed list, an HTTP status, a public sentence.
+//!
+//! What went wrong inside (`internal`) is for logs only and is kept apart, so that it cannot leak.
+
+use std::borrow::Cow;
+
+/// One line per code: name, wire form, HTTP status. The list is closed, so every code is spelled once.
+macro_rules! fault_codes {
+    ($($name:ident = $wire:literal, $status:literal;)*) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum FaultCode { $($name,)* }
+
+        impl FaultCode {
+            pub fn as_str(self) -> &'static str {
+                match self { $(FaultCode::$name => $wire,)* }
+            }
+
+            pub fn status(self) -> u16 {
+                match self { $(FaultCode::$name => $status,)* }
+            }
+        }
+    };
+}
+
+fault_codes! {
+    AuthFailure = "AuthFailure", 401;
+    Blocked = "Blocked", 403;
+    DependencyViolation = "DependencyViolation", 400;
+    DryRunOperation = "DryRunOperation", 412;
+    IdempotentParameterMismatch = "IdempotentParameterMismatch", 400;
+    IncompleteSignature = "IncompleteSignature", 400;
+    IncorrectInstanceState = "IncorrectInstanceState", 400;
+    IncorrectState = "IncorrectState", 400;
+    InstanceLimitExceeded = "InstanceLimitExceeded", 400;
+    InsufficientInstanceCapacity = "InsufficientInstanceCapacity", 500;
+    InternalError = "InternalError", 500;
+    InvalidAction = "InvalidAction", 400;
+    InvalidAmiAttributeItemMalformed = "InvalidAMIAttributeItemValue", 400;
+    InvalidAmiIdMalformed = "InvalidAMIID.Malformed", 400;
+    InvalidAmiIdNotFound = "InvalidAMIID.NotFound", 400;
+    InvalidAmiIdUnavailable = "InvalidAMIID.Unavailable", 400;
+    InvalidAmiNameDuplicate = "InvalidAMIName.Duplicate", 400;
+    InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
+    InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
+    InvalidClientToken = "InvalidClientToken", 400;
+    InvalidClientTokenId = "InvalidClientTokenId", 403;
+    InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
+    InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
+    InvalidId = "InvalidID", 400;
+    InvalidInstanceAttributeValue = "InvalidInstanceAttributeValue", 400;
+    InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
+    InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", 400;
+    InvalidInstanceType = "InvalidInstanceType", 400;
+    InvalidKeyDuplicate = "InvalidKeyPair.Duplicate", 400;
+    InvalidKeyFormat = "InvalidKey.Format", 400;
+    InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
+    InvalidManifest = "InvalidManifest", 400;
+    InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
+    InvalidNetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
+    InvalidNextToken = "InvalidNextToken", 400;
+    InvalidParameter = "InvalidParameter", 400;
+    InvalidParameterCombination = "InvalidParameterCombination", 400;
+    InvalidParameterValue = "InvalidParameterValue", 400;
+    InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
+    InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
+    InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
+    InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
+    InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
+    InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
+    InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
+    InvalidUserDataMalformed = "InvalidUserData.Malformed", 400;
+    InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed", 400;
+    InvalidVolumeNotFound = "InvalidVolume.NotFound", 400;
+    InvalidVpcIdMalformed = "InvalidVpcID.Malformed", 400;
+    InvalidVpcIdNotFound = "InvalidVpcID.NotFound", 400;
+    InvalidZoneNotFound = "InvalidZone.NotFound", 400;
+    MalformedPolicyDocument = "MalformedPolicyDocument", 400;
+    MalformedQueryString = "MalformedQueryString", 404;
+    MissingAction = "MissingAction", 400;
+    MissingAuthenticationToken = "MissingAuthenticationToken", 403;
+    MissingParameter = "MissingParameter", 400;
+    NoSuchVersion = "NoSuchVersion", 400;
+    OperationNotPermitted = "OperationNotPermitted", 400;
+    RequestExpired = "RequestExpired", 400;
+    RequestLimitExceeded = "RequestLimitExceeded", 503;
+    ServiceUnavailable = "ServiceUnavailable", 503;
+    SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;
+    TagLimitExceeded = "TagLimitExceeded", 400;
+    UnauthorizedOperation = "UnauthorizedOperation", 403;
+    AccessDenied = "AccessDenied", 403;
+    Unavailable = "Unavailable", 503;
+    UnknownParameter = "UnknownParameter", 400;
+    Unsupported = "Unsupported", 400;
+    UnsupportedOperation = "UnsupportedOperation", 400;
+    ValidationError = "ValidationError", 400;
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}: {message}", .code.as_str())]
+pub struct Fault {
+    code: FaultCode,
+    message: Cow<'static, str>,
+    internal: Option<String>,
+}
+
+impl Fault {
+    pub fn new(code: FaultCode, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, message: message.into(), internal: None }
+    }
+
+    /// A fault of ours: the client gets AWS's own neutral sentence, the log gets the cause.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        Self {
+            code: FaultCode::InternalError,
+            message: Cow::Borrowed("An internal error has occurred"),
+            internal: Some(cause.to_string()),
+        }
+    }
+
+    pub fn invalid_parameter(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(FaultCode::InvalidParameterValue, message)
+    }
+
+    pub fn kind(&self) -> FaultCode {
+        self.code
+    }
+
+    pub fn code(&self) -> &'static str {
+        self.code.as_str()
+    }
+
+    pub fn status(&self) -> u16 {
+        self.code.status()
+    }
+
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// What only the operator may read.
+    pub fn cause(&self) -> Option<&str> {
+        self.internal.as_deref()
+    }
+}

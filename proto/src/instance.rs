@@ -1,0 +1,272 @@
+//! What one controller asks of the next about an instance, and what it hears back.
+//!
+//! Intent goes down (clc → cc → nc), reports come up. Both are values; delivering one twice, late
+//! or not at all must do no harm:
+//!
+//! - an intent is named by (id, generation, attempt). `generation` grows with every change a user
+//!   makes (clc); `attempt` grows with every placement on another node (cc; the clc always sends 0).
+//!   A receiver keeps the greatest and answers a smaller one with what it has.
+//! - a report speaks of the newest intent its sender has *durably* accepted. A receiver that wants
+//!   something newer ignores it.
+//! - `forget` is sent when `Gone` or `Failed` has been absorbed. It leaves a tombstone for
+//!   [`TOMBSTONE_KEEP_SECS`], so that a delayed intent cannot raise the dead.
+//!
+//! ```text
+//!   desired Running     Preparing ──► Running ──► Stopped (the guest shut itself down)
+//!                           └──────► Failed (nothing is left on the node)
+//!   desired Stopped     Stopping ──► Stopped
+//!   desired Terminated  Terminating ──► Gone (nothing is left on the node)
+//! ```
+
+use crate::ids::{
+    InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId,
+};
+use crate::resources::Need;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+pub const TOMBSTONE_KEEP_SECS: i64 = 3600;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Desired {
+    Running,
+    Stopped,
+    Terminated,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceIntent {
+    pub id: InstanceId,
+    pub account: String,
+    pub generation: u64,
+    /// Set by the cc for its nodes; 0 from the clc.
+    pub attempt: u32,
+    pub desired: Desired,
+    /// A reboot is wanted whenever this is greater than what the node last carried out.
+    pub reboots: u64,
+    /// Stop and terminate without waiting for the guest.
+    pub force: bool,
+    /// The API request that made this generation; runs through every log line about it.
+    pub request_id: String,
+    pub spec: InstanceSpec,
+}
+
+/// Everything a node needs to run the instance and to answer its metadata without asking anyone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    pub instance_type: String,
+    pub need: Need,
+    pub boot: BootSource,
+    pub ports: Vec<PortSpec>,
+    pub user_data_base64: Option<String>,
+    pub key: Option<PublicKey>,
+    pub hostname: String,
+    pub metadata: MetadataOptions,
+    pub image_id: MachineImageId,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub architecture: String,
+    pub reservation_id: ReservationId,
+    pub launch_index: u32,
+    pub launched_at_unix_ms: i64,
+    pub region: String,
+    pub zone: String,
+    pub root_device_name: String,
+    /// Shown in metadata only when the options allow it.
+    pub tags: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootSource {
+    /// The root disk: a whole disk, or a root file system when `kernel` is given.
+    pub root: BlobRef,
+    pub kernel: Option<BlobRef>,
+    pub ramdisk: Option<BlobRef>,
+    pub firmware: Firmware,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Firmware {
+    Bios,
+    Uefi,
+}
+
+/// A blob in Walrus. The digest is its name and its proof.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct BlobRef {
+    pub digest: Digest,
+    pub format: BlobFormat,
+    /// As stored.
+    pub bytes: u64,
+    /// As the guest sees it.
+    pub virtual_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlobFormat {
+    Raw,
+    Qcow2,
+}
+
+/// `sha256:` and 64 lower-case hex digits.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(String);
+
+impl Digest {
+    pub fn from_sha256(sum: [u8; 32]) -> Self {
+        Self(format!("sha256:{}", hex::encode(sum)))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The 64 hex digits: what a file is named after.
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{0}\" is not a digest (expecting sha256: and 64 lower-case hex digits)")]
+pub struct BadDigest(pub String);
+
+impl std::str::FromStr for Digest {
+    type Err = BadDigest;
+
+    fn from_str(text: &str) -> Result<Self, BadDigest> {
+        let digits = text.strip_prefix("sha256:").ok_or_else(|| BadDigest(text.to_owned()))?;
+        let valid =
+            digits.len() == 64 && digits.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+        if valid { Ok(Self(text.to_owned())) } else { Err(BadDigest(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = BadDigest;
+
+    fn try_from(text: String) -> Result<Self, BadDigest> {
+        text.parse()
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> String {
+        digest.0
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortSpec {
+    pub id: NetworkInterfaceId,
+    /// Lower-case, colon-separated.
+    pub mac: String,
+    pub private_ip: std::net::Ipv4Addr,
+    pub subnet_id: SubnetId,
+    pub subnet_cidr: String,
+    pub vpc_id: VpcId,
+    pub vpc_cidr: String,
+    pub gateway: std::net::Ipv4Addr,
+    pub groups: Vec<(SecurityGroupId, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublicKey {
+    pub name: String,
+    /// One line in OpenSSH's form.
+    pub openssh: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MetadataOptions {
+    pub enabled: bool,
+    pub tokens_required: bool,
+    pub hop_limit: u8,
+    pub tags_shown: bool,
+}
+
+impl Default for MetadataOptions {
+    fn default() -> Self {
+        Self { enabled: true, tokens_required: false, hop_limit: 1, tags_shown: false }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Phase {
+    /// Accepted; image, disk, port or domain are not there yet.
+    Preparing,
+    Running,
+    Stopping,
+    Stopped,
+    Terminating,
+    /// Terminated; nothing of it is left here.
+    Gone,
+    /// Cannot be started; nothing of it is left here.
+    Failed,
+}
+
+impl Phase {
+    /// The instance needs nothing more from this controller and may be forgotten.
+    pub fn is_final(self) -> bool {
+        matches!(self, Phase::Gone | Phase::Failed)
+    }
+
+    /// The phase that an intent works towards has been reached.
+    pub fn satisfies(self, desired: Desired) -> bool {
+        match desired {
+            Desired::Running => self == Phase::Running,
+            Desired::Stopped => self == Phase::Stopped,
+            Desired::Terminated => self == Phase::Gone,
+        }
+    }
+}
+
+/// EC2's StateReason: a code such as `Client.InstanceInitiatedShutdown` and a sentence.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateReason {
+    pub code: String,
+    pub message: String,
+}
+
+impl StateReason {
+    pub fn new(code: &str, message: impl Into<String>) -> Self {
+        Self { code: code.to_owned(), message: message.into() }
+    }
+
+    pub fn guest_shut_down() -> Self {
+        Self::new(
+            "Client.InstanceInitiatedShutdown",
+            "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
+        )
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    pub id: InstanceId,
+    pub generation: u64,
+    pub attempt: u32,
+    pub phase: Phase,
+    pub node: Option<String>,
+    pub reason: Option<StateReason>,
+    /// The reboots carried out so far.
+    pub reboots: u64,
+}
+
+impl InstanceReport {
+    /// Whether this speaks of the given intent or of a newer one.
+    pub fn covers(&self, generation: u64, attempt: u32) -> bool {
+        (self.generation, self.attempt) >= (generation, attempt)
+    }
+}

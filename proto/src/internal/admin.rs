@@ -1,0 +1,246 @@
+//! The operator's verbs at the cloud controller. Only a certificate of role `admin` may use them.
+
+use super::{ApiError, Caller};
+use crate::resources::ClusterResources;
+use crate::runtime::client::InternalClient;
+use async_trait::async_trait;
+use axum::extract::{Path, State};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Twelve digits.
+    pub id: String,
+    pub name: String,
+    /// Its users may act on every account's resources.
+    pub administrator: bool,
+    pub created_at_unix_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct User {
+    pub account: String,
+    pub name: String,
+    pub arn: String,
+    /// IAM policy documents, by name.
+    pub policies: Vec<(String, String)>,
+    pub created_at_unix_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    pub access_key_id: String,
+    /// Only in the answer that creates it.
+    pub secret_access_key: Option<String>,
+    pub account: String,
+    pub user: String,
+    pub created_at_unix_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewAccount {
+    pub name: String,
+    pub administrator: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewUser {
+    /// Account id or name.
+    pub account: String,
+    pub name: String,
+    /// Names of built-in policies or JSON documents; none: the user may do nothing.
+    pub policies: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewKey {
+    pub account: String,
+    pub user: String,
+    /// Given by `karri up` so that the same keys outlive a rebuilt database; else made up.
+    pub access_key_id: Option<String>,
+    pub secret_access_key: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewToken {
+    pub cluster: String,
+    pub valid_secs: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Token {
+    pub token: String,
+    pub expires_at_unix_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ControllerStatus {
+    pub role: String,
+    pub name: String,
+    pub url: String,
+    pub healthy: bool,
+    pub version: String,
+    pub detail: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TypeSlots {
+    pub instance_type: String,
+    pub vcpus: u32,
+    pub memory_mib: u64,
+    pub disk_gib: u64,
+    pub free: u64,
+    pub total: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneStatus {
+    pub zone: String,
+    pub cluster: String,
+    pub resources: ClusterResources,
+    pub slots: Vec<TypeSlots>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CloudStatus {
+    pub controllers: Vec<ControllerStatus>,
+    pub zones: Vec<ZoneStatus>,
+    /// Instances by EC2 state name.
+    pub instances: std::collections::BTreeMap<String, u64>,
+}
+
+#[async_trait]
+pub trait AdminService: Send + Sync + 'static {
+    async fn account_create(&self, caller: &Caller, new: NewAccount) -> Result<Account, ApiError>;
+    async fn account_list(&self, caller: &Caller) -> Result<Vec<Account>, ApiError>;
+    async fn account_delete(&self, caller: &Caller, account: &str) -> Result<(), ApiError>;
+    async fn user_create(&self, caller: &Caller, new: NewUser) -> Result<User, ApiError>;
+    async fn user_list(&self, caller: &Caller, account: &str) -> Result<Vec<User>, ApiError>;
+    async fn user_delete(&self, caller: &Caller, account: &str, user: &str) -> Result<(), ApiError>;
+    async fn key_create(&self, caller: &Caller, new: NewKey) -> Result<AccessKey, ApiError>;
+    async fn key_list(&self, caller: &Caller, account: &str) -> Result<Vec<AccessKey>, ApiError>;
+    async fn key_delete(&self, caller: &Caller, access_key_id: &str) -> Result<(), ApiError>;
+    async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError>;
+    async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError>;
+}
+
+type Service = State<Arc<dyn AdminService>>;
+type Answer<T> = Result<Json<T>, ApiError>;
+
+pub fn router(service: Arc<dyn AdminService>) -> Router {
+    Router::new()
+        .route("/v1/admin/accounts", get(account_list).post(account_create))
+        .route("/v1/admin/accounts/{account}", delete(account_delete))
+        .route("/v1/admin/users", post(user_create))
+        .route("/v1/admin/accounts/{account}/users", get(user_list))
+        .route("/v1/admin/accounts/{account}/users/{user}", delete(user_delete))
+        .route("/v1/admin/keys", post(key_create))
+        .route("/v1/admin/accounts/{account}/keys", get(key_list))
+        .route("/v1/admin/keys/{key}", delete(key_delete))
+        .route("/v1/admin/tokens", post(token_create))
+        .route("/v1/admin/status", get(cloud_status))
+        .with_state(service)
+}
+
+async fn account_create(State(s): Service, caller: Caller, Json(new): Json<NewAccount>) -> Answer<Account> {
+    s.account_create(&caller, new).await.map(Json)
+}
+
+async fn account_list(State(s): Service, caller: Caller) -> Answer<Vec<Account>> {
+    s.account_list(&caller).await.map(Json)
+}
+
+async fn account_delete(
+    State(s): Service,
+    caller: Caller,
+    Path(account): Path<String>,
+) -> Result<(), ApiError> {
+    s.account_delete(&caller, &account).await
+}
+
+async fn user_create(State(s): Service, caller: Caller, Json(new): Json<NewUser>) -> Answer<User> {
+    s.user_create(&caller, new).await.map(Json)
+}
+
+async fn user_list(State(s): Service, caller: Caller, Path(account): Path<String>) -> Answer<Vec<User>> {
+    s.user_list(&caller, &account).await.map(Json)
+}
+
+async fn user_delete(
+    State(s): Service,
+    caller: Caller,
+    Path((account, user)): Path<(String, String)>,
+) -> Result<(), ApiError> {
+    s.user_delete(&caller, &account, &user).await
+}
+
+async fn key_create(State(s): Service, caller: Caller, Json(new): Json<NewKey>) -> Answer<AccessKey> {
+    s.key_create(&caller, new).await.map(Json)
+}
+
+async fn key_list(State(s): Service, caller: Caller, Path(account): Path<String>) -> Answer<Vec<AccessKey>> {
+    s.key_list(&caller, &account).await.map(Json)
+}
+
+async fn key_delete(State(s): Service, caller: Caller, Path(key): Path<String>) -> Result<(), ApiError> {
+    s.key_delete(&caller, &key).await
+}
+
+async fn token_create(State(s): Service, caller: Caller, Json(new): Json<NewToken>) -> Answer<Token> {
+    s.token_create(&caller, new).await.map(Json)
+}
+
+async fn cloud_status(State(s): Service, caller: Caller) -> Answer<CloudStatus> {
+    s.cloud_status(&caller).await.map(Json)
+}
+
+#[async_trait]
+impl AdminService for InternalClient {
+    async fn account_create(&self, caller: &Caller, new: NewAccount) -> Result<Account, ApiError> {
+        self.post("/v1/admin/accounts", &caller.request_id, &new).await
+    }
+
+    async fn account_list(&self, caller: &Caller) -> Result<Vec<Account>, ApiError> {
+        self.get("/v1/admin/accounts", &caller.request_id).await
+    }
+
+    async fn account_delete(&self, caller: &Caller, account: &str) -> Result<(), ApiError> {
+        self.delete(&self.path(&["v1", "admin", "accounts", account]), &caller.request_id).await
+    }
+
+    async fn user_create(&self, caller: &Caller, new: NewUser) -> Result<User, ApiError> {
+        self.post("/v1/admin/users", &caller.request_id, &new).await
+    }
+
+    async fn user_list(&self, caller: &Caller, account: &str) -> Result<Vec<User>, ApiError> {
+        self.get(&self.path(&["v1", "admin", "accounts", account, "users"]), &caller.request_id).await
+    }
+
+    async fn user_delete(&self, caller: &Caller, account: &str, user: &str) -> Result<(), ApiError> {
+        self.delete(&self.path(&["v1", "admin", "accounts", account, "users", user]), &caller.request_id)
+            .await
+    }
+
+    async fn key_create(&self, caller: &Caller, new: NewKey) -> Result<AccessKey, ApiError> {
+        self.post("/v1/admin/keys", &caller.request_id, &new).await
+    }
+
+    async fn key_list(&self, caller: &Caller, account: &str) -> Result<Vec<AccessKey>, ApiError> {
+        self.get(&self.path(&["v1", "admin", "accounts", account, "keys"]), &caller.request_id).await
+    }
+
+    async fn key_delete(&self, caller: &Caller, access_key_id: &str) -> Result<(), ApiError> {
+        self.delete(&self.path(&["v1", "admin", "keys", access_key_id]), &caller.request_id).await
+    }
+
+    async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError> {
+        self.post("/v1/admin/tokens", &caller.request_id, &new).await
+    }
+
+    async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError> {
+        self.get("/v1/admin/status", &caller.request_id).await
+    }
+}

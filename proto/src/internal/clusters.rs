@@ -1,0 +1,52 @@
+//! How a cluster makes itself known to the cloud controller: an availability zone and where it answers.
+
+use super::{ApiError, Caller};
+use crate::runtime::client::InternalClient;
+use async_trait::async_trait;
+use axum::extract::State;
+use axum::routing::put;
+use axum::{Json, Router};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterHello {
+    /// The availability zone this cluster is.
+    pub zone: String,
+    pub url: String,
+    /// The range its flat bridge carries and its gateway: the default subnet of the zone.
+    pub subnet_cidr: String,
+    pub gateway: std::net::Ipv4Addr,
+    pub version: String,
+}
+
+/// What the cloud wants every cluster to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterWelcome {
+    pub region: String,
+}
+
+#[async_trait]
+pub trait ClusterService: Send + Sync + 'static {
+    /// The cluster's name is the one in its certificate.
+    async fn cluster_hello(&self, caller: &Caller, hello: ClusterHello) -> Result<ClusterWelcome, ApiError>;
+}
+
+pub fn router(service: Arc<dyn ClusterService>) -> Router {
+    Router::new().route("/v1/clusters", put(handle_hello)).with_state(service)
+}
+
+async fn handle_hello(
+    State(service): State<Arc<dyn ClusterService>>,
+    caller: Caller,
+    Json(hello): Json<ClusterHello>,
+) -> Result<Json<ClusterWelcome>, ApiError> {
+    service.cluster_hello(&caller, hello).await.map(Json)
+}
+
+#[async_trait]
+impl ClusterService for InternalClient {
+    async fn cluster_hello(&self, caller: &Caller, hello: ClusterHello) -> Result<ClusterWelcome, ApiError> {
+        self.put("/v1/clusters", &caller.request_id, &hello).await
+    }
+}

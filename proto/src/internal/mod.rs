@@ -1,0 +1,25 @@
+//! The internal APIs, one file each: a trait, its HTTP face and its client.
+//!
+//! ```text
+//!   clc ──InstanceService──► cc ──InstanceService──► nc        intents down, reports up (cursor)
+//!   cc  ──ClusterService───► clc                               a cluster makes itself known
+//!   nc  ──NodeService──────► cc                                a node makes itself known
+//!   nc, cli ──BlobService──► walrus                            image blobs by digest
+//!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
+//!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
+//! ```
+//!
+//! All of it is HTTP/JSON under `/v1` over mutual TLS. A fake is one more `impl` of the trait.
+
+pub mod admin;
+pub mod blobs;
+pub mod caller;
+pub mod clusters;
+pub mod error;
+pub mod instances;
+pub mod join;
+pub mod nodes;
+pub mod story;
+
+pub use caller::{Caller, Identity, Role};
+pub use error::ApiError;

@@ -1,0 +1,13 @@
+//! What every controller process needs and none should write twice: configuration, logs, trust,
+//! serving, calling, metrics, shutting down.
+
+pub mod client;
+pub mod config;
+pub mod endpoint;
+pub mod metrics;
+pub mod pki;
+pub mod process;
+pub mod server;
+pub mod story_log;
+pub mod telemetry;
+pub mod tls;

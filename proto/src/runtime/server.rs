@@ -1,0 +1,193 @@
+//! Serving HTTP: plain for clients and observers, mutual TLS between controllers.
+
+use crate::runtime::metrics::Metrics;
+use crate::runtime::tls::identity_of;
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use rustls::ServerConfig;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
+use tower::Layer;
+
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+const CONNECTIONS_MAX: usize = 4096;
+/// How long a stopping server waits for answers under way.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// The address a client is calling from, in the request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub struct PeerAddr(pub SocketAddr);
+
+/// Told to stop once, heard by all. Clones hear too.
+#[derive(Debug, Clone)]
+pub struct Shutdown(watch::Receiver<bool>);
+
+/// Dropping it stops all that listen.
+#[derive(Debug)]
+pub struct ShutdownTrigger(watch::Sender<bool>);
+
+pub fn shutdown_pair() -> (ShutdownTrigger, Shutdown) {
+    let (sender, receiver) = watch::channel(false);
+    (ShutdownTrigger(sender), Shutdown(receiver))
+}
+
+impl ShutdownTrigger {
+    pub fn fire(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Shutdown {
+    pub async fn wait(&mut self) {
+        // An error means that the trigger is gone, which is a stop as well.
+        let _ = self.0.wait_for(|stop| *stop).await;
+    }
+
+    pub fn is_stopping(&self) -> bool {
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+}
+
+/// Completes at SIGTERM or SIGINT.
+pub async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
+
+/// `/healthz` and `/metrics`: for the plain observing listener and for the internal one.
+pub fn observe_router(metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/healthz", get(|| async { (StatusCode::OK, "ok\n") }))
+        .route("/metrics", get(move || async move { metrics.render() }))
+}
+
+/// Serves until told to stop, then lets answers under way finish. `tls: None` is plain HTTP.
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    mut shutdown: Shutdown,
+) {
+    let acceptor = tls.map(TlsAcceptor::from);
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+        let (stream, peer) = tokio::select! {
+            _ = shutdown.wait() => break,
+            accepted = listener.accept() => match accepted {
+                Ok(accepted) => accepted,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a connection");
+                    tokio::time::sleep(ACCEPT_PAUSE).await; // out of descriptors: give some time to close
+                    continue;
+                }
+            },
+        };
+        let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            connection(stream, peer, acceptor, router, shutdown).await;
+            drop(slot);
+        });
+    }
+    let all = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
+    let _ = tokio::time::timeout(DRAIN_TIMEOUT, slots.acquire_many(all)).await;
+}
+
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    acceptor: Option<TlsAcceptor>,
+    router: Router,
+    shutdown: Shutdown,
+) {
+    let _ = stream.set_nodelay(true); // a keep-alive answer would otherwise wait 40 ms for an ACK
+    let Some(acceptor) = acceptor else {
+        return http(stream, with_extension(router, PeerAddr(peer)), shutdown).await;
+    };
+    match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => {
+            let certificates = stream.get_ref().1.peer_certificates();
+            let identity = certificates.and_then(|chain| chain.first()).and_then(identity_of);
+            let router = with_extension(router, PeerAddr(peer));
+            match identity {
+                Some(identity) => http(stream, with_extension(router, identity), shutdown).await,
+                None => http(stream, router, shutdown).await,
+            }
+        }
+        Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
+        Err(_) => tracing::debug!(%peer, "TLS handshake timed out"),
+    }
+}
+
+fn with_extension<T: Clone + Send + Sync + 'static>(router: Router, value: T) -> Router {
+    Router::new().fallback_service(axum::Extension(value).layer(router))
+}
+
+async fn http(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    router: Router,
+    mut shutdown: Shutdown,
+) {
+    let service =
+        TowerToHyperService::new(tower::util::MapRequest::new(router, |r: hyper::Request<Incoming>| {
+            r.map(axum::body::Body::new)
+        }));
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let result = tokio::select! {
+        result = connection.as_mut() => result,
+        _ = shutdown.wait() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "connection ended");
+    }
+}
+
+/// A handle to something that runs until it is stopped.
+#[derive(Debug)]
+pub struct Running {
+    trigger: ShutdownTrigger,
+    tasks: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Running {
+    pub fn new(trigger: ShutdownTrigger) -> Self {
+        Self { trigger, tasks: Vec::new() }
+    }
+
+    pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.push(tokio::spawn(task));
+    }
+
+    pub async fn stop(self) {
+        self.trigger.fire();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+    }
+}

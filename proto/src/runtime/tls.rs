@@ -1,0 +1,176 @@
+//! Mutual TLS between controllers: who may speak is in the certificates of the cloud's own CA.
+
+use crate::internal::{Identity, Role};
+use crate::runtime::pki::server_name;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    pub ca: PathBuf,
+    pub certificate: PathBuf,
+    pub key: PathBuf,
+}
+
+impl TlsFiles {
+    pub fn in_directory(directory: &Path) -> Self {
+        Self {
+            ca: directory.join("ca.pem"),
+            certificate: directory.join("certificate.pem"),
+            key: directory.join("key.pem"),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    #[error("{path}: {message}")]
+    File { path: PathBuf, message: String },
+    #[error("TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    #[error("TLS: {0}")]
+    Verifier(#[from] rustls::client::VerifierBuilderError),
+    #[error("the certificate names no Karri identity")]
+    NoIdentity,
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let failed =
+        |e: rustls::pki_types::pem::Error| TlsError::File { path: path.to_owned(), message: e.to_string() };
+    CertificateDer::pem_file_iter(path).map_err(failed)?.collect::<Result<_, _>>().map_err(failed)
+}
+
+fn key(path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+    PrivateKeyDer::from_pem_file(path)
+        .map_err(|e| TlsError::File { path: path.to_owned(), message: e.to_string() })
+}
+
+fn roots(path: &Path) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        store.add(certificate)?;
+    }
+    Ok(Arc::new(store))
+}
+
+/// A server that asks for a client certificate but lets a joiner in without one; each router then
+/// demands the identity it needs.
+pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&files.ca)?, provider.clone())
+        .allow_unauthenticated()
+        .build()?;
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(certificates(&files.certificate)?, key(&files.key)?)?;
+    Ok(Arc::new(config))
+}
+
+/// A client that presents its certificate and accepts only a peer of `role`.
+pub fn client_config(files: &TlsFiles, role: Role) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let inner = WebPkiServerVerifier::builder_with_provider(roots(&files.ca)?, provider.clone()).build()?;
+    let name = ServerName::try_from(server_name(role)).expect("role names are valid DNS labels");
+    let verifier = Arc::new(RoleVerifier { inner, name });
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_client_auth_cert(certificates(&files.certificate)?, key(&files.key)?)?;
+    Ok(config)
+}
+
+/// A client without a certificate that trusts the CA of the given fingerprint: for joining only.
+pub fn joining_client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let mut store = RootCertStore::empty();
+    store.add(ca_certificate(ca_pem)?)?;
+    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
+    let name = ServerName::try_from(server_name(Role::Clc)).expect("role names are valid DNS labels");
+    Ok(ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(RoleVerifier { inner, name }))
+        .with_no_client_auth())
+}
+
+fn ca_certificate(pem: &str) -> Result<CertificateDer<'static>, TlsError> {
+    CertificateDer::from_pem_slice(pem.as_bytes())
+        .map_err(|e| TlsError::File { path: PathBuf::from("CA certificate"), message: e.to_string() })
+}
+
+/// SHA-256 of the CA certificate, hex: what a join token pins.
+pub fn fingerprint(ca_pem: &str) -> Result<String, TlsError> {
+    Ok(hex::encode(Sha256::digest(ca_certificate(ca_pem)?)))
+}
+
+/// The identity that our own certificate file carries.
+pub fn own_identity(files: &TlsFiles) -> Result<Identity, TlsError> {
+    let chain = certificates(&files.certificate)?;
+    chain.first().and_then(identity_of).ok_or(TlsError::NoIdentity)
+}
+
+/// Reads the identity out of a certificate that the handshake has already verified.
+pub fn identity_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = parsed.subject_alternative_name().ok()??;
+    names.value.general_names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Identity::parse(uri),
+        _ => None,
+    })
+}
+
+/// Checks the peer against its role's name instead of the address it was called by: controllers are
+/// reached by addresses that no certificate could foresee.
+#[derive(Debug)]
+struct RoleVerifier {
+    inner: Arc<WebPkiServerVerifier>,
+    name: ServerName<'static>,
+}
+
+impl ServerCertVerifier for RoleVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _called_by: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.inner.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+}
