@@ -123,9 +123,9 @@ mod tests {
         let mut out = String::new();
         loop {
             match reader.read_event().unwrap() {
-                quick_xml::events::Event::Text(part) => out.push_str(std::str::from_utf8(&part).unwrap()),
+                quick_xml::events::Event::Text(part) => out.push_str(&part),
                 quick_xml::events::Event::GeneralRef(part) => {
-                    let entity = format!("&{};", std::str::from_utf8(&part).unwrap());
+                    let entity = format!("&{};", &*part);
                     out.push_str(&quick_xml::escape::unescape(&entity).unwrap());
                 }
                 quick_xml::events::Event::Eof => return out,
