@@ -33,7 +33,16 @@ impl Encode for Done {
 
 impl Decode for String {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        params.take_value()
+        let text = params.take_value()?;
+        // PostgreSQL cannot store it, XML cannot carry it, and no AWS value has it.
+        match text.contains('\0') {
+            false => Ok(text),
+            true => Err(WireFault::invalid(
+                params.path(),
+                &text.replace('\0', "\\0"),
+                "It contains a null character.",
+            )),
+        }
     }
 }
 
