@@ -277,3 +277,6 @@ fn unescape(text: &[u8]) -> Result<String, WireFault> {
 fn hex(digit: &u8) -> Option<u8> {
     char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests;
