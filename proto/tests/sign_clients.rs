@@ -2,6 +2,8 @@
 //!
 //! The requests in `data/clients/` were recorded; the Version 2 example is AWS's documentation's.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which the lint takes for code
+
 use karri_proto::sign::{
     self, Payload, RequestView, Rules, Scheme, Secret, SignFault, Verified, Verifier, encode_component,
     fuzz_sign,

@@ -1,6 +1,8 @@
 //! The `aws-sigv4` crate signs random requests; our verifier accepts each, and refuses each with
 //! any signed part changed.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which the lint takes for code
+
 use std::time::{Duration, UNIX_EPOCH};
 
 use aws_credential_types::Credentials;

@@ -1,6 +1,8 @@
 //! AWS's published Signature Version 4 cases: each verifies, and each with one part of it changed
 //! does not. See `data/sigv4/README.md`.
 
+#![allow(clippy::unwrap_used)] // helpers of tests, which the lint takes for code
+
 use karri_proto::sign::{self, PathRule, Payload, RequestView, Rules, Secret, SignFault, Verifier};
 use serde_json::Value;
 
