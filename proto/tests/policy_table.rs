@@ -143,6 +143,7 @@ const CONDITIONS: &[(&str, &str, &[&str], bool)] = &[
     ("IpAddress", r#""0.0.0.0/0""#, &["8.8.8.8"], true),
     ("IpAddress", r#"["10.0.0.0/8", "2001:db8::/32"]"#, &["2001:db8:1::1"], true),
     ("IpAddress", r#""::/0""#, &["10.0.0.1"], false),
+    ("IpAddress", r#""10.0.0.0/8""#, &["::ffff:10.1.2.3"], true),
     ("NotIpAddress", r#""10.0.0.0/8""#, &["10.1.2.3"], false),
     ("NotIpAddress", r#""10.0.0.0/8""#, &[], true),
     ("ArnEquals", r#""arn:aws:sns:*:1:t*""#, &["arn:aws:sns:eu:1:topic"], true),

@@ -27,6 +27,8 @@ pub struct Rules {
     pub skew: Duration,
     /// Whether the session token may be added after signing, as a few services ask.
     pub token_unsigned: bool,
+    /// Whether Version 2's query parameters are still taken.
+    pub version_2: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +55,12 @@ impl Rules {
         payload: PayloadRule::Hashed,
         skew: Duration::minutes(5),
         token_unsigned: false,
+        version_2: true,
     };
     /// STS, IAM and the other Query services.
     pub const QUERY: Rules = Rules { skew: Duration::minutes(15), ..Rules::EC2 };
-    pub const S3: Rules = Rules { path: PathRule::S3, payload: PayloadRule::S3, ..Rules::QUERY };
+    pub const S3: Rules =
+        Rules { path: PathRule::S3, payload: PayloadRule::S3, version_2: false, ..Rules::QUERY };
 }
 
 /// What the signature says about the body.
@@ -108,6 +112,9 @@ impl Verifier {
     ) -> Result<Verified, SignFault> {
         let payload = match &claim.proof {
             Proof::V4(proof) => self.verify_v4(claim, proof, secret, view, now)?,
+            Proof::V2(_) if !self.rules.version_2 => {
+                return Err(SignFault::BadParameter { name: "SignatureVersion", value: "2".into() });
+            }
             Proof::V2(proof) => {
                 self.check_v2_time(proof.valid, now)?;
                 if !v2::matches(view, proof, secret) {
