@@ -4,6 +4,7 @@
 
 use karri_proto::policy::{Decision, Kind, Policy, RequestContext, evaluate, managed};
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 
 use Decision::{Allow, ExplicitDeny, ImplicitDeny};
 
@@ -305,8 +306,15 @@ fn any_request() -> impl Strategy<Value = RequestContext> {
     })
 }
 
+/// Fixed seed, so that a run is repeatable; `PROPTEST_CASES` makes it longer.
+fn config() -> ProptestConfig {
+    let defaults = ProptestConfig::default();
+    let cases = defaults.cases.max(1_000);
+    ProptestConfig { cases, rng_seed: RngSeed::Fixed(1), failure_persistence: None, ..defaults }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn adding_a_deny_never_allows_more(

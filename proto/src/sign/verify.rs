@@ -236,3 +236,23 @@ fn s3_seal(declared: &str, payload: Payload<'_>) -> Result<PayloadSeal, SignFaul
         Payload::Body(_) => Err(SignFault::PayloadMismatch),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn s3_hashes_are_checked_declared_waived_or_streamed() {
+        let check =
+            |declared: &str, payload, want| assert_eq!(s3_seal(declared, payload), want, "{declared}");
+        let streaming = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+        check(EMPTY, Payload::Body(b""), Ok(PayloadSeal::Checked));
+        check(EMPTY, Payload::Body(b"x"), Err(SignFault::PayloadMismatch));
+        check(EMPTY, Payload::Unread, Ok(PayloadSeal::Declared(Sha256::digest(b"").into())));
+        check("UNSIGNED-PAYLOAD", Payload::Unread, Ok(PayloadSeal::Unsigned));
+        check(streaming, Payload::Unread, Ok(PayloadSeal::Streaming(streaming.into())));
+        check("abc", Payload::Unread, Err(SignFault::BadPayloadHash("abc".into())));
+    }
+}
