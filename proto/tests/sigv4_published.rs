@@ -77,7 +77,8 @@ const CASE_COUNT: usize = 77;
 
 #[test]
 fn every_published_case_is_refused_when_changed() {
-    let changes: [(&str, fn(&mut Case)); 6] = [
+    type Change = (&'static str, fn(&mut Case));
+    let changes: [Change; 6] = [
         ("method", |c| c.method = "PATCH".into()),
         ("path", |c| c.path.push('x')),
         ("query", |c| c.query.push_str("&more=1")),
