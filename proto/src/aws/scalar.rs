@@ -31,6 +31,16 @@ impl Encode for Done {
     }
 }
 
+/// What an `XmlWriter` wrote before, to be sent again without encoding it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'a>(pub &'a str);
+
+impl Encode for Fragment<'_> {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.raw(self.0);
+    }
+}
+
 impl Decode for String {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
         let text = params.take_value()?;

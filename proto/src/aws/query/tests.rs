@@ -169,6 +169,14 @@ fn times_are_read_with_and_without_zone() {
     }
 }
 
+#[test]
+fn secrets_do_not_show_in_debug_output() {
+    let request: RunInstancesRequest = read("MinCount=1&MaxCount=1&UserData=aHVudGVyMg==").unwrap();
+    assert!(!format!("{request:?}").contains("aHVudGVyMg"));
+    let key = KeyPair { key_material: Some("hunter2".into()), ..KeyPair::default() };
+    assert!(!format!("{key:?}").contains("hunter2"));
+}
+
 fn escaped(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02x}")).collect()
 }
