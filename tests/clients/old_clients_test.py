@@ -26,6 +26,9 @@ class Boto2(unittest.TestCase):
         self.ec2 = boto.ec2.connection.EC2Connection(
             cloud.env["AWS_ACCESS_KEY_ID"], cloud.env["AWS_SECRET_ACCESS_KEY"], region=region, host=host, port=port,
             is_secure=False, path="/")
+        # boto 2 reads region and service out of the host name, and 127.0.0.1 names neither.
+        self.ec2.auth_region_name = cloud.env["AWS_DEFAULT_REGION"]
+        self.ec2.auth_service_name = "ec2"
 
     def test_launch_tag_stop_and_terminate(self):
         image = self.ec2.get_all_images(owners=["self"], filters={"image-type": "machine"})[0]

@@ -40,24 +40,23 @@ class VersionFour(unittest.TestCase):
 
     def test_wrong_secret_unknown_key_and_changed_body_are_refused(self):
         wrong = signed_v4(cloud, REGIONS, secret="x" * 40).well_formed()
-        self.assertEqual((wrong.status, wrong.code), (403, "SignatureDoesNotMatch"), wrong.body)
+        self.assertEqual((wrong.status, wrong.code), (401, "AuthFailure"), wrong.body)
         unknown = signed_v4(cloud, REGIONS, key="AKIAUNKNOWNUNKNOWN00").well_formed()
         self.assertEqual((unknown.status, unknown.code), (401, "AuthFailure"), unknown.body)
         self.assertEqual(unknown.message, "AWS was not able to validate the provided access credentials")
         changed = signed_v4(cloud, REGIONS, tamper=lambda h, b: (h, b.replace(b"DescribeRegions", b"DescribeImages")))
-        self.assertEqual(changed.status, 403, changed.body)
+        self.assertEqual((changed.status, changed.code), (401, "AuthFailure"), changed.body)
 
     def test_an_unsigned_request_is_told_what_it_lacks(self):
         answer = send(cloud.endpoint + "/?" + urllib.parse.urlencode(REGIONS)).well_formed()
-        self.assertIn(answer.code, ("MissingAuthenticationToken", "AuthFailure"))
-        self.assertIn(answer.status, (400, 401, 403))
+        self.assertEqual((answer.status, answer.code), (400, "MissingParameter"))
+        self.assertEqual(answer.message, "The request must contain the parameter AWSAccessKeyId")
 
     def test_skew_and_replay_outside_the_window_are_refused(self):
         self.assertEqual(signed_v4(cloud, REGIONS, at=now() - 4 * MINUTE).status, 200)
         for at in (now() - 16 * MINUTE, now() + 16 * MINUTE):
             answer = signed_v4(cloud, REGIONS, at=at).well_formed()
-            self.assertIn(answer.code, ("RequestExpired", "SignatureDoesNotMatch", "AuthFailure"), answer.body)
-            self.assertGreaterEqual(answer.status, 400)
+            self.assertEqual((answer.status, answer.code), (400, "RequestExpired"), answer.body)
 
     def test_nearly_all_headers_signed_as_old_tools_do(self):
         answer = signed_v4(cloud, {"Action": "DescribeInstances", "Version": "2015-10-01"},
