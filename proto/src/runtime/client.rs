@@ -25,7 +25,15 @@ pub struct InternalClient {
 impl InternalClient {
     /// `base` is the peer's URL (it may end in a path); the peer must hold a certificate of `role`.
     pub fn new(base: &str, role: Role, files: &TlsFiles) -> Result<Self, ApiError> {
-        let tls = tls::client_config(files, role).map_err(ApiError::internal)?;
+        Self::over(base, tls::client_config(files, role).map_err(ApiError::internal)?)
+    }
+
+    /// For `/v1/join` only: no certificate of our own yet, and trust in one CA by its fingerprint.
+    pub fn joining(base: &str, ca_fingerprint: &str) -> Result<Self, ApiError> {
+        Self::over(base, tls::joining_client_config(ca_fingerprint).map_err(ApiError::internal)?)
+    }
+
+    fn over(base: &str, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)
             .connect_timeout(CONNECT_TIMEOUT)
