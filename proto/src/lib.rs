@@ -9,3 +9,4 @@ pub mod instance;
 pub mod internal;
 pub mod resources;
 pub mod runtime;
+pub mod aws;
