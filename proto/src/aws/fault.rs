@@ -48,6 +48,16 @@ impl WireFault {
     }
 }
 
+impl From<WireFault> for crate::fault::Fault {
+    fn from(fault: WireFault) -> Self {
+        use crate::fault::{Fault, FaultCode};
+        match FaultCode::from_wire(fault.code) {
+            Some(code) => Fault::new(code, fault.message),
+            None => Fault::internal(fault),
+        }
+    }
+}
+
 /// A client's text, cut to what belongs in a message.
 fn shown(text: &str) -> String {
     match text.char_indices().nth(SHOWN_CHARS_MAX) {
