@@ -156,6 +156,11 @@ impl Row {
     }
 }
 
+/// The half of a stored row that its intent holds; the store fills in the rest.
+pub fn stored(intent: &InstanceIntent) -> Row {
+    Row::new(intent, 0)
+}
+
 /// What an intent changes. `None`: it is not newer than what is known.
 pub fn accept(known: Option<&Row>, intent: &InstanceIntent, now_ms: i64) -> Option<Row> {
     let Some(known) = known else {
