@@ -25,6 +25,12 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
     let node = cloud.client(Role::Nc, "zone-a", "node-1");
     let welcome = node.node_hello(&caller("r"), hello.clone()).await.unwrap();
     assert_eq!((welcome.zone.as_str(), welcome.subnet_cidr.as_str()), ("zone-a", "172.31.0.0/20"));
+    let mut other = hello.clone();
+    other.facts.name = "node-2".to_owned();
+    assert_eq!(node.node_hello(&caller("r"), other).await.unwrap_err().kind, ApiErrorKind::Forbidden);
+    let shorter = cloud.client(Role::Nc, "zone-a", "node");
+    let taken = shorter.node_hello(&caller("r"), hello.clone()).await.unwrap_err();
+    assert_eq!(taken.kind, ApiErrorKind::Forbidden, "another certificate has this name");
     let plain = NodeHello { url: "http://127.0.0.1:1".to_owned(), ..hello };
     assert_eq!(node.node_hello(&caller("r"), plain).await.unwrap_err().kind, ApiErrorKind::Invalid);
 }
