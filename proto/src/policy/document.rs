@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::condition::Condition;
 use super::fault::PolicyFault;
+use super::json::Strict;
 use super::pattern::{Pattern, Reading};
 use super::principal::Principal;
 use super::statement::{Effect, Match, Statement};
@@ -56,9 +57,7 @@ impl Policy {
         if text.len() > DOCUMENT_BYTES_MAX || text.chars().filter(|c| !c.is_whitespace()).count() > max {
             return Err(PolicyFault::TooLong { max });
         }
-        let document: Value = serde_json::from_str(text).map_err(|e| {
-            PolicyFault::syntax(format!("line {}, column {}", e.line(), e.column()), "It is not JSON.")
-        })?;
+        let document = read_json(text)?;
         let top = object(&document, "document", &TOP_FIELDS)?;
         let variables = version(top.get("Version"))?;
         let statements = match top.get("Statement") {
@@ -77,6 +76,14 @@ impl Policy {
     pub(super) fn statements(&self) -> &[Statement] {
         &self.statements
     }
+}
+
+fn read_json(text: &str) -> Result<Value, PolicyFault> {
+    let fault = |e: serde_json::Error| {
+        let why = if e.is_data() { "A field is there twice." } else { "It is not JSON." };
+        PolicyFault::syntax(format!("line {}, column {}", e.line(), e.column()), why)
+    };
+    serde_json::from_str::<Strict>(text).map(|strict| strict.0).map_err(fault)
 }
 
 /// Whether variables are replaced: the first version of the language had none.

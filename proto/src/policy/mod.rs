@@ -12,6 +12,7 @@ mod context;
 mod document;
 mod evaluate;
 mod fault;
+mod json;
 mod managed;
 mod operator;
 mod pattern;

@@ -125,7 +125,8 @@ impl Operand {
             (Compare::Bool, Operand::Bool(want)) => boolean(text) == Some(*want),
             (Compare::Binary, Operand::Bytes(want)) => text == want,
             (Compare::Ip, Operand::Net { address, prefix }) => {
-                text.parse().is_ok_and(|ip| in_net(ip, *address, *prefix))
+                // A listener on both families sees IPv4 clients as ::ffff:a.b.c.d.
+                text.parse().is_ok_and(|ip: IpAddr| in_net(ip.to_canonical(), *address, *prefix))
             }
             // Null asks about presence, not values; the rest cannot be built by `parse`.
             _ => false,

@@ -43,7 +43,11 @@ fn canonical_path(path: &str, rule: PathRule) -> String {
     match rule {
         PathRule::Normalised => encode_path(normalise(path).as_bytes()),
         PathRule::Reencoded => encode_path(path.as_bytes()),
-        PathRule::S3 => encode_path(&decode_path(path.as_bytes())),
+        PathRule::S3 => {
+            // Segment by segment: an encoded slash in a key stays encoded, as its signer sent it.
+            let tidy = |segment: &str| encode_component(&decode_path(segment.as_bytes()));
+            path.split('/').map(tidy).collect::<Vec<_>>().join("/")
+        }
     }
 }
 
@@ -130,8 +134,14 @@ mod tests {
         check("/../x", PathRule::Normalised, "/x");
         check("/a/..", PathRule::Normalised, "/");
         check("/a%20b", PathRule::Normalised, "/a%2520b");
+        // The published case double-url-encode, whose secret is not.
+        check(
+            "/2015-03-31/functions/arn%3Aaws%3Alambda/x",
+            PathRule::Normalised,
+            "/2015-03-31/functions/arn%253Aaws%253Alambda/x",
+        );
         check("//a/../b", PathRule::Reencoded, "//a/../b");
-        check("/b//k%20%2F+é", PathRule::S3, "/b//k%20/%2B%C3%A9");
+        check("/b//k%20%2f+é", PathRule::S3, "/b//k%20%2F%2B%C3%A9");
     }
 
     #[test]

@@ -103,6 +103,10 @@ fn scope_text(faults: &[ScopeFault]) -> String {
 const AUTH_FAILURE: &str = "AWS was not able to validate the provided access credentials";
 const MISMATCH: &str = "The request signature we calculated does not match the signature you provided. \
      Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";
+const BAD_DATE: &str = "Date must be in ISO-8601 'basic format'.";
+const NOT_SIGNED: &str = "There were headers present in the request which were not signed";
+const TWO_SIGNATURES: &str = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, \
+     Signature query string parameter or the Authorization header should be specified";
 const INVALID_TOKEN: &str = "The security token included in the request is invalid.";
 
 /// HTTP status, error code and message, ready for the error envelope.
@@ -141,7 +145,7 @@ impl SignFault {
     pub fn query_service(&self) -> Wording {
         match self {
             SignFault::Missing | SignFault::MissingParameter(_) => {
-                (403, "MissingAuthenticationToken", "Request is missing Authentication Token".into())
+                (403, "MissingAuthenticationToken", SignFault::Missing.detail())
             }
             SignFault::TwoSignatures
             | SignFault::Incomplete(_)
@@ -159,9 +163,7 @@ impl SignFault {
             | SignFault::PayloadHashMissing
             | SignFault::BadPayloadHash(_)
             | SignFault::PayloadMismatch => (403, "SignatureDoesNotMatch", self.detail()),
-            SignFault::UnknownKey | SignFault::BadToken => {
-                (403, "InvalidClientTokenId", INVALID_TOKEN.into())
-            }
+            SignFault::UnknownKey | SignFault::BadToken => (403, "InvalidClientTokenId", self.detail()),
             SignFault::ExpiredToken => (403, "ExpiredToken", self.detail()),
         }
     }
@@ -187,21 +189,44 @@ impl SignFault {
             SignFault::Incomplete(text) => text.clone(),
             SignFault::BadExpires(text) => (*text).into(),
             SignFault::UnsupportedAlgorithm(name) => format!("Unsupported AWS 'algorithm': '{name}'."),
-            SignFault::BadDate(text) => format!(
-                "Date must be in ISO-8601 'basic format'. Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601"
-            ),
-            SignFault::Scope(faults) => scope_text(faults),
-            SignFault::HostNotSigned => {
-                "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization.".into()
+            SignFault::BadDate(text) => {
+                format!("{BAD_DATE} Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601")
             }
+            SignFault::BadParameter { name, value } => {
+                format!("Value ({value}) for parameter {name} is invalid.")
+            }
+            SignFault::MissingParameter(name) => self.missing_parameter(name).2,
+            SignFault::Scope(faults) => scope_text(faults),
+            SignFault::HeadersNotSigned(names) => format!("{NOT_SIGNED}: {}", names.join(", ")),
             SignFault::TooOld { signed_at, now, window, .. } => window_text(*signed_at, *now, -*window),
             SignFault::TooNew { signed_at, now, window, .. } => window_text(*signed_at, *now, *window),
             SignFault::PastExpiry { until, now } => {
                 format!("Signature expired: {} is now earlier than {}", basic(*until), basic(*now))
             }
-            SignFault::ExpiredToken => "The security token included in the request is expired".into(),
-            SignFault::Mismatch(_) | SignFault::PayloadMismatch => MISMATCH.into(),
-            other => other.to_string(),
+            SignFault::Missing
+            | SignFault::TwoSignatures
+            | SignFault::HostNotSigned
+            | SignFault::Mismatch(_)
+            | SignFault::PayloadHashMissing
+            | SignFault::BadPayloadHash(_)
+            | SignFault::PayloadMismatch
+            | SignFault::UnknownKey
+            | SignFault::BadToken
+            | SignFault::ExpiredToken => self.fixed_detail().into(),
+        }
+    }
+
+    /// The sentences that are always the same. What has no better one does not match.
+    fn fixed_detail(&self) -> &'static str {
+        match self {
+            SignFault::Missing => "Request is missing Authentication Token",
+            SignFault::TwoSignatures => TWO_SIGNATURES,
+            SignFault::HostNotSigned => {
+                "'Host' or ':authority' must be a 'SignedHeader' in the AWS Authorization."
+            }
+            SignFault::UnknownKey | SignFault::BadToken => INVALID_TOKEN,
+            SignFault::ExpiredToken => "The security token included in the request is expired",
+            _ => MISMATCH,
         }
     }
 }

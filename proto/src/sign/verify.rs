@@ -27,6 +27,8 @@ pub struct Rules {
     pub skew: Duration,
     /// Whether the session token may be added after signing, as a few services ask.
     pub token_unsigned: bool,
+    /// Whether Version 2's query parameters are still taken.
+    pub version_2: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,10 +55,12 @@ impl Rules {
         payload: PayloadRule::Hashed,
         skew: Duration::minutes(5),
         token_unsigned: false,
+        version_2: true,
     };
     /// STS, IAM and the other Query services.
     pub const QUERY: Rules = Rules { skew: Duration::minutes(15), ..Rules::EC2 };
-    pub const S3: Rules = Rules { path: PathRule::S3, payload: PayloadRule::S3, ..Rules::QUERY };
+    pub const S3: Rules =
+        Rules { path: PathRule::S3, payload: PayloadRule::S3, version_2: false, ..Rules::QUERY };
 }
 
 /// What the signature says about the body.
@@ -108,6 +112,9 @@ impl Verifier {
     ) -> Result<Verified, SignFault> {
         let payload = match &claim.proof {
             Proof::V4(proof) => self.verify_v4(claim, proof, secret, view, now)?,
+            Proof::V2(_) if !self.rules.version_2 => {
+                return Err(SignFault::BadParameter { name: "SignatureVersion", value: "2".into() });
+            }
             Proof::V2(proof) => {
                 self.check_v2_time(proof.valid, now)?;
                 if !v2::matches(view, proof, secret) {
@@ -227,5 +234,25 @@ fn s3_seal(declared: &str, payload: Payload<'_>) -> Result<PayloadSeal, SignFaul
         Payload::Unread => Ok(PayloadSeal::Declared(hash)),
         Payload::Body(body) if Sha256::digest(body).as_slice() == hash => Ok(PayloadSeal::Checked),
         Payload::Body(_) => Err(SignFault::PayloadMismatch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMPTY: &str = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+    #[test]
+    fn s3_hashes_are_checked_declared_waived_or_streamed() {
+        let check =
+            |declared: &str, payload, want| assert_eq!(s3_seal(declared, payload), want, "{declared}");
+        let streaming = "STREAMING-AWS4-HMAC-SHA256-PAYLOAD";
+        check(EMPTY, Payload::Body(b""), Ok(PayloadSeal::Checked));
+        check(EMPTY, Payload::Body(b"x"), Err(SignFault::PayloadMismatch));
+        check(EMPTY, Payload::Unread, Ok(PayloadSeal::Declared(Sha256::digest(b"").into())));
+        check("UNSIGNED-PAYLOAD", Payload::Unread, Ok(PayloadSeal::Unsigned));
+        check(streaming, Payload::Unread, Ok(PayloadSeal::Streaming(streaming.into())));
+        check("abc", Payload::Unread, Err(SignFault::BadPayloadHash("abc".into())));
     }
 }
