@@ -25,11 +25,13 @@ pub fn run(root: &Path, botocore: Option<PathBuf>) -> Result<()> {
         Some(dir) => dir,
         None => find_botocore(root)?,
     };
+    let version = version_of(&botocore)?;
     for (service, place) in SERVICES {
         let folder = root.join("proto/model");
         let names = std::fs::read_to_string(folder.join(format!("{service}.actions")))?;
         let json = read_gz(&botocore.join("data").join(place).join("service-2.json.gz"))?;
-        let model = extract(service, &json, names.split_whitespace())?;
+        let mut model = extract(service, &json, names.split_whitespace())?;
+        model.traits.insert("botocore".into(), version.clone());
         std::fs::write(folder.join(format!("{service}.txt")), model.to_text())?;
         println!("{service}: {} actions, {} shapes", model.actions.len(), model.shapes.len());
     }
@@ -44,6 +46,13 @@ fn find_botocore(root: &Path) -> Result<PathBuf> {
         .map(|entry| entry.path().join("site-packages/botocore"))
         .find(|path| path.is_dir());
     found.with_context(|| format!("no botocore under {}; give --botocore DIR", lib.display()))
+}
+
+/// Kept with the facts, because the judge must compare with the same botocore.
+fn version_of(botocore: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(botocore.join("__init__.py"))?;
+    let version = text.lines().find_map(|line| line.strip_prefix("__version__ = "));
+    Ok(version.context("botocore does not say its version")?.trim_matches(['\'', '"']).to_string())
 }
 
 fn read_gz(path: &Path) -> Result<Value> {

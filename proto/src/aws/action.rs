@@ -12,12 +12,12 @@ pub enum Service {
     Sts,
 }
 
-pub trait Action: Decode + Send + 'static {
+pub trait Action: Decode + Send + Sync + 'static {
     const NAME: &'static str;
     const SERVICE: Service;
     /// False when the service's model gives the action no output at all.
     const HAS_RESULT: bool = true;
-    type Output: Encode + Send + 'static;
+    type Output: Encode + Send + Sync + 'static;
 
     fn dry_run(&self) -> Option<bool> {
         None
@@ -39,6 +39,13 @@ pub trait Action: Decode + Send + 'static {
 }
 
 impl Service {
+    pub const ALL: &'static [Service] = &[Service::Ec2, Service::Sts];
+
+    /// The service of a credential scope.
+    pub fn from_name(name: &str) -> Option<Service> {
+        Self::ALL.iter().copied().find(|service| service.name() == name)
+    }
+
     /// The name that policies (`ec2:RunInstances`) and credential scopes use.
     pub fn name(self) -> &'static str {
         match self {
@@ -98,3 +105,6 @@ fn in_query_words(fault: WireFault) -> WireFault {
         _ => fault,
     }
 }
+
+#[cfg(test)]
+mod tests;

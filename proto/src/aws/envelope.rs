@@ -79,3 +79,55 @@ fn open_root(xml: &mut XmlWriter, service: Service, root: &str, version: &str) {
     xml.text(version);
     xml.raw("/\">");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::{Done, Params, ec2, sts};
+
+    #[test]
+    fn an_ec2_answer_speaks_in_the_version_that_was_asked() {
+        let asked = Params::parse(b"Version=2015-10-01").unwrap();
+        let version = Service::Ec2.asked_version(&asked).unwrap();
+        let xml = answer::<ec2::RebootInstancesRequest>(&Done, version, "r-1");
+        assert_eq!(
+            xml,
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<RebootInstancesResponse \
+             xmlns=\"http://ec2.amazonaws.com/doc/2015-10-01/\"><requestId>r-1</requestId>\
+             <return>true</return></RebootInstancesResponse>"
+        );
+    }
+
+    #[test]
+    fn versions_that_never_were_are_refused() {
+        for (form, code) in [
+            ("Version=2016-11-16", "NoSuchVersion"),
+            ("Version=%22", "NoSuchVersion"),
+            ("", "MissingParameter"),
+        ] {
+            let params = Params::parse(form.as_bytes()).unwrap();
+            assert_eq!(Service::Ec2.asked_version(&params).unwrap_err().code, code);
+        }
+    }
+
+    #[test]
+    fn an_sts_answer_has_a_result_and_metadata() {
+        let identity = sts::GetCallerIdentityResponse { account: Some("1".into()), ..Default::default() };
+        let xml = answer::<sts::GetCallerIdentityRequest>(&identity, "2011-06-15", "r-1");
+        assert!(xml.ends_with(
+            "<GetCallerIdentityResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\">\
+             <GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult>\
+             <ResponseMetadata><RequestId>r-1</RequestId></ResponseMetadata></GetCallerIdentityResponse>"
+        ));
+    }
+
+    #[test]
+    fn faults_cannot_break_out_of_their_envelope() {
+        let xml = fault(Service::Ec2, Blame::Sender, "Code", "</Message>&\u{1}", "r");
+        assert!(xml.contains(
+            "<Message>&lt;/Message&gt;&amp;\u{FFFD}</Message></Error></Errors><RequestID>r</RequestID>"
+        ));
+        let xml = fault(Service::Sts, Blame::Receiver, "Code", "m", "r");
+        assert!(xml.contains("<Error><Type>Receiver</Type><Code>Code</Code><Message>m</Message></Error><RequestId>r</RequestId>"));
+    }
+}

@@ -170,3 +170,6 @@ impl Pattern {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

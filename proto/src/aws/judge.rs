@@ -1,15 +1,18 @@
 //! What botocore needs to judge the wire types: dumps of what was decoded, random answers.
 //!
 //! Built only with the `judge` feature, for tests. Dumps speak in the model's member names, so that
-//! they compare with botocore's own view of the same request or answer.
+//! they compare with botocore's own view of the same request or answer. `serve` answers the questions
+//! of `tests/clients/botocore_judge.py`, one JSON object per line.
 
+use super::envelope::Blame;
 use super::filter::Filter;
-use super::{Action, Params, WireFault, decode, envelope};
+use super::{Action, Params, Service, WireFault, decode, ec2, envelope, sts};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use serde_json::{Map, Value, json};
+use std::io::{BufRead, Result as IoResult, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -22,6 +25,52 @@ const DEPTH_MAX: usize = 8;
 const LETTERS: &[char] = &[
     'a', 'Z', '0', '-', '_', '.', '/', ':', ' ', '&', '<', '>', '"', '\'', '%', '+', '=', 'é', '中', '𝄞', ']',
 ];
+
+/// Answers questions until the other side closes.
+pub fn serve(questions: impl BufRead, mut answers: impl Write) -> IoResult<()> {
+    for line in questions.lines() {
+        let question: Value = serde_json::from_str(&line?)?;
+        writeln!(answers, "{}", reply(&question))?;
+        answers.flush()?;
+    }
+    Ok(())
+}
+
+fn reply(question: &Value) -> Value {
+    let text = |key: &str| question[key].as_str().unwrap_or_default();
+    let service = if text("service") == "sts" { Service::Sts } else { Service::Ec2 };
+    match text("do") {
+        "actions" if service == Service::Ec2 => json!(ec2::ACTIONS),
+        "actions" => json!(sts::ACTIONS),
+        "ask" => ask(service, text("form"))
+            .unwrap_or_else(|fault| json!({ "fault": { "code": fault.code, "message": fault.message } })),
+        "answer" => answer(service, text("action"), question["seed"].as_u64().unwrap_or_default()),
+        "fault" => {
+            json!(envelope::fault(service, Blame::Sender, text("code"), text("message"), "the-request-id"))
+        }
+        other => json!({ "unknown": other }),
+    }
+}
+
+fn ask(service: Service, form: &str) -> Judged<Value> {
+    let params = Params::parse(form.as_bytes())?;
+    service.asked_version(&params)?;
+    let action = params.action().unwrap_or_default().to_string();
+    let seen = match service {
+        Service::Ec2 => ec2::generated::judge::ask(&action, params),
+        Service::Sts => sts::generated::judge::ask(&action, params),
+    };
+    Ok(json!({ "value": seen.unwrap_or_else(|| Err(WireFault::invalid_action(&action)))? }))
+}
+
+fn answer(service: Service, action: &str, seed: u64) -> Value {
+    let mut dice = Dice::new(seed);
+    let made = match service {
+        Service::Ec2 => ec2::generated::judge::answer(action, &mut dice),
+        Service::Sts => sts::generated::judge::answer(action, &mut dice),
+    };
+    made.map_or(Value::Null, |(xml, value)| json!({ "xml": xml, "value": value }))
+}
 
 /// Reads a request as the edge does, and tells what was seen.
 pub fn asked<A: Action + Dump>(params: Params) -> Judged<Value> {
@@ -75,15 +124,16 @@ impl Sheet {
     }
 }
 
-/// A seeded source of values.
+/// A seeded source of values. Seed 0 leaves nothing out, so that every member is seen at least once.
 pub struct Dice {
     rng: StdRng,
     depth: usize,
+    full: bool,
 }
 
 impl Dice {
     pub fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), depth: 0 }
+        Self { rng: StdRng::seed_from_u64(seed), depth: 0, full: seed == 0 }
     }
 
     fn below<T>(&mut self, make: impl FnOnce(&mut Self) -> T) -> T {
@@ -94,11 +144,15 @@ impl Dice {
     }
 
     fn present(&mut self) -> bool {
-        self.depth < DEPTH_MAX && self.rng.gen_bool(0.7)
+        self.depth < DEPTH_MAX && (self.full || self.rng.gen_bool(0.7))
     }
 
     fn count(&mut self) -> usize {
-        if self.depth < DEPTH_MAX { self.rng.gen_range(0..3) } else { 0 }
+        match self.full {
+            _ if self.depth >= DEPTH_MAX => 0,
+            true => 1,
+            false => self.rng.gen_range(0..3),
+        }
     }
 
     pub fn required<T: Sample>(&mut self) -> T {

@@ -25,7 +25,7 @@ pub mod xml;
 pub use action::{Action, Service, decode};
 pub use fault::WireFault;
 pub use query::Params;
-pub use scalar::{Decode, Done, Encode};
+pub use scalar::{Decode, Done, Encode, Fragment};
 pub use xml::XmlWriter;
 
 /// For a fuzz loop: whatever the bytes are, decoding them must neither panic nor hang.

@@ -92,3 +92,6 @@ fn check(key: &str, question: &[u8]) -> [u8; CHECK_BYTES] {
     sum.copy_from_slice(&digest[..CHECK_BYTES]);
     sum
 }
+
+#[cfg(test)]
+mod tests;

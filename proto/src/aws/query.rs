@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 /// A form larger than this is refused unread. RunInstances with full user data needs 25 kB.
 pub const FORM_BYTES_MAX: usize = 1 << 20;
 pub const PARAMETERS_MAX: usize = 10_000;
-/// Names nested deeper than this are refused; the deepest of EC2's has seven parts.
+/// Names nested deeper than this are refused; the deepest of EC2's has fewer than ten parts.
 pub const NESTING_MAX: usize = 16;
 /// The highest `N` in `Name.N`. Gaps cost nothing: items are kept by index, not in a dense array.
 pub const LIST_INDEX_MAX: u32 = 100_000;
@@ -277,3 +277,6 @@ fn unescape(text: &[u8]) -> Result<String, WireFault> {
 fn hex(digit: &u8) -> Option<u8> {
     char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
+
+#[cfg(test)]
+mod tests;

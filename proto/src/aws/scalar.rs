@@ -31,9 +31,28 @@ impl Encode for Done {
     }
 }
 
+/// What an `XmlWriter` wrote before, to be sent again without encoding it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fragment<'a>(pub &'a str);
+
+impl Encode for Fragment<'_> {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.raw(self.0);
+    }
+}
+
 impl Decode for String {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        params.take_value()
+        let text = params.take_value()?;
+        // PostgreSQL cannot store it, XML cannot carry it, and no AWS value has it.
+        match text.contains('\0') {
+            false => Ok(text),
+            true => Err(WireFault::invalid(
+                params.path(),
+                &text.replace('\0', "\\0"),
+                "It contains a null character.",
+            )),
+        }
     }
 }
 

@@ -90,7 +90,9 @@ fn write_enum(name: &str, shape: &Shape, out: &mut String) {
 
 fn write_structure(plan: &Plan, structure: &Structure, out: &mut String) -> Result<()> {
     let name = structure.name;
-    let _ = writeln!(out, "#[derive(Debug, Clone, Default, PartialEq)]\npub struct {name} {{");
+    let secret = structure.fields.iter().any(|field| field.is_secret());
+    let debug = if secret { "" } else { "Debug, " };
+    let _ = writeln!(out, "#[derive({debug}Clone, Default, PartialEq)]\npub struct {name} {{");
     for field in &structure.fields {
         let value = plan.value_type(field.leaf_name, &structure.file)?;
         let whole = match (field.form, field.required) {
@@ -102,6 +104,9 @@ fn write_structure(plan: &Plan, structure: &Structure, out: &mut String) -> Resu
         let _ = writeln!(out, "pub {}: {whole},", field.ident);
     }
     out.push_str("}\n\n");
+    if secret {
+        write_debug(structure, out);
+    }
     if structure.decoded {
         write_decode(plan, structure, out)?;
     }
@@ -113,6 +118,22 @@ fn write_structure(plan: &Plan, structure: &Structure, out: &mut String) -> Resu
         [action] => write_action(plan, structure, &action.name, action.output.as_deref(), out),
         _ => bail!("two actions share this input"),
     }
+}
+
+/// What the model calls sensitive (private keys, user data) must not reach a log through `{:?}`.
+fn write_debug(structure: &Structure, out: &mut String) {
+    let name = structure.name;
+    let _ = writeln!(out, "impl std::fmt::Debug for {name} {{");
+    out.push_str("fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {\n");
+    let _ = writeln!(out, "f.debug_struct({name:?})");
+    for field in &structure.fields {
+        let label = field.ident.trim_start_matches("r#");
+        let _ = match field.is_secret() {
+            true => writeln!(out, ".field({label:?}, &\"(hidden)\")"),
+            false => writeln!(out, ".field({label:?}, &self.{})", field.ident),
+        };
+    }
+    out.push_str(".finish()\n}\n}\n\n");
 }
 
 fn write_decode(plan: &Plan, structure: &Structure, out: &mut String) -> Result<()> {

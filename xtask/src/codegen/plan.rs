@@ -173,6 +173,10 @@ impl Structure<'_> {
 }
 
 impl Field<'_> {
+    pub fn is_secret(&self) -> bool {
+        self.leaf.traits.contains_key("sensitive")
+    }
+
     /// The element that wraps each item of a list in an answer.
     pub fn item_name(&self) -> &str {
         self.shape.traits.get("itemName").map_or("member", String::as_str)

@@ -1469,7 +1469,7 @@ impl Decode for LicenseConfigurationRequest {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct ModifyInstanceAttributeRequest {
     pub attribute: Option<String>,
     pub block_device_mappings: Vec<InstanceBlockDeviceMappingSpecification>,
@@ -1488,6 +1488,30 @@ pub struct ModifyInstanceAttributeRequest {
     pub sriov_net_support: Option<super::AttributeValue>,
     pub user_data: Option<BlobAttributeValue>,
     pub value: Option<String>,
+}
+
+impl std::fmt::Debug for ModifyInstanceAttributeRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ModifyInstanceAttributeRequest")
+            .field("attribute", &self.attribute)
+            .field("block_device_mappings", &self.block_device_mappings)
+            .field("disable_api_stop", &self.disable_api_stop)
+            .field("disable_api_termination", &self.disable_api_termination)
+            .field("dry_run", &self.dry_run)
+            .field("ebs_optimized", &self.ebs_optimized)
+            .field("ena_support", &self.ena_support)
+            .field("groups", &self.groups)
+            .field("instance_id", &self.instance_id)
+            .field("instance_initiated_shutdown_behavior", &self.instance_initiated_shutdown_behavior)
+            .field("instance_type", &self.instance_type)
+            .field("kernel", &self.kernel)
+            .field("ramdisk", &self.ramdisk)
+            .field("source_dest_check", &self.source_dest_check)
+            .field("sriov_net_support", &self.sriov_net_support)
+            .field("user_data", &self.user_data)
+            .field("value", &"(hidden)")
+            .finish()
+    }
 }
 
 impl Decode for ModifyInstanceAttributeRequest {
@@ -1752,7 +1776,7 @@ impl Decode for RunInstancesMonitoringEnabled {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct RunInstancesRequest {
     pub additional_info: Option<String>,
     pub block_device_mappings: Vec<super::BlockDeviceMapping>,
@@ -1798,6 +1822,57 @@ pub struct RunInstancesRequest {
     pub subnet_id: Option<String>,
     pub tag_specifications: Vec<super::TagSpecification>,
     pub user_data: Option<String>,
+}
+
+impl std::fmt::Debug for RunInstancesRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunInstancesRequest")
+            .field("additional_info", &self.additional_info)
+            .field("block_device_mappings", &self.block_device_mappings)
+            .field("capacity_reservation_specification", &self.capacity_reservation_specification)
+            .field("client_token", &self.client_token)
+            .field("cpu_options", &self.cpu_options)
+            .field("credit_specification", &self.credit_specification)
+            .field("disable_api_stop", &self.disable_api_stop)
+            .field("disable_api_termination", &self.disable_api_termination)
+            .field("dry_run", &self.dry_run)
+            .field("ebs_optimized", &self.ebs_optimized)
+            .field("elastic_gpu_specification", &self.elastic_gpu_specification)
+            .field("elastic_inference_accelerators", &self.elastic_inference_accelerators)
+            .field("enable_primary_ipv6", &self.enable_primary_ipv6)
+            .field("enclave_options", &self.enclave_options)
+            .field("hibernation_options", &self.hibernation_options)
+            .field("iam_instance_profile", &self.iam_instance_profile)
+            .field("image_id", &self.image_id)
+            .field("instance_initiated_shutdown_behavior", &self.instance_initiated_shutdown_behavior)
+            .field("instance_market_options", &self.instance_market_options)
+            .field("instance_type", &self.instance_type)
+            .field("ipv6_address_count", &self.ipv6_address_count)
+            .field("ipv6_addresses", &self.ipv6_addresses)
+            .field("kernel_id", &self.kernel_id)
+            .field("key_name", &self.key_name)
+            .field("launch_template", &self.launch_template)
+            .field("license_specifications", &self.license_specifications)
+            .field("maintenance_options", &self.maintenance_options)
+            .field("max_count", &self.max_count)
+            .field("metadata_options", &self.metadata_options)
+            .field("min_count", &self.min_count)
+            .field("monitoring", &self.monitoring)
+            .field("network_interfaces", &self.network_interfaces)
+            .field("network_performance_options", &self.network_performance_options)
+            .field("operator", &self.operator)
+            .field("placement", &self.placement)
+            .field("private_dns_name_options", &self.private_dns_name_options)
+            .field("private_ip_address", &self.private_ip_address)
+            .field("ramdisk_id", &self.ramdisk_id)
+            .field("secondary_interfaces", &self.secondary_interfaces)
+            .field("security_group_ids", &self.security_group_ids)
+            .field("security_groups", &self.security_groups)
+            .field("subnet_id", &self.subnet_id)
+            .field("tag_specifications", &self.tag_specifications)
+            .field("user_data", &"(hidden)")
+            .finish()
+    }
 }
 
 impl Decode for RunInstancesRequest {

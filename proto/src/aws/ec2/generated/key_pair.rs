@@ -171,13 +171,25 @@ impl Encode for ImportKeyPairResult {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct KeyPair {
     pub key_fingerprint: Option<String>,
     pub key_material: Option<String>,
     pub key_name: Option<String>,
     pub key_pair_id: Option<String>,
     pub tags: Vec<super::Tag>,
+}
+
+impl std::fmt::Debug for KeyPair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KeyPair")
+            .field("key_fingerprint", &self.key_fingerprint)
+            .field("key_material", &"(hidden)")
+            .field("key_name", &self.key_name)
+            .field("key_pair_id", &self.key_pair_id)
+            .field("tags", &self.tags)
+            .finish()
+    }
 }
 
 impl Encode for KeyPair {
