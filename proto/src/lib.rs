@@ -8,6 +8,7 @@ pub mod fault;
 pub mod ids;
 pub mod instance;
 pub mod internal;
+pub mod policy;
 pub mod resources;
 pub mod runtime;
 pub mod sign;
