@@ -146,7 +146,8 @@ impl FromStr for Cidr {
     fn from_str(text: &str) -> Result<Self, String> {
         let bad = || format!("\"{text}\" is not a range such as 172.31.0.0/20 (/8 to /30)");
         let (first, prefix) = text.split_once('/').ok_or_else(bad)?;
-        let cidr = Self { first: first.parse().map_err(|_| bad())?, prefix: prefix.parse().map_err(|_| bad())? };
+        let cidr =
+            Self { first: first.parse().map_err(|_| bad())?, prefix: prefix.parse().map_err(|_| bad())? };
         let aligned = (8..=30).contains(&cidr.prefix) && u32::from(cidr.first) & !u32::from(cidr.mask()) == 0;
         if aligned { Ok(cidr) } else { Err(bad()) }
     }

@@ -8,10 +8,10 @@
 //!   clc ── api ──► keeper: book (app) + store ──► reconcile ──► nodes, drive (network)
 //! ```
 
+mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
-mod api;
 mod keeper;
 mod reconcile;
 pub mod store;
@@ -37,7 +37,8 @@ pub struct Cc;
 #[async_trait::async_trait]
 impl Controller for Cc {
     const NAME: &'static str = "karri-cc";
-    const ABOUT: &'static str = "Karri's cluster controller: places instances on nodes and keeps their network";
+    const ABOUT: &'static str =
+        "Karri's cluster controller: places instances on nodes and keeps their network";
     const ENVIRONMENT: &'static str = "KARRI_CC";
     type Config = Config;
 

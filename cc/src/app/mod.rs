@@ -15,3 +15,5 @@ pub mod placement;
 pub mod plan;
 pub mod row;
 
+#[cfg(test)]
+pub mod samples;

@@ -40,7 +40,7 @@ pub fn choose<'a>(
 
 /// How much of the scarcest resource is free, in millionths.
 fn free_share(free: Need, total: Need) -> u64 {
-    let share = |free: u64, total: u64| if total == 0 { 0 } else { free.saturating_mul(1_000_000) / total };
+    let share = |free: u64, total: u64| free.saturating_mul(1_000_000).checked_div(total).unwrap_or(0);
     share(u64::from(free.vcpus), u64::from(total.vcpus))
         .min(share(free.memory_mib, total.memory_mib))
         .min(share(free.disk_gib, total.disk_gib))

@@ -59,7 +59,10 @@ pub fn plan(row: &Row, node: NodeCondition) -> Step {
 }
 
 fn lost_reason() -> StateReason {
-    StateReason::new("Server.InternalError", "Server.InternalError: the node it was placed on does not answer")
+    StateReason::new(
+        "Server.InternalError",
+        "Server.InternalError: the node it was placed on does not answer",
+    )
 }
 
 /// Why an instance that no node can take fails; `None`: it waits on. `hope`: a node that is not here

@@ -106,10 +106,8 @@ impl Nodes {
         }
         let failed = answer.is_err();
         let (name, answer) = (name.to_owned(), answer.map_err(|error| error.kind));
-        let stored = self
-            .keeper
-            .ask(move |book, now_ms| book.node_answer(&name, &task, answer, now_ms))
-            .await;
+        let stored =
+            self.keeper.ask(move |book, now_ms| book.node_answer(&name, &task, answer, now_ms)).await;
         failed || stored.is_err()
     }
 
@@ -190,12 +188,8 @@ impl Nodes {
 
 /// For a guest of which nothing is known here but its id. A node that has it goes by its own copy.
 fn unknown_intent(id: &InstanceId) -> InstanceIntent {
-    let nothing = BlobRef {
-        digest: Digest::from_sha256([0; 32]),
-        format: BlobFormat::Raw,
-        bytes: 0,
-        virtual_bytes: 0,
-    };
+    let nothing =
+        BlobRef { digest: Digest::from_sha256([0; 32]), format: BlobFormat::Raw, bytes: 0, virtual_bytes: 0 };
     InstanceIntent {
         id: id.clone(),
         account: String::new(),

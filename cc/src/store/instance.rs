@@ -99,9 +99,7 @@ pub async fn instance_delete_in_txn(
     Ok(())
 }
 
-pub async fn tombstone_list(
-    connection: &mut SqliteConnection,
-) -> Result<Vec<(InstanceId, i64)>, StoreError> {
+pub async fn tombstone_list(connection: &mut SqliteConnection) -> Result<Vec<(InstanceId, i64)>, StoreError> {
     let rows = sqlx::query("SELECT id, until_ms FROM tombstones").fetch_all(connection).await?;
     rows.iter().map(|row| Ok((id_of(row)?, row.try_get("until_ms")?))).collect()
 }

@@ -12,7 +12,8 @@ use crate::app::book::{Changes, Snapshot};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::InstanceIntent;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
+    SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Row as _};
 use std::path::Path;

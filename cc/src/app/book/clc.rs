@@ -55,7 +55,8 @@ impl Book {
         let mut newer = self.by_sequence.range(from.saturating_add(1)..);
         let taken: Vec<(&u64, &InstanceId)> = newer.by_ref().take(limit).collect();
         let caught_up = newer.next().is_none();
-        let sequence = if caught_up { self.sequence.max(from) } else { taken.last().map_or(from, |(s, _)| **s) };
+        let sequence =
+            if caught_up { self.sequence.max(from) } else { taken.last().map_or(from, |(s, _)| **s) };
         let told = restarted || self.resources_sequence > from;
         ReportPage {
             next: Cursor { epoch: self.epoch, sequence },

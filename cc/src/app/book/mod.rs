@@ -59,10 +59,20 @@ impl Changes {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// The stored intent, with this attempt.
-    Push { id: InstanceId, generation: u64, attempt: u32 },
+    Push {
+        id: InstanceId,
+        generation: u64,
+        attempt: u32,
+    },
     /// Terminate a guest that should not be there.
-    Terminate { id: InstanceId, generation: u64, attempt: u32 },
-    Forget { id: InstanceId },
+    Terminate {
+        id: InstanceId,
+        generation: u64,
+        attempt: u32,
+    },
+    Forget {
+        id: InstanceId,
+    },
 }
 
 impl Task {

@@ -79,11 +79,8 @@ impl Book {
     pub(super) fn place(&mut self, id: &InstanceId, now_ms: i64) -> bool {
         let Some(mut row) = self.rows.get(id).cloned() else { return false };
         let ready = self.nodes.iter().filter(|(name, node)| node.is_ready() && !row.tried.contains(name));
-        let candidates = ready.map(|(name, node)| Candidate {
-            name,
-            total: node.record.facts.total,
-            free: node.free(),
-        });
+        let candidates =
+            ready.map(|(name, node)| Candidate { name, total: node.record.facts.total, free: node.free() });
         let tired = row.attempt >= ATTEMPTS_MAX;
         let chosen = if tired { None } else { choose(self.settings.policy, row.need, candidates) };
         if let Some(name) = chosen.map(str::to_owned) {
