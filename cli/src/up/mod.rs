@@ -95,7 +95,7 @@ async fn start(
     if !stopped.is_empty() {
         eprintln!("  stopped what an earlier karri left running: {}", stopped.join(", "));
     }
-    let trust = async { trust::establish(home, facts, &trust::node_name()) };
+    let trust = async { trust::establish(home, facts) };
     progress.step("certificates", trust, |n| format!("{n} of this cloud's own CA")).await?;
     let configs = async { configs::write(home, facts) };
     progress.step("configuration", configs, |edited| describe_configs(home, edited)).await?;

@@ -6,6 +6,9 @@ use karri_proto::internal::{Identity, Role};
 use karri_proto::runtime::pki::Authority;
 use std::os::unix::fs::PermissionsExt;
 
+/// One process plays all simulated nodes of a zone, which are called `sim-0`, `sim-1` …
+const SIMULATED_NODE: &str = "sim";
+
 /// The names of the four kinds of children, as files and log lines spell them.
 pub fn cc_name(zone: &Zone) -> String {
     format!("cc-{}", zone.name)
@@ -16,10 +19,11 @@ pub fn nc_name(zone: &Zone) -> String {
 }
 
 /// Makes what is missing; returns how many certificates there are.
-pub fn establish(home: &Home, facts: &Facts, node: &str) -> anyhow::Result<usize> {
+pub fn establish(home: &Home, facts: &Facts) -> anyhow::Result<usize> {
     let authority = Authority::load_or_create(&home.ca())?;
     std::fs::set_permissions(home.ca(), std::fs::Permissions::from_mode(0o700))?;
-    let identities = identities(facts, node);
+    let node = if facts.simulated_nodes.is_some() { SIMULATED_NODE.to_owned() } else { node_name() };
+    let identities = identities(facts, &node);
     for (name, identity) in &identities {
         authority.issue_files(&home.tls_directory(name), identity)?;
     }
