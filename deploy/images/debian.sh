@@ -82,6 +82,9 @@ mmdebstrap --quiet --variant=minbase --include="$include" \
     --customize-hook='ln -sf ../run/systemd/resolve/stub-resolv.conf "$1/etc/resolv.conf"' \
     --customize-hook='chown -R 0:0 "$1"/etc/cloud "$1"/etc/initramfs-tools "$1"/etc/systemd/system "$1"/boot/grub' \
     bookworm "$work/tree.tar"
+mkdir "$work/tree"
+tar --xattrs --xattrs-include='*' -xf "$work/tree.tar" -C "$work/tree" --exclude='./dev/*'
+rm "$work/tree.tar"
 
 # ---- disk: GRUB in the sectors before partition 1, the root in partition 1 ---------------------------------
 image=$work/root.img
