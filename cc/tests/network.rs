@@ -133,6 +133,15 @@ fn expected(address: &str) -> String {
     format!("{address} {g} 1500 {g} 169.254.169.254/32 {g} 0.0.0.0/0 {g}")
 }
 
+/// A failed test leaves no dnsmasq behind: it runs in a process group of its own.
+struct Reaper(NetworkConfig);
+
+impl Drop for Reaper {
+    fn drop(&mut self) {
+        run(&format!("kill -9 $(cat {})", self.0.run_dir.join("dnsmasq.pid").display()));
+    }
+}
+
 const FIRST: &str = "02:00:00:00:00:01";
 const SECOND: &str = "02:00:00:00:00:02";
 
@@ -144,8 +153,11 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
-    must("ip link set lo up && ip link add foreign0 type bridge && iptables -A INPUT -s 192.0.2.1 -j DROP");
+    must(
+        "ip link set lo up && ip link add foreign0 type bridge && iptables -A INPUT -s 192.0.2.1 -j DROP && iptables -t nat -S",
+    );
     let network = network(directory.path());
+    let _reaper = Reaper(network.clone());
     let before = must("iptables-save | grep -v '^#' | sed 's/\\[.*//'");
 
     let mut flat = Flat::new(&network);
@@ -186,7 +198,7 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     assert!(guest.connects(GATEWAY, 53), "DNS");
     must("ip address add 198.51.100.1/32 dev lo");
     assert!(!guest.connects("198.51.100.1", port), "a controller's port at another address of the host");
-    assert!(guest.inside(&format!("ping -c 1 -W 2 {GATEWAY}")).status.success());
+    assert!(guest.inside(&format!("busybox ping -c 1 -W 2 {GATEWAY}")).status.success());
 
     // What others flushed is put back.
     must("iptables -F KARRI-IN-karri-t0; iptables -t nat -F POSTROUTING; ip link delete karri-t0");
@@ -219,6 +231,7 @@ fn a_bridge_that_was_there_before_stays() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let network = network(directory.path());
+    let _reaper = Reaper(network.clone());
     must("ip link add karri-t0 type bridge");
     runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
     runtime.block_on(remove(&network)).unwrap();
