@@ -1,5 +1,17 @@
 //! The outside world of a cluster controller: the flat network on its host.
+//!
+//! ```text
+//!   flat.rs       the driver: bridge, firewall and dnsmasq made and mended; all of it removed again
+//!   netlink.rs    the bridge and its gateway address (the only place that knows rtnetlink)
+//!   firewall.rs   our own iptables chains
+//!   dnsmasq.rs    DHCP and DNS: its files and its process
+//!   simulated.rs  no network at all
+//! ```
 
+mod dnsmasq;
+mod firewall;
+pub mod flat;
+mod netlink;
 pub mod simulated;
 
 use async_trait::async_trait;
