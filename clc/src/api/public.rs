@@ -169,8 +169,10 @@ impl Edge {
         let code = refusal.map_or("ok", |refusal| refusal.code);
         let labels = [("action", action), ("code", code)];
         self.app.metrics.observe("karri_clc_api_seconds", &labels, took);
-        let (account, user) =
-            request.signer.as_ref().map_or(("-", "-"), |signer| (signer.account.as_str(), signer.user.as_str()));
+        let (account, user) = request
+            .signer
+            .as_ref()
+            .map_or(("-", "-"), |signer| (signer.account.as_str(), signer.user.as_str()));
         let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         match refusal {
             Some(Refusal { cause: Some(cause), .. }) => {
@@ -178,7 +180,16 @@ impl Edge {
             }
             Some(refusal) => {
                 let message = &refusal.message;
-                tracing::info!(action, account, user, source, code, took_us, reason = message, "request refused");
+                tracing::info!(
+                    action,
+                    account,
+                    user,
+                    source,
+                    code,
+                    took_us,
+                    reason = message,
+                    "request refused"
+                );
             }
             None if action.starts_with("Describe") || action.starts_with("Get") => {
                 tracing::debug!(action, account, user, source, code, took_us, "request");
@@ -195,7 +206,9 @@ enum Unverified {
 
 /// Version 4 names the service in its scope. One that is not ours is refused by the scope check.
 fn service_of(claim: &Claim) -> Option<Service> {
-    [Service::Ec2, Service::Sts].into_iter().find(|s| claim.scope().is_some_and(|scope| scope.service == s.name()))
+    [Service::Ec2, Service::Sts]
+        .into_iter()
+        .find(|s| claim.scope().is_some_and(|scope| scope.service == s.name()))
 }
 
 fn service_by_version(params: &Params) -> Service {

@@ -32,7 +32,7 @@ type Run = Box<dyn Fn(Cx, Params) -> BoxFuture<'static, Result<Reply, Fault>> + 
 
 #[derive(Default)]
 pub struct Table {
-    lines: HashMap<(Service, &'static str), Run>,
+    lines: HashMap<Service, HashMap<&'static str, Run>>,
 }
 
 impl Table {
@@ -73,18 +73,18 @@ impl Table {
     }
 
     fn line<A: Action>(mut self, run: Run) -> Self {
-        self.lines.insert((A::SERVICE, A::NAME), run);
+        self.lines.entry(A::SERVICE).or_default().insert(A::NAME, run);
         self
     }
 
     pub fn get(&self, service: Service, action: &str) -> Option<(&'static str, &Run)> {
-        let (key, run) = self.lines.get_key_value(&(service, action as &str))?;
-        Some((key.1, run))
+        self.lines.get(&service)?.get_key_value(action).map(|(name, run)| (*name, run))
     }
 
     /// The names of all served actions of a service, sorted.
     pub fn actions(&self, service: Service) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.lines.keys().filter(|key| key.0 == service).map(|key| key.1).collect();
+        let mut names: Vec<_> =
+            self.lines.get(&service).into_iter().flatten().map(|(name, _)| *name).collect();
         names.sort_unstable();
         names
     }

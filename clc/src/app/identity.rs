@@ -55,7 +55,11 @@ impl Identities {
         memory.signers.clear();
     }
 
-    pub async fn signer(&self, store: &Store, access_key_id: &str) -> Result<Option<Arc<Signer>>, StoreError> {
+    pub async fn signer(
+        &self,
+        store: &Store,
+        access_key_id: &str,
+    ) -> Result<Option<Arc<Signer>>, StoreError> {
         let age = {
             let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(known) = memory.signers.get(access_key_id) {

@@ -29,8 +29,7 @@ impl Store {
         let definition = serde_json::to_string(&image.definition)
             .map_err(|e| StoreError::corrupt("definition of an image", e))?;
         let mut tx = self.begin().await?;
-        let statement =
-            "INSERT INTO images (id, account, name, state, is_public, kind, definition, created_at) \
+        let statement = "INSERT INTO images (id, account, name, state, is_public, kind, definition, created_at) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         sqlx::query(statement)
             .bind(&image.id)

@@ -57,11 +57,7 @@ fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
     Ok(row.try_get::<i64, _>(column)? != 0)
 }
 
-fn parsed<T>(
-    row: &AnyRow,
-    column: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
-) -> Result<T, StoreError> {
+fn parsed<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or_else(|| StoreError::corrupt(column, text))
 }
@@ -291,7 +287,8 @@ impl Store {
     }
 
     pub async fn launch_earlier(&self, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
-        let statement = "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
+        let statement =
+            "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
         let row = sqlx::query(statement).bind(account).bind(token).fetch_optional(self.reader()).await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Earlier {
@@ -327,7 +324,8 @@ impl Store {
 
     /// Every instance that changed after a number; all of them after 0.
     pub async fn instances_changed_after(&self, change: i64) -> Result<Vec<Instance>, StoreError> {
-        let statement = format!("SELECT {COLUMNS} FROM instances WHERE change_number > $1 ORDER BY change_number");
+        let statement =
+            format!("SELECT {COLUMNS} FROM instances WHERE change_number > $1 ORDER BY change_number");
         let rows = sqlx::query(AssertSqlSafe(statement)).bind(change).fetch_all(self.reader()).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
@@ -346,7 +344,9 @@ impl Store {
     pub async fn instances_purge(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         for id in ids {
-            for statement in ["DELETE FROM tags WHERE resource_id = $1", "DELETE FROM instances WHERE id = $1"] {
+            for statement in
+                ["DELETE FROM tags WHERE resource_id = $1", "DELETE FROM instances WHERE id = $1"]
+            {
                 sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await?;
             }
         }

@@ -27,7 +27,7 @@ pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
     }
     for (at, (name, text)) in MIGRATIONS.iter().enumerate().skip(done) {
         let failed = |source| StoreError::Migration { name, source };
-        sqlx::raw_sql(text).execute(&mut *tx).await.map_err(failed)?;
+        sqlx::raw_sql(*text).execute(&mut *tx).await.map_err(failed)?;
         let record = "INSERT INTO schema_versions (version, name) VALUES ($1, $2)";
         sqlx::query(record).bind(at as i64 + 1).bind(*name).execute(&mut *tx).await?;
         tracing::info!(migration = name, "database schema brought forward");
@@ -37,7 +37,8 @@ pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
 }
 
 async fn version(tx: &mut Transaction<'static, Any>) -> Result<i64, StoreError> {
-    let create = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)";
+    let create =
+        "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)";
     sqlx::query(create).execute(&mut **tx).await?;
     let newest = "SELECT COALESCE(MAX(version), 0) FROM schema_versions";
     Ok(sqlx::query_scalar(newest).fetch_one(&mut **tx).await?)

@@ -36,7 +36,10 @@ pub async fn tags_of_in_txn(tx: &mut Tx, ids: &[&str]) -> Result<HashMap<String,
             query = query.bind(*id);
         }
         for row in query.fetch_all(&mut **tx).await? {
-            found.entry(row.try_get("resource_id")?).or_default().push((row.try_get("key")?, row.try_get("value")?));
+            found
+                .entry(row.try_get("resource_id")?)
+                .or_default()
+                .push((row.try_get("key")?, row.try_get("value")?));
         }
     }
     Ok(found)
@@ -49,7 +52,10 @@ impl Store {
             "SELECT resource_id, key, value FROM tags WHERE resource_type = $1 ORDER BY resource_id, key";
         let mut found: HashMap<String, Tags> = HashMap::new();
         for row in sqlx::query(statement).bind(resource_type).fetch_all(self.reader()).await? {
-            found.entry(row.try_get("resource_id")?).or_default().push((row.try_get("key")?, row.try_get("value")?));
+            found
+                .entry(row.try_get("resource_id")?)
+                .or_default()
+                .push((row.try_get("key")?, row.try_get("value")?));
         }
         Ok(found)
     }
