@@ -212,7 +212,9 @@ fn check_family(family: &FamilyLines) -> Result<(), String> {
     if family.architectures.is_empty() {
         return Err("architectures: at least one".to_owned());
     }
-    if let Some(unknown) = family.architectures.iter().find(|a| !["i386", "x86_64", "arm64"].contains(&a.as_str())) {
+    if let Some(unknown) =
+        family.architectures.iter().find(|a| !["i386", "x86_64", "arm64"].contains(&a.as_str()))
+    {
         return Err(format!("architectures: \"{unknown}\" is not one of i386, x86_64, arm64"));
     }
     if family.burstable != family.credits.is_some() {
@@ -270,12 +272,15 @@ mod tests {
         Catalogue::parse(text).unwrap_err().to_string()
     }
 
-    const FAMILY: &str = "[x1]\nhypervisor = \"xen\"\narchitectures = [\"x86_64\"]\nnetwork = \"Low\"\n[x1.sizes]\n";
+    const FAMILY: &str =
+        "[x1]\nhypervisor = \"xen\"\narchitectures = [\"x86_64\"]\nnetwork = \"Low\"\n[x1.sizes]\n";
 
     #[test]
     fn a_wrong_line_is_refused_by_the_name_of_its_type() {
         let line = |line: &str| refusal(&format!("{FAMILY}big = {{ {line} }}\n"));
-        assert!(line("vcpus = 1, interfaces = 1, addresses = 1").contains("instance type x1.big: missing field"));
+        assert!(
+            line("vcpus = 1, interfaces = 1, addresses = 1").contains("instance type x1.big: missing field")
+        );
         let all = "memory_mib = 1, interfaces = 1, addresses = 1";
         assert_eq!(line(&format!("vcpus = 0, {all}")), "instance type x1.big: vcpus: at least 1");
         assert!(line(&format!("vcpus = 1, {all}, colour = 1")).contains("x1.big: unknown field `colour`"));

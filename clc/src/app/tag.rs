@@ -1,9 +1,13 @@
 //! Tags: which resources take them, and what a tag may be. Rules only; `change` commits.
 
+mod change;
+
+pub use change::Change;
+
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{
-    InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId, SecurityGroupId,
-    SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+    InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -59,7 +63,9 @@ impl Taggable {
             SecurityGroupRuleId::PREFIX => {
                 id.parse::<SecurityGroupRuleId>().map(|_| Taggable::SecurityGroupRule)
             }
-            NetworkInterfaceId::PREFIX => id.parse::<NetworkInterfaceId>().map(|_| Taggable::NetworkInterface),
+            NetworkInterfaceId::PREFIX => {
+                id.parse::<NetworkInterfaceId>().map(|_| Taggable::NetworkInterface)
+            }
             VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
             _ => {
                 let shown: String = id.chars().take(64).collect();

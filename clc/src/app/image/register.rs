@@ -108,7 +108,8 @@ fn check_name(name: &str) -> Result<(), Fault> {
 fn check_description(description: Option<&str>) -> Result<(), Fault> {
     match description {
         Some(text) if text.chars().count() > DESCRIPTION_CHARS_MAX => {
-            let sentence = format!("Image descriptions must be less than {} characters long", DESCRIPTION_CHARS_MAX + 1);
+            let sentence =
+                format!("Image descriptions must be less than {} characters long", DESCRIPTION_CHARS_MAX + 1);
             Err(Fault::invalid_parameter(sentence))
         }
         _ => Ok(()),
@@ -136,9 +137,11 @@ fn parse_location(location: Option<&str>) -> Result<(ImageKind, Digest), Fault> 
 }
 
 fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
-    let combination = |sentence: &'static str| Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+    let combination =
+        |sentence: &'static str| Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
     let boots_itself = draft.kernel_id.is_none();
-    if kind != ImageKind::Machine && (!boots_itself || draft.ramdisk_id.is_some() || !draft.disks.is_empty()) {
+    if kind != ImageKind::Machine && (!boots_itself || draft.ramdisk_id.is_some() || !draft.disks.is_empty())
+    {
         return combination("A kernel or ramdisk has no kernel, ramdisk or disks of its own");
     }
     if boots_itself && draft.ramdisk_id.is_some() {
@@ -159,7 +162,9 @@ fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
         None | Some("hvm" | "paravirtual") => {}
         Some(other) => {
             let shown: String = other.chars().take(64).collect();
-            let sentence = format!("Value ({shown}) for parameter virtualizationType is invalid. Expecting hvm or paravirtual.");
+            let sentence = format!(
+                "Value ({shown}) for parameter virtualizationType is invalid. Expecting hvm or paravirtual."
+            );
             return Err(Fault::invalid_parameter(sentence));
         }
     }
@@ -174,7 +179,9 @@ fn check_device_name(name: Option<&str>) -> Result<(), Fault> {
         return Ok(());
     }
     let shown: String = name.chars().take(64).collect();
-    let sentence = format!("Value ({shown}) for parameter rootDeviceName is invalid. Expecting a name such as /dev/sda1.");
+    let sentence = format!(
+        "Value ({shown}) for parameter rootDeviceName is invalid. Expecting a name such as /dev/sda1."
+    );
     Err(Fault::invalid_parameter(sentence))
 }
 
@@ -230,7 +237,8 @@ fn define(draft: &Draft, kind: ImageKind, blob: BlobRef) -> Result<ImageDefiniti
 fn root_disk(disks: &[DiskDraft], definition: &ImageDefinition) -> Result<RootDisk, Fault> {
     let mut root = RootDisk::default();
     let Some((disk, more)) = disks.split_first() else { return Ok(root) };
-    let named = |disk: &DiskDraft| disk.device_name.as_deref().is_none_or(|n| n == definition.root_device_name);
+    let named =
+        |disk: &DiskDraft| disk.device_name.as_deref().is_none_or(|n| n == definition.root_device_name);
     if !more.is_empty() || !named(disk) {
         let sentence = format!("Only the root device {} can be mapped", definition.root_device_name);
         return Err(Fault::new(FaultCode::InvalidBlockDeviceMapping, sentence));
@@ -239,7 +247,9 @@ fn root_disk(disks: &[DiskDraft], definition: &ImageDefinition) -> Result<RootDi
         let least = definition.least_disk_gib();
         let gib = u64::try_from(gib).unwrap_or(0);
         if gib < least || gib > DISK_GIB_MAX {
-            let sentence = format!("Volume of size {gib}GB is not possible, expect size >= {least}GB and <= {DISK_GIB_MAX}GB");
+            let sentence = format!(
+                "Volume of size {gib}GB is not possible, expect size >= {least}GB and <= {DISK_GIB_MAX}GB"
+            );
             return Err(Fault::new(FaultCode::InvalidBlockDeviceMapping, sentence));
         }
         root.gib = Some(gib);

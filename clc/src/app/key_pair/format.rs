@@ -32,7 +32,9 @@ pub fn import(material: &[u8]) -> Result<Imported, Fault> {
     let text = text.filter(|text| text.len() <= MATERIAL_BYTES_MAX);
     let text = text.ok_or_else(|| refused("Key is not in valid OpenSSH public key format"))?;
     if text.contains("PRIVATE KEY") {
-        return Err(refused("This is a private key. Import its public half, and consider the private one known."));
+        return Err(refused(
+            "This is a private key. Import its public half, and consider the private one known.",
+        ));
     }
     if text.starts_with(SPKI_BEGIN) {
         return imported_rsa(RsaPublicKey::from_public_key_pem(text).ok());

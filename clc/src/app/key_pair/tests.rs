@@ -8,12 +8,8 @@ use std::process::{Command, Stdio};
 
 /// What a program prints when it is fed `input`.
 fn run(program: &str, arguments: &[&str], input: &str) -> Vec<u8> {
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        Command::new(program).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
     let done = child.wait_with_output().unwrap();
     assert!(done.status.success(), "{program} {arguments:?}");
@@ -79,7 +75,8 @@ fn an_ed25519_key_has_one_fingerprint_made_or_brought() {
     assert_eq!(public_line(&made.private_pem), made.openssh);
     let brought = import(format!("{} a comment", made.openssh).as_bytes()).unwrap();
     assert_eq!((brought.kind, &brought.fingerprint), (KeyKind::Ed25519, &made.fingerprint));
-    let shown = String::from_utf8(run("ssh-keygen", &["-l", "-E", "sha256", "-f", "-"], &made.openssh)).unwrap();
+    let shown =
+        String::from_utf8(run("ssh-keygen", &["-l", "-E", "sha256", "-f", "-"], &made.openssh)).unwrap();
     assert!(shown.contains(&format!("SHA256:{}", made.fingerprint.trim_end_matches('='))), "{shown}");
 }
 
@@ -88,7 +85,17 @@ fn what_is_not_a_usable_public_key_is_refused() {
     let made = generate(KeyKind::Ed25519).unwrap();
     let ecdsa = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBHwf2HMM5TRXvo2SQJjsNkiDD5KqiiNjrGVv3UUh+mMT5RHxiRtOnlqvjhQtBq0VpmpCV/PwUdhOig4vkbqAcEc=";
     let huge = format!("ssh-rsa {}", "A".repeat(20_000));
-    for wrong in ["", "  ", "nonsense", "ssh-rsa", "ssh-rsa AAAA", "ssh-dss AAAAB3NzaC1kc3M=", ecdsa, &huge, &made.private_pem] {
+    for wrong in [
+        "",
+        "  ",
+        "nonsense",
+        "ssh-rsa",
+        "ssh-rsa AAAA",
+        "ssh-dss AAAAB3NzaC1kc3M=",
+        ecdsa,
+        &huge,
+        &made.private_pem,
+    ] {
         assert_eq!(import(wrong.as_bytes()).unwrap_err().code(), "InvalidKey.Format", "{wrong}");
     }
     assert_eq!(import(&[0xff, 0xfe]).unwrap_err().code(), "InvalidKey.Format");
