@@ -1,18 +1,31 @@
 //! EC2's actions: one line each.
 
+mod account;
 mod image;
 mod instance;
+mod instance_type;
 mod key_pair;
 mod listing;
+mod region;
 mod tag;
 
 use super::table::{Table, action_alone};
 
 pub fn table(table: Table) -> Table {
     let table = table.on_encoded(instance::describe_instances, action_alone);
+    let table = cloud(table);
     let table = images(table);
     let table = key_pairs(table);
     tags(table)
+}
+
+fn cloud(table: Table) -> Table {
+    table
+        .on(region::describe_regions, action_alone)
+        .on(region::describe_availability_zones, action_alone)
+        .on(account::describe_account_attributes, action_alone)
+        .on(instance_type::describe_instance_types, action_alone)
+        .on(instance_type::describe_instance_type_offerings, action_alone)
 }
 
 fn images(table: Table) -> Table {
