@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{Method, Response};
+use axum::http::{Method, Response, header};
 use karri_proto::aws::{Params, Service, WireFault, sts};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::runtime::server::PeerAddr;
@@ -98,7 +98,9 @@ impl Edge {
         let (name, run) = line.ok_or_else(|| WireFault::invalid_action(action))?;
         account.action = Some(name);
         let app = self.app.clone();
-        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, query, form };
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.into();
+        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
         run(cx, params).await.map_err(Refusal::from)
     }
 

@@ -12,10 +12,14 @@ pub mod instance_type;
 pub mod join;
 pub mod key_pair;
 pub mod network;
+pub mod security_group;
 pub mod status;
 pub mod story;
+pub mod tag;
+pub mod volume;
 
 use crate::config::{Config, Limits};
+use crate::drive::blobs::{Blobs, Walrus};
 use crate::store::{Sealer, Store};
 use address::AddressBook;
 use admission::Ledger;
@@ -24,8 +28,9 @@ use identity::Identities;
 use instance::{Instance, State, View};
 use instance_type::Catalogue;
 use karri_proto::internal::clusters::ClusterHello;
-use karri_proto::internal::{ApiError, Caller};
+use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need};
+use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::Base;
@@ -46,6 +51,7 @@ pub struct App {
     pub instances: View,
     pub clusters: Clusters,
     pub catalogue: Catalogue,
+    pub blobs: Arc<dyn Blobs>,
     pub metrics: Arc<Metrics>,
     pub base: Base,
     pub walrus_url: String,
@@ -68,7 +74,8 @@ impl App {
     pub fn new(config: &Config, store: Store, sealer: Sealer, base: Base) -> anyhow::Result<Self> {
         let mut regions = vec![config.api.region.clone()];
         regions.extend(config.api.also_accept_regions.iter().cloned());
-        let catalogue = Catalogue::load(&config.catalogue.instance_types).map_err(anyhow::Error::msg)?;
+        let catalogue = Catalogue::load(&config.catalogue.instance_types)?;
+        let walrus = InternalClient::new(&config.pki.walrus_url, Role::Walrus, &config.controller.tls)?;
         Ok(Self {
             region: config.api.region.clone(),
             regions,
@@ -79,6 +86,7 @@ impl App {
             instances: View::default(),
             clusters: Clusters::default(),
             catalogue,
+            blobs: Arc::new(Walrus(walrus)),
             metrics: base.metrics.clone(),
             walrus_url: config.pki.walrus_url.clone(),
             authority: Authority::load_or_create(&config.pki.ca_dir)?,

@@ -15,6 +15,7 @@ pub mod join_token;
 pub mod key_pair;
 mod migrate;
 pub mod network;
+pub mod resource;
 pub mod seal;
 pub mod tag;
 
