@@ -6,8 +6,13 @@ mod instance;
 mod instance_type;
 mod key_pair;
 mod listing;
+mod network_interface;
 mod region;
+mod security_group;
+mod subnet;
 mod tag;
+mod volume;
+mod vpc;
 
 use super::table::{Table, action_alone};
 
@@ -16,6 +21,7 @@ pub fn table(table: Table) -> Table {
     let table = cloud(table);
     let table = images(table);
     let table = key_pairs(table);
+    let table = network(table);
     tags(table)
 }
 
@@ -42,6 +48,17 @@ fn key_pairs(table: Table) -> Table {
         .on(key_pair::import_key_pair, key_pair::import_asks)
         .on(key_pair::describe_key_pairs, action_alone)
         .on(key_pair::delete_key_pair, key_pair::delete_asks)
+}
+
+fn network(table: Table) -> Table {
+    table
+        .on(vpc::describe_vpcs, action_alone)
+        .on(vpc::describe_vpc_attribute, action_alone)
+        .on(subnet::describe_subnets, action_alone)
+        .on(security_group::describe_security_groups, action_alone)
+        .on(security_group::describe_security_group_rules, action_alone)
+        .on(network_interface::describe_network_interfaces, action_alone)
+        .on(volume::describe_volumes, action_alone)
 }
 
 fn tags(table: Table) -> Table {
