@@ -1,0 +1,6 @@
+//! What a node decides, as functions of values: no IO, no clock, no randomness.
+
+pub mod domain_xml;
+pub mod owner_tag;
+pub mod plan;
+pub mod record;
