@@ -17,3 +17,8 @@ pub mod row;
 
 #[cfg(test)]
 pub mod samples;
+
+#[cfg(test)]
+mod book_tests;
+#[cfg(test)]
+mod properties;

@@ -116,12 +116,14 @@ impl Dnsmasq {
     async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
         for wanted in [Signal::TERM, Signal::KILL] {
             signal(pid, wanted);
+            // Not the pid file: it goes before the sockets do.
             let ended = async {
-                while self.running_pid().is_some() {
+                while command_line(pid).is_some() {
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             };
             if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_ok() {
+                self.running_pid(); // reaps it
                 return Ok(());
             }
         }
@@ -167,6 +169,7 @@ impl Dnsmasq {
     }
 }
 
+/// `None`: no dnsmasq lives under this number; one that ended and was not reaped has no command line.
 fn command_line(pid: Pid) -> Option<Vec<String>> {
     let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
     let words = bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());

@@ -67,11 +67,6 @@ impl Book {
         }
     }
 
-    /// Whether [`Book::page`] would say anything new.
-    pub fn has_news(&self, after: Cursor) -> bool {
-        after.epoch != self.epoch || after.sequence < self.sequence
-    }
-
     pub fn resources(&self) -> ClusterResources {
         ClusterResources { nodes: self.nodes.values().map(Node::resources).collect() }
     }
