@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::app::identity::Signer;
+use crate::app::instance::control::Caller;
 use axum::body::Bytes;
 use karri_proto::aws::Service;
 use karri_proto::fault::Fault;
@@ -46,6 +47,15 @@ impl Cx {
 
     pub fn is_administrator(&self) -> bool {
         self.signer.administrator
+    }
+
+    /// Who asks, for the use cases.
+    pub fn caller(&self) -> Caller<'_> {
+        Caller {
+            account: &self.signer.account,
+            administrator: self.signer.administrator,
+            request_id: &self.request_id,
+        }
     }
 
     /// Whether a resource of `owner` may be acted on: one's own, and everyone's for an administrator.

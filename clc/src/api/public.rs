@@ -24,6 +24,9 @@ use tracing::Instrument as _;
 /// A body that takes longer to arrive is not waited for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// No key id is longer, and longer ones are not looked up.
+const KEY_ID_CHARS_MAX: usize = 128;
+
 pub struct Edge {
     app: Arc<App>,
     table: Table,
@@ -101,7 +104,11 @@ impl Edge {
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host.into();
         let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
-        run(cx, params).await.map_err(Refusal::from)
+        // A task of its own: a client that hangs up must not stop a handler between its commit and what
+        // follows from it, and a panic must not take the connection's other requests along.
+        let task = tokio::spawn(run(cx, params).in_current_span());
+        let result = task.await.unwrap_or_else(|error| Err(Fault::internal(error)));
+        result.map_err(Refusal::from)
     }
 
     async fn read(&self, body: Body) -> Result<Bytes, Fault> {
@@ -148,6 +155,9 @@ impl Edge {
         view: &RequestView<'_>,
         service: Service,
     ) -> Result<Arc<Signer>, Unverified> {
+        if claim.access_key_id.len() > KEY_ID_CHARS_MAX {
+            return Err(Unverified::Signature(SignFault::UnknownKey));
+        }
         let signer = self.app.identities.signer(&self.app.store, &claim.access_key_id).await;
         let signer = signer.map_err(|e| Unverified::Fault(e.into()))?;
         let signer = signer.ok_or(Unverified::Signature(SignFault::UnknownKey))?;

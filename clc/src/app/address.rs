@@ -73,6 +73,11 @@ impl AddressBook {
         None
     }
 
+    pub fn is_assignable(&self, cluster: &str, address: Ipv4Addr) -> bool {
+        let range = self.clusters.get(cluster).and_then(|pool| pool.range);
+        range.is_some_and(|range| range.is_assignable(address))
+    }
+
     /// One particular address; false: somebody has it.
     pub fn take_this(&mut self, cluster: &str, address: Ipv4Addr) -> bool {
         self.clusters.entry(cluster.to_owned()).or_default().taken.insert(address)

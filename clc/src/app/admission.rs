@@ -98,10 +98,10 @@ impl Ledger {
         zone.clone_into(&mut book.zone);
     }
 
-    pub fn cluster_answers(&mut self, cluster: &str, answers: bool) {
-        if let Some(book) = self.clusters.get_mut(cluster) {
-            book.answers = answers;
-        }
+    /// True: that is news.
+    pub fn cluster_answers(&mut self, cluster: &str, answers: bool) -> bool {
+        let book = self.clusters.get_mut(cluster);
+        book.is_some_and(|book| std::mem::replace(&mut book.answers, answers) != answers)
     }
 
     /// The nodes as their cluster reports them. A node that is no longer named keeps what is held on it,

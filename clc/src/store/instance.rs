@@ -346,6 +346,14 @@ impl Store {
         Ok(written)
     }
 
+    pub async fn instances_of_reservation(&self, id: &ReservationId) -> Result<Vec<Instance>, StoreError> {
+        let statement = "SELECT id FROM instances WHERE reservation_id = $1 ORDER BY id";
+        let mut tx = self.begin().await?;
+        let ids: Vec<String> = sqlx::query_scalar(statement).bind(id.as_str()).fetch_all(&mut *tx).await?;
+        let ids: Vec<InstanceId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        instances_fetch_in_txn(&mut tx, &ids).await
+    }
+
     /// Every instance that changed after a number; all of them after 0.
     pub async fn instances_changed_after(&self, change: i64) -> Result<Vec<Instance>, StoreError> {
         let statement =

@@ -13,6 +13,7 @@ pub mod image;
 pub mod instance;
 pub mod join_token;
 pub mod key_pair;
+pub mod leadership;
 mod migrate;
 pub mod network;
 pub mod resource;

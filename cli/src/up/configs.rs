@@ -17,10 +17,9 @@ use toml::Value;
 
 const CLC: &str = include_str!("../../../deploy/config/clc.toml");
 const CC: &str = include_str!("../../../deploy/config/cc.toml");
-const NC: &str = "[controller]\nstate_dir = \"\"\nlisten = \"\"\n#advertise = \"\"\nobserve = \"\"\n[controller.tls]\nca = \"\"\n\
-    certificate = \"\"\nkey = \"\"\n[cluster]\ncc_url = \"\"\nwalrus_url = \"\"\n";
+const NC: &str = include_str!("../../../deploy/config/nc.toml");
 const WALRUS: &str = include_str!("../../../deploy/config/walrus.toml");
-const INSTANCE_TYPES: &str = "";
+const INSTANCE_TYPES: &str = include_str!("../../../deploy/config/instance-types.toml");
 
 /// Writes the files that are absent or were not touched since `up` wrote them. Returns the names of the
 /// edited ones, which stay.
@@ -90,14 +89,29 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
         ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "flat" })),
         ("network.subnet", text(&zone.subnet_cidr)),
         ("network.gateway", text(&zone.gateway.to_string())),
+        ("network.run_dir", path(&run_directory(home, &name))),
         ("database.path", path(&home.controller(&name).join("cc.sqlite"))),
     ]);
     values
 }
 
+/// dnsmasq drops its rights and must still read its files, which it could not below a home directory.
+/// Two clouds of one machine have two directories.
+fn run_directory(home: &Home, name: &str) -> PathBuf {
+    let cloud = &digest(home.root().as_os_str().as_encoded_bytes())[..8];
+    Path::new("/run/karri").join(cloud).join(name)
+}
+
 fn nc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
     let mut values = common(home, facts, &nc_name(zone), zone.nc);
-    values.extend([]);
+    values.extend([
+        ("node.cc_url", text(&facts.internal_url(zone.cc))),
+        ("node.walrus_url", text(&facts.internal_url(facts.walrus))),
+    ]);
+    if let Some(nodes) = facts.simulated_nodes {
+        values.push(("hypervisor.driver", text("sim")));
+        values.push(("hypervisor.sim_nodes", Value::Integer(nodes.into())));
+    }
     values
 }
 
@@ -117,7 +131,9 @@ pub fn write_node(
 fn joined_nc(home: &Home, wanted: &NodeJoin, own: IpAddr, answer: &JoinAnswer) -> Values {
     let tls = home.tls("nc");
     let listen = SocketAddr::new(own, wanted.port);
+    let driver = if wanted.sim { "sim" } else { "libvirt" };
     vec![
+        ("hypervisor.driver", text(driver)),
         ("controller.state_dir", path(&home.controller("nc"))),
         ("controller.listen", address(listen)),
         ("controller.advertise", text(&format!("https://{listen}"))),
@@ -125,8 +141,8 @@ fn joined_nc(home: &Home, wanted: &NodeJoin, own: IpAddr, answer: &JoinAnswer) -
         ("controller.tls.ca", path(&tls.ca)),
         ("controller.tls.certificate", path(&tls.certificate)),
         ("controller.tls.key", path(&tls.key)),
-        ("cluster.cc_url", text(&answer.cc_url)),
-        ("cluster.walrus_url", text(&answer.walrus_url)),
+        ("node.cc_url", text(&answer.cc_url)),
+        ("node.walrus_url", text(&answer.walrus_url)),
     ]
 }
 
@@ -191,4 +207,57 @@ impl Ledger {
 
 fn digest(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Up;
+    use karri_proto::runtime::process::Controller;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().to_owned());
+        (directory, home)
+    }
+
+    fn facts(sim: Option<u32>) -> Facts {
+        Facts::new(&Up { sim, port_base: None, address: None, region: None, zones: vec![], images: None })
+            .unwrap()
+    }
+
+    fn parsed<C: Controller>(home: &Home, name: &str) -> C::Config {
+        let text = std::fs::read_to_string(home.config(name)).unwrap();
+        let config = toml::from_str::<C::Config>(&text).unwrap_or_else(|e| panic!("{name}: {e}"));
+        C::check(&config).unwrap_or_else(|e| panic!("{name}: {e}"));
+        config
+    }
+
+    #[test]
+    fn every_controller_accepts_what_is_written_for_it() {
+        for sim in [None, Some(3)] {
+            let (_directory, home) = home();
+            assert!(write(&home, &facts(sim)).unwrap().is_empty());
+            let clc = parsed::<karri_clc::Clc>(&home, "clc");
+            assert_eq!(clc.controller.state_dir, home.controller("clc"));
+            parsed::<karri_walrus::Walrus>(&home, "walrus");
+            parsed::<karri_cc::Cc>(&home, "cc-karri-1a");
+            let nc = parsed::<karri_nc::Nc>(&home, "nc-karri-1a");
+            assert_eq!(nc.hypervisor.sim_nodes, sim.unwrap_or(1));
+        }
+    }
+
+    #[test]
+    fn an_edited_file_stays_and_an_untouched_one_follows_the_facts() {
+        let (_directory, home) = home();
+        write(&home, &facts(Some(3))).unwrap();
+        let clc = home.config("clc");
+        let mine = std::fs::read_to_string(&clc).unwrap() + "# mine\n";
+        std::fs::write(&clc, &mine).unwrap();
+        assert_eq!(write(&home, &facts(Some(7))).unwrap(), ["clc"]);
+        assert_eq!(std::fs::read_to_string(&clc).unwrap(), mine);
+        assert_eq!(parsed::<karri_nc::Nc>(&home, "nc-karri-1a").hypervisor.sim_nodes, 7);
+        std::fs::remove_file(&clc).unwrap();
+        assert!(write(&home, &facts(Some(7))).unwrap().is_empty());
+    }
 }

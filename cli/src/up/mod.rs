@@ -35,6 +35,7 @@ use demo::Demo;
 use lock::Lock;
 use progress::Progress;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use supervisor::{Stage, Supervisor};
 use tokio::signal::unix::{SignalKind, signal};
@@ -55,17 +56,16 @@ struct Ready {
 
 pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyhow::Result<()> {
     let home = Home::for_up(state_dir, wanted.sim.is_some())?;
-    let known = Facts::read(&home.facts_file())?;
-    let simulated = known.as_ref().map_or(wanted.sim, |facts| facts.simulated_nodes).is_some();
+    // Before anything is made: a mistake leaves nothing behind.
+    let simulated = decide(&home, &wanted)?.simulated_nodes.is_some();
     if !simulated && !is_root() {
-        return Err(Usage("a cloud of real machines needs root (libvirt, bridges, iptables): try sudo, or --sim 3 for simulated nodes".into()).into());
+        let message = "a cloud of real machines needs root (libvirt, bridges, packet filters): try sudo, or \
+                       --sim 3 for simulated nodes";
+        return Err(Usage(message.to_owned()).into());
     }
     std::fs::create_dir_all(home.root()).with_context(|| home.root().display().to_string())?;
     let _lock = Lock::take(&home.lock_file())?;
-    let facts = match Facts::read(&home.facts_file())? {
-        Some(facts) => facts.again(&wanted)?,
-        None => Facts::new(&wanted)?,
-    };
+    let facts = decide(&home, &wanted)?;
     facts.write(&home.facts_file())?;
 
     let mut signals = Signals::listen()?;
@@ -81,6 +81,13 @@ pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyh
     }
     stop(supervisor, &mut signals, !simulated).await;
     started.map(drop)
+}
+
+fn decide(home: &Home, wanted: &Up) -> anyhow::Result<Facts> {
+    match Facts::read(&home.facts_file())? {
+        Some(facts) => facts.again(wanted),
+        None => Facts::new(wanted),
+    }
 }
 
 async fn start(
@@ -102,7 +109,10 @@ async fn start(
     if !simulated {
         progress.step("libvirt", libvirt::establish(), |said| describe_libvirt(said)).await?;
     }
-    let endpoints = supervisor.start(children(home, facts)?, &progress).await?;
+    let mut endpoints = BTreeMap::new();
+    for wave in children(home, facts)? {
+        endpoints.extend(supervisor.start(wave, &progress).await?);
+    }
     let endpoint = endpoints.get("clc").and_then(|clc| clc.public_url.clone()).unwrap_or(facts.endpoint());
 
     let cloud = Cloud::new(home.clone());
@@ -141,24 +151,25 @@ fn describe_libvirt(said: &str) -> String {
     if said.is_empty() { "answers".to_owned() } else { said.replace('\n', "; ") }
 }
 
-/// The controllers, from the programs beside this one.
-fn children(home: &Home, facts: &Facts) -> anyhow::Result<Vec<(Stage, ChildSpec)>> {
+/// The controllers, from the programs beside this one, in waves: each wave calls only earlier ones.
+fn children(home: &Home, facts: &Facts) -> anyhow::Result<[Vec<(Stage, ChildSpec)>; 3]> {
     let program = std::env::current_exe()?;
     let directory = program.parent().context("the program is in no directory")?;
-    let spec = |name: String, kind: &str| ChildSpec {
-        program: directory.join(format!("karri-{kind}")),
-        config: home.config(&name),
-        state_dir: home.controller(&name),
-        log: home.log(&name),
-        name,
+    let spec = |stage, name: String, kind: &str| {
+        let spec = ChildSpec {
+            program: directory.join(format!("karri-{kind}")),
+            config: home.config(&name),
+            state_dir: home.controller(&name),
+            log: home.log(&name),
+            name,
+        };
+        (stage, spec)
     };
-    let mut all =
-        vec![(Stage::Walrus, spec("walrus".into(), "walrus")), (Stage::Clc, spec("clc".into(), "clc"))];
-    for zone in &facts.zones {
-        all.push((Stage::Cc, spec(trust::cc_name(zone), "cc")));
-        all.push((Stage::Nc, spec(trust::nc_name(zone), "nc")));
-    }
-    Ok(all)
+    Ok([
+        vec![spec(Stage::Walrus, "walrus".into(), "walrus"), spec(Stage::Clc, "clc".into(), "clc")],
+        facts.zones.iter().map(|zone| spec(Stage::Cc, trust::cc_name(zone), "cc")).collect(),
+        facts.zones.iter().map(|zone| spec(Stage::Nc, trust::nc_name(zone), "nc")).collect(),
+    ])
 }
 
 async fn stop(supervisor: Supervisor, signals: &mut Signals, guests_stay: bool) {

@@ -65,7 +65,7 @@ impl Supervisor {
         Self { roll, stop: watch::channel(None).0, keepers: Vec::new() }
     }
 
-    /// Starts all of them at once and waits for each. After an error, `stop` still stops the others.
+    /// Starts these at once and waits for each. After an error, `stop` still stops the others.
     pub async fn start(
         &mut self,
         specs: Vec<(Stage, ChildSpec)>,

@@ -2,10 +2,10 @@
 //!
 //! Filters look at the answer itself, so a resource cannot be filtered by something it does not show.
 
+use karri_proto::aws::Action;
 use karri_proto::aws::ec2::Tag;
 use karri_proto::aws::filter::{Filterable, Selection};
 use karri_proto::aws::paging::Page;
-use karri_proto::aws::{Action, WireFault};
 use karri_proto::fault::{Fault, FaultCode};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -81,10 +81,6 @@ pub fn absent(code: FaultCode, what: &str, ids: &[&str]) -> Fault {
         ids => format!("The {what}s '{}' do not exist", ids.join(", ")),
     };
     Fault::new(code, sentence)
-}
-
-pub fn invalid(parameter: &str, value: &str, why: &str) -> Fault {
-    WireFault::invalid(parameter, value, why).into()
 }
 
 /// Tells a filter a value that may be absent.

@@ -1,4 +1,4 @@
-//! EC2's actions: one line each.
+//! EC2's actions: one line each, with the permission that it takes.
 
 mod account;
 mod image;
@@ -6,17 +6,34 @@ mod instance;
 mod instance_type;
 mod key_pair;
 mod listing;
+mod network_interface;
 mod region;
+mod security_group;
+mod subnet;
 mod tag;
+mod volume;
+mod vpc;
 
 use super::table::{Table, action_alone};
 
 pub fn table(table: Table) -> Table {
-    let table = table.on_encoded(instance::describe_instances, action_alone);
-    let table = cloud(table);
+    let table = cloud(instances(table));
     let table = images(table);
     let table = key_pairs(table);
+    let table = network(table);
     tags(table)
+}
+
+fn instances(table: Table) -> Table {
+    table
+        .on(instance::run_instances, instance::of_run)
+        .on_encoded(instance::describe_instances, action_alone)
+        .on(instance::describe_instance_status, action_alone)
+        .on(instance::start_instances, instance::of_start)
+        .on(instance::stop_instances, instance::of_stop)
+        .on(instance::reboot_instances, instance::of_reboot)
+        .on(instance::terminate_instances, instance::of_terminate)
+        .on(instance::get_console_output, instance::of_console)
 }
 
 fn cloud(table: Table) -> Table {
@@ -42,6 +59,17 @@ fn key_pairs(table: Table) -> Table {
         .on(key_pair::import_key_pair, key_pair::import_asks)
         .on(key_pair::describe_key_pairs, action_alone)
         .on(key_pair::delete_key_pair, key_pair::delete_asks)
+}
+
+fn network(table: Table) -> Table {
+    table
+        .on(vpc::describe_vpcs, action_alone)
+        .on(vpc::describe_vpc_attribute, action_alone)
+        .on(subnet::describe_subnets, action_alone)
+        .on(security_group::describe_security_groups, action_alone)
+        .on(security_group::describe_security_group_rules, action_alone)
+        .on(network_interface::describe_network_interfaces, action_alone)
+        .on(volume::describe_volumes, action_alone)
 }
 
 fn tags(table: Table) -> Table {

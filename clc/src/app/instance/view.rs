@@ -28,6 +28,7 @@ struct Inner {
     /// By cluster: what the cluster is still to be told.
     unsettled: HashMap<String, HashSet<InstanceId>>,
     states: BTreeMap<State, u64>,
+    followed: i64,
 }
 
 #[derive(Debug, Default)]
@@ -82,9 +83,16 @@ impl View {
         inner.accounts.get(account).map(|owned| owned.sorted.values().cloned().collect()).unwrap_or_default()
     }
 
-    /// Everyone's, in no particular order.
-    pub fn all(&self) -> Vec<Arc<Instance>> {
-        self.read().all.values().cloned().collect()
+    /// Everyone's, in their order.
+    pub fn everyones(&self) -> Vec<Arc<Instance>> {
+        let mut all: Vec<Arc<Instance>> = self.read().all.values().cloned().collect();
+        all.sort_by_cached_key(|instance| sort_key(instance));
+        all
+    }
+
+    /// Those that `wanted` picks, in no particular order.
+    pub fn select(&self, wanted: impl Fn(&Instance) -> bool) -> Vec<Arc<Instance>> {
+        self.read().all.values().filter(|instance| wanted(instance)).cloned().collect()
     }
 
     pub fn count_of_account(&self, account: &str) -> usize {
@@ -109,8 +117,14 @@ impl View {
         ids.iter().filter_map(|id| inner.all.get(id).cloned()).collect()
     }
 
-    pub fn of_cluster(&self, cluster: &str) -> Vec<Arc<Instance>> {
-        self.read().all.values().filter(|instance| instance.cluster == cluster).cloned().collect()
+    /// Everything up to this change is here, whoever made it. Our own changes may be ahead of it.
+    pub fn followed(&self) -> i64 {
+        self.read().followed
+    }
+
+    pub fn followed_to(&self, change: Option<i64>) {
+        let mut inner = self.write();
+        inner.followed = inner.followed.max(change.unwrap_or(0));
     }
 
     /// How many there are in each state.

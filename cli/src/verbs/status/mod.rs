@@ -1,5 +1,7 @@
 //! `karri status`: the controllers, the zones with their nodes and free slots, the instances.
 
+mod local;
+
 use crate::cloud::Cloud;
 use crate::output::{Format, Table};
 use anyhow::bail;
@@ -7,9 +9,23 @@ use karri_proto::internal::admin::{AdminService, CloudStatus, ControllerStatus, 
 use std::collections::BTreeMap;
 
 pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
-    let status = cloud.clc()?.cloud_status(cloud.caller()).await?;
+    let here = local::controllers(cloud).await?;
+    let clc = cloud.clc()?;
+    let mut status = match clc.cloud_status(cloud.caller()).await {
+        Ok(status) => status,
+        Err(error) => {
+            output.print(
+                &CloudStatus { controllers: here, zones: Vec::new(), instances: BTreeMap::new() },
+                |s| controllers(&s.controllers),
+            )?;
+            bail!("the cloud controller does not answer: {error}");
+        }
+    };
+    let known: Vec<String> = status.controllers.iter().map(|one| one.url.clone()).collect();
+    status.controllers.extend(here.into_iter().filter(|one| !known.contains(&one.url)));
     output.print(&status, text)?;
-    let ill: Vec<&str> = status.controllers.iter().filter(|c| !c.healthy).map(|c| c.name.as_str()).collect();
+    let ill = status.controllers.iter().filter(|one| !one.healthy);
+    let ill: Vec<String> = ill.map(|one| format!("{} {}", one.role, one.name)).collect();
     if !ill.is_empty() {
         bail!("not healthy: {}", ill.join(", "));
     }
@@ -74,7 +90,8 @@ fn nodes(zone: &ZoneStatus) -> String {
 
 fn slots(zone: &ZoneStatus) -> String {
     let mut table = Table::new(["INSTANCE TYPE", "FREE", "TOTAL", "VCPUS", "MEMORY MIB", "DISK GIB"]);
-    for slot in &zone.slots {
+    // A type that no node is large enough for is left to `--output json`.
+    for slot in zone.slots.iter().filter(|slot| slot.total > 0) {
         table.row([
             slot.instance_type.clone(),
             slot.free.to_string(),
