@@ -18,6 +18,11 @@ macro_rules! fault_codes {
             pub fn status(self) -> u16 {
                 match self { $(FaultCode::$name => $status,)* }
             }
+
+            /// The code of that wire form, for faults that arrive as text.
+            pub fn from_wire(code: &str) -> Option<Self> {
+                match code { $($wire => Some(FaultCode::$name),)* _ => None }
+            }
         }
     };
 }
@@ -27,11 +32,13 @@ fault_codes! {
     Blocked = "Blocked", 403;
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
+    FilterLimitExceeded = "FilterLimitExceeded", 400;
     IdempotentParameterMismatch = "IdempotentParameterMismatch", 400;
     IncompleteSignature = "IncompleteSignature", 400;
     IncorrectInstanceState = "IncorrectInstanceState", 400;
     IncorrectState = "IncorrectState", 400;
     InstanceLimitExceeded = "InstanceLimitExceeded", 400;
+    InsufficientFreeAddresses = "InsufficientFreeAddressesInSubnet", 400;
     InsufficientInstanceCapacity = "InsufficientInstanceCapacity", 500;
     InternalError = "InternalError", 500;
     InvalidAction = "InvalidAction", 400;
@@ -47,6 +54,7 @@ fault_codes! {
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidId = "InvalidID", 400;
+    InvalidIpAddressInUse = "InvalidIPAddress.InUse", 400;
     InvalidInstanceAttributeValue = "InvalidInstanceAttributeValue", 400;
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
     InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", 400;
@@ -62,10 +70,12 @@ fault_codes! {
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     InvalidParameterValue = "InvalidParameterValue", 400;
     InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
+    InvalidQueryParameter = "InvalidQueryParameter", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
     InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
     InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
+    InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", 400;
     InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
     InvalidUserDataMalformed = "InvalidUserData.Malformed", 400;
@@ -82,6 +92,7 @@ fault_codes! {
     NoSuchVersion = "NoSuchVersion", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
     RequestExpired = "RequestExpired", 400;
+    RequestEntityTooLarge = "RequestEntityTooLarge", 413;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
     ServiceUnavailable = "ServiceUnavailable", 503;
     SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;

@@ -3,9 +3,12 @@
 //! Controllers never know each other; they meet here. Nothing in this crate decides what the cloud
 //! does and nothing in it touches a database, libvirt or the kernel's network.
 
+pub mod aws;
 pub mod fault;
 pub mod ids;
 pub mod instance;
 pub mod internal;
+pub mod policy;
 pub mod resources;
 pub mod runtime;
+pub mod sign;

@@ -1,1 +1,68 @@
-fn main() {}
+//! The project's own tooling: `cargo xtask VERB`. One file per verb; this one only dispatches.
+
+mod codegen;
+mod facts;
+mod model;
+mod test;
+mod tidy;
+
+use clap::{Parser, Subcommand};
+use std::path::{Path, PathBuf};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Karri's own tooling")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Write proto/model/*.txt from botocore's service models
+    Model {
+        /// The botocore package folder (default: the one in target/test-venv)
+        #[arg(long)]
+        botocore: Option<PathBuf>,
+    },
+    /// Write the AWS wire types in proto/src/aws from proto/model
+    Codegen {
+        /// Change nothing; fail when a generated file is stale
+        #[arg(long)]
+        check: bool,
+    },
+    /// Check the house rules (docs/adr/0004)
+    Tidy {
+        /// Instead: record new migrations as published
+        #[arg(long)]
+        seal: bool,
+    },
+    /// Run every check and test; the last line is `N passed, N failed`
+    Test {
+        /// Only these parts, in the usual order
+        #[arg(long, value_name = "PART", value_delimiter = ',')]
+        only: Vec<test::Part>,
+    },
+    /// Feed generated inputs to what reads strangers' bytes
+    Fuzz {
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let root = workspace_root();
+    match Cli::parse().verb {
+        Verb::Model { botocore } => model::run(root, botocore),
+        Verb::Codegen { check } => codegen::run(root, check),
+        Verb::Tidy { seal } => tidy::run(root, seal),
+        Verb::Test { only } => test::run(root, &only),
+        Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
+    }
+}
+
+fn workspace_root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask lies inside the workspace")
+}

@@ -1,0 +1,163 @@
+//! Writes XML straight into one buffer: no tree, no intermediate strings.
+//!
+//! Escaping is done here rather than by quick-xml's writer because one pass must do two things: escape
+//! what markup needs, and replace what XML 1.0 cannot carry at all (a control character in a console
+//! log must not make the whole answer unreadable). quick-xml is the parser that the tests trust.
+
+use super::Encode;
+
+const CAPACITY_BYTES: usize = 4096;
+
+/// Stands for characters that XML 1.0 forbids, even escaped.
+const REPLACEMENT: char = '\u{FFFD}';
+
+#[derive(Debug, Default)]
+pub struct XmlWriter {
+    out: String,
+}
+
+impl XmlWriter {
+    pub fn new() -> Self {
+        Self { out: String::with_capacity(CAPACITY_BYTES) }
+    }
+
+    pub fn finish(self) -> String {
+        self.out
+    }
+
+    /// `<name>value</name>`.
+    pub fn element<T: Encode + ?Sized>(&mut self, name: &str, value: &T) {
+        self.open(name);
+        value.encode(self);
+        self.close(name);
+    }
+
+    /// An element, or nothing at all when there is no value.
+    pub fn optional<T: Encode>(&mut self, name: &str, value: &Option<T>) {
+        if let Some(value) = value {
+            self.element(name, value);
+        }
+    }
+
+    /// `<name><item>…</item>…</name>`; `<name/>` when empty, as EC2 writes it.
+    pub fn list<T: Encode>(&mut self, name: &str, item: &str, values: &[T]) {
+        if values.is_empty() {
+            self.out.push('<');
+            self.out.push_str(name);
+            self.out.push_str("/>");
+            return;
+        }
+        self.open(name);
+        for value in values {
+            self.element(item, value);
+        }
+        self.close(name);
+    }
+
+    /// A list in an answer that carries only what was asked for.
+    pub fn sparse_list<T: Encode>(&mut self, name: &str, item: &str, values: &Option<Vec<T>>) {
+        if let Some(values) = values {
+            self.list(name, item, values);
+        }
+    }
+
+    pub fn open(&mut self, name: &str) {
+        self.out.push('<');
+        self.out.push_str(name);
+        self.out.push('>');
+    }
+
+    pub fn close(&mut self, name: &str) {
+        self.out.push_str("</");
+        self.out.push_str(name);
+        self.out.push('>');
+    }
+
+    /// Text, escaped.
+    pub fn text(&mut self, text: &str) {
+        let mut plain_from = 0;
+        for (at, byte) in text.bytes().enumerate() {
+            // Only the first byte of U+FFFE and U+FFFF (EF BF BE/BF) is looked at; the rest is plain.
+            let instead = match byte {
+                b'&' => "&amp;",
+                b'<' => "&lt;",
+                b'>' => "&gt;",
+                b'"' => "&quot;",
+                // A parser would turn a bare carriage return into a line feed.
+                b'\r' => "&#13;",
+                b'\t' | b'\n' | b' '..=0xEE | 0xF0.. => continue,
+                0xEF if !text.as_bytes()[at..].starts_with(&[0xEF, 0xBF, 0xBE])
+                    && !text.as_bytes()[at..].starts_with(&[0xEF, 0xBF, 0xBF]) =>
+                {
+                    continue;
+                }
+                _ => "",
+            };
+            self.out.push_str(&text[plain_from..at]);
+            plain_from = at + if byte == 0xEF { 3 } else { 1 };
+            if instead.is_empty() { self.out.push(REPLACEMENT) } else { self.out.push_str(instead) }
+        }
+        self.out.push_str(&text[plain_from..]);
+    }
+
+    /// Text that is known to need no escaping, or a fragment that an `XmlWriter` wrote before.
+    pub fn raw(&mut self, fragment: &str) {
+        self.out.push_str(fragment);
+    }
+
+    pub(crate) fn buffer(&mut self) -> &mut String {
+        &mut self.out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn text_read_back(text: &str) -> String {
+        let mut xml = XmlWriter::new();
+        xml.element("t", text);
+        let written = xml.finish();
+        let mut reader = quick_xml::Reader::from_str(&written);
+        let mut out = String::new();
+        loop {
+            match reader.read_event().unwrap() {
+                quick_xml::events::Event::Text(part) => out.push_str(&part),
+                quick_xml::events::Event::GeneralRef(part) => {
+                    let entity = format!("&{};", &*part);
+                    out.push_str(&quick_xml::escape::unescape(&entity).unwrap());
+                }
+                quick_xml::events::Event::Eof => return out,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_xml_cannot_carry_is_replaced_and_the_rest_kept() {
+        assert_eq!(
+            text_read_back("a\u{0}b\u{1b}[31m\u{FFFE}\u{FFFF}ï·\u{FEFF}"),
+            "a\u{FFFD}b\u{FFFD}[31m\u{FFFD}\u{FFFD}ï·\u{FEFF}"
+        );
+        assert_eq!(text_read_back("a\r\n\t<&>\"'é𝄞"), "a\r\n\t<&>\"'é𝄞");
+    }
+
+    #[test]
+    fn an_absent_value_is_absent_and_an_empty_list_is_an_empty_element() {
+        let mut xml = XmlWriter::new();
+        xml.optional("gone", &None::<String>);
+        xml.list("tagSet", "item", &Vec::<String>::new());
+        xml.list("set", "item", &["a".to_string()]);
+        assert_eq!(xml.finish(), "<tagSet/><set><item>a</item></set>");
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_well_formed_and_survives(text in any::<String>()) {
+            let allowed = |c: char| c >= ' ' && c != '\u{FFFE}' && c != '\u{FFFF}' || matches!(c, '\t' | '\n' | '\r');
+            let expected: String = text.chars().map(|c| if allowed(c) { c } else { REPLACEMENT }).collect();
+            prop_assert_eq!(text_read_back(&text), expected);
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! IAM policies: what a signer may do.
+//!
+//! [`Policy::parse`] reads a JSON document, refusing what it does not understand; [`evaluate`]
+//! decides about one request by all policies that apply to it. A matching Deny wins over any
+//! Allow, and without an Allow the answer is no.
+//!
+//! Must not: know where policies are kept, who a request comes from, or what the resources are;
+//! all of that is in the [`RequestContext`] that the caller fills. Nothing here reads a clock.
+
+mod condition;
+mod context;
+mod document;
+mod evaluate;
+mod fault;
+mod json;
+mod managed;
+mod operator;
+mod pattern;
+mod principal;
+mod statement;
+
+pub use context::RequestContext;
+pub use document::{Kind, Policy};
+pub use evaluate::{Decision, evaluate};
+pub use fault::PolicyFault;
+pub use managed::{Managed, managed};

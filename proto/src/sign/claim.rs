@@ -1,0 +1,126 @@
+//! What a signed request says about itself, before anything is believed.
+//!
+//! Must not: hold a secret or the result of a check.
+
+use time::OffsetDateTime;
+
+use super::fault::{ScopeFault, SignFault};
+
+/// How a request is signed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `Authorization: AWS4-HMAC-SHA256 …`
+    V4Header,
+    /// `X-Amz-Signature=…` in the query.
+    V4Presigned,
+    /// `SignatureVersion=2` in the query or in a POST form.
+    V2Query,
+}
+
+/// The unverified content of a signature.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    pub access_key_id: String,
+    /// Present with temporary credentials; the caller checks that it belongs to the key.
+    pub session_token: Option<String>,
+    /// When it was signed. Version 2's `Expires` requests do not say.
+    pub signed_at: Option<OffsetDateTime>,
+    pub(super) proof: Proof,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Proof {
+    V4(V4Proof),
+    V2(V2Proof),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct V4Proof {
+    pub presigned: bool,
+    pub scope: Scope,
+    pub signed_at: OffsetDateTime,
+    pub signed_headers: Vec<String>,
+    /// Seconds that a presigned request lives; `None` in a header.
+    pub expires_s: Option<u32>,
+    /// Hex, as sent.
+    pub signature: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct V2Proof {
+    pub mac: V2Mac,
+    pub valid: V2Valid,
+    /// Raw bytes, decoded from base64.
+    pub signature: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum V2Mac {
+    Sha1,
+    Sha256,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum V2Valid {
+    Around(OffsetDateTime),
+    Until(OffsetDateTime),
+}
+
+/// Version 4's credential scope: what the signing key was derived for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scope {
+    /// `YYYYMMDD`
+    pub date: String,
+    /// As sent; compare without regard to case.
+    pub region: String,
+    pub service: String,
+}
+
+impl Scope {
+    pub(super) fn text(&self) -> String {
+        format!("{}/{}/{}/aws4_request", self.date, self.region, self.service)
+    }
+}
+
+impl Claim {
+    pub fn scheme(&self) -> Scheme {
+        match &self.proof {
+            Proof::V4(v4) if v4.presigned => Scheme::V4Presigned,
+            Proof::V4(_) => Scheme::V4Header,
+            Proof::V2(_) => Scheme::V2Query,
+        }
+    }
+
+    /// Version 4's scope; Version 2 has none.
+    pub fn scope(&self) -> Option<&Scope> {
+        match &self.proof {
+            Proof::V4(v4) => Some(&v4.scope),
+            Proof::V2(_) => None,
+        }
+    }
+
+    /// The headers that the signature covers, lower-case; empty for Version 2.
+    pub fn signed_headers(&self) -> &[String] {
+        match &self.proof {
+            Proof::V4(v4) => &v4.signed_headers,
+            Proof::V2(_) => &[],
+        }
+    }
+
+    /// Checks that the signature was made for one of these regions and for this service. Regions
+    /// compare without regard to case. Version 2 names neither, so it passes.
+    ///
+    /// # Errors
+    /// [`SignFault::Scope`] with every mismatch, worded as AWS does.
+    pub fn expect_scope(&self, regions: &[&str], service: &str) -> Result<(), SignFault> {
+        let Some(scope) = self.scope() else { return Ok(()) };
+        let mut faults = Vec::new();
+        if !regions.iter().any(|r| r.eq_ignore_ascii_case(&scope.region)) {
+            faults.push(ScopeFault::Region { got: scope.region.clone() });
+        }
+        if scope.service != service {
+            faults.push(ScopeFault::Service { want: service.to_owned() });
+        }
+        if faults.is_empty() { Ok(()) } else { Err(SignFault::Scope(faults)) }
+    }
+}

@@ -1,0 +1,67 @@
+//! Which generated file a shape lives in: the file of its resource.
+
+use super::names::snake;
+
+/// Nouns whose file is not simply their own name; the longest prefix wins.
+const RESOURCES: &[(&str, &str)] = &[
+    ("AccountAttribute", "account"),
+    ("AvailabilityZone", "region"),
+    ("BlockDeviceMapping", "volume"),
+    ("CallerIdentity", "identity"),
+    ("ConsoleOutput", "instance"),
+    ("Image", "image"),
+    ("Instance", "instance"),
+    ("InstanceType", "instance_type"),
+    ("KeyPair", "key_pair"),
+    ("NetworkInterface", "network_interface"),
+    ("Region", "region"),
+    ("SecurityGroup", "security_group"),
+    ("Subnet", "subnet"),
+    ("Tag", "tag"),
+    ("Volume", "volume"),
+    ("Vpc", "vpc"),
+];
+
+/// Where shapes go that several resources share and none owns by name.
+pub const COMMON: &str = "common";
+
+/// The file of an action: that of the noun behind its verb.
+pub fn of_action(name: &str) -> String {
+    let noun = name.find(|c: char| c.is_uppercase()).and_then(|_| {
+        let second = name.char_indices().skip(1).find(|(_, c)| c.is_uppercase())?.0;
+        Some(&name[second..])
+    });
+    let noun = noun.unwrap_or(name);
+    by_prefix(noun).map_or_else(|| snake(noun.strip_suffix('s').unwrap_or(noun)), str::to_string)
+}
+
+/// The file of a shape that the actions of `users` (file names) reach.
+pub fn of_shape(name: &str, users: &[String]) -> String {
+    match users {
+        [only] => only.clone(),
+        _ => by_prefix(name).unwrap_or(COMMON).to_string(),
+    }
+}
+
+fn by_prefix(noun: &str) -> Option<&'static str> {
+    let matching = RESOURCES.iter().filter(|(prefix, _)| noun.starts_with(prefix));
+    matching.max_by_key(|(prefix, _)| prefix.len()).map(|(_, file)| *file)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn actions_live_with_their_resource() {
+        for (action, file) in [
+            ("RunInstances", "instance"),
+            ("DescribeInstanceTypeOfferings", "instance_type"),
+            ("GetConsoleOutput", "instance"),
+            ("CreateTags", "tag"),
+            ("DescribePlacementGroups", "placement_group"),
+        ] {
+            assert_eq!(of_action(action), file);
+        }
+    }
+}
