@@ -30,7 +30,8 @@ async fn clean_host(config: &Config) -> anyhow::Result<()> {
     let owner = owner(config, &identity.name)?;
     // The platform matters only to guests that are started.
     let platform = PlatformChoice::Qemu(Platform::Tcg);
-    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform);
+    let instances = config.controller.state_dir.join("instances");
+    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
     for guest in hypervisor.found().await?.own {
         hypervisor.force_off(&guest.tag.id).await?;
         hypervisor.undefine(&guest.tag.id).await?;

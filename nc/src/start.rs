@@ -95,7 +95,9 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let store = Store::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
     let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
-    let storage = FileStorage::new(&state_dir.join("instances"), images);
+    let instances = state_dir.join("instances");
+    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
+    let storage = FileStorage::new(&instances, images);
     let node = Node::new(NodeParts {
         name,
         bridge: network.bridge.clone(),
@@ -103,7 +105,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         limits: limits(&config.guest),
         store,
         drives: Drives {
-            hypervisor: Arc::new(Libvirt::new(&config.hypervisor.uri, owner.clone(), platform)),
+            hypervisor: Arc::new(hypervisor),
             ports: Arc::new(ports),
             storage: Arc::new(storage),
         },

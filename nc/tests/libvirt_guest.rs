@@ -17,6 +17,8 @@ const NETNS: &str = "karri-test-gw";
 const ADDRESS: &str = "172.29.77.5";
 const USER_DATA: &str = r#"#!/bin/sh
 echo "imds says $(imds meta-data/instance-id) $(imds meta-data/local-ipv4)"
+uuid=$(cat /sys/class/dmi/id/product_uuid)
+[ "$uuid" = "$(cat /sys/class/dmi/id/product_serial)" ] && echo "dmi agrees: $uuid"
 ip addr add 172.29.77.9/24 dev eth0
 ping -c 1 -W 2 172.29.77.1 >/dev/null && echo "own address passes"
 ping -c 1 -W 2 -I 172.29.77.9 172.29.77.1 >/dev/null || echo "forged address is dropped"
@@ -59,8 +61,30 @@ fn tiny_intent(cloud: &Cloud) -> InstanceIntent {
     intent
 }
 
+/// The same system as one bootable disk.
+fn disk_intent(cloud: &Cloud) -> InstanceIntent {
+    let path = images().join("tiny.disk.qcow2");
+    let size = run("qemu-img", &["info", "--output=json", &path.display().to_string()]);
+    let size: serde_json::Value = serde_json::from_str(&size).unwrap();
+    let mut intent = intent(cloud.blob(&path, BlobFormat::Qcow2, size["virtual-size"].as_u64().unwrap()));
+    let port = &mut intent.spec.ports[0];
+    (port.private_ip, port.mac) = ("172.29.77.6".parse().unwrap(), "02:00:00:00:00:06".into());
+    port.subnet_cidr = "172.29.77.0/24".into();
+    intent
+}
+
+/// An image that nobody has: told as a failure, with nothing left.
+async fn missing_image_fails(cloud: &Cloud, client: &Client) {
+    let wanted = intent(support::blob_of_nothing());
+    client.put(&wanted).await;
+    let report = client.wait_for(&wanted.id, Phase::Failed, Duration::from_secs(10)).await;
+    assert_eq!(report.reason.unwrap().code, "Client.InternalError");
+    client.forget(&wanted.id).await.unwrap();
+    assert_nothing_left(cloud, &wanted);
+}
+
 fn config(cloud: &Cloud) -> Config {
-    let extra = format!("[hypervisor]\naccel = \"tcg\"\n[network]\nbridge = \"{BRIDGE}\"\n");
+    let extra = format!("[network]\nbridge = \"{BRIDGE}\"\n");
     cloud.config("node-1", &extra)
 }
 
@@ -96,6 +120,7 @@ impl Drop for Gateway {
         run("ip", &["netns", "del", NETNS]);
         run("ip", &["link", "del", "karri-test-v0"]);
         run("ip", &["link", "del", BRIDGE]);
+        remove_rules_of_failed_tests();
     }
 }
 
@@ -103,6 +128,31 @@ async fn console_shows(client: &Client, intent: &InstanceIntent, text: &str) {
     let what = format!("the console shows {text:?}");
     eventually(&what, BOOT_LIMIT, || async { client.console(&intent.id).await.contains(text).then_some(()) })
         .await;
+}
+
+/// Rules whose comment is also that of a rule about the test's bridge.
+fn remove_rules_of_failed_tests() {
+    let tags: Vec<String> = run("iptables", &["-t", "nat", "-S"])
+        .lines()
+        .filter(|rule| rule.contains(BRIDGE))
+        .filter_map(|rule| rule.split(' ').find(|word| word.starts_with("karri-k")).map(str::to_owned))
+        .collect();
+    for table in ["nat", "filter"] {
+        for rule in run("iptables", &["-t", table, "-S"]).lines() {
+            if tags.iter().any(|tag| rule.contains(tag)) {
+                let words: Vec<&str> = rule.split(' ').skip(1).collect();
+                run("iptables", &[&["-t", table, "-D"], &words[..]].concat());
+            }
+        }
+    }
+}
+
+/// By which this node's own rules are known: the beginning of its taps' names.
+fn rules_tag(intent: &InstanceIntent) -> String {
+    let digits = &intent.spec.ports[0].id.as_str()["eni-".len() + 7..];
+    let saved = run("ebtables-save", &["-t", "nat"]);
+    let tap = saved.split_whitespace().find(|word| word.ends_with(digits)).unwrap();
+    format!("karri-{}", tap.trim_start_matches(':').strip_suffix(digits).unwrap())
 }
 
 /// Nothing of the instance may be on the host: no domain, tap, rule or file.
@@ -121,18 +171,26 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     let config = config(&cloud);
     let node = cloud.node(&config).await;
     let client = cloud.cc_client(&node.endpoint.url);
-    assert_eq!(cloud.hello_of("node-1").await.facts.accelerator, "tcg");
+    let facts = cloud.hello_of("node-1").await.facts;
+    assert!(["kvm", "tcg"].contains(&facts.accelerator.as_str()), "{facts:?}");
     let first = tiny_intent(&cloud);
     let _gateway = Gateway::start(&cloud, &first.spec.ports[0].mac);
 
+    missing_image_fails(&cloud, &client).await;
     let asked = Instant::now();
     client.put(&first).await;
     client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
     println!("running after {:?}", asked.elapsed());
     console_shows(&client, &first, &format!("imds says {} {ADDRESS}", first.id)).await;
     println!("metadata reached after {:?}", asked.elapsed());
+    console_shows(&client, &first, "dmi agrees: ec2").await;
     console_shows(&client, &first, "own address passes").await;
     console_shows(&client, &first, "forged address is dropped").await;
+
+    let tag = rules_tag(&first);
+    let disk = disk_intent(&cloud);
+    client.put(&disk).await;
+    console_shows(&client, &disk, "karri-tiny: ready").await;
 
     let node = restart(&cloud, &config, node, &first).await;
     let client = cloud.cc_client(&node.endpoint.url);
@@ -158,13 +216,15 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     let third = wish(&second, Desired::Running);
     client.put(&third).await;
     client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
-    let gone = wish(&third, Desired::Terminated);
-    client.put(&gone).await;
-    client.wait_for(&first.id, Phase::Gone, Duration::from_secs(30)).await;
-    client.forget(&first.id).await.unwrap();
-    assert_nothing_left(&cloud, &first);
+    for last in [&third, &disk] {
+        client.put(&wish(last, Desired::Terminated)).await;
+        client.wait_for(&last.id, Phase::Gone, Duration::from_secs(30)).await;
+        client.forget(&last.id).await.unwrap();
+        assert_nothing_left(&cloud, last);
+    }
+    assert!(run("iptables-save", &[]).contains(&tag));
     karri_nc::host::clean(&config).await.unwrap();
-    assert!(!run("iptables-save", &[]).contains(BRIDGE));
+    assert!(!run("iptables-save", &[]).contains(&tag));
     node.stopper.stop().await;
 }
 
