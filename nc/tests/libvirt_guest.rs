@@ -223,7 +223,8 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
         assert_nothing_left(&cloud, last);
     }
     assert!(run("iptables-save", &[]).contains(&tag));
-    karri_nc::host::clean(&config).await.unwrap();
+    let removed = karri_nc::host::survey(&config).await.unwrap().remove().await.unwrap();
+    println!("removed: {removed:?}");
     assert!(!run("iptables-save", &[]).contains(&tag));
     node.stopper.stop().await;
 }
