@@ -37,22 +37,13 @@ const RAN_EXIT_CODE: i32 = 33;
 struct Verdict {
     boot_id: String,
     qemu: String,
-    platform: Platform,
+    /// Why KVM cannot be used; none: it can.
+    kvm_fails: Option<String>,
 }
 
-/// KVM if a guest really runs under it, else TCG. `directory` keeps the verdict.
+/// KVM if a guest really runs under it, else TCG.
 pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
-    let qemu = qemu_version().await;
-    let file = directory.join("accelerator.json");
-    let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
-    if let Some(kept) = kept.filter(|kept| kept.boot_id == boot_id && kept.qemu == qemu) {
-        tracing::info!(
-            accelerator = kept.platform.accelerator(),
-            "accelerator as found earlier in this boot"
-        );
-        return kept.platform;
-    }
-    let platform = match guest_runs_under_kvm(directory).await {
+    match kvm_works(directory, boot_id).await {
         Ok(()) => {
             tracing::info!("a guest runs under KVM: using it");
             Platform::Kvm
@@ -61,12 +52,23 @@ pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
             tracing::warn!(why, "KVM does not run guests here: falling back to TCG emulation (slower)");
             Platform::Tcg
         }
-    };
-    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, platform };
+    }
+}
+
+/// Whether a guest runs under KVM; the error says why not. `directory` keeps the verdict.
+pub async fn kvm_works(directory: &Path, boot_id: &str) -> Result<(), String> {
+    let qemu = qemu_version().await;
+    let file = directory.join("accelerator.json");
+    let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
+    if let Some(kept) = kept.filter(|kept| kept.boot_id == boot_id && kept.qemu == qemu) {
+        return kept.kvm_fails.map_or(Ok(()), Err);
+    }
+    let result = guest_runs_under_kvm(directory).await;
+    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, kvm_fails: result.clone().err() };
     if let Ok(json) = serde_json::to_vec(&verdict) {
         let _ = write_durably(&file, &json); // only costs the next start another probe
     }
-    platform
+    result
 }
 
 async fn qemu_version() -> String {
@@ -134,7 +136,7 @@ mod tests {
     #[tokio::test]
     async fn the_verdict_is_kept_for_this_boot_and_this_qemu() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = Verdict { boot_id: "this".into(), qemu: qemu_version().await, platform: Platform::Kvm };
+        let kept = Verdict { boot_id: "this".into(), qemu: qemu_version().await, kvm_fails: None };
         std::fs::write(directory.path().join("accelerator.json"), serde_json::to_vec(&kept).unwrap())
             .unwrap();
         assert_eq!(accelerator(directory.path(), "this").await, Platform::Kvm);
