@@ -145,7 +145,8 @@ impl Book {
             book.index(&row);
             book.rows.insert(row.id.clone(), row);
         }
-        let ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
+        let mut ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
+        ids.sort(); // the same rows lead to the same decisions
         ids.iter().for_each(|id| book.replan(id, now_ms));
         book
     }
