@@ -108,6 +108,7 @@ impl Cc {
             retry_at: BTreeMap::new(),
             polling: BTreeSet::new(),
         });
+        self.commit(false);
     }
 
     /// Makes durable what the book has changed. `crash`: the machine dies instead.

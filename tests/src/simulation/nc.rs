@@ -134,10 +134,11 @@ impl Node {
         self.boot += 1;
     }
 
-    /// The disk with its records is replaced; guests run on.
+    /// Its state directory is lost, and with it the disks; guests run on with what they have open.
     pub fn lose_records(&mut self) {
         self.run = None;
         self.records.clear();
+        self.disks.clear();
         self.tombstones.clear();
         self.amnesiac = true;
     }

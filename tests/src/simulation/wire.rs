@@ -26,6 +26,15 @@ pub enum Body {
 }
 
 impl Body {
+    /// Worth a line in the trace.
+    pub fn is_news(&self) -> bool {
+        match self {
+            Body::Put(_) | Body::Forget(_) | Body::PutDone(_) | Body::ForgetDone(_) => true,
+            Body::Page(page) => page.restarted || !page.reports.is_empty(),
+            Body::Poll(_) | Body::Hello(_) | Body::HelloDone => false,
+        }
+    }
+
     /// For the trace.
     pub fn name(&self) -> String {
         match self {
