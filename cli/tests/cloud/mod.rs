@@ -122,8 +122,14 @@ impl Cloud {
         signal(pid, rustix::process::Signal::KILL);
     }
 
-    pub fn free_port(&self) -> String {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    /// The first of two: a node controller serves, and is observed on the next.
+    pub fn free_port_pair(&self) -> String {
+        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+        let pairs = std::iter::repeat_with(|| free(0).unwrap().local_addr().unwrap().port());
+        let first = pairs
+            .filter(|port| *port < u16::MAX)
+            .find(|port| free(*port).is_some() && free(port + 1).is_some());
+        first.unwrap().to_string()
     }
 }
 
