@@ -132,3 +132,21 @@ impl Outcome {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn a_run_without_an_end_is_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let made = Command::new("mkfifo").arg(directory.path().join("image")).status().await;
+        assert!(made.unwrap().success());
+        let limits = ToolLimits { timeout: Duration::from_millis(300), memory_bytes: 1 << 30 };
+        let began = Instant::now();
+        let result = QemuImg::new(limits).check(directory.path(), "qcow2", "image").await;
+        assert!(matches!(result, Err(ToolError::Slow(_))), "{result:?}");
+        assert!(began.elapsed() < Duration::from_secs(10));
+    }
+}
