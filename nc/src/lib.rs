@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
+pub mod host;
 pub mod node;
 pub mod reconcile;
 pub mod store;
@@ -39,4 +40,10 @@ impl Controller for Nc {
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         start::start(config, base).await
     }
+}
+
+/// Anything a guest could send as a metadata request must be answered without a panic, and a listing
+/// must name only what is there. For fuzzing.
+pub fn fuzz_metadata(data: &[u8]) {
+    app::metadata::fuzz(data);
 }

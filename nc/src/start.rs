@@ -1,6 +1,7 @@
 //! Wires a process together: drives by configuration, then nodes, then what serves and watches them.
 
 use crate::api::instances::Instances;
+use crate::api::metadata;
 use crate::api::story::Story;
 use crate::app::domain_xml::Platform;
 use crate::app::owner_tag::{Owner, OwnerTag};
@@ -29,8 +30,10 @@ use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::Base;
 use karri_proto::runtime::server::Shutdown;
 use karri_proto::runtime::tls;
+use std::net::SocketAddrV4;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 
 const GIB: u64 = 1 << 30;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -51,14 +54,14 @@ fn limits(guest: &GuestConfig) -> Limits {
     }
 }
 
-fn owner(config: &Config, node: &str) -> anyhow::Result<Owner> {
+pub(crate) fn owner(config: &Config, node: &str) -> anyhow::Result<Owner> {
     let ca = std::fs::read_to_string(&config.controller.tls.ca)
         .with_context(|| config.controller.tls.ca.display().to_string())?;
     Ok(Owner { cloud: tls::fingerprint(&ca)?[..16].to_owned(), node: node.to_owned() })
 }
 
 /// Names one boot of the host: guests do not outlive it.
-fn boot_id() -> anyhow::Result<String> {
+pub(crate) fn boot_id() -> anyhow::Result<String> {
     let file = "/proc/sys/kernel/random/boot_id";
     Ok(std::fs::read_to_string(file).context(file)?.trim().to_owned())
 }
@@ -86,6 +89,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let names = TapNames::new(&owner);
     let ports =
         BridgePorts::open(&network.bridge, network.uplink.as_deref(), names, *network.metadata.ip()).await?;
+    let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
     let store = Store::open(state_dir)?;
@@ -108,12 +112,22 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     });
     let router = instances_router(&node, &base.identity).merge(story_router(&base));
     adopt(&node).await;
+    let key = metadata::token_key(state_dir)?;
+    base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
     base.spawn(watch(node.clone(), base.shutdown.clone()));
     let endpoint = base.serve(&config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
     base.spawn(introduce(node, endpoint.url.clone(), total, cc, base.clone()));
     Ok(endpoint)
+}
+
+async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?;
+    let bound = SocketAddrV4::new(*address.ip(), listener.local_addr()?.port());
+    ports.serve_metadata(bound).await?;
+    Ok(listener)
 }
 
 async fn platform(config: &Config, boot_id: &str) -> PlatformChoice {

@@ -3,15 +3,24 @@
 
 mod support;
 
+use base64::Engine;
 use karri_nc::Config;
 use karri_proto::instance::{BlobFormat, Desired, InstanceIntent, Phase};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
-use support::{Client, Cloud, eventually, intent, wish};
+use support::{Client, Cloud, RunningNode, eventually, intent, wish};
 
 const BOOT_LIMIT: Duration = Duration::from_secs(90);
 const BRIDGE: &str = "karri-test0";
+const NETNS: &str = "karri-test-gw";
+const ADDRESS: &str = "172.29.77.5";
+const USER_DATA: &str = r#"#!/bin/sh
+echo "imds says $(imds meta-data/instance-id) $(imds meta-data/local-ipv4)"
+ip addr add 172.29.77.9/24 dev eth0
+ping -c 1 -W 2 172.29.77.1 >/dev/null && echo "own address passes"
+ping -c 1 -W 2 -I 172.29.77.9 172.29.77.1 >/dev/null || echo "forged address is dropped"
+"#;
 
 fn images() -> PathBuf {
     let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images");
@@ -43,12 +52,51 @@ fn tiny_intent(cloud: &Cloud) -> InstanceIntent {
     };
     intent.spec.boot.kernel = Some(raw("tiny.vmlinuz"));
     intent.spec.boot.ramdisk = Some(raw("tiny.initrd"));
+    let port = &mut intent.spec.ports[0];
+    port.private_ip = ADDRESS.parse().unwrap();
+    port.subnet_cidr = "172.29.77.0/24".into();
+    intent.spec.user_data_base64 = Some(base64::engine::general_purpose::STANDARD.encode(USER_DATA));
     intent
 }
 
 fn config(cloud: &Cloud) -> Config {
     let extra = format!("[hypervisor]\naccel = \"tcg\"\n[network]\nbridge = \"{BRIDGE}\"\n");
     cloud.config("node-1", &extra)
+}
+
+/// A gateway with DHCP on another machine, as far as the node can see: its own network namespace.
+struct Gateway(Child);
+
+impl Gateway {
+    fn start(cloud: &Cloud, mac: &str) -> Self {
+        for command in [
+            format!("netns add {NETNS}"),
+            format!("link add karri-test-v0 type veth peer name eth0 netns {NETNS}"),
+            format!("link set karri-test-v0 master {BRIDGE} up"),
+            format!("-n {NETNS} addr add 172.29.77.1/24 dev eth0"),
+            format!("-n {NETNS} link set eth0 up"),
+        ] {
+            let said = run("ip", &command.split(' ').collect::<Vec<_>>());
+            assert_eq!(said, "", "ip {command}");
+        }
+        let leases = format!("--dhcp-leasefile={}", cloud.directory.path().join("leases").display());
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", NETNS, "dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground"]);
+        command.args(["--port=0", "--user=root", "--interface=eth0", "--bind-interfaces", "--pid-file="]);
+        command.args(["--dhcp-range=172.29.77.0,static,255.255.255.0", "--dhcp-option=3,172.29.77.1"]);
+        command.args([format!("--dhcp-host={mac},{ADDRESS}"), leases]);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        run("ip", &["netns", "del", NETNS]);
+        run("ip", &["link", "del", "karri-test-v0"]);
+        run("ip", &["link", "del", BRIDGE]);
+    }
 }
 
 async fn console_shows(client: &Client, intent: &InstanceIntent, text: &str) {
@@ -74,35 +122,59 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     let node = cloud.node(&config).await;
     let client = cloud.cc_client(&node.endpoint.url);
     assert_eq!(cloud.hello_of("node-1").await.facts.accelerator, "tcg");
-
     let first = tiny_intent(&cloud);
+    let _gateway = Gateway::start(&cloud, &first.spec.ports[0].mac);
+
     let asked = Instant::now();
     client.put(&first).await;
     client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
     println!("running after {:?}", asked.elapsed());
-    console_shows(&client, &first, "karri-tiny: ready").await;
-    println!("on the console after {:?}", asked.elapsed());
+    console_shows(&client, &first, &format!("imds says {} {ADDRESS}", first.id)).await;
+    println!("metadata reached after {:?}", asked.elapsed());
+    console_shows(&client, &first, "own address passes").await;
+    console_shows(&client, &first, "forged address is dropped").await;
 
-    // A restart of the controller leaves the guest alone and knows it again.
-    let pid_before = run("pgrep", &["-f", &domain(&first)]);
-    node.stopper.stop().await;
-    let node = cloud.node(&config).await;
+    let node = restart(&cloud, &config, node, &first).await;
     let client = cloud.cc_client(&node.endpoint.url);
-    assert_eq!(client.reports().await[&first.id].phase, Phase::Running);
-    assert_eq!(run("pgrep", &["-f", &domain(&first)]), pid_before);
+
+    let second = InstanceIntent { reboots: 1, ..wish(&first, Desired::Running) };
+    client.put(&second).await;
+    eventually("the reboot is reported", BOOT_LIMIT, || async {
+        (client.reports().await[&first.id].reboots == 1).then_some(())
+    })
+    .await;
+    eventually("the guest boots again", BOOT_LIMIT, || async {
+        (client.console(&first.id).await.matches("karri-tiny: ready").count() == 2).then_some(())
+    })
+    .await;
 
     // Somebody pulls the plug behind our back.
-    let pulled = Instant::now();
     virsh(&["destroy", &domain(&first)]);
+    let pulled = Instant::now();
     let report = client.wait_for(&first.id, Phase::Stopped, Duration::from_secs(2)).await;
-    println!("seen to be off after {:?}", pulled.elapsed());
+    println!("seen to be off {:?} after virsh destroy", pulled.elapsed());
     assert_eq!(report.reason.unwrap().code, "Server.InternalError");
 
-    let gone = wish(&first, Desired::Terminated);
+    let third = wish(&second, Desired::Running);
+    client.put(&third).await;
+    client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
+    let gone = wish(&third, Desired::Terminated);
     client.put(&gone).await;
     client.wait_for(&first.id, Phase::Gone, Duration::from_secs(30)).await;
     client.forget(&first.id).await.unwrap();
     assert_nothing_left(&cloud, &first);
+    karri_nc::host::clean(&config).await.unwrap();
+    assert!(!run("iptables-save", &[]).contains(BRIDGE));
     node.stopper.stop().await;
-    run("ip", &["link", "del", BRIDGE]);
+}
+
+/// A restart of the controller leaves the guest alone and knows it again.
+async fn restart(cloud: &Cloud, config: &Config, node: RunningNode, intent: &InstanceIntent) -> RunningNode {
+    let process_before = run("pgrep", &["-f", &domain(intent)]);
+    node.stopper.stop().await;
+    let node = cloud.node(config).await;
+    let client = cloud.cc_client(&node.endpoint.url);
+    assert_eq!(client.reports().await[&intent.id].phase, Phase::Running);
+    assert_eq!(run("pgrep", &["-f", &domain(intent)]), process_before);
+    node
 }

@@ -38,13 +38,9 @@ impl Instances {
 
 #[async_trait]
 impl InstanceService for Instances {
-    async fn instance_put(
-        &self,
-        caller: &Caller,
-        intent: InstanceIntent,
-    ) -> Result<InstanceReport, ApiError> {
+    async fn instance_put(&self, _: &Caller, intent: InstanceIntent) -> Result<InstanceReport, ApiError> {
         let node = self.0.clone();
-        let (instance_id, request_id) = (intent.id.clone(), caller.request_id.clone());
+        let (instance_id, request_id) = (intent.id.clone(), intent.request_id.clone());
         let (generation, attempt, desired) = (intent.generation, intent.attempt, intent.desired);
         let (report, news) = blocking(move || node.accept(intent)).await?;
         if news {

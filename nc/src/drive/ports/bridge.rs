@@ -36,9 +36,28 @@ impl BridgePorts {
         Ok(Self { netlink, bridge: bridge.to_owned(), bridge_index, names, metadata_address, chains })
     }
 
+    /// How this node's rules of the whole bridge are known.
+    fn tag(&self) -> String {
+        format!("karri-{}", self.names.prefix())
+    }
+
+    /// Takes away everything of this node: ports, rules, its address, and the bridge if it has no
+    /// other port.
+    pub async fn clean(&self) -> Result<(), PortError> {
+        self.unplug(&self.plugged().await?).await?;
+        let tag = self.tag();
+        tokio::task::spawn_blocking(move || dnat::remove(&tag))
+            .await
+            .map_err(|e| PortError(e.to_string()))??;
+        if self.netlink.has_ports(self.bridge_index).await? {
+            return self.netlink.address_delete(self.bridge_index, self.metadata_address).await;
+        }
+        self.netlink.link_delete(&self.bridge).await
+    }
+
     /// Sends guests' metadata requests to `listener`.
     pub async fn serve_metadata(&self, listener: SocketAddrV4) -> Result<(), PortError> {
-        let (bridge, tag) = (self.bridge.clone(), format!("karri-{}", self.names.prefix()));
+        let (bridge, tag) = (self.bridge.clone(), self.tag());
         tokio::task::spawn_blocking(move || dnat::install(&bridge, &tag, listener))
             .await
             .map_err(|e| PortError(e.to_string()))?

@@ -12,6 +12,12 @@ pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), Po
     install_rules(bridge, tag, listener).map_err(|e| PortError(format!("iptables: {e}")))
 }
 
+/// Takes away what [`install`] has put. Blocking.
+pub fn remove(tag: &str) -> Result<(), PortError> {
+    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    remove_rules(&iptables::new(false).map_err(failed)?, tag).map_err(failed)
+}
+
 fn install_rules(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), Any> {
     let tables = iptables::new(false)?;
     let comment = format!("-m comment --comment {tag}");

@@ -71,6 +71,22 @@ impl Netlink {
         unless(EXISTS, request.execute().await).map_err(failed("address"))
     }
 
+    pub async fn address_delete(&self, link: u32, address: Ipv4Addr) -> Result<(), PortError> {
+        let filter =
+            self.handle.address().get().set_link_index_filter(link).set_address_filter(IpAddr::V4(address));
+        let found: Vec<_> = filter.execute().try_collect().await.map_err(failed("addresses"))?;
+        for message in found {
+            self.handle.address().del(message).execute().await.map_err(failed("address"))?;
+        }
+        Ok(())
+    }
+
+    pub async fn has_ports(&self, bridge: u32) -> Result<bool, PortError> {
+        let links = self.links().await?;
+        let of_bridge = |attribute: &LinkAttribute| *attribute == LinkAttribute::Controller(bridge);
+        Ok(links.iter().any(|link| link.attributes.iter().any(of_bridge)))
+    }
+
     /// The way to guests for a node that is not their gateway.
     pub async fn route_ensure(
         &self,
@@ -93,9 +109,12 @@ impl Netlink {
         unless(NO_DEVICE, self.handle.link().del(index).execute().await).map_err(failed(name))
     }
 
+    async fn links(&self) -> Result<Vec<LinkMessage>, PortError> {
+        self.handle.link().get().execute().try_collect().await.map_err(failed("links"))
+    }
+
     pub async fn link_names(&self) -> Result<Vec<String>, PortError> {
-        let links: Vec<LinkMessage> =
-            self.handle.link().get().execute().try_collect().await.map_err(failed("links"))?;
+        let links = self.links().await?;
         let name = |link: LinkMessage| {
             link.attributes.into_iter().find_map(|attribute| match attribute {
                 LinkAttribute::IfName(name) => Some(name),
