@@ -96,19 +96,7 @@ async fn a_qcow2_that_lies_about_itself_is_refused() {
     ] {
         refused(&server, what, bytes, expected).await;
     }
-    let encrypted = made(&[
-        "create",
-        "-q",
-        "-f",
-        "qcow2",
-        "--object",
-        "secret,id=s,data=pass",
-        "-o",
-        "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-        "image",
-        "1M",
-    ]);
-    refused(&server, "encrypted", encrypted, "encrypted").await;
+    refused(&server, "encrypted with LUKS", patched(32, &2u32.to_be_bytes()), "encrypted").await;
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("image"), &sound).unwrap();
     qemu_img(directory.path(), &["snapshot", "-c", "one", "image"]);
