@@ -48,6 +48,8 @@ def wait_until(what, condition, seconds=30.0):
 
 
 class Cloud:
+    environment = {}
+
     def __init__(self, nodes=3):
         self.nodes = nodes
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="karri-clients-"))
@@ -55,17 +57,24 @@ class Cloud:
         self.log = self.directory / "up.log"
         self.process = None
 
+    def up_arguments(self):
+        return ["--sim", str(self.nodes)]
+
     def __enter__(self):
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [KARRI, "up", "--sim", str(self.nodes), "--state-dir", self.state_dir,
-                 "--port-base", str(free_port_base())],
-                stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        self.port_base = free_port_base()
         try:
-            wait_until("karri up is ready", self._ready, READY_SECONDS)
+            return self.up()
         except AssertionError:
             self.__exit__(AssertionError, None, None)
             raise
+
+    def up(self):
+        """Starts the supervisor and waits until it says that the cloud is ready; also again after a stop."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [KARRI, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **self.environment})
+        wait_until("karri up is ready", self._ready, READY_SECONDS)
         self.env = self._environment()
         return self
 
@@ -108,16 +117,19 @@ class Cloud:
             aws_access_key_id=key or self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret or self.env["AWS_SECRET_ACCESS_KEY"], **more)
 
-    def __exit__(self, kind, *_):
+    def stop(self):
+        """Ctrl-C."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(signal.SIGINT)
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.kill()
                 self.process.wait()
-                if kind is None:
-                    raise AssertionError(f"karri up did not stop:\n{self.log.read_text()}")
+                raise AssertionError(f"karri up did not stop:\n{self.log.read_text()}")
+
+    def __exit__(self, kind, *_):
+        self.stop()
         if kind is None:
             shutil.rmtree(self.directory)
         else:
