@@ -82,7 +82,8 @@ impl Slots {
     }
 
     fn drop_longest_unused(&mut self) -> bool {
-        let oldest = self.by_question.iter().min_by_key(|(_, (used, _))| *used).map(|(question, _)| *question);
+        let oldest =
+            self.by_question.iter().min_by_key(|(_, (used, _))| *used).map(|(question, _)| *question);
         let Some((_, slot)) = oldest.and_then(|question| self.by_question.remove(&question)) else {
             self.bytes = 0;
             return false;

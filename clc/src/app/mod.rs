@@ -16,6 +16,7 @@ pub mod network;
 pub mod status;
 pub mod story;
 pub mod tag;
+mod turns;
 
 use crate::config::{Config, Limits};
 use crate::store::{Engine, Sealer, Store, StoreError};
@@ -25,7 +26,6 @@ use cluster::Clusters;
 use identity::Identities;
 use instance::{Instance, State, View};
 use instance_type::Catalogue;
-use kept::KeptAnswers;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::clusters::ClusterHello;
@@ -35,11 +35,13 @@ use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::Base;
 use karri_proto::runtime::tls::TlsFiles;
+use kept::KeptAnswers;
 use rand::RngCore;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use turns::Turns;
 
 /// The running cloud controller, shared by all requests and loops.
 pub struct App {
@@ -59,6 +61,7 @@ pub struct App {
     pub walrus_url: String,
     pub authority: Authority,
     pub tls: TlsFiles,
+    turns: Turns,
     internal_url: OnceLock<String>,
     leads: AtomicBool,
     /// Instances that a cluster runs and nobody ordered; each is told once.
@@ -98,6 +101,7 @@ impl App {
             authority: Authority::load_or_create(&config.pki.ca_dir)?,
             tls: config.controller.tls.clone(),
             base,
+            turns: Turns::default(),
             internal_url: OnceLock::new(),
             leads: AtomicBool::new(false),
             strangers: Mutex::default(),
@@ -175,7 +179,11 @@ impl App {
 
     /// A cluster's nodes, as it reports them. Kept in the store, so that a restarted controller can admit
     /// before it hears anew, but only when something else changed than what is in use.
-    pub async fn resources_reported(&self, cluster: &str, resources: ClusterResources) -> Result<(), StoreError> {
+    pub async fn resources_reported(
+        &self,
+        cluster: &str,
+        resources: ClusterResources,
+    ) -> Result<(), StoreError> {
         let stable = |nodes: &[NodeResources]| -> Vec<NodeResources> {
             nodes.iter().map(|node| NodeResources { used: Need::default(), ..node.clone() }).collect()
         };

@@ -29,7 +29,9 @@ fn silence(app: &App) {
         if app.book().ledger.cluster_answers(&link.name, answers) {
             match answers {
                 true => tracing::info!(cluster = link.name, "cluster answers"),
-                false => tracing::warn!(cluster = link.name, "cluster is silent, nothing new is placed there"),
+                false => {
+                    tracing::warn!(cluster = link.name, "cluster is silent, nothing new is placed there")
+                }
             }
         }
     }

@@ -44,7 +44,11 @@ fn not_found(ids: &[&InstanceId]) -> Fault {
 
 impl App {
     /// The named instances, each of which the caller must be allowed to see.
-    pub fn instances_named(&self, caller: Caller<'_>, ids: &[InstanceId]) -> Result<Vec<Arc<Instance>>, Fault> {
+    pub fn instances_named(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+    ) -> Result<Vec<Arc<Instance>>, Fault> {
         let mut found = Vec::with_capacity(ids.len());
         let mut missing = Vec::new();
         for id in ids {
@@ -98,7 +102,11 @@ impl App {
     }
 
     /// A stopped instance needs its vCPUs and memory back before it may start.
-    pub async fn instances_start(&self, caller: Caller<'_>, ids: &[InstanceId]) -> Result<Vec<StateChange>, Fault> {
+    pub async fn instances_start(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+    ) -> Result<Vec<StateChange>, Fault> {
         let stopped: Vec<Arc<Instance>> = self
             .instances_named(caller, ids)?
             .into_iter()
@@ -122,7 +130,10 @@ impl App {
                 let kind = &instance.spec.instance_type;
                 return Err(Fault::new(
                     FaultCode::InsufficientInstanceCapacity,
-                    format!("Insufficient capacity to start {}: its node has no room for a {kind}", instance.id),
+                    format!(
+                        "Insufficient capacity to start {}: its node has no room for a {kind}",
+                        instance.id
+                    ),
                 ));
             }
         }
@@ -130,7 +141,11 @@ impl App {
     }
 
     /// The end of what the guest wrote to its console.
-    pub async fn instance_console(&self, instance: &Instance, request_id: &str) -> Result<Option<ConsoleOutput>, Fault> {
+    pub async fn instance_console(
+        &self,
+        instance: &Instance,
+        request_id: &str,
+    ) -> Result<Option<ConsoleOutput>, Fault> {
         use karri_proto::internal::error::ApiErrorKind;
         let Some(link) = self.clusters.get(&instance.cluster) else { return Ok(None) };
         match link.client().instance_console(&self.caller(request_id), &instance.id).await {

@@ -99,6 +99,12 @@ impl Drop for Held<'_> {
 impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
     pub async fn launch(&self, order: Order) -> Result<Vec<Arc<Instance>>, Fault> {
+        // The second telling of a request that is under way waits for the first: it must not compete with it
+        // for room. Across controllers the unique index decides.
+        let _turn = match &order.client_token {
+            Some(token) => Some(self.turns.take(&order.account, token).await),
+            None => None,
+        };
         if let Some(token) = &order.client_token
             && let Some(earlier) = self.store.launch_earlier(&order.account, token).await?
         {
@@ -161,7 +167,8 @@ impl App {
         let zone = resolved.zone.as_deref();
         let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids };
         let places = book.ledger.reserve(wish).map_err(|_| full(&order.instance_type, zone))?;
-        let mut held = Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
+        let mut held =
+            Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
         for place in places {
             if short.is_some() {
@@ -208,7 +215,8 @@ impl App {
             Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
         })?;
         let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
-        let kernel = self.part(order, order.kernel_id.as_ref(), &image.definition.kernel_id, ImageKind::Kernel);
+        let kernel =
+            self.part(order, order.kernel_id.as_ref(), &image.definition.kernel_id, ImageKind::Kernel);
         let (kernel, kernel_id) = kernel.await?;
         let given = order.ramdisk_id.as_ref();
         let ramdisk = self.part(order, given, &image.definition.ramdisk_id, ImageKind::Ramdisk);
@@ -259,9 +267,8 @@ impl App {
     async fn key(&self, order: &Order) -> Result<Option<PublicKey>, Fault> {
         let Some(name) = &order.key_name else { return Ok(None) };
         let pair = self.store.key_pair_fetch(&order.account, name).await?;
-        let missing = || {
-            Fault::new(FaultCode::InvalidKeyPairNotFound, format!("The key pair '{name}' does not exist"))
-        };
+        let missing =
+            || Fault::new(FaultCode::InvalidKeyPairNotFound, format!("The key pair '{name}' does not exist"));
         let pair = pair.ok_or_else(missing)?;
         Ok(Some(PublicKey { name: pair.name, openssh: pair.openssh }))
     }
@@ -341,7 +348,10 @@ fn need_of(kind: &InstanceType, order: &Order, image: &Image) -> Result<Need, Fa
     match order.root_gib {
         Some(asked) if asked < image_gib => Err(Fault::new(
             FaultCode::InvalidBlockDeviceMapping,
-            format!("Volume of size {asked}GB is smaller than image '{}', expect size >= {image_gib}GB", image.id),
+            format!(
+                "Volume of size {asked}GB is smaller than image '{}', expect size >= {image_gib}GB",
+                image.id
+            ),
         )),
         asked => Ok(Need { disk_gib: asked.unwrap_or_else(|| kind.disk_gib.max(image_gib)), ..kind.need() }),
     }

@@ -113,7 +113,11 @@ impl App {
 
     /// A cluster has told everything it knows: what it did not mention is unknown to it and is to be told
     /// again; what is over needs no forgetting any more.
-    pub async fn instances_untold(&self, cluster: &str, told: &HashSet<InstanceId>) -> Result<(), StoreError> {
+    pub async fn instances_untold(
+        &self,
+        cluster: &str,
+        told: &HashSet<InstanceId>,
+    ) -> Result<(), StoreError> {
         let untold = self.instances.select(|one| {
             one.cluster == cluster && one.acknowledged > 0 && !one.forgotten && !told.contains(&one.id)
         });
@@ -133,7 +137,12 @@ impl App {
     }
 
     /// The cluster refuses it for good.
-    pub async fn instance_refused(&self, id: &InstanceId, generation: u64, reason: StateReason) -> Result<(), StoreError> {
+    pub async fn instance_refused(
+        &self,
+        id: &InstanceId,
+        generation: u64,
+        reason: StateReason,
+    ) -> Result<(), StoreError> {
         self.instances_settle(std::slice::from_ref(id), |instance, order| {
             let asked = instance.generation == generation && instance.state == State::Pending;
             if asked {

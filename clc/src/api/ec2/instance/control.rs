@@ -4,12 +4,12 @@ use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
 use crate::app::instance::control::StateChange;
 use crate::app::instance::{State, lifecycle};
+use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
     GetConsoleOutputRequest, GetConsoleOutputResult, InstanceState, InstanceStateChange,
     RebootInstancesRequest, StartInstancesRequest, StartInstancesResult, StopInstancesRequest,
     StopInstancesResult, TerminateInstancesRequest, TerminateInstancesResult,
 };
-use karri_proto::aws::Done;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use time::OffsetDateTime;
@@ -90,7 +90,8 @@ pub async fn terminate_instances(
 ) -> Answer<TerminateInstancesResult> {
     let ids = parse_ids(&request.instance_ids)?;
     let force = request.force == Some(true) || request.skip_os_shutdown == Some(true);
-    let end = move |instance: &mut _, order: lifecycle::Order<'_>| lifecycle::terminate(instance, force, order);
+    let end =
+        move |instance: &mut _, order: lifecycle::Order<'_>| lifecycle::terminate(instance, force, order);
     let terminated = cx.app.instances_order(cx.caller(), &ids, end).await?;
     Ok(TerminateInstancesResult { terminating_instances: changes(terminated) })
 }
@@ -99,10 +100,7 @@ pub fn of_console(cx: &Cx, request: &GetConsoleOutputRequest) -> Asks {
     on_instances(cx, std::slice::from_ref(&request.instance_id))
 }
 
-pub async fn get_console_output(
-    cx: Cx,
-    request: GetConsoleOutputRequest,
-) -> Answer<GetConsoleOutputResult> {
+pub async fn get_console_output(cx: Cx, request: GetConsoleOutputRequest) -> Answer<GetConsoleOutputResult> {
     let ids = parse_ids(std::slice::from_ref(&request.instance_id))?;
     let found = cx.app.instances_named(cx.caller(), &ids)?;
     let console = match found.first() {

@@ -55,14 +55,12 @@ fn candidates(cx: &Cx, ids: &[String], pages: bool) -> Result<Vec<Arc<Instance>>
     }
 }
 
-fn page_of(
-    page: &Page,
-    instances: Vec<Arc<Instance>>,
-) -> (Vec<Arc<Instance>>, Option<String>) {
+fn page_of(page: &Page, instances: Vec<Arc<Instance>>) -> (Vec<Arc<Instance>>, Option<String>) {
     if page.after.is_none() && page.limit.is_none() {
         return (instances, None);
     }
-    let keyed: Vec<(String, Arc<Instance>)> = instances.into_iter().map(|one| (sort_key(&one), one)).collect();
+    let keyed: Vec<(String, Arc<Instance>)> =
+        instances.into_iter().map(|one| (sort_key(&one), one)).collect();
     let (keyed, token) = page.cut(keyed, |(key, _)| key);
     (keyed.into_iter().map(|(_, one)| one).collect(), token)
 }
@@ -117,9 +115,7 @@ pub async fn describe_instance_status(
     let page = Page::of(&request)?;
     let mut instances = candidates(&cx, &request.instance_ids, request.max_results.is_some())?;
     let all = request.include_all_instances == Some(true);
-    instances.retain(|one| {
-        (all || one.state == State::Running) && selection.matches(&health(&cx, one))
-    });
+    instances.retain(|one| (all || one.state == State::Running) && selection.matches(&health(&cx, one)));
     let (instances, next_token) = page_of(&page, instances);
     let statuses = instances.iter().map(|one| status(&health(&cx, one)));
     Ok(DescribeInstanceStatusResult { instance_statuses: statuses.collect(), next_token })

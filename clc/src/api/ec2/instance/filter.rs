@@ -27,7 +27,9 @@ impl Subject<'_> {
             "attachment.device-index" => each("0"),
             "attachment.instance-id" => each(self.0.id.as_str()),
             "attachment.instance-owner-id" | "owner-id" => each(&self.0.account),
-            "attachment.status" => each(if self.0.state == State::Pending { "attaching" } else { "attached" }),
+            "attachment.status" => {
+                each(if self.0.state == State::Pending { "attaching" } else { "attached" })
+            }
             "availability-zone" => each(&self.0.zone),
             "description" => each(""),
             "group-id" | "instance.group-id" => port.groups.iter().for_each(|(id, _)| each(id.as_str())),

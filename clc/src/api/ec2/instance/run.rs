@@ -66,7 +66,10 @@ fn order(cx: &Cx, request: RunInstancesRequest) -> Result<Order, Fault> {
         max,
         image_id,
         kernel_id: request.kernel_id.map(|id| id.parse::<KernelImageId>().map(String::from)).transpose()?,
-        ramdisk_id: request.ramdisk_id.map(|id| id.parse::<RamdiskImageId>().map(String::from)).transpose()?,
+        ramdisk_id: request
+            .ramdisk_id
+            .map(|id| id.parse::<RamdiskImageId>().map(String::from))
+            .transpose()?,
         instance_type: request.instance_type.unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
         key_name: request.key_name.filter(|name| !name.is_empty()),
         zone: request.placement.and_then(|placement| placement.availability_zone),
@@ -112,7 +115,8 @@ fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Faul
 fn client_token(token: Option<&str>) -> Result<Option<String>, Fault> {
     let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(None) };
     if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
-        let sentence = format!("The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters");
+        let sentence =
+            format!("The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters");
         return Err(Fault::invalid_parameter(sentence));
     }
     Ok(Some(token.to_owned()))
@@ -121,9 +125,8 @@ fn client_token(token: Option<&str>) -> Result<Option<String>, Fault> {
 fn user_data(text: Option<String>) -> Result<Option<String>, Fault> {
     let Some(mut text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     text.retain(|c| !c.is_ascii_whitespace()); // old clients wrap lines
-    let malformed = || {
-        Fault::new(FaultCode::InvalidUserDataMalformed, "Invalid BASE64 encoding of user data")
-    };
+    let malformed =
+        || Fault::new(FaultCode::InvalidUserDataMalformed, "Invalid BASE64 encoding of user data");
     let bytes = STANDARD.decode(&text).map_err(|_| malformed())?;
     if bytes.len() > USER_DATA_BYTES_MAX {
         let sentence = format!("User data is limited to {USER_DATA_BYTES_MAX} bytes");
@@ -176,7 +179,9 @@ fn root_disk(mappings: &[BlockDeviceMapping]) -> Result<(Option<String>, Option<
         return Err(unsupported("block devices other than the root disk"));
     }
     if let Some(ebs) = ebs
-        && (ebs.encrypted == Some(true) || ebs.snapshot_id.is_some() || ebs.delete_on_termination == Some(false))
+        && (ebs.encrypted == Some(true)
+            || ebs.snapshot_id.is_some()
+            || ebs.delete_on_termination == Some(false))
     {
         return Err(unsupported("an encrypted or kept root disk, or one from a snapshot"));
     }
@@ -184,7 +189,9 @@ fn root_disk(mappings: &[BlockDeviceMapping]) -> Result<(Option<String>, Option<
     if let Some(size) = size
         && !(1..=ROOT_GIB_MAX).contains(&size)
     {
-        return Err(Fault::invalid_parameter(format!("Volume size must be between 1 and {ROOT_GIB_MAX} GiB")));
+        return Err(Fault::invalid_parameter(format!(
+            "Volume size must be between 1 and {ROOT_GIB_MAX} GiB"
+        )));
     }
     Ok((first.device_name.clone(), size.and_then(|size| u64::try_from(size).ok())))
 }
@@ -201,7 +208,8 @@ fn metadata(options: Option<&InstanceMetadataOptionsRequest>) -> Result<Metadata
     if let Some(limit) = options.http_put_response_hop_limit {
         let valid = u8::try_from(limit).ok().filter(|limit| (1..=64).contains(limit));
         let why = "Expecting a number from 1 to 64.";
-        let invalid = || WireFault::invalid("MetadataOptions.HttpPutResponseHopLimit", &limit.to_string(), why);
+        let invalid =
+            || WireFault::invalid("MetadataOptions.HttpPutResponseHopLimit", &limit.to_string(), why);
         metadata.hop_limit = valid.ok_or_else(invalid)?;
     }
     Ok(metadata)

@@ -166,6 +166,7 @@ fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse {
 }
 
 fn tags(one: &Instance) -> Vec<ec2::Tag> {
-    let tag = |(key, value): &(String, String)| ec2::Tag { key: Some(key.clone()), value: Some(value.clone()) };
+    let tag =
+        |(key, value): &(String, String)| ec2::Tag { key: Some(key.clone()), value: Some(value.clone()) };
     one.tags.iter().map(tag).collect()
 }

@@ -1,0 +1,13 @@
+//! The cloud controller over HTTP, with a real database (SQLite and PostgreSQL) and a simulated cluster
+//! behind real mutual TLS. Requests are signed by the `aws-sigv4` crate.
+//!
+//! A test is a function of a running [`support::Cloud`]; `on_both!` runs it on each engine.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[macro_use]
+mod support;
+
+mod edge;
+mod lifecycle;
+mod restart;
