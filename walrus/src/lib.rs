@@ -1,0 +1,59 @@
+//! Walrus: keeps and serves image blobs by digest, and takes images in.
+//!
+//! ```text
+//!   api/     HTTP edge: image blobs now, S3 beside it later
+//!   app/     import, and the pure rules: what a file is, which qcow2 and VMDK are harmless
+//!   store/   blobs on disk, each with its info file; the only room that names files
+//!   drive/   qemu-img, under limits
+//! ```
+//!
+//! No database: a blob's file and the info file beside it are the truth, read once at start. There is
+//! no `reconcile/` yet: nothing here has an intent that outlives its request.
+
+pub mod api;
+pub mod app;
+pub mod config;
+pub mod drive;
+pub mod store;
+
+pub use config::Config;
+
+use app::import::Importer;
+use drive::qemu_img::QemuImg;
+use karri_proto::runtime::endpoint::Endpoint;
+use karri_proto::runtime::process::{Base, Controller, ControllerConfig};
+use std::sync::Arc;
+use store::blobs::BlobStore;
+
+#[derive(Debug)]
+pub struct Walrus;
+
+#[async_trait::async_trait]
+impl Controller for Walrus {
+    const NAME: &'static str = "karri-walrus";
+    const ABOUT: &'static str = "Karri's object and image store";
+    const ENVIRONMENT: &'static str = "KARRI_WALRUS";
+    type Config = Config;
+
+    fn controller(config: &Config) -> &ControllerConfig {
+        &config.controller
+    }
+
+    fn check(config: &Config) -> Result<(), String> {
+        config.check()
+    }
+
+    async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+        let limits = config.blobs.limits();
+        let (state_dir, metrics) = (config.controller.state_dir.clone(), base.metrics.clone());
+        let store =
+            tokio::task::spawn_blocking(move || BlobStore::open(&state_dir, limits.store_bytes_max, metrics))
+                .await??;
+        let tool = QemuImg::new(config.blobs.tool_limits());
+        if let Err(error) = tool.version().await {
+            tracing::warn!(%error, "only raw images can be imported");
+        }
+        let importer = Importer::new(Arc::new(store), tool, limits, base.clone());
+        base.serve(&config.controller, api::router(importer, &base)).await
+    }
+}

@@ -33,6 +33,8 @@ pub struct Cx {
     pub service: Service,
     /// The API version the client asked for; its answer is in that namespace.
     pub version: &'static str,
+    /// How the client reached us: host, and port if it named one.
+    pub host: Arc<str>,
     pub(super) query: Bytes,
     pub(super) form: Bytes,
 }

@@ -11,7 +11,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{Method, Response};
+use axum::http::{Method, Response, header};
 use futures_util::StreamExt as _;
 use karri_proto::aws::{Params, Service, WireFault, sts};
 use karri_proto::fault::{Fault, FaultCode};
@@ -105,7 +105,9 @@ impl Edge {
         let (name, run) = line.ok_or_else(|| WireFault::invalid_action(action))?;
         account.action = Some(name);
         let app = self.app.clone();
-        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, query, form };
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.into();
+        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
         // A task of its own: a client that hangs up must not stop a handler between its commit and what
         // follows from it, and a panic must not take the connection's other requests along.
         let task = tokio::spawn(run(cx, params).in_current_span());

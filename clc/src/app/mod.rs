@@ -13,12 +13,15 @@ pub mod join;
 pub mod kept;
 pub mod key_pair;
 pub mod network;
+pub mod security_group;
 pub mod status;
 pub mod story;
 pub mod tag;
 mod turns;
+pub mod volume;
 
 use crate::config::{Config, Limits};
+use crate::drive::blobs::{Blobs, Walrus};
 use crate::store::{Engine, Sealer, Store, StoreError};
 use address::AddressBook;
 use admission::Ledger;
@@ -29,8 +32,9 @@ use instance_type::Catalogue;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::clusters::ClusterHello;
-use karri_proto::internal::{ApiError, Caller};
+use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeResources};
+use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::Base;
@@ -56,6 +60,7 @@ pub struct App {
     pub clusters: Clusters,
     pub answers: KeptAnswers,
     pub catalogue: Catalogue,
+    pub blobs: Arc<dyn Blobs>,
     pub metrics: Arc<Metrics>,
     pub base: Base,
     pub walrus_url: String,
@@ -84,7 +89,8 @@ impl App {
     pub fn new(config: &Config, store: Store, sealer: Sealer, base: Base) -> anyhow::Result<Self> {
         let mut regions = vec![config.api.region.clone()];
         regions.extend(config.api.also_accept_regions.iter().cloned());
-        let catalogue = Catalogue::load(&config.catalogue.instance_types).map_err(anyhow::Error::msg)?;
+        let catalogue = Catalogue::load(&config.catalogue.instance_types)?;
+        let walrus = InternalClient::new(&config.pki.walrus_url, Role::Walrus, &config.controller.tls)?;
         Ok(Self {
             region: config.api.region.clone(),
             regions,
@@ -96,6 +102,7 @@ impl App {
             clusters: Clusters::default(),
             answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
             catalogue,
+            blobs: Arc::new(Walrus(walrus)),
             metrics: base.metrics.clone(),
             walrus_url: config.pki.walrus_url.clone(),
             authority: Authority::load_or_create(&config.pki.ca_dir)?,

@@ -4,9 +4,10 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::tag::{Tags, tags_of_in_txn, tags_put_in_txn};
+use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn, tags_put_in_txn};
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
+use crate::app::volume::root_volume_id;
 use karri_proto::ids::{InstanceId, ReservationId};
 use karri_proto::instance::{Desired, StateReason};
 use sqlx::any::AnyRow;
@@ -227,6 +228,10 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         .execute(&mut **tx)
         .await?;
     if instance.state == State::Terminated {
+        // Its disk and ports are gone, and with them their tags.
+        let ports = "DELETE FROM tags WHERE resource_id IN (SELECT id FROM ports WHERE instance_id = $1)";
+        sqlx::query(ports).bind(instance.id.as_str()).execute(&mut **tx).await?;
+        tags_delete_all_in_txn(tx, &root_volume_id(&instance.id)).await?;
         // Its addresses are free again.
         let statement = "DELETE FROM ports WHERE instance_id = $1";
         sqlx::query(statement).bind(instance.id.as_str()).execute(&mut **tx).await?;
@@ -250,6 +255,25 @@ pub async fn instances_fetch_in_txn(tx: &mut Tx, ids: &[InstanceId]) -> Result<V
         }
     }
     Ok(found)
+}
+
+/// Instances whose tags the transaction has changed take its change number, and a new generation where
+/// the guest is shown its tags. Returns them as they are now.
+pub async fn instances_retag_in_txn(
+    tx: &mut Tx,
+    ids: &[InstanceId],
+    change: i64,
+    request_id: &str,
+) -> Result<Vec<Instance>, StoreError> {
+    let mut instances = instances_fetch_in_txn(tx, ids).await?;
+    for instance in &mut instances {
+        instance.change = change;
+        if instance.spec.metadata.tags_shown && instance.state != State::Terminated {
+            instance.advance(request_id);
+        }
+        instance_update_in_txn(tx, instance).await?;
+    }
+    Ok(instances)
 }
 
 async fn earlier_in_txn(tx: &mut Tx, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {

@@ -4,8 +4,10 @@ use super::{Engine, StoreError};
 use sqlx::{Any, AnyPool, Transaction};
 
 /// In order; a file's version is its place in this list, from 1.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_foundation", include_str!("../../../migrations/clc/0001_foundation.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_foundation", include_str!("../../../migrations/clc/0001_foundation.sql")),
+    ("0002_image_names", include_str!("../../../migrations/clc/0002_image_names.sql")),
+];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.
 const POSTGRES_LOCK: i64 = 0x6b61_7272_6901;

@@ -16,6 +16,7 @@ pub mod key_pair;
 pub mod leadership;
 mod migrate;
 pub mod network;
+pub mod resource;
 pub mod seal;
 pub mod tag;
 

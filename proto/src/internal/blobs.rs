@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub const BLOB_PATH: &str = "/v1/blobs/{digest}";
 /// `POST`, body: the bytes of an image in any known format; the answer is an [`ImportedBlob`].
 pub const BLOB_IMPORT_PATH: &str = "/v1/blobs";
+/// Taken as it is, without looking for a disk format: for ramdisks, which are compressed archives.
+pub const BLOB_IMPORT_RAMDISK_PATH: &str = "/v1/blobs?as=ramdisk";
 pub const BLOB_INFO_PATH: &str = "/v1/blobs/{digest}/info";
 
 /// What Walrus made of an imported image: its bytes are kept as raw or qcow2 without a backing file.
@@ -44,6 +46,19 @@ impl InternalClient {
 
     pub async fn blob_import(&self, caller: &Caller, body: reqwest::Body) -> Result<ImportedBlob, ApiError> {
         self.post_stream(BLOB_IMPORT_PATH, &caller.request_id, body).await
+    }
+
+    pub async fn blob_import_ramdisk(
+        &self,
+        caller: &Caller,
+        body: reqwest::Body,
+    ) -> Result<ImportedBlob, ApiError> {
+        self.post_stream(BLOB_IMPORT_RAMDISK_PATH, &caller.request_id, body).await
+    }
+
+    /// Idempotent. Nobody may need the blob any more: Walrus does not know who does.
+    pub async fn blob_delete(&self, caller: &Caller, digest: &Digest) -> Result<(), ApiError> {
+        self.delete(&format!("/v1/blobs/{digest}"), &caller.request_id).await
     }
 
     pub async fn blob_list(&self, caller: &Caller) -> Result<Vec<BlobRef>, ApiError> {

@@ -4,6 +4,8 @@
 //! by the CA fingerprint that the token carries.
 
 use super::{ApiError, Identity};
+use crate::runtime::client::InternalClient;
+use crate::runtime::tls::fingerprint;
 use async_trait::async_trait;
 use axum::extract::State;
 use axum::routing::post;
@@ -72,4 +74,17 @@ async fn handle_join(
     Json(request): Json<JoinRequest>,
 ) -> Result<Json<JoinAnswer>, ApiError> {
     service.join(request).await.map(Json)
+}
+
+/// Spends the token. What comes back belongs to the CA that the token names, or is refused.
+pub async fn join(token: &JoinToken, name: &str, csr_pem: &str) -> Result<JoinAnswer, ApiError> {
+    let client = InternalClient::joining(&token.clc_url, &token.ca_fingerprint)?;
+    let request =
+        JoinRequest { secret: token.secret.clone(), name: name.to_owned(), csr_pem: csr_pem.to_owned() };
+    let answer: JoinAnswer = client.post("/v1/join", "join", &request).await?;
+    let shown = fingerprint(&answer.ca_pem).map_err(ApiError::internal)?;
+    if !shown.eq_ignore_ascii_case(&token.ca_fingerprint) {
+        return Err(ApiError::forbidden("the answer names another CA than the token"));
+    }
+    Ok(answer)
 }

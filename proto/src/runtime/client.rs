@@ -14,27 +14,42 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// A stream may take as long as it likes, but not stand still.
 const STREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// An upload is answered when all of it has arrived and is stored; its receiver minds standing still.
+const UPLOAD_TIMEOUT: Duration = Duration::from_secs(6 * 3600);
+const KEEPALIVE: Duration = Duration::from_secs(15);
 
 /// Calls one controller. Cheap to clone; connections are kept.
 #[derive(Debug, Clone)]
 pub struct InternalClient {
     base: String,
     http: reqwest::Client,
+    /// Without the idle timeout: it counts from the first byte sent until the answer begins.
+    uploads: reqwest::Client,
 }
 
 impl InternalClient {
     /// `base` is the peer's URL (it may end in a path); the peer must hold a certificate of `role`.
     pub fn new(base: &str, role: Role, files: &TlsFiles) -> Result<Self, ApiError> {
-        let tls = tls::client_config(files, role).map_err(ApiError::internal)?;
-        let http = reqwest::Client::builder()
-            .use_preconfigured_tls(tls)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(STREAM_IDLE_TIMEOUT)
-            .tcp_nodelay(true)
-            .no_proxy()
-            .build()
-            .map_err(ApiError::internal)?;
-        Ok(Self { base: base.trim_end_matches('/').to_owned(), http })
+        Self::over(base, tls::client_config(files, role).map_err(ApiError::internal)?)
+    }
+
+    /// For `/v1/join` only: no certificate of our own yet, and trust in one CA by its fingerprint.
+    pub fn joining(base: &str, ca_fingerprint: &str) -> Result<Self, ApiError> {
+        Self::over(base, tls::joining_client_config(ca_fingerprint).map_err(ApiError::internal)?)
+    }
+
+    fn over(base: &str, tls: rustls::ClientConfig) -> Result<Self, ApiError> {
+        let builder = || {
+            reqwest::Client::builder()
+                .use_preconfigured_tls(tls.clone())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .tcp_keepalive(KEEPALIVE)
+                .tcp_nodelay(true)
+                .no_proxy()
+        };
+        let http = builder().read_timeout(STREAM_IDLE_TIMEOUT).build().map_err(ApiError::internal)?;
+        let uploads = builder().timeout(UPLOAD_TIMEOUT).build().map_err(ApiError::internal)?;
+        Ok(Self { base: base.trim_end_matches('/').to_owned(), http, uploads })
     }
 
     pub fn base(&self) -> &str {
@@ -43,7 +58,7 @@ impl InternalClient {
 
     /// The same trust and connections, another address.
     pub fn with_base(&self, base: &str) -> Self {
-        Self { base: base.trim_end_matches('/').to_owned(), http: self.http.clone() }
+        Self { base: base.trim_end_matches('/').to_owned(), ..self.clone() }
     }
 
     /// An absolute path whose segments may hold any character.
@@ -52,7 +67,17 @@ impl InternalClient {
     }
 
     fn request(&self, method: Method, path: &str, request_id: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base)).header(REQUEST_ID_HEADER, request_id)
+        self.request_with(&self.http, method, path, request_id)
+    }
+
+    fn request_with(
+        &self,
+        http: &reqwest::Client,
+        method: Method,
+        path: &str,
+        request_id: &str,
+    ) -> RequestBuilder {
+        http.request(method, format!("{}{path}", self.base)).header(REQUEST_ID_HEADER, request_id)
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str, request_id: &str) -> Result<T, ApiError> {
@@ -102,7 +127,7 @@ impl InternalClient {
         request_id: &str,
         body: reqwest::Body,
     ) -> Result<T, ApiError> {
-        answer(self.request(Method::POST, path, request_id).body(body)).await
+        answer(self.request_with(&self.uploads, Method::POST, path, request_id).body(body)).await
     }
 }
 

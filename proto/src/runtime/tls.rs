@@ -4,11 +4,13 @@ use crate::internal::{Identity, Role};
 use crate::runtime::pki::server_name;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::ring;
+use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -74,8 +76,15 @@ pub fn server_config(files: &TlsFiles) -> Result<Arc<ServerConfig>, TlsError> {
     let config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(certificates(&files.certificate)?, key(&files.key)?)?;
+        .with_single_cert(chain_with_ca(files)?, key(&files.key)?)?;
     Ok(Arc::new(config))
+}
+
+/// The CA goes with the chain: whoever joins knows only its fingerprint.
+fn chain_with_ca(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let mut chain = certificates(&files.certificate)?;
+    chain.extend(certificates(&files.ca)?);
+    Ok(chain)
 }
 
 /// A client that presents its certificate and accepts only a peer of `role`.
@@ -92,17 +101,20 @@ pub fn client_config(files: &TlsFiles, role: Role) -> Result<ClientConfig, TlsEr
     Ok(config)
 }
 
-/// A client without a certificate that trusts the CA of the given fingerprint: for joining only.
-pub fn joining_client_config(ca_pem: &str) -> Result<ClientConfig, TlsError> {
+/// A client without a certificate that trusts only the CA of this fingerprint, which the server has to
+/// show in its chain: for joining, when a token is all that one has.
+pub fn joining_client_config(ca_fingerprint: &str) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
-    let mut store = RootCertStore::empty();
-    store.add(ca_certificate(ca_pem)?)?;
-    let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider.clone()).build()?;
     let name = ServerName::try_from(server_name(Role::Clc)).expect("role names are valid DNS labels");
+    let verifier = PinnedVerifier {
+        ca_fingerprint: ca_fingerprint.to_ascii_lowercase(),
+        name,
+        provider: provider.clone(),
+    };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(RoleVerifier { inner, name }))
+        .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth())
 }
 
@@ -113,7 +125,11 @@ fn ca_certificate(pem: &str) -> Result<CertificateDer<'static>, TlsError> {
 
 /// SHA-256 of the CA certificate, hex: what a join token pins.
 pub fn fingerprint(ca_pem: &str) -> Result<String, TlsError> {
-    Ok(hex::encode(Sha256::digest(ca_certificate(ca_pem)?)))
+    Ok(fingerprint_of(&ca_certificate(ca_pem)?))
+}
+
+fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
+    hex::encode(Sha256::digest(certificate))
 }
 
 /// The identity that our own certificate file carries.
@@ -172,5 +188,60 @@ impl ServerCertVerifier for RoleVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
+    }
+}
+
+/// Trusts the one CA whose fingerprint it knows, once the peer has shown it, and then checks as
+/// [`RoleVerifier`] does.
+#[derive(Debug)]
+struct PinnedVerifier {
+    ca_fingerprint: String,
+    name: ServerName<'static>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _called_by: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let ca = intermediates
+            .iter()
+            .find(|certificate| fingerprint_of(certificate) == self.ca_fingerprint)
+            .ok_or(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+        let mut store = RootCertStore::empty();
+        store.add(ca.clone().into_owned())?;
+        WebPkiServerVerifier::builder_with_provider(Arc::new(store), self.provider.clone())
+            .build()
+            .map_err(|error| rustls::Error::General(error.to_string()))?
+            .verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -10,7 +10,7 @@ pub use client::Client;
 pub use cluster::FakeCluster;
 
 use karri_clc::Clc;
-use karri_clc::app::image::{Image, ImageDefinition, ImageKind};
+use karri_clc::app::image::{Image, ImageKind};
 use karri_clc::app::key_pair::KeyPair;
 use karri_clc::config::{
     ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, PkiConfig, SecretsConfig,
@@ -62,12 +62,9 @@ pub struct Cloud {
     stopper: Option<Stopper>,
 }
 
-fn instance_types(directory: &Path) -> PathBuf {
-    let path = directory.join("instance-types.toml");
-    let text = "[[instance_type]]\nname = \"t3.micro\"\nvcpus = 2\nmemory_mib = 1024\ndisk_gib = 8\n\
-                [[instance_type]]\nname = \"m5.large\"\nvcpus = 2\nmemory_mib = 8192\ndisk_gib = 8\n";
-    std::fs::write(&path, text).unwrap();
-    path
+/// The catalogue that is shipped.
+fn instance_types() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/instance-types.toml")
 }
 
 async fn database(directory: &Path, engine: Database) -> DatabaseConfig {
@@ -117,7 +114,7 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
-            catalogue: CatalogueConfig { instance_types: instance_types(path) },
+            catalogue: CatalogueConfig { instance_types: instance_types() },
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: "https://127.0.0.1:1".into() },
         };
         let (endpoint, stopper) = launch(&config).await;
@@ -189,7 +186,7 @@ impl Cloud {
         cluster.wait_until_heard(0).await;
         let store = self.store().await;
         if store.image_fetch(IMAGE).await.unwrap().is_none() {
-            store.image_insert(&image()).await.unwrap();
+            store.image_insert(&image(), &Vec::new()).await.unwrap();
         }
         store.close().await;
         cluster
@@ -205,7 +202,7 @@ impl Cloud {
             openssh: "ssh-ed25519 AAAA test".into(),
             created_ms: 0,
         };
-        self.store().await.key_pair_insert(&pair).await.unwrap();
+        self.store().await.key_pair_insert(&pair, &Vec::new()).await.unwrap();
     }
 }
 
@@ -222,21 +219,19 @@ pub fn image() -> Image {
         available: true,
         public: true,
         kind: ImageKind::Machine,
-        definition: ImageDefinition {
-            blob: BlobRef {
+        definition: serde_json::from_value(serde_json::json!({
+            "blob": BlobRef {
                 digest: Digest::from_sha256([7; 32]),
                 format: BlobFormat::Raw,
                 bytes: 1 << 20,
                 virtual_bytes: 1 << 30,
             },
-            architecture: "x86_64".into(),
-            firmware: Firmware::Bios,
-            root_device_name: "/dev/xvda".into(),
-            kernel_id: None,
-            ramdisk_id: None,
-            description: None,
-            location: String::new(),
-        },
+            "architecture": "x86_64",
+            "firmware": Firmware::Bios,
+            "root_device_name": "/dev/xvda",
+            "location": "",
+        }))
+        .unwrap(),
         created_ms: 0,
     }
 }

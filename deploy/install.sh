@@ -1,0 +1,160 @@
+#!/bin/bash
+# install.sh run|test|bench|images [--list]: installs what this Debian 12 lacks, says what and why, and does
+# nothing when nothing is missing.
+#
+#   images   what builds the guest images (deploy/images)
+#   run      what `make up` needs; includes images
+#   test     what `make test` needs besides; includes run
+#   bench    what `make bench` needs besides; includes test
+#
+# --list only prints the packages of the set and their reasons.
+# KARRI_NO_INSTALL=1: names what is missing and exits 1. Without root it takes sudo, or says what to run.
+# Python packages go into a virtual environment under target/, never into the system; where pip looks is
+# pip's own configuration.
+set -euo pipefail
+export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+
+usage() { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+case "${1:-} ${2:-}" in
+    'images ') sets=(images) ;;
+    'run ' | 'run --list') sets=(images run) ;;
+    'test ' | 'test --list') sets=(images run test) ;;
+    'bench ' | 'bench --list') sets=(images run test bench) ;;
+    'images --list') sets=(images) ;;
+    *) usage ;;
+esac
+list=${2:-}
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# ---- the packages: one line each, and why ------------------------------------------------------------------
+declare -A packages
+packages[images]='
+    qemu-utils                  qemu-img: disks, overlays, conversions
+    mmdebstrap                  builds the Debian image
+    e2fsprogs                   mke2fs and debugfs: root file systems without mounting anything
+    fdisk                       sfdisk: partition tables
+    mtools                      fills the FAT partition that the boot loader reads
+    syslinux                    boot loader of the tiny image
+    syslinux-common             its master boot record
+    grub-pc-bin                 boot loader of the Debian image
+    grub-common                 grub-mkimage, which puts it together
+    cpio                        ramdisks
+    zstd                        compressed disks and ramdisks
+    xz-utils                    unpacks Debian packages
+'
+packages[run]='
+    qemu-system-x86             runs the guests, with KVM or by emulation
+    libvirt-daemon-system       libvirtd as a system service
+    libvirt-daemon-driver-qemu  its driver for QEMU and KVM
+    libvirt-clients             virsh, for people and for deploy/start-libvirt.sh
+    libvirt-dev                 headers that the node controller is built against
+    pkg-config                  finds them
+    gcc                         linker, and the C parts of crates (SQLite, rustls)
+    libc6-dev                   the same
+    make                        the Makefile
+    dnsmasq-base                DHCP and DNS for guests
+    iproute2                    ip: bridges, taps, addresses
+    iptables                    address translation and filters
+    openssh-client              logs in to guests; the first session of the README
+    ca-certificates             TLS to places from which images are imported
+'
+packages[test]='
+    postgresql-15               the second database; tests start a private server as an ordinary user
+    awscli                      aws-cli v2, one of the clients that must work unmodified
+    python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
+'
+packages[bench]='
+'
+
+names() { awk 'NF { print $1 }' <<<"$1"; }
+if [ "$list" = --list ]; then
+    for s in "${sets[@]}"; do printf '%s:%s' "$s" "${packages[$s]}"; done
+    exit 0
+fi
+
+# ---- what is missing? ----------------------------------------------------------------------------------------
+wanted=$(for s in "${sets[@]}"; do names "${packages[$s]}"; done)
+# shellcheck disable=SC2086
+have=$(dpkg-query -W -f '${db:Status-Status} ${Package}\n' $wanted 2>/dev/null | awk '$1 == "installed" { print $2 }' || true)
+mapfile -t missing < <(comm -23 <(sort -u <<<"$wanted") <(sort -u <<<"$have"))
+
+is_missing() { case " ${missing[*]} " in *" $1 "*) true ;; *) false ;; esac }
+
+environments=() # "DIRECTORY REQUIREMENTS" that are absent or of another list
+check_environment() {
+    cmp -s "$root/$2" "$root/$1/installed.txt" || environments+=("$1 $2")
+}
+case " ${sets[*]} " in *' test '*) check_environment target/test-venv tests/clients/requirements.txt ;; esac
+case " ${sets[*]} " in *' bench '*) check_environment target/bench-venv tests/clients/requirements-bench.txt ;; esac
+
+[ ${#missing[@]} -gt 0 ] || [ ${#environments[@]} -gt 0 ] || exit 0
+
+if [ ${#missing[@]} -gt 0 ]; then
+    echo "Missing Debian packages (set: $1):"
+    for s in "${sets[@]}"; do
+        while read -r name why; do
+            [ -n "$name" ] || continue
+            if is_missing "$name"; then printf '    %-28s%s\n' "$name" "$why"; fi
+        done <<<"${packages[$s]}"
+    done
+fi
+for e in "${environments[@]}"; do
+    echo "Missing Python environment: ${e%% *}, from ${e#* }"
+done
+if [ "${KARRI_NO_INSTALL:-}" = 1 ]; then
+    echo "KARRI_NO_INSTALL=1: nothing was installed. Without it, deploy/install.sh $1 installs the above." >&2
+    exit 1
+fi
+
+# ---- Debian packages -----------------------------------------------------------------------------------------
+# QEMU's packages want each other in exactly one version. Where a part of them came from elsewhere and is newer
+# than what this Debian offers, that part goes back to Debian's version, or the others could not be installed.
+qemu_downgrades() {
+    local offered part installed
+    offered=$(apt-cache policy qemu-system-x86 | awk '/Candidate:/ { print $2 }')
+    [ -n "$offered" ] && [ "$offered" != '(none)' ] || return 0
+    for part in qemu-utils qemu-system-common qemu-system-data qemu-block-extra; do
+        installed=$(dpkg-query -W -f '${db:Status-Status} ${Version}' $part 2>/dev/null) || continue
+        case $installed in installed\ *) installed=${installed#installed } ;; *) continue ;; esac
+        if dpkg --compare-versions "$installed" gt "$offered"; then
+            part_offered=$(apt-cache madison $part | awk -F'|' -v v="$offered" '{ gsub(/ /, "", $2) } $2 == v { print $2; exit }')
+            if [ -n "$part_offered" ]; then
+                echo "    $part goes from $installed back to $offered, as qemu-system-x86 needs it" >&2
+                echo "$part=$offered"
+            fi
+        fi
+    done
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+    as_root=()
+    if [ "$(id -u)" != 0 ]; then
+        if command -v sudo >/dev/null; then
+            as_root=(sudo)
+        else
+            echo "Not root, and there is no sudo. As root, run: apt-get install --no-install-recommends ${missing[*]}" >&2
+            exit 1
+        fi
+    fi
+    "${as_root[@]}" apt-get -q update >/dev/null || echo "apt-get update reported errors; trying with what apt knows" >&2
+    downgrades=()
+    if is_missing qemu-system-x86; then mapfile -t downgrades < <(qemu_downgrades); fi
+    if [ ${#downgrades[@]} -gt 0 ]; then downgrades=(--allow-downgrades "${downgrades[@]}"); fi
+    "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
+        -o Dpkg::Options::=--force-confold install --no-install-recommends \
+        "${missing[@]}" "${downgrades[@]}"
+    echo "Installed: ${missing[*]}"
+fi
+
+# ---- Python environments -------------------------------------------------------------------------------------
+for e in "${environments[@]}"; do
+    directory=$root/${e%% *}
+    requirements=$root/${e#* }
+    echo "Making ${e%% *} from ${e#* }"
+    rm -rf "$directory"
+    mkdir -p "$(dirname "$directory")"
+    python3 -m venv "$directory"
+    "$directory/bin/pip" install -q --disable-pip-version-check --no-deps -r "$requirements"
+    "$directory/bin/pip" check
+    cp "$requirements" "$directory/installed.txt"
+done

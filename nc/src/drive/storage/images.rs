@@ -1,0 +1,377 @@
+//! The node's image cache: by digest, fetched once, verified before use, least recently used out first.
+//!
+//! `HEX` is a verified image, `HEX.part` one under way. A part survives a broken stream and a restart:
+//! the rest is asked for by range, and the digest of the whole decides. A file's modification time is
+//! the time of its last use, so that the order outlives the process.
+
+use super::StorageError;
+use super::overlay;
+use crate::drive::blobs::{BlobError, BlobSource};
+use futures_util::StreamExt;
+use karri_proto::instance::{BlobRef, Digest};
+use sha2::{Digest as _, Sha256};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Left free for everything else that lives on the same file system.
+const KEEP_FREE_BYTES: u64 = 256 * 1024 * 1024;
+const READ_BYTES: usize = 256 * 1024;
+
+pub struct ImageCache {
+    directory: PathBuf,
+    limit_bytes: u64,
+    source: Arc<dyn BlobSource>,
+    /// One lock per image under way: who comes second waits and finds it done.
+    fetching: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// Evicting and claiming room is one thing at a time.
+    room: tokio::sync::Mutex<()>,
+}
+
+impl ImageCache {
+    pub fn open(directory: &Path, limit_bytes: u64, source: Arc<dyn BlobSource>) -> std::io::Result<Self> {
+        std::fs::create_dir_all(directory)?;
+        let (fetching, room) = (Mutex::default(), tokio::sync::Mutex::default());
+        Ok(Self { directory: directory.to_owned(), limit_bytes, source, fetching, room })
+    }
+
+    pub fn path(&self, blob: &BlobRef) -> PathBuf {
+        self.directory.join(blob.digest.hex())
+    }
+
+    fn part(&self, digest: &Digest) -> PathBuf {
+        self.directory.join(format!("{}.part", digest.hex()))
+    }
+
+    pub fn has(&self, blob: &BlobRef) -> bool {
+        self.path(blob).exists()
+    }
+
+    /// The image's file, fetched if it is not here.
+    pub async fn get(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<PathBuf, StorageError> {
+        let lock = self.lock_of(&blob.digest);
+        let guard = lock.lock().await;
+        let result = self.get_alone(blob, pinned).await;
+        drop(guard);
+        self.forget_lock(&blob.digest, lock);
+        result
+    }
+
+    fn lock_of(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        fetching.entry(digest.clone()).or_default().clone()
+    }
+
+    fn forget_lock(&self, digest: &Digest, lock: Arc<tokio::sync::Mutex<()>>) {
+        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(lock);
+        if fetching.get(digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            fetching.remove(digest);
+        }
+    }
+
+    async fn get_alone(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<PathBuf, StorageError> {
+        let path = self.path(blob);
+        if path.exists() {
+            touch(&path);
+            return Ok(path);
+        }
+        self.make_room(blob, pinned).await?;
+        let part = self.part(&blob.digest);
+        let verified = self.fetch_and_verify(blob, &part).await;
+        if let Err(StorageError::BadImage(_) | StorageError::Full(_)) = &verified {
+            let _ = tokio::fs::remove_file(&part).await; // it is of no use to a later try
+        }
+        verified?;
+        tokio::fs::rename(&part, &path).await?;
+        tracing::info!(digest = %blob.digest, bytes = blob.bytes, "image fetched and verified");
+        Ok(path)
+    }
+
+    async fn fetch_and_verify(&self, blob: &BlobRef, part: &Path) -> Result<(), StorageError> {
+        let sum = self.fetch(blob, part).await?;
+        if sum != blob.digest {
+            return Err(StorageError::BadImage(format!("{} has the content of {sum}", blob.digest)));
+        }
+        let virtual_bytes = overlay::inspect(part, blob.format).await?;
+        // Raw files are told in whole sectors.
+        if virtual_bytes.abs_diff(blob.virtual_bytes) >= 512 {
+            let said = blob.virtual_bytes;
+            return Err(StorageError::BadImage(format!(
+                "the image is {virtual_bytes} bytes big, not {said}"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Appends to the part until it is whole; returns the digest of all of it.
+    async fn fetch(&self, blob: &BlobRef, part: &Path) -> Result<Digest, StorageError> {
+        let mut hash = Sha256::new();
+        let mut have = hash_file(part, &mut hash).await?;
+        let mut file = tokio::fs::File::options().create(true).append(true).open(part).await?;
+        if have < blob.bytes {
+            let mut stream = self.source.open(&blob.digest, have).await.map_err(blob_error)?;
+            while let Some(chunk) = stream.next().await {
+                let chunk = chunk.map_err(blob_error)?;
+                have += chunk.len() as u64;
+                if have > blob.bytes {
+                    return Err(StorageError::BadImage(format!(
+                        "the blob is longer than {} bytes",
+                        blob.bytes
+                    )));
+                }
+                hash.update(&chunk);
+                file.write_all(&chunk).await?;
+            }
+            file.flush().await?;
+        }
+        file.sync_all().await?;
+        if have < blob.bytes {
+            return Err(StorageError::Later(format!("{have} of {} bytes came", blob.bytes)));
+        }
+        Ok(Digest::from_sha256(hash.finalize().into()))
+    }
+
+    async fn make_room(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<(), StorageError> {
+        let _alone = self.room.lock().await;
+        let here = tokio::fs::metadata(self.part(&blob.digest)).await.map_or(0, |facts| facts.len());
+        let missing = blob.bytes.saturating_sub(here);
+        let mut images = self.images();
+        images.sort_by_key(|image| image.used);
+        let mut total: u64 = images.iter().map(|image| image.bytes).sum();
+        let mut oldest = images.into_iter().filter(|image| !self.in_use(image, blob, pinned));
+        while total + missing > self.limit_bytes || self.free_bytes()? < missing + KEEP_FREE_BYTES {
+            let Some(image) = oldest.next() else {
+                return Err(StorageError::Full(format!(
+                    "{missing} bytes of image are needed; the cache holds {total} of {} bytes, all in use, and \
+                     {} bytes are free on disk",
+                    self.limit_bytes,
+                    self.free_bytes()?
+                )));
+            };
+            tokio::fs::remove_file(&image.path).await?;
+            total -= image.bytes;
+            tracing::info!(image = image.hex, bytes = image.bytes, "image evicted from the cache");
+        }
+        Ok(())
+    }
+
+    fn in_use(&self, image: &Cached, wanted: &BlobRef, pinned: &HashSet<Digest>) -> bool {
+        let fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        image.hex == wanted.digest.hex()
+            || pinned.iter().any(|digest| digest.hex() == image.hex)
+            || fetching.keys().any(|digest| digest.hex() == image.hex)
+    }
+
+    fn images(&self) -> Vec<Cached> {
+        let Ok(entries) = std::fs::read_dir(&self.directory) else { return Vec::new() };
+        entries.flatten().filter_map(|entry| Cached::of(&entry)).collect()
+    }
+
+    fn free_bytes(&self) -> std::io::Result<u64> {
+        let facts = rustix::fs::statvfs(&self.directory)?;
+        Ok(facts.f_bavail * facts.f_frsize)
+    }
+}
+
+struct Cached {
+    path: PathBuf,
+    hex: String,
+    bytes: u64,
+    used: SystemTime,
+}
+
+impl Cached {
+    fn of(entry: &std::fs::DirEntry) -> Option<Self> {
+        let name = entry.file_name().into_string().ok()?;
+        let facts = entry.metadata().ok()?;
+        let hex = name.strip_suffix(".part").unwrap_or(&name).to_owned();
+        let used = facts.modified().ok()?;
+        Some(Self { path: entry.path(), hex, bytes: facts.len(), used })
+    }
+}
+
+fn touch(path: &Path) {
+    if let Ok(file) = std::fs::File::open(path) {
+        let _ = file.set_modified(SystemTime::now()); // only the order of eviction hangs on it
+    }
+}
+
+async fn hash_file(path: &Path, hash: &mut Sha256) -> Result<u64, StorageError> {
+    let mut file = match tokio::fs::File::open(path).await {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        other => other?,
+    };
+    let mut buffer = vec![0; READ_BYTES];
+    let mut total = 0;
+    loop {
+        let count = file.read(&mut buffer).await?;
+        if count == 0 {
+            return Ok(total);
+        }
+        hash.update(&buffer[..count]);
+        total += count as u64;
+    }
+}
+
+fn blob_error(error: BlobError) -> StorageError {
+    match error {
+        BlobError::Refused(message) => StorageError::BadImage(format!("the image cannot be had: {message}")),
+        BlobError::Broken(message) => StorageError::Later(message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::blobs::BlobStream;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use karri_proto::instance::BlobFormat;
+
+    /// Blobs in memory; can break off, and counts what it is asked.
+    #[derive(Default)]
+    struct FakeSource {
+        blobs: Mutex<HashMap<Digest, Vec<u8>>>,
+        asked: Mutex<Vec<u64>>,
+        /// Breaks the next stream after so many bytes.
+        break_after: Mutex<Option<usize>>,
+    }
+
+    #[async_trait]
+    impl BlobSource for FakeSource {
+        async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
+            self.asked.lock().unwrap().push(offset);
+            let Some(bytes) = self.blobs.lock().unwrap().get(digest).cloned() else {
+                return Err(BlobError::Refused("no such blob".to_owned()));
+            };
+            let rest = bytes[usize::try_from(offset).unwrap()..].to_vec();
+            let mut chunks: Vec<Result<Bytes, BlobError>> =
+                rest.chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+            if let Some(count) = self.break_after.lock().unwrap().take() {
+                chunks.truncate(count / 1000);
+                chunks.push(Err(BlobError::Broken("the line broke".to_owned())));
+            }
+            Ok(futures_util::stream::iter(chunks).boxed())
+        }
+    }
+
+    struct Fixture {
+        directory: tempfile::TempDir,
+        source: Arc<FakeSource>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self { directory: tempfile::tempdir().unwrap(), source: Arc::default() }
+        }
+
+        fn cache(&self, limit_bytes: u64) -> Arc<ImageCache> {
+            Arc::new(ImageCache::open(self.directory.path(), limit_bytes, self.source.clone()).unwrap())
+        }
+
+        fn blob(&self, fill: u8, length: usize) -> BlobRef {
+            let bytes = vec![fill; length];
+            let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
+            self.source.blobs.lock().unwrap().insert(digest.clone(), bytes);
+            let size = length as u64;
+            BlobRef { digest, format: BlobFormat::Raw, bytes: size, virtual_bytes: size }
+        }
+
+        fn asked(&self) -> Vec<u64> {
+            self.source.asked.lock().unwrap().clone()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = std::fs::read_dir(self.directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn nobody() -> HashSet<Digest> {
+        HashSet::new()
+    }
+
+    #[tokio::test]
+    async fn launches_at_the_same_time_fetch_an_image_once() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(1, 5120));
+        let launches = (0..10).map(|_| {
+            let (cache, blob) = (cache.clone(), blob.clone());
+            tokio::spawn(async move { cache.get(&blob, &nobody()).await })
+        });
+        for launch in launches.collect::<Vec<_>>() {
+            assert_eq!(launch.await.unwrap(), Ok(cache.path(&blob)));
+        }
+        assert_eq!(fixture.asked(), [0]);
+        assert!(cache.fetching.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_is_resumed_where_it_broke() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(2, 5120));
+        *fixture.source.break_after.lock().unwrap() = Some(3000);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Later(_))));
+        // Another life of the process goes on with what came.
+        fixture.cache(1 << 20).get(&blob, &nobody()).await.unwrap();
+        assert_eq!(fixture.asked(), [0, 3000]);
+        assert_eq!(std::fs::read(cache.path(&blob)).unwrap(), vec![2; 5120]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_digest_is_refused_and_leaves_nothing() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(3, 5120));
+        fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 5120]);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 9999]);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        assert_eq!(fixture.names(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_image_of_another_size_or_kind_is_refused() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(1 << 20);
+        let wrong_size = BlobRef { virtual_bytes: 1 << 30, ..fixture.blob(5, 5120) };
+        let wrong_kind = BlobRef { format: BlobFormat::Qcow2, ..fixture.blob(6, 5120) };
+        for blob in [wrong_size, wrong_kind] {
+            assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        }
+        assert_eq!(fixture.names(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_least_recently_used_goes_first_and_what_is_in_use_stays() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(12_000);
+        let (first, second, third) = (fixture.blob(7, 5120), fixture.blob(8, 5120), fixture.blob(9, 5120));
+        cache.get(&first, &nobody()).await.unwrap();
+        cache.get(&second, &nobody()).await.unwrap();
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::open(cache.path(&second)).unwrap().set_modified(long_ago).unwrap();
+        cache.get(&third, &nobody()).await.unwrap();
+        assert!(cache.has(&first) && !cache.has(&second) && cache.has(&third));
+
+        let pinned = HashSet::from([first.digest.clone(), third.digest.clone()]);
+        let full = cache.get(&second, &pinned).await;
+        assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
+        assert!(cache.has(&first) && cache.has(&third));
+    }
+
+    #[tokio::test]
+    async fn an_image_larger_than_the_disk_is_refused_before_it_is_fetched() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(u64::MAX);
+        let blob = BlobRef { bytes: 1 << 60, ..fixture.blob(1, 512) };
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Full(_))));
+        assert!(fixture.asked().is_empty());
+    }
+}

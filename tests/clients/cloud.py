@@ -1,0 +1,136 @@
+"""A cloud of our own for one test module: `karri up --sim` on free ports in a temporary directory."""
+
+import os
+import pathlib
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+KARRI = pathlib.Path(os.environ.get("KARRI_BIN", ROOT / "target" / "debug" / "karri"))
+VENV = ROOT / "target" / "test-venv" / "bin"
+READY_SECONDS = 60
+STOP_SECONDS = 30
+
+
+def free_port_base(count=16):
+    """The first of `count` consecutive ports that nobody listens on."""
+    for base in range(21000 + os.getpid() % 5000, 60000, count):
+        sockets = []
+        try:
+            for port in range(base, base + count):
+                probe = socket.socket()
+                sockets.append(probe)
+                probe.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+        finally:
+            for probe in sockets:
+                probe.close()
+    raise RuntimeError("no free ports")
+
+
+def wait_until(what, condition, seconds=30.0):
+    """Polls a condition until it holds and returns its value."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what}")
+        time.sleep(0.05)
+
+
+class Cloud:
+    environment = {}
+
+    def __init__(self, nodes=3):
+        self.nodes = nodes
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="karri-clients-"))
+        self.state_dir = self.directory / "state"
+        self.log = self.directory / "up.log"
+        self.process = None
+
+    def up_arguments(self):
+        return ["--sim", str(self.nodes)]
+
+    def __enter__(self):
+        self.port_base = free_port_base()
+        try:
+            return self.up()
+        except AssertionError:
+            self.__exit__(AssertionError, None, None)
+            raise
+
+    def up(self):
+        """Starts the supervisor and waits until it says that the cloud is ready; also again after a stop."""
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [KARRI, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
+                stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **self.environment})
+        wait_until("karri up is ready", self._ready, READY_SECONDS)
+        self.env = self._environment()
+        return self
+
+    def _ready(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"karri up ended:\n{self.log.read_text()}")
+        return "AWS_ENDPOINT_URL" in self._environment() and "ready" in self.log.read_text().lower()
+
+    def _environment(self):
+        shown = subprocess.run([KARRI, "env", "--state-dir", self.state_dir], capture_output=True, text=True)
+        env = {}
+        for line in shown.stdout.splitlines():
+            if line.startswith("export "):
+                name, _, value = line[len("export "):].partition("=")
+                env[name] = shlex.split(value)[0] if value else ""
+        return env
+
+    @property
+    def endpoint(self):
+        return self.env["AWS_ENDPOINT_URL"]
+
+    def karri(self, *arguments):
+        """Runs a karri verb against this cloud and returns its standard output."""
+        done = subprocess.run([KARRI, *arguments, "--state-dir", self.state_dir], capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"karri {' '.join(arguments)}: {done.stdout}{done.stderr}")
+        return done.stdout
+
+    def client_environment(self):
+        """What a user's shell has after `eval "$(karri env)"`, and nothing of the tester's own."""
+        home = self.directory / "home"
+        home.mkdir(exist_ok=True)
+        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
+        return {**kept, "HOME": str(home), "AWS_PAGER": "", "AWS_EC2_METADATA_DISABLED": "true", **self.env}
+
+    def boto3(self, service="ec2", key=None, secret=None, **more):
+        import boto3
+        return boto3.client(
+            service, endpoint_url=self.endpoint, region_name=self.env["AWS_DEFAULT_REGION"],
+            aws_access_key_id=key or self.env["AWS_ACCESS_KEY_ID"],
+            aws_secret_access_key=secret or self.env["AWS_SECRET_ACCESS_KEY"], **more)
+
+    def stop(self):
+        """Ctrl-C."""
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+            try:
+                self.process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise AssertionError(f"karri up did not stop:\n{self.log.read_text()}")
+
+    def __exit__(self, kind, *_):
+        self.stop()
+        if kind is None:
+            shutil.rmtree(self.directory)
+        else:
+            print(f"kept for a look: {self.directory}")

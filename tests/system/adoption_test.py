@@ -1,0 +1,79 @@
+"""Controllers come and go; guests stay and their metadata answers."""
+
+import os
+import signal
+import unittest
+
+from real_cloud import RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+
+IMDS = "http://169.254.169.254/latest"
+
+
+def setUpModule():
+    global cloud, ec2, key, one, ip
+    cloud = RealCloud(number=2).__enter__()
+    ec2 = cloud.boto3()
+    key = new_key(cloud, ec2, "adoption", KeyType="ed25519")
+    [one] = cloud.launch(ec2, KeyName="adoption")
+    wait_state(ec2, one, "running")
+    ip = instance(ec2, one)["PrivateIpAddress"]
+    ssh(ip, key, "true")
+
+
+def tearDownModule():
+    cloud.__exit__(None)
+
+
+def boot_id():
+    return ssh(ip, key, "cat /proc/sys/kernel/random/boot_id")
+
+
+def kill(pid):
+    os.kill(pid, signal.SIGKILL)
+    wait_until(f"{pid} is dead", lambda: not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split()[2])
+
+
+class Adoption(unittest.TestCase):
+    def test_ctrl_c_leaves_the_guest_and_the_next_up_adopts_it(self):
+        born = boot_id()
+        cloud.stop()
+        self.assertIn(one, domains("--state-running"))
+        self.assertEqual(boot_id(), born)
+        cloud.up()
+        self.assertEqual(state(ec2, one), "running")
+        self.assertEqual(boot_id(), born)
+
+    def test_each_controller_killed_is_started_again_and_loses_nothing(self):
+        born = boot_id()
+        for name, pid in cloud.children().items():
+            kill(pid)
+            wait_until(f"another {name}", lambda: cloud.children().get(name) not in (None, pid), 30)
+            wait_until("the cloud answers", lambda: state_or_none() == "running", 30)
+        self.assertEqual(boot_id(), born)
+
+    def test_metadata_answers_with_clc_and_cc_dead(self):
+        children = cloud.children()
+        kill(cloud.process.pid)
+        cloud.process.wait()
+        for name, pid in children.items():
+            if not name.startswith("nc"):
+                kill(pid)
+        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
+        cloud.up()
+        self.assertEqual(state(ec2, one), "running")
+
+    def test_why_tells_the_story_across_controllers(self):
+        story = cloud.karri("why", one)
+        for who in ("clc", "cc", "nc"):
+            self.assertIn(who, story)
+
+
+def state_or_none():
+    try:
+        return state(ec2, one)
+    except Exception:  # the clc itself may be the one that is away
+        return None
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,127 @@
+"""Real guests under libvirt, driven by boto3 and reached by ssh: what a first user does, and then worse."""
+
+import base64
+import gzip
+import subprocess
+import time
+import unittest
+
+from real_cloud import RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+
+IMDS = "http://169.254.169.254/latest"
+
+
+def setUpModule():
+    global cloud, ec2, key
+    cloud = RealCloud(number=1).__enter__()
+    ec2 = cloud.boto3()
+    key = new_key(cloud, ec2, "guest-test")
+
+
+def tearDownModule():
+    cloud.__exit__(None)
+
+
+def console(instance_id):
+    output = ec2.get_console_output(InstanceId=instance_id, Latest=True).get("Output", "")
+    return output
+
+
+def address(instance_id):
+    return instance(ec2, instance_id)["PrivateIpAddress"]
+
+
+class Guests(unittest.TestCase):
+    def setUp(self):
+        self.started = []
+
+    def tearDown(self):
+        if self.started:
+            ec2.terminate_instances(InstanceIds=self.started)
+            for one in self.started:
+                wait_state(ec2, one, "terminated")
+                self.assertNotIn(one, domains())
+                self.assertFalse(list(cloud.state_dir.glob(f"nc*/instances/{one}/disk*")))
+
+    def launch(self, **more):
+        [one] = cloud.launch(ec2, KeyName="guest-test", **more)
+        self.started.append(one)
+        wait_state(ec2, one, "running")
+        return one
+
+    def test_boots_logs_in_shows_its_console_and_its_metadata(self):
+        one = self.launch(UserData="#!/bin/sh\necho user data ran > /root/proof\n")
+        ip = address(one)
+        self.assertEqual(ssh(ip, key, "hostname").split(".")[0], instance(ec2, one)["PrivateDnsName"].split(".")[0])
+        wait_until("the ready line on the console", lambda: "karri-tiny: ready" in console(one))
+        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
+        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/local-ipv4"), ip)
+        self.assertIn('"instanceId"', ssh(ip, key, f"wget -qO- {IMDS}/dynamic/instance-identity/document"))
+        wait_until("user data has run", lambda: ssh(ip, key, "cat /root/proof || true") == "user data ran")
+
+    def test_kernel_ramdisk_and_root_image_boot_too(self):
+        packed = gzip.compress(b"#!/bin/sh\necho packed > /root/proof\n")
+        one = self.launch(ImageId=cloud.demo_image(ec2, "kernel"), UserData=packed)
+        self.assertTrue(instance(ec2, one)["KernelId"].startswith("aki-"))
+        wait_until("user data has run", lambda: ssh(address(one), key, "cat /root/proof || true") == "packed")
+
+    def test_required_tokens_are_required(self):
+        one = self.launch(MetadataOptions={"HttpTokens": "required"})
+        ip = address(one)
+        refused = ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id 2>&1 || true")
+        self.assertIn("401", refused)
+        ask = ("printf 'PUT /latest/api/token HTTP/1.0\\r\\nX-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n'"
+               " | nc 169.254.169.254 80 | tail -n 1")
+        token = ssh(ip, key, ask)
+        self.assertEqual(ssh(ip, key, f"wget -qO- --header 'X-aws-ec2-metadata-token: {token}' {IMDS}/meta-data/instance-id"), one)
+
+    def test_two_guests_reach_each_other_and_each_sees_only_its_own_metadata(self):
+        one, two = self.launch(), self.launch()
+        self.assertEqual(ssh(address(one), key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
+        self.assertEqual(ssh(address(two), key, f"wget -qO- {IMDS}/meta-data/instance-id"), two)
+        ssh(address(one), key, f"ping -c 2 -W 5 {address(two)}")
+
+    def test_what_was_written_survives_stop_and_start_and_reboot(self):
+        one = self.launch()
+        ssh(address(one), key, "echo kept > /root/kept && sync")
+        ec2.stop_instances(InstanceIds=[one])
+        wait_state(ec2, one, "stopped", seconds=120)
+        self.assertNotIn(one, domains("--state-running"))
+        ec2.start_instances(InstanceIds=[one])
+        wait_state(ec2, one, "running")
+        self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
+        born = ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id")
+        ec2.reboot_instances(InstanceIds=[one])
+        wait_until("another boot", lambda: ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id") != born, 90)
+        self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
+
+    def test_a_domain_stopped_behind_our_back_is_seen_within_two_seconds(self):
+        one = self.launch()
+        subprocess.run(["virsh", "-c", "qemu:///system", "destroy", domains()[one]], check=True, capture_output=True)
+        began = time.monotonic()
+        wait_until("seen", lambda: state(ec2, one) in ("stopping", "stopped"), 10)
+        self.assertLess(time.monotonic() - began, 3.0)  # two seconds, and one for the question itself
+        wait_state(ec2, one, "stopped")
+
+    def test_poweroff_inside_stops_or_terminates_as_asked(self):
+        stays, goes = self.launch(), self.launch(InstanceInitiatedShutdownBehavior="terminate")
+        for one in (stays, goes):
+            ssh(address(one), key, "(sleep 1; poweroff) >/dev/null 2>&1 &")
+        wait_state(ec2, stays, "stopped")
+        self.assertEqual(instance(ec2, stays)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+        wait_state(ec2, goes, "terminated")
+
+    def test_the_root_disk_has_the_asked_size(self):
+        one = self.launch(BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 3}}])
+        sectors = int(ssh(address(one), key, "cat /sys/block/vda/size"))
+        self.assertEqual(sectors * 512, 3 * 1024**3)
+
+    def test_user_data_comes_back_byte_for_byte(self):
+        data = bytes(range(256)) * 16
+        one = self.launch(UserData=data)
+        seen = ssh(address(one), key, f"wget -qO- {IMDS}/user-data | base64 -w 0")
+        self.assertEqual(base64.b64decode(seen), data)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

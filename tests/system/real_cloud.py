@@ -1,0 +1,117 @@
+"""A cloud with real guests for one test module: `karri up` on a bridge and a range of its own."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "clients"))
+
+from cloud import KARRI, ROOT, Cloud, wait_until  # noqa: E402
+
+IMAGES = ROOT / "target" / "images"
+SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
+       "-o", "ConnectTimeout=3", "-o", "BatchMode=yes"]
+BOOT_SECONDS = 60
+
+
+class RealCloud(Cloud):
+    """`number` keeps the bridges and ranges of test modules apart."""
+
+    def __init__(self, number):
+        super().__init__()
+        self.bridge = f"ktest{number}"
+        self.environment = {
+            "KARRI_CC_NETWORK__BRIDGE": self.bridge,
+            "KARRI_NC_NETWORK__BRIDGE": self.bridge,
+            "KARRI_CC_NETWORK__SUBNET": f"172.31.{number * 16}.0/20",
+            "KARRI_CC_NETWORK__GATEWAY": f"172.31.{number * 16}.1",
+        }
+
+    def up_arguments(self):
+        return ["--images", str(IMAGES)]
+
+    def __exit__(self, kind, *rest):
+        self.stop()
+        if kind is None:
+            down = subprocess.run([KARRI, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
+                                  capture_output=True, text=True, env={**self.client_environment(), **self.environment})
+            if down.returncode != 0:
+                raise AssertionError(f"karri down --terminate: {down.stdout}{down.stderr}")
+            left = self.left_on_host()
+            if left:
+                raise AssertionError(f"karri down --terminate left {left}")
+        super().__exit__(kind, *rest)
+
+    def left_on_host(self):
+        """What of this cloud can still be seen on the host."""
+        left = [d for d in domains() if d in getattr(self, "launched", set())]
+        links = json.loads(subprocess.check_output(["ip", "-j", "link"]))
+        left += [link["ifname"] for link in links if link["ifname"] == self.bridge or link.get("master") == self.bridge]
+        rules = subprocess.check_output(["iptables-save"], text=True)
+        left += [rule for rule in rules.splitlines() if self.bridge in rule]
+        return left
+
+    def children(self):
+        """The pid of each controller, as it says itself."""
+        found = {}
+        for file in sorted(self.state_dir.glob("*/endpoint.json")):
+            found[file.parent.name] = json.loads(file.read_text())["pid"]
+        return found
+
+    def demo_image(self, ec2, kind="disk"):
+        """The tiny image: the bootable disk, or the root file system with kernel and ramdisk."""
+        images = ec2.describe_images(Filters=[{"Name": "image-type", "Values": ["machine"]}])["Images"]
+        wanted = [i for i in images if bool(i.get("KernelId")) == (kind == "kernel") and "tiny" in i["Name"]]
+        return wanted[0]["ImageId"]
+
+    def launch(self, ec2, count=1, **more):
+        more.setdefault("InstanceType", "t3.nano")
+        more.setdefault("ImageId", self.demo_image(ec2))
+        instances = ec2.run_instances(MinCount=count, MaxCount=count, **more)["Instances"]
+        self.launched = getattr(self, "launched", set()) | {i["InstanceId"] for i in instances}
+        return [i["InstanceId"] for i in instances]
+
+
+def instance(ec2, instance_id):
+    return ec2.describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]
+
+
+def state(ec2, instance_id):
+    return instance(ec2, instance_id)["State"]["Name"]
+
+
+def wait_state(ec2, instance_id, *wanted, seconds=BOOT_SECONDS):
+    return wait_until(f"{instance_id} {wanted}", lambda: (s := state(ec2, instance_id)) in wanted and s, seconds)
+
+
+def domains(*flags):
+    """The ids of the instances that libvirt knows, by domain name."""
+    names = subprocess.check_output(["virsh", "-c", "qemu:///system", "list", "--all", "--name", *flags], text=True).split()
+    return {name[name.index("i-"):]: name for name in names if "i-" in name}
+
+
+def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS):
+    """Runs a command in a guest, waiting for its ssh to come up."""
+    last = {}
+
+    def attempt():
+        last["done"] = done = subprocess.run([*SSH, "-i", str(key_file), f"{user}@{address}", command],
+                                             capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return done.returncode != 255
+
+    try:
+        wait_until(f"ssh to {address}", attempt, seconds)
+    except AssertionError as error:
+        raise AssertionError(f"{error}: {last['done'].stderr}") from None
+    done = last["done"]
+    if done.returncode != 0:
+        raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
+    return done.stdout.strip()
+
+
+def new_key(cloud, ec2, name, **more):
+    path = cloud.directory / f"{name}.pem"
+    path.touch(mode=0o600)
+    path.write_text(ec2.create_key_pair(KeyName=name, **more)["KeyMaterial"])
+    return path

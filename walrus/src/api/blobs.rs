@@ -1,0 +1,189 @@
+//! Image blobs over the internal API: what `karri_proto::internal::blobs` calls.
+//!
+//! Reading is for nc, cc, clc and the operator; importing and deleting for clc and the operator. Both
+//! directions are streams.
+
+use super::range::{self, Range};
+use crate::app::import::Importer;
+use crate::app::sniff::Purpose;
+use crate::store::blobs::BlobInfo;
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{Path, Query, State};
+use axum::http::header::{
+    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, RANGE,
+};
+use axum::http::{Method, Response, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use futures_util::StreamExt;
+use karri_proto::instance::{BlobRef, Digest};
+use karri_proto::internal::blobs::{BLOB_IMPORT_PATH, BLOB_INFO_PATH, BLOB_PATH, ImportedBlob};
+use karri_proto::internal::caller::guarded;
+use karri_proto::internal::{ApiError, Caller, Identity, Role};
+use karri_proto::runtime::metrics::Metrics;
+use karri_proto::runtime::process::Base;
+use serde::Deserialize;
+use std::io::{Seek, SeekFrom};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::spawn_blocking;
+use tokio_util::io::ReaderStream;
+
+const READ_BUFFER_BYTES: usize = 256 * 1024;
+const READ_SLOT_WAIT_MAX: Duration = Duration::from_secs(20);
+/// How long a refused upload is still read, so that its sender gets to see the answer.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+struct Blobs {
+    importer: Importer,
+    reads: Arc<Semaphore>,
+    metrics: Arc<Metrics>,
+}
+
+fn may_read(identity: &Identity) -> bool {
+    matches!(identity.role, Role::Nc | Role::Cc | Role::Clc | Role::Admin)
+}
+
+fn may_write(identity: &Identity) -> bool {
+    matches!(identity.role, Role::Clc | Role::Admin)
+}
+
+pub fn router(importer: Importer, base: &Base) -> Router {
+    let reads = Arc::new(Semaphore::new(importer.limits().reads_at_once));
+    let state = Blobs { importer, reads, metrics: base.metrics.clone() };
+    let reading = Router::new()
+        .route(BLOB_IMPORT_PATH, get(handle_list))
+        .route(BLOB_PATH, get(handle_read))
+        .route(BLOB_INFO_PATH, get(handle_info))
+        .with_state(state.clone());
+    let writing = Router::new()
+        .route(BLOB_IMPORT_PATH, post(handle_import))
+        .route(BLOB_PATH, axum::routing::delete(handle_delete))
+        .with_state(state);
+    guarded(reading, may_read).merge(guarded(writing, may_write))
+}
+
+/// The digest of a path and what is known of its blob.
+fn find(blobs: &Blobs, text: &str) -> Result<(Digest, BlobInfo), ApiError> {
+    let digest: Digest = text.parse().map_err(|error| ApiError::invalid(format!("{error}")))?;
+    match blobs.importer.store().blob_info(&digest) {
+        Some(info) => Ok((digest, info)),
+        None => Err(ApiError::not_found(format!("there is no blob {digest}"))),
+    }
+}
+
+async fn handle_list(State(blobs): State<Blobs>) -> Json<Vec<BlobRef>> {
+    Json(blobs.importer.store().blob_list())
+}
+
+async fn handle_info(
+    State(blobs): State<Blobs>,
+    Path(digest): Path<String>,
+) -> Result<Json<BlobRef>, ApiError> {
+    let (digest, info) = find(&blobs, &digest)?;
+    Ok(Json(info.as_ref(&digest)))
+}
+
+async fn handle_delete(
+    State(blobs): State<Blobs>,
+    caller: Caller,
+    Path(digest): Path<String>,
+) -> Result<(), ApiError> {
+    let digest: Digest = digest.parse().map_err(|error| ApiError::invalid(format!("{error}")))?;
+    let (store, name) = (blobs.importer.store().clone(), digest.clone());
+    let removed = spawn_blocking(move || store.blob_delete(&name)).await.map_err(ApiError::internal)?;
+    if removed.map_err(ApiError::internal)? {
+        tracing::info!(request_id = caller.request_id, %digest, caller = %caller.identity, "blob deleted");
+    }
+    Ok(())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImportQuery {
+    /// `ramdisk`, or nothing.
+    #[serde(rename = "as")]
+    purpose: Option<String>,
+}
+
+async fn handle_import(
+    State(blobs): State<Blobs>,
+    caller: Caller,
+    query: Result<Query<ImportQuery>, axum::extract::rejection::QueryRejection>,
+    body: Body,
+) -> Result<Json<ImportedBlob>, ApiError> {
+    let mut body = body.into_data_stream();
+    let result = import(&blobs, &caller, query.map(|Query(q)| q).map_err(|e| e.to_string()), &mut body).await;
+    if result.is_err() {
+        tokio::spawn(async move {
+            let all = async { while let Some(Ok(_)) = body.next().await {} };
+            let _ = tokio::time::timeout(DRAIN_MAX, all).await;
+        });
+    }
+    result.map(Json)
+}
+
+async fn import(
+    blobs: &Blobs,
+    caller: &Caller,
+    query: Result<ImportQuery, String>,
+    body: &mut BodyDataStream,
+) -> Result<ImportedBlob, ApiError> {
+    let purpose = match query.map_err(ApiError::invalid)?.purpose.as_deref() {
+        None => Purpose::Any,
+        Some("ramdisk") => Purpose::Ramdisk,
+        Some(_) => return Err(ApiError::invalid("as=ramdisk is the only purpose that can be given")),
+    };
+    Ok(blobs.importer.import(body, purpose, &caller.request_id).await?)
+}
+
+async fn handle_read(
+    State(blobs): State<Blobs>,
+    method: Method,
+    headers: HeaderMap,
+    Path(digest): Path<String>,
+) -> Result<Response<Body>, ApiError> {
+    let (digest, info) = find(&blobs, &digest)?;
+    let range = headers.get(RANGE).and_then(|value| value.to_str().ok());
+    let answer = Response::builder()
+        .header(ACCEPT_RANGES, "bytes")
+        .header(CONTENT_TYPE, "application/octet-stream")
+        .header(ETAG, format!("\"{digest}\""));
+    let (answer, from, to) = match range::parse(range, info.bytes) {
+        Range::Whole => (answer, 0, info.bytes),
+        Range::Part(from, to) => {
+            let part = format!("bytes {from}-{}/{}", to - 1, info.bytes);
+            (answer.status(StatusCode::PARTIAL_CONTENT).header(CONTENT_RANGE, part), from, to)
+        }
+        Range::Unsatisfiable => {
+            let whole = format!("bytes */{}", info.bytes);
+            let answer = answer.status(StatusCode::RANGE_NOT_SATISFIABLE).header(CONTENT_RANGE, whole);
+            return answer.body(Body::empty()).map_err(ApiError::internal);
+        }
+    };
+    let body = if method == Method::HEAD { Body::empty() } else { stream(&blobs, digest, from, to).await? };
+    answer.header(CONTENT_LENGTH, to - from).body(body).map_err(ApiError::internal)
+}
+
+async fn stream(blobs: &Blobs, digest: Digest, from: u64, to: u64) -> Result<Body, ApiError> {
+    let slot = tokio::time::timeout(READ_SLOT_WAIT_MAX, blobs.reads.clone().acquire_owned()).await;
+    let slot: OwnedSemaphorePermit = slot
+        .map_err(|_| ApiError::unreachable("too many reads are under way"))?
+        .map_err(ApiError::internal)?;
+    let store = blobs.importer.store().clone();
+    let file = spawn_blocking(move || {
+        let mut file = store.blob_open(&digest)?;
+        file.seek(SeekFrom::Start(from))?;
+        std::io::Result::Ok(file)
+    });
+    let file = file.await.map_err(ApiError::internal)?.map_err(ApiError::internal)?;
+    blobs.metrics.count("karri_walrus_reads_total", &[]);
+    let reader = tokio::fs::File::from_std(file).take(to - from);
+    let chunks = ReaderStream::with_capacity(reader, READ_BUFFER_BYTES);
+    Ok(Body::from_stream(chunks.inspect(move |_| {
+        let _ = &slot; // held until the last byte is sent or the reader is gone
+    })))
+}

@@ -1,0 +1,14 @@
+//! The edge: who may call, HTTP in, HTTP out. `blobs` is the internal face; S3 gets its own room here.
+
+pub mod blobs;
+pub mod range;
+pub mod story;
+
+use crate::app::import::Importer;
+use axum::Router;
+use karri_proto::runtime::process::Base;
+
+/// Everything that is served under mutual TLS.
+pub fn router(importer: Importer, base: &Base) -> Router {
+    blobs::router(importer, base).merge(story::router(base))
+}

@@ -1,0 +1,40 @@
+//! Use cases and rules. `import` is the one use case; `sniff`, `qcow2` and `vmdk` are pure functions of
+//! bytes: no IO, no clock, and no panic whatever the bytes are.
+
+pub mod import;
+pub mod qcow2;
+pub mod sniff;
+pub mod vmdk;
+
+/// Why an image is not taken: one sentence for whoever sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refusal(pub String);
+
+impl Refusal {
+    pub fn new(sentence: impl Into<String>) -> Self {
+        Self(sentence.into())
+    }
+}
+
+const SHOWN_MAX: usize = 80;
+
+/// Text out of a hostile file, fit for a log line and an error message.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let text: String = String::from_utf8_lossy(bytes)
+        .chars()
+        .take(SHOWN_MAX)
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect();
+    format!("\"{text}\"")
+}
+
+/// The `N` bytes at `at`; zeros where the file has ended.
+pub(crate) fn bytes_at<const N: usize>(data: &[u8], at: usize) -> [u8; N] {
+    let mut out = [0; N];
+    if let Some(rest) = data.get(at..) {
+        let n = rest.len().min(N);
+        out[..n].copy_from_slice(&rest[..n]);
+    }
+    out
+}

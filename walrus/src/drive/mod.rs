@@ -1,0 +1,3 @@
+//! The outside world: one tool, `qemu-img`.
+
+pub mod qemu_img;

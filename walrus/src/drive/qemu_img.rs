@@ -1,0 +1,134 @@
+//! `qemu-img check` and `convert` under limits of time, memory and file size.
+//!
+//! The formats are always given, never probed. The tool runs in the import's own directory and is given
+//! bare file names, so no path can be taken for a protocol (`nbd:…`) or an option. Callers have read
+//! the header with `app::qcow2` or `app::vmdk` before.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
+const MESSAGE_CHARS_MAX: usize = 300;
+/// `qemu-img check`: clusters that nobody uses; the data is whole.
+const CHECK_LEAKS: i32 = 3;
+const CHECK_CORRUPT: i32 = 2;
+const SIGXFSZ: i32 = 25;
+
+#[derive(Debug, Clone, Copy)]
+pub struct ToolLimits {
+    pub timeout: Duration,
+    pub memory_bytes: u64,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The tool could read the image and found it wrong.
+    #[error("qemu-img finds the image damaged: {0}")]
+    Damaged(String),
+    #[error("qemu-img found no end within {0:?}")]
+    Slow(Duration),
+    #[error("no space left for the converted image")]
+    NoSpace,
+    #[error("the converted image would be larger than {0} bytes")]
+    TooLarge(u64),
+    #[error("cannot run qemu-img (packages qemu-utils and util-linux): {0}")]
+    Missing(std::io::Error),
+}
+
+#[derive(Debug, Clone)]
+pub struct QemuImg {
+    limits: ToolLimits,
+}
+
+impl QemuImg {
+    pub fn new(limits: ToolLimits) -> Self {
+        Self { limits }
+    }
+
+    pub async fn version(&self) -> Result<String, ToolError> {
+        let mut command = Command::new("qemu-img");
+        command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
+        let output = tokio::time::timeout(VERSION_TIMEOUT, command.output())
+            .await
+            .map_err(|_| ToolError::Slow(VERSION_TIMEOUT))?
+            .map_err(ToolError::Missing)?;
+        Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
+    }
+
+    /// Walks every table of a `qcow2` or `vmdk` file: what they point at is inside it.
+    pub async fn check(&self, directory: &Path, format: &str, name: &str) -> Result<(), ToolError> {
+        let outcome = self.run(directory, 0, &["check", "-q", "-f", format, name]).await?;
+        match outcome.status.code() {
+            Some(0 | CHECK_LEAKS) => Ok(()),
+            Some(CHECK_CORRUPT) => Err(ToolError::Damaged(outcome.first_line())),
+            _ => Err(outcome.into_error(0)),
+        }
+    }
+
+    /// Makes `to`, a qcow2 of at most `bytes_max`, from the VMDK `from`.
+    pub async fn convert_vmdk(
+        &self,
+        directory: &Path,
+        from: &str,
+        to: &str,
+        bytes_max: u64,
+    ) -> Result<(), ToolError> {
+        let arguments = ["convert", "-q", "-f", "vmdk", "-O", "qcow2", "-o", "compat=1.1", from, to];
+        let outcome = self.run(directory, bytes_max, &arguments).await?;
+        if outcome.status.success() { Ok(()) } else { Err(outcome.into_error(bytes_max)) }
+    }
+
+    async fn run(
+        &self,
+        directory: &Path,
+        file_bytes_max: u64,
+        arguments: &[&str],
+    ) -> Result<Outcome, ToolError> {
+        let mut command = Command::new("prlimit");
+        command
+            .arg(format!("--as={}", self.limits.memory_bytes))
+            .arg(format!("--fsize={file_bytes_max}"))
+            .arg(format!("--cpu={}", self.limits.timeout.as_secs()))
+            .args(["--core=0", "--nofile=64", "--", "qemu-img"])
+            .args(arguments)
+            .current_dir(directory)
+            .env("LC_ALL", "C")
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output = tokio::time::timeout(self.limits.timeout, command.output())
+            .await
+            .map_err(|_| ToolError::Slow(self.limits.timeout))?
+            .map_err(ToolError::Missing)?;
+        let mut text = String::from_utf8_lossy(&output.stderr).into_owned();
+        text.push_str(&String::from_utf8_lossy(&output.stdout));
+        Ok(Outcome { status: output.status, text })
+    }
+}
+
+struct Outcome {
+    status: std::process::ExitStatus,
+    text: String,
+}
+
+impl Outcome {
+    fn first_line(&self) -> String {
+        let line = self.text.lines().map(str::trim).find(|line| !line.is_empty());
+        let line = line.unwrap_or("it gives no reason");
+        line.trim_start_matches("qemu-img: ").chars().take(MESSAGE_CHARS_MAX).collect()
+    }
+
+    fn into_error(self, file_bytes_max: u64) -> ToolError {
+        use std::os::unix::process::ExitStatusExt;
+        if self.status.signal() == Some(SIGXFSZ) || self.text.contains("File too large") {
+            ToolError::TooLarge(file_bytes_max)
+        } else if self.text.contains("No space left on device") {
+            ToolError::NoSpace
+        } else if self.status.code() == Some(127) {
+            ToolError::Missing(std::io::Error::other(self.first_line()))
+        } else {
+            ToolError::Damaged(self.first_line())
+        }
+    }
+}

@@ -1,0 +1,316 @@
+//! Blobs on disk: `blobs/<2 hex>/<64 hex>`, beside each its info file `<64 hex>.json`.
+//!
+//! A blob exists when its file exists under its digest's name. Its info file is durable before that, and
+//! is removed after it, so a crash leaves either both or an info file alone, which the next start removes.
+//! Imports under way live in `incoming/`, which every start empties. The bytes are not read at start:
+//! whoever reads a blob verifies its digest.
+
+use super::scratch::Scratch;
+use karri_proto::instance::{BlobFormat, BlobRef, Digest};
+use karri_proto::runtime::endpoint::write_durably;
+use karri_proto::runtime::metrics::Metrics;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+const PRIVATE: u32 = 0o700;
+const BLOB_MODE: u32 = 0o600;
+
+/// What is known of a blob besides its bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    pub format: BlobFormat,
+    pub bytes: u64,
+    pub virtual_bytes: u64,
+    pub source_format: String,
+    pub imported_at_unix_ms: i64,
+}
+
+impl BlobInfo {
+    pub fn as_ref(&self, digest: &Digest) -> BlobRef {
+        BlobRef {
+            digest: digest.clone(),
+            format: self.format,
+            bytes: self.bytes,
+            virtual_bytes: self.virtual_bytes,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct BlobStore {
+    root: PathBuf,
+    incoming: PathBuf,
+    bytes_max: u64,
+    known: Mutex<Known>,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    blobs: BTreeMap<Digest, BlobInfo>,
+    bytes: u64,
+    reserved_bytes: u64,
+    imports: u64,
+}
+
+impl BlobStore {
+    /// Reads what is there and removes what interrupted imports have left.
+    pub fn open(state_dir: &Path, bytes_max: u64, metrics: Arc<Metrics>) -> io::Result<Self> {
+        let (root, incoming) = (state_dir.join("blobs"), state_dir.join("incoming"));
+        if incoming.exists() {
+            std::fs::remove_dir_all(&incoming)?;
+        }
+        for directory in [&root, &incoming] {
+            std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
+        }
+        let known = Known { blobs: scan(&root)?, ..Known::default() };
+        let store = Self { root, incoming, bytes_max, known: Mutex::new(known), metrics };
+        let mut known = store.lock();
+        known.bytes = known.blobs.values().map(|info| info.bytes).sum();
+        let (blobs, bytes) = (known.blobs.len(), known.bytes);
+        store.show(&known);
+        drop(known);
+        tracing::info!(blobs, bytes, "blobs are there");
+        Ok(store)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, known: &Known) {
+        self.metrics.gauge("karri_walrus_blobs", &[], known.blobs.len() as f64);
+        self.metrics.gauge("karri_walrus_blob_bytes", &[], known.bytes as f64);
+        self.metrics.gauge("karri_walrus_incoming_bytes", &[], known.reserved_bytes as f64);
+    }
+
+    fn path(&self, digest: &Digest) -> PathBuf {
+        self.root.join(&digest.hex()[..2]).join(digest.hex())
+    }
+
+    pub fn blob_info(&self, digest: &Digest) -> Option<BlobInfo> {
+        self.lock().blobs.get(digest).cloned()
+    }
+
+    pub fn blob_list(&self) -> Vec<BlobRef> {
+        self.lock().blobs.iter().map(|(digest, info)| info.as_ref(digest)).collect()
+    }
+
+    /// Blocking.
+    pub fn blob_open(&self, digest: &Digest) -> io::Result<File> {
+        File::open(self.path(digest))
+    }
+
+    /// A directory for one import. Blocking.
+    pub fn scratch(self: &Arc<Self>) -> io::Result<Scratch> {
+        let number = {
+            let mut known = self.lock();
+            known.imports += 1;
+            known.imports
+        };
+        Scratch::new(self.clone(), self.incoming.join(number.to_string()))
+    }
+
+    pub(super) fn reserve(&self, bytes: u64) -> bool {
+        let mut known = self.lock();
+        let after = known.bytes.saturating_add(known.reserved_bytes).saturating_add(bytes);
+        if after <= self.bytes_max {
+            known.reserved_bytes += bytes;
+        }
+        after <= self.bytes_max
+    }
+
+    pub(super) fn release(&self, bytes: u64) {
+        let mut known = self.lock();
+        known.reserved_bytes = known.reserved_bytes.saturating_sub(bytes);
+        self.show(&known);
+    }
+
+    pub fn bytes_free(&self) -> u64 {
+        let known = self.lock();
+        self.bytes_max.saturating_sub(known.bytes).saturating_sub(known.reserved_bytes)
+    }
+
+    /// Keeps the finished file `name` of `scratch` as the blob `digest`. A blob that is there already
+    /// stays as it is. Durable when it returns; blocking.
+    pub fn blob_insert(
+        &self,
+        scratch: &Scratch,
+        name: &str,
+        digest: &Digest,
+        info: BlobInfo,
+    ) -> io::Result<BlobInfo> {
+        let mut known = self.lock();
+        if let Some(present) = known.blobs.get(digest) {
+            return Ok(present.clone());
+        }
+        let (from, to) = (scratch.path(name), self.path(digest));
+        let directory = to.parent().ok_or_else(|| io::Error::other("a blob lies in a directory"))?;
+        if !directory.exists() {
+            std::fs::DirBuilder::new().mode(PRIVATE).create(directory)?;
+            File::open(&self.root)?.sync_all()?;
+        }
+        let file = File::open(&from)?;
+        file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
+        file.sync_all()?;
+        let json = serde_json::to_vec(&info).map_err(io::Error::other)?;
+        if let Err(error) = write_durably(&to.with_extension("json"), &json) {
+            let _ = std::fs::remove_file(to.with_file_name(format!(".{}.json.new", digest.hex())));
+            return Err(error);
+        }
+        std::fs::rename(&from, &to)?;
+        File::open(directory)?.sync_all()?;
+        known.bytes += info.bytes;
+        known.blobs.insert(digest.clone(), info.clone());
+        self.show(&known);
+        Ok(info)
+    }
+
+    /// Forgets the blob and removes its files; false when there was none. Blocking.
+    pub fn blob_delete(&self, digest: &Digest) -> io::Result<bool> {
+        let mut known = self.lock();
+        let path = self.path(digest);
+        remove_if_there(&path)?;
+        remove_if_there(&path.with_extension("json"))?;
+        let removed = known.blobs.remove(digest);
+        known.bytes -= removed.as_ref().map_or(0, |info| info.bytes);
+        self.show(&known);
+        Ok(removed.is_some())
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn scan(root: &Path) -> io::Result<BTreeMap<Digest, BlobInfo>> {
+    let mut blobs = BTreeMap::new();
+    for directory in std::fs::read_dir(root)? {
+        let directory = directory?.path();
+        if !directory.is_dir() {
+            continue;
+        }
+        for entry in std::fs::read_dir(&directory)? {
+            let path = entry?.path();
+            if let Some((digest, info)) = recover(&path)? {
+                blobs.insert(digest, info);
+            }
+        }
+    }
+    Ok(blobs)
+}
+
+/// The blob whose file this is. Leftovers are removed; what cannot be explained is left for a look.
+fn recover(path: &Path) -> io::Result<Option<(Digest, BlobInfo)>> {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let hex = name.trim_start_matches('.').split('.').next().unwrap_or_default();
+    let Ok(digest) = format!("sha256:{hex}").parse::<Digest>() else {
+        tracing::warn!(path = %path.display(), "a file that is not ours lies among the blobs");
+        return Ok(None);
+    };
+    if name != hex {
+        if name.starts_with('.') || !path.with_file_name(hex).exists() {
+            std::fs::remove_file(path)?;
+        }
+        return Ok(None);
+    }
+    let info = std::fs::read(path.with_extension("json")).ok();
+    let info: Option<BlobInfo> = info.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    match info {
+        Some(info) if info.bytes == std::fs::metadata(path)?.len() => Ok(Some((digest, info))),
+        _ => {
+            tracing::warn!(path = %path.display(), "a blob without a matching info file is not served");
+            Ok(None)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn info(bytes: u64) -> BlobInfo {
+        BlobInfo {
+            format: BlobFormat::Raw,
+            bytes,
+            virtual_bytes: bytes,
+            source_format: "raw".into(),
+            imported_at_unix_ms: 1,
+        }
+    }
+
+    fn open(state: &Path) -> Arc<BlobStore> {
+        Arc::new(BlobStore::open(state, 10_000, Arc::default()).unwrap())
+    }
+
+    fn insert(store: &Arc<BlobStore>, content: &[u8], digest: &Digest) {
+        let scratch = store.scratch().unwrap();
+        std::fs::write(scratch.path("image"), content).unwrap();
+        store.blob_insert(&scratch, "image", digest, info(content.len() as u64)).unwrap();
+    }
+
+    #[test]
+    fn blobs_survive_a_restart_and_leftovers_do_not() {
+        let state = tempfile::tempdir().unwrap();
+        let (kept, lost) = (Digest::from_sha256([7; 32]), Digest::from_sha256([8; 32]));
+        let store = open(state.path());
+        insert(&store, b"content", &kept);
+        std::mem::forget(store.scratch().unwrap()); // a crash in the middle of an import
+        let alone = store.path(&lost).with_extension("json");
+        std::fs::create_dir(alone.parent().unwrap()).unwrap();
+        std::fs::write(&alone, "{}").unwrap(); // a crash between info and blob
+        let torn = alone.with_file_name(format!(".{}.json.new", lost.hex()));
+        std::fs::write(&torn, "{").unwrap();
+
+        let store = open(state.path());
+        assert_eq!(store.blob_list(), vec![info(7).as_ref(&kept)]);
+        assert!(!alone.exists() && !torn.exists());
+        assert_eq!(std::fs::read_dir(state.path().join("incoming")).unwrap().count(), 0);
+        assert_eq!(store.bytes_free(), 9_993);
+    }
+
+    #[test]
+    fn a_blob_whose_length_or_info_is_wrong_is_not_served_and_not_destroyed() {
+        let state = tempfile::tempdir().unwrap();
+        let digest = Digest::from_sha256([7; 32]);
+        let store = open(state.path());
+        insert(&store, b"content", &digest);
+        let path = store.path(&digest);
+        std::fs::write(&path, "cut").unwrap();
+        assert_eq!(open(state.path()).blob_list(), vec![]);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn space_is_set_aside_and_given_back() {
+        let state = tempfile::tempdir().unwrap();
+        let store = open(state.path());
+        let (mut one, mut two) = (store.scratch().unwrap(), store.scratch().unwrap());
+        assert!(one.reserve(6_000));
+        assert!(!two.reserve(6_000));
+        drop(one);
+        assert!(two.reserve(6_000));
+        drop(two);
+        assert_eq!(store.bytes_free(), 10_000);
+    }
+
+    #[test]
+    fn deleting_twice_is_harmless() {
+        let state = tempfile::tempdir().unwrap();
+        let digest = Digest::from_sha256([7; 32]);
+        let store = open(state.path());
+        insert(&store, b"content", &digest);
+        assert!(store.blob_delete(&digest).unwrap());
+        assert!(!store.blob_delete(&digest).unwrap());
+        assert!(store.blob_info(&digest).is_none());
+        assert_eq!(open(state.path()).blob_list(), vec![]);
+    }
+}

@@ -1,0 +1,87 @@
+//! Every format that is taken, and what becomes of it.
+
+use crate::harness::{Server, as_guest_sees, caller, digest, disk, image};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use karri_proto::instance::BlobFormat;
+use karri_proto::internal::Role;
+use std::io::Write;
+
+#[tokio::test]
+async fn images_that_can_be_kept_as_they_are_keep_their_bytes() {
+    let server = Server::start().await;
+    let disk = disk(4);
+    let table: [(&str, Vec<u8>); 7] = [
+        ("raw", disk.clone()),
+        ("qcow2", image(&disk, "qcow2", &["-o", "compat=0.10"])),
+        ("qcow2", image(&disk, "qcow2", &["-o", "compat=1.1"])),
+        ("qcow2", image(&disk, "qcow2", &["-o", "cluster_size=512"])),
+        ("qcow2", image(&disk, "qcow2", &["-o", "cluster_size=2M,extended_l2=on"])),
+        ("qcow2", image(&disk, "qcow2", &["-c"])),
+        ("qcow2", image(&disk, "qcow2", &["-c", "-o", "compression_type=zstd"])),
+    ];
+    for (number, (format, bytes)) in table.into_iter().enumerate() {
+        let kept = server.import(bytes.clone()).await.unwrap();
+        assert_eq!(kept.source_format, format, "row {number}");
+        assert_eq!(kept.blob.digest, digest(&bytes));
+        assert_eq!((kept.blob.bytes, kept.blob.virtual_bytes), (bytes.len() as u64, 4 << 20));
+        assert_eq!(kept.is_raw(), format == "raw");
+        assert_eq!(server.read(&kept.blob.digest).await, bytes);
+        server.assert_nothing_left(number + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_vmdk_becomes_a_qcow2_with_the_same_disk() {
+    let server = Server::start().await;
+    let disk = disk(4);
+    for (number, subformat) in ["monolithicSparse", "streamOptimized"].into_iter().enumerate() {
+        let bytes = image(&disk, "vmdk", &["-o", &format!("subformat={subformat}")]);
+        let kept = server.import(bytes.clone()).await.unwrap();
+        assert_eq!((kept.source_format.as_str(), kept.blob.format), ("vmdk", BlobFormat::Qcow2));
+        assert_eq!(kept.blob.virtual_bytes, 4 << 20);
+        let stored = server.read(&kept.blob.digest).await;
+        assert_eq!((digest(&stored), stored.len() as u64), (kept.blob.digest.clone(), kept.blob.bytes));
+        assert!(as_guest_sees(&stored, "qcow2") == disk, "{subformat}");
+        let again = server.import(bytes).await.unwrap();
+        assert_eq!(again, kept);
+        server.assert_nothing_left(1).await; // both kinds convert to the same bytes
+        assert!(number < 2);
+    }
+}
+
+#[tokio::test]
+async fn an_empty_disk_and_one_that_ends_in_a_hole_keep_their_length() {
+    let server = Server::start().await;
+    let mut bytes = vec![0; (3 << 20) + 512];
+    let empty = server.import(bytes.clone()).await.unwrap();
+    assert_eq!(server.read(&empty.blob.digest).await, bytes);
+    bytes[0] = 1;
+    let kept = server.import(bytes.clone()).await.unwrap();
+    assert_eq!(server.read(&kept.blob.digest).await, bytes);
+    let path = server.state_dir.join("blobs").join(&kept.blob.digest.hex()[..2]).join(kept.blob.digest.hex());
+    let metadata = std::fs::metadata(path).unwrap();
+    assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 < 1 << 20, "holes stay holes");
+}
+
+#[tokio::test]
+async fn ramdisks_are_kept_as_they_are() {
+    let server = Server::start().await;
+    let mut archive = b"070701".to_vec();
+    archive.resize(100_000, b'x');
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::none());
+    gzip.write_all(&archive).unwrap();
+    let gzip = gzip.finish().unwrap();
+    let kept = server.import(gzip.clone()).await.unwrap();
+    assert_eq!((kept.blob.digest, kept.source_format.as_str()), (digest(&gzip), "raw"));
+
+    let mut zstd = b"\x28\xb5\x2f\xfd".to_vec();
+    zstd.resize(4096, 7);
+    assert!(server.import(zstd.clone()).await.unwrap_err().message.contains("zstd"));
+    let client = server.client(Role::Clc);
+    let kept = client.blob_import_ramdisk(&caller(), zstd.clone().into()).await.unwrap();
+    assert_eq!(kept.blob.digest, digest(&zstd));
+    let hostile = image(&disk(1), "qcow2", &[]);
+    assert!(client.blob_import_ramdisk(&caller(), hostile.into()).await.is_err());
+    server.assert_nothing_left(2).await;
+}

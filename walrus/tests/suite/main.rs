@@ -1,0 +1,9 @@
+//! Walrus over its real HTTP face: real certificates, real files, real images made by qemu-img.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod faults;
+mod formats;
+mod harness;
+mod hostile;
+mod reads;
+mod roles;
