@@ -224,8 +224,8 @@ pub fn image() -> Image {
         available: true,
         public: true,
         kind: ImageKind::Machine,
-        definition: ImageDefinition {
-            blob: BlobRef {
+        definition: serde_json::from_value(serde_json::json!({
+            "blob": BlobRef {
                 digest: Digest::from_sha256([7; 32]),
                 format: BlobFormat::Raw,
                 bytes: 1 << 20,
