@@ -1,6 +1,6 @@
 //! How a node makes itself known to its cluster controller, again and again: the call is the heartbeat.
 
-use super::{ApiError, Caller};
+use super::{ApiError, Caller, Identity};
 use crate::resources::NodeFacts;
 use crate::runtime::client::InternalClient;
 use async_trait::async_trait;
@@ -19,7 +19,18 @@ pub const NODE_SILENT_MAX: Duration = Duration::from_secs(10);
 pub struct NodeHello {
     /// Where its InstanceService answers; may end in a path.
     pub url: String,
+    /// `facts.name` must be one that [`may_be_called`] allows the sender.
     pub facts: NodeFacts,
+}
+
+/// Whether a sender may say hello as `name`: by the name in its certificate, or, for a process that
+/// simulates several nodes, by that name, a dash and a number.
+pub fn may_be_called(sender: &Identity, name: &str) -> bool {
+    let digits = |rest: &str| {
+        let number = rest.strip_prefix('-').unwrap_or_default();
+        !number.is_empty() && number.len() <= 6 && number.bytes().all(|b| b.is_ascii_digit())
+    };
+    name.strip_prefix(sender.name.as_str()).is_some_and(|rest| rest.is_empty() || digits(rest))
 }
 
 /// What the cluster wants every node to know about the network its guests live in.
@@ -32,7 +43,7 @@ pub struct NodeWelcome {
 
 #[async_trait]
 pub trait NodeService: Send + Sync + 'static {
-    /// The node's name is the one in its certificate.
+    /// The node's name is `hello.facts.name`, checked by [`may_be_called`].
     async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError>;
 }
 
@@ -52,5 +63,22 @@ async fn handle_hello(
 impl NodeService for InternalClient {
     async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError> {
         self.put("/v1/nodes", &caller.request_id, &hello).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::internal::Role;
+
+    #[test]
+    fn a_node_speaks_for_itself_and_its_numbered_parts() {
+        let sender = Identity::new(Role::Nc, "zone-a", "sim");
+        for name in ["sim", "sim-0", "sim-499"] {
+            assert!(may_be_called(&sender, name), "{name}");
+        }
+        for name in ["", "sim-", "sim1", "simx", "sim-1x", "other", "sim-0000001", "sim-1-2"] {
+            assert!(!may_be_called(&sender, name), "{name}");
+        }
     }
 }

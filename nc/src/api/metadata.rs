@@ -1,0 +1,209 @@
+//! The metadata listener: one for all instances of the node.
+//!
+//! An instance is known by the address its connection comes from, which the rules at its port keep it
+//! from forging. Whatever it sends is bounded: connections (in all and per instance), header bytes,
+//! time. The answer is a pure function of the persisted intent: no other controller is asked.
+
+use crate::app::metadata::{Answer, Request, answer};
+use crate::app::record::Record;
+use crate::app::token::{KEY_BYTES, TokenKey};
+use crate::node::Node;
+use anyhow::Context;
+use bytes::Bytes;
+use http::{HeaderMap, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use karri_proto::ids::InstanceId;
+use karri_proto::runtime::pki::write_secret;
+use karri_proto::runtime::server::Shutdown;
+use rand::RngCore;
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use time::OffsetDateTime;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+const CONNECTIONS_MAX: usize = 512;
+const CONNECTIONS_PER_INSTANCE_MAX: usize = 32;
+const HEADER_BYTES_MAX: usize = 16 * 1024;
+const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+const TTL_DEFAULT: u32 = 64;
+
+/// The key of tokens: made once, kept readable by us alone.
+pub fn token_key(state_dir: &Path) -> anyhow::Result<TokenKey> {
+    let file = state_dir.join("metadata.key");
+    if let Ok(bytes) = std::fs::read(&file)
+        && let Ok(key) = <[u8; KEY_BYTES]>::try_from(bytes)
+    {
+        return Ok(TokenKey::new(key));
+    }
+    let mut key = [0; KEY_BYTES];
+    rand::thread_rng().fill_bytes(&mut key);
+    write_secret(&file, &key).with_context(|| file.display().to_string())?;
+    Ok(TokenKey::new(key))
+}
+
+struct Server {
+    node: Arc<Node>,
+    key: TokenKey,
+    per_instance: Mutex<HashMap<InstanceId, usize>>,
+}
+
+/// Runs until shutdown.
+pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut shutdown: Shutdown) {
+    let server = Arc::new(Server { node, key, per_instance: Mutex::default() });
+    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let accepted = tokio::select! {
+            _ = shutdown.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                tracing::warn!(%error, "metadata: cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await; // out of descriptors: give some time to close
+                continue;
+            }
+        };
+        let (Some(record), Ok(slot)) = (server.instance_at(peer), slots.clone().try_acquire_owned()) else {
+            continue; // a stranger, or one too many: the connection is closed
+        };
+        let Some(claim) = Claim::of(&server, &record.intent.id) else { continue };
+        tokio::spawn(async move {
+            connection(stream, &claim).await;
+            drop((claim, slot));
+        });
+    }
+}
+
+impl Server {
+    /// The instance whose port may send from this address.
+    fn instance_at(&self, peer: SocketAddr) -> Option<Arc<Record>> {
+        let IpAddr::V4(address) = peer.ip() else { return None };
+        let owns =
+            |record: &Record| holds_address(record, address) && self.node.is_plugged(&record.intent.id);
+        self.node.store.records().into_iter().find(|record| owns(record))
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, usize>> {
+        self.per_instance.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn holds_address(record: &Record, address: Ipv4Addr) -> bool {
+    record.holds_images() && record.intent.spec.ports.iter().any(|port| port.private_ip == address)
+}
+
+/// One of an instance's connections.
+struct Claim {
+    server: Arc<Server>,
+    id: InstanceId,
+}
+
+impl Claim {
+    fn of(server: &Arc<Server>, id: &InstanceId) -> Option<Self> {
+        let mut counts = server.lock();
+        let count = counts.entry(id.clone()).or_default();
+        if *count >= CONNECTIONS_PER_INSTANCE_MAX {
+            return None;
+        }
+        *count += 1;
+        Some(Self { server: server.clone(), id: id.clone() })
+    }
+
+    fn answer(&self, request: &hyper::Request<Incoming>) -> Option<(Answer, u8)> {
+        let record = self.server.node.store.record(&self.id)?;
+        let text = |headers: &HeaderMap, name: &str| -> Option<String> {
+            headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        let headers = request.headers();
+        let token = text(headers, "x-aws-ec2-metadata-token");
+        let token_ttl = text(headers, "x-aws-ec2-metadata-token-ttl-seconds");
+        let target = request.uri().path_and_query().map_or("/", |target| target.as_str());
+        let request = Request {
+            method: request.method().as_str(),
+            target,
+            token: token.as_deref(),
+            token_ttl: token_ttl.as_deref(),
+            forwarded: headers.contains_key("x-forwarded-for"),
+        };
+        let now = u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap_or(0);
+        let answer = answer(&record.intent, &self.server.key, &request, now);
+        let status = answer.status.to_string();
+        self.server.node.metrics.count("karri_nc_metadata_requests_total", &[("status", &status)]);
+        Some((answer, record.intent.spec.metadata.hop_limit))
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let mut counts = self.server.lock();
+        if let Some(count) = counts.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                counts.remove(&self.id);
+            }
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, claim: &Claim) {
+    let _ = stream.set_nodelay(true); // only a matter of speed
+    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(&stream, 0) else { return };
+    let socket = &socket;
+    let service = service_fn(move |request: hyper::Request<Incoming>| async move {
+        Ok::<_, Infallible>(match claim.answer(&request) {
+            Some((answer, hop_limit)) => {
+                set_hops(socket, answer.token_ttl.is_some().then_some(hop_limit));
+                response(answer)
+            }
+            None => empty(StatusCode::NOT_FOUND), // terminated while it was connected
+        })
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(HEADER_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service);
+    match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
+        Ok(Err(error)) => tracing::debug!(instance_id = %claim.id, %error, "metadata connection ended"),
+        Ok(Ok(())) | Err(_) => {}
+    }
+}
+
+/// A token goes no further than the instance allows; everything else as far as it likes, as on EC2.
+fn set_hops(socket: &OwnedFd, hop_limit: Option<u8>) {
+    let ttl = hop_limit.map_or(TTL_DEFAULT, |hops| u32::from(hops.max(1)));
+    if let Err(error) = rustix::net::sockopt::set_ip_ttl(socket, ttl) {
+        tracing::debug!(%error, "the hop limit cannot be set");
+    }
+}
+
+fn empty(status: StatusCode) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = status;
+    response
+}
+
+fn response(answer: Answer) -> Response<Full<Bytes>> {
+    let mut builder = Response::builder()
+        .status(answer.status)
+        .header("content-type", answer.content_type)
+        .header("server", "EC2ws");
+    if let Some(ttl) = answer.token_ttl {
+        builder = builder.header("x-aws-ec2-metadata-token-ttl-seconds", ttl);
+    }
+    builder
+        .body(Full::new(Bytes::from(answer.body)))
+        .unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+}

@@ -1,0 +1,5 @@
+//! The edge: who may ask, what was asked, how it is answered. No decisions.
+
+pub mod instances;
+pub mod metadata;
+pub mod story;

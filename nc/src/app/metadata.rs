@@ -1,0 +1,297 @@
+//! What an instance may read about itself: EC2's metadata tree, made from the intent alone.
+//!
+//! All leaves are put into one sorted map and every listing is derived from it, so a listing cannot
+//! name what would not be answered (cloud-init gives up on the whole crawl at the first such path).
+
+use crate::app::token::{TTL_SECS_MAX, TokenKey};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use karri_proto::instance::{InstanceIntent, InstanceSpec, PortSpec};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+pub const VERSIONS: [&str; 17] = [
+    "1.0",
+    "2007-01-19",
+    "2007-03-01",
+    "2007-08-29",
+    "2007-10-10",
+    "2007-12-15",
+    "2008-02-01",
+    "2008-09-01",
+    "2009-04-04",
+    "2011-01-01",
+    "2014-02-25",
+    "2016-09-02",
+    "2018-09-24",
+    "2019-10-01",
+    "2020-10-27",
+    "2021-03-23",
+    "latest",
+];
+const PATH_BYTES_MAX: usize = 1024;
+const TEXT: &str = "text/plain";
+const OCTETS: &str = "application/octet-stream";
+
+/// A request as far as the answer depends on it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Request<'a> {
+    pub method: &'a str,
+    /// Path and query as sent.
+    pub target: &'a str,
+    pub token: Option<&'a str>,
+    pub token_ttl: Option<&'a str>,
+    /// It came through a proxy.
+    pub forwarded: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub status: u16,
+    pub content_type: &'static str,
+    pub body: Vec<u8>,
+    /// Set on the answer that carries a token: only that one is kept to the hop limit.
+    pub token_ttl: Option<u64>,
+}
+
+impl Answer {
+    fn ok(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status: 200, content_type, body: body.into(), token_ttl: None }
+    }
+
+    fn refused(status: u16, title: &str) -> Self {
+        let body = format!(
+            "<?xml version=\"1.0\" encoding=\"iso-8859-1\"?>\n<html><head><title>{status} - {title}</title></head>\n\
+             <body><h1>{status} - {title}</h1></body></html>\n"
+        );
+        Self { status, content_type: "text/html", body: body.into_bytes(), token_ttl: None }
+    }
+
+    fn not_found() -> Self {
+        Self::refused(404, "Not Found")
+    }
+}
+
+/// The answer to any request of the instance.
+pub fn answer(intent: &InstanceIntent, key: &TokenKey, request: &Request, now_unix_secs: u64) -> Answer {
+    let options = &intent.spec.metadata;
+    if !options.enabled {
+        return Answer::refused(403, "Forbidden");
+    }
+    let Some(segments) = segments(request.target) else { return Answer::refused(400, "Bad Request") };
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    match request.method {
+        "PUT" if segments == ["latest", "api", "token"] => token(intent, key, request, now_unix_secs),
+        "GET" | "HEAD" => {
+            let valid = request.token.map(|token| key.is_valid(&intent.id, now_unix_secs, token));
+            match valid {
+                Some(false) => Answer::refused(401, "Unauthorized"),
+                None if options.tokens_required => Answer::refused(401, "Unauthorized"),
+                Some(true) | None => read(intent, &segments),
+            }
+        }
+        _ => Answer::refused(405, "Method Not Allowed"),
+    }
+}
+
+fn token(intent: &InstanceIntent, key: &TokenKey, request: &Request, now_unix_secs: u64) -> Answer {
+    if request.forwarded {
+        return Answer::refused(403, "Forbidden");
+    }
+    let ttl = request.token_ttl.and_then(|text| text.trim().parse().ok());
+    match ttl.filter(|ttl| (1..=TTL_SECS_MAX).contains(ttl)) {
+        None => Answer::refused(400, "Bad Request"),
+        Some(ttl) => {
+            Answer { token_ttl: Some(ttl), ..Answer::ok(TEXT, key.issue(&intent.id, now_unix_secs, ttl)) }
+        }
+    }
+}
+
+/// The path in pieces, percent-decoded; none: it is no path.
+fn segments(target: &str) -> Option<Vec<String>> {
+    let path = target.split(['?', '#']).next().unwrap_or_default();
+    if target.len() > PATH_BYTES_MAX {
+        return None;
+    }
+    path.split('/').filter(|segment| !segment.is_empty()).map(percent_decode).collect()
+}
+
+fn percent_decode(segment: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(segment.len());
+    let mut rest = segment.bytes();
+    while let Some(byte) = rest.next() {
+        if byte != b'%' {
+            bytes.push(byte);
+            continue;
+        }
+        let digit = |b: Option<u8>| char::from(b?).to_digit(16).and_then(|d| u8::try_from(d).ok());
+        bytes.push(digit(rest.next())? << 4 | digit(rest.next())?);
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn read(intent: &InstanceIntent, segments: &[&str]) -> Answer {
+    let Some((version, rest)) = segments.split_first() else {
+        return Answer::ok(TEXT, VERSIONS.join("\n"));
+    };
+    if !VERSIONS.contains(version) {
+        return Answer::not_found();
+    }
+    match rest {
+        [] => Answer::ok(TEXT, top_level(intent).join("\n")),
+        ["user-data"] => match user_data(&intent.spec) {
+            Some(bytes) => Answer::ok(OCTETS, bytes),
+            None => Answer::not_found(),
+        },
+        ["meta-data", "public-keys"] => match &intent.spec.key {
+            Some(key) => Answer::ok(TEXT, format!("0={}", one_line(&key.name))),
+            None => Answer::not_found(),
+        },
+        _ => leaf_or_listing(&leaves(intent), rest),
+    }
+}
+
+fn top_level(intent: &InstanceIntent) -> Vec<&'static str> {
+    let mut names = vec!["dynamic", "meta-data"];
+    names.extend(user_data(&intent.spec).is_some().then_some("user-data"));
+    names
+}
+
+fn leaf_or_listing(leaves: &BTreeMap<String, String>, rest: &[&str]) -> Answer {
+    let path = rest.join("/");
+    if let Some(value) = leaves.get(&path) {
+        return Answer::ok(TEXT, value.as_str());
+    }
+    let directory = format!("{path}/");
+    let below = leaves.range(directory.clone()..).take_while(|(path, _)| path.starts_with(&directory));
+    let names: BTreeSet<String> = below
+        .map(|(path, _)| match path[directory.len()..].split_once('/') {
+            Some((name, _)) => format!("{name}/"),
+            None => path[directory.len()..].to_owned(),
+        })
+        .collect();
+    if names.is_empty() {
+        return Answer::not_found();
+    }
+    Answer::ok(TEXT, names.into_iter().collect::<Vec<_>>().join("\n"))
+}
+
+fn user_data(spec: &InstanceSpec) -> Option<Vec<u8>> {
+    STANDARD.decode(spec.user_data_base64.as_ref()?).ok()
+}
+
+fn one_line(text: &str) -> String {
+    text.replace(|c: char| c.is_control(), " ")
+}
+
+/// Everything below a version, but for user data and the listing of keys.
+fn leaves(intent: &InstanceIntent) -> BTreeMap<String, String> {
+    let mut leaves = BTreeMap::new();
+    let mut put = |path: &str, value: &str| drop(leaves.insert(path.to_owned(), value.to_owned()));
+    put("dynamic/instance-identity/document", &identity_document(intent));
+    let mut meta = |path: &str, value: &str| put(&format!("meta-data/{path}"), value);
+    instance_leaves(intent, &mut meta);
+    for (number, port) in intent.spec.ports.iter().enumerate() {
+        port_leaves(intent, number, port, &mut meta);
+    }
+    if intent.spec.metadata.tags_shown {
+        for (name, value) in intent.spec.tags.iter().filter(|(name, _)| tag_may_be_shown(name)) {
+            meta(&format!("tags/instance/{name}"), value);
+        }
+    }
+    leaves
+}
+
+/// EC2 shows only tags whose names are plain words of a path. A number before `=` would be taken for
+/// a public key by crawlers.
+fn tag_may_be_shown(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "+-=.,_:@".contains(c);
+    let key_like = name.split_once('=').is_some_and(|(number, _)| number.parse::<u64>().is_ok());
+    !name.is_empty() && name.chars().all(plain) && !matches!(name, "." | ".." | "_index") && !key_like
+}
+
+fn instance_leaves(intent: &InstanceIntent, meta: &mut impl FnMut(&str, &str)) {
+    let spec = &intent.spec;
+    meta("ami-id", spec.image_id.as_str());
+    meta("ami-launch-index", &spec.launch_index.to_string());
+    meta("ami-manifest-path", "(unknown)");
+    meta("block-device-mapping/ami", &spec.root_device_name);
+    meta("block-device-mapping/root", &spec.root_device_name);
+    meta("hostname", &spec.hostname);
+    meta("instance-action", "none");
+    meta("instance-id", intent.id.as_str());
+    meta("instance-life-cycle", "on-demand");
+    meta("instance-type", &spec.instance_type);
+    meta("local-hostname", &spec.hostname);
+    meta("placement/availability-zone", &spec.zone);
+    meta("placement/region", &spec.region);
+    meta("profile", "default-hvm");
+    meta("reservation-id", spec.reservation_id.as_str());
+    meta("services/domain", "karri.internal");
+    meta("services/partition", "aws");
+    for (name, id) in [("kernel-id", &spec.kernel_id), ("ramdisk-id", &spec.ramdisk_id)] {
+        if let Some(id) = id {
+            meta(name, id);
+        }
+    }
+    if let Some(key) = &spec.key {
+        meta("public-keys/0/openssh-key", &format!("{}\n", one_line(key.openssh.trim_end())));
+    }
+    if let Some(port) = spec.ports.first() {
+        meta("local-ipv4", &port.private_ip.to_string());
+        meta("mac", &port.mac);
+        meta("security-groups", &group_names(port));
+    }
+}
+
+fn group_names(port: &PortSpec) -> String {
+    port.groups.iter().map(|(_, name)| one_line(name)).collect::<Vec<_>>().join("\n")
+}
+
+fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &mut impl FnMut(&str, &str)) {
+    let group_ids: Vec<&str> = port.groups.iter().map(|(id, _)| id.as_str()).collect();
+    let values: [(&str, &str); 13] = [
+        ("device-number", &number.to_string()),
+        ("interface-id", port.id.as_str()),
+        ("local-hostname", &intent.spec.hostname),
+        ("local-ipv4s", &port.private_ip.to_string()),
+        ("mac", &port.mac),
+        ("owner-id", &intent.account),
+        ("security-group-ids", &group_ids.join("\n")),
+        ("security-groups", &group_names(port)),
+        ("subnet-id", port.subnet_id.as_str()),
+        ("subnet-ipv4-cidr-block", &port.subnet_cidr),
+        ("vpc-id", port.vpc_id.as_str()),
+        ("vpc-ipv4-cidr-block", &port.vpc_cidr),
+        ("vpc-ipv4-cidr-blocks", &port.vpc_cidr),
+    ];
+    for (name, value) in values {
+        meta(&format!("network/interfaces/macs/{}/{name}", port.mac), value);
+    }
+}
+
+fn identity_document(intent: &InstanceIntent) -> String {
+    let spec = &intent.spec;
+    let launched = OffsetDateTime::from_unix_timestamp(spec.launched_at_unix_ms.div_euclid(1000));
+    let pending_time = launched.ok().and_then(|time| time.format(&Rfc3339).ok());
+    let document = json!({
+        "accountId": intent.account,
+        "architecture": spec.architecture,
+        "availabilityZone": spec.zone,
+        "billingProducts": null,
+        "devpayProductCodes": null,
+        "marketplaceProductCodes": null,
+        "imageId": spec.image_id.as_str(),
+        "instanceId": intent.id.as_str(),
+        "instanceType": spec.instance_type,
+        "kernelId": spec.kernel_id,
+        "pendingTime": pending_time,
+        "privateIp": spec.ports.first().map(|port| port.private_ip.to_string()),
+        "ramdiskId": spec.ramdisk_id,
+        "region": spec.region,
+        "version": "2017-09-30",
+    });
+    serde_json::to_string_pretty(&document).unwrap_or_default()
+}

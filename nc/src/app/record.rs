@@ -1,0 +1,200 @@
+//! What a node durably knows of one instance, and how that changes.
+//!
+//! ```text
+//!   Fresh ──► Up ──► Ended ──► Up …       the guest ran, went off, was started again
+//!     │        │        │
+//!     ▼        └────────┴──► Gone         terminated; nothing is left but this record
+//!   Failing ──► Failed                    could never be started; freed, then reported
+//! ```
+//!
+//! A guest that has run once and cannot be started again is `Ended` with a reason, not `Failed`: its
+//! disk is the user's.
+
+use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Accepted; nothing has run yet.
+    Fresh,
+    /// The guest was seen running in this boot of the host. `stopping`: we have asked it to go off.
+    Up {
+        boot_id: String,
+        stopping: bool,
+    },
+    /// The guest is off since this generation.
+    Ended {
+        generation: u64,
+        reason: Option<StateReason>,
+    },
+    /// Cannot be started; what it took is being freed.
+    Failing {
+        reason: StateReason,
+    },
+    Failed {
+        reason: StateReason,
+    },
+    Gone,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub intent: InstanceIntent,
+    pub state: State,
+    /// The guest has run, so its disk may hold what cannot be made again.
+    pub has_run: bool,
+    /// The reboots carried out so far.
+    pub reboots: u64,
+    /// When the intent came; deadlines count from here.
+    pub accepted_at_unix_ms: i64,
+}
+
+/// What stays of a forgotten instance, so that a late intent cannot raise it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    pub report: InstanceReport,
+    pub buried_at_unix_ms: i64,
+}
+
+/// What became of an intent that was put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acceptance {
+    /// To be stored before anybody is told.
+    New(Box<Record>),
+    /// Known, or older than what is known.
+    Known,
+    /// Of an instance that was forgotten.
+    Buried(InstanceReport),
+    /// It would raise the dead.
+    Refused(String),
+}
+
+/// What an intent makes of what is known.
+pub fn accept(
+    known: Option<&Record>,
+    tombstone: Option<&Tombstone>,
+    intent: InstanceIntent,
+    now_unix_ms: i64,
+) -> Acceptance {
+    let Some(known) = known else {
+        return match tombstone {
+            Some(grave) if grave.report.covers(intent.generation, intent.attempt) => {
+                Acceptance::Buried(grave.report.clone())
+            }
+            _ => Acceptance::New(Box::new(Record::new(intent, now_unix_ms))),
+        };
+    };
+    let old = &known.intent;
+    if (intent.generation, intent.attempt) <= (old.generation, old.attempt) {
+        return Acceptance::Known;
+    }
+    if old.desired == Desired::Terminated && intent.desired != Desired::Terminated {
+        return Acceptance::Refused(format!("{} is terminated", intent.id));
+    }
+    let state = match &known.state {
+        // A new placement or a new wish may succeed where the last one failed.
+        State::Failing { .. } | State::Failed { .. } if intent.desired != Desired::Terminated => State::Fresh,
+        other => other.clone(),
+    };
+    Acceptance::New(Box::new(Record { intent, state, accepted_at_unix_ms: now_unix_ms, ..known.clone() }))
+}
+
+/// One thing that happened and must be remembered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Up { boot_id: String, stopping: bool },
+    Ended(Option<StateReason>),
+    Failing(StateReason),
+    Failed,
+    Gone,
+    Rebooted,
+}
+
+impl Record {
+    pub fn new(intent: InstanceIntent, now_unix_ms: i64) -> Self {
+        let reboots = intent.reboots; // those were of another node's guest
+        Self { intent, state: State::Fresh, has_run: false, reboots, accepted_at_unix_ms: now_unix_ms }
+    }
+
+    /// The record after `change`.
+    pub fn after(&self, change: Change) -> Record {
+        let mut next = self.clone();
+        match change {
+            Change::Up { boot_id, stopping } => {
+                if !matches!(self.state, State::Up { .. }) {
+                    next.reboots = self.intent.reboots; // a start is as good as any reboot
+                }
+                next.has_run = true;
+                next.state = State::Up { boot_id, stopping };
+            }
+            Change::Ended(reason) => {
+                next.state = State::Ended { generation: self.intent.generation, reason };
+            }
+            Change::Failing(reason) => next.state = State::Failing { reason },
+            Change::Failed => next.state = State::Failed { reason: self.failure() },
+            Change::Gone => next.state = State::Gone,
+            Change::Rebooted => next.reboots = self.intent.reboots,
+        }
+        next
+    }
+
+    /// What a failed start makes of this instance: a disk that has been used is never thrown away.
+    pub fn failed_start(&self, reason: StateReason) -> Change {
+        if self.has_run { Change::Ended(Some(reason)) } else { Change::Failing(reason) }
+    }
+
+    fn failure(&self) -> StateReason {
+        match &self.state {
+            State::Failing { reason } | State::Failed { reason } => reason.clone(),
+            _ => StateReason::new("Server.InternalError", "Server.InternalError: the instance failed"),
+        }
+    }
+
+    pub fn phase(&self) -> Phase {
+        match (&self.state, self.intent.desired) {
+            (State::Gone, _) => Phase::Gone,
+            (_, Desired::Terminated) => Phase::Terminating,
+            (State::Failed { .. }, _) => Phase::Failed,
+            (State::Failing { .. }, _) => Phase::Preparing,
+            (State::Fresh, Desired::Running) => Phase::Preparing,
+            (State::Up { .. }, Desired::Running) => Phase::Running,
+            (State::Ended { generation, .. }, Desired::Running) => {
+                if self.intent.generation > *generation {
+                    Phase::Preparing
+                } else {
+                    Phase::Stopped
+                }
+            }
+            (State::Ended { .. }, Desired::Stopped) => Phase::Stopped,
+            (State::Fresh | State::Up { .. }, Desired::Stopped) => Phase::Stopping,
+        }
+    }
+
+    pub fn reason(&self) -> Option<StateReason> {
+        match &self.state {
+            State::Ended { reason, .. } if self.phase() == Phase::Stopped => reason.clone(),
+            State::Failed { reason } => Some(reason.clone()),
+            State::Fresh | State::Up { .. } | State::Ended { .. } | State::Failing { .. } | State::Gone => {
+                None
+            }
+        }
+    }
+
+    pub fn report(&self, node: &str) -> InstanceReport {
+        InstanceReport {
+            id: self.intent.id.clone(),
+            generation: self.intent.generation,
+            attempt: self.intent.attempt,
+            phase: self.phase(),
+            node: Some(node.to_owned()),
+            reason: self.reason(),
+            reboots: self.reboots,
+        }
+    }
+
+    /// Whether its disk, and so the images below it, may still be needed.
+    pub fn holds_images(&self) -> bool {
+        !matches!(self.state, State::Failed { .. } | State::Gone)
+    }
+}

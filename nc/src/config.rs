@@ -1,0 +1,292 @@
+//! `nc.toml`: see `deploy/config/nc.toml` for what each key means.
+
+use crate::app::domain_xml::Platform;
+use karri_proto::resources::Need;
+use karri_proto::runtime::process::ControllerConfig;
+use serde::de::{Error, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::net::SocketAddrV4;
+use std::path::Path;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub controller: ControllerConfig,
+    pub node: NodeConfig,
+    #[serde(default)]
+    pub hypervisor: HypervisorConfig,
+    #[serde(default)]
+    pub network: NetworkConfig,
+    #[serde(default)]
+    pub images: ImagesConfig,
+    #[serde(default)]
+    pub guest: GuestConfig,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeConfig {
+    pub cc_url: String,
+    pub walrus_url: String,
+    #[serde(default)]
+    pub vcpus: Amount,
+    #[serde(default)]
+    pub memory_mib: Amount,
+    #[serde(default)]
+    pub disk_gib: Amount,
+    /// Virtual processors given out per processor, when `vcpus = "auto"`.
+    #[serde(default = "default_overcommit")]
+    pub vcpu_overcommit: f64,
+}
+
+fn default_overcommit() -> f64 {
+    8.0
+}
+
+/// `"auto"`, a number, or a number as text (which is what the environment gives).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Amount {
+    #[default]
+    Auto,
+    Fixed(u64),
+}
+
+impl Amount {
+    pub fn or(self, automatic: u64) -> u64 {
+        match self {
+            Amount::Auto => automatic,
+            Amount::Fixed(amount) => amount,
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AmountVisitor;
+
+        impl Visitor<'_> for AmountVisitor {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("\"auto\" or a number")
+            }
+
+            fn visit_i64<E: Error>(self, value: i64) -> Result<Amount, E> {
+                u64::try_from(value).map(Amount::Fixed).map_err(|_| E::custom("a negative amount"))
+            }
+
+            fn visit_u64<E: Error>(self, value: u64) -> Result<Amount, E> {
+                Ok(Amount::Fixed(value))
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Amount, E> {
+                match text {
+                    "auto" => Ok(Amount::Auto),
+                    _ => text
+                        .parse()
+                        .map(Amount::Fixed)
+                        .map_err(|_| E::custom(format!("\"{text}\" is neither \"auto\" nor a number"))),
+                }
+            }
+        }
+
+        deserializer.deserialize_any(AmountVisitor)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    Libvirt,
+    Sim,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Accelerator {
+    Auto,
+    Kvm,
+    Tcg,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum XenGuest {
+    Auto,
+    Pv,
+    Pvh,
+    Hvm,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HypervisorConfig {
+    pub driver: Driver,
+    pub uri: String,
+    pub accel: Accelerator,
+    pub xen_guest: XenGuest,
+    pub sim_nodes: u32,
+    /// How long a simulated guest takes to start.
+    pub sim_start_ms: u64,
+    /// Simulated nodes write no files: a restart has forgotten all guests.
+    pub sim_in_memory: bool,
+}
+
+impl Default for HypervisorConfig {
+    fn default() -> Self {
+        Self {
+            driver: Driver::Libvirt,
+            uri: "qemu:///system".to_owned(),
+            accel: Accelerator::Auto,
+            xen_guest: XenGuest::Auto,
+            sim_nodes: 1,
+            sim_start_ms: 20,
+            sim_in_memory: false,
+        }
+    }
+}
+
+impl HypervisorConfig {
+    pub fn is_xen(&self) -> bool {
+        self.uri.starts_with("xen")
+    }
+
+    pub fn xen_platform(&self) -> Option<Platform> {
+        match self.xen_guest {
+            XenGuest::Auto => None,
+            XenGuest::Pv => Some(Platform::XenPv),
+            XenGuest::Pvh => Some(Platform::XenPvh),
+            XenGuest::Hvm => Some(Platform::XenHvm),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    pub bridge: String,
+    /// The interface that joins the bridge to the other nodes; none on a single machine.
+    pub uplink: Option<String>,
+    /// Where guests' metadata requests are sent to: an address of our own on the bridge.
+    pub metadata: SocketAddrV4,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        let metadata = SocketAddrV4::new(std::net::Ipv4Addr::new(169, 254, 87, 1), 0);
+        Self { bridge: "karri0".to_owned(), uplink: None, metadata }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImagesConfig {
+    pub cache_gib: u64,
+}
+
+impl Default for ImagesConfig {
+    fn default() -> Self {
+        Self { cache_gib: 20 }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuestConfig {
+    pub prepare_secs_max: u64,
+    pub stop_secs_max: u64,
+    pub terminate_secs_max: u64,
+    pub reboot_secs_max: u64,
+}
+
+impl Default for GuestConfig {
+    fn default() -> Self {
+        Self { prepare_secs_max: 1800, stop_secs_max: 60, terminate_secs_max: 10, reboot_secs_max: 60 }
+    }
+}
+
+/// Everything a parsed file can still have wrong.
+pub fn check(config: &Config) -> Result<(), String> {
+    let bridge = &config.network.bridge;
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if bridge.is_empty() || bridge.len() > 15 || !bridge.chars().all(valid) {
+        return Err(format!("network.bridge = \"{bridge}\" is not the name of an interface"));
+    }
+    for (key, url) in [("cc_url", &config.node.cc_url), ("walrus_url", &config.node.walrus_url)] {
+        if !url.starts_with("https://") {
+            return Err(format!("node.{key} = \"{url}\" is not an https URL"));
+        }
+    }
+    if !(config.node.vcpu_overcommit > 0.0 && config.node.vcpu_overcommit.is_finite()) {
+        return Err(format!("node.vcpu_overcommit = {} is not positive", config.node.vcpu_overcommit));
+    }
+    if config.hypervisor.sim_nodes == 0 || config.hypervisor.sim_nodes > 10_000 {
+        return Err(format!("hypervisor.sim_nodes = {} is not in 1..=10000", config.hypervisor.sim_nodes));
+    }
+    if config.images.cache_gib == 0 {
+        return Err("images.cache_gib = 0: a node cannot work without its image cache".to_owned());
+    }
+    Ok(())
+}
+
+/// What one simulated node has to give, unless the file says otherwise.
+const SIM_TOTAL: Need = Need { vcpus: 64, memory_mib: 256 * 1024, disk_gib: 4096 };
+/// Left to the host itself.
+const HOST_MEMORY_MIB: u64 = 512;
+
+impl NodeConfig {
+    pub fn total(&self, driver: Driver, state_dir: &Path) -> Need {
+        let automatic = match driver {
+            Driver::Sim => SIM_TOTAL,
+            Driver::Libvirt => host_total(state_dir, self.vcpu_overcommit),
+        };
+        Need {
+            vcpus: u32::try_from(self.vcpus.or(u64::from(automatic.vcpus))).unwrap_or(u32::MAX),
+            memory_mib: self.memory_mib.or(automatic.memory_mib),
+            disk_gib: self.disk_gib.or(automatic.disk_gib),
+        }
+    }
+}
+
+fn host_total(state_dir: &Path, overcommit: f64) -> Need {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    // Never more than a float holds exactly, and never less than one.
+    let vcpus = (f64::from(u32::try_from(processors).unwrap_or(1)) * overcommit).clamp(1.0, 1e6);
+    let memory = rustix::system::sysinfo();
+    let memory_mib = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit)) >> 20;
+    let disk_gib = rustix::fs::statvfs(state_dir).map_or(0, |facts| facts.f_blocks * facts.f_frsize >> 30);
+    Need {
+        vcpus: vcpus as u32,
+        memory_mib: memory_mib.saturating_sub(HOST_MEMORY_MIB),
+        // A tenth is for the host, its logs and the records.
+        disk_gib: disk_gib - disk_gib / 10,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use karri_proto::runtime::config::load;
+
+    #[test]
+    fn the_example_file_is_right() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/nc.toml");
+        let config: Config = load(&path, "KARRI_NC_EXAMPLE").unwrap();
+        check(&config).unwrap();
+    }
+
+    #[test]
+    fn amounts_are_auto_or_numbers_in_either_form() {
+        #[derive(Deserialize)]
+        struct Holder {
+            x: Amount,
+        }
+        let parse = |text: &str| text.parse::<toml::Table>().unwrap().try_into::<Holder>().map(|h| h.x);
+        assert_eq!(parse("x = \"auto\"").unwrap(), Amount::Auto);
+        assert_eq!(parse("x = 5").unwrap(), Amount::Fixed(5));
+        assert_eq!(parse("x = \"5\"").unwrap(), Amount::Fixed(5));
+        assert!(parse("x = -1").is_err());
+        assert!(parse("x = \"much\"").is_err());
+    }
+}

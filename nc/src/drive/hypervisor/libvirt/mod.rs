@@ -1,0 +1,341 @@
+//! libvirt: QEMU, KVM and Xen through one connection that is opened again whenever it breaks.
+//!
+//! The only place that knows libvirt. Its calls block, so each runs off the async threads with a time
+//! limit. Domains are defined (not transient), so that libvirt remembers why one is off.
+
+mod events;
+pub mod probe;
+
+use super::{Found, FoundGuest, GuestChange, Hypervisor, HypervisorError, HypervisorFacts};
+use crate::app::domain_xml::{GuestSpec, Platform, domain_xml};
+use crate::app::owner_tag::{NAMESPACE, Owner, OwnerTag, domain_name, named_instance};
+use crate::app::plan::{Guest, OffReason};
+use async_trait::async_trait;
+use events::Link;
+use karri_proto::ids::InstanceId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::broadcast;
+use virt::connect::Connect;
+use virt::domain::Domain;
+use virt::error::{Error, ErrorDomain, ErrorNumber};
+use virt::sys;
+
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+const CHANGES_KEPT: usize = 1024;
+
+pub struct Libvirt {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    uri: String,
+    owner: Owner,
+    platform: PlatformChoice,
+    link: Mutex<Option<Arc<Link>>>,
+    /// Tags of running domains by name and id of their run, so that a poll needs one call.
+    tags: Mutex<HashMap<(String, u32), Option<OwnerTag>>>,
+    changes: broadcast::Sender<GuestChange>,
+}
+
+/// Under Xen the kind of guest may depend on the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlatformChoice {
+    Qemu(Platform),
+    /// PVH for kernels that are given, HVM for whole disks.
+    XenAny,
+    XenOnly(Platform),
+}
+
+impl PlatformChoice {
+    fn of(self, guest: &GuestSpec) -> Platform {
+        match self {
+            PlatformChoice::Qemu(platform) | PlatformChoice::XenOnly(platform) => platform,
+            PlatformChoice::XenAny if guest.kernel.is_some() => Platform::XenPvh,
+            PlatformChoice::XenAny => Platform::XenHvm,
+        }
+    }
+
+    fn accelerator(self) -> &'static str {
+        match self {
+            PlatformChoice::Qemu(platform) | PlatformChoice::XenOnly(platform) => platform.accelerator(),
+            PlatformChoice::XenAny => "xen",
+        }
+    }
+}
+
+impl Libvirt {
+    pub fn new(uri: &str, owner: Owner, platform: PlatformChoice) -> Self {
+        virt::error::clear_error_callback(); // errors come back as values; stderr is for our log
+        let shared = Shared {
+            uri: uri.to_owned(),
+            owner,
+            platform,
+            link: Mutex::default(),
+            tags: Mutex::default(),
+            changes: broadcast::channel(CHANGES_KEPT).0,
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    async fn call<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &Connect) -> Result<T, CallError> + Send + 'static,
+    ) -> Result<T, HypervisorError> {
+        let shared = self.shared.clone();
+        let blocking = tokio::task::spawn_blocking(move || shared.with_link(work));
+        match tokio::time::timeout(CALL_TIMEOUT, blocking).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(join)) => Err(HypervisorError::Unreachable(join.to_string())),
+            Err(_) => Err(HypervisorError::Unreachable(format!("no answer in {CALL_TIMEOUT:?}"))),
+        }
+    }
+
+    /// Runs `work` on the domain of `id`; nothing if there is none.
+    async fn on_domain(
+        &self,
+        id: &InstanceId,
+        work: impl FnOnce(&Domain) -> Result<(), Error> + Send + 'static,
+    ) -> Result<(), HypervisorError> {
+        let id = id.clone();
+        self.call(move |shared, connect| match shared.own_domain(connect, &id)? {
+            Some((domain, _)) => match work(&domain) {
+                // It went off meanwhile: what was wanted of a running guest is moot.
+                Err(error)
+                    if matches!(error.code(), ErrorNumber::OperationInvalid | ErrorNumber::NoDomain) =>
+                {
+                    Ok(())
+                }
+                other => Ok(other?),
+            },
+            None => Ok(()),
+        })
+        .await
+    }
+}
+
+enum CallError {
+    Libvirt(Error),
+    Foreign(String),
+}
+
+impl From<Error> for CallError {
+    fn from(error: Error) -> Self {
+        CallError::Libvirt(error)
+    }
+}
+
+impl Shared {
+    fn with_link<T>(
+        &self,
+        work: impl FnOnce(&Shared, &Connect) -> Result<T, CallError>,
+    ) -> Result<T, HypervisorError> {
+        let link = self.link().map_err(|e| HypervisorError::Unreachable(e.message().to_owned()))?;
+        match work(self, link.connect()) {
+            Ok(value) => Ok(value),
+            Err(CallError::Foreign(name)) => {
+                Err(HypervisorError::Refused(format!("a domain {name} that is not ours is in the way")))
+            }
+            Err(CallError::Libvirt(error)) => {
+                let broken =
+                    error.domain() == ErrorDomain::Rpc || !link.connect().is_alive().unwrap_or(false);
+                if broken {
+                    self.drop_link(&link);
+                    return Err(HypervisorError::Unreachable(error.message().to_owned()));
+                }
+                Err(HypervisorError::Refused(error.message().to_owned()))
+            }
+        }
+    }
+
+    fn link(&self) -> Result<Arc<Link>, Error> {
+        let mut slot = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(link) = slot.as_ref().filter(|link| link.connect().is_alive().unwrap_or(false)) {
+            return Ok(link.clone());
+        }
+        *slot = None;
+        let link = Arc::new(Link::open(&self.uri, &self.changes)?);
+        tracing::info!(uri = self.uri, "connected to libvirt");
+        *slot = Some(link.clone());
+        Ok(link)
+    }
+
+    fn drop_link(&self, broken: &Arc<Link>) {
+        let mut slot = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.as_ref().is_some_and(|link| Arc::ptr_eq(link, broken)) {
+            tracing::warn!(uri = self.uri, "the connection to libvirt broke");
+            *slot = None;
+        }
+    }
+
+    fn own_domain(
+        &self,
+        connect: &Connect,
+        id: &InstanceId,
+    ) -> Result<Option<(Domain, OwnerTag)>, CallError> {
+        let name = domain_name(id);
+        match Domain::lookup_by_name(connect, &name) {
+            Err(error) if error.code() == ErrorNumber::NoDomain => Ok(None),
+            Err(error) => Err(error.into()),
+            Ok(domain) => match self.tag(&domain)? {
+                Some(tag) if tag.owner == self.owner && tag.id == *id => Ok(Some((domain, tag))),
+                _ => Err(CallError::Foreign(name)),
+            },
+        }
+    }
+
+    fn tag(&self, domain: &Domain) -> Result<Option<OwnerTag>, CallError> {
+        let kind = i32::try_from(sys::VIR_DOMAIN_METADATA_ELEMENT).unwrap_or(2);
+        match domain.get_metadata(kind, Some(NAMESPACE), 0) {
+            Ok(xml) => Ok(OwnerTag::parse(&xml)),
+            Err(error) if matches!(error.code(), ErrorNumber::NoDomainMetadata | ErrorNumber::NoDomain) => {
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn tag_cached(&self, domain: &Domain, name: &str) -> Result<Option<OwnerTag>, CallError> {
+        let Some(run) = domain.get_id() else { return self.tag(domain) };
+        let key = (name.to_owned(), run);
+        if let Some(tag) = self.tags.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(tag.clone());
+        }
+        let tag = self.tag(domain)?;
+        self.tags.lock().unwrap_or_else(PoisonError::into_inner).insert(key, tag.clone());
+        Ok(tag)
+    }
+
+    fn found(&self, connect: &Connect) -> Result<Found, CallError> {
+        let mut found = Found::default();
+        let mut runs = Vec::new();
+        for domain in connect.list_all_domains(0)? {
+            let name = domain.get_name()?;
+            let tag = match named_instance(&name) {
+                Some(_) => self.tag_cached(&domain, &name)?.filter(|tag| tag.owner == self.owner),
+                None => None,
+            };
+            let Some(tag) = tag else {
+                found.foreign.push(name);
+                continue;
+            };
+            runs.extend(domain.get_id().map(|run| (name, run)));
+            match seen(&domain, tag.generation) {
+                Ok(guest) => found.own.push(FoundGuest { tag, guest }),
+                Err(error) if error.code() == ErrorNumber::NoDomain => {} // gone since the list was made
+                Err(error) => return Err(error.into()),
+            }
+        }
+        let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
+        tags.retain(|key, tag| runs.contains(key) || tag.is_none());
+        found.foreign.sort();
+        Ok(found)
+    }
+}
+
+/// An active domain counts as running, paused or not; a domain that is off tells why.
+fn seen(domain: &Domain, generation: u64) -> Result<Guest, Error> {
+    if domain.get_id().is_some() {
+        return Ok(Guest::Running);
+    }
+    let (_, reason) = domain.get_state()?;
+    let why = match u32::try_from(reason).unwrap_or(sys::VIR_DOMAIN_SHUTOFF_UNKNOWN) {
+        sys::VIR_DOMAIN_SHUTOFF_SHUTDOWN => OffReason::GuestShutDown,
+        sys::VIR_DOMAIN_SHUTOFF_DESTROYED => OffReason::Destroyed,
+        sys::VIR_DOMAIN_SHUTOFF_CRASHED => OffReason::Crashed,
+        _ => OffReason::Unknown,
+    };
+    Ok(Guest::Off { why, generation })
+}
+
+fn undefine(domain: &Domain) -> Result<(), Error> {
+    let all = sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_NVRAM;
+    match domain.undefine_flags(all) {
+        // Not every driver knows all of these.
+        Err(error) if matches!(error.code(), ErrorNumber::InvalidArg | ErrorNumber::NoSupport) => {
+            domain.undefine()
+        }
+        other => other,
+    }
+}
+
+fn version(packed: u32) -> String {
+    format!("{}.{}.{}", packed / 1_000_000, packed / 1_000 % 1_000, packed % 1_000)
+}
+
+#[async_trait]
+impl Hypervisor for Libvirt {
+    async fn facts(&self) -> Result<HypervisorFacts, HypervisorError> {
+        self.call(|shared, connect| {
+            let driver = connect.get_type()?;
+            let hypervisor = version(connect.get_hyp_version().unwrap_or_default());
+            let libvirt = version(connect.get_lib_version()?);
+            Ok(HypervisorFacts {
+                accelerator: shared.platform.accelerator().to_owned(),
+                hypervisor: format!("{driver} {hypervisor} (libvirt {libvirt})"),
+            })
+        })
+        .await
+    }
+
+    async fn found(&self) -> Result<Found, HypervisorError> {
+        self.call(|shared, connect| shared.found(connect)).await
+    }
+
+    async fn guest(&self, id: &InstanceId) -> Result<Guest, HypervisorError> {
+        let id = id.clone();
+        self.call(move |shared, connect| match shared.own_domain(connect, &id)? {
+            None => Ok(Guest::Absent),
+            Some((domain, tag)) => match seen(&domain, tag.generation) {
+                Err(error) if error.code() == ErrorNumber::NoDomain => Ok(Guest::Absent),
+                other => Ok(other?),
+            },
+        })
+        .await
+    }
+
+    async fn start(&self, spec: &GuestSpec) -> Result<(), HypervisorError> {
+        let xml = domain_xml(spec, self.shared.platform.of(spec));
+        let id = spec.id().clone();
+        self.call(move |shared, connect| {
+            if shared.own_domain(connect, &id)?.is_some_and(|(domain, _)| domain.get_id().is_some()) {
+                return Ok(());
+            }
+            let domain = Domain::define_xml(connect, &xml)?;
+            if let Err(error) = domain.create() {
+                // What libvirt says of the failure is worth more than a failing clean-up.
+                let _ = undefine(&domain);
+                return Err(error.into());
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ask_shutdown(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+        self.on_domain(id, |domain| domain.shutdown().map(drop)).await
+    }
+
+    async fn force_off(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+        self.on_domain(id, Domain::destroy).await
+    }
+
+    async fn ask_reboot(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+        self.on_domain(id, |domain| domain.reboot(0)).await
+    }
+
+    async fn reset(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+        self.on_domain(id, |domain| domain.reset().map(drop)).await
+    }
+
+    async fn undefine(&self, id: &InstanceId) -> Result<(), HypervisorError> {
+        self.on_domain(id, |domain| if domain.get_id().is_some() { Ok(()) } else { undefine(domain) }).await
+    }
+
+    fn changes(&self) -> broadcast::Receiver<GuestChange> {
+        self.shared.changes.subscribe()
+    }
+}

@@ -1,0 +1,6 @@
+//! The outside world behind small traits, each with one real implementation and one simulated.
+
+pub mod blobs;
+pub mod hypervisor;
+pub mod ports;
+pub mod storage;

@@ -1,0 +1,49 @@
+//! The two rules that bring marked packets to the metadata listener and keep all others from it.
+
+use super::ebtables::METADATA_MARK;
+use super::{METADATA_ADDRESS, PortError};
+use iptables::IPTables;
+use std::net::SocketAddrV4;
+
+type Any = Box<dyn std::error::Error>;
+
+/// Replaces whatever an earlier life of this node has left. Blocking: iptables is a program.
+pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), PortError> {
+    install_rules(bridge, tag, listener).map_err(|e| PortError(format!("iptables: {e}")))
+}
+
+/// Takes away what [`install`] has put. Blocking.
+pub fn remove(tag: &str) -> Result<(), PortError> {
+    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    remove_rules(&iptables::new(false).map_err(failed)?, tag).map_err(failed)
+}
+
+fn install_rules(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), Any> {
+    let tables = iptables::new(false)?;
+    let comment = format!("-m comment --comment {tag}");
+    let (address, port) = (listener.ip(), listener.port());
+    let dnat = format!(
+        "-i {bridge} -d {METADATA_ADDRESS}/32 -p tcp --dport 80 -m mark --mark {METADATA_MARK:#x} {comment} \
+         -j DNAT --to-destination {listener}"
+    );
+    // First in the chain, for the host may have a firewall of its own.
+    let accept = format!(
+        "-i {bridge} -d {address}/32 -p tcp --dport {port} -m conntrack --ctstate DNAT {comment} -j ACCEPT"
+    );
+    let refuse = format!("-d {address}/32 -p tcp --dport {port} {comment} -j DROP");
+    remove_rules(&tables, tag)?;
+    tables.insert("nat", "PREROUTING", &dnat, 1)?;
+    tables.insert("filter", "INPUT", &refuse, 1)?;
+    tables.insert("filter", "INPUT", &accept, 1)
+}
+
+fn remove_rules(tables: &IPTables, tag: &str) -> Result<(), Any> {
+    for (table, chain) in [("nat", "PREROUTING"), ("filter", "INPUT")] {
+        for rule in tables.list(table, chain)? {
+            if let Some(rule) = rule.strip_prefix(&format!("-A {chain} ")).filter(|r| r.contains(tag)) {
+                tables.delete(table, chain, rule)?;
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! How instances are joined to the node's bridge, and what their ports let through.
+//!
+//! libvirt makes and removes the tap itself; here are the rules that stand before its first packet:
+//! a port sends only from its own MAC and address, and what it sends to 169.254.169.254 port 80 goes
+//! to this node's metadata listener, wherever the gateway is.
+
+mod bridge;
+mod dnat;
+mod ebtables;
+mod netlink;
+
+pub use bridge::BridgePorts;
+
+use crate::app::owner_tag::Owner;
+use async_trait::async_trait;
+use karri_proto::instance::PortSpec;
+use sha2::{Digest, Sha256};
+use std::net::Ipv4Addr;
+
+/// Where guests look for their metadata.
+pub const METADATA_ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
+/// The kernel allows 15 characters: `k`, 4 digits of the node's own, 10 of the interface's.
+const NODE_DIGITS: usize = 4;
+const PORT_DIGITS: usize = 10;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("network: {0}")]
+pub struct PortError(pub String);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Port {
+    pub tap: String,
+    pub mac: String,
+    pub address: Ipv4Addr,
+    pub subnet_cidr: String,
+}
+
+/// How this node's taps are named: by which it knows them from another node's on the same host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TapNames {
+    prefix: String,
+}
+
+impl TapNames {
+    pub fn new(owner: &Owner) -> Self {
+        let sum = hex::encode(Sha256::digest(format!("{} {}", owner.cloud, owner.node)));
+        Self { prefix: format!("k{}", &sum[..NODE_DIGITS]) }
+    }
+
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    pub fn tap(&self, port: &PortSpec) -> String {
+        let id = port.id.as_str();
+        format!("{}{}", self.prefix, &id[id.len().saturating_sub(PORT_DIGITS)..].replace('-', ""))
+    }
+
+    pub fn port(&self, port: &PortSpec) -> Port {
+        Port {
+            tap: self.tap(port),
+            mac: port.mac.clone(),
+            address: port.private_ip,
+            subnet_cidr: port.subnet_cidr.clone(),
+        }
+    }
+
+    pub fn owns(&self, name: &str) -> bool {
+        name.starts_with(&self.prefix)
+    }
+}
+
+#[async_trait]
+pub trait Ports: Send + Sync + 'static {
+    /// Rules first, so that no packet passes without them.
+    async fn plug(&self, ports: &[Port]) -> Result<(), PortError>;
+    /// Rules and what is left of the taps.
+    async fn unplug(&self, taps: &[String]) -> Result<(), PortError>;
+    /// Names of all taps of this node that have rules or exist.
+    async fn plugged(&self) -> Result<Vec<String>, PortError>;
+}
+
+/// Ports of simulated guests: nothing at all.
+#[derive(Debug)]
+pub struct NoPorts;
+
+#[async_trait]
+impl Ports for NoPorts {
+    async fn plug(&self, _: &[Port]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn unplug(&self, _: &[String]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn plugged(&self) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+}

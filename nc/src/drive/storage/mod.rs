@@ -1,0 +1,76 @@
+//! Images, root disks and console logs of instances.
+
+pub mod files;
+pub mod images;
+pub mod overlay;
+pub mod sim;
+
+use async_trait::async_trait;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::{BlobRef, Digest, InstanceSpec};
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+pub const CONSOLE_BYTES_MAX: u64 = 64 * 1024;
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum StorageError {
+    #[error("there is not enough room on the node: {0}")]
+    Full(String),
+    /// The image is not what it should be, or is not there.
+    #[error("{0}")]
+    BadImage(String),
+    /// Worth trying again until the deadline.
+    #[error("{0}")]
+    Later(String),
+    #[error("{0}")]
+    Broken(String),
+}
+
+impl From<std::io::Error> for StorageError {
+    fn from(error: std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                StorageError::Full(error.to_string())
+            }
+            _ => StorageError::Broken(error.to_string()),
+        }
+    }
+}
+
+/// What of an instance lies on this node.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lying {
+    pub disk: bool,
+    /// Anything beside the record.
+    pub files: bool,
+}
+
+/// Where a guest finds its things.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuestPaths {
+    pub disk: PathBuf,
+    pub base: PathBuf,
+    pub kernel: Option<PathBuf>,
+    pub ramdisk: Option<PathBuf>,
+    pub console_log: PathBuf,
+}
+
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    /// Every image of the instance is here and was verified.
+    async fn images_ready(&self, spec: &InstanceSpec) -> bool;
+    /// Brings them here. Images in `pinned` are in use by others and stay.
+    async fn fetch_images(&self, spec: &InstanceSpec, pinned: &HashSet<Digest>) -> Result<(), StorageError>;
+    async fn lying(&self, id: &InstanceId) -> Lying;
+    async fn make_disk(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), StorageError>;
+    async fn remove_files(&self, id: &InstanceId) -> Result<(), StorageError>;
+    /// The last of what the guest wrote to its console.
+    async fn console(&self, id: &InstanceId) -> Vec<u8>;
+    fn paths(&self, id: &InstanceId, spec: &InstanceSpec) -> GuestPaths;
+}
+
+/// The blobs an instance starts from.
+pub fn blobs_of(spec: &InstanceSpec) -> impl Iterator<Item = &BlobRef> {
+    std::iter::once(&spec.boot.root).chain(&spec.boot.kernel).chain(&spec.boot.ramdisk)
+}

@@ -1,0 +1,146 @@
+//! qemu-img: copy-on-write overlays, and what an image file really is.
+
+use super::StorageError;
+use karri_proto::instance::BlobFormat;
+use serde_json::Value;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::Command;
+
+const QEMU_IMG: &str = "qemu-img";
+const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+pub fn format_name(format: BlobFormat) -> &'static str {
+    match format {
+        BlobFormat::Raw => "raw",
+        BlobFormat::Qcow2 => "qcow2",
+    }
+}
+
+async fn qemu_img(arguments: &[&std::ffi::OsStr]) -> Result<Vec<u8>, StorageError> {
+    let mut command = Command::new(QEMU_IMG);
+    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
+    let output = match tokio::time::timeout(CALL_TIMEOUT, command.output()).await {
+        Err(_) => return Err(StorageError::Broken(format!("{QEMU_IMG} took longer than {CALL_TIMEOUT:?}"))),
+        Ok(Err(error)) => return Err(StorageError::Broken(format!("{QEMU_IMG}: {error}"))),
+        Ok(Ok(output)) => output,
+    };
+    if output.status.success() {
+        return Ok(output.stdout);
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(if stderr.contains("No space left") {
+        StorageError::Full(stderr)
+    } else {
+        StorageError::Broken(stderr)
+    })
+}
+
+/// Makes `disk` a qcow2 over `base`, whose format is given and never guessed.
+pub async fn make(disk: &Path, base: &Path, format: BlobFormat, bytes: u64) -> Result<(), StorageError> {
+    let temporary = disk.with_extension("new");
+    let size = bytes.to_string();
+    let result = qemu_img(&[
+        "create".as_ref(),
+        "-q".as_ref(),
+        "-f".as_ref(),
+        "qcow2".as_ref(),
+        "-F".as_ref(),
+        format_name(format).as_ref(),
+        "-b".as_ref(),
+        base.as_os_str(),
+        temporary.as_os_str(),
+        size.as_ref(),
+    ])
+    .await;
+    if let Err(error) = result {
+        let _ = tokio::fs::remove_file(&temporary).await;
+        return Err(error);
+    }
+    tokio::fs::rename(&temporary, disk).await?;
+    Ok(())
+}
+
+/// Checks that a file is what its reference says and leans on nothing outside; returns its virtual size.
+pub async fn inspect(file: &Path, format: BlobFormat) -> Result<u64, StorageError> {
+    let name = format_name(format);
+    let arguments =
+        ["info".as_ref(), "--output=json".as_ref(), "-f".as_ref(), name.as_ref(), file.as_os_str()];
+    let json = qemu_img(&arguments).await.map_err(|error| match error {
+        StorageError::Broken(message) => {
+            StorageError::BadImage(format!("the image is not {name}: {message}"))
+        }
+        other => other,
+    })?;
+    let facts: Value =
+        serde_json::from_slice(&json).map_err(|e| StorageError::Broken(format!("{QEMU_IMG} info: {e}")))?;
+    judge(&facts)
+}
+
+fn judge(facts: &Value) -> Result<u64, StorageError> {
+    let bad = |what: &str| Err(StorageError::BadImage(format!("the image {what}")));
+    let specific = &facts["format-specific"]["data"];
+    if facts.get("backing-filename").is_some() || facts.get("full-backing-filename").is_some() {
+        return bad("has a backing file");
+    }
+    if specific.get("data-file").is_some() || specific["data-file-raw"] == Value::Bool(true) {
+        return bad("has an external data file");
+    }
+    if facts["encrypted"] == Value::Bool(true) || specific.get("encrypt").is_some() {
+        return bad("is encrypted");
+    }
+    match facts["virtual-size"].as_u64() {
+        Some(bytes) => Ok(bytes),
+        None => bad("has no size"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn image(directory: &Path, name: &str, arguments: &[&str]) -> std::path::PathBuf {
+        let file = directory.join(name);
+        let mut all: Vec<&std::ffi::OsStr> = vec!["create".as_ref(), "-q".as_ref()];
+        all.extend(arguments.iter().map(std::ffi::OsStr::new));
+        all.extend([file.as_os_str(), "1M".as_ref()]);
+        qemu_img(&all).await.unwrap();
+        file
+    }
+
+    #[tokio::test]
+    async fn a_backing_file_is_refused_and_nothing_of_it_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = ["-f", "qcow2", "-u", "-b", "/etc/hostname", "-F", "raw"];
+        let file = image(directory.path(), "hostile.qcow2", &options).await;
+        assert!(matches!(inspect(&file, BlobFormat::Qcow2).await, Err(StorageError::BadImage(_))));
+    }
+
+    #[tokio::test]
+    async fn a_plain_image_tells_its_virtual_size() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = image(directory.path(), "plain.qcow2", &["-f", "qcow2"]).await;
+        assert_eq!(inspect(&file, BlobFormat::Qcow2).await, Ok(1 << 20));
+    }
+
+    #[tokio::test]
+    async fn text_that_claims_to_be_qcow2_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("text");
+        std::fs::write(&file, "not an image").unwrap();
+        assert!(matches!(inspect(&file, BlobFormat::Qcow2).await, Err(StorageError::BadImage(_))));
+    }
+
+    #[tokio::test]
+    async fn an_overlay_is_grown_and_names_its_base_format() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = image(directory.path(), "base.raw", &["-f", "raw"]).await;
+        let disk = directory.path().join("disk.qcow2");
+        make(&disk, &base, BlobFormat::Raw, 8 << 20).await.unwrap();
+        let json = qemu_img(&["info".as_ref(), "--output=json".as_ref(), disk.as_os_str()]).await.unwrap();
+        let facts: Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(facts["virtual-size"], 8 << 20);
+        assert_eq!(facts["backing-filename-format"], "raw");
+    }
+}

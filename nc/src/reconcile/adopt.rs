@@ -1,0 +1,58 @@
+//! What a starting node does with what its last life left: everything it can prove to be its own is
+//! adopted or taken away, everything else is left alone.
+
+use super::instance::wake;
+use super::watch::compare;
+use crate::drive::hypervisor::Found;
+use crate::node::Node;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Before anything is served: records are told, ports are matched to them, orphans removed.
+pub async fn adopt(node: &Arc<Node>) {
+    let records = node.store.records();
+    let mut owners = HashMap::new();
+    for record in &records {
+        node.journal.touch(&record.intent.id);
+        for port in &record.intent.spec.ports {
+            owners.insert(node.names.tap(port), record.intent.id.clone());
+        }
+    }
+    match node.drives.ports.plugged().await {
+        Ok(taps) => {
+            let mut orphans = Vec::new();
+            for tap in taps {
+                match owners.get(&tap) {
+                    Some(id) => node.set_plugged(id, true),
+                    None => orphans.push(tap),
+                }
+            }
+            remove_orphans(node, orphans).await;
+        }
+        Err(error) => tracing::warn!(%error, "ports cannot be seen"),
+    }
+    if !records.is_empty() {
+        tracing::info!(instances = records.len(), "adopted the instances of an earlier life");
+    }
+    for record in &records {
+        wake(node, &record.intent.id);
+    }
+}
+
+/// Rules of nobody; a tap in use by a stray guest loses them too, and with them its network.
+async fn remove_orphans(node: &Arc<Node>, orphans: Vec<String>) {
+    if orphans.is_empty() {
+        return;
+    }
+    tracing::warn!(?orphans, "removing ports that no instance owns");
+    if let Err(error) = node.drives.ports.unplug(&orphans).await {
+        tracing::warn!(%error, "orphaned ports cannot be removed");
+    }
+}
+
+/// The first look at the hypervisor.
+pub async fn first_look(node: &Arc<Node>, found: Found) {
+    let (own, foreign) = (found.own.len(), found.foreign.len());
+    tracing::info!(own, foreign, "guests found on this host");
+    compare(node, found).await;
+}

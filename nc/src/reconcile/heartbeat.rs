@@ -1,0 +1,66 @@
+//! Tells the cluster controller that this node lives, and what it has.
+
+use crate::node::Node;
+use karri_proto::internal::nodes::{HEARTBEAT_EVERY, NodeHello, NodeService};
+use karri_proto::internal::{ApiError, Caller};
+use karri_proto::resources::{Need, NodeFacts};
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::server::Shutdown;
+use std::sync::Arc;
+
+/// The constant part of a node's hello.
+#[derive(Debug, Clone)]
+pub struct HelloFacts {
+    pub url: String,
+    pub total: Need,
+    pub accelerator: String,
+    pub hypervisor: String,
+}
+
+fn hello(node: &Node, facts: &HelloFacts) -> NodeHello {
+    NodeHello {
+        url: facts.url.clone(),
+        facts: NodeFacts {
+            name: node.name.clone(),
+            total: facts.total,
+            accelerator: facts.accelerator.clone(),
+            hypervisor: facts.hypervisor.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            foreign_guests: node.foreign_guests(),
+        },
+    }
+}
+
+/// Runs until shutdown.
+pub async fn heartbeat(
+    node: Arc<Node>,
+    facts: HelloFacts,
+    cc: InternalClient,
+    caller: Caller,
+    mut shutdown: Shutdown,
+) {
+    let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut heard = None;
+    loop {
+        tokio::select! {
+            _ = shutdown.wait() => return,
+            _ = tick.tick() => {}
+        }
+        let answer = cc.node_hello(&caller, hello(&node, &facts)).await.map(drop);
+        log_change(&node, &mut heard, answer);
+    }
+}
+
+/// One line when it begins to be heard and one when it ceases.
+fn log_change(node: &Node, heard: &mut Option<bool>, answer: Result<(), ApiError>) {
+    if heard.replace(answer.is_ok()) == Some(answer.is_ok()) {
+        return;
+    }
+    match answer {
+        Ok(()) => tracing::info!(node = node.name, "the cluster controller knows this node"),
+        Err(error) => {
+            tracing::warn!(node = node.name, %error, "the cluster controller does not hear this node")
+        }
+    }
+}

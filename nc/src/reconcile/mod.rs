@@ -1,0 +1,8 @@
+//! The loops: a worker per instance with something to do, the watch over guests, the heartbeat.
+
+pub mod adopt;
+pub mod heartbeat;
+pub mod instance;
+pub mod observe;
+pub mod step;
+pub mod watch;

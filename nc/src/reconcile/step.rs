@@ -1,0 +1,277 @@
+//! Carries out one step of a plan, and judges how it went.
+
+use crate::app::domain_xml::{GuestPort, GuestSpec};
+use crate::app::owner_tag::OwnerTag;
+use crate::app::plan::{Step, server_reason};
+use crate::app::record::{Change, Record};
+use crate::drive::hypervisor::HypervisorError;
+use crate::drive::ports::PortError;
+use crate::drive::storage::StorageError;
+use crate::node::Node;
+use karri_proto::instance::StateReason;
+use std::sync::Arc;
+use std::time::Instant;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Look again at once.
+    Done,
+    /// Look again in a moment.
+    Later,
+}
+
+#[derive(Debug)]
+enum Failure {
+    Later(String),
+    Final(StateReason),
+}
+
+impl From<HypervisorError> for Failure {
+    fn from(error: HypervisorError) -> Self {
+        match error {
+            HypervisorError::Unreachable(_) => Failure::Later(error.to_string()),
+            HypervisorError::Refused(_) => Failure::Final(server_reason(&error.to_string())),
+        }
+    }
+}
+
+impl From<PortError> for Failure {
+    fn from(error: PortError) -> Self {
+        Failure::Final(server_reason(&error.to_string()))
+    }
+}
+
+impl From<StorageError> for Failure {
+    fn from(error: StorageError) -> Self {
+        match &error {
+            StorageError::Later(message) => Failure::Later(message.clone()),
+            StorageError::Broken(message) => Failure::Final(server_reason(message)),
+            StorageError::BadImage(message) => Failure::Final(StateReason::new(
+                "Client.InternalError",
+                format!("Client.InternalError: {message}"),
+            )),
+            StorageError::Full(_) => Failure::Final(StateReason::new(
+                "Server.InsufficientInstanceCapacity",
+                format!("Server.InsufficientInstanceCapacity: {error}"),
+            )),
+        }
+    }
+}
+
+pub async fn carry_out(node: &Arc<Node>, record: &Record, step: Step) -> Outcome {
+    // Only what makes a guest run may fail for good; taking away is tried until it succeeds.
+    let builds = matches!(step, Step::FetchImages | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
+    let intent = &record.intent;
+    match attempt(node, record, step).await {
+        Ok(()) => {
+            if let Some(entry) = node.live().get_mut(&intent.id) {
+                entry.complaint = None;
+            }
+            Outcome::Done
+        }
+        Err(Failure::Final(reason)) if builds => {
+            let (instance_id, request_id) = (&intent.id, &intent.request_id);
+            tracing::warn!(%instance_id, request_id, reason = reason.message, "the instance cannot be started");
+            node.metrics.count("karri_nc_start_failures_total", &[("code", &reason.code)]);
+            match save(node, record, record.failed_start(reason)).await {
+                Ok(()) => Outcome::Done,
+                Err(failure) => complain(node, record, failure),
+            }
+        }
+        Err(failure) => complain(node, record, failure),
+    }
+}
+
+/// Says what is in the way, once.
+fn complain(node: &Arc<Node>, record: &Record, failure: Failure) -> Outcome {
+    let message = match failure {
+        Failure::Later(message) => message,
+        Failure::Final(reason) => reason.message,
+    };
+    let intent = &record.intent;
+    if let Some(entry) = node.live().get_mut(&intent.id) {
+        if entry.complaint.as_ref() == Some(&message) {
+            return Outcome::Later;
+        }
+        entry.complaint = Some(message.clone());
+    }
+    let (instance_id, request_id) = (&intent.id, &intent.request_id);
+    tracing::warn!(%instance_id, request_id, error = message, "a step must wait");
+    Outcome::Later
+}
+
+async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Failure> {
+    match step {
+        Step::Rest | Step::Wait { .. } => Ok(()),
+        Step::Record(change) => {
+            told(record, &change);
+            save(node, record, change).await
+        }
+        Step::FetchImages => fetch(node, record).await,
+        Step::MakeDisk
+        | Step::PlugPorts
+        | Step::StartGuest
+        | Step::AskShutdown
+        | Step::ForceOff
+        | Step::AskReboot
+        | Step::Reset
+        | Step::Undefine
+        | Step::UnplugPorts
+        | Step::RemoveFiles => {
+            let _slot = node.steps.acquire().await; // never closed
+            let started = Instant::now();
+            let result = outside(node, record, &step).await;
+            let name = step_name(&step);
+            node.metrics.observe("karri_nc_step_seconds", &[("step", name)], started.elapsed());
+            if result.is_ok() {
+                let (instance_id, request_id) = (&record.intent.id, &record.intent.request_id);
+                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(%instance_id, request_id, took_ms, "{name}");
+            }
+            result
+        }
+    }
+}
+
+fn step_name(step: &Step) -> &'static str {
+    match step {
+        Step::Rest => "rest",
+        Step::Wait { .. } => "wait",
+        Step::FetchImages => "images fetched",
+        Step::MakeDisk => "disk made",
+        Step::PlugPorts => "ports plugged",
+        Step::StartGuest => "guest started",
+        Step::AskShutdown => "guest asked to shut down",
+        Step::ForceOff => "guest switched off",
+        Step::AskReboot => "guest asked to reboot",
+        Step::Reset => "guest reset",
+        Step::Undefine => "domain undefined",
+        Step::UnplugPorts => "ports unplugged",
+        Step::RemoveFiles => "files removed",
+        Step::Record(_) => "recorded",
+    }
+}
+
+fn told(record: &Record, change: &Change) {
+    let (instance_id, request_id) = (&record.intent.id, &record.intent.request_id);
+    match change {
+        Change::Up { stopping: false, .. } => tracing::info!(%instance_id, request_id, "running"),
+        Change::Up { stopping: true, .. } => tracing::info!(%instance_id, request_id, "going off"),
+        Change::Ended(Some(reason)) => {
+            tracing::info!(%instance_id, request_id, reason = reason.message, "stopped");
+        }
+        Change::Ended(None) => tracing::info!(%instance_id, request_id, "stopped"),
+        Change::Failing(reason) => {
+            tracing::warn!(%instance_id, request_id, reason = reason.message, "failing");
+        }
+        Change::Failed => tracing::info!(%instance_id, request_id, "failed; everything it took is freed"),
+        Change::Gone => tracing::info!(%instance_id, request_id, "terminated; nothing is left"),
+        Change::Rebooted => tracing::info!(%instance_id, request_id, "rebooted"),
+    }
+}
+
+async fn save(node: &Arc<Node>, record: &Record, change: Change) -> Result<(), Failure> {
+    let (owner, planned) = (node.clone(), record.clone());
+    let saved = tokio::task::spawn_blocking(move || owner.record(&planned, change)).await;
+    match saved {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Failure::Later(format!("the record cannot be written: {error}"))),
+        Err(error) => Err(Failure::Later(error.to_string())),
+    }
+}
+
+/// Given up as soon as the instance is wanted otherwise; what came is kept for the next.
+async fn fetch(node: &Arc<Node>, record: &Record) -> Result<(), Failure> {
+    let id = &record.intent.id;
+    let changed = node.live().entry(id.clone()).or_default().changed.clone();
+    let changed = changed.notified();
+    let fetched = async {
+        let _slot = node.fetches.acquire().await; // never closed
+        node.drives.storage.fetch_images(&record.intent.spec, &node.pinned(id)).await
+    };
+    tokio::select! {
+        fetched = fetched => Ok(fetched?),
+        () = changed => Ok(()),
+    }
+}
+
+async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), Failure> {
+    let (id, spec) = (&record.intent.id, &record.intent.spec);
+    let (hypervisor, storage) = (&node.drives.hypervisor, &node.drives.storage);
+    match step {
+        Step::MakeDisk => Ok(storage.make_disk(id, spec).await?),
+        Step::PlugPorts => {
+            node.set_plugged(id, true); // before the first rule: half a port is to be taken away too
+            let ports: Vec<_> = spec.ports.iter().map(|port| node.names.port(port)).collect();
+            Ok(node.drives.ports.plug(&ports).await?)
+        }
+        Step::StartGuest => {
+            hypervisor.start(&guest_spec(node, record)).await?;
+            with_live(node, record, |live| {
+                if let Some((_, done)) = &mut live.reboot {
+                    *done = true; // it has just booted
+                }
+            });
+            Ok(())
+        }
+        Step::AskShutdown => {
+            hypervisor.ask_shutdown(id).await?;
+            with_live(node, record, |live| live.asked_off = Some(Instant::now()));
+            Ok(())
+        }
+        Step::ForceOff => Ok(hypervisor.force_off(id).await?),
+        Step::AskReboot => {
+            with_live(node, record, |live| live.reboot = Some((Instant::now(), false)));
+            Ok(hypervisor.ask_reboot(id).await?)
+        }
+        Step::Reset => {
+            hypervisor.reset(id).await?;
+            with_live(node, record, |live| live.reboot = Some((Instant::now(), true)));
+            Ok(())
+        }
+        Step::Undefine => Ok(hypervisor.undefine(id).await?),
+        Step::UnplugPorts => {
+            let taps: Vec<_> = spec.ports.iter().map(|port| node.names.tap(port)).collect();
+            node.drives.ports.unplug(&taps).await?;
+            node.set_plugged(id, false);
+            Ok(())
+        }
+        Step::RemoveFiles => Ok(storage.remove_files(id).await?),
+        Step::Rest | Step::Wait { .. } | Step::FetchImages | Step::Record(_) => Ok(()),
+    }
+}
+
+fn with_live(node: &Arc<Node>, record: &Record, change: impl FnOnce(&mut crate::node::Live)) {
+    change(node.live().entry(record.intent.id.clone()).or_default());
+}
+
+fn guest_spec(node: &Node, record: &Record) -> GuestSpec {
+    let intent = &record.intent;
+    let spec = &intent.spec;
+    let paths = node.drives.storage.paths(&intent.id, spec);
+    GuestSpec {
+        tag: OwnerTag {
+            owner: node.owner.clone(),
+            id: intent.id.clone(),
+            account: intent.account.clone(),
+            generation: intent.generation,
+            attempt: intent.attempt,
+            reboots: intent.reboots,
+        },
+        vcpus: spec.need.vcpus,
+        memory_mib: spec.need.memory_mib,
+        disk: paths.disk,
+        base: paths.base,
+        base_format: spec.boot.root.format,
+        kernel: paths.kernel,
+        ramdisk: paths.ramdisk,
+        firmware: spec.boot.firmware,
+        console_log: paths.console_log,
+        bridge: node.bridge.clone(),
+        ports: spec
+            .ports
+            .iter()
+            .map(|port| GuestPort { tap: node.names.tap(port), mac: port.mac.clone() })
+            .collect(),
+    }
+}

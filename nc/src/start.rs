@@ -1,0 +1,239 @@
+//! Wires a process together: drives by configuration, then nodes, then what serves and watches them.
+
+use crate::api::instances::Instances;
+use crate::api::metadata;
+use crate::api::story::Story;
+use crate::app::domain_xml::Platform;
+use crate::app::owner_tag::{Owner, OwnerTag};
+use crate::app::plan::Limits;
+use crate::app::record::State;
+use crate::config::{Accelerator, Config, Driver, GuestConfig};
+use crate::drive::blobs::WalrusBlobs;
+use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe};
+use crate::drive::hypervisor::sim::SimHypervisor;
+use crate::drive::ports::{BridgePorts, NoPorts, TapNames};
+use crate::drive::storage::files::FileStorage;
+use crate::drive::storage::images::ImageCache;
+use crate::drive::storage::sim::SimStorage;
+use crate::node::{Drives, Node, NodeParts};
+use crate::reconcile::adopt::{adopt, first_look};
+use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
+use crate::reconcile::watch::watch;
+use crate::store::Store;
+use anyhow::Context;
+use axum::Router;
+use karri_proto::internal::caller::guarded;
+use karri_proto::internal::{Identity, Role, instances, story};
+use karri_proto::resources::Need;
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::endpoint::Endpoint;
+use karri_proto::runtime::process::Base;
+use karri_proto::runtime::server::Shutdown;
+use karri_proto::runtime::tls;
+use std::net::SocketAddrV4;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+const GIB: u64 = 1 << 30;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+    match config.hypervisor.driver {
+        Driver::Libvirt => start_real(config, base).await,
+        Driver::Sim => start_simulated(config, base).await,
+    }
+}
+
+fn limits(guest: &GuestConfig) -> Limits {
+    Limits {
+        prepare_ms: guest.prepare_secs_max.saturating_mul(1000),
+        stop_ms: guest.stop_secs_max.saturating_mul(1000),
+        terminate_ms: guest.terminate_secs_max.saturating_mul(1000),
+        reboot_ms: guest.reboot_secs_max.saturating_mul(1000),
+    }
+}
+
+pub(crate) fn owner(config: &Config, node: &str) -> anyhow::Result<Owner> {
+    let ca = std::fs::read_to_string(&config.controller.tls.ca)
+        .with_context(|| config.controller.tls.ca.display().to_string())?;
+    Ok(Owner { cloud: tls::fingerprint(&ca)?[..16].to_owned(), node: node.to_owned() })
+}
+
+/// Names one boot of the host: guests do not outlive it.
+pub(crate) fn boot_id() -> anyhow::Result<String> {
+    let file = "/proc/sys/kernel/random/boot_id";
+    Ok(std::fs::read_to_string(file).context(file)?.trim().to_owned())
+}
+
+/// Only the cc of the node's own cluster is obeyed.
+fn instances_router(node: &Arc<Node>, identity: &Identity) -> Router {
+    let cluster = identity.cluster.clone();
+    let service = Arc::new(Instances(node.clone()));
+    guarded(instances::router(service), move |caller| caller.role == Role::Cc && caller.cluster == cluster)
+}
+
+fn story_router(base: &Base) -> Router {
+    let cluster = base.identity.cluster.clone();
+    let service = Arc::new(Story(base.story.clone()));
+    guarded(story::router(service), move |caller| caller.role == Role::Cc && caller.cluster == cluster)
+}
+
+async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+    let state_dir = &config.controller.state_dir;
+    let name = base.identity.name.clone();
+    let owner = owner(&config, &name)?;
+    let boot_id = boot_id()?;
+    let platform = platform(&config, &boot_id).await;
+    let network = &config.network;
+    let names = TapNames::new(&owner);
+    let ports =
+        BridgePorts::open(&network.bridge, network.uplink.as_deref(), names, *network.metadata.ip()).await?;
+    let metadata = metadata_listener(&ports, network.metadata).await?;
+    let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
+    let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
+    let store = Store::open(state_dir)?;
+    let limit = config.images.cache_gib.saturating_mul(GIB);
+    let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
+    let storage = FileStorage::new(&state_dir.join("instances"), images);
+    let node = Node::new(NodeParts {
+        name,
+        bridge: network.bridge.clone(),
+        boot_id,
+        limits: limits(&config.guest),
+        store,
+        drives: Drives {
+            hypervisor: Arc::new(Libvirt::new(&config.hypervisor.uri, owner.clone(), platform)),
+            ports: Arc::new(ports),
+            storage: Arc::new(storage),
+        },
+        owner,
+        metrics: base.metrics.clone(),
+    });
+    let router = instances_router(&node, &base.identity).merge(story_router(&base));
+    adopt(&node).await;
+    let key = metadata::token_key(state_dir)?;
+    base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
+    base.spawn(watch(node.clone(), base.shutdown.clone()));
+    let endpoint = base.serve(&config.controller, router).await?;
+    let total = config.node.total(config.hypervisor.driver, state_dir);
+    let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
+    base.spawn(introduce(node, endpoint.url.clone(), total, cc, base.clone()));
+    Ok(endpoint)
+}
+
+async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow::Result<TcpListener> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?;
+    let bound = SocketAddrV4::new(*address.ip(), listener.local_addr()?.port());
+    ports.serve_metadata(bound).await?;
+    Ok(listener)
+}
+
+async fn platform(config: &Config, boot_id: &str) -> PlatformChoice {
+    let hypervisor = &config.hypervisor;
+    if hypervisor.is_xen() {
+        return hypervisor.xen_platform().map_or(PlatformChoice::XenAny, PlatformChoice::XenOnly);
+    }
+    PlatformChoice::Qemu(match hypervisor.accel {
+        Accelerator::Kvm => Platform::Kvm,
+        Accelerator::Tcg => Platform::Tcg,
+        Accelerator::Auto => probe::accelerator(&config.controller.state_dir, boot_id).await,
+    })
+}
+
+/// Says hello once the hypervisor has answered: before that nothing can be placed here.
+async fn introduce(node: Arc<Node>, url: String, total: Need, cc: InternalClient, base: Base) {
+    let mut shutdown = base.shutdown.clone();
+    let Some(facts) = hypervisor_facts(&node, &mut shutdown).await else { return };
+    let facts = HelloFacts { url, total, accelerator: facts.accelerator, hypervisor: facts.hypervisor };
+    heartbeat(node, facts, cc, base.caller("heartbeat"), shutdown).await;
+}
+
+async fn hypervisor_facts(
+    node: &Arc<Node>,
+    shutdown: &mut Shutdown,
+) -> Option<crate::drive::hypervisor::HypervisorFacts> {
+    let mut told = false;
+    loop {
+        let hypervisor = &node.drives.hypervisor;
+        match (hypervisor.facts().await, hypervisor.found().await) {
+            (Ok(facts), Ok(found)) => {
+                first_look(node, found).await;
+                return Some(facts);
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(%error, "waiting for the hypervisor");
+                }
+            }
+        }
+        tokio::select! {
+            _ = shutdown.wait() => return None,
+            () = tokio::time::sleep(LOOK_AGAIN_AFTER) => {}
+        }
+    }
+}
+
+async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+    let mut router = story_router(&base);
+    let mut nodes = Vec::new();
+    for number in 0..config.hypervisor.sim_nodes {
+        let name = format!("{}-{number}", base.identity.name);
+        let node = simulated_node(&config, &base, &name)?;
+        router = router.nest(&format!("/nodes/{name}"), instances_router(&node, &base.identity));
+        adopt(&node).await;
+        nodes.push(node);
+    }
+    let endpoint = base.serve(&config.controller, router).await?;
+    let total = config.node.total(config.hypervisor.driver, &config.controller.state_dir);
+    let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
+    for node in nodes {
+        base.spawn(watch(node.clone(), base.shutdown.clone()));
+        let url = format!("{}/nodes/{}", endpoint.url, node.name);
+        base.spawn(introduce(node, url, total, cc.clone(), base.clone()));
+    }
+    Ok(endpoint)
+}
+
+fn simulated_node(config: &Config, base: &Base, name: &str) -> anyhow::Result<Arc<Node>> {
+    let owner = owner(config, name)?;
+    let boot_id = boot_id()?;
+    let store = if config.hypervisor.sim_in_memory {
+        Store::in_memory()
+    } else {
+        Store::open(&config.controller.state_dir.join("nodes").join(name))?
+    };
+    let hypervisor = SimHypervisor::new(Duration::from_millis(config.hypervisor.sim_start_ms));
+    let storage = SimStorage::default();
+    for record in store.records() {
+        let intent = &record.intent;
+        if record.has_run && record.holds_images() {
+            storage.remember(&intent.id);
+        }
+        if matches!(&record.state, State::Up { boot_id: then, .. } if *then == boot_id) {
+            hypervisor.remember(OwnerTag {
+                owner: owner.clone(),
+                id: intent.id.clone(),
+                account: intent.account.clone(),
+                generation: intent.generation,
+                attempt: intent.attempt,
+                reboots: record.reboots,
+            });
+        }
+    }
+    Ok(Node::new(NodeParts {
+        name: name.to_owned(),
+        owner,
+        bridge: config.network.bridge.clone(),
+        boot_id,
+        limits: limits(&config.guest),
+        store,
+        drives: Drives {
+            hypervisor: Arc::new(hypervisor),
+            ports: Arc::new(NoPorts),
+            storage: Arc::new(storage),
+        },
+        metrics: base.metrics.clone(),
+    }))
+}

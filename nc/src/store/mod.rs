@@ -1,0 +1,189 @@
+//! The node's own durable state.
+//!
+//! ```text
+//!   state_dir/instances/ID/intent.json   the record: what is wanted and how far it is
+//!   state_dir/tombstones/ID.json         what was forgotten, for an hour
+//! ```
+//!
+//! Every file is replaced whole, so that a crash at any point leaves the old one or the new one. All
+//! records are also in memory; a change is durable before it is visible there.
+
+mod journal;
+
+pub use journal::{Journal, Page};
+
+use crate::app::record::{Record, Tombstone};
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::TOMBSTONE_KEEP_SECS;
+use karri_proto::runtime::endpoint::write_durably;
+use serde::de::DeserializeOwned;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::drive::storage::files::RECORD_FILE;
+
+pub struct Store {
+    /// Nothing is written when there is none.
+    directory: Option<PathBuf>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    records: HashMap<InstanceId, Arc<Record>>,
+    tombstones: HashMap<InstanceId, Arc<Tombstone>>,
+}
+
+impl Store {
+    pub fn in_memory() -> Self {
+        Self { directory: None, inner: Mutex::default() }
+    }
+
+    /// Reads what is there and removes what a crash has left half made.
+    pub fn open(directory: &Path) -> io::Result<Self> {
+        let store = Self { directory: Some(directory.to_owned()), inner: Mutex::default() };
+        std::fs::create_dir_all(directory.join("instances"))?;
+        std::fs::create_dir_all(directory.join("tombstones"))?;
+        let mut inner = Inner::default();
+        for (id, path) in entries(&directory.join("instances"), "")? {
+            match read::<Record>(&path.join(RECORD_FILE))? {
+                Some(record) => drop(inner.records.insert(id, Arc::new(record))),
+                None => {
+                    tracing::warn!(instance_id = %id, "removing the directory of an instance without a record");
+                    std::fs::remove_dir_all(&path)?;
+                }
+            }
+        }
+        for (id, path) in entries(&directory.join("tombstones"), ".json")? {
+            match read::<Tombstone>(&path)? {
+                Some(tombstone) => drop(inner.tombstones.insert(id, Arc::new(tombstone))),
+                None => std::fs::remove_file(&path)?,
+            }
+        }
+        *store.lock() = inner;
+        store.burials_finish()?;
+        Ok(store)
+    }
+
+    /// A record beside a stone that covers it: the crash came between the two steps of a burial.
+    fn burials_finish(&self) -> io::Result<()> {
+        for record in self.records() {
+            let intent = &record.intent;
+            let stone = self.tombstone(&intent.id);
+            let covered = |s: &Arc<Tombstone>| s.report.covers(intent.generation, intent.attempt);
+            if let Some(stone) = stone.filter(covered) {
+                self.record_bury(&intent.id, stone.as_ref().clone())?;
+            }
+        }
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn instance_directory(&self, id: &InstanceId) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join("instances").join(id.as_str()))
+    }
+
+    fn tombstone_file(&self, id: &InstanceId) -> Option<PathBuf> {
+        Some(self.directory.as_ref()?.join("tombstones").join(format!("{id}.json")))
+    }
+
+    pub fn record(&self, id: &InstanceId) -> Option<Arc<Record>> {
+        self.lock().records.get(id).cloned()
+    }
+
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        self.lock().records.values().cloned().collect()
+    }
+
+    pub fn tombstone(&self, id: &InstanceId) -> Option<Arc<Tombstone>> {
+        self.lock().tombstones.get(id).cloned()
+    }
+
+    /// Durable when it returns. Callers take care that one instance has one writer at a time.
+    pub fn record_put(&self, record: Record) -> io::Result<()> {
+        let id = record.intent.id.clone();
+        if let Some(directory) = self.instance_directory(&id) {
+            let new = !directory.exists();
+            std::fs::create_dir_all(&directory)?;
+            let json = serde_json::to_vec(&record).map_err(io::Error::other)?;
+            write_durably(&directory.join(RECORD_FILE), &json)?;
+            if new {
+                sync_parent(&directory)?;
+            }
+        }
+        self.lock().records.insert(id, Arc::new(record));
+        Ok(())
+    }
+
+    /// Replaces a record by its tombstone: first the stone, then the record goes.
+    pub fn record_bury(&self, id: &InstanceId, tombstone: Tombstone) -> io::Result<()> {
+        if let (Some(file), Some(directory)) = (self.tombstone_file(id), self.instance_directory(id)) {
+            write_durably(&file, &serde_json::to_vec(&tombstone).map_err(io::Error::other)?)?;
+            match std::fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        let mut inner = self.lock();
+        inner.records.remove(id);
+        inner.tombstones.insert(id.clone(), Arc::new(tombstone));
+        Ok(())
+    }
+
+    /// Drops stones that no late message can need any more.
+    pub fn tombstones_purge(&self, now_unix_ms: i64) -> io::Result<usize> {
+        let oldest = now_unix_ms - TOMBSTONE_KEEP_SECS * 1000;
+        let old: Vec<InstanceId> = {
+            let inner = self.lock();
+            let old = inner.tombstones.iter().filter(|(_, stone)| stone.buried_at_unix_ms < oldest);
+            old.map(|(id, _)| id.clone()).collect()
+        };
+        for id in &old {
+            if let Some(file) = self.tombstone_file(id) {
+                match std::fs::remove_file(file) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
+            }
+            self.lock().tombstones.remove(id);
+        }
+        Ok(old.len())
+    }
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) => std::fs::File::open(parent)?.sync_all(),
+        None => Ok(()),
+    }
+}
+
+/// Entries named by an instance id; others are not ours and are left alone.
+fn entries(directory: &Path, suffix: &str) -> io::Result<Vec<(InstanceId, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if let Some(id) = name.strip_suffix(suffix).and_then(|name| name.parse().ok()) {
+            found.push((id, path));
+        }
+    }
+    Ok(found)
+}
+
+/// None: it was never finished. A file that cannot be understood stops the start: better no node
+/// than one that forgets its guests.
+fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+    match std::fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+        Ok(json) => serde_json::from_slice(&json)
+            .map(Some)
+            .map_err(|e| io::Error::other(format!("{}: {e}", path.display()))),
+    }
+}

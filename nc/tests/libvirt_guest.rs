@@ -1,0 +1,180 @@
+//! A real guest through a real libvirtd: launched, seen, adopted, terminated; nothing is left.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod support;
+
+use base64::Engine;
+use karri_nc::Config;
+use karri_proto::instance::{BlobFormat, Desired, InstanceIntent, Phase};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+use support::{Client, Cloud, RunningNode, eventually, intent, wish};
+
+const BOOT_LIMIT: Duration = Duration::from_secs(90);
+const BRIDGE: &str = "karri-test0";
+const NETNS: &str = "karri-test-gw";
+const ADDRESS: &str = "172.29.77.5";
+const USER_DATA: &str = r#"#!/bin/sh
+echo "imds says $(imds meta-data/instance-id) $(imds meta-data/local-ipv4)"
+ip addr add 172.29.77.9/24 dev eth0
+ping -c 1 -W 2 172.29.77.1 >/dev/null && echo "own address passes"
+ping -c 1 -W 2 -I 172.29.77.9 172.29.77.1 >/dev/null || echo "forged address is dropped"
+"#;
+
+fn images() -> PathBuf {
+    let default = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/images");
+    std::env::var_os("KARRI_TEST_IMAGES").map_or(default, PathBuf::from)
+}
+
+fn run(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
+}
+
+fn virsh(arguments: &[&str]) -> String {
+    run("virsh", &[&["-q", "-c", "qemu:///system"], arguments].concat())
+}
+
+fn domain(intent: &InstanceIntent) -> String {
+    format!("karri-{}", intent.id)
+}
+
+fn tiny_intent(cloud: &Cloud) -> InstanceIntent {
+    let images = images();
+    let root = images.join("tiny.root.img");
+    let size = std::fs::metadata(&root).unwrap().len();
+    let mut intent = intent(cloud.blob(&root, BlobFormat::Raw, size));
+    let raw = |name: &str| {
+        let path = images.join(name);
+        let size = std::fs::metadata(&path).unwrap().len();
+        cloud.blob(&path, BlobFormat::Raw, size)
+    };
+    intent.spec.boot.kernel = Some(raw("tiny.vmlinuz"));
+    intent.spec.boot.ramdisk = Some(raw("tiny.initrd"));
+    let port = &mut intent.spec.ports[0];
+    port.private_ip = ADDRESS.parse().unwrap();
+    port.subnet_cidr = "172.29.77.0/24".into();
+    intent.spec.user_data_base64 = Some(base64::engine::general_purpose::STANDARD.encode(USER_DATA));
+    intent
+}
+
+fn config(cloud: &Cloud) -> Config {
+    let extra = format!("[hypervisor]\naccel = \"tcg\"\n[network]\nbridge = \"{BRIDGE}\"\n");
+    cloud.config("node-1", &extra)
+}
+
+/// A gateway with DHCP on another machine, as far as the node can see: its own network namespace.
+struct Gateway(Child);
+
+impl Gateway {
+    fn start(cloud: &Cloud, mac: &str) -> Self {
+        for command in [
+            format!("netns add {NETNS}"),
+            format!("link add karri-test-v0 type veth peer name eth0 netns {NETNS}"),
+            format!("link set karri-test-v0 master {BRIDGE} up"),
+            format!("-n {NETNS} addr add 172.29.77.1/24 dev eth0"),
+            format!("-n {NETNS} link set eth0 up"),
+        ] {
+            let said = run("ip", &command.split(' ').collect::<Vec<_>>());
+            assert_eq!(said, "", "ip {command}");
+        }
+        let leases = format!("--dhcp-leasefile={}", cloud.directory.path().join("leases").display());
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", NETNS, "dnsmasq", "--conf-file=/dev/null", "--keep-in-foreground"]);
+        command.args(["--port=0", "--user=root", "--interface=eth0", "--bind-interfaces", "--pid-file="]);
+        command.args(["--dhcp-range=172.29.77.0,static,255.255.255.0", "--dhcp-option=3,172.29.77.1"]);
+        command.args([format!("--dhcp-host={mac},{ADDRESS}"), leases]);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+        run("ip", &["netns", "del", NETNS]);
+        run("ip", &["link", "del", "karri-test-v0"]);
+        run("ip", &["link", "del", BRIDGE]);
+    }
+}
+
+async fn console_shows(client: &Client, intent: &InstanceIntent, text: &str) {
+    let what = format!("the console shows {text:?}");
+    eventually(&what, BOOT_LIMIT, || async { client.console(&intent.id).await.contains(text).then_some(()) })
+        .await;
+}
+
+/// Nothing of the instance may be on the host: no domain, tap, rule or file.
+fn assert_nothing_left(cloud: &Cloud, intent: &InstanceIntent) {
+    let tap_digits = &intent.spec.ports[0].id.as_str()["eni-".len() + 7..];
+    assert!(!virsh(&["list", "--all"]).contains(intent.id.as_str()));
+    assert!(!run("ip", &["-o", "link"]).contains(tap_digits));
+    assert!(!run("ebtables-save", &[]).contains(tap_digits));
+    let directory = cloud.state_dir().join("instances").join(intent.id.as_str());
+    assert!(!directory.exists(), "{}", directory.display());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_lives_is_watched_and_leaves_nothing() {
+    let cloud = Cloud::start().await;
+    let config = config(&cloud);
+    let node = cloud.node(&config).await;
+    let client = cloud.cc_client(&node.endpoint.url);
+    assert_eq!(cloud.hello_of("node-1").await.facts.accelerator, "tcg");
+    let first = tiny_intent(&cloud);
+    let _gateway = Gateway::start(&cloud, &first.spec.ports[0].mac);
+
+    let asked = Instant::now();
+    client.put(&first).await;
+    client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
+    println!("running after {:?}", asked.elapsed());
+    console_shows(&client, &first, &format!("imds says {} {ADDRESS}", first.id)).await;
+    println!("metadata reached after {:?}", asked.elapsed());
+    console_shows(&client, &first, "own address passes").await;
+    console_shows(&client, &first, "forged address is dropped").await;
+
+    let node = restart(&cloud, &config, node, &first).await;
+    let client = cloud.cc_client(&node.endpoint.url);
+
+    let second = InstanceIntent { reboots: 1, ..wish(&first, Desired::Running) };
+    client.put(&second).await;
+    eventually("the reboot is reported", BOOT_LIMIT, || async {
+        (client.reports().await[&first.id].reboots == 1).then_some(())
+    })
+    .await;
+    eventually("the guest boots again", BOOT_LIMIT, || async {
+        (client.console(&first.id).await.matches("karri-tiny: ready").count() == 2).then_some(())
+    })
+    .await;
+
+    // Somebody pulls the plug behind our back.
+    virsh(&["destroy", &domain(&first)]);
+    let pulled = Instant::now();
+    let report = client.wait_for(&first.id, Phase::Stopped, Duration::from_secs(2)).await;
+    println!("seen to be off {:?} after virsh destroy", pulled.elapsed());
+    assert_eq!(report.reason.unwrap().code, "Server.InternalError");
+
+    let third = wish(&second, Desired::Running);
+    client.put(&third).await;
+    client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
+    let gone = wish(&third, Desired::Terminated);
+    client.put(&gone).await;
+    client.wait_for(&first.id, Phase::Gone, Duration::from_secs(30)).await;
+    client.forget(&first.id).await.unwrap();
+    assert_nothing_left(&cloud, &first);
+    karri_nc::host::clean(&config).await.unwrap();
+    assert!(!run("iptables-save", &[]).contains(BRIDGE));
+    node.stopper.stop().await;
+}
+
+/// A restart of the controller leaves the guest alone and knows it again.
+async fn restart(cloud: &Cloud, config: &Config, node: RunningNode, intent: &InstanceIntent) -> RunningNode {
+    let process_before = run("pgrep", &["-f", &domain(intent)]);
+    node.stopper.stop().await;
+    let node = cloud.node(config).await;
+    let client = cloud.cc_client(&node.endpoint.url);
+    assert_eq!(client.reports().await[&intent.id].phase, Phase::Running);
+    assert_eq!(run("pgrep", &["-f", &domain(intent)]), process_before);
+    node
+}
