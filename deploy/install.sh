@@ -31,8 +31,6 @@ declare -A packages
 packages[images]='
     qemu-utils                  qemu-img: disks, overlays, conversions
     mmdebstrap                  builds the Debian image
-    fakeroot                    builds it with the right owners where there is no root
-    uidmap                      the same: user namespaces for mmdebstrap
     e2fsprogs                   mke2fs and debugfs: root file systems without mounting anything
     fdisk                       sfdisk: partition tables
     mtools                      fills the FAT partition that the boot loader reads

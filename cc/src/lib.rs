@@ -1,0 +1,104 @@
+//! karri-cc: the cluster controller of one availability zone.
+//!
+//! It takes what users want from the cloud controller, places it on nodes, keeps the cluster's network, and
+//! reports what became of it. All that it was told is in its own database, so the cluster goes on when the
+//! cloud controller is away.
+//!
+//! ```text
+//!   clc ── api ──► keeper: book (app) + store ──► reconcile ──► nodes, drive (network)
+//! ```
+
+mod api;
+pub mod app;
+pub mod config;
+pub mod drive;
+mod keeper;
+mod reconcile;
+pub mod store;
+
+use crate::app::book::Settings;
+pub use crate::config::Config;
+use crate::config::NetworkMode;
+use crate::drive::Driver;
+use crate::keeper::Keeper;
+use crate::store::Store;
+use karri_proto::internal::Role;
+use karri_proto::internal::clusters::ClusterHello;
+use karri_proto::internal::nodes::NodeWelcome;
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::endpoint::Endpoint;
+use karri_proto::runtime::process::{Base, Controller, ControllerConfig};
+use rand::Rng;
+use std::time::Duration;
+
+#[derive(Debug)]
+pub struct Cc;
+
+#[async_trait::async_trait]
+impl Controller for Cc {
+    const NAME: &'static str = "karri-cc";
+    const ABOUT: &'static str =
+        "Karri's cluster controller: places instances on nodes and keeps their network";
+    const ENVIRONMENT: &'static str = "KARRI_CC";
+    type Config = Config;
+
+    fn controller(config: &Config) -> &ControllerConfig {
+        &config.controller
+    }
+
+    fn check(config: &Config) -> Result<(), String> {
+        config.check()
+    }
+
+    async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+        let driver: Box<dyn Driver> = match config.network.mode {
+            NetworkMode::None => Box::new(drive::simulated::Simulated::default()),
+            NetworkMode::Flat => Box::new(drive::flat::Flat::new(&config.network)),
+        };
+        start_with(config, base, driver).await
+    }
+}
+
+/// [`Cc::start`] with another network.
+pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> anyhow::Result<Endpoint> {
+    anyhow::ensure!(
+        base.identity.role == Role::Cc && !base.identity.cluster.is_empty(),
+        "controller.tls.certificate: {} is not the identity of a cluster controller",
+        base.identity
+    );
+    std::fs::create_dir_all(&config.controller.state_dir)?;
+    let new_epoch = rand::thread_rng().gen_range(1..i64::MAX as u64);
+    let (store, reader) = Store::open(&config.database_path(), new_epoch).await?;
+    let lost_after = Duration::from_secs(u64::from(config.placement.node_lost_secs));
+    let settings = Settings {
+        policy: config.placement.policy,
+        node_lost_ms: i64::from(config.placement.node_lost_secs) * 1000,
+    };
+    let (keeper, names) = Keeper::start(&base, store, reader, settings).await?;
+    let nodes = InternalClient::new("", Role::Nc, &config.controller.tls)?;
+    let api = api::Api {
+        base: base.clone(),
+        keeper: keeper.clone(),
+        nodes: nodes.clone(),
+        welcome: NodeWelcome {
+            zone: config.cluster.zone.clone(),
+            subnet_cidr: config.network.subnet.to_string(),
+            gateway: config.network.gateway,
+        },
+    };
+    let endpoint = base.serve(&config.controller, api::router(api)).await?;
+    let hello = ClusterHello {
+        zone: config.cluster.zone.clone(),
+        url: endpoint.url.clone(),
+        subnet_cidr: config.network.subnet.to_string(),
+        gateway: config.network.gateway,
+        version: endpoint.version.clone(),
+    };
+    let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;
+    base.spawn(reconcile::heartbeat::run(base.clone(), clc, hello));
+    base.spawn(reconcile::tick::run(base.clone(), keeper.clone()));
+    base.spawn(reconcile::network::run(base.clone(), keeper.clone(), driver));
+    let loops = reconcile::node::Nodes { base: base.clone(), keeper, client: nodes, lost_after };
+    base.spawn(loops.run(names));
+    Ok(endpoint)
+}

@@ -1,1 +1,5 @@
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    karri_proto::runtime::process::main::<karri_cc::Cc>()
+}

@@ -1,1 +1,7 @@
-fn main() {}
+//! The cloud controller as a process.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    karri_proto::runtime::process::main::<karri_clc::Clc>()
+}

@@ -5,7 +5,7 @@
 # does what it does on EC2: key for the user `debian`, hostname, growpart, user-data. What is set here and not
 # in Debian's cloud images only makes a first boot under emulation shorter; each such line says why.
 #
-# Needs no root (mmdebstrap then takes user namespaces, and fakeroot keeps the owners); no loop devices.
+# Needs root (owners and capabilities of the tree), but no loop devices.
 set -euo pipefail
 umask 022
 export LC_ALL=C TZ=UTC PATH=$PATH:/usr/sbin:/sbin
@@ -21,12 +21,7 @@ for tool in mmdebstrap mke2fs sfdisk grub-mkimage qemu-img; do
 done
 grub=/usr/lib/grub/i386-pc
 [ -f $grub/boot.img ] || { echo "debian.sh: $grub is missing; deploy/install.sh images installs it" >&2; exit 1; }
-as_root=()
-if [ "$(id -u)" != 0 ]; then
-    command -v fakeroot >/dev/null || { echo "debian.sh: not root, and fakeroot is missing" >&2; exit 1; }
-    as_root=(fakeroot -s "$work/owners" -i "$work/owners")
-    : >"$work/owners"
-fi
+[ "$(id -u)" = 0 ] || { echo "debian.sh: needs root" >&2; exit 1; }
 
 packages=(
     linux-image-cloud-amd64 initramfs-tools zstd    # the kernel that Debian's cloud images have
@@ -88,13 +83,13 @@ mmdebstrap --quiet --variant=minbase --include="$include" \
     --customize-hook='chown -R 0:0 "$1"/etc/cloud "$1"/etc/initramfs-tools "$1"/etc/systemd/system "$1"/boot/grub' \
     bookworm "$work/tree.tar"
 mkdir "$work/tree"
-"${as_root[@]}" tar --xattrs --xattrs-include='*' -xf "$work/tree.tar" -C "$work/tree" --exclude='./dev/*'
+tar --xattrs --xattrs-include='*' -xf "$work/tree.tar" -C "$work/tree" --exclude='./dev/*'
 rm "$work/tree.tar"
 
 # ---- disk: GRUB in the sectors before partition 1, the root in partition 1 ---------------------------------
 image=$work/root.img
 truncate -s 1900M "$image"
-"${as_root[@]}" mke2fs -q -F -t ext4 -L debian-root -m 1 -E resize=268435456,nodiscard,lazy_itable_init=1 \
+mke2fs -q -F -t ext4 -L debian-root -m 1 -E resize=268435456,nodiscard,lazy_itable_init=1 \
     -d "$work/tree" "$image"
 disk=$work/disk.img
 start=2048

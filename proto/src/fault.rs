@@ -75,6 +75,7 @@ fault_codes! {
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
     InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
     InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
+    InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", 400;
     InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
     InvalidUserDataMalformed = "InvalidUserData.Malformed", 400;

@@ -3,6 +3,8 @@
 mod codegen;
 mod facts;
 mod model;
+mod test;
+mod tidy;
 
 use clap::{Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -28,6 +30,26 @@ enum Verb {
         #[arg(long)]
         check: bool,
     },
+    /// Check the house rules (docs/adr/0004)
+    Tidy {
+        /// Instead: record new migrations as published
+        #[arg(long)]
+        seal: bool,
+    },
+    /// Run every check and test; the last line is `N passed, N failed`
+    Test {
+        /// Only these parts, in the usual order
+        #[arg(long, value_name = "PART", value_delimiter = ',')]
+        only: Vec<test::Part>,
+    },
+    /// Feed generated inputs to what reads strangers' bytes
+    Fuzz {
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+        /// Only this target
+        #[arg(long)]
+        target: Option<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -35,6 +57,9 @@ fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::Model { botocore } => model::run(root, botocore),
         Verb::Codegen { check } => codegen::run(root, check),
+        Verb::Tidy { seal } => tidy::run(root, seal),
+        Verb::Test { only } => test::run(root, &only),
+        Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
     }
 }
 

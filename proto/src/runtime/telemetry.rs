@@ -2,6 +2,7 @@
 //! `karri why`.
 
 use crate::runtime::story_log::StoryLog;
+use std::io::IsTerminal;
 use std::path::Path;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -13,6 +14,7 @@ pub fn init(filter: &str, who: &str, state_dir: &Path) -> std::io::Result<StoryL
     let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     let people = tracing_subscriber::fmt::layer()
         .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .with_filter(filter());
     let machine = tracing_subscriber::fmt::layer()

@@ -1,0 +1,38 @@
+//! The edge: who may call what, and the three services. No decisions.
+
+mod instance;
+mod node;
+mod story;
+
+use crate::keeper::{Keeper, KeeperError};
+use axum::Router;
+use karri_proto::internal::caller::guarded;
+use karri_proto::internal::nodes::NodeWelcome;
+use karri_proto::internal::{ApiError, Role, instances, nodes, story as stories};
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::process::Base;
+use std::sync::Arc;
+
+#[derive(Debug, Clone)]
+pub struct Api {
+    pub base: Base,
+    pub keeper: Keeper,
+    /// For calls on to nodes.
+    pub nodes: InternalClient,
+    pub welcome: NodeWelcome,
+}
+
+pub fn router(api: Api) -> Router {
+    let cluster = api.base.identity.cluster.clone();
+    let api = Arc::new(api);
+    let of_clc = instances::router(api.clone()).merge(stories::router(api.clone()));
+    let of_nodes = nodes::router(api);
+    guarded(of_clc, |id| id.role == Role::Clc)
+        .merge(guarded(of_nodes, move |id| id.role == Role::Nc && id.cluster == cluster))
+}
+
+impl From<KeeperError> for ApiError {
+    fn from(error: KeeperError) -> Self {
+        ApiError::internal(error)
+    }
+}

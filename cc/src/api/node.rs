@@ -1,0 +1,39 @@
+//! Heartbeats of nodes.
+
+use super::Api;
+use crate::app::node::NodeRecord;
+use async_trait::async_trait;
+use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome, may_be_called};
+use karri_proto::internal::{ApiError, Caller, Identity};
+
+const URL_BYTES_MAX: usize = 256;
+const FOREIGN_GUESTS_MAX: usize = 100;
+const TEXT_BYTES_MAX: usize = 128;
+
+#[async_trait]
+impl NodeService for Api {
+    async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError> {
+        let record = record(&caller.identity, hello)?;
+        self.keeper.ask(move |book, now_ms| book.hello(record, now_ms)).await??;
+        Ok(self.welcome.clone())
+    }
+}
+
+/// What is kept of a greeting. The certificate says whose it is.
+fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
+    let NodeHello { url, mut facts } = hello;
+    if !url.starts_with("https://") || url.len() > URL_BYTES_MAX {
+        return Err(ApiError::invalid("url: an https address is expected"));
+    }
+    if !may_be_called(sender, &facts.name) {
+        return Err(ApiError::forbidden(format!("{sender} does not speak for this node")));
+    }
+    facts.foreign_guests.truncate(FOREIGN_GUESTS_MAX);
+    let texts = [&mut facts.accelerator, &mut facts.hypervisor, &mut facts.version];
+    for text in texts.into_iter().chain(&mut facts.foreign_guests) {
+        if text.len() > TEXT_BYTES_MAX {
+            *text = text.chars().take(TEXT_BYTES_MAX / 4).collect();
+        }
+    }
+    Ok(NodeRecord { owner: sender.name.clone(), url, facts })
+}

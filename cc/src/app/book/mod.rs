@@ -1,0 +1,218 @@
+//! All instances and nodes of the cluster in memory, indexed so that a change costs the same with ten
+//! instances as with twenty thousand.
+//!
+//! The book decides and writes down what must be made durable ([`Book::take_changes`]); it does not
+//! store, send or look at a clock. Its user makes the changes durable *before* it answers anyone or
+//! carries out a [`Task`]. Lost in a crash, it is loaded from what was stored, and the nodes tell the rest.
+
+mod clc;
+mod index;
+mod nodes;
+mod placing;
+
+use crate::app::node::{Node, NodeRecord};
+use crate::app::placement::Policy;
+use crate::app::row::Row;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::InstanceIntent;
+use karri_proto::internal::nodes::NODE_SILENT_MAX;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub const NODES_MAX: usize = 2_000;
+const TOMBSTONES_PURGED_PER_TICK: usize = 1_000;
+
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    pub policy: Policy,
+    /// A node that has answered nothing for this long is lost.
+    pub node_lost_ms: i64,
+}
+
+/// What the store gives back after a restart.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    pub rows: Vec<Row>,
+    pub nodes: Vec<NodeRecord>,
+    pub tombstones: Vec<(InstanceId, i64)>,
+    /// Made once, when the store is.
+    pub epoch: u64,
+    pub sequence: u64,
+}
+
+/// What must be durable before anybody hears of it. `None` deletes.
+#[derive(Debug, Default, Clone)]
+pub struct Changes {
+    pub rows: BTreeMap<InstanceId, Option<Row>>,
+    pub intents: BTreeMap<InstanceId, InstanceIntent>,
+    pub nodes: BTreeMap<String, NodeRecord>,
+    pub tombstones: BTreeMap<InstanceId, Option<i64>>,
+    pub sequence: Option<u64>,
+}
+
+impl Changes {
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.nodes.is_empty() && self.tombstones.is_empty() && self.sequence.is_none()
+    }
+}
+
+/// One thing to tell a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Task {
+    /// The stored intent, with this attempt.
+    Push {
+        id: InstanceId,
+        generation: u64,
+        attempt: u32,
+    },
+    /// Terminate a guest that should not be there.
+    Terminate {
+        id: InstanceId,
+        generation: u64,
+        attempt: u32,
+    },
+    Forget {
+        id: InstanceId,
+    },
+}
+
+impl Task {
+    pub fn id(&self) -> &InstanceId {
+        match self {
+            Task::Push { id, .. } | Task::Terminate { id, .. } | Task::Forget { id } => id,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the instance was terminated and forgotten")]
+    Forgotten,
+    #[error("the instance is not in a final phase")]
+    NotFinal,
+    #[error("another certificate speaks for this node")]
+    NotTheOwner,
+    #[error("the cluster has as many nodes as it can take")]
+    TooManyNodes,
+}
+
+#[derive(Debug)]
+pub struct Book {
+    settings: Settings,
+    rows: HashMap<InstanceId, Row>,
+    nodes: BTreeMap<String, Node>,
+    by_sequence: BTreeMap<u64, InstanceId>,
+    unplaced: BTreeSet<InstanceId>,
+    tombstones: HashMap<InstanceId, i64>,
+    tombstones_by_end: BTreeSet<(i64, InstanceId)>,
+    epoch: u64,
+    sequence: u64,
+    resources_sequence: u64,
+    resources_changed: bool,
+    leases_version: u64,
+    started_ms: i64,
+    changes: Changes,
+    woken: BTreeSet<String>,
+}
+
+impl Book {
+    pub fn load(snapshot: Snapshot, settings: Settings, now_ms: i64) -> Self {
+        let mut book = Self {
+            settings,
+            rows: HashMap::with_capacity(snapshot.rows.len()),
+            nodes: BTreeMap::new(),
+            by_sequence: BTreeMap::new(),
+            unplaced: BTreeSet::new(),
+            tombstones: HashMap::new(),
+            tombstones_by_end: BTreeSet::new(),
+            epoch: snapshot.epoch,
+            sequence: snapshot.sequence,
+            resources_sequence: 0,
+            resources_changed: true,
+            leases_version: 1,
+            started_ms: now_ms,
+            changes: Changes::default(),
+            woken: BTreeSet::new(),
+        };
+        for record in snapshot.nodes {
+            book.woken.insert(record.facts.name.clone());
+            book.nodes.insert(record.facts.name.clone(), Node::new(record, now_ms));
+        }
+        for (id, until) in snapshot.tombstones {
+            book.tombstones_by_end.insert((until, id.clone()));
+            book.tombstones.insert(id, until);
+        }
+        for row in snapshot.rows {
+            book.index(&row);
+            book.rows.insert(row.id.clone(), row);
+        }
+        let ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
+        ids.iter().for_each(|id| book.replan(id, now_ms));
+        book
+    }
+
+    /// Time has passed: nodes fall silent, patience ends, tombstones crumble.
+    pub fn tick(&mut self, now_ms: i64) {
+        let names: Vec<String> = self.nodes.keys().cloned().collect();
+        for name in names {
+            self.node_tick(&name, now_ms);
+        }
+        for id in self.unplaced.clone() {
+            self.replan(&id, now_ms);
+        }
+        for _ in 0..TOMBSTONES_PURGED_PER_TICK {
+            let Some((until, id)) = self.tombstones_by_end.first().cloned().filter(|(end, _)| *end <= now_ms)
+            else {
+                break;
+            };
+            self.tombstones_by_end.remove(&(until, id.clone()));
+            self.tombstones.remove(&id);
+            self.changes.tombstones.insert(id, None);
+        }
+        if self.resources_changed {
+            self.resources_changed = false;
+            self.resources_sequence = self.next_sequence();
+        }
+    }
+
+    pub fn take_changes(&mut self) -> Changes {
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Nodes that there may be something to tell.
+    pub fn take_woken(&mut self) -> BTreeSet<String> {
+        std::mem::take(&mut self.woken)
+    }
+
+    pub fn row(&self, id: &InstanceId) -> Option<&Row> {
+        self.rows.get(id)
+    }
+
+    pub fn rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values()
+    }
+
+    pub fn node(&self, name: &str) -> Option<&Node> {
+        self.nodes.get(name)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.values()
+    }
+
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    /// Grows whenever [`Book::rows`] may hold other leases.
+    pub fn leases_version(&self) -> u64 {
+        self.leases_version
+    }
+
+    pub fn is_tombstoned(&self, id: &InstanceId) -> bool {
+        self.tombstones.contains_key(id)
+    }
+}
+
+fn silent_max_ms() -> i64 {
+    i64::try_from(NODE_SILENT_MAX.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,111 @@
+//! Carries out the steps of [`plan`] that need nobody outside.
+
+use super::{Book, silent_max_ms};
+use crate::app::node::{Node, Stray};
+use crate::app::placement::{Candidate, choose};
+use crate::app::plan::{ATTEMPTS_MAX, NodeCondition, Step, plan, unplaceable};
+use crate::app::row::{Row, absorb};
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::Phase;
+
+/// Place, settle, release: a row comes to rest in a few steps. More would be a circle.
+const STEPS_MAX: u32 = 4 + 2 * ATTEMPTS_MAX;
+
+impl Book {
+    /// A cluster that lost its database finds its instances where they run.
+    pub(super) fn adopt(&mut self, row: &mut Row, now_ms: i64) {
+        let found = self.nodes.iter().find_map(|(name, node)| {
+            let stray = node.strays.get(&row.id)?;
+            let living = !stray.report.phase.is_final() && stray.report.phase != Phase::Terminating;
+            living.then(|| (name.clone(), stray.report.clone()))
+        });
+        let Some((name, report)) = found else { return };
+        tracing::warn!(instance_id = %row.id, node = name, "instance found running: adopted");
+        self.nodes.get_mut(&name).expect("just found").strays.remove(&row.id);
+        row.attempt = report.attempt;
+        row.place(name, now_ms);
+        row.ran = true; // it is there; never make a second one elsewhere
+        if let Some(heard) = absorb(row, &report, now_ms) {
+            *row = heard;
+        }
+    }
+
+    /// Carries out what can be decided here, and queues what a node must be told.
+    pub(super) fn replan(&mut self, id: &InstanceId, now_ms: i64) {
+        for _ in 0..STEPS_MAX {
+            let Some(row) = self.rows.get(id) else { return };
+            let node = row.node.as_deref().and_then(|name| self.nodes.get(name));
+            let step = plan(row, node.map_or(NodeCondition::Lost, |node| node.condition));
+            match step {
+                Step::Place => {
+                    if !self.place(id, now_ms) {
+                        return;
+                    }
+                }
+                Step::Release(reason) => self.take_away(id, now_ms, |row| row.release(reason, now_ms)),
+                Step::Settle(phase) => self.take_away(id, now_ms, |row| row.settle(phase, None)),
+                Step::Wait | Step::Push => return self.queue(id, step == Step::Push),
+            }
+        }
+        tracing::error!(instance_id = %id, "an instance does not come to rest");
+    }
+
+    pub(super) fn queue(&mut self, id: &InstanceId, push: bool) {
+        self.unplaced.remove(id);
+        let Some(name) = self.rows.get(id).and_then(|row| row.node.clone()) else { return };
+        let Some(node) = self.nodes.get_mut(&name) else { return };
+        if push {
+            node.push.insert(id.clone());
+            self.woken.insert(name);
+        } else {
+            node.push.remove(id);
+        }
+    }
+
+    /// `change` takes the row from a node that cannot be asked now: what it may still have is a stray.
+    pub(super) fn take_away(&mut self, id: &InstanceId, now_ms: i64, change: impl FnOnce(&mut Row)) {
+        let Some(mut row) = self.rows.get(id).cloned() else { return };
+        let mut left = row.report();
+        left.phase = Phase::Preparing;
+        change(&mut row);
+        let moved_from = left.node.take().filter(|name| row.node.as_ref() != Some(name));
+        self.set(row);
+        if let Some(node) = moved_from.as_ref().and_then(|name| self.nodes.get_mut(name)) {
+            node.strays.insert(id.clone(), Stray { report: left, first_heard_ms: now_ms });
+        }
+    }
+
+    /// Chooses a node, or waits, or gives up. `false`: it waits.
+    pub(super) fn place(&mut self, id: &InstanceId, now_ms: i64) -> bool {
+        let Some(mut row) = self.rows.get(id).cloned() else { return false };
+        let ready = self.nodes.iter().filter(|(name, node)| node.is_ready() && !row.tried.contains(name));
+        let candidates =
+            ready.map(|(name, node)| Candidate { name, total: node.record.facts.total, free: node.free() });
+        let tired = row.attempt >= ATTEMPTS_MAX;
+        let chosen = if tired { None } else { choose(self.settings.policy, row.need, candidates) };
+        if let Some(name) = chosen.map(str::to_owned) {
+            row.place(name, now_ms);
+        } else if let Some(reason) = unplaceable(&row, self.hope(now_ms), now_ms) {
+            row.settle(Phase::Failed, Some(reason));
+        } else {
+            self.unplaced.insert(id.clone());
+            return false;
+        }
+        self.set(row);
+        true
+    }
+
+    /// A node that is not ready now may become so.
+    pub(super) fn hope(&self, now_ms: i64) -> bool {
+        let just_started = now_ms - self.started_ms < silent_max_ms();
+        let maybe = |node: &Node| !node.is_ready() && node.condition == NodeCondition::Present;
+        just_started || self.nodes.is_empty() || self.nodes.values().any(maybe)
+    }
+
+    pub(super) fn replan_node(&mut self, name: &str, now_ms: i64) {
+        let placed = self.nodes.get(name).map(|node| node.placed.clone()).unwrap_or_default();
+        for id in placed {
+            self.replan(&id, now_ms);
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! Races that a book must survive, one by one.
+
+use crate::app::book::{Book, Settings, Snapshot, Task};
+use crate::app::node::NodeRecord;
+use crate::app::placement::Policy;
+use crate::app::plan::STRANGER_PATIENCE_MS;
+use crate::app::samples::{facts, intent, next};
+use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase};
+use karri_proto::internal::instances::{Cursor, ReportPage};
+
+const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
+
+fn book(nodes: &[&str]) -> Book {
+    let mut book = Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 0);
+    for name in nodes {
+        let record = NodeRecord { owner: (*name).into(), url: "https://x".into(), facts: facts(name, 2) };
+        book.hello(record, 0).unwrap();
+        tell(&mut book, name, Vec::new(), true, 0);
+    }
+    book
+}
+
+fn tell(book: &mut Book, node: &str, reports: Vec<InstanceReport>, restarted: bool, now_ms: i64) {
+    let asked = book.node(node).unwrap().cursor;
+    let next = Cursor { epoch: 1, sequence: asked.sequence + 1 };
+    book.node_page(
+        node,
+        asked,
+        ReportPage { next, restarted, caught_up: true, reports, resources: None },
+        now_ms,
+    );
+}
+
+fn report(intent: &InstanceIntent, attempt: u32, phase: Phase) -> InstanceReport {
+    InstanceReport {
+        id: intent.id.clone(),
+        generation: intent.generation,
+        attempt,
+        phase,
+        node: None,
+        reason: None,
+        reboots: 0,
+    }
+}
+
+fn phase(book: &Book, intent: &InstanceIntent) -> Phase {
+    book.row(&intent.id).unwrap().phase
+}
+
+#[test]
+fn an_answer_that_a_page_has_overtaken_does_not_turn_back_time() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    let task = book.tasks("a", 9, 0).remove(0);
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    book.node_answer("a", &task, Ok(Some(report(&wanted, 0, Phase::Preparing))), 2);
+    assert_eq!(phase(&book, &wanted), Phase::Running);
+    assert_eq!(book.tasks("a", 9, 2), []);
+}
+
+#[test]
+fn a_report_of_an_older_generation_is_not_taken_for_the_new_one() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    let stop = next(&wanted, Desired::Stopped);
+    let start = next(&stop, Desired::Running);
+    book.put(stop.clone(), 2).unwrap();
+    book.put(start.clone(), 3).unwrap();
+    tell(&mut book, "a", vec![report(&stop, 0, Phase::Stopped)], false, 4);
+    assert_eq!(phase(&book, &start), Phase::Preparing, "not: the guest shut itself down");
+    tell(&mut book, "a", vec![report(&start, 0, Phase::Running)], false, 5);
+    assert_eq!(phase(&book, &start), Phase::Running);
+}
+
+#[test]
+fn a_page_that_answers_an_older_cursor_is_dropped() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    let asked = book.node("a").unwrap().cursor;
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    let late = ReportPage {
+        next: asked,
+        restarted: false,
+        caught_up: true,
+        reports: vec![report(&wanted, 0, Phase::Preparing)],
+        resources: None,
+    };
+    book.node_page("a", asked, late, 2);
+    assert_eq!(phase(&book, &wanted), Phase::Running);
+}
+
+#[test]
+fn nothing_is_pushed_before_the_node_has_told_what_it_has() {
+    let mut book = book(&["a"]);
+    book.put(intent(1), 0).unwrap();
+    book.node_unreachable("a");
+    assert_eq!(book.tasks("a", 9, 1), []);
+    tell(&mut book, "a", vec![report(&intent(1), 0, Phase::Running)], true, 2);
+    assert_eq!(book.tasks("a", 9, 2), [], "it had it already");
+}
+
+#[test]
+fn a_stranger_is_given_time_to_be_claimed() {
+    let mut book = book(&["a"]);
+    tell(&mut book, "a", vec![report(&intent(1), 2, Phase::Running)], false, 0);
+    assert_eq!(book.tasks("a", 9, 1), []);
+    let ends = Task::Terminate { id: intent(1).id, generation: 1, attempt: 3 };
+    assert_eq!(book.tasks("a", 9, STRANGER_PATIENCE_MS), [ends]);
+    let claimed = book.put(intent(1), 2).unwrap();
+    assert_eq!((claimed.phase, claimed.node.as_deref(), claimed.attempt), (Phase::Running, Some("a"), 2));
+    assert_eq!(book.tasks("a", 9, STRANGER_PATIENCE_MS), []);
+}
+
+#[test]
+fn a_failing_instance_is_tried_on_three_nodes_and_then_given_up() {
+    let mut book = book(&["a", "b", "c", "d"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 20_000).unwrap();
+    for (attempt, node) in [(0, "a"), (1, "b"), (2, "c")] {
+        assert_eq!(book.row(&wanted.id).unwrap().node.as_deref(), Some(node));
+        tell(&mut book, node, vec![report(&wanted, attempt, Phase::Failed)], false, 20_000);
+        assert_eq!(book.tasks(node, 9, 20_000), [Task::Forget { id: wanted.id.clone() }]);
+    }
+    assert_eq!(phase(&book, &wanted), Phase::Failed);
+    assert!(book.row(&wanted.id).unwrap().reason.is_some());
+}
+
+#[test]
+fn what_ran_and_failed_is_not_started_anew_elsewhere() {
+    let mut book = book(&["a", "b"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Failed)], false, 2);
+    assert_eq!(phase(&book, &wanted), Phase::Failed);
+}

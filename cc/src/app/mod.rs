@@ -1,0 +1,24 @@
+//! The rules of a cluster, as functions of values: no IO, no clock, no randomness.
+//!
+//! ```text
+//!   row.rs        one instance as the cluster sees it; what an intent and a report change in it
+//!   plan.rs       what to do next for one instance, and for a guest that should not be where it is
+//!   placement.rs  which node a new instance goes to
+//!   book.rs       all instances and nodes in memory, indexed; gathers what must be made durable
+//! ```
+//!
+//! The async loops and the seeded simulation drive the same functions.
+
+pub mod book;
+pub mod node;
+pub mod placement;
+pub mod plan;
+pub mod row;
+
+#[cfg(test)]
+pub mod samples;
+
+#[cfg(test)]
+mod book_tests;
+#[cfg(test)]
+mod properties;

@@ -1,0 +1,76 @@
+//! A node as the book keeps it: what it said of itself, what is placed there, what it is to be told.
+
+use crate::app::plan::NodeCondition;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::InstanceReport;
+use karri_proto::internal::instances::Cursor;
+use karri_proto::resources::{Need, NodeFacts, NodeResources};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The durable part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRecord {
+    /// The name in the certificate that speaks for it: its own, or that of the process which hosts it.
+    pub owner: String,
+    pub url: String,
+    pub facts: NodeFacts,
+}
+
+/// A guest that is not where its instance is, as last heard.
+#[derive(Debug, Clone)]
+pub struct Stray {
+    pub report: InstanceReport,
+    pub first_heard_ms: i64,
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub record: NodeRecord,
+    /// The last heartbeat; after a restart of the cluster controller, that moment.
+    pub heard_at_ms: i64,
+    /// The last time it answered a call.
+    pub answered_at_ms: i64,
+    pub alive: bool,
+    pub condition: NodeCondition,
+    /// It has told everything since it was last out of reach: only then is it known what to push.
+    pub synced: bool,
+    pub cursor: Cursor,
+    /// What has not been heard of in the full telling that is going on.
+    pub unheard: Option<BTreeSet<InstanceId>>,
+    pub used: Need,
+    pub placed: BTreeSet<InstanceId>,
+    pub push: BTreeSet<InstanceId>,
+    pub strays: BTreeMap<InstanceId, Stray>,
+}
+
+impl Node {
+    pub fn new(record: NodeRecord, now_ms: i64) -> Self {
+        Self {
+            record,
+            heard_at_ms: now_ms,
+            answered_at_ms: now_ms,
+            alive: true,
+            condition: NodeCondition::Present,
+            synced: false,
+            cursor: Cursor::default(),
+            unheard: None,
+            used: Need::default(),
+            placed: BTreeSet::new(),
+            push: BTreeSet::new(),
+            strays: BTreeMap::new(),
+        }
+    }
+
+    pub fn resources(&self) -> NodeResources {
+        NodeResources { facts: self.record.facts.clone(), used: self.used, alive: self.alive }
+    }
+
+    pub fn free(&self) -> Need {
+        self.record.facts.total - self.used
+    }
+
+    /// New instances may be placed here, and it may be told things.
+    pub fn is_ready(&self) -> bool {
+        self.alive && self.synced
+    }
+}

@@ -1,0 +1,291 @@
+//! DHCP and DNS for the flat network: dnsmasq's files, and its process.
+//!
+//! The process outlives us: guests renew their leases while no controller runs. The next life finds it by its
+//! pid file, checked against its command line, and keeps it if it would start the very same.
+
+use super::{DriveError, Host};
+use crate::config::NetworkConfig;
+use karri_proto::runtime::endpoint::write_durably;
+use rustix::process::{Pid, Signal, kill_process};
+use std::fmt::Write;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::process::{Child, Command};
+
+const LEASE_TIME: &str = "12h";
+const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+const POLL_EVERY: Duration = Duration::from_millis(20);
+const START_TIMEOUT: Duration = Duration::from_secs(3);
+const PROGRAM: &str = "dnsmasq";
+
+#[derive(Debug)]
+pub struct Dnsmasq {
+    arguments: Vec<String>,
+    directory: PathBuf,
+    /// Ours to reap, when this life started it.
+    child: Option<Child>,
+    written: Option<String>,
+    must_restart: bool,
+}
+
+impl Dnsmasq {
+    pub fn new(network: &NetworkConfig) -> Self {
+        Self {
+            arguments: arguments(network),
+            directory: network.run_dir.clone(),
+            child: None,
+            written: None,
+            must_restart: false,
+        }
+    }
+
+    /// Its sockets no longer serve.
+    pub fn restart_next(&mut self) {
+        self.must_restart = true;
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// It runs and serves exactly `hosts`.
+    pub async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+        let text = hosts_file(hosts);
+        let changed = self.written.as_ref() != Some(&text);
+        if changed && std::fs::read_to_string(self.file("hosts")).ok().as_ref() != Some(&text) {
+            write_file(&self.file("hosts"), &text)?;
+        }
+        let stale = if changed { self.leases_without_conflicts(hosts) } else { None };
+        match self.running_pid() {
+            Some(pid) if self.is_ours(pid) && stale.is_none() && !self.must_restart => {
+                if changed {
+                    signal(pid, Signal::HUP);
+                }
+            }
+            running => {
+                if let Some(pid) = running {
+                    self.stop(pid).await?;
+                }
+                if let Some(leases) = stale {
+                    write_file(&self.file("leases"), &leases)?;
+                }
+                self.start().await?;
+                self.must_restart = false;
+            }
+        }
+        self.written = Some(text);
+        Ok(())
+    }
+
+    /// Stops it and removes its files.
+    pub async fn remove(&mut self) -> Result<(), DriveError> {
+        if let Some(pid) = self.running_pid() {
+            self.stop(pid).await?;
+        }
+        self.written = None;
+        for name in ["hosts", "leases", "dnsmasq.pid", "dnsmasq.log"] {
+            match std::fs::remove_file(self.file(name)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(DriveError::new(format!("{}", self.file(name).display()), error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// The process that our pid file names, if it is a dnsmasq of ours: a pid alone may be anyone's by now.
+    fn running_pid(&mut self) -> Option<Pid> {
+        if let Some(child) = &mut self.child
+            && child.try_wait().is_ok_and(|ended| ended.is_some())
+        {
+            self.child = None;
+        }
+        let text = std::fs::read_to_string(self.file("dnsmasq.pid")).ok()?;
+        let pid = Pid::from_raw(text.trim().parse().ok()?)?;
+        let pid_file = format!("--pid-file={}", self.file("dnsmasq.pid").display());
+        command_line(pid)?.contains(&pid_file).then_some(pid)
+    }
+
+    fn is_ours(&self, pid: Pid) -> bool {
+        command_line(pid).is_some_and(|words| words.get(1..) == Some(&self.arguments[..]))
+    }
+
+    async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
+        for wanted in [Signal::TERM, Signal::KILL] {
+            signal(pid, wanted);
+            // Not the pid file: it goes before the sockets do.
+            let ended = async {
+                while command_line(pid).is_some() {
+                    tokio::time::sleep(POLL_EVERY).await;
+                }
+            };
+            if tokio::time::timeout(STOP_TIMEOUT, ended).await.is_ok() {
+                self.running_pid(); // reaps it
+                return Ok(());
+            }
+        }
+        Err(DriveError::new(PROGRAM, format!("process {} does not end", pid.as_raw_nonzero())))
+    }
+
+    /// Done when it listens: it writes its pid file then.
+    async fn start(&mut self) -> Result<(), DriveError> {
+        let failed = |cause: std::io::Error| DriveError::new(PROGRAM, cause);
+        let _ = std::fs::remove_file(self.file("dnsmasq.pid"));
+        let log = File::create(self.file("dnsmasq.log")).map_err(failed)?;
+        let child = Command::new(PROGRAM)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .process_group(0) // Ctrl-C at our terminal is not meant for it
+            .kill_on_drop(false)
+            .spawn()
+            .map_err(failed)?;
+        self.child = Some(child);
+        let listening = async {
+            while self.child.is_some() && self.running_pid().is_none() {
+                tokio::time::sleep(POLL_EVERY).await;
+            }
+        };
+        let _ = tokio::time::timeout(START_TIMEOUT, listening).await;
+        match self.running_pid() {
+            Some(pid) => {
+                tracing::info!(pid = pid.as_raw_nonzero().get(), "dnsmasq started");
+                Ok(())
+            }
+            None => {
+                let said = std::fs::read_to_string(self.file("dnsmasq.log")).unwrap_or_default();
+                let last = said.lines().last().unwrap_or("it says nothing").to_owned();
+                Err(DriveError::new(PROGRAM, last))
+            }
+        }
+    }
+
+    fn leases_without_conflicts(&self, hosts: &[Host]) -> Option<String> {
+        without_conflicts(&std::fs::read_to_string(self.file("leases")).ok()?, hosts)
+    }
+}
+
+/// `None`: no dnsmasq lives under this number; one that ended and was not reaped has no command line.
+fn command_line(pid: Pid) -> Option<Vec<String>> {
+    let bytes = std::fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero())).ok()?;
+    let words = bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned());
+    let mut words: Vec<String> = words.collect();
+    words.pop(); // after the last zero
+    let program = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
+    (program == PROGRAM).then_some(words)
+}
+
+fn signal(pid: Pid, signal: Signal) {
+    // It may have ended meanwhile, which the next look will see.
+    let _ = kill_process(pid, signal);
+}
+
+fn write_file(path: &Path, text: &str) -> Result<(), DriveError> {
+    write_durably(path, text.as_bytes()).map_err(|cause| DriveError::new(path.display().to_string(), cause))
+}
+
+fn arguments(network: &NetworkConfig) -> Vec<String> {
+    let NetworkConfig { bridge, subnet, gateway, dns, run_dir, .. } = network;
+    let file = |name: &str| run_dir.join(name).display().to_string();
+    let mut arguments = vec![
+        "--keep-in-foreground".to_owned(),
+        "--conf-file=/dev/null".to_owned(),
+        "--log-facility=-".to_owned(),
+        "--quiet-dhcp".to_owned(),
+        format!("--pid-file={}", file("dnsmasq.pid")),
+        "--bind-interfaces".to_owned(),
+        format!("--interface={bridge}"),
+        "--except-interface=lo".to_owned(),
+        "--no-hosts".to_owned(),
+        "--domain-needed".to_owned(),
+        "--dhcp-authoritative".to_owned(),
+        "--no-ping".to_owned(),
+        // Only hosts that we name are served.
+        format!("--dhcp-range={},static,{},{LEASE_TIME}", subnet.first, subnet.mask()),
+        "--dhcp-lease-max=65536".to_owned(),
+        format!("--dhcp-hostsfile={}", file("hosts")),
+        format!("--dhcp-leasefile={}", file("leases")),
+        format!("--dhcp-option=option:router,{gateway}"),
+        format!("--dhcp-option=option:dns-server,{gateway}"),
+        "--dhcp-option=option:mtu,1500".to_owned(),
+        // Clients that take classless routes ignore the router: it says both.
+        format!("--dhcp-option=121,169.254.169.254/32,{gateway},0.0.0.0/0,{gateway}"),
+    ];
+    if !dns.is_empty() {
+        arguments.push("--no-resolv".to_owned());
+        arguments.extend(dns.iter().map(|server| format!("--server={server}")));
+    }
+    arguments
+}
+
+/// A line per host. What could be taken for more than one field is left out.
+fn hosts_file(hosts: &[Host]) -> String {
+    let mut text = String::new();
+    for host in hosts.iter().filter(|host| is_mac(&host.mac)) {
+        let _ = write!(text, "{},{}", host.mac, host.address);
+        if is_label(&host.hostname) {
+            let _ = write!(text, ",{}", host.hostname);
+        }
+        text.push('\n');
+    }
+    text
+}
+
+fn is_mac(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(':').collect();
+    parts.len() == 6
+        && parts.iter().all(|part| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn is_label(text: &str) -> bool {
+    !text.is_empty() && text.len() <= 63 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+/// dnsmasq refuses an address that it has leased to another MAC: such leases must go before it is given to
+/// a new instance. `None`: there are none. Lease lines are `expiry mac address name client-id`.
+fn without_conflicts(leases: &str, hosts: &[Host]) -> Option<String> {
+    let owners: std::collections::HashMap<String, &str> =
+        hosts.iter().map(|host| (host.address.to_string(), host.mac.as_str())).collect();
+    let conflicts = |line: &&str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (Some(mac), Some(address)) = (words.next(), words.next()) else { return false };
+        owners.get(address).is_some_and(|owner| !owner.eq_ignore_ascii_case(mac))
+    };
+    leases.lines().any(|line| conflicts(&line)).then(|| {
+        let kept = leases.lines().filter(|line| !conflicts(line));
+        kept.map(|line| format!("{line}\n")).collect()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn host(mac: &str, last: u8, hostname: &str) -> Host {
+        Host { mac: mac.into(), address: [172, 31, 0, last].into(), hostname: hostname.into() }
+    }
+
+    #[test]
+    fn hosts_that_could_break_out_of_their_line_are_left_out() {
+        let hosts = [
+            host("02:00:00:00:00:01", 4, "ip-172-31-0-4"),
+            host("02:00:00:00:00:02", 5, "a,b\nset:x"),
+            host("02:00:00:00:00:03,ignore", 6, "c"),
+        ];
+        let text = hosts_file(&hosts);
+        assert_eq!(text, "02:00:00:00:00:01,172.31.0.4,ip-172-31-0-4\n02:00:00:00:00:02,172.31.0.5\n");
+    }
+
+    #[test]
+    fn only_leases_of_addresses_given_to_another_are_dropped() {
+        let leases = "1 02:00:00:00:00:01 172.31.0.4 a *\n1 02:00:00:00:00:09 172.31.0.5 b *\nduid x\n";
+        let hosts = [host("02:00:00:00:00:01", 4, "a"), host("02:00:00:00:00:02", 5, "b")];
+        let kept = without_conflicts(leases, &hosts).unwrap();
+        assert_eq!(kept, "1 02:00:00:00:00:01 172.31.0.4 a *\nduid x\n");
+        assert_eq!(without_conflicts(&kept, &hosts), None);
+    }
+}

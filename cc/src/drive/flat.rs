@@ -1,0 +1,167 @@
+//! The flat network: one bridge with gateway, DHCP, DNS and masquerading for all instances of a cluster.
+//!
+//! What was made on the host is written down in `made.json` before it is made, so that [`remove`] takes away
+//! exactly that, also after a crash. The file is in the run directory, which a reboot empties as it
+//! empties the kernel.
+
+use super::dnsmasq::Dnsmasq;
+use super::firewall::Firewall;
+use super::{DriveError, Driver, Host, netlink};
+use crate::config::NetworkConfig;
+use async_trait::async_trait;
+use karri_proto::runtime::endpoint::write_durably;
+use serde::{Deserialize, Serialize};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Looking costs a few processes, so it is done less often than the rest.
+const FIREWALL_EVERY: Duration = Duration::from_secs(10);
+const FIREWALL_TIMEOUT: Duration = Duration::from_secs(30);
+const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
+
+#[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+struct Made {
+    bridge: bool,
+    /// The host did not forward before.
+    forwarding: bool,
+}
+
+#[derive(Debug)]
+pub struct Flat {
+    network: NetworkConfig,
+    firewall: Option<Firewall>,
+    firewall_checked: Option<Instant>,
+    dnsmasq: Dnsmasq,
+    made: Option<Made>,
+}
+
+impl Flat {
+    pub fn new(network: &NetworkConfig) -> Self {
+        Self {
+            network: network.clone(),
+            firewall: Some(Firewall::new(network)),
+            firewall_checked: None,
+            dnsmasq: Dnsmasq::new(network),
+            made: None,
+        }
+    }
+
+    fn made_file(&self) -> PathBuf {
+        self.network.run_dir.join("made.json")
+    }
+
+    fn made(&mut self) -> Made {
+        let file = self.made_file();
+        let read = || std::fs::read(file).ok().and_then(|json| serde_json::from_slice(&json).ok());
+        self.made.get_or_insert_with(|| read().unwrap_or_default()).clone()
+    }
+
+    fn note(&mut self, change: impl FnOnce(&mut Made)) -> Result<(), DriveError> {
+        let mut made = self.made();
+        change(&mut made);
+        if self.made() == made {
+            return Ok(());
+        }
+        let file = self.made_file();
+        let json = serde_json::to_vec(&made).map_err(|cause| DriveError::new("made.json", cause))?;
+        write_durably(&file, &json).map_err(|cause| DriveError::new(file.display().to_string(), cause))?;
+        self.made = Some(made);
+        Ok(())
+    }
+
+    async fn bridge(&mut self) -> Result<(), DriveError> {
+        let NetworkConfig { bridge, gateway, subnet, .. } = self.network.clone();
+        if !self.made().bridge && !netlink::link_exists(&bridge).await? {
+            self.note(|made| made.bridge = true)?;
+        }
+        if netlink::bridge_put(&bridge, gateway, subnet.prefix).await? {
+            tracing::info!(bridge, %gateway, "bridge is ready");
+            self.firewall_checked = None;
+            // Its sockets are bound to a bridge that may be no more.
+            self.dnsmasq.restart_next();
+        }
+        // Guests have IPv4 only; a link-local address would be a way around the firewall.
+        set_kernel(&format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1")?;
+        if kernel(FORWARDING)?.trim() != "1" {
+            self.note(|made| made.forwarding = true)?;
+            set_kernel(FORWARDING, "1")?;
+        }
+        Ok(())
+    }
+
+    /// iptables is run off the async threads.
+    async fn firewall<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Firewall) -> Result<T, DriveError> + Send + 'static,
+    ) -> Result<T, DriveError> {
+        let mut firewall = self.firewall.take().unwrap_or_else(|| Firewall::new(&self.network));
+        let task = tokio::task::spawn_blocking(move || {
+            let outcome = work(&mut firewall);
+            (firewall, outcome)
+        });
+        let done = tokio::time::timeout(FIREWALL_TIMEOUT, task).await;
+        let done = done.map_err(|_| DriveError::new("iptables", "no answer in time"))?;
+        let (firewall, outcome) = done.map_err(|cause| DriveError::new("iptables", cause))?;
+        self.firewall = Some(firewall);
+        outcome
+    }
+}
+
+#[async_trait]
+impl Driver for Flat {
+    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+        make_directory(&self.network.run_dir)?;
+        self.bridge().await?;
+        if self.firewall_checked.is_none_or(|checked| checked.elapsed() >= FIREWALL_EVERY) {
+            if self.firewall(Firewall::apply).await? {
+                tracing::info!(bridge = self.network.bridge, "firewall rules put");
+            }
+            self.firewall_checked = Some(Instant::now());
+        }
+        self.dnsmasq.apply(hosts).await
+    }
+}
+
+/// Takes away everything that a cluster with this configuration made on the host, and nothing else. Safe to
+/// repeat; the cluster controller must not be running.
+pub async fn remove(network: &NetworkConfig) -> Result<(), DriveError> {
+    let mut flat = Flat::new(network);
+    flat.dnsmasq.remove().await?;
+    flat.firewall(Firewall::remove).await?;
+    let made = flat.made();
+    if made.bridge {
+        netlink::bridge_delete(&network.bridge).await?;
+    }
+    if made.forwarding {
+        set_kernel(FORWARDING, "0")?;
+    }
+    let _ = std::fs::remove_file(flat.made_file());
+    let _ = std::fs::remove_dir(&network.run_dir); // only if nobody else keeps files there
+    Ok(())
+}
+
+/// dnsmasq reads its files as a user without rights.
+fn make_directory(path: &Path) -> Result<(), DriveError> {
+    let failed = |cause: std::io::Error| DriveError::new(path.display().to_string(), cause);
+    if !path.is_dir() {
+        std::fs::create_dir_all(path).map_err(failed)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn kernel(path: &str) -> Result<String, DriveError> {
+    std::fs::read_to_string(path).map_err(|cause| DriveError::new(path, cause))
+}
+
+/// A kernel without IPv6 has no such file, which is as good.
+fn set_kernel(path: &str, value: &str) -> Result<(), DriveError> {
+    match std::fs::read_to_string(path) {
+        Ok(present) if present.trim() == value => Ok(()),
+        Ok(_) => std::fs::write(path, value).map_err(|cause| DriveError::new(path, cause)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(DriveError::new(path, cause)),
+    }
+}

@@ -1,0 +1,46 @@
+//! The outside world of a cluster controller: the flat network on its host.
+//!
+//! ```text
+//!   flat.rs       the driver: bridge, firewall and dnsmasq made and mended; all of it removed again
+//!   netlink.rs    the bridge and its gateway address (the only place that knows rtnetlink)
+//!   firewall.rs   our own iptables chains
+//!   dnsmasq.rs    DHCP and DNS: its files and its process
+//!   simulated.rs  no network at all
+//! ```
+
+mod dnsmasq;
+mod firewall;
+pub mod flat;
+mod netlink;
+pub mod simulated;
+
+use async_trait::async_trait;
+use std::net::Ipv4Addr;
+
+/// One DHCP client that is served, and what it is given.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Host {
+    pub address: Ipv4Addr,
+    pub mac: String,
+    pub hostname: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {cause}")]
+pub struct DriveError {
+    pub what: String,
+    pub cause: String,
+}
+
+impl DriveError {
+    pub fn new(what: impl Into<String>, cause: impl std::fmt::Display) -> Self {
+        Self { what: what.into(), cause: cause.to_string() }
+    }
+}
+
+/// Makes the network so that exactly `hosts` are served. Called again and again: what is right already is
+/// left alone, what died or was changed by others is mended.
+#[async_trait]
+pub trait Driver: Send {
+    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError>;
+}

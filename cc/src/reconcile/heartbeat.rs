@@ -1,0 +1,34 @@
+//! Makes the cluster known to the cloud controller, again and again.
+
+use karri_proto::internal::clusters::{ClusterHello, ClusterService};
+use karri_proto::internal::nodes::HEARTBEAT_EVERY;
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::process::Base;
+
+pub async fn run(base: Base, clc: InternalClient, hello: ClusterHello) {
+    let mut shutdown = base.shutdown.clone();
+    let mut timer = tokio::time::interval(HEARTBEAT_EVERY);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut known: Option<bool> = None;
+    loop {
+        tokio::select! {
+            _ = timer.tick() => {}
+            () = shutdown.wait() => return,
+        }
+        let caller = base.caller("heartbeat");
+        let answer = tokio::select! {
+            answer = clc.cluster_hello(&caller, hello.clone()) => answer,
+            () = shutdown.wait() => return,
+        };
+        match &answer {
+            Ok(welcome) if known != Some(true) => {
+                tracing::info!(clc = clc.base(), region = welcome.region, "known to the cloud controller");
+            }
+            Err(error) if known != Some(false) => {
+                tracing::warn!(clc = clc.base(), %error, "the cloud controller does not answer");
+            }
+            _ => {}
+        }
+        known = Some(answer.is_ok());
+    }
+}

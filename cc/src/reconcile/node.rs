@@ -1,0 +1,224 @@
+//! Two loops per node: one tells it what is wanted, one listens to what it reports.
+
+use crate::app::book::Task;
+use crate::keeper::Keeper;
+use futures_util::StreamExt;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::{
+    BlobFormat, BlobRef, BootSource, Desired, Digest, Firmware, InstanceIntent, InstanceReport, InstanceSpec,
+};
+use karri_proto::internal::ApiError;
+use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::instances::{InstanceService, REPORT_WAIT_MAX};
+use karri_proto::resources::Need;
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::process::Base;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc};
+
+const TASKS_PER_ROUND: usize = 32;
+const CALLS_PER_NODE_MAX: usize = 8;
+/// Over all nodes.
+const CALLS_MAX: usize = 64;
+const RETRY_PAUSE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
+
+#[derive(Debug, Clone)]
+pub struct Nodes {
+    pub base: Base,
+    pub keeper: Keeper,
+    /// Trust and connections; every node has its own address.
+    pub client: InternalClient,
+    /// A node that answers no report call for this long is lost, so calls must not wait longer.
+    pub lost_after: Duration,
+}
+
+impl Nodes {
+    /// Starts the loops of every node that `names` tells of.
+    pub async fn run(self, mut names: mpsc::UnboundedReceiver<String>) {
+        let calls = Arc::new(Semaphore::new(CALLS_MAX));
+        let mut shutdown = self.base.shutdown.clone();
+        loop {
+            let name = tokio::select! {
+                name = names.recv() => name,
+                () = shutdown.wait() => return,
+            };
+            let Some(name) = name else { return };
+            for task in [true, false] {
+                let (nodes, name, calls) = (self.clone(), name.clone(), calls.clone());
+                let mut shutdown = self.base.shutdown.clone();
+                self.base.spawn(async move {
+                    let work = async {
+                        if task { nodes.tell(&name, &calls).await } else { nodes.listen(&name).await }
+                    };
+                    tokio::select! {
+                        () = work => {}
+                        () = shutdown.wait() => {}
+                    }
+                });
+            }
+        }
+    }
+
+    /// Ends when the keeper does.
+    async fn tell(&self, name: &str, calls: &Semaphore) {
+        let bell = self.keeper.bell(name);
+        loop {
+            let node = name.to_owned();
+            let asked = self.keeper.ask(move |book, now_ms| {
+                let url = book.node(&node).map(|node| node.record.url.clone());
+                (url, book.tasks(&node, TASKS_PER_ROUND, now_ms))
+            });
+            let (url, tasks) = match asked.await {
+                Ok((Some(url), tasks)) => (url, tasks),
+                Ok((None, _)) => (String::new(), Vec::new()),
+                Err(crate::keeper::KeeperError::Stopped) => return,
+                Err(_) => (String::new(), Vec::new()),
+            };
+            if tasks.is_empty() {
+                bell.notified().await;
+                continue;
+            }
+            let client = self.client.with_base(&url);
+            let failed = futures_util::stream::iter(tasks)
+                .map(|task| self.carry_out(name, &client, task, calls))
+                .buffer_unordered(CALLS_PER_NODE_MAX)
+                .fold(false, |failed, one| async move { failed | one })
+                .await;
+            if failed {
+                tokio::time::sleep(RETRY_PAUSE).await; // the next round is the retry
+            }
+        }
+    }
+
+    /// `true`: it has to be tried again.
+    async fn carry_out(&self, name: &str, node: &InternalClient, task: Task, calls: &Semaphore) -> bool {
+        let Ok(_permit) = calls.acquire().await else { return true };
+        let answer = match self.call(node, &task).await {
+            None => return false,
+            Some(answer) => answer,
+        };
+        let outcome = if answer.is_ok() { "ok" } else { "failed" };
+        self.base.metrics.count("karri_cc_node_calls_total", &[("outcome", outcome)]);
+        if let Err(error) = &answer {
+            tracing::warn!(instance_id = %task.id(), node = name, %error, "node did not take it");
+        }
+        let failed = answer.is_err();
+        let (name, answer) = (name.to_owned(), answer.map_err(|error| error.kind));
+        let stored =
+            self.keeper.ask(move |book, now_ms| book.node_answer(&name, &task, answer, now_ms)).await;
+        failed || stored.is_err()
+    }
+
+    /// `None`: the instance has changed since; the next round knows more.
+    async fn call(
+        &self,
+        node: &InternalClient,
+        task: &Task,
+    ) -> Option<Result<Option<InstanceReport>, ApiError>> {
+        let stored = match self.keeper.reader.intent(task.id()).await {
+            Ok(stored) => stored,
+            Err(error) => {
+                let caller = ApiError::new(ApiErrorKind::Unreachable, error.to_string());
+                return Some(Err(caller));
+            }
+        };
+        let intent = match task {
+            Task::Push { generation, attempt, .. } => {
+                let stored = stored.filter(|intent| intent.generation == *generation)?;
+                InstanceIntent { attempt: *attempt, ..stored }
+            }
+            Task::Terminate { id, generation, attempt } => InstanceIntent {
+                generation: *generation,
+                attempt: *attempt,
+                desired: Desired::Terminated,
+                force: true,
+                ..stored.unwrap_or_else(|| unknown_intent(id))
+            },
+            Task::Forget { id } => {
+                let request_id = stored.map(|intent| intent.request_id).unwrap_or_default();
+                let caller = self.base.caller(&request_id);
+                return Some(node.instance_forget(&caller, id).await.map(|()| None));
+            }
+        };
+        let caller = self.base.caller(&intent.request_id);
+        Some(node.instance_put(&caller, intent).await.map(Some))
+    }
+
+    async fn listen(&self, name: &str) {
+        let wait = REPORT_WAIT_MAX.min(self.lost_after / 3);
+        let mut failures: u32 = 0;
+        loop {
+            let node = name.to_owned();
+            let asked = self
+                .keeper
+                .ask(move |book, _| book.node(&node).map(|node| (node.record.url.clone(), node.cursor)));
+            let (url, cursor) = match asked.await {
+                Ok(Some(known)) => known,
+                Err(crate::keeper::KeeperError::Stopped) => return,
+                Ok(None) | Err(_) => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                    continue;
+                }
+            };
+            let caller = self.base.caller("reports");
+            let answer = self.client.with_base(&url).instance_reports(&caller, cursor, wait).await;
+            let node = name.to_owned();
+            // A page that could not be stored is asked for again: the cursor is in the book.
+            let _ = match answer {
+                Ok(page) => {
+                    failures = 0;
+                    self.keeper.ask(move |book, now_ms| book.node_page(&node, cursor, page, now_ms)).await
+                }
+                Err(error) => {
+                    if failures == 0 {
+                        tracing::warn!(node = name, %error, "node does not report");
+                    }
+                    failures = failures.saturating_add(1);
+                    self.keeper.ask(move |book, _| book.node_unreachable(&node)).await
+                }
+            };
+            if failures > 0 {
+                tokio::time::sleep((RETRY_PAUSE * failures).min(RETRY_PAUSE_MAX)).await;
+            }
+        }
+    }
+}
+
+/// For a guest of which nothing is known here but its id. A node that has it goes by its own copy.
+fn unknown_intent(id: &InstanceId) -> InstanceIntent {
+    let nothing =
+        BlobRef { digest: Digest::from_sha256([0; 32]), format: BlobFormat::Raw, bytes: 0, virtual_bytes: 0 };
+    InstanceIntent {
+        id: id.clone(),
+        account: String::new(),
+        generation: 0,
+        attempt: 0,
+        desired: Desired::Terminated,
+        reboots: 0,
+        force: true,
+        request_id: "stray".to_owned(),
+        spec: InstanceSpec {
+            instance_type: String::new(),
+            need: Need::default(),
+            boot: BootSource { root: nothing, kernel: None, ramdisk: None, firmware: Firmware::Bios },
+            ports: Vec::new(),
+            user_data_base64: None,
+            key: None,
+            hostname: String::new(),
+            metadata: Default::default(),
+            image_id: "ami-00000000".parse().expect("well-formed"),
+            kernel_id: None,
+            ramdisk_id: None,
+            architecture: String::new(),
+            reservation_id: "r-00000000".parse().expect("well-formed"),
+            launch_index: 0,
+            launched_at_unix_ms: 0,
+            region: String::new(),
+            zone: String::new(),
+            root_device_name: String::new(),
+            tags: Vec::new(),
+        },
+    }
+}

@@ -1,0 +1,39 @@
+//! Nodes as they last described themselves.
+
+use super::StoreError;
+use crate::app::node::NodeRecord;
+use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
+
+pub async fn node_list(connection: &mut SqliteConnection) -> Result<Vec<NodeRecord>, StoreError> {
+    let rows = sqlx::query("SELECT owner, url, facts FROM nodes").fetch_all(connection).await?;
+    rows.iter()
+        .map(|row| {
+            let facts: String = row.try_get("facts")?;
+            Ok(NodeRecord {
+                owner: row.try_get("owner")?,
+                url: row.try_get("url")?,
+                facts: serde_json::from_str(&facts).map_err(|e| StoreError::content("a node's facts", e))?,
+            })
+        })
+        .collect()
+}
+
+pub async fn node_put_in_txn(
+    transaction: &mut SqliteConnection,
+    name: &str,
+    record: &NodeRecord,
+) -> Result<(), StoreError> {
+    let facts = serde_json::to_string(&record.facts).map_err(|e| StoreError::content("a node's facts", e))?;
+    sqlx::query(
+        "INSERT INTO nodes (name, owner, url, facts) VALUES (?, ?, ?, ?) ON CONFLICT (name) \
+         DO UPDATE SET owner = excluded.owner, url = excluded.url, facts = excluded.facts",
+    )
+    .bind(name)
+    .bind(&record.owner)
+    .bind(&record.url)
+    .bind(facts)
+    .execute(transaction)
+    .await?;
+    Ok(())
+}

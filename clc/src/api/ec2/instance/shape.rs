@@ -1,0 +1,172 @@
+//! An instance in EC2's words.
+
+use super::control::state;
+use crate::app::instance::launch::private_dns_name;
+use crate::app::instance::{Instance, State};
+use karri_proto::aws::ec2;
+use karri_proto::ids::{SecurityGroupId, VolumeId};
+use karri_proto::instance::{Firmware, PortSpec};
+use std::sync::Arc;
+use time::OffsetDateTime;
+
+pub fn at_ms(ms: i64) -> Option<OffsetDateTime> {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
+}
+
+/// The root disk is no volume of its own yet; clients expect it to have an id.
+pub fn root_volume_id(instance: &Instance) -> String {
+    instance.id.as_str().replacen("i-", &format!("{}-", VolumeId::PREFIX), 1)
+}
+
+fn some(text: &str) -> Option<String> {
+    Some(text.to_owned())
+}
+
+fn group(group: &(SecurityGroupId, String)) -> ec2::GroupIdentifier {
+    ec2::GroupIdentifier { group_id: Some(group.0.to_string()), group_name: Some(group.1.clone()) }
+}
+
+/// Reservations with their instances; those given are sorted by reservation.
+pub fn reservations(instances: &[Arc<Instance>]) -> Vec<ec2::Reservation> {
+    let groups = instances.chunk_by(|a, b| a.reservation == b.reservation);
+    groups.map(reservation).collect()
+}
+
+pub fn reservation(instances: &[Arc<Instance>]) -> ec2::Reservation {
+    let first = instances.first();
+    ec2::Reservation {
+        groups: Vec::new(), // of EC2-Classic
+        instances: instances.iter().map(|one| instance(one)).collect(),
+        owner_id: first.map(|one| one.account.clone()),
+        requester_id: None,
+        reservation_id: first.map(|one| one.reservation.to_string()),
+    }
+}
+
+pub fn instance(one: &Instance) -> ec2::Instance {
+    let spec = &one.spec;
+    let boot_mode = match spec.boot.firmware {
+        Firmware::Bios => "legacy-bios",
+        Firmware::Uefi => "uefi",
+    };
+    ec2::Instance {
+        ami_launch_index: i32::try_from(spec.launch_index).ok(),
+        architecture: Some(spec.architecture.clone()),
+        client_token: Some(one.client_token.clone().unwrap_or_default()),
+        current_instance_boot_mode: some(boot_mode),
+        ebs_optimized: Some(false),
+        ena_support: Some(false),
+        hypervisor: some("xen"), // what EC2 says of every instance, whatever it runs on
+        image_id: Some(spec.image_id.to_string()),
+        instance_id: Some(one.id.to_string()),
+        instance_type: Some(spec.instance_type.clone()),
+        kernel_id: spec.kernel_id.clone(),
+        key_name: spec.key.as_ref().map(|key| key.name.clone()),
+        launch_time: at_ms(one.launched_ms),
+        metadata_options: Some(metadata_options(one)),
+        monitoring: Some(ec2::Monitoring { state: some("disabled") }),
+        placement: Some(ec2::Placement {
+            availability_zone: Some(one.zone.clone()),
+            group_name: Some(String::new()),
+            tenancy: some("default"),
+            ..Default::default()
+        }),
+        platform_details: some("Linux/UNIX"),
+        public_dns_name: Some(String::new()),
+        ramdisk_id: spec.ramdisk_id.clone(),
+        root_device_name: Some(spec.root_device_name.clone()),
+        root_device_type: some("ebs"),
+        state: Some(state(one.state)),
+        state_reason: one.reason.as_ref().map(|reason| ec2::StateReason {
+            code: Some(reason.code.clone()),
+            message: Some(reason.message.clone()),
+        }),
+        state_transition_reason: Some(one.transition.clone()),
+        tags: tags(one),
+        usage_operation: some("RunInstances"),
+        usage_operation_update_time: at_ms(one.launched_ms),
+        virtualization_type: some("hvm"),
+        ..attached(one)
+    }
+}
+
+/// What a terminated instance has no more: disks and network.
+fn attached(one: &Instance) -> ec2::Instance {
+    let Some(port) = one.spec.ports.first().filter(|_| one.state != State::Terminated) else {
+        return ec2::Instance { private_dns_name: Some(String::new()), ..Default::default() };
+    };
+    ec2::Instance {
+        block_device_mappings: vec![ec2::InstanceBlockDeviceMapping {
+            device_name: Some(one.spec.root_device_name.clone()),
+            ebs: Some(ec2::EbsInstanceBlockDevice {
+                attach_time: at_ms(one.spec.launched_at_unix_ms),
+                delete_on_termination: Some(true),
+                status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
+                volume_id: Some(root_volume_id(one)),
+                ..Default::default()
+            }),
+        }],
+        network_interfaces: vec![network_interface(one, port)],
+        private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
+        private_ip_address: Some(port.private_ip.to_string()),
+        security_groups: port.groups.iter().map(group).collect(),
+        source_dest_check: Some(true),
+        subnet_id: Some(port.subnet_id.to_string()),
+        vpc_id: Some(port.vpc_id.to_string()),
+        ..Default::default()
+    }
+}
+
+fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
+    let address = Some(port.private_ip.to_string());
+    let name = Some(private_dns_name(port.private_ip, &one.spec.region));
+    ec2::InstanceNetworkInterface {
+        attachment: Some(ec2::InstanceNetworkInterfaceAttachment {
+            attach_time: at_ms(one.spec.launched_at_unix_ms),
+            attachment_id: Some(port.id.as_str().replacen("eni-", "eni-attach-", 1)),
+            delete_on_termination: Some(true),
+            device_index: Some(0),
+            network_card_index: Some(0),
+            status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
+            ..Default::default()
+        }),
+        description: Some(String::new()),
+        groups: port.groups.iter().map(group).collect(),
+        interface_type: some("interface"),
+        mac_address: Some(port.mac.clone()),
+        network_interface_id: Some(port.id.to_string()),
+        owner_id: Some(one.account.clone()),
+        private_dns_name: name.clone(),
+        private_ip_address: address.clone(),
+        private_ip_addresses: vec![ec2::InstancePrivateIpAddress {
+            primary: Some(true),
+            private_dns_name: name,
+            private_ip_address: address,
+            ..Default::default()
+        }],
+        source_dest_check: Some(true),
+        status: some("in-use"),
+        subnet_id: Some(port.subnet_id.to_string()),
+        vpc_id: Some(port.vpc_id.to_string()),
+        ..Default::default()
+    }
+}
+
+fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse {
+    let options = &one.spec.metadata;
+    let switch = |on: bool| some(if on { "enabled" } else { "disabled" });
+    ec2::InstanceMetadataOptionsResponse {
+        http_endpoint: switch(options.enabled),
+        http_protocol_ipv6: some("disabled"),
+        http_put_response_hop_limit: Some(options.hop_limit.into()),
+        http_tokens: some(if options.tokens_required { "required" } else { "optional" }),
+        instance_metadata_tags: switch(options.tags_shown),
+        state: some("applied"),
+    }
+}
+
+fn tags(one: &Instance) -> Vec<ec2::Tag> {
+    let tag =
+        |(key, value): &(String, String)| ec2::Tag { key: Some(key.clone()), value: Some(value.clone()) };
+    one.tags.iter().map(tag).collect()
+}

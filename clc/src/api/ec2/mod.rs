@@ -1,0 +1,80 @@
+//! EC2's actions: one line each, with the permission that it takes.
+
+mod account;
+mod image;
+mod instance;
+mod instance_type;
+mod key_pair;
+mod listing;
+mod network_interface;
+mod region;
+mod security_group;
+mod subnet;
+mod tag;
+mod volume;
+mod vpc;
+
+use super::table::{Table, action_alone};
+
+pub fn table(table: Table) -> Table {
+    let table = cloud(instances(table));
+    let table = images(table);
+    let table = key_pairs(table);
+    let table = network(table);
+    tags(table)
+}
+
+fn instances(table: Table) -> Table {
+    table
+        .on(instance::run_instances, instance::of_run)
+        .on_encoded(instance::describe_instances, action_alone)
+        .on(instance::describe_instance_status, action_alone)
+        .on(instance::start_instances, instance::of_start)
+        .on(instance::stop_instances, instance::of_stop)
+        .on(instance::reboot_instances, instance::of_reboot)
+        .on(instance::terminate_instances, instance::of_terminate)
+        .on(instance::get_console_output, instance::of_console)
+}
+
+fn cloud(table: Table) -> Table {
+    table
+        .on(region::describe_regions, action_alone)
+        .on(region::describe_availability_zones, action_alone)
+        .on(account::describe_account_attributes, action_alone)
+        .on(instance_type::describe_instance_types, action_alone)
+        .on(instance_type::describe_instance_type_offerings, action_alone)
+}
+
+fn images(table: Table) -> Table {
+    table
+        .on(image::register_image, action_alone)
+        .on(image::deregister_image, image::deregister_asks)
+        .on(image::describe_images, action_alone)
+        .on(image::describe_image_attribute, action_alone)
+}
+
+fn key_pairs(table: Table) -> Table {
+    table
+        .on(key_pair::create_key_pair, key_pair::create_asks)
+        .on(key_pair::import_key_pair, key_pair::import_asks)
+        .on(key_pair::describe_key_pairs, action_alone)
+        .on(key_pair::delete_key_pair, key_pair::delete_asks)
+}
+
+fn network(table: Table) -> Table {
+    table
+        .on(vpc::describe_vpcs, action_alone)
+        .on(vpc::describe_vpc_attribute, action_alone)
+        .on(subnet::describe_subnets, action_alone)
+        .on(security_group::describe_security_groups, action_alone)
+        .on(security_group::describe_security_group_rules, action_alone)
+        .on(network_interface::describe_network_interfaces, action_alone)
+        .on(volume::describe_volumes, action_alone)
+}
+
+fn tags(table: Table) -> Table {
+    table
+        .on(tag::create_tags, tag::create_asks)
+        .on(tag::delete_tags, tag::delete_asks)
+        .on(tag::describe_tags, action_alone)
+}

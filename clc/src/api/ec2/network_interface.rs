@@ -1,0 +1,183 @@
+//! Network interfaces: those of the account's instances.
+
+use super::listing::{
+    Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_number, tell_tags, tell_time, time_of,
+};
+use super::tag::shown;
+use crate::api::cx::{Answer, Cx};
+use crate::app::instance::{Instance, State};
+use crate::app::tag::{Taggable, Tags};
+use karri_proto::aws::ec2::{
+    DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier, NetworkInterface,
+    NetworkInterfaceAttachment, NetworkInterfacePrivateIpAddress,
+};
+use karri_proto::aws::filter::Filterable;
+use karri_proto::fault::FaultCode;
+use karri_proto::ids::NetworkInterfaceId;
+use karri_proto::instance::PortSpec;
+
+pub async fn describe_network_interfaces(
+    cx: Cx,
+    request: DescribeNetworkInterfacesRequest,
+) -> Answer<DescribeNetworkInterfacesResult> {
+    ids_or_page(&request.network_interface_ids, request.max_results, "networkInterfaceIdSet")?;
+    for id in &request.network_interface_ids {
+        id.parse::<NetworkInterfaceId>()?;
+    }
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::NetworkInterface.as_str()).await?;
+    let mut interfaces = Vec::new();
+    for instance in cx.app.instances.of_account(cx.account()) {
+        if instance.state == State::Terminated {
+            continue;
+        }
+        for (port, index) in instance.spec.ports.iter().zip(0..) {
+            let tags = tags.remove(port.id.as_str()).unwrap_or_default();
+            interfaces.push((port.id.to_string(), describe(&instance, port, index, &tags)));
+        }
+    }
+    let code = FaultCode::InvalidNetworkInterfaceIdNotFound;
+    let missing = |ids: &[&str]| absent(code, "networkInterface ID", ids);
+    let interfaces = named(&request.network_interface_ids, interfaces, |(id, _)| id, missing)?;
+    let interfaces = interfaces.into_iter().map(|(_, interface)| interface).collect();
+    let key = |interface: &NetworkInterface| interface.network_interface_id.clone().unwrap_or_default();
+    let (network_interfaces, next_token) = page(&request, interfaces, key)?;
+    Ok(DescribeNetworkInterfacesResult { network_interfaces, next_token })
+}
+
+fn describe(instance: &Instance, port: &PortSpec, index: i32, tags: &Tags) -> NetworkInterface {
+    let address = port.private_ip.to_string();
+    let name = Some(instance.spec.hostname.clone());
+    let group = |(id, name): &(karri_proto::ids::SecurityGroupId, String)| GroupIdentifier {
+        group_id: Some(id.to_string()),
+        group_name: Some(name.clone()),
+    };
+    NetworkInterface {
+        attachment: Some(attachment(instance, port, index)),
+        availability_zone: Some(instance.zone.clone()),
+        availability_zone_id: Some(instance.zone.clone()),
+        description: Some(String::new()),
+        groups: port.groups.iter().map(group).collect(),
+        interface_type: Some("interface".to_owned()),
+        mac_address: Some(port.mac.clone()),
+        network_interface_id: Some(port.id.to_string()),
+        owner_id: Some(instance.account.clone()),
+        private_dns_name: name.clone(),
+        private_ip_address: Some(address.clone()),
+        private_ip_addresses: vec![NetworkInterfacePrivateIpAddress {
+            primary: Some(true),
+            private_dns_name: name,
+            private_ip_address: Some(address),
+            ..Default::default()
+        }],
+        requester_managed: Some(false),
+        source_dest_check: Some(true),
+        status: Some("in-use".to_owned()),
+        subnet_id: Some(port.subnet_id.to_string()),
+        tag_set: shown(tags),
+        vpc_id: Some(port.vpc_id.to_string()),
+        ..Default::default()
+    }
+}
+
+fn attachment(instance: &Instance, port: &PortSpec, index: i32) -> NetworkInterfaceAttachment {
+    NetworkInterfaceAttachment {
+        attach_time: Some(time_of(instance.spec.launched_at_unix_ms)),
+        attachment_id: Some(port.id.as_str().replacen("eni-", "eni-attach-", 1)),
+        delete_on_termination: Some(true),
+        device_index: Some(index),
+        instance_id: Some(instance.id.to_string()),
+        instance_owner_id: Some(instance.account.clone()),
+        network_card_index: Some(0),
+        status: Some(if instance.state == State::Pending { "attaching" } else { "attached" }.to_owned()),
+        ..Default::default()
+    }
+}
+
+impl Filterable for Shown<NetworkInterface> {
+    const FILTERS: &'static [&'static str] = &[
+        "addresses.association.owner-id",
+        "addresses.association.public-ip",
+        "addresses.primary",
+        "addresses.private-ip-address",
+        "association.allocation-id",
+        "association.association-id",
+        "association.ip-owner-id",
+        "association.public-dns-name",
+        "association.public-ip",
+        "attachment.attach-time",
+        "attachment.attachment-id",
+        "attachment.delete-on-termination",
+        "attachment.device-index",
+        "attachment.instance-id",
+        "attachment.instance-owner-id",
+        "attachment.nat-gateway-id",
+        "attachment.status",
+        "availability-zone",
+        "availability-zone-id",
+        "description",
+        "group-id",
+        "group-name",
+        "interface-type",
+        "ipv6-addresses.ipv6-address",
+        "mac-address",
+        "network-interface-id",
+        "operator.managed",
+        "operator.principal",
+        "owner-id",
+        "private-dns-name",
+        "private-ip-address",
+        "requester-id",
+        "requester-managed",
+        "source-dest-check",
+        "status",
+        "subnet-id",
+        "vpc-id",
+    ];
+
+    fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        let one = &self.0;
+        if let (Some(part), Some(attachment)) = (name.strip_prefix("attachment."), &one.attachment) {
+            return attachment_values(attachment, part, each);
+        }
+        match name {
+            "addresses.primary" => one.private_ip_addresses.iter().for_each(|a| tell_flag(each, a.primary)),
+            "addresses.private-ip-address" => {
+                one.private_ip_addresses.iter().for_each(|a| tell(each, &a.private_ip_address));
+            }
+            "availability-zone" | "availability-zone-id" => tell(each, &one.availability_zone),
+            "description" => tell(each, &one.description),
+            "group-id" => one.groups.iter().for_each(|group| tell(each, &group.group_id)),
+            "group-name" => one.groups.iter().for_each(|group| tell(each, &group.group_name)),
+            "interface-type" => tell(each, &one.interface_type),
+            "mac-address" => tell(each, &one.mac_address),
+            "network-interface-id" => tell(each, &one.network_interface_id),
+            "operator.managed" => each("false"),
+            "owner-id" => tell(each, &one.owner_id),
+            "private-dns-name" => tell(each, &one.private_dns_name),
+            "private-ip-address" => tell(each, &one.private_ip_address),
+            "requester-managed" => tell_flag(each, one.requester_managed),
+            "source-dest-check" => tell_flag(each, one.source_dest_check),
+            "status" => tell(each, &one.status),
+            "subnet-id" => tell(each, &one.subnet_id),
+            "vpc-id" => tell(each, &one.vpc_id),
+            _ => {}
+        }
+    }
+
+    fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
+        tell_tags(each, &self.0.tag_set);
+    }
+}
+
+fn attachment_values(one: &NetworkInterfaceAttachment, part: &str, each: &mut dyn FnMut(&str)) {
+    match part {
+        "attach-time" => tell_time(each, one.attach_time),
+        "attachment-id" => tell(each, &one.attachment_id),
+        "delete-on-termination" => tell_flag(each, one.delete_on_termination),
+        "device-index" => tell_number(each, one.device_index),
+        "instance-id" => tell(each, &one.instance_id),
+        "instance-owner-id" => tell(each, &one.instance_owner_id),
+        "status" => tell(each, &one.status),
+        _ => {}
+    }
+}

@@ -1,0 +1,14 @@
+//! ClusterService: a cluster's heartbeat.
+
+use super::Internal;
+use async_trait::async_trait;
+use karri_proto::internal::clusters::{ClusterHello, ClusterService, ClusterWelcome};
+use karri_proto::internal::{ApiError, Caller};
+
+#[async_trait]
+impl ClusterService for Internal {
+    async fn cluster_hello(&self, caller: &Caller, hello: ClusterHello) -> Result<ClusterWelcome, ApiError> {
+        self.app.cluster_hello(&caller.identity.name, hello).await?;
+        Ok(ClusterWelcome { region: self.app.region.clone() })
+    }
+}

@@ -1,0 +1,231 @@
+//! The public HTTP edge: any path, GET and POST forms, signed as AWS does.
+//!
+//! One request passes: read (bounded), find out who signed it (a look in memory, no database), verify,
+//! find the handler. The audit line, the span and the metrics are made here for every action.
+
+use super::answer::Refusal;
+use super::{Cx, Table};
+use crate::app::App;
+use crate::app::identity::Signer;
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Request, State};
+use axum::http::request::Parts;
+use axum::http::{Method, Response, header};
+use karri_proto::aws::{Params, Service, WireFault, sts};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::runtime::server::PeerAddr;
+use karri_proto::sign::{Claim, Payload, RequestView, Rules, SignFault, Verifier, header_list};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use time::OffsetDateTime;
+use tracing::Instrument as _;
+
+/// A body that takes longer to arrive is not waited for.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// No key id is longer, and longer ones are not looked up.
+const KEY_ID_CHARS_MAX: usize = 128;
+
+pub struct Edge {
+    app: Arc<App>,
+    table: Table,
+    ec2: Verifier,
+    query: Verifier,
+}
+
+/// What is known of a request when it ends, for the audit line.
+#[derive(Default)]
+struct Account {
+    service: Option<Service>,
+    action: Option<&'static str>,
+    signer: Option<Arc<Signer>>,
+}
+
+pub fn router(app: Arc<App>, table: Table) -> Router {
+    let (ec2, query) = (Verifier::new(Rules::EC2), Verifier::new(Rules::QUERY));
+    let edge = Arc::new(Edge { app, table, ec2, query });
+    Router::new().fallback(handle).with_state(edge)
+}
+
+async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Response<Body> {
+    let request_id: Arc<str> = crate::app::request_id().into();
+    let span = tracing::info_span!("api", request_id = %request_id);
+    async move {
+        let started = Instant::now();
+        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
+        let mut account = Account::default();
+        let result = edge.answer(request, &request_id, &mut account).await;
+        let service = account.service.unwrap_or(Service::Ec2);
+        let refusal = result.as_ref().err().cloned();
+        let response = match result {
+            Ok(reply) => reply.into_response(&request_id),
+            Err(refusal) => refusal.into_response(service, &request_id),
+        };
+        let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        edge.audit(&account, refusal.as_ref(), &peer, started.elapsed());
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+impl Edge {
+    async fn answer(
+        &self,
+        request: Request,
+        request_id: &Arc<str>,
+        account: &mut Account,
+    ) -> Result<super::answer::Reply, Refusal> {
+        let (parts, body) = request.into_parts();
+        if !matches!(parts.method, Method::GET | Method::POST) {
+            let sentence = "This service takes GET and POST only";
+            return Err(Fault::new(FaultCode::UnsupportedOperation, sentence).into());
+        }
+        let form = self.read(body).await?;
+        let query = Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
+        let posted = parts.method == Method::POST;
+        let forms: [&[u8]; 2] = [&query, if posted { &form } else { &[] }];
+        let params = Params::parse_all(&forms)?;
+        account.service = Some(service_by_version(&params));
+        let signer = self.authenticate(&parts, &form, &params, account).await?;
+        account.signer = Some(signer.clone());
+        let service = account.service.unwrap_or(Service::Ec2);
+        let action = params.action().filter(|action| !action.is_empty());
+        let missing = || {
+            Fault::new(FaultCode::MissingAction, "The request is missing an action or a required parameter.")
+        };
+        let action = action.ok_or_else(missing)?;
+        let version = service.asked_version(&params)?;
+        let line = self.table.get(service, action);
+        let (name, run) = line.ok_or_else(|| WireFault::invalid_action(action))?;
+        account.action = Some(name);
+        let app = self.app.clone();
+        let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+        let host = host.into();
+        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
+        // A task of its own: a client that hangs up must not stop a handler between its commit and what
+        // follows from it, and a panic must not take the connection's other requests along.
+        let task = tokio::spawn(run(cx, params).in_current_span());
+        let result = task.await.unwrap_or_else(|error| Err(Fault::internal(error)));
+        result.map_err(Refusal::from)
+    }
+
+    async fn read(&self, body: Body) -> Result<Bytes, Fault> {
+        let limit = self.app.body_bytes_max;
+        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(_)) => Err(Fault::new(
+                FaultCode::RequestEntityTooLarge,
+                format!("The request body could not be read or is larger than {limit} bytes"),
+            )),
+            Err(_) => Err(Fault::new(FaultCode::RequestExpired, "The request body did not arrive in time")),
+        }
+    }
+
+    async fn authenticate(
+        &self,
+        parts: &Parts,
+        body: &[u8],
+        params: &Params,
+        account: &mut Account,
+    ) -> Result<Arc<Signer>, Refusal> {
+        let headers = header_list(&parts.headers);
+        let view = RequestView {
+            method: parts.method.as_str(),
+            path: parts.uri.path(),
+            query: parts.uri.query().unwrap_or_default(),
+            headers: &headers,
+            payload: Payload::Body(body),
+        };
+        let by_version = service_by_version(params);
+        let claim = karri_proto::sign::parse(&view);
+        let claim = claim.map_err(|fault| Refusal::signature(&fault, by_version))?;
+        let service = service_of(&claim).unwrap_or(by_version);
+        account.service = Some(service);
+        self.verify(&claim, &view, service).await.map_err(|e| match e {
+            Unverified::Signature(fault) => Refusal::signature(&fault, service),
+            Unverified::Fault(fault) => fault.into(),
+        })
+    }
+
+    async fn verify(
+        &self,
+        claim: &Claim,
+        view: &RequestView<'_>,
+        service: Service,
+    ) -> Result<Arc<Signer>, Unverified> {
+        if claim.access_key_id.len() > KEY_ID_CHARS_MAX {
+            return Err(Unverified::Signature(SignFault::UnknownKey));
+        }
+        let signer = self.app.identities.signer(&self.app.store, &claim.access_key_id).await;
+        let signer = signer.map_err(|e| Unverified::Fault(e.into()))?;
+        let signer = signer.ok_or(Unverified::Signature(SignFault::UnknownKey))?;
+        if claim.session_token.is_some() {
+            return Err(Unverified::Signature(SignFault::BadToken)); // no temporary credentials yet
+        }
+        let regions: Vec<&str> = self.app.regions.iter().map(String::as_str).collect();
+        claim.expect_scope(&regions, service.name()).map_err(Unverified::Signature)?;
+        let verifier = match service {
+            Service::Ec2 => &self.ec2,
+            Service::Sts => &self.query,
+        };
+        let verified = verifier.verify(claim, &signer.secret, view, OffsetDateTime::now_utc());
+        verified.map_err(Unverified::Signature)?;
+        Ok(signer)
+    }
+
+    /// One line per request that changed something or was refused; reads are told at debug level.
+    fn audit(&self, request: &Account, refusal: Option<&Refusal>, source: &str, took: Duration) {
+        let action = request.action.unwrap_or("-");
+        let code = refusal.map_or("ok", |refusal| refusal.code);
+        let labels = [("action", action), ("code", code)];
+        self.app.metrics.observe("karri_clc_api_seconds", &labels, took);
+        let (account, user) = request
+            .signer
+            .as_ref()
+            .map_or(("-", "-"), |signer| (signer.account.as_str(), signer.user.as_str()));
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        match refusal {
+            Some(Refusal { cause: Some(cause), .. }) => {
+                tracing::error!(action, account, user, source, code, took_us, cause, "request failed");
+            }
+            Some(refusal) => {
+                let message = &refusal.message;
+                tracing::info!(
+                    action,
+                    account,
+                    user,
+                    source,
+                    code,
+                    took_us,
+                    reason = message,
+                    "request refused"
+                );
+            }
+            None if action.starts_with("Describe") || action.starts_with("Get") => {
+                tracing::debug!(action, account, user, source, code, took_us, "request");
+            }
+            None => tracing::info!(action, account, user, source, code, took_us, "request"),
+        }
+    }
+}
+
+enum Unverified {
+    Signature(SignFault),
+    Fault(Fault),
+}
+
+/// Version 4 names the service in its scope. One that is not ours is refused by the scope check.
+fn service_of(claim: &Claim) -> Option<Service> {
+    [Service::Ec2, Service::Sts]
+        .into_iter()
+        .find(|s| claim.scope().is_some_and(|scope| scope.service == s.name()))
+}
+
+fn service_by_version(params: &Params) -> Service {
+    match params.version() {
+        Some(version) if sts::VERSIONS.contains(&version) => Service::Sts,
+        _ => Service::Ec2,
+    }
+}

@@ -1,0 +1,167 @@
+//! Accounts, users, keys: who may use the cloud. The operator's verbs; IAM's API is to call the same.
+
+use super::App;
+use super::network;
+use crate::store::StoreError;
+use crate::store::account::{KeyRecord, account_insert_in_txn, identities_touch_in_txn, user_arn};
+use karri_proto::internal::ApiError;
+use karri_proto::internal::admin::{AccessKey, Account, NewAccount, NewKey, NewUser, User};
+use karri_proto::policy::{Kind, Policy, managed};
+use rand::Rng;
+
+const NAME_CHARS_MAX: usize = 64;
+const KEY_ID_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
+const POLICIES_PER_USER_MAX: usize = 10;
+
+fn valid_name(name: &str) -> Result<(), ApiError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
+    if !name.is_empty() && name.len() <= NAME_CHARS_MAX && name.chars().all(allowed) {
+        return Ok(());
+    }
+    let sentence = "letters, digits and +=,.@_- only, 64 characters at most";
+    Err(ApiError::invalid(format!("\"{name}\" is not a valid name: {sentence}")))
+}
+
+fn random_text(alphabet: &[u8], length: usize) -> String {
+    let mut rng = rand::rngs::OsRng;
+    (0..length).map(|_| char::from(alphabet[rng.gen_range(0..alphabet.len())])).collect()
+}
+
+const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+
+fn taken(what: &str, name: &str) -> impl Fn(StoreError) -> ApiError {
+    let message = format!("{what} \"{name}\" exists already");
+    move |error| if error.is_unique_violation() { ApiError::conflict(message.clone()) } else { error.into() }
+}
+
+/// Built-in policies by name, documents as they are; every one is read before it is kept.
+fn policies_of(given: &[String]) -> Result<Vec<(String, String)>, ApiError> {
+    if given.len() > POLICIES_PER_USER_MAX {
+        return Err(ApiError::invalid(format!("at most {POLICIES_PER_USER_MAX} policies per user")));
+    }
+    let read = |(n, text): (usize, &String)| {
+        if let Some(known) = managed(text) {
+            return Ok((known.name.to_owned(), known.document.to_owned()));
+        }
+        if !text.trim_start().starts_with('{') {
+            return Err(ApiError::invalid(format!("there is no policy named \"{text}\"")));
+        }
+        Policy::parse(text, Kind::Identity).map_err(|fault| ApiError::invalid(fault.to_string()))?;
+        Ok((format!("policy-{}", n + 1), text.clone()))
+    };
+    given.iter().enumerate().map(read).collect()
+}
+
+impl App {
+    /// With its default network, in every zone there is.
+    pub async fn account_create(&self, new: NewAccount) -> Result<Account, ApiError> {
+        valid_name(&new.name)?;
+        let account = Account {
+            id: format!("{:012}", rand::rngs::OsRng.gen_range(100_000_000_000u64..1_000_000_000_000)),
+            name: new.name,
+            administrator: new.administrator,
+            created_at_unix_ms: super::now_ms(),
+        };
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        account_insert_in_txn(&mut tx, &account).await.map_err(taken("account", &account.name))?;
+        network::account_defaults_in_txn(&mut tx, &account.id, &self.clusters.list()).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        tracing::info!(account = account.id, name = account.name, "account created");
+        Ok(account)
+    }
+
+    pub async fn account_find(&self, id_or_name: &str) -> Result<Account, ApiError> {
+        let account = self.store.account_fetch(id_or_name).await?;
+        account.ok_or_else(|| ApiError::not_found(format!("there is no account \"{id_or_name}\"")))
+    }
+
+    /// Refused while anything of it runs.
+    pub async fn account_delete(&self, id_or_name: &str) -> Result<(), ApiError> {
+        let account = self.account_find(id_or_name).await?;
+        let count = self.instances.count_of_account(&account.id);
+        if count > 0 {
+            return Err(ApiError::conflict(format!("account {} still has {count} instances", account.name)));
+        }
+        self.store.account_delete(&account.id).await?;
+        self.identities.clear();
+        tracing::info!(account = account.id, "account deleted");
+        Ok(())
+    }
+
+    pub async fn user_create(&self, new: NewUser) -> Result<User, ApiError> {
+        valid_name(&new.name)?;
+        let account = self.account_find(&new.account).await?;
+        let user = User {
+            arn: user_arn(&account.id, &new.name),
+            account: account.id,
+            policies: policies_of(&new.policies)?,
+            created_at_unix_ms: super::now_ms(),
+            name: new.name,
+        };
+        let user_id = format!("AIDA{}", random_text(BASE32, 17));
+        self.store.user_insert(&user, &user_id).await.map_err(taken("user", &user.name))?;
+        self.identities.clear();
+        tracing::info!(account = user.account, user = user.name, "user created");
+        Ok(user)
+    }
+
+    pub async fn user_delete(&self, account: &str, user: &str) -> Result<(), ApiError> {
+        let account = self.account_find(account).await?;
+        let found = self.store.user_delete(&account.id, user).await?;
+        self.identities.clear();
+        if !found {
+            return Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)));
+        }
+        tracing::info!(account = account.id, user, "user deleted");
+        Ok(())
+    }
+
+    pub async fn key_create(&self, new: NewKey) -> Result<AccessKey, ApiError> {
+        let account = self.account_find(&new.account).await?;
+        let users = self.store.user_list(&account.id).await?;
+        if !users.iter().any(|user| user.name == new.user) {
+            let message = format!("account {} has no user \"{}\"", account.name, new.user);
+            return Err(ApiError::not_found(message));
+        }
+        let id = new.access_key_id.unwrap_or_else(|| format!("AKIA{}", random_text(BASE32, 16)));
+        let secret = new.secret_access_key.unwrap_or_else(|| random_text(BASE62, 40));
+        if !KEY_ID_CHARS.contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            return Err(ApiError::invalid("an access key id has 16 to 128 letters, digits and underscores"));
+        }
+        self.key_is_free(&id, &account.id).await?;
+        let key = AccessKey {
+            access_key_id: id,
+            secret_access_key: None,
+            account: account.id,
+            user: new.user,
+            created_at_unix_ms: super::now_ms(),
+        };
+        let sealed_secret = self.identities.sealer().seal(&key.access_key_id, &secret);
+        self.store.key_put(&KeyRecord { key: key.clone(), sealed_secret }).await?;
+        self.identities.clear();
+        tracing::info!(account = key.account, user = key.user, key = key.access_key_id, "access key created");
+        Ok(AccessKey { secret_access_key: Some(secret), ..key })
+    }
+
+    /// The same account may bring its key again; nobody takes another's.
+    async fn key_is_free(&self, id: &str, account: &str) -> Result<(), ApiError> {
+        match self.store.identity_fetch(id).await? {
+            Some(other) if other.key.key.account != account => {
+                Err(ApiError::conflict(format!("access key {id} belongs to another account")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn key_delete(&self, access_key_id: &str) -> Result<(), ApiError> {
+        let found = self.store.key_delete(access_key_id).await?;
+        self.identities.clear();
+        if !found {
+            return Err(ApiError::not_found(format!("there is no access key {access_key_id}")));
+        }
+        tracing::info!(key = access_key_id, "access key deleted");
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! Private addresses: each zone's subnet hands them out round and round, so that an address just freed
+//! is not the next to be given away.
+//!
+//! Pure. The unique index in the database has the last word when several controllers allot at once.
+
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+
+/// EC2 keeps the first four addresses of a subnet and the last.
+const RESERVED_AT_START: u32 = 4;
+
+/// An IPv4 range in the form `172.31.0.0/20`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cidr {
+    first: u32,
+    last: u32,
+}
+
+impl Cidr {
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix): (Ipv4Addr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
+        if !(8..=30).contains(&prefix) {
+            return None;
+        }
+        let hosts = u32::MAX >> prefix;
+        let first = u32::from(address) & !hosts;
+        Some(Self { first, last: first | hosts })
+    }
+
+    /// Whether EC2 lets an instance have it.
+    pub fn is_assignable(&self, address: Ipv4Addr) -> bool {
+        let address = u32::from(address);
+        address >= self.first + RESERVED_AT_START && address < self.last
+    }
+
+    /// How many addresses instances can have.
+    pub fn size(&self) -> u32 {
+        (self.last - self.first).saturating_sub(RESERVED_AT_START)
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct AddressBook {
+    clusters: HashMap<String, Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    range: Option<Cidr>,
+    taken: HashSet<Ipv4Addr>,
+    next: u32,
+}
+
+impl AddressBook {
+    pub fn cluster_known(&mut self, cluster: &str, subnet_cidr: &str) {
+        self.clusters.entry(cluster.to_owned()).or_default().range = Cidr::parse(subnet_cidr);
+    }
+
+    /// The next free address; none when the subnet is full.
+    pub fn take(&mut self, cluster: &str) -> Option<Ipv4Addr> {
+        let pool = self.clusters.get_mut(cluster)?;
+        let range = pool.range?;
+        let size = range.size();
+        for step in 0..size {
+            let offset = pool.next.wrapping_add(step) % size;
+            let address = Ipv4Addr::from(range.first + RESERVED_AT_START + offset);
+            if pool.taken.insert(address) {
+                pool.next = (offset + 1) % size;
+                return Some(address);
+            }
+        }
+        None
+    }
+
+    pub fn is_assignable(&self, cluster: &str, address: Ipv4Addr) -> bool {
+        let range = self.clusters.get(cluster).and_then(|pool| pool.range);
+        range.is_some_and(|range| range.is_assignable(address))
+    }
+
+    /// One particular address; false: somebody has it.
+    pub fn take_this(&mut self, cluster: &str, address: Ipv4Addr) -> bool {
+        self.clusters.entry(cluster.to_owned()).or_default().taken.insert(address)
+    }
+
+    pub fn release(&mut self, cluster: &str, address: Ipv4Addr) {
+        if let Some(pool) = self.clusters.get_mut(cluster) {
+            pool.taken.remove(&address);
+        }
+    }
+
+    pub fn free_count(&self, cluster: &str) -> u32 {
+        let Some(pool) = self.clusters.get(cluster) else { return 0 };
+        let taken = u32::try_from(pool.taken.len()).unwrap_or(u32::MAX);
+        pool.range.map_or(0, |range| range.size().saturating_sub(taken))
+    }
+}
+
+/// The MAC that goes with an address: unique on the cluster's bridge as long as the address is, and the
+/// same again when the address is given out again, so that no neighbour's ARP table is wrong.
+pub fn mac_of(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    // 02: locally administered, unicast.
+    format!("02:6b:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn book(cidr: &str) -> AddressBook {
+        let mut book = AddressBook::default();
+        book.cluster_known("a", cidr);
+        book
+    }
+
+    #[test]
+    fn five_addresses_of_a_subnet_are_never_given_out() {
+        let mut book = book("10.0.0.0/29");
+        let given: Vec<String> = std::iter::from_fn(|| book.take("a")).map(|ip| ip.to_string()).collect();
+        assert_eq!(given, ["10.0.0.4", "10.0.0.5", "10.0.0.6"]);
+        assert_eq!(book.free_count("a"), 0);
+    }
+
+    #[test]
+    fn a_freed_address_is_the_last_to_be_given_out_again() {
+        let mut book = book("10.0.0.0/29");
+        let first = book.take("a").unwrap();
+        book.release("a", first);
+        let later: Vec<_> = std::iter::from_fn(|| book.take("a")).collect();
+        assert_eq!(later.last(), Some(&first));
+        assert_eq!(later.len(), 3);
+    }
+
+    #[test]
+    fn ranges_that_are_none_give_nothing() {
+        for bad in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/7", "x/20"] {
+            assert_eq!(Cidr::parse(bad), None, "{bad}");
+            assert_eq!(book(bad).take("a"), None, "{bad}");
+        }
+        let cidr = Cidr::parse("172.31.0.0/20").unwrap();
+        assert!(cidr.is_assignable("172.31.15.254".parse().unwrap()));
+        assert!(!cidr.is_assignable("172.31.15.255".parse().unwrap()));
+        assert!(!cidr.is_assignable("172.31.0.3".parse().unwrap()));
+        assert!(!cidr.is_assignable("172.31.16.4".parse().unwrap()));
+    }
+}

@@ -1,0 +1,294 @@
+//! Registering an image: what is checked, and in which order.
+
+use super::{Image, ImageDefinition, ImageKind, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
+use crate::app::tag::Tags;
+use crate::drive::blobs::Blobs;
+use crate::store::{Store, StoreError};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::{KernelImageId, RamdiskImageId};
+use karri_proto::instance::{BlobFormat, BlobRef, Digest, Firmware};
+use karri_proto::internal::Caller;
+
+const KERNEL_PREFIX: &str = "karri-kernel/";
+const RAMDISK_PREFIX: &str = "karri-ramdisk/";
+const NAME_CHARS: std::ops::RangeInclusive<usize> = 3..=128;
+const DESCRIPTION_CHARS_MAX: usize = 255;
+/// 64 TiB, the largest volume that EC2 has.
+const DISK_GIB_MAX: u64 = 64 << 10;
+
+/// An image as its owner describes it.
+#[derive(Debug, Clone, Default)]
+pub struct Draft {
+    pub name: String,
+    pub location: Option<String>,
+    pub description: Option<String>,
+    pub architecture: Option<String>,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub boot_mode: Option<String>,
+    pub virtualization_type: Option<String>,
+    pub root_device_name: Option<String>,
+    pub ena_support: bool,
+    pub sriov_net_support: Option<String>,
+    pub imds_support: Option<String>,
+    pub disks: Vec<DiskDraft>,
+    pub tags: Tags,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct DiskDraft {
+    pub device_name: Option<String>,
+    pub gib: Option<i32>,
+    pub volume_type: Option<String>,
+    pub delete_on_termination: Option<bool>,
+}
+
+/// Who registers.
+#[derive(Debug, Clone, Copy)]
+pub struct Owner<'a> {
+    pub account: &'a str,
+    /// Its images are everyone's.
+    pub administrator: bool,
+}
+
+pub async fn register(
+    store: &Store,
+    blobs: &dyn Blobs,
+    caller: &Caller,
+    owner: Owner<'_>,
+    draft: Draft,
+    now_ms: i64,
+) -> Result<Image, Fault> {
+    check_name(&draft.name)?;
+    check_description(draft.description.as_deref())?;
+    let (kind, digest) = parse_location(draft.location.as_deref())?;
+    check_boot(&draft, kind)?;
+    check_ids(store, owner, &draft).await?;
+    let info = blobs.blob_info(caller, &digest).await.map_err(|error| {
+        tracing::warn!(request_id = caller.request_id, %error, "the image store does not answer");
+        Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
+    })?;
+    let missing = || Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {digest}"));
+    let blob = info.ok_or_else(missing)?;
+    let definition = define(&draft, kind, blob)?;
+    let image = Image {
+        id: kind.new_id(),
+        account: owner.account.to_owned(),
+        name: draft.name,
+        available: true,
+        public: owner.administrator,
+        kind,
+        definition,
+        created_ms: now_ms,
+    };
+    match store.image_insert(&image, &draft.tags).await {
+        Ok(()) => Ok(image),
+        Err(error) if error.is_unique_violation() => Err(duplicate(store, &image).await?),
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn duplicate(store: &Store, image: &Image) -> Result<Fault, StoreError> {
+    let earlier = store.image_fetch_by_name(&image.account, &image.name).await?;
+    let id = earlier.map(|image| image.id).unwrap_or_default();
+    let sentence = format!("AMI name {} is already in use by AMI {id}", image.name);
+    Ok(Fault::new(FaultCode::InvalidAmiNameDuplicate, sentence))
+}
+
+fn check_name(name: &str) -> Result<(), Fault> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || " ()[]./-'@_".contains(c);
+    if NAME_CHARS.contains(&name.chars().count()) && name.chars().all(allowed) {
+        return Ok(());
+    }
+    let sentence = "AMI names must be between 3 and 128 characters long, and may contain letters, numbers, \
+                    '(', ')', '.', '-', '/' and '_'";
+    Err(Fault::new(FaultCode::InvalidAmiNameMalformed, sentence))
+}
+
+fn check_description(description: Option<&str>) -> Result<(), Fault> {
+    match description {
+        Some(text) if text.chars().count() > DESCRIPTION_CHARS_MAX => {
+            let sentence =
+                format!("Image descriptions must be less than {} characters long", DESCRIPTION_CHARS_MAX + 1);
+            Err(Fault::invalid_parameter(sentence))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn parse_location(location: Option<&str>) -> Result<(ImageKind, Digest), Fault> {
+    let sentence = "The request must contain the parameter ImageLocation";
+    let text = location.ok_or_else(|| Fault::new(FaultCode::MissingParameter, sentence))?;
+    let (kind, digest) = if let Some(digest) = text.strip_prefix(KERNEL_PREFIX) {
+        (ImageKind::Kernel, digest)
+    } else if let Some(digest) = text.strip_prefix(RAMDISK_PREFIX) {
+        (ImageKind::Ramdisk, digest)
+    } else {
+        (ImageKind::Machine, text)
+    };
+    let digest = digest.parse::<Digest>().map_err(|_| {
+        let shown: String = text.chars().take(128).collect();
+        Fault::invalid_parameter(format!(
+            "Value ({shown}) for parameter imageLocation is invalid. Expecting the digest of an imported blob: \
+             sha256: and 64 lower-case hex digits."
+        ))
+    })?;
+    Ok((kind, digest))
+}
+
+fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
+    let combination =
+        |sentence: &'static str| Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+    let boots_itself = draft.kernel_id.is_none();
+    if kind != ImageKind::Machine && (!boots_itself || draft.ramdisk_id.is_some() || !draft.disks.is_empty())
+    {
+        return combination("A kernel or ramdisk has no kernel, ramdisk or disks of its own");
+    }
+    if boots_itself && draft.ramdisk_id.is_some() {
+        return combination("A ramdisk takes a kernel that loads it: specify KernelId too");
+    }
+    let mode = draft.boot_mode.as_deref();
+    if !boots_itself && mode.is_some_and(|mode| mode != "legacy-bios") {
+        return combination("An image with a kernel has no boot mode: its kernel is started directly");
+    }
+    match draft.architecture.as_deref() {
+        None | Some("i386" | "x86_64") => {}
+        Some(other) => {
+            let sentence = format!("Machines of architecture {other} are not to be had in this cloud");
+            return Err(Fault::new(FaultCode::Unsupported, sentence));
+        }
+    }
+    match draft.virtualization_type.as_deref() {
+        None | Some("hvm" | "paravirtual") => {}
+        Some(other) => {
+            let shown: String = other.chars().take(64).collect();
+            let sentence = format!(
+                "Value ({shown}) for parameter virtualizationType is invalid. Expecting hvm or paravirtual."
+            );
+            return Err(Fault::invalid_parameter(sentence));
+        }
+    }
+    check_device_name(draft.root_device_name.as_deref())
+}
+
+fn check_device_name(name: Option<&str>) -> Result<(), Fault> {
+    let Some(name) = name else { return Ok(()) };
+    let short = name.strip_prefix("/dev/").unwrap_or(name);
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    if (2..=16).contains(&short.len()) && short.bytes().all(plain) {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(64).collect();
+    let sentence = format!(
+        "Value ({shown}) for parameter rootDeviceName is invalid. Expecting a name such as /dev/sda1."
+    );
+    Err(Fault::invalid_parameter(sentence))
+}
+
+/// Kernel and ramdisk must be that, and be there for the owner.
+async fn check_ids(store: &Store, owner: Owner<'_>, draft: &Draft) -> Result<(), Fault> {
+    if let Some(id) = &draft.kernel_id {
+        id.parse::<KernelImageId>()?;
+        check_part(store, owner, id).await?;
+    }
+    if let Some(id) = &draft.ramdisk_id {
+        id.parse::<RamdiskImageId>()?;
+        check_part(store, owner, id).await?;
+    }
+    Ok(())
+}
+
+async fn check_part(store: &Store, owner: Owner<'_>, id: &str) -> Result<(), Fault> {
+    let image = store.image_fetch(id).await?;
+    let usable = |image: &Image| image.available && image.is_visible_to(owner.account, owner.administrator);
+    if image.as_ref().is_some_and(usable) { Ok(()) } else { Err(not_found(&[id])) }
+}
+
+fn define(draft: &Draft, kind: ImageKind, blob: BlobRef) -> Result<ImageDefinition, Fault> {
+    if kind != ImageKind::Machine && blob.format != BlobFormat::Raw {
+        let sentence = format!("The blob {} is a disk, not a {}", blob.digest, kind.as_str());
+        return Err(Fault::new(FaultCode::InvalidManifest, sentence));
+    }
+    let uefi = draft.boot_mode.as_deref().is_some_and(|mode| mode.starts_with("uefi"));
+    let paravirtual = draft.kernel_id.is_some() || kind != ImageKind::Machine;
+    let presumed = if paravirtual { "paravirtual" } else { "hvm" };
+    let root_device_name = draft.root_device_name.as_deref().unwrap_or(ROOT_DEVICE_DEFAULT);
+    let mut definition = ImageDefinition {
+        blob,
+        architecture: draft.architecture.clone().unwrap_or_else(|| "x86_64".to_owned()),
+        firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },
+        root_device_name: root_device_name.to_owned(),
+        kernel_id: draft.kernel_id.clone(),
+        ramdisk_id: draft.ramdisk_id.clone(),
+        description: draft.description.clone(),
+        location: draft.location.clone().unwrap_or_default(),
+        boot_mode: draft.boot_mode.clone(),
+        virtualization_type: draft.virtualization_type.as_deref().unwrap_or(presumed).to_owned(),
+        ena_support: draft.ena_support,
+        sriov_net_support: draft.sriov_net_support.clone(),
+        imds_support: draft.imds_support.clone(),
+        root: RootDisk::default(),
+    };
+    definition.root = root_disk(&draft.disks, &definition)?;
+    Ok(definition)
+}
+
+/// The one disk that may be described is the root disk.
+fn root_disk(disks: &[DiskDraft], definition: &ImageDefinition) -> Result<RootDisk, Fault> {
+    let mut root = RootDisk::default();
+    let Some((disk, more)) = disks.split_first() else { return Ok(root) };
+    let named =
+        |disk: &DiskDraft| disk.device_name.as_deref().is_none_or(|n| n == definition.root_device_name);
+    if !more.is_empty() || !named(disk) {
+        let sentence = format!("Only the root device {} can be mapped", definition.root_device_name);
+        return Err(Fault::new(FaultCode::InvalidBlockDeviceMapping, sentence));
+    }
+    if let Some(gib) = disk.gib {
+        let least = definition.least_disk_gib();
+        let gib = u64::try_from(gib).unwrap_or(0);
+        if gib < least || gib > DISK_GIB_MAX {
+            let sentence = format!(
+                "Volume of size {gib}GB is not possible, expect size >= {least}GB and <= {DISK_GIB_MAX}GB"
+            );
+            return Err(Fault::new(FaultCode::InvalidBlockDeviceMapping, sentence));
+        }
+        root.gib = Some(gib);
+    }
+    if let Some(volume_type) = &disk.volume_type {
+        root.volume_type.clone_from(volume_type);
+    }
+    root.delete_on_termination = disk.delete_on_termination.unwrap_or(true);
+    Ok(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_as_ec2_has_them() {
+        for name in ["abc", "a (b) [c] ./-'@_", &"x".repeat(128)] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["ab", "", "naïve", "a;b c", &"x".repeat(129), "a\nbc"] {
+            assert_eq!(check_name(name).unwrap_err().code(), "InvalidAMIName.Malformed", "{name}");
+        }
+    }
+
+    #[test]
+    fn the_location_says_what_kind_of_image_it_is() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (prefix, kind) in [
+            ("", ImageKind::Machine),
+            ("karri-kernel/", ImageKind::Kernel),
+            ("karri-ramdisk/", ImageKind::Ramdisk),
+        ] {
+            let (found, parsed) = parse_location(Some(&format!("{prefix}{digest}"))).unwrap();
+            assert_eq!((found, parsed.as_str()), (kind, digest.as_str()));
+        }
+        assert_eq!(parse_location(None).unwrap_err().code(), "MissingParameter");
+        for wrong in ["", "nonsense", "sha256:12", "karri-kernel/x", "bucket/manifest.xml"] {
+            assert_eq!(parse_location(Some(wrong)).unwrap_err().code(), "InvalidParameterValue", "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a cluster's report makes of an instance. Pure: row and report in, row out.
+//!
+//! ```text
+//!   desired Running      Preparing → as it is      Running → running
+//!                        Stopped   → the guest shut itself down: stopped, or shutting-down when
+//!                                    that is its shutdown behaviour
+//!                        Failed, Gone → terminated
+//!   desired Stopped      Stopped → stopped         Failed, Gone → terminated
+//!   desired Terminated   Failed, Gone → terminated
+//! ```
+//!
+//! A report that does not cover the newest generation says nothing about what was asked since, so it
+//! changes nothing but what is acknowledged.
+
+use super::lifecycle::{Order, end};
+use super::model::{Instance, ShutdownBehavior};
+use super::state::State;
+use karri_proto::instance::{Desired, InstanceReport, Phase, StateReason};
+
+/// True: the instance was changed.
+pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) -> bool {
+    if instance.forgotten || report.id != instance.id {
+        return false;
+    }
+    let before = instance.clone();
+    // A generation from the future: the report was meant for another life of this database.
+    let heard = report.generation.min(instance.generation);
+    instance.acknowledged = instance.acknowledged.max(heard);
+    if report.covers(instance.generation, 0) {
+        match instance.desired {
+            Desired::Running => absorb_running(instance, report, order),
+            Desired::Stopped => absorb_stopped(instance, report, order),
+            Desired::Terminated => absorb_terminated(instance, report, order),
+        }
+    }
+    *instance != before
+}
+
+fn absorb_running(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+    if instance.state == State::Terminated {
+        return; // failed before; what comes later is an echo
+    }
+    match report.phase {
+        Phase::Preparing | Phase::Stopping | Phase::Terminating => {
+            if report.node.is_some() {
+                instance.node.clone_from(&report.node);
+            }
+        }
+        Phase::Running => {
+            instance.state = State::Running;
+            instance.node.clone_from(&report.node);
+            instance.reason = None;
+            instance.deadline_ms = None;
+        }
+        Phase::Stopped => guest_shut_down(instance, report, order),
+        Phase::Failed | Phase::Gone => fail(instance, report, order),
+    }
+}
+
+fn guest_shut_down(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+    let request_id = instance.request_id.clone();
+    instance.reason = Some(report.reason.clone().unwrap_or_else(StateReason::guest_shut_down));
+    instance.transition = String::new();
+    instance.node.clone_from(&report.node);
+    match instance.shutdown_behavior {
+        ShutdownBehavior::Stop => {
+            instance.desired = Desired::Stopped;
+            instance.state = State::Stopped;
+            instance.deadline_ms = None;
+        }
+        ShutdownBehavior::Terminate => {
+            instance.desired = Desired::Terminated;
+            instance.state = State::ShuttingDown;
+            instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
+        }
+    }
+    // Its own generation: the cluster must not take the shutdown for a crash to be repaired.
+    instance.advance(&request_id);
+}
+
+fn absorb_stopped(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+    match report.phase {
+        Phase::Stopped => {
+            instance.state = State::Stopped;
+            instance.node.clone_from(&report.node);
+            instance.deadline_ms = None;
+        }
+        Phase::Failed | Phase::Gone => fail(instance, report, order),
+        Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Terminating => {}
+    }
+}
+
+fn absorb_terminated(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+    if report.phase.is_final() && instance.state != State::Terminated {
+        end(instance, order);
+    }
+}
+
+fn fail(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+    if instance.state == State::Terminated {
+        return;
+    }
+    let unsaid =
+        || StateReason::new("Server.InternalError", "Server.InternalError: Internal error on launch");
+    instance.reason = Some(report.reason.clone().unwrap_or_else(unsaid));
+    // The cluster has nothing of it any more, which its report about this very intent says: there is
+    // nothing to tell it but to forget.
+    end(instance, order);
+}

@@ -1,0 +1,162 @@
+//! Start, stop, reboot, terminate: which instances are meant, whether the caller may, and the commit.
+
+use super::lifecycle::Order;
+use super::model::Instance;
+use super::state::State;
+use crate::app::{App, now_ms};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::InstanceId;
+use karri_proto::internal::instances::{ConsoleOutput, InstanceService};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Who asks.
+#[derive(Debug, Clone, Copy)]
+pub struct Caller<'a> {
+    pub account: &'a str,
+    pub administrator: bool,
+    pub request_id: &'a str,
+}
+
+impl Caller<'_> {
+    fn may_touch(&self, instance: &Instance) -> bool {
+        self.administrator || instance.account == self.account
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StateChange {
+    pub id: InstanceId,
+    pub before: State,
+    pub now: State,
+}
+
+fn not_found(ids: &[&InstanceId]) -> Fault {
+    match ids {
+        [one] => one.not_found(),
+        several => {
+            let names: Vec<&str> = several.iter().map(|id| id.as_str()).collect();
+            let sentence = format!("The instance IDs '{}' do not exist", names.join(", "));
+            Fault::new(FaultCode::InvalidInstanceIdNotFound, sentence)
+        }
+    }
+}
+
+impl App {
+    /// The named instances, each of which the caller must be allowed to see.
+    pub fn instances_named(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+    ) -> Result<Vec<Arc<Instance>>, Fault> {
+        let mut found = Vec::with_capacity(ids.len());
+        let mut missing = Vec::new();
+        for id in ids {
+            match self.instances.get(id).filter(|instance| caller.may_touch(instance)) {
+                Some(instance) => found.push(instance),
+                None => missing.push(id),
+            }
+        }
+        if missing.is_empty() { Ok(found) } else { Err(not_found(&missing)) }
+    }
+
+    /// Does one thing to all of them, or nothing to any.
+    pub async fn instances_order(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+        verb: impl Fn(&mut Instance, Order<'_>) -> Result<bool, Fault>,
+    ) -> Result<Vec<StateChange>, Fault> {
+        let mut ids = ids.to_vec();
+        let mut seen = std::collections::HashSet::new();
+        ids.retain(|id| seen.insert(id.clone()));
+        let order = Order { request_id: caller.request_id, now_ms: now_ms(), limits: &self.limits };
+        let mut changes: HashMap<InstanceId, StateChange> = HashMap::new();
+        let written = self.store.instances_change(&ids, |instances| {
+            let here = |id: &&InstanceId| instances.iter().any(|i| i.id == **id && caller.may_touch(i));
+            let missing: Vec<&InstanceId> = ids.iter().filter(|id| !here(id)).collect();
+            if !missing.is_empty() {
+                return Err(not_found(&missing));
+            }
+            let mut changed = Vec::with_capacity(instances.len());
+            for instance in instances {
+                let before = instance.state;
+                changed.push(verb(instance, order)?);
+                let change = StateChange { id: instance.id.clone(), before, now: instance.state };
+                changes.insert(instance.id.clone(), change);
+            }
+            Ok(changed)
+        });
+        let written = written.await?;
+        for instance in &written {
+            tracing::info!(
+                request_id = instance.request_id,
+                instance_id = %instance.id,
+                state = instance.state.as_str(),
+                generation = instance.generation,
+                "instance ordered"
+            );
+        }
+        self.adopt(written);
+        Ok(ids.iter().filter_map(|id| changes.remove(id)).collect())
+    }
+
+    /// A stopped instance needs its vCPUs and memory back before it may start.
+    pub async fn instances_start(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+    ) -> Result<Vec<StateChange>, Fault> {
+        let stopped: Vec<Arc<Instance>> = self
+            .instances_named(caller, ids)?
+            .into_iter()
+            .filter(|instance| instance.state == State::Stopped)
+            .collect();
+        let room = self.room_for(&stopped);
+        let result = match room {
+            Ok(()) => self.instances_order(caller, ids, super::lifecycle::start).await,
+            Err(fault) => Err(fault),
+        };
+        if result.is_err() {
+            self.observe_again(&stopped);
+        }
+        result
+    }
+
+    fn room_for(&self, stopped: &[Arc<Instance>]) -> Result<(), Fault> {
+        let mut book = self.book();
+        for instance in stopped {
+            if !book.ledger.grow(&instance.id, instance.spec.need) {
+                let kind = &instance.spec.instance_type;
+                return Err(Fault::new(
+                    FaultCode::InsufficientInstanceCapacity,
+                    format!(
+                        "Insufficient capacity to start {}: its node has no room for a {kind}",
+                        instance.id
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The end of what the guest wrote to its console.
+    pub async fn instance_console(
+        &self,
+        instance: &Instance,
+        request_id: &str,
+    ) -> Result<Option<ConsoleOutput>, Fault> {
+        use karri_proto::internal::error::ApiErrorKind;
+        let Some(link) = self.clusters.get(&instance.cluster) else { return Ok(None) };
+        match link.client().instance_console(&self.caller(request_id), &instance.id).await {
+            Ok(output) => Ok(Some(output)),
+            // Not placed yet, or gone already.
+            Err(error) if matches!(error.kind, ApiErrorKind::NotFound | ApiErrorKind::Conflict) => Ok(None),
+            Err(error) => {
+                tracing::warn!(instance_id = %instance.id, cluster = link.name, %error, "console not to be had");
+                let sentence = "The console is unavailable at the moment. Please try again later.";
+                Err(Fault::new(FaultCode::Unavailable, sentence))
+            }
+        }
+    }
+}

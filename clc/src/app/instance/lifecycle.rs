@@ -1,0 +1,187 @@
+//! What a user may do to an instance in which state, and what it then becomes. Pure.
+
+use super::model::Instance;
+use super::state::State;
+use crate::config::Limits;
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::instance::{Desired, StateReason};
+use time::OffsetDateTime;
+use time::macros::format_description;
+
+/// Who asks, when, and how long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Order<'a> {
+    pub request_id: &'a str,
+    pub now_ms: i64,
+    pub limits: &'a Limits,
+}
+
+impl Order<'_> {
+    pub fn after_secs(&self, secs: u64) -> i64 {
+        let millis = i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX);
+        self.now_ms.saturating_add(millis)
+    }
+}
+
+/// `User initiated (2026-01-02 03:04:05 GMT)`
+pub fn user_initiated(now_ms: i64) -> String {
+    let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
+    let at = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!("User initiated ({})", at.format(&form).unwrap_or_default())
+}
+
+fn wrong_state(instance: &Instance, verb: &str) -> Fault {
+    let (id, state) = (&instance.id, instance.state.as_str());
+    let sentence = match verb {
+        "start" => {
+            format!("The instance '{id}' is not in a state from which it can be started. ({state})")
+        }
+        _ => format!("This instance '{id}' is not in a state from which it can be {verb}. ({state})"),
+    };
+    Fault::new(FaultCode::IncorrectInstanceState, sentence)
+}
+
+fn protected(instance: &Instance, attribute: &str, verb: &str) -> Fault {
+    Fault::new(
+        FaultCode::OperationNotPermitted,
+        format!(
+            "The instance '{}' may not be {verb}. Modify its '{attribute}' instance attribute and try again.",
+            instance.id
+        ),
+    )
+}
+
+/// True: changed. EC2 takes a start of what already starts or runs for done.
+pub fn start(instance: &mut Instance, order: Order<'_>) -> Result<bool, Fault> {
+    match instance.state {
+        State::Pending | State::Running => Ok(false),
+        State::Stopped => {
+            instance.desired = Desired::Running;
+            instance.state = State::Pending;
+            instance.force = false;
+            instance.reason = None;
+            instance.transition = String::new();
+            instance.launched_ms = order.now_ms;
+            instance.deadline_ms = Some(order.after_secs(order.limits.pending_secs));
+            instance.advance(order.request_id);
+            Ok(true)
+        }
+        State::Stopping | State::ShuttingDown | State::Terminated => Err(wrong_state(instance, "start")),
+    }
+}
+
+/// A forced stop overtakes one that is under way.
+pub fn stop(instance: &mut Instance, force: bool, order: Order<'_>) -> Result<bool, Fault> {
+    match instance.state {
+        State::Stopped => Ok(false),
+        State::Stopping if !force || instance.force => Ok(false),
+        State::Running | State::Stopping => {
+            if instance.disable_api_stop {
+                return Err(protected(instance, "disableApiStop", "stopped"));
+            }
+            instance.desired = Desired::Stopped;
+            instance.state = State::Stopping;
+            instance.force = force;
+            instance.reason = Some(client_shutdown());
+            instance.transition = user_initiated(order.now_ms);
+            instance.deadline_ms = Some(order.after_secs(order.limits.stopping_secs));
+            instance.advance(order.request_id);
+            Ok(true)
+        }
+        State::Pending | State::ShuttingDown | State::Terminated => Err(wrong_state(instance, "stopped")),
+    }
+}
+
+fn client_shutdown() -> StateReason {
+    StateReason::new("Client.UserInitiatedShutdown", "Client.UserInitiatedShutdown: User initiated shutdown")
+}
+
+/// Terminating what is terminated is done already, as often as one likes.
+pub fn terminate(instance: &mut Instance, force: bool, order: Order<'_>) -> Result<bool, Fault> {
+    match instance.state {
+        State::Terminated => Ok(false),
+        State::ShuttingDown if !force || instance.force => Ok(false),
+        State::Pending | State::Running | State::Stopping | State::Stopped | State::ShuttingDown => {
+            if instance.disable_api_termination {
+                return Err(protected(instance, "disableApiTermination", "terminated"));
+            }
+            instance.desired = Desired::Terminated;
+            instance.state = State::ShuttingDown;
+            instance.force = force;
+            instance.reason = Some(client_shutdown());
+            instance.transition = user_initiated(order.now_ms);
+            instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
+            instance.advance(order.request_id);
+            Ok(true)
+        }
+    }
+}
+
+/// Only what runs can be rebooted; EC2 does the same to what is still starting.
+pub fn reboot(instance: &mut Instance, order: Order<'_>) -> Result<bool, Fault> {
+    match instance.state {
+        State::Pending | State::Running => {
+            instance.reboots += 1;
+            instance.advance(order.request_id);
+            Ok(true)
+        }
+        State::Stopping | State::Stopped | State::ShuttingDown | State::Terminated => {
+            Err(wrong_state(instance, "rebooted"))
+        }
+    }
+}
+
+/// What a transitional state becomes when its time is over. True: changed.
+pub fn expire(instance: &mut Instance, order: Order<'_>) -> bool {
+    if !instance.state.is_transitional() || instance.deadline_ms.is_none_or(|at| at > order.now_ms) {
+        return false;
+    }
+    match instance.state {
+        State::Pending => {
+            // It may still come up somewhere: the cluster is told to take it down.
+            instance.desired = Desired::Terminated;
+            instance.force = true;
+            instance.state = State::ShuttingDown;
+            instance.reason = Some(StateReason::new(
+                "Server.InternalError",
+                "Server.InternalError: The instance did not start in time",
+            ));
+            instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
+            instance.advance(order.request_id);
+            true
+        }
+        // Asked nicely for long enough: pull the plug.
+        State::Stopping if !instance.force => {
+            instance.force = true;
+            instance.deadline_ms = Some(order.after_secs(order.limits.stopping_secs));
+            instance.advance(order.request_id);
+            true
+        }
+        State::ShuttingDown if !instance.force => {
+            instance.force = true;
+            instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
+            instance.advance(order.request_id);
+            true
+        }
+        // The cluster does not answer for it. For the user it is over; the cluster is told until it hears.
+        State::ShuttingDown => {
+            end(instance, order);
+            true
+        }
+        State::Stopping => {
+            instance.state = State::Stopped;
+            instance.deadline_ms = None;
+            true
+        }
+        State::Running | State::Stopped | State::Terminated => false,
+    }
+}
+
+/// Terminated, and visible for a while.
+pub fn end(instance: &mut Instance, order: Order<'_>) {
+    instance.state = State::Terminated;
+    instance.desired = Desired::Terminated;
+    instance.node = None;
+    instance.deadline_ms = None;
+    instance.purge_ms = Some(order.after_secs(order.limits.terminated_visible_secs));
+}

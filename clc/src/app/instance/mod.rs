@@ -1,0 +1,17 @@
+//! Instances: what they are (`model`, `state`), what may become of them (`lifecycle`, `absorb`), what a
+//! cluster is to be told (`plan`), the copy that all reads come from (`view`), and the use cases
+//! (`launch`, `control`, `report`).
+
+pub mod absorb;
+pub mod control;
+pub mod launch;
+pub mod lifecycle;
+pub mod model;
+pub mod plan;
+pub mod report;
+pub mod state;
+pub mod view;
+
+pub use model::{Instance, ShutdownBehavior};
+pub use state::State;
+pub use view::View;

@@ -1,0 +1,95 @@
+//! An instance as the cloud controller knows it: what its owner wants, and what is known of it.
+//!
+//! A plain value. What may become of it is decided in `state`, `lifecycle` and `absorb`.
+
+use super::state::State;
+use karri_proto::ids::{InstanceId, ReservationId};
+use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, StateReason};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    pub id: InstanceId,
+    /// Numbers every change of every instance, in commit order.
+    pub change: i64,
+    pub account: String,
+    pub reservation: ReservationId,
+    pub cluster: String,
+    pub zone: String,
+    pub client_token: Option<String>,
+    /// Without user data and tags, which are kept beside it.
+    pub spec: Arc<InstanceSpec>,
+    pub has_user_data: bool,
+    pub tags: Vec<(String, String)>,
+    pub shutdown_behavior: ShutdownBehavior,
+    pub disable_api_stop: bool,
+    pub disable_api_termination: bool,
+    pub launched_ms: i64,
+
+    pub desired: Desired,
+    /// Grows with every change that the cluster must hear of.
+    pub generation: u64,
+    pub reboots: u64,
+    pub force: bool,
+    /// The request that made this generation.
+    pub request_id: String,
+
+    pub state: State,
+    /// The newest generation that the cluster has durably accepted; 0: none, as far as is known.
+    pub acknowledged: u64,
+    /// The cluster was told to forget it, and did.
+    pub forgotten: bool,
+    pub node: Option<String>,
+    pub reason: Option<StateReason>,
+    /// EC2's `StateTransitionReason`, such as `User initiated (2026-01-02 03:04:05 GMT)`.
+    pub transition: String,
+    /// A transitional state ends by then.
+    pub deadline_ms: Option<i64>,
+    /// A terminated instance is visible until then.
+    pub purge_ms: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ShutdownBehavior {
+    Stop,
+    Terminate,
+}
+
+impl ShutdownBehavior {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ShutdownBehavior::Stop => "stop",
+            ShutdownBehavior::Terminate => "terminate",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Stop, Self::Terminate].into_iter().find(|behavior| behavior.as_str() == text)
+    }
+}
+
+impl Instance {
+    /// What the cluster is told. User data is read from the store only for this.
+    pub fn intent(&self, user_data_base64: Option<String>) -> InstanceIntent {
+        let mut spec = (*self.spec).clone();
+        spec.user_data_base64 = user_data_base64;
+        spec.tags = self.tags.clone();
+        InstanceIntent {
+            id: self.id.clone(),
+            account: self.account.clone(),
+            generation: self.generation,
+            attempt: 0,
+            desired: self.desired,
+            reboots: self.reboots,
+            force: self.force,
+            request_id: self.request_id.clone(),
+            spec,
+        }
+    }
+
+    /// A new generation: the cluster is to hear of what was just changed.
+    pub fn advance(&mut self, request_id: &str) {
+        self.generation += 1;
+        self.request_id = request_id.to_owned();
+    }
+}

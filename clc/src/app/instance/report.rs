@@ -1,0 +1,181 @@
+//! Carrying out what reports and deadlines decide: in one transaction for many, and told in the log.
+
+use super::absorb::absorb;
+use super::lifecycle::{Order, expire};
+use super::model::Instance;
+use super::state::State;
+use crate::app::{App, now_ms};
+use crate::store::StoreError;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::{InstanceReport, StateReason};
+use std::collections::{HashMap, HashSet};
+
+impl App {
+    fn order<'a>(&'a self, request_id: &'a str) -> Order<'a> {
+        Order { request_id, now_ms: now_ms(), limits: &self.limits }
+    }
+
+    /// Absorbs reports of one cluster. Returns those instances that the cluster should simply forget:
+    /// over there they are final, and here nobody knows them any more.
+    pub async fn reports_absorb(
+        &self,
+        cluster: &str,
+        reports: &[InstanceReport],
+    ) -> Result<Vec<InstanceId>, StoreError> {
+        let mut by_id = HashMap::with_capacity(reports.len());
+        let mut unknown = Vec::new();
+        for report in reports {
+            match self.instances.get(&report.id) {
+                Some(known) if known.cluster != cluster => {
+                    tracing::warn!(instance_id = %report.id, cluster, "a cluster reports another's instance");
+                }
+                Some(known) if known.forgotten && report.phase.is_final() => unknown.push(report.id.clone()),
+                // Most reports say nothing new; only those that do are worth a transaction.
+                Some(known) if absorb(&mut (*known).clone(), report, self.order("")) => {
+                    by_id.insert(report.id.clone(), report);
+                }
+                Some(_) => {}
+                None if report.phase.is_final() => unknown.push(report.id.clone()),
+                None => self.stranger(cluster, report),
+            }
+        }
+        let ids: Vec<InstanceId> = by_id.keys().cloned().collect();
+        self.instances_settle(&ids, |instance, order| {
+            by_id.get(&instance.id).is_some_and(|report| absorb(instance, report, order))
+        })
+        .await?;
+        Ok(unknown)
+    }
+
+    /// It runs over there and nobody here has ordered it: the database was set back. It is left alone.
+    fn stranger(&self, cluster: &str, report: &InstanceReport) {
+        let mut told = self.strangers.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if told.len() < STRANGERS_MAX && told.insert(report.id.clone()) {
+            tracing::warn!(instance_id = %report.id, cluster, "a cluster runs an instance that is not in the database");
+        }
+    }
+
+    /// Lets `decide` change these instances, in one transaction; tells and adopts what changed.
+    pub async fn instances_settle(
+        &self,
+        ids: &[InstanceId],
+        decide: impl Fn(&mut Instance, Order<'_>) -> bool,
+    ) -> Result<(), StoreError> {
+        if ids.is_empty() {
+            return Ok(());
+        }
+        let mut before: HashMap<InstanceId, State> = HashMap::with_capacity(ids.len());
+        let written = self.store.instances_change(ids, |instances| {
+            let changed = instances.iter_mut().map(|instance| {
+                before.insert(instance.id.clone(), instance.state);
+                let request_id = instance.request_id.clone();
+                decide(instance, self.order(&request_id))
+            });
+            Ok::<_, StoreError>(changed.collect())
+        });
+        let written = written.await?;
+        for instance in &written {
+            if before.get(&instance.id) != Some(&instance.state) {
+                tell(instance);
+            }
+        }
+        self.adopt(written);
+        Ok(())
+    }
+
+    /// Ends transitional states whose time is over.
+    pub async fn instances_expire(&self) -> Result<(), StoreError> {
+        let order = self.order("");
+        let due = self.instances.select(|one| one.deadline_ms.is_some_and(|at| at <= order.now_ms));
+        let ids: Vec<InstanceId> = due.iter().map(|instance| instance.id.clone()).collect();
+        for instance in &due {
+            tracing::warn!(
+                request_id = instance.request_id,
+                instance_id = %instance.id,
+                state = instance.state.as_str(),
+                "instance is late"
+            );
+        }
+        self.instances_settle(&ids, expire).await
+    }
+
+    /// Removes what has been terminated long enough and is forgotten below.
+    pub async fn instances_purge(&self) -> Result<(), StoreError> {
+        let now = now_ms();
+        let over = |one: &Instance| one.forgotten && one.purge_ms.is_some_and(|at| at <= now);
+        let ids: Vec<InstanceId> = self.instances.select(over).iter().map(|one| one.id.clone()).collect();
+        if !ids.is_empty() {
+            self.store.instances_purge(&ids).await?;
+            self.instances.remove(&ids);
+        }
+        Ok(())
+    }
+
+    /// A cluster has told everything it knows: what it did not mention is unknown to it and is to be told
+    /// again; what is over needs no forgetting any more.
+    pub async fn instances_untold(
+        &self,
+        cluster: &str,
+        told: &HashSet<InstanceId>,
+    ) -> Result<(), StoreError> {
+        let untold = self.instances.select(|one| {
+            one.cluster == cluster && one.acknowledged > 0 && !one.forgotten && !told.contains(&one.id)
+        });
+        if untold.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!(cluster, count = untold.len(), "a cluster lost instances; it is told of them again");
+        let ids: Vec<InstanceId> = untold.iter().map(|instance| instance.id.clone()).collect();
+        self.instances_settle(&ids, |instance, _| {
+            match instance.state {
+                State::Terminated => instance.forgotten = true,
+                _ => instance.acknowledged = 0,
+            }
+            true
+        })
+        .await
+    }
+
+    /// The cluster refuses it for good.
+    pub async fn instance_refused(
+        &self,
+        id: &InstanceId,
+        generation: u64,
+        reason: StateReason,
+    ) -> Result<(), StoreError> {
+        self.instances_settle(std::slice::from_ref(id), |instance, order| {
+            let asked = instance.generation == generation && instance.state == State::Pending;
+            if asked {
+                instance.reason = Some(reason.clone());
+                instance.acknowledged = instance.generation;
+                super::lifecycle::end(instance, order);
+            }
+            asked
+        })
+        .await
+    }
+
+    pub async fn instance_forgotten(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
+        self.instances_settle(ids, |instance, _| {
+            let over = instance.state == State::Terminated && !instance.forgotten;
+            instance.forgotten |= over;
+            over
+        })
+        .await
+    }
+}
+
+/// Strangers that are remembered, so that each is told once.
+const STRANGERS_MAX: usize = 1000;
+
+fn tell(instance: &Instance) {
+    tracing::info!(
+        request_id = instance.request_id,
+        instance_id = %instance.id,
+        state = instance.state.as_str(),
+        node = instance.node,
+        reason = instance.reason.as_ref().map(|reason| reason.message.as_str()),
+        "instance is {}",
+        instance.state.as_str()
+    );
+}

@@ -1,0 +1,58 @@
+//! How a node comes in: an operator's token, good once and for a short time, against a certificate.
+
+use super::App;
+use karri_proto::internal::admin::{NewToken, Token};
+use karri_proto::internal::join::{JoinAnswer, JoinRequest, JoinToken};
+use karri_proto::internal::{ApiError, Identity, Role};
+use karri_proto::runtime::tls::fingerprint;
+use rand::RngCore;
+
+const VALID_SECS_MAX: u32 = 7 * 24 * 3600;
+const SECRET_BYTES: usize = 32;
+const NAME_CHARS_MAX: usize = 63;
+
+impl App {
+    pub async fn token_create(&self, new: NewToken) -> Result<Token, ApiError> {
+        if new.valid_secs == 0 || new.valid_secs > VALID_SECS_MAX {
+            return Err(ApiError::invalid(format!("a token is valid for 1 to {VALID_SECS_MAX} seconds")));
+        }
+        if self.clusters.get(&new.cluster).is_none() {
+            return Err(ApiError::not_found(format!("there is no cluster \"{}\"", new.cluster)));
+        }
+        let mut secret = [0u8; SECRET_BYTES];
+        rand::rngs::OsRng.fill_bytes(&mut secret);
+        let secret = hex::encode(secret);
+        let now_ms = super::now_ms();
+        let expires_at_unix_ms = now_ms + i64::from(new.valid_secs) * 1000;
+        self.store.join_tokens_purge(now_ms).await?;
+        self.store.join_token_insert(&secret, &new.cluster, expires_at_unix_ms).await?;
+        let ca_fingerprint = fingerprint(self.authority.certificate_pem()).map_err(ApiError::internal)?;
+        let token = JoinToken { clc_url: self.internal_url(), ca_fingerprint, secret };
+        tracing::info!(cluster = new.cluster, valid_secs = new.valid_secs, "join token made");
+        Ok(Token { token: token.encode(), expires_at_unix_ms })
+    }
+
+    pub async fn node_join(&self, request: JoinRequest) -> Result<JoinAnswer, ApiError> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'.';
+        let name = &request.name;
+        if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.bytes().all(plain) {
+            return Err(ApiError::invalid("a node's name has up to 63 letters, digits, dots and dashes"));
+        }
+        let cluster = self.store.join_token_use(&request.secret, name, super::now_ms()).await?;
+        let refused = || ApiError::forbidden("the token is unknown, used by another node, or expired");
+        let cluster = cluster.ok_or_else(refused)?;
+        let link = self.clusters.get(&cluster);
+        let link = link.ok_or_else(|| ApiError::not_found(format!("there is no cluster \"{cluster}\"")))?;
+        let identity = Identity::new(Role::Nc, &cluster, name);
+        let signed = self.authority.sign_request(&request.csr_pem, &identity);
+        let certificate_pem = signed.map_err(|e| ApiError::invalid(format!("certificate request: {e}")))?;
+        tracing::info!(cluster, node = name, "node joined");
+        Ok(JoinAnswer {
+            identity,
+            certificate_pem,
+            ca_pem: self.authority.certificate_pem().to_owned(),
+            cc_url: link.hello().url,
+            walrus_url: self.walrus_url.clone(),
+        })
+    }
+}

@@ -1,0 +1,317 @@
+//! What the cloud controller does: use cases and rules. EC2, the console and the command line call the
+//! same functions. Decisions are functions of values; what needs the store or a clock says so.
+
+pub mod account;
+pub mod address;
+pub mod admission;
+pub mod cluster;
+pub mod identity;
+pub mod image;
+pub mod instance;
+pub mod instance_type;
+pub mod join;
+pub mod kept;
+pub mod key_pair;
+pub mod network;
+pub mod security_group;
+pub mod status;
+pub mod story;
+pub mod tag;
+pub mod volume;
+
+use crate::config::{Config, Limits};
+use crate::drive::blobs::{Blobs, Walrus};
+use crate::store::{Engine, Sealer, Store, StoreError};
+use address::AddressBook;
+use admission::Ledger;
+use cluster::Clusters;
+use identity::Identities;
+use instance::{Instance, State, View};
+use instance_type::Catalogue;
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::InstanceId;
+use karri_proto::internal::clusters::ClusterHello;
+use karri_proto::internal::{ApiError, Caller, Role};
+use karri_proto::resources::{ClusterResources, Need, NodeResources};
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::metrics::Metrics;
+use karri_proto::runtime::pki::Authority;
+use karri_proto::runtime::process::Base;
+use karri_proto::runtime::tls::TlsFiles;
+use kept::KeptAnswers;
+use rand::RngCore;
+use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// The running cloud controller, shared by all requests and loops.
+pub struct App {
+    pub region: String,
+    /// Every region whose signatures are accepted, ours first.
+    pub regions: Vec<String>,
+    pub body_bytes_max: usize,
+    pub limits: Limits,
+    pub store: Store,
+    pub identities: Identities,
+    pub instances: View,
+    pub clusters: Clusters,
+    pub answers: KeptAnswers,
+    pub catalogue: Catalogue,
+    pub blobs: Arc<dyn Blobs>,
+    pub metrics: Arc<Metrics>,
+    pub base: Base,
+    pub walrus_url: String,
+    pub authority: Authority,
+    pub tls: TlsFiles,
+    internal_url: OnceLock<String>,
+    leads: AtomicBool,
+    /// Instances that a cluster runs and nobody ordered; each is told once.
+    strangers: Mutex<HashSet<InstanceId>>,
+    book: Mutex<Book>,
+}
+
+/// What launches reserve from. One lock: a launch takes room and addresses together.
+#[derive(Debug, Default)]
+pub struct Book {
+    pub ledger: Ledger,
+    pub addresses: AddressBook,
+    /// By cluster, as last reported.
+    pub reported: HashMap<String, ClusterResources>,
+    /// By account: launches that are not committed yet, for its limit.
+    launching: HashMap<String, usize>,
+}
+
+impl App {
+    pub fn new(config: &Config, store: Store, sealer: Sealer, base: Base) -> anyhow::Result<Self> {
+        let mut regions = vec![config.api.region.clone()];
+        regions.extend(config.api.also_accept_regions.iter().cloned());
+        let catalogue = Catalogue::load(&config.catalogue.instance_types)?;
+        let walrus = InternalClient::new(&config.pki.walrus_url, Role::Walrus, &config.controller.tls)?;
+        Ok(Self {
+            region: config.api.region.clone(),
+            regions,
+            body_bytes_max: config.api.body_bytes_max,
+            limits: config.limits.clone(),
+            store,
+            identities: Identities::new(sealer),
+            instances: View::default(),
+            clusters: Clusters::default(),
+            answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
+            catalogue,
+            blobs: Arc::new(Walrus(walrus)),
+            metrics: base.metrics.clone(),
+            walrus_url: config.pki.walrus_url.clone(),
+            authority: Authority::load_or_create(&config.pki.ca_dir)?,
+            tls: config.controller.tls.clone(),
+            base,
+            internal_url: OnceLock::new(),
+            leads: AtomicBool::new(false),
+            strangers: Mutex::default(),
+            book: Mutex::default(),
+        })
+    }
+
+    /// Rebuilds what is kept in memory from the store.
+    pub async fn recover(&self) -> anyhow::Result<()> {
+        self.clusters_follow().await?;
+        let instances = self.store.instances_changed_after(0).await?;
+        tracing::info!(instances = instances.len(), clusters = self.clusters.list().len(), "state recovered");
+        self.instances.followed_to(instances.iter().map(|instance| instance.change).max());
+        self.adopt(instances);
+        Ok(())
+    }
+
+    /// Takes over the clusters as the store has them.
+    pub async fn clusters_follow(&self) -> Result<(), StoreError> {
+        for cluster in self.store.cluster_list().await? {
+            if let Err(error) = self.cluster_link(&cluster.name, cluster.hello) {
+                tracing::warn!(cluster = cluster.name, %error, "cluster cannot be called");
+            }
+            // The one who reconciles hears of nodes first hand.
+            if !self.leads() {
+                self.book().reported(&cluster.name, ClusterResources { nodes: cluster.nodes });
+            }
+        }
+        Ok(())
+    }
+
+    /// Where the others reach our internal API; known once it is bound.
+    pub fn internal_url(&self) -> String {
+        self.internal_url.get().cloned().unwrap_or_default()
+    }
+
+    pub fn internal_url_set(&self, url: &str) {
+        let _ = self.internal_url.set(url.to_owned());
+    }
+
+    /// Whether this controller runs the loops that speak to clusters.
+    pub fn leads(&self) -> bool {
+        self.leads.load(Ordering::Relaxed)
+    }
+
+    pub fn leads_set(&self, leads: bool) {
+        self.leads.store(leads, Ordering::Relaxed);
+    }
+
+    pub fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A caller of our own, for internal calls.
+    pub fn caller(&self, request_id: &str) -> Caller {
+        self.base.caller(request_id)
+    }
+
+    /// Makes a cluster's facts known to all that need them; its loops start when it is new.
+    pub fn cluster_link(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
+        {
+            let mut book = self.book();
+            book.ledger.cluster_known(name, &hello.zone);
+            book.addresses.cluster_known(name, &hello.subnet_cidr);
+        }
+        if self.clusters.get(name).is_none() {
+            // Until it has been silent for long enough, a cluster is taken to be there.
+            self.clusters.put(name, hello, &self.tls)?.saw(now_ms());
+            self.book().ledger.cluster_answers(name, true);
+        } else {
+            self.clusters.put(name, hello, &self.tls)?;
+        }
+        Ok(())
+    }
+
+    /// A cluster's nodes, as it reports them. Kept in the store, so that a restarted controller can admit
+    /// before it hears anew, but only when something else changed than what is in use.
+    pub async fn resources_reported(
+        &self,
+        cluster: &str,
+        resources: ClusterResources,
+    ) -> Result<(), StoreError> {
+        let stable = |nodes: &[NodeResources]| -> Vec<NodeResources> {
+            nodes.iter().map(|node| NodeResources { used: Need::default(), ..node.clone() }).collect()
+        };
+        let nodes = stable(&resources.nodes);
+        let before = {
+            let mut book = self.book();
+            let before = book.reported.get(cluster).map(|known| stable(&known.nodes));
+            book.reported(cluster, resources);
+            before
+        };
+        if before.as_ref() != Some(&nodes) {
+            self.store.cluster_nodes_update(cluster, &nodes).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes over what other controllers on the same database have changed.
+    pub async fn follow(&self) -> Result<(), StoreError> {
+        if self.store.engine() == Engine::Postgres {
+            let changed = self.store.instances_changed_after(self.instances.followed()).await?;
+            self.instances.followed_to(changed.iter().map(|instance| instance.change).max());
+            self.adopt(changed);
+        }
+        Ok(())
+    }
+
+    /// Puts the books right again after something was tried with these instances and not done.
+    fn observe_again(&self, instances: &[Arc<Instance>]) {
+        let mut book = self.book();
+        for instance in instances.iter().filter_map(|instance| self.instances.get(&instance.id)) {
+            book.observe(&instance);
+        }
+    }
+
+    /// Takes over rows that a transaction has committed: into the view, the books, and to the loops that
+    /// tell clusters. Everything that writes instances ends here.
+    pub fn adopt(&self, instances: Vec<Instance>) -> Vec<Arc<Instance>> {
+        // Under the book's lock, so that two changes of one instance cannot overtake each other.
+        let mut book = self.book();
+        let news = self.instances.apply(instances);
+        for instance in &news {
+            book.observe(instance);
+        }
+        drop(book);
+        let mut clusters: Vec<&str> = news.iter().map(|instance| instance.cluster.as_str()).collect();
+        clusters.sort_unstable();
+        clusters.dedup();
+        for link in clusters.into_iter().filter_map(|name| self.clusters.get(name)) {
+            link.wake.notify_one();
+        }
+        news
+    }
+}
+
+impl Book {
+    fn launching(&self, account: &str) -> usize {
+        self.launching.get(account).copied().unwrap_or(0)
+    }
+
+    fn launching_add(&mut self, account: &str, count: i64) {
+        let entry = self.launching.entry(account.to_owned()).or_default();
+        *entry = entry.saturating_add_signed(isize::try_from(count).unwrap_or(0));
+        if *entry == 0 {
+            self.launching.remove(account);
+        }
+    }
+
+    /// A free address, or the very one that was asked for.
+    fn address(&mut self, cluster: &str, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, Fault> {
+        let Some(address) = asked else {
+            let sentence = "The subnet has no free addresses left";
+            let none = || Fault::new(FaultCode::InsufficientFreeAddresses, sentence);
+            return self.addresses.take(cluster).ok_or_else(none);
+        };
+        if !self.addresses.is_assignable(cluster, address) {
+            let sentence = format!("Address {address} does not fall within the subnet's address range");
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        if !self.addresses.take_this(cluster, address) {
+            let sentence = format!("Address {address} is in use.");
+            return Err(Fault::new(FaultCode::InvalidIpAddressInUse, sentence));
+        }
+        Ok(address)
+    }
+
+    /// What a row holds: everything while it lives, its disk while it is stopped.
+    fn observe(&mut self, instance: &Instance) {
+        let need = instance.spec.need;
+        let held = match instance.state {
+            State::Terminated => return self.forget(instance),
+            State::Stopped => Need { disk_gib: need.disk_gib, ..Need::default() },
+            State::Pending | State::Running | State::Stopping | State::ShuttingDown => need,
+        };
+        self.ledger.observe(&instance.id, &instance.cluster, instance.node.as_deref(), held);
+        for port in &instance.spec.ports {
+            self.addresses.take_this(&instance.cluster, port.private_ip);
+        }
+    }
+
+    pub fn reported(&mut self, cluster: &str, resources: ClusterResources) {
+        self.ledger.nodes_reported(cluster, &resources.nodes);
+        self.reported.insert(cluster.to_owned(), resources);
+    }
+
+    fn forget(&mut self, instance: &Instance) {
+        if self.ledger.is_held(&instance.id) {
+            self.ledger.release(&instance.id);
+            for port in &instance.spec.ports {
+                self.addresses.release(&instance.cluster, port.private_ip);
+            }
+        }
+    }
+}
+
+pub fn now_ms() -> i64 {
+    let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A request id in AWS's form, a random UUID.
+pub fn request_id() -> String {
+    let mut bytes = [0u8; 16];
+    rand::thread_rng().fill_bytes(&mut bytes);
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let text = hex::encode(bytes);
+    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
+}

@@ -1,0 +1,94 @@
+//! What `karri status` prints: controllers, capacity in slots per instance type, instances by state.
+
+use super::App;
+use super::cluster::ClusterLink;
+use karri_proto::internal::admin::{CloudStatus, ControllerStatus, TypeSlots, ZoneStatus};
+use karri_proto::internal::{ApiError, Caller};
+use karri_proto::resources::ClusterResources;
+use std::time::Duration;
+
+impl App {
+    pub async fn cloud_status(&self, _: &Caller) -> Result<CloudStatus, ApiError> {
+        let mut status = CloudStatus {
+            controllers: vec![ControllerStatus {
+                role: "clc".to_owned(),
+                name: self.base.identity.name.clone(),
+                url: self.internal_url(),
+                healthy: true,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                detail: format!("{:?}", self.store.engine()).to_lowercase(),
+            }],
+            zones: Vec::new(),
+            instances: self.instances.states().into_iter().map(|(s, n)| (s.as_str().to_owned(), n)).collect(),
+        };
+        for link in self.clusters.list() {
+            let resources = self.cluster_resources(&link.name);
+            status.controllers.push(self.cluster_status(&link));
+            status.controllers.extend(resources.nodes.iter().map(node_status));
+            status.zones.push(ZoneStatus {
+                zone: link.hello().zone,
+                cluster: link.name.clone(),
+                slots: self.slots(&link.name),
+                resources,
+            });
+        }
+        Ok(status)
+    }
+
+    /// Silent for too long counts as away.
+    pub fn cluster_is_away(&self, link: &ClusterLink) -> bool {
+        let silent_ms = super::now_ms().saturating_sub(link.seen_ms());
+        Duration::from_millis(u64::try_from(silent_ms).unwrap_or(0)) > self.limits.cluster_silent()
+    }
+
+    fn cluster_status(&self, link: &ClusterLink) -> ControllerStatus {
+        let hello = link.hello();
+        let healthy = !self.cluster_is_away(link);
+        let detail = if healthy { format!("zone {}", hello.zone) } else { "does not answer".to_owned() };
+        ControllerStatus {
+            role: "cc".to_owned(),
+            name: link.name.clone(),
+            url: hello.url,
+            healthy,
+            version: hello.version,
+            detail,
+        }
+    }
+
+    /// Free and total slots per instance type: the paper's describeResources.
+    pub fn slots(&self, cluster: &str) -> Vec<TypeSlots> {
+        let book = self.book();
+        let slots = |one: &super::instance_type::InstanceType| {
+            let (free, total) = book.ledger.slots(cluster, one.need());
+            TypeSlots {
+                instance_type: one.name.clone(),
+                vcpus: one.vcpus,
+                memory_mib: one.memory_mib,
+                disk_gib: one.disk_gib,
+                free,
+                total,
+            }
+        };
+        self.catalogue.iter().map(slots).collect()
+    }
+
+    pub fn cluster_resources(&self, cluster: &str) -> ClusterResources {
+        self.book().reported.get(cluster).cloned().unwrap_or_default()
+    }
+}
+
+fn node_status(node: &karri_proto::resources::NodeResources) -> ControllerStatus {
+    let facts = &node.facts;
+    let foreign = match facts.foreign_guests.len() {
+        0 => String::new(),
+        count => format!(", {count} guests that are not ours"),
+    };
+    ControllerStatus {
+        role: "nc".to_owned(),
+        name: facts.name.clone(),
+        url: String::new(),
+        healthy: node.alive,
+        version: facts.version.clone(),
+        detail: format!("{} {}{foreign}", facts.hypervisor, facts.accelerator),
+    }
+}

@@ -1,0 +1,198 @@
+//! Tags: which resources take them, and what a tag may be. Rules only; `change` commits.
+
+mod change;
+
+pub use change::Change;
+
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::{
+    InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
+    SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+};
+
+pub const TAGS_PER_RESOURCE_MAX: usize = 50;
+pub const KEY_CHARS_MAX: usize = 128;
+pub const VALUE_CHARS_MAX: usize = 256;
+/// Resources in one CreateTags or DeleteTags.
+pub const RESOURCES_MAX: usize = 1000;
+
+pub type Tags = Vec<(String, String)>;
+
+/// A kind of resource that takes tags.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Taggable {
+    Instance,
+    Image,
+    KeyPair,
+    Vpc,
+    Subnet,
+    SecurityGroup,
+    SecurityGroupRule,
+    NetworkInterface,
+    Volume,
+}
+
+impl Taggable {
+    /// EC2's name of the kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Taggable::Instance => "instance",
+            Taggable::Image => "image",
+            Taggable::KeyPair => "key-pair",
+            Taggable::Vpc => "vpc",
+            Taggable::Subnet => "subnet",
+            Taggable::SecurityGroup => "security-group",
+            Taggable::SecurityGroupRule => "security-group-rule",
+            Taggable::NetworkInterface => "network-interface",
+            Taggable::Volume => "volume",
+        }
+    }
+
+    /// The kind that an id is of. A wrong id has the code of its kind; one of no kind is `InvalidID`.
+    pub fn of_id(id: &str) -> Result<Self, Fault> {
+        let prefix = id.split_once('-').map_or("", |(prefix, _)| prefix);
+        match prefix {
+            InstanceId::PREFIX => id.parse::<InstanceId>().map(|_| Taggable::Instance),
+            MachineImageId::PREFIX => id.parse::<MachineImageId>().map(|_| Taggable::Image),
+            KernelImageId::PREFIX => id.parse::<KernelImageId>().map(|_| Taggable::Image),
+            RamdiskImageId::PREFIX => id.parse::<RamdiskImageId>().map(|_| Taggable::Image),
+            KeyPairId::PREFIX => id.parse::<KeyPairId>().map(|_| Taggable::KeyPair),
+            VpcId::PREFIX => id.parse::<VpcId>().map(|_| Taggable::Vpc),
+            SubnetId::PREFIX => id.parse::<SubnetId>().map(|_| Taggable::Subnet),
+            SecurityGroupId::PREFIX => id.parse::<SecurityGroupId>().map(|_| Taggable::SecurityGroup),
+            SecurityGroupRuleId::PREFIX => {
+                id.parse::<SecurityGroupRuleId>().map(|_| Taggable::SecurityGroupRule)
+            }
+            NetworkInterfaceId::PREFIX => {
+                id.parse::<NetworkInterfaceId>().map(|_| Taggable::NetworkInterface)
+            }
+            VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
+            _ => {
+                let shown: String = id.chars().take(64).collect();
+                Err(Fault::new(FaultCode::InvalidId, format!("The ID '{shown}' is not valid")))
+            }
+        }
+    }
+
+    /// EC2's words for an id of this kind that the caller does not have.
+    pub fn not_found(self, id: &str) -> Fault {
+        let (code, sentence) = match self {
+            Taggable::Instance => {
+                (FaultCode::InvalidInstanceIdNotFound, format!("The instance ID '{id}' does not exist"))
+            }
+            Taggable::Image => {
+                (FaultCode::InvalidAmiIdNotFound, format!("The image id '[{id}]' does not exist"))
+            }
+            Taggable::KeyPair => {
+                (FaultCode::InvalidKeyPairNotFound, format!("The key pair ID '{id}' does not exist"))
+            }
+            Taggable::Vpc => (FaultCode::InvalidVpcIdNotFound, format!("The vpc ID '{id}' does not exist")),
+            Taggable::Subnet => {
+                (FaultCode::InvalidSubnetIdNotFound, format!("The subnet ID '{id}' does not exist"))
+            }
+            Taggable::SecurityGroup => {
+                (FaultCode::InvalidGroupNotFound, format!("The security group '{id}' does not exist"))
+            }
+            Taggable::SecurityGroupRule => (
+                FaultCode::InvalidSecurityGroupRuleIdNotFound,
+                format!("The security group rule ID '{id}' does not exist"),
+            ),
+            Taggable::NetworkInterface => (
+                FaultCode::InvalidNetworkInterfaceIdNotFound,
+                format!("The networkInterface ID '{id}' does not exist"),
+            ),
+            Taggable::Volume => {
+                (FaultCode::InvalidVolumeNotFound, format!("The volume '{id}' does not exist."))
+            }
+        };
+        Fault::new(code, sentence)
+    }
+}
+
+/// What every set of tags that a client brings must be like.
+pub fn check(tags: &[(String, String)]) -> Result<(), Fault> {
+    if tags.len() > TAGS_PER_RESOURCE_MAX {
+        return Err(too_many());
+    }
+    for (at, (key, value)) in tags.iter().enumerate() {
+        check_key(key)?;
+        if value.chars().count() > VALUE_CHARS_MAX {
+            let sentence = format!("Tag value exceeds the maximum length of {VALUE_CHARS_MAX} characters");
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        if tags[..at].iter().any(|(earlier, _)| earlier == key) {
+            let shown: String = key.chars().take(KEY_CHARS_MAX).collect();
+            return Err(Fault::invalid_parameter(format!("Duplicate tag key '{shown}' specified.")));
+        }
+    }
+    Ok(())
+}
+
+pub fn check_key(key: &str) -> Result<(), Fault> {
+    if key.is_empty() {
+        return Err(Fault::invalid_parameter("Tag key cannot be an empty string."));
+    }
+    if key.chars().count() > KEY_CHARS_MAX {
+        let sentence = format!("Tag key exceeds the maximum length of {KEY_CHARS_MAX} characters");
+        return Err(Fault::invalid_parameter(sentence));
+    }
+    // EC2 minds only lower case; any spelling would be mistaken for the real thing.
+    if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
+        return Err(Fault::invalid_parameter("Tag keys starting with 'aws:' are reserved for internal use"));
+    }
+    Ok(())
+}
+
+pub fn too_many() -> Fault {
+    let sentence = "The maximum number of Tags for a resource has been reached.";
+    Fault::new(FaultCode::TagLimitExceeded, sentence)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(key: &str, value: &str) -> Tags {
+        vec![(key.to_owned(), value.to_owned())]
+    }
+
+    #[test]
+    fn limits_are_counted_in_characters_and_include_the_last() {
+        check(&tag(&"ü".repeat(128), &"ü".repeat(256))).unwrap();
+        assert_eq!(check(&tag(&"k".repeat(129), "")).unwrap_err().code(), "InvalidParameterValue");
+        assert_eq!(check(&tag("k", &"v".repeat(257))).unwrap_err().code(), "InvalidParameterValue");
+        assert_eq!(check(&tag("", "v")).unwrap_err().code(), "InvalidParameterValue");
+        assert!(check(&tag("k", "")).is_ok());
+    }
+
+    #[test]
+    fn reserved_and_repeated_keys_are_refused() {
+        for key in ["aws:x", "AWS:x", "aws:"] {
+            assert_eq!(check(&tag(key, "v")).unwrap_err().code(), "InvalidParameterValue", "{key}");
+        }
+        assert!(check(&tag("aws", "v")).is_ok());
+        assert!(check(&[tag("k", "1"), tag("k", "2")].concat()).unwrap_err().message().contains("'k'"));
+    }
+
+    #[test]
+    fn fifty_tags_are_the_most() {
+        let many = |count: usize| (0..count).map(|n| (format!("k{n}"), String::new())).collect::<Tags>();
+        assert!(check(&many(50)).is_ok());
+        assert_eq!(check(&many(51)).unwrap_err().code(), "TagLimitExceeded");
+    }
+
+    #[test]
+    fn the_kind_of_a_resource_is_in_its_id() {
+        for (id, kind) in [
+            ("i-0123456789abcdef0", Taggable::Instance),
+            ("aki-0123456789abcdef0", Taggable::Image),
+            ("sgr-0123456789abcdef0", Taggable::SecurityGroupRule),
+        ] {
+            assert_eq!(Taggable::of_id(id).unwrap(), kind);
+        }
+        assert_eq!(Taggable::of_id("i-zzz").unwrap_err().code(), "InvalidInstanceID.Malformed");
+        for id in ["", "nonsense", "r-0123456789abcdef0", "ÿ-1"] {
+            assert_eq!(Taggable::of_id(id).unwrap_err().code(), "InvalidID", "{id}");
+        }
+    }
+}

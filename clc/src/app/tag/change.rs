@@ -1,0 +1,95 @@
+//! Changing tags: of all the named resources or of none.
+
+use super::{RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, too_many};
+use crate::app::{App, security_group};
+use crate::store::instance::instances_retag_in_txn;
+use crate::store::resource::resource_account_in_txn;
+use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
+use crate::store::{StoreError, Tx, counter_next_in_txn};
+use karri_proto::fault::Fault;
+use karri_proto::ids::InstanceId;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Sets these; others stay.
+    Put(Tags),
+    /// By key, and by value where one is given.
+    Delete(Vec<(String, Option<String>)>),
+    DeleteAll,
+}
+
+impl Change {
+    fn check(&self) -> Result<(), Fault> {
+        match self {
+            Change::Put(tags) => check(tags),
+            Change::Delete(keys) if keys.len() > TAGS_PER_RESOURCE_MAX => Err(too_many()),
+            Change::Delete(keys) => keys.iter().try_for_each(|(key, _)| check_key(key)),
+            Change::DeleteAll => Ok(()),
+        }
+    }
+}
+
+impl App {
+    pub async fn tags_change(
+        &self,
+        account: &str,
+        administrator: bool,
+        request_id: &str,
+        resources: &[String],
+        change: Change,
+    ) -> Result<(), Fault> {
+        change.check()?;
+        if resources.len() > RESOURCES_MAX {
+            let sentence = format!("At most {RESOURCES_MAX} resources can be named in one request");
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        let kinds: Vec<(Taggable, &str)> = resources
+            .iter()
+            .map(|id| Ok((Taggable::of_id(id)?, id.as_str())))
+            .collect::<Result<_, Fault>>()?;
+        let groups = self.store.security_group_list(account).await?;
+        let mut tx = self.store.begin().await?;
+        // First, so that two changes of one resource wait for each other.
+        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let instances: Vec<InstanceId> = kinds
+            .iter()
+            .filter(|(kind, _)| *kind == Taggable::Instance)
+            .filter_map(|(_, id)| id.parse().ok())
+            .collect();
+        for (kind, id) in kinds {
+            let owner = match kind {
+                Taggable::SecurityGroupRule => {
+                    security_group::has_rule(&groups, id).then(|| account.to_owned())
+                }
+                kind => resource_account_in_txn(&mut tx, kind, id).await?,
+            };
+            let owner = owner.filter(|owner| administrator || owner == account);
+            let owner = owner.ok_or_else(|| kind.not_found(id))?;
+            apply_in_txn(&mut tx, &owner, kind, id, &change).await?;
+        }
+        let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+        self.adopt(retagged);
+        Ok(())
+    }
+}
+
+async fn apply_in_txn(
+    tx: &mut Tx,
+    owner: &str,
+    kind: Taggable,
+    id: &str,
+    change: &Change,
+) -> Result<(), Fault> {
+    match change {
+        Change::Put(tags) => {
+            tags_put_in_txn(tx, owner, kind.as_str(), id, tags).await?;
+            if tag_count_in_txn(tx, id).await? > TAGS_PER_RESOURCE_MAX {
+                return Err(too_many());
+            }
+        }
+        Change::Delete(keys) => tags_delete_in_txn(tx, id, keys).await?,
+        Change::DeleteAll => tags_delete_all_in_txn(tx, id).await?,
+    }
+    Ok(())
+}

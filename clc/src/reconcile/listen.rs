@@ -1,0 +1,107 @@
+//! Hears a cluster: a long poll with a cursor, from the beginning after every start.
+//!
+//! The cursor is not kept: hearing everything once more is cheap, says what the cluster has lost, and
+//! cannot be wrong.
+
+use super::pause;
+use crate::app::cluster::ClusterLink;
+use crate::app::{App, now_ms, request_id};
+use crate::store::StoreError;
+use karri_proto::ids::InstanceId;
+use karri_proto::internal::instances::{Cursor, InstanceService, REPORT_WAIT_MAX, ReportPage};
+use karri_proto::runtime::server::Shutdown;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_MAX: Duration = Duration::from_secs(3);
+
+struct Listener {
+    app: Arc<App>,
+    link: Arc<ClusterLink>,
+    cursor: Cursor,
+    /// What a full telling has mentioned so far.
+    told: Option<HashSet<InstanceId>>,
+    retry: Duration,
+    silent: bool,
+}
+
+pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) {
+    let told = Some(HashSet::new());
+    let cursor = Cursor::default();
+    let mut listener = Listener { app, link, cursor, told, retry: RETRY_FIRST, silent: false };
+    while !shutdown.is_stopping() {
+        let waited = tokio::select! {
+            _ = shutdown.wait() => return,
+            waited = listener.round() => waited,
+        };
+        if !waited {
+            pause(&mut shutdown, listener.retry).await;
+            listener.retry = (listener.retry * 2).min(RETRY_MAX);
+        }
+    }
+}
+
+impl Listener {
+    /// False: try again a little later.
+    async fn round(&mut self) -> bool {
+        let caller = self.app.caller(&request_id());
+        let client = self.link.client();
+        match client.instance_reports(&caller, self.cursor, REPORT_WAIT_MAX).await {
+            Ok(page) => {
+                self.heard();
+                match self.take(page).await {
+                    Ok(()) => true,
+                    Err(error) => {
+                        tracing::warn!(cluster = self.link.name, %error, "reports not absorbed, asking again");
+                        false
+                    }
+                }
+            }
+            Err(error) => {
+                if !self.silent {
+                    tracing::warn!(cluster = self.link.name, %error, "no reports from the cluster");
+                }
+                self.silent = true;
+                false
+            }
+        }
+    }
+
+    fn heard(&mut self) {
+        if self.silent {
+            tracing::info!(cluster = self.link.name, "reports from the cluster again");
+        }
+        self.silent = false;
+        self.retry = RETRY_FIRST;
+        self.link.saw(now_ms());
+    }
+
+    async fn take(&mut self, page: ReportPage) -> Result<(), StoreError> {
+        let cluster = &self.link.name;
+        if page.restarted {
+            self.told = Some(HashSet::new());
+        }
+        if let Some(told) = &mut self.told {
+            told.extend(page.reports.iter().map(|report| report.id.clone()));
+        }
+        if let Some(resources) = page.resources {
+            self.app.resources_reported(cluster, resources).await?;
+        }
+        let unknown = self.app.reports_absorb(cluster, &page.reports).await?;
+        if page.caught_up
+            && let Some(told) = self.told.take()
+        {
+            self.app.instances_untold(cluster, &told).await?;
+        }
+        self.cursor = page.next;
+        for id in unknown {
+            let caller = self.app.caller(&request_id());
+            if let Err(error) = self.link.client().instance_forget(&caller, &id).await {
+                tracing::debug!(instance_id = %id, %error, "not forgotten");
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,94 @@
+//! The loops: intent and observation in, idempotent steps out. They re-read what is, are woken by a
+//! signal or a timer, and do not retry inside: the next round is the retry.
+//!
+//! ```text
+//!   push    one per cluster   tells it what it does not know, makes it forget what is over
+//!   listen  one per cluster   hears its reports and resources
+//!   tend    one               deadlines, purging, which clusters are silent
+//!   follow  one, PostgreSQL   what other controllers on the same database do
+//! ```
+//!
+//! On PostgreSQL only one controller runs push, listen and tend: the holder of an advisory lock.
+
+mod follow;
+mod listen;
+mod push;
+mod tend;
+
+use crate::app::App;
+use crate::store::Engine;
+use karri_proto::runtime::server::{Shutdown, shutdown_pair};
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How often a controller tries to become the one that reconciles, and checks that it still is.
+const LEAD_EVERY: Duration = Duration::from_secs(1);
+
+/// Starts every loop; they end with the controller.
+pub fn start(app: &Arc<App>) {
+    let base = app.base.clone();
+    match app.store.engine() {
+        Engine::Sqlite => {
+            app.leads_set(true);
+            base.spawn(tend::run(app.clone(), base.shutdown.clone()));
+            base.spawn(clusters(app.clone(), base.shutdown.clone()));
+        }
+        Engine::Postgres => {
+            base.spawn(follow::run(app.clone(), base.shutdown.clone()));
+            base.spawn(lead(app.clone(), base.shutdown.clone()));
+        }
+    }
+}
+
+/// Starts a push and a listen loop for each cluster that comes.
+async fn clusters(app: Arc<App>, mut shutdown: Shutdown) {
+    let mut started = HashSet::new();
+    let mut tasks = tokio::task::JoinSet::new();
+    loop {
+        for link in app.clusters.list() {
+            if started.insert(link.name.clone()) {
+                tasks.spawn(push::run(app.clone(), link.clone(), shutdown.clone()));
+                tasks.spawn(listen::run(app.clone(), link, shutdown.clone()));
+            }
+        }
+        tokio::select! {
+            _ = shutdown.wait() => break,
+            _ = app.clusters.arrived.notified() => {}
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+/// Reconciles while it holds the lock. A lost connection loses the lock, so it is asked every round.
+async fn lead(app: Arc<App>, mut shutdown: Shutdown) {
+    while !shutdown.is_stopping() {
+        match app.store.leadership_take().await {
+            Ok(Some(mut leadership)) => {
+                tracing::info!("this controller reconciles");
+                app.leads_set(true);
+                let (trigger, term) = shutdown_pair();
+                let loops = tokio::spawn(clusters(app.clone(), term.clone()));
+                let tending = tokio::spawn(tend::run(app.clone(), term));
+                while !shutdown.is_stopping() && leadership.holds().await {
+                    pause(&mut shutdown, LEAD_EVERY).await;
+                }
+                trigger.fire();
+                let _ = tokio::join!(loops, tending);
+                app.leads_set(false);
+                tracing::info!("this controller no longer reconciles");
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "cannot ask who reconciles"),
+        }
+        pause(&mut shutdown, LEAD_EVERY).await;
+    }
+}
+
+/// Waits, but not for longer than the controller lives.
+async fn pause(shutdown: &mut Shutdown, time: Duration) {
+    tokio::select! {
+        _ = shutdown.wait() => {}
+        _ = tokio::time::sleep(time) => {}
+    }
+}

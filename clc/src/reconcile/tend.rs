@@ -1,0 +1,45 @@
+//! Deadlines of transitional states, purging of what is long over, and which clusters are silent.
+
+use super::pause;
+use crate::app::App;
+use karri_proto::runtime::server::Shutdown;
+use std::sync::Arc;
+use std::time::Duration;
+
+const TEND_EVERY: Duration = Duration::from_millis(500);
+
+pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
+    while !shutdown.is_stopping() {
+        silence(&app);
+        if let Err(error) = app.instances_expire().await {
+            tracing::warn!(%error, "deadlines not kept this round");
+        }
+        if let Err(error) = app.instances_purge().await {
+            tracing::warn!(%error, "terminated instances not purged this round");
+        }
+        gauges(&app);
+        pause(&mut shutdown, TEND_EVERY).await;
+    }
+}
+
+/// A cluster that is away gets nothing new until it is back.
+fn silence(app: &App) {
+    for link in app.clusters.list() {
+        let answers = !app.cluster_is_away(&link);
+        if app.book().ledger.cluster_answers(&link.name, answers) {
+            match answers {
+                true => tracing::info!(cluster = link.name, "cluster answers"),
+                false => {
+                    tracing::warn!(cluster = link.name, "cluster is silent, nothing new is placed there")
+                }
+            }
+        }
+    }
+}
+
+fn gauges(app: &App) {
+    for (state, count) in app.instances.states() {
+        #[allow(clippy::cast_precision_loss)] // a count of instances is far below 2^52
+        app.metrics.gauge("karri_clc_instances", &[("state", state.as_str())], count as f64);
+    }
+}

@@ -1,0 +1,192 @@
+//! Accounts, their users with policies, and access keys.
+
+use super::{Store, StoreError, Tx, counter_next_in_txn};
+use karri_proto::internal::admin::{AccessKey, Account, User};
+use sqlx::Row as _;
+use sqlx::any::AnyRow;
+
+/// An access key as it lies in the database.
+#[derive(Debug, Clone)]
+pub struct KeyRecord {
+    pub key: AccessKey,
+    pub sealed_secret: String,
+}
+
+/// All that a request's signature leads to.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    pub key: KeyRecord,
+    pub account: Account,
+    pub user_id: String,
+    /// Policy documents.
+    pub policies: Vec<String>,
+}
+
+fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
+    Ok(Account {
+        id: row.try_get("id")?,
+        name: row.try_get("name")?,
+        administrator: row.try_get::<i64, _>("administrator")? != 0,
+        created_at_unix_ms: row.try_get("created_at")?,
+    })
+}
+
+pub fn user_arn(account: &str, user: &str) -> String {
+    format!("arn:aws:iam::{account}:user/{user}")
+}
+
+/// Every change of accounts, users, keys or policies takes a number, so that caches of them notice.
+pub async fn identities_touch_in_txn(tx: &mut Tx) -> Result<(), StoreError> {
+    counter_next_in_txn(tx, "identities").await.map(drop)
+}
+
+pub async fn account_insert_in_txn(tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO accounts (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(&account.id)
+        .bind(&account.name)
+        .bind(i64::from(account.administrator))
+        .bind(account.created_at_unix_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+impl Store {
+    pub async fn account_list(&self) -> Result<Vec<Account>, StoreError> {
+        let rows = sqlx::query("SELECT * FROM accounts ORDER BY id").fetch_all(self.reader()).await?;
+        rows.iter().map(account_of).collect()
+    }
+
+    /// By id or by name.
+    pub async fn account_fetch(&self, id_or_name: &str) -> Result<Option<Account>, StoreError> {
+        let statement = "SELECT * FROM accounts WHERE id = $1 OR name = $2";
+        let row = sqlx::query(statement).bind(id_or_name).bind(id_or_name);
+        row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
+    }
+
+    /// With its users, keys and network; the caller has seen that nothing else is left.
+    pub async fn account_delete(&self, id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        // Subnets and groups go with the VPC.
+        sqlx::query("DELETE FROM vpcs WHERE account = $1").bind(id).execute(&mut *tx).await?;
+        let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// `user_id` is the `AIDA…` name that never changes.
+    pub async fn user_insert(&self, user: &User, user_id: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        sqlx::query("INSERT INTO users (account, name, id, created_at) VALUES ($1, $2, $3, $4)")
+            .bind(&user.account)
+            .bind(&user.name)
+            .bind(user_id)
+            .bind(user.created_at_unix_ms)
+            .execute(&mut *tx)
+            .await?;
+        let statement =
+            "INSERT INTO user_policies (account, user_name, name, document) VALUES ($1, $2, $3, $4)";
+        for (name, document) in &user.policies {
+            let query = sqlx::query(statement).bind(&user.account).bind(&user.name);
+            query.bind(name).bind(document).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub async fn user_list(&self, account: &str) -> Result<Vec<User>, StoreError> {
+        let statement = "SELECT account, name, created_at FROM users WHERE account = $1 ORDER BY name";
+        let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;
+        let mut users = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let name: String = row.try_get("name")?;
+            users.push(User {
+                account: account.to_owned(),
+                arn: user_arn(account, &name),
+                policies: self.user_policies(account, &name).await?,
+                created_at_unix_ms: row.try_get("created_at")?,
+                name,
+            });
+        }
+        Ok(users)
+    }
+
+    async fn user_policies(&self, account: &str, user: &str) -> Result<Vec<(String, String)>, StoreError> {
+        let statement =
+            "SELECT name, document FROM user_policies WHERE account = $1 AND user_name = $2 ORDER BY name";
+        let rows = sqlx::query(statement).bind(account).bind(user).fetch_all(self.reader()).await?;
+        rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("document")?))).collect()
+    }
+
+    pub async fn user_delete(&self, account: &str, user: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let statement = "DELETE FROM users WHERE account = $1 AND name = $2";
+        let done = sqlx::query(statement).bind(account).bind(user).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Replaces the secret of a key of the same id: `karri up` brings its own keys again and again.
+    pub async fn key_put(&self, record: &KeyRecord) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let statement = "INSERT INTO access_keys (id, account, user_name, sealed_secret, created_at) \
+             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
+             account = excluded.account, user_name = excluded.user_name, sealed_secret = excluded.sealed_secret";
+        sqlx::query(statement)
+            .bind(&record.key.access_key_id)
+            .bind(&record.key.account)
+            .bind(&record.key.user)
+            .bind(&record.sealed_secret)
+            .bind(record.key.created_at_unix_ms)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    pub async fn key_list(&self, account: &str) -> Result<Vec<AccessKey>, StoreError> {
+        let statement = "SELECT * FROM access_keys WHERE account = $1 ORDER BY id";
+        let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;
+        rows.iter().map(|row| Ok(key_of(row)?.key)).collect()
+    }
+
+    pub async fn key_delete(&self, access_key_id: &str) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let done = sqlx::query("DELETE FROM access_keys WHERE id = $1").bind(access_key_id);
+        let done = done.execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    pub async fn identity_fetch(&self, access_key_id: &str) -> Result<Option<Identity>, StoreError> {
+        let statement = "SELECT * FROM access_keys WHERE id = $1";
+        let row = sqlx::query(statement).bind(access_key_id).fetch_optional(self.reader()).await?;
+        let Some(row) = row else { return Ok(None) };
+        let key = key_of(&row)?;
+        let Some(account) = self.account_fetch(&key.key.account).await? else { return Ok(None) };
+        let statement = "SELECT id FROM users WHERE account = $1 AND name = $2";
+        let user = sqlx::query_scalar(statement).bind(&key.key.account).bind(&key.key.user);
+        let Some(user_id) = user.fetch_optional(self.reader()).await? else { return Ok(None) };
+        let policies = self.user_policies(&key.key.account, &key.key.user).await?;
+        let policies = policies.into_iter().map(|(_, document)| document).collect();
+        Ok(Some(Identity { key, account, user_id, policies }))
+    }
+}
+
+fn key_of(row: &AnyRow) -> Result<KeyRecord, StoreError> {
+    Ok(KeyRecord {
+        key: AccessKey {
+            access_key_id: row.try_get("id")?,
+            secret_access_key: None,
+            account: row.try_get("account")?,
+            user: row.try_get("user_name")?,
+            created_at_unix_ms: row.try_get("created_at")?,
+        },
+        sealed_secret: row.try_get("sealed_secret")?,
+    })
+}

@@ -1,0 +1,391 @@
+//! Instances with their reservations and ports.
+//!
+//! Every change takes the next number of the `instances` counter first. That makes writers wait for each
+//! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
+//! from older by the number alone.
+
+use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn, tags_put_in_txn};
+use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
+use crate::app::instance::{Instance, ShutdownBehavior, State};
+use crate::app::volume::root_volume_id;
+use karri_proto::ids::{InstanceId, ReservationId};
+use karri_proto::instance::{Desired, StateReason};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const COLUMNS: &str = "id, change_number, account, reservation_id, cluster, zone, client_token, \
+     CASE WHEN user_data IS NULL THEN 0 ELSE 1 END AS has_user_data, spec, shutdown_behavior, \
+     disable_api_stop, disable_api_termination, launched_at, desired, generation, reboots, force_stop, \
+     request_id, state, acknowledged, forgotten, node, reason_code, reason_message, transition, \
+     deadline_at, purge_at";
+
+/// A launch, ready to be written. `instances` carry their tags.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub reservation: ReservationId,
+    pub account: String,
+    pub client_token: Option<String>,
+    pub request_digest: String,
+    pub created_ms: i64,
+    pub user_data_base64: Option<String>,
+    pub instances: Vec<Instance>,
+}
+
+#[derive(Debug)]
+pub enum Launched {
+    /// The instances with their change numbers.
+    New(Vec<Instance>),
+    /// The client token was used before: by this reservation, for a request of this digest.
+    Before(Earlier),
+    /// Somebody else has taken one of the addresses in the meantime.
+    AddressTaken,
+}
+
+/// What an earlier request with the same client token led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    pub reservation: ReservationId,
+    pub request_digest: String,
+}
+
+fn number(row: &AnyRow, column: &str) -> Result<u64, StoreError> {
+    u64::try_from(row.try_get::<i64, _>(column)?).map_err(|e| StoreError::corrupt("number", e))
+}
+
+fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
+    Ok(row.try_get::<i64, _>(column)? != 0)
+}
+
+fn parsed<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    let text: String = row.try_get(column)?;
+    parse(&text).ok_or_else(|| StoreError::corrupt(column, text))
+}
+
+fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Result<Instance, StoreError> {
+    let id: InstanceId = parsed(row, "id", |text| text.parse().ok())?;
+    let spec: String = row.try_get("spec")?;
+    let spec =
+        serde_json::from_str(&spec).map_err(|e| StoreError::corrupt("specification of an instance", e))?;
+    let reason: (Option<String>, Option<String>) =
+        (row.try_get("reason_code")?, row.try_get("reason_message")?);
+    Ok(Instance {
+        change: row.try_get("change_number")?,
+        account: row.try_get("account")?,
+        reservation: parsed(row, "reservation_id", |text| text.parse().ok())?,
+        cluster: row.try_get("cluster")?,
+        zone: row.try_get("zone")?,
+        client_token: row.try_get("client_token")?,
+        spec: Arc::new(spec),
+        has_user_data: flag(row, "has_user_data")?,
+        tags: tags.remove(id.as_str()).unwrap_or_default(),
+        shutdown_behavior: parsed(row, "shutdown_behavior", ShutdownBehavior::parse)?,
+        disable_api_stop: flag(row, "disable_api_stop")?,
+        disable_api_termination: flag(row, "disable_api_termination")?,
+        launched_ms: row.try_get("launched_at")?,
+        desired: parsed(row, "desired", desired_of)?,
+        generation: number(row, "generation")?,
+        reboots: number(row, "reboots")?,
+        force: flag(row, "force_stop")?,
+        request_id: row.try_get("request_id")?,
+        state: parsed(row, "state", State::parse)?,
+        acknowledged: number(row, "acknowledged")?,
+        forgotten: flag(row, "forgotten")?,
+        node: row.try_get("node")?,
+        reason: reason.0.zip(reason.1).map(|(code, message)| StateReason { code, message }),
+        transition: row.try_get("transition")?,
+        deadline_ms: row.try_get("deadline_at")?,
+        purge_ms: row.try_get("purge_at")?,
+        id,
+    })
+}
+
+fn desired_text(desired: Desired) -> &'static str {
+    match desired {
+        Desired::Running => "running",
+        Desired::Stopped => "stopped",
+        Desired::Terminated => "terminated",
+    }
+}
+
+fn desired_of(text: &str) -> Option<Desired> {
+    [Desired::Running, Desired::Stopped, Desired::Terminated]
+        .into_iter()
+        .find(|desired| desired_text(*desired) == text)
+}
+
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+async fn reservation_insert_in_txn(tx: &mut Tx, launch: &Launch) -> Result<bool, StoreError> {
+    let statement = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, client_token) DO NOTHING";
+    let done = sqlx::query(statement)
+        .bind(launch.reservation.as_str())
+        .bind(&launch.account)
+        .bind(&launch.client_token)
+        .bind(&launch.request_digest)
+        .bind(launch.created_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+async fn instance_insert_in_txn(
+    tx: &mut Tx,
+    instance: &Instance,
+    user_data: Option<&str>,
+) -> Result<(), StoreError> {
+    let spec = serde_json::to_string(&*instance.spec)
+        .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
+    let statement = "INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, \
+         client_token, user_data, spec, shutdown_behavior, disable_api_stop, disable_api_termination, \
+         launched_at, desired, generation, reboots, force_stop, request_id, state, acknowledged, forgotten, \
+         node, transition, deadline_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
+         $21, $22, $23, $24)";
+    sqlx::query(statement)
+        .bind(instance.id.as_str())
+        .bind(instance.change)
+        .bind(&instance.account)
+        .bind(instance.reservation.as_str())
+        .bind(&instance.cluster)
+        .bind(&instance.zone)
+        .bind(&instance.client_token)
+        .bind(user_data)
+        .bind(spec)
+        .bind(instance.shutdown_behavior.as_str())
+        .bind(i64::from(instance.disable_api_stop))
+        .bind(i64::from(instance.disable_api_termination))
+        .bind(instance.launched_ms)
+        .bind(desired_text(instance.desired))
+        .bind(signed(instance.generation))
+        .bind(signed(instance.reboots))
+        .bind(i64::from(instance.force))
+        .bind(&instance.request_id)
+        .bind(instance.state.as_str())
+        .bind(signed(instance.acknowledged))
+        .bind(i64::from(instance.forgotten))
+        .bind(&instance.node)
+        .bind(&instance.transition)
+        .bind(instance.deadline_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
+/// False: an address is taken.
+async fn ports_insert_in_txn(tx: &mut Tx, instance: &Instance) -> Result<bool, StoreError> {
+    let statement = "INSERT INTO ports (id, cluster, private_ip, instance_id) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (cluster, private_ip) DO NOTHING";
+    for port in &instance.spec.ports {
+        let done = sqlx::query(statement)
+            .bind(port.id.as_str())
+            .bind(&instance.cluster)
+            .bind(port.private_ip.to_string())
+            .bind(instance.id.as_str())
+            .execute(&mut **tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), StoreError> {
+    let spec = serde_json::to_string(&*instance.spec)
+        .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
+    let statement = "UPDATE instances SET change_number = $1, spec = $2, shutdown_behavior = $3, \
+         disable_api_stop = $4, disable_api_termination = $5, launched_at = $6, desired = $7, \
+         generation = $8, reboots = $9, force_stop = $10, request_id = $11, state = $12, \
+         acknowledged = $13, forgotten = $14, node = $15, reason_code = $16, reason_message = $17, \
+         transition = $18, deadline_at = $19, purge_at = $20 WHERE id = $21";
+    sqlx::query(statement)
+        .bind(instance.change)
+        .bind(spec)
+        .bind(instance.shutdown_behavior.as_str())
+        .bind(i64::from(instance.disable_api_stop))
+        .bind(i64::from(instance.disable_api_termination))
+        .bind(instance.launched_ms)
+        .bind(desired_text(instance.desired))
+        .bind(signed(instance.generation))
+        .bind(signed(instance.reboots))
+        .bind(i64::from(instance.force))
+        .bind(&instance.request_id)
+        .bind(instance.state.as_str())
+        .bind(signed(instance.acknowledged))
+        .bind(i64::from(instance.forgotten))
+        .bind(&instance.node)
+        .bind(instance.reason.as_ref().map(|reason| reason.code.clone()))
+        .bind(instance.reason.as_ref().map(|reason| reason.message.clone()))
+        .bind(&instance.transition)
+        .bind(instance.deadline_ms)
+        .bind(instance.purge_ms)
+        .bind(instance.id.as_str())
+        .execute(&mut **tx)
+        .await?;
+    if instance.state == State::Terminated {
+        // Its disk and ports are gone, and with them their tags.
+        let ports = "DELETE FROM tags WHERE resource_id IN (SELECT id FROM ports WHERE instance_id = $1)";
+        sqlx::query(ports).bind(instance.id.as_str()).execute(&mut **tx).await?;
+        tags_delete_all_in_txn(tx, &root_volume_id(&instance.id)).await?;
+        // Its addresses are free again.
+        let statement = "DELETE FROM ports WHERE instance_id = $1";
+        sqlx::query(statement).bind(instance.id.as_str()).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Those of the ids that exist, in no particular order.
+pub async fn instances_fetch_in_txn(tx: &mut Tx, ids: &[InstanceId]) -> Result<Vec<Instance>, StoreError> {
+    let texts: Vec<&str> = ids.iter().map(InstanceId::as_str).collect();
+    let mut tags = tags_of_in_txn(tx, &texts).await?;
+    let mut found = Vec::with_capacity(ids.len());
+    for ids in texts.chunks(IDS_PER_STATEMENT_MAX) {
+        let statement = format!("SELECT {COLUMNS} FROM instances WHERE id IN {}", placeholders(1, ids.len()));
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for id in ids {
+            query = query.bind(*id);
+        }
+        for row in query.fetch_all(&mut **tx).await? {
+            found.push(instance_of(&row, &mut tags)?);
+        }
+    }
+    Ok(found)
+}
+
+/// Instances whose tags the transaction has changed take its change number, and a new generation where
+/// the guest is shown its tags. Returns them as they are now.
+pub async fn instances_retag_in_txn(
+    tx: &mut Tx,
+    ids: &[InstanceId],
+    change: i64,
+    request_id: &str,
+) -> Result<Vec<Instance>, StoreError> {
+    let mut instances = instances_fetch_in_txn(tx, ids).await?;
+    for instance in &mut instances {
+        instance.change = change;
+        if instance.spec.metadata.tags_shown && instance.state != State::Terminated {
+            instance.advance(request_id);
+        }
+        instance_update_in_txn(tx, instance).await?;
+    }
+    Ok(instances)
+}
+
+async fn earlier_in_txn(tx: &mut Tx, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
+    let statement = "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
+    let row = sqlx::query(statement).bind(account).bind(token).fetch_optional(&mut **tx).await?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Earlier {
+        reservation: parsed(&row, "id", |text| text.parse().ok())?,
+        request_digest: row.try_get("request_digest")?,
+    }))
+}
+
+impl Store {
+    /// Writes a whole launch or nothing.
+    pub async fn launch_insert(&self, mut launch: Launch) -> Result<Launched, StoreError> {
+        let mut tx = self.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        if !reservation_insert_in_txn(&mut tx, &launch).await? {
+            let token = launch.client_token.as_deref().unwrap_or_default();
+            let earlier = earlier_in_txn(&mut tx, &launch.account, token).await?;
+            let missing = || StoreError::corrupt("client token", "it is taken by nobody");
+            return Ok(Launched::Before(earlier.ok_or_else(missing)?));
+        }
+        for instance in &mut launch.instances {
+            instance.change = change;
+            instance_insert_in_txn(&mut tx, instance, launch.user_data_base64.as_deref()).await?;
+            if !ports_insert_in_txn(&mut tx, instance).await? {
+                return Ok(Launched::AddressTaken);
+            }
+            tags_put_in_txn(&mut tx, &instance.account, "instance", instance.id.as_str(), &instance.tags)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(Launched::New(launch.instances))
+    }
+
+    pub async fn launch_earlier(&self, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
+        let statement =
+            "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
+        let row = sqlx::query(statement).bind(account).bind(token).fetch_optional(self.reader()).await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Earlier {
+            reservation: parsed(&row, "id", |text| text.parse().ok())?,
+            request_digest: row.try_get("request_digest")?,
+        }))
+    }
+
+    /// Lets `decide` look at each of these instances as it is now and change it. It says whether it did;
+    /// an error leaves all of them as they were. Returns the changed ones.
+    pub async fn instances_change<E: From<StoreError>>(
+        &self,
+        ids: &[InstanceId],
+        mut decide: impl FnMut(&mut [Instance]) -> Result<Vec<bool>, E>,
+    ) -> Result<Vec<Instance>, E> {
+        let mut tx = self.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let mut instances = instances_fetch_in_txn(&mut tx, ids).await?;
+        let changed = decide(&mut instances)?;
+        let mut written = Vec::new();
+        for (mut instance, changed) in instances.into_iter().zip(changed) {
+            if changed {
+                instance.change = change;
+                instance_update_in_txn(&mut tx, &instance).await?;
+                written.push(instance);
+            }
+        }
+        if !written.is_empty() {
+            tx.commit().await.map_err(StoreError::from)?;
+        }
+        Ok(written)
+    }
+
+    pub async fn instances_of_reservation(&self, id: &ReservationId) -> Result<Vec<Instance>, StoreError> {
+        let statement = "SELECT id FROM instances WHERE reservation_id = $1 ORDER BY id";
+        let mut tx = self.begin().await?;
+        let ids: Vec<String> = sqlx::query_scalar(statement).bind(id.as_str()).fetch_all(&mut *tx).await?;
+        let ids: Vec<InstanceId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
+        instances_fetch_in_txn(&mut tx, &ids).await
+    }
+
+    /// Every instance that changed after a number; all of them after 0.
+    pub async fn instances_changed_after(&self, change: i64) -> Result<Vec<Instance>, StoreError> {
+        let statement =
+            format!("SELECT {COLUMNS} FROM instances WHERE change_number > $1 ORDER BY change_number");
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(change).fetch_all(self.reader()).await?;
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut tags = self.tags_of_type("instance").await?;
+        rows.iter().map(|row| instance_of(row, &mut tags)).collect()
+    }
+
+    pub async fn instance_user_data(&self, id: &InstanceId) -> Result<Option<String>, StoreError> {
+        let statement = "SELECT user_data FROM instances WHERE id = $1";
+        let row = sqlx::query_scalar::<_, Option<String>>(statement).bind(id.as_str());
+        Ok(row.fetch_optional(self.reader()).await?.flatten())
+    }
+
+    /// Removes instances for good, with their tags, and reservations that are empty then.
+    pub async fn instances_purge(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        for id in ids {
+            for statement in
+                ["DELETE FROM tags WHERE resource_id = $1", "DELETE FROM instances WHERE id = $1"]
+            {
+                sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await?;
+            }
+        }
+        let statement = "DELETE FROM reservations WHERE NOT EXISTS \
+             (SELECT 1 FROM instances WHERE instances.reservation_id = reservations.id)";
+        sqlx::query(statement).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! Brings the schema up to date. Forward only: a file that was released is never edited.
+
+use super::{Engine, StoreError};
+use sqlx::{Any, AnyPool, Transaction};
+
+/// In order; a file's version is its place in this list, from 1.
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_foundation", include_str!("../../../migrations/clc/0001_foundation.sql")),
+    ("0002_image_names", include_str!("../../../migrations/clc/0002_image_names.sql")),
+];
+
+/// Any number: several controllers that start together on one PostgreSQL take turns.
+const POSTGRES_LOCK: i64 = 0x6b61_7272_6901;
+
+pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
+    let mut tx = match engine {
+        Engine::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await?,
+        Engine::Postgres => pool.begin().await?,
+    };
+    if engine == Engine::Postgres {
+        let lock = "SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)";
+        sqlx::query(lock).bind(POSTGRES_LOCK).execute(&mut *tx).await?;
+    }
+    let found = version(&mut tx).await?;
+    let known = MIGRATIONS.len();
+    let done = usize::try_from(found).unwrap_or(0);
+    if done > known {
+        return Err(StoreError::NewerSchema { found, known: known as i64 });
+    }
+    for (at, (name, text)) in MIGRATIONS.iter().enumerate().skip(done) {
+        let failed = |source| StoreError::Migration { name, source };
+        sqlx::raw_sql(*text).execute(&mut *tx).await.map_err(failed)?;
+        let record = "INSERT INTO schema_versions (version, name) VALUES ($1, $2)";
+        sqlx::query(record).bind(at as i64 + 1).bind(*name).execute(&mut *tx).await?;
+        tracing::info!(migration = name, "database schema brought forward");
+    }
+    tx.commit().await?;
+    Ok(())
+}
+
+async fn version(tx: &mut Transaction<'static, Any>) -> Result<i64, StoreError> {
+    let create =
+        "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)";
+    sqlx::query(create).execute(&mut **tx).await?;
+    let newest = "SELECT COALESCE(MAX(version), 0) FROM schema_versions";
+    Ok(sqlx::query_scalar(newest).fetch_one(&mut **tx).await?)
+}

@@ -1,0 +1,132 @@
+//! The only SQL of the cloud controller. One store over two engines: SQLite and PostgreSQL.
+//!
+//! Rows are private to their file and convert outward. Functions are named noun first
+//! (`account_insert`); `_in_txn` means that the caller commits. Nothing here decides anything.
+//!
+//! SQLite: one connection writes, several read (WAL), every commit is on disk when it returns.
+//! PostgreSQL: one pool. Statements use `$1`, which both understand; columns are TEXT and BIGINT.
+
+pub mod account;
+pub mod cluster;
+pub mod error;
+pub mod image;
+pub mod instance;
+pub mod join_token;
+pub mod key_pair;
+pub mod leadership;
+mod migrate;
+pub mod network;
+pub mod resource;
+pub mod seal;
+pub mod tag;
+
+pub use error::StoreError;
+pub use seal::Sealer;
+
+use crate::config::DatabaseConfig;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{Any, AnyPool, Executor, Transaction};
+use std::time::Duration;
+
+/// A transaction that may write.
+pub type Tx = Transaction<'static, Any>;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Statements take at most this many bound values at once (SQLite allows 32,766).
+pub const IDS_PER_STATEMENT_MAX: usize = 500;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+#[derive(Debug, Clone)]
+pub struct Store {
+    engine: Engine,
+    writer: AnyPool,
+    reader: AnyPool,
+}
+
+impl Store {
+    /// Opens the database, makes it if it is a file that is not there, and brings its schema up to date.
+    pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
+        sqlx::any::install_default_drivers();
+        let engine = if config.url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres };
+        let store = match engine {
+            Engine::Sqlite => {
+                let url = sqlite_url(&config.url);
+                let writer = sqlite_pool(&url, 1).await?;
+                migrate::run(&writer, engine).await?;
+                Self { engine, writer, reader: sqlite_pool(&url, config.connections).await? }
+            }
+            Engine::Postgres => {
+                let options = AnyPoolOptions::new().max_connections(config.connections);
+                let pool = options.acquire_timeout(CONNECT_TIMEOUT).connect(&config.url).await?;
+                migrate::run(&pool, engine).await?;
+                Self { engine, writer: pool.clone(), reader: pool }
+            }
+        };
+        Ok(store)
+    }
+
+    pub fn engine(&self) -> Engine {
+        self.engine
+    }
+
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        Ok(match self.engine {
+            // A deferred transaction would fail half-way when another process writes.
+            Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
+            Engine::Postgres => self.writer.begin().await?,
+        })
+    }
+
+    pub(crate) fn reader(&self) -> &AnyPool {
+        &self.reader
+    }
+
+    /// The last number given out for a kind of change: what other processes watch.
+    pub async fn counter_fetch(&self, name: &'static str) -> Result<i64, StoreError> {
+        let statement = "SELECT value FROM counters WHERE name = $1";
+        Ok(sqlx::query_scalar(statement).bind(name).fetch_one(&self.reader).await?)
+    }
+
+    pub async fn close(&self) {
+        self.reader.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// The next number of a counter. Holds back every other writer of its kind until the commit, so what
+/// the transaction reads afterwards cannot change under it.
+pub async fn counter_next_in_txn(tx: &mut Tx, name: &'static str) -> Result<i64, StoreError> {
+    let statement = "UPDATE counters SET value = value + 1 WHERE name = $1 RETURNING value";
+    Ok(sqlx::query_scalar(statement).bind(name).fetch_one(&mut **tx).await?)
+}
+
+/// `($3, $4, $5)` for `first` 3 and `count` 3.
+pub(crate) fn placeholders(first: usize, count: usize) -> String {
+    let names: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();
+    format!("({})", names.join(", "))
+}
+
+fn sqlite_url(url: &str) -> String {
+    if url.contains('?') { url.to_owned() } else { format!("{url}?mode=rwc") }
+}
+
+async fn sqlite_pool(url: &str, connections: u32) -> Result<AnyPool, StoreError> {
+    let options = AnyPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(CONNECT_TIMEOUT)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let pragmas = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; \
+                               PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;";
+                connection.execute(sqlx::raw_sql(pragmas)).await.map(drop)
+            })
+        });
+    Ok(options.connect(url).await?)
+}

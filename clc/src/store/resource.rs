@@ -1,0 +1,33 @@
+//! Whose is it? The owner of any resource that can be tagged.
+
+use super::{StoreError, Tx};
+use crate::app::tag::Taggable;
+use crate::app::volume;
+
+/// The account of a resource that is there; None: there is none, or nothing of its own in the database.
+pub async fn resource_account_in_txn(
+    tx: &mut Tx,
+    kind: Taggable,
+    id: &str,
+) -> Result<Option<String>, StoreError> {
+    let instance = volume::instance_text(id);
+    let (statement, id) = match kind {
+        Taggable::Instance => ("SELECT account FROM instances WHERE id = $1", id),
+        Taggable::Image => ("SELECT account FROM images WHERE id = $1 AND state = 'available'", id),
+        Taggable::KeyPair => ("SELECT account FROM key_pairs WHERE id = $1", id),
+        Taggable::Vpc => ("SELECT account FROM vpcs WHERE id = $1", id),
+        Taggable::Subnet => ("SELECT account FROM subnets WHERE id = $1", id),
+        Taggable::SecurityGroup => ("SELECT account FROM security_groups WHERE id = $1", id),
+        Taggable::NetworkInterface => (
+            "SELECT instances.account FROM ports JOIN instances ON ports.instance_id = instances.id \
+             WHERE ports.id = $1",
+            id,
+        ),
+        Taggable::Volume => {
+            ("SELECT account FROM instances WHERE id = $1 AND state <> 'terminated'", instance.as_str())
+        }
+        // Rules follow from their group; see `app::security_group`.
+        Taggable::SecurityGroupRule => return Ok(None),
+    };
+    Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(&mut **tx).await?)
+}

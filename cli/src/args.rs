@@ -1,0 +1,272 @@
+//! The command line: what can be typed, with its help. No behaviour.
+
+use crate::output::Format;
+use clap::{Args, Parser, Subcommand};
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// A mistake in how the command was called that only shows after parsing: exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct Usage(pub String);
+
+#[derive(Debug, Parser)]
+#[command(
+    name = "karri",
+    version,
+    about = "Karri, an EC2-compatible cloud on your own machines",
+    after_help = "Examples:\n  \
+        karri up                      a cloud on this machine (root)\n  \
+        karri up --sim 5              the same over five simulated nodes (no root)\n  \
+        eval \"$(karri env)\"           point aws-cli, boto3 and euca2ools at it\n  \
+        karri status                  its controllers, zones and capacity\n  \
+        karri why i-0123456789abcdef0 what happened to an instance\n\n\
+        Exit codes: 0 done, 1 failed, 2 wrong usage."
+)]
+pub struct Arguments {
+    /// Where the cloud keeps its state [default: /var/lib/karri for root, else ~/.local/share/karri; with
+    /// `-sim` appended for a simulated cloud]
+    #[arg(long, global = true, value_name = "DIR", env = "KARRI_STATE_DIR")]
+    pub state_dir: Option<PathBuf>,
+
+    /// How data is printed
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text, value_name = "FORMAT")]
+    pub output: Format,
+
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Up(Up),
+    Down(Down),
+    Env(Env),
+    Status(Status),
+    /// Import images and list them
+    #[command(subcommand, after_help = IMAGE_EXAMPLES)]
+    Image(Image),
+    Why(Why),
+    /// Create, list and delete accounts
+    #[command(subcommand)]
+    Account(Account),
+    /// Create, list and delete the users of an account
+    #[command(subcommand)]
+    User(User),
+    /// Create, list and delete access keys
+    #[command(subcommand)]
+    Key(Key),
+    /// Let another machine join the cloud as a node
+    #[command(subcommand, after_help = NODE_EXAMPLES)]
+    Node(Node),
+}
+
+/// Bring a cloud up on this machine and keep it running until Ctrl-C
+///
+/// Makes what is missing (certificates, configuration, the account `admin`, a demo image), starts the
+/// four controllers, and restarts one that dies. Guests outlive it: the next `up` adopts them.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    karri up\n  \
+    karri up --sim 5\n  \
+    karri up --sim 100 --zones karri-1a,karri-1b --port-base 0\n  \
+    karri up --address 192.0.2.10     so that other machines can join and call\n\n\
+    A configuration file that you edited is never overwritten.")]
+pub struct Up {
+    /// Simulated nodes per zone instead of this machine: no libvirt, no root
+    #[arg(long, value_name = "NODES", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub sim: Option<u32>,
+    /// First of the ports that the controllers use; 0 picks free ones [default: 8773]
+    ///
+    /// The first port is the EC2 endpoint. Chosen once; a later `up` keeps the ports.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(..=65_000))]
+    pub port_base: Option<u16>,
+    /// The address to listen on and to be reached by [default: 127.0.0.1]
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// The region's name [default: karri-1]
+    #[arg(long, value_name = "NAME")]
+    pub region: Option<String>,
+    /// Availability zones, one cluster each; more than one only with --sim [default: REGION + "a"]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub zones: Vec<String>,
+    /// Where the demo image is [default: images/ beside or above the program, /usr/share/karri/images]
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+}
+
+/// Stop the cloud; with --terminate also remove everything it made on this machine
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    karri down                    guests keep running; the next `up` adopts them\n  \
+    karri down --terminate        shows what will be removed, then asks\n  \
+    karri down --terminate --yes")]
+pub struct Down {
+    /// Remove guests, disks, taps, bridges, rules and all state of this cloud, and nothing else
+    #[arg(long)]
+    pub terminate: bool,
+    /// Do not ask
+    #[arg(long, short, requires = "terminate")]
+    pub yes: bool,
+}
+
+/// Print shell commands that point AWS clients at this cloud
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  eval \"$(karri env)\" && aws ec2 describe-instances")]
+pub struct Env {}
+
+/// Show the controllers, the zones with their nodes and free capacity, and instance counts
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  karri status\n  karri status --output json")]
+pub struct Status {}
+
+/// Tell the story of an instance or a request, across all controllers
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    karri why i-0123456789abcdef0\n  \
+    karri why 4f1c2f3e-0b6a-4a55-9d3c-1f0f6f0d2b11     the RequestId of an answer")]
+pub struct Why {
+    /// An instance id or a request id
+    pub id: String,
+}
+
+const IMAGE_EXAMPLES: &str = "Examples:\n  \
+    karri image import debian-12.qcow2 --name debian-12\n  \
+    karri image import https://example.org/disk.vmdk\n  \
+    karri image import root.img --name mine --kernel vmlinuz --ramdisk initrd.img\n  \
+    karri image list --output json";
+
+#[derive(Debug, Subcommand)]
+pub enum Image {
+    Import(ImageImport),
+    /// List the registered images
+    List,
+}
+
+/// Import a disk image (raw, qcow2 or vmdk, found by content) and register it
+#[derive(Debug, Args)]
+#[command(after_help = IMAGE_EXAMPLES)]
+pub struct ImageImport {
+    /// A file, or an http(s) URL
+    pub source: String,
+    /// The image's name [default: the file's name without its extension]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The image is a root file system that this kernel boots: a file, a URL or an aki- id
+    #[arg(long, value_name = "SOURCE")]
+    pub kernel: Option<String>,
+    /// The ramdisk that goes with the kernel: a file, a URL or an ari- id
+    #[arg(long, value_name = "SOURCE", requires = "kernel")]
+    pub ramdisk: Option<String>,
+    #[arg(long, default_value = "x86_64", value_name = "NAME")]
+    pub architecture: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Create an account
+    #[command(after_help = "Example:\n  karri account create physics")]
+    Create {
+        name: String,
+        /// Its users may act on every account's resources
+        #[arg(long)]
+        administrator: bool,
+    },
+    /// List the accounts
+    List,
+    /// Delete an account that owns nothing
+    Delete {
+        /// Name or number
+        account: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// Create a user
+    #[command(after_help = "Examples:\n  \
+        karri user create ada --account physics --policy PowerUserAccess\n  \
+        karri user create eve --account physics --policy read-only.json")]
+    Create {
+        name: String,
+        #[arg(long, default_value = "admin")]
+        account: String,
+        /// A built-in policy's name, or a file with an IAM policy document; without one the user may do
+        /// nothing
+        #[arg(long = "policy", value_name = "NAME|FILE")]
+        policies: Vec<String>,
+    },
+    /// List an account's users
+    List {
+        #[arg(long, default_value = "admin")]
+        account: String,
+    },
+    /// Delete a user and its keys
+    Delete {
+        name: String,
+        #[arg(long, default_value = "admin")]
+        account: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Key {
+    /// Create an access key; its secret is shown this once
+    #[command(after_help = "Example:\n  karri key create --account physics --user ada")]
+    Create {
+        #[arg(long, default_value = "admin")]
+        account: String,
+        #[arg(long)]
+        user: String,
+    },
+    /// List an account's access keys, without their secrets
+    List {
+        #[arg(long, default_value = "admin")]
+        account: String,
+    },
+    /// Delete an access key
+    Delete { access_key_id: String },
+}
+
+const NODE_EXAMPLES: &str = "Examples:\n  \
+    karri node token --zone karri-1a          on the cloud's machine\n  \
+    karri node join TOKEN --start             on the new node\n  \
+    karri node list";
+
+#[derive(Debug, Subcommand)]
+pub enum Node {
+    /// Make a join token for a zone
+    Token {
+        /// [default: the only zone]
+        #[arg(long)]
+        zone: Option<String>,
+        /// How long it is good for
+        #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
+        valid: u32,
+    },
+    Join(NodeJoin),
+    /// List the nodes of all zones
+    List,
+}
+
+/// Make this machine a node of the cloud that printed TOKEN
+#[derive(Debug, Args)]
+#[command(after_help = NODE_EXAMPLES)]
+pub struct NodeJoin {
+    pub token: String,
+    /// The node's name [default: this machine's host name]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// The address the cluster controller reaches this node by [default: the one that reaches the cloud]
+    #[arg(long, value_name = "IP")]
+    pub address: Option<IpAddr>,
+    /// The port of the node controller
+    #[arg(long, default_value_t = 8776)]
+    pub port: u16,
+    /// Simulated nodes instead of this machine's hypervisor
+    #[arg(long)]
+    pub sim: bool,
+    /// Run the node controller at once, in the foreground
+    #[arg(long)]
+    pub start: bool,
+}

@@ -1,0 +1,124 @@
+//! The state directory: where everything of one cloud on this machine lives, and which one is meant.
+//!
+//! ```text
+//!   lock            held by the running supervisor; names its pid
+//!   cloud.json      what the first `up` decided (see `facts`)
+//!   ca/             the cloud's CA
+//!   tls/NAME/       key, certificate and CA of each controller and of the operator (`admin`)
+//!   config/NAME.toml  the controllers' configuration; the operator's to edit
+//!   NAME/           a controller's own state
+//!   logs/NAME.log   what a controller says
+//!   run/            the running children, for the next supervisor should this one be killed
+//!   credentials     endpoint and keys of the account `admin`, as shell variables
+//! ```
+
+use crate::facts::Facts;
+use karri_proto::runtime::tls::TlsFiles;
+use std::path::{Path, PathBuf};
+
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    pub fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// Where `up` puts a new cloud.
+    pub fn for_up(given: Option<PathBuf>, simulated: bool) -> anyhow::Result<Self> {
+        let root = match given {
+            Some(root) => std::path::absolute(root)?,
+            None => default_root(simulated)?,
+        };
+        Ok(Self::at(root))
+    }
+
+    /// The cloud that a verb speaks of: the given one, else a running default, else one that exists.
+    pub fn for_verb(given: Option<PathBuf>) -> anyhow::Result<Self> {
+        if let Some(root) = given {
+            return Ok(Self::at(std::path::absolute(root)?));
+        }
+        let homes = [Self::at(default_root(false)?), Self::at(default_root(true)?)];
+        let chosen = homes
+            .iter()
+            .find(|home| home.controller_runs("clc"))
+            .or_else(|| homes.iter().find(|home| home.facts_file().exists()))
+            .unwrap_or(&homes[0]);
+        Ok(chosen.clone())
+    }
+
+    fn controller_runs(&self, name: &str) -> bool {
+        karri_proto::runtime::endpoint::Endpoint::path(&self.controller(name)).exists()
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub fn lock_file(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub fn facts_file(&self) -> PathBuf {
+        self.root.join("cloud.json")
+    }
+
+    pub fn facts(&self) -> anyhow::Result<Facts> {
+        Facts::read(&self.facts_file())?.ok_or_else(|| {
+            anyhow::anyhow!(
+                "there is no cloud in {} (karri up makes one; --state-dir names another place)",
+                self.root.display()
+            )
+        })
+    }
+
+    pub fn ca(&self) -> PathBuf {
+        self.root.join("ca")
+    }
+
+    pub fn tls_directory(&self, name: &str) -> PathBuf {
+        self.root.join("tls").join(name)
+    }
+
+    pub fn tls(&self, name: &str) -> TlsFiles {
+        TlsFiles::in_directory(&self.tls_directory(name))
+    }
+
+    pub fn config(&self, name: &str) -> PathBuf {
+        self.root.join("config").join(format!("{name}.toml"))
+    }
+
+    pub fn controller(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub fn log(&self, name: &str) -> PathBuf {
+        self.root.join("logs").join(format!("{name}.log"))
+    }
+
+    pub fn children_file(&self) -> PathBuf {
+        self.root.join("run").join("children.json")
+    }
+
+    pub fn credentials(&self) -> PathBuf {
+        self.root.join("credentials")
+    }
+}
+
+pub fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+fn default_root(simulated: bool) -> anyhow::Result<PathBuf> {
+    let base = if is_root() { PathBuf::from("/var/lib") } else { user_data_directory()? };
+    Ok(base.join(if simulated { "karri-sim" } else { "karri" }))
+}
+
+fn user_data_directory() -> anyhow::Result<PathBuf> {
+    let set = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    set("XDG_DATA_HOME")
+        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+        .ok_or_else(|| anyhow::anyhow!("neither XDG_DATA_HOME nor HOME is set; use --state-dir"))
+}

@@ -1,0 +1,42 @@
+//! `karri`: brings a cloud up on one machine, takes it down, and holds the operator's verbs.
+//!
+//! One file per verb in `verbs/`; `up/` is the supervisor. A verb gathers values and prints them through
+//! [`output`], as a table for people or as JSON with stable names for programs. Nothing here knows a
+//! controller's database: everything goes through the internal APIs (with the operator's certificate) or
+//! through EC2 (with the operator's keys).
+
+pub mod args;
+pub mod cloud;
+pub mod credentials;
+pub mod ec2;
+pub mod facts;
+pub mod home;
+mod http;
+pub mod output;
+pub mod up;
+pub mod verbs;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+/// Parses the arguments and runs the verb. Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own).
+pub fn main() -> ExitCode {
+    let arguments = args::Arguments::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("karri: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let done = runtime.block_on(verbs::run(arguments));
+    // A helper thread stuck in a system call must not hold the command back.
+    runtime.shutdown_background();
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("karri: {error:#}");
+            if error.is::<args::Usage>() { ExitCode::from(2) } else { ExitCode::FAILURE }
+        }
+    }
+}

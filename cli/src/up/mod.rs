@@ -1,0 +1,268 @@
+//! `karri up`: one supervisor for the whole cloud on one machine.
+//!
+//! Every step looks first and does only what is missing, so that a later `up` is the same walk with
+//! nothing to do. The controllers are the binaries that a server would run, with the same
+//! configuration; only their parent differs.
+//!
+//! ```text
+//!   lock → leftovers → CA and certificates → configuration → libvirt → controllers → account → nodes
+//!        → demo image → (supervise until a signal) → stop in order
+//! ```
+
+pub mod account;
+pub mod child;
+mod configs;
+mod demo;
+pub mod join;
+pub mod leftovers;
+pub mod libvirt;
+pub mod lock;
+mod nodes;
+mod progress;
+mod supervisor;
+mod template;
+pub mod trust;
+
+use crate::args::{Up, Usage};
+use crate::cloud::Cloud;
+use crate::credentials::{Credentials, shell_quote};
+use crate::facts::Facts;
+use crate::home::{Home, is_root};
+use crate::output::Format;
+use anyhow::Context;
+use child::ChildSpec;
+use demo::Demo;
+use lock::Lock;
+use progress::Progress;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use supervisor::{Stage, Supervisor};
+use tokio::signal::unix::{SignalKind, signal};
+
+/// What `--output json` prints once the cloud is ready.
+#[derive(Debug, Serialize)]
+struct Ready {
+    endpoint: String,
+    region: String,
+    zones: Vec<String>,
+    state_dir: PathBuf,
+    credentials_file: PathBuf,
+    access_key_id: String,
+    image_id: Option<String>,
+    ready_after_secs: f64,
+    pid: u32,
+}
+
+pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyhow::Result<()> {
+    let home = Home::for_up(state_dir, wanted.sim.is_some())?;
+    // Before anything is made: a mistake leaves nothing behind.
+    let simulated = decide(&home, &wanted)?.simulated_nodes.is_some();
+    if !simulated && !is_root() {
+        let message = "a cloud of real machines needs root (libvirt, bridges, packet filters): try sudo, or \
+                       --sim 3 for simulated nodes";
+        return Err(Usage(message.to_owned()).into());
+    }
+    std::fs::create_dir_all(home.root()).with_context(|| home.root().display().to_string())?;
+    let _lock = Lock::take(&home.lock_file())?;
+    let facts = decide(&home, &wanted)?;
+    facts.write(&home.facts_file())?;
+
+    let mut signals = Signals::listen()?;
+    let mut supervisor = Supervisor::new(home.children_file());
+    eprintln!("Karri {} in {}", env!("CARGO_PKG_VERSION"), home.root().display());
+    let started = tokio::select! {
+        started = start(&home, &facts, &wanted, &mut supervisor) => started.map(Some),
+        () = signals.next() => Ok(None),
+    };
+    if let Ok(Some(ready)) = &started {
+        output.print(ready, |ready| farewell(ready, simulated))?;
+        signals.next().await;
+    }
+    stop(supervisor, &mut signals, !simulated).await;
+    started.map(drop)
+}
+
+fn decide(home: &Home, wanted: &Up) -> anyhow::Result<Facts> {
+    match Facts::read(&home.facts_file())? {
+        Some(facts) => facts.again(wanted),
+        None => Facts::new(wanted),
+    }
+}
+
+async fn start(
+    home: &Home,
+    facts: &Facts,
+    wanted: &Up,
+    supervisor: &mut Supervisor,
+) -> anyhow::Result<Ready> {
+    let progress = Progress::begin();
+    let simulated = facts.simulated_nodes.is_some();
+    let stopped = leftovers::stop(&home.children_file()).await?;
+    if !stopped.is_empty() {
+        eprintln!("  stopped what an earlier karri left running: {}", stopped.join(", "));
+    }
+    let trust = async { trust::establish(home, facts) };
+    progress.step("certificates", trust, |n| format!("{n} of this cloud's own CA")).await?;
+    let configs = async { configs::write(home, facts) };
+    progress.step("configuration", configs, |edited| describe_configs(home, edited)).await?;
+    if !simulated {
+        progress.step("libvirt", libvirt::establish(), |said| describe_libvirt(said)).await?;
+    }
+    let mut endpoints = BTreeMap::new();
+    for wave in children(home, facts)? {
+        endpoints.extend(supervisor.start(wave, &progress).await?);
+    }
+    let endpoint = endpoints.get("clc").and_then(|clc| clc.public_url.clone()).unwrap_or(facts.endpoint());
+
+    let cloud = Cloud::new(home.clone());
+    let keys = account::keys(&cloud, &facts.region, &endpoint)?;
+    let described = |new: &bool| if *new { "made admin" } else { "admin" };
+    progress.step("account", account::establish(&cloud, &keys), described).await?;
+    progress.step("nodes", nodes::arrive(&cloud, facts), |n| format!("{n} ready")).await?;
+    let demo = demo::establish(&cloud, wanted.images.clone(), simulated);
+    let demo = progress.step("demo image", demo, Demo::describe).await?;
+    Ok(ready(home, facts, &keys, &demo, &progress))
+}
+
+fn ready(home: &Home, facts: &Facts, keys: &Credentials, demo: &Demo, progress: &Progress) -> Ready {
+    Ready {
+        endpoint: keys.endpoint.clone(),
+        region: facts.region.clone(),
+        zones: facts.zones.iter().map(|zone| zone.name.clone()).collect(),
+        state_dir: home.root().to_owned(),
+        credentials_file: home.credentials(),
+        access_key_id: keys.access_key_id.clone(),
+        image_id: demo.image_id().map(str::to_owned),
+        ready_after_secs: progress.elapsed().as_secs_f64(),
+        pid: std::process::id(),
+    }
+}
+
+fn describe_configs(home: &Home, edited: &[String]) -> String {
+    let place = home.root().join("config").display().to_string();
+    match edited {
+        [] => place,
+        edited => format!("{place} (your edits kept: {})", edited.join(", ")),
+    }
+}
+
+fn describe_libvirt(said: &str) -> String {
+    if said.is_empty() { "answers".to_owned() } else { said.replace('\n', "; ") }
+}
+
+/// The controllers, from the programs beside this one, in waves: each wave calls only earlier ones.
+fn children(home: &Home, facts: &Facts) -> anyhow::Result<[Vec<(Stage, ChildSpec)>; 3]> {
+    let program = std::env::current_exe()?;
+    let directory = program.parent().context("the program is in no directory")?;
+    let spec = |stage, name: String, kind: &str| {
+        let spec = ChildSpec {
+            program: directory.join(format!("karri-{kind}")),
+            config: home.config(&name),
+            state_dir: home.controller(&name),
+            log: home.log(&name),
+            name,
+        };
+        (stage, spec)
+    };
+    Ok([
+        vec![spec(Stage::Walrus, "walrus".into(), "walrus"), spec(Stage::Clc, "clc".into(), "clc")],
+        facts.zones.iter().map(|zone| spec(Stage::Cc, trust::cc_name(zone), "cc")).collect(),
+        facts.zones.iter().map(|zone| spec(Stage::Nc, trust::nc_name(zone), "nc")).collect(),
+    ])
+}
+
+async fn stop(supervisor: Supervisor, signals: &mut Signals, guests_stay: bool) {
+    eprintln!(
+        "karri: stopping{}",
+        if guests_stay { "; guests keep running, the next up adopts them" } else { "" }
+    );
+    let kill = supervisor.killer();
+    let stopping = supervisor.stop();
+    tokio::pin!(stopping);
+    let killed = tokio::select! {
+        killed = &mut stopping => killed,
+        () = signals.next() => {
+            kill();
+            stopping.await
+        }
+    };
+    match killed.as_slice() {
+        [] => eprintln!("karri: stopped"),
+        killed => eprintln!("karri: stopped; did not stop in time and were killed: {}", killed.join(", ")),
+    }
+}
+
+/// Ctrl-C, `karri down`, a closed terminal.
+struct Signals([tokio::signal::unix::Signal; 3]);
+
+impl Signals {
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    async fn next(&mut self) {
+        let [interrupt, terminate, hangup] = &mut self.0;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
+    }
+}
+
+/// The last words of a successful start: how to use it.
+fn farewell(ready: &Ready, simulated: bool) -> String {
+    let karri = command_name();
+    let image = ready.image_id.as_deref().unwrap_or("ami-…");
+    let filter = "--filters Name=key-name,Values=demo Name=instance-state-name,Values=pending,running";
+    let query = |field: &str| {
+        format!(
+            "$(aws ec2 describe-instances {filter} --query 'Reservations[].Instances[].{field}' --output text)"
+        )
+    };
+    let third = if simulated {
+        format!("aws ec2 describe-instances {filter}")
+    } else {
+        format!(
+            "ssh -i demo.pem -o ConnectionAttempts=60 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}",
+            query("PrivateIpAddress")
+        )
+    };
+    format!(
+        "
+Karri is ready after {:.1} s. Ctrl-C stops it{}.
+
+  endpoint     {}   (region {})
+  credentials  {}
+
+In another terminal:
+
+  eval \"$({karri} --state-dir {} env)\"
+  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.pem && chmod 600 demo.pem
+  aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
+  {third}
+  aws ec2 terminate-instances --instance-ids {}
+",
+        ready.ready_after_secs,
+        if simulated { "" } else { "; guests keep running" },
+        ready.endpoint,
+        ready.region,
+        ready.credentials_file.display(),
+        shell_quote(&ready.state_dir.display().to_string()),
+        query("InstanceId"),
+    )
+}
+
+/// How this program was called, so that the printed commands work from the same directory.
+fn command_name() -> String {
+    let called = std::env::args().next().filter(|name| name.contains('/'));
+    called.map_or_else(
+        || "karri".to_owned(),
+        |name| if name.contains([' ', '\'']) { shell_quote(&name) } else { name },
+    )
+}

@@ -1,0 +1,194 @@
+//! `karri status`: the controllers, the zones with their nodes and free slots, the instances.
+
+mod local;
+
+use crate::cloud::Cloud;
+use crate::output::{Format, Table};
+use anyhow::bail;
+use karri_proto::internal::admin::{AdminService, CloudStatus, ControllerStatus, ZoneStatus};
+use std::collections::BTreeMap;
+
+pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
+    let here = local::controllers(cloud).await?;
+    let clc = cloud.clc()?;
+    let mut status = match clc.cloud_status(cloud.caller()).await {
+        Ok(status) => status,
+        Err(error) => {
+            output.print(
+                &CloudStatus { controllers: here, zones: Vec::new(), instances: BTreeMap::new() },
+                |s| controllers(&s.controllers),
+            )?;
+            bail!("the cloud controller does not answer: {error}");
+        }
+    };
+    let known: Vec<String> = status.controllers.iter().map(|one| one.url.clone()).collect();
+    status.controllers.extend(here.into_iter().filter(|one| !known.contains(&one.url)));
+    output.print(&status, text)?;
+    let ill = status.controllers.iter().filter(|one| !one.healthy);
+    let ill: Vec<String> = ill.map(|one| format!("{} {}", one.role, one.name)).collect();
+    if !ill.is_empty() {
+        bail!("not healthy: {}", ill.join(", "));
+    }
+    Ok(())
+}
+
+fn text(status: &CloudStatus) -> String {
+    let mut text = controllers(&status.controllers);
+    for zone in &status.zones {
+        text.push_str(&format!("\nZone {} (cluster {})\n", zone.zone, zone.cluster));
+        text.push_str(&nodes(zone));
+        text.push('\n');
+        text.push_str(&slots(zone));
+    }
+    text.push_str(&instances(&status.instances));
+    text
+}
+
+fn controllers(all: &[ControllerStatus]) -> String {
+    let mut table = Table::new(["CONTROLLER", "NAME", "HEALTH", "VERSION", "URL", ""]);
+    for one in all {
+        let health = if one.healthy { "ok" } else { "ill" };
+        table.row([
+            one.role.clone(),
+            one.name.clone(),
+            health.to_owned(),
+            one.version.clone(),
+            one.url.clone(),
+            one.detail.clone(),
+        ]);
+    }
+    table.to_string()
+}
+
+/// More nodes than these are only summed up: a table of hundreds helps nobody (`karri node list` has it).
+const NODES_SHOWN_MAX: usize = 20;
+
+fn nodes(zone: &ZoneStatus) -> String {
+    let nodes = &zone.resources.nodes;
+    let mut table =
+        Table::new(["NODE", "ALIVE", "ACCELERATOR", "VCPUS", "MEMORY MIB", "DISK GIB", "FOREIGN GUESTS"]);
+    for node in nodes.iter().take(NODES_SHOWN_MAX) {
+        let (used, total) = (node.used, node.facts.total);
+        table.row([
+            node.facts.name.clone(),
+            if node.alive { "yes" } else { "no" }.to_owned(),
+            node.facts.accelerator.clone(),
+            format!("{}/{}", used.vcpus, total.vcpus),
+            format!("{}/{}", used.memory_mib, total.memory_mib),
+            format!("{}/{}", used.disk_gib, total.disk_gib),
+            node.facts.foreign_guests.len().to_string(),
+        ]);
+    }
+    let mut text = table.to_string();
+    if nodes.len() > NODES_SHOWN_MAX {
+        let alive = nodes.iter().filter(|node| node.alive).count();
+        let more = nodes.len() - NODES_SHOWN_MAX;
+        text.push_str(&format!("… and {more} more; {} nodes, {alive} alive\n", nodes.len()));
+    }
+    text
+}
+
+fn slots(zone: &ZoneStatus) -> String {
+    let mut table = Table::new(["INSTANCE TYPE", "FREE", "TOTAL", "VCPUS", "MEMORY MIB", "DISK GIB"]);
+    // A type that no node is large enough for is left to `--output json`.
+    for slot in zone.slots.iter().filter(|slot| slot.total > 0) {
+        table.row([
+            slot.instance_type.clone(),
+            slot.free.to_string(),
+            slot.total.to_string(),
+            slot.vcpus.to_string(),
+            slot.memory_mib.to_string(),
+            slot.disk_gib.to_string(),
+        ]);
+    }
+    table.to_string()
+}
+
+fn instances(counts: &BTreeMap<String, u64>) -> String {
+    if counts.is_empty() {
+        return "\nInstances: none\n".to_owned();
+    }
+    let parts: Vec<String> = counts.iter().map(|(state, count)| format!("{count} {state}")).collect();
+    format!("\nInstances: {}\n", parts.join(", "))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use karri_proto::internal::admin::TypeSlots;
+    use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
+
+    pub fn sample() -> CloudStatus {
+        let total = Need { vcpus: 4, memory_mib: 8192, disk_gib: 100 };
+        let facts = NodeFacts {
+            name: "node-1".into(),
+            total,
+            accelerator: "kvm".into(),
+            hypervisor: "QEMU".into(),
+            version: "7.2".into(),
+            foreign_guests: vec!["mine".into()],
+        };
+        let used = Need { vcpus: 1, memory_mib: 1024, disk_gib: 8 };
+        let node = NodeResources { facts, used, alive: true };
+        CloudStatus {
+            controllers: vec![ControllerStatus {
+                role: "clc".into(),
+                name: "clc".into(),
+                url: "https://127.0.0.1:8774".into(),
+                healthy: true,
+                version: "0.1.0".into(),
+                detail: String::new(),
+            }],
+            zones: vec![ZoneStatus {
+                zone: "karri-1a".into(),
+                cluster: "karri-1a".into(),
+                resources: ClusterResources { nodes: vec![node] },
+                slots: vec![TypeSlots {
+                    instance_type: "t3.micro".into(),
+                    vcpus: 2,
+                    memory_mib: 1024,
+                    disk_gib: 8,
+                    free: 1,
+                    total: 2,
+                }],
+            }],
+            instances: [("running".to_owned(), 1), ("pending".to_owned(), 2)].into(),
+        }
+    }
+
+    #[test]
+    fn a_status_reads_from_controllers_down_to_instances() {
+        let expected = "\
+CONTROLLER  NAME  HEALTH  VERSION  URL
+clc         clc   ok      0.1.0    https://127.0.0.1:8774
+
+Zone karri-1a (cluster karri-1a)
+NODE    ALIVE  ACCELERATOR  VCPUS  MEMORY MIB  DISK GIB  FOREIGN GUESTS
+node-1  yes    kvm          1/4    1024/8192   8/100     1
+
+INSTANCE TYPE  FREE  TOTAL  VCPUS  MEMORY MIB  DISK GIB
+t3.micro       1     2      2      1024        8
+
+Instances: 2 pending, 1 running
+";
+        assert_eq!(text(&sample()), expected);
+    }
+
+    #[test]
+    fn hundreds_of_nodes_are_summed_up() {
+        let mut status = sample();
+        let nodes = &mut status.zones[0].resources.nodes;
+        *nodes = vec![nodes[0].clone(); 25];
+        nodes[24].alive = false;
+        assert!(text(&status).contains("… and 5 more; 25 nodes, 24 alive\n"));
+    }
+
+    #[test]
+    fn json_keeps_its_field_names() {
+        let json = serde_json::to_value(sample()).unwrap();
+        assert_eq!(json["controllers"][0]["role"], "clc");
+        assert_eq!(json["zones"][0]["slots"][0]["free"], 1);
+        assert_eq!(json["zones"][0]["resources"]["nodes"][0]["facts"]["total"]["memory_mib"], 8192);
+        assert_eq!(json["instances"]["running"], 1);
+    }
+}

@@ -1,0 +1,203 @@
+//! A state directory of a test's own and the programs that work in it. Dropping it stops what it started.
+
+use karri_cli::credentials::Credentials;
+use karri_cli::ec2::Ec2;
+use karri_proto::runtime::endpoint::Endpoint;
+use serde_json::Value;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Once;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+const READY_WITHIN: Duration = Duration::from_secs(90);
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+pub struct Cloud {
+    directory: tempfile::TempDir,
+}
+
+pub struct Done {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A running `karri up`, or a node.
+pub struct Running {
+    child: Child,
+}
+
+/// The four controllers beside `karri`: cargo builds only this package's program by itself.
+fn build_controllers() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let packages = ["karri-clc", "karri-cc", "karri-nc", "karri-walrus"];
+        let mut cargo = Command::new(env!("CARGO"));
+        cargo.args(["build", "--quiet", "--bins"]);
+        if !cfg!(debug_assertions) {
+            cargo.arg("--release");
+        }
+        let status = cargo.args(packages.iter().flat_map(|name| ["-p", name])).status().unwrap();
+        assert!(status.success(), "the controllers do not build");
+    });
+}
+
+impl Cloud {
+    pub fn new() -> Self {
+        build_controllers();
+        Self { directory: tempfile::tempdir().unwrap() }
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.directory.path().join("cloud")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_karri"));
+        command.env("KARRI_STATE_DIR", self.root()).args(arguments).stdin(Stdio::null());
+        command
+    }
+
+    pub fn karri(&self, arguments: &[&str]) -> Done {
+        let output = self.command(arguments).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Done { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+
+    pub fn text(&self, arguments: &[&str]) -> String {
+        let done = self.karri(arguments);
+        assert_eq!(done.code, 0, "{arguments:?}: {}", done.stderr);
+        done.stdout
+    }
+
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        serde_json::from_str(&self.text(&[arguments, &["--output", "json"]].concat())).unwrap()
+    }
+
+    pub fn up(&self, arguments: &[&str]) -> Running {
+        let mut command = self.command(&[&["up", "--output", "json"], arguments].concat());
+        Running { child: command.stdout(Stdio::piped()).spawn().unwrap() }
+    }
+
+    /// A command line as `karri` printed it.
+    pub fn start(&self, line: &str) -> Running {
+        let mut words = line.split_whitespace();
+        let mut command = Command::new(words.next().unwrap());
+        Running { child: command.args(words).stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap() }
+    }
+
+    pub fn file(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.directory.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path.display().to_string()
+    }
+
+    pub fn ec2(&self) -> Ec2 {
+        Ec2::new(Credentials::read(&self.root().join("credentials")).unwrap().unwrap()).unwrap()
+    }
+
+    fn children(&self) -> Vec<(String, u32)> {
+        let bytes = std::fs::read(self.root().join("run/children.json")).unwrap_or_default();
+        let all: Vec<Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+        let one = |v: &Value| (v["name"].as_str().unwrap().to_owned(), v["pid"].as_u64().unwrap() as u32);
+        all.iter().map(one).collect()
+    }
+
+    pub fn controllers(&self) -> Vec<u32> {
+        self.children().into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    pub fn pid_of(&self, name: &str) -> u32 {
+        self.children().into_iter().find(|(known, _)| known == name).unwrap().1
+    }
+
+    /// The pid that is ready to serve.
+    pub fn pid_now(&self, name: &str) -> Option<u32> {
+        Endpoint::read(&self.root().join(name)).map(|endpoint| endpoint.pid)
+    }
+
+    pub fn kill(&self, pid: u32) {
+        signal(pid, rustix::process::Signal::KILL);
+    }
+
+    pub fn free_port(&self) -> String {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What `up --output json` prints when all is ready.
+    pub fn ready(&mut self) -> Value {
+        let stdout = self.child.stdout.take().unwrap();
+        let (told, hear) = channel();
+        std::thread::spawn(move || {
+            let mut values = serde_json::Deserializer::from_reader(stdout);
+            let _ = told.send(serde::Deserialize::deserialize(&mut values));
+        });
+        hear.recv_timeout(READY_WITHIN).unwrap().unwrap()
+    }
+
+    pub fn interrupt(&self) {
+        signal(self.child.id(), rustix::process::Signal::INT);
+    }
+
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Its exit code, once it has ended.
+    pub fn ended(&mut self) -> Option<i32> {
+        let deadline = Instant::now() + ENDS_WITHIN;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it does not end");
+            std::thread::sleep(Duration::from_millis(20)); // a poll with a deadline
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            signal(self.child.id(), rustix::process::Signal::TERM);
+            let _ = self.child.wait();
+        }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        for pid in self.controllers().into_iter().filter(|pid| alive(*pid)) {
+            signal(pid, rustix::process::Signal::KILL);
+        }
+    }
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid as i32) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+/// Whether a process lives; a zombie does not.
+pub fn alive(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(')').is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z')))
+}
+
+pub fn eventually(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never: {what}");
+        std::thread::sleep(Duration::from_millis(50)); // a poll with a deadline
+    }
+}

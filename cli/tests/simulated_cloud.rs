@@ -1,0 +1,159 @@
+//! The real programs as an operator runs them, over simulated nodes: `up`, the verbs, crashes, `down`.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+mod cloud;
+
+use cloud::{Cloud, alive, eventually};
+use karri_cli::ec2::Ec2;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use std::time::Duration;
+
+async fn launch(ec2: &Ec2, image: &str) -> String {
+    let parameters = [("ImageId", image), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.micro")];
+    let answer = ec2.call("RunInstances", &parameters).await.unwrap();
+    let instance = answer.items("instancesSet").next().unwrap();
+    instance.text("instanceId").unwrap().to_owned()
+}
+
+async fn state(ec2: &Ec2, instance: &str) -> String {
+    let answer = ec2.call("DescribeInstances", &[("InstanceId.1", instance)]).await.unwrap();
+    let reservation = answer.items("reservationSet").next().unwrap();
+    let instance = reservation.items("instancesSet").next().unwrap();
+    instance.at(&["instanceState", "name"]).unwrap().content.clone()
+}
+
+async fn until_running(ec2: &Ec2, instance: &str) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while state(ec2, instance).await != "running" {
+        assert!(tokio::time::Instant::now() < deadline, "{instance} never runs");
+        tokio::time::sleep(Duration::from_millis(50)).await; // a poll with a deadline
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
+    let cloud = Cloud::new();
+    let mut up = cloud.up(&["--sim", "3", "--port-base", "0"]);
+    let ready = up.ready();
+    assert_eq!(ready["zones"], serde_json::json!(["karri-1a"]));
+    assert!(ready["ready_after_secs"].as_f64().unwrap() < 20.0, "{ready}");
+
+    let second = cloud.karri(&["up", "--sim", "3"]);
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains(&format!("pid {}", up.pid())), "{}", second.stderr);
+
+    let status = cloud.json(&["status"]);
+    let roles: Vec<&str> =
+        status["controllers"].as_array().unwrap().iter().map(|c| c["role"].as_str().unwrap()).collect();
+    for role in ["clc", "cc", "walrus"] {
+        assert!(roles.contains(&role), "{roles:?}");
+    }
+    assert_eq!(status["zones"][0]["resources"]["nodes"].as_array().unwrap().len(), 3);
+    let micro = status["zones"][0]["slots"].as_array().unwrap().iter();
+    let micro = micro.filter(|slot| slot["instance_type"] == "t3.micro").collect::<Vec<&Value>>()[0].clone();
+    assert!(micro["free"].as_u64().unwrap() > 0 && micro["free"] == micro["total"], "{micro}");
+    assert!(cloud.text(&["status"]).contains("Instances: none"));
+
+    let disk = vec![7u8; 1 << 20];
+    let file = cloud.file("small.raw", &disk);
+    let imported = cloud.json(&["image", "import", &file, "--name", "small"]);
+    assert_eq!(imported["digest"], format!("sha256:{}", hex::encode(Sha256::digest(&disk))));
+    assert_eq!(imported["virtual_bytes"], 1 << 20);
+    let image = imported["image_id"].as_str().unwrap();
+    assert!(cloud.text(&["image", "list"]).contains(image));
+
+    let ec2 = cloud.ec2();
+    let instance = launch(&ec2, image).await;
+    until_running(&ec2, &instance).await;
+    let story = cloud.json(&["why", &instance]);
+    let tellers: Vec<&str> = story.as_array().unwrap().iter().map(|l| l["who"].as_str().unwrap()).collect();
+    for role in ["clc", "cc", "nc"] {
+        assert!(tellers.iter().any(|who| who.starts_with(role)), "{role} has a part in {tellers:?}");
+    }
+
+    up.interrupt();
+    assert_eq!(up.ended(), Some(0));
+    assert!(cloud.controllers().iter().all(|pid| !alive(*pid)));
+
+    let mut again = cloud.up(&["--sim", "3"]);
+    let known = again.ready();
+    assert_eq!((&known["endpoint"], &known["image_id"]), (&ready["endpoint"], &ready["image_id"]));
+    assert_eq!(known["access_key_id"], ready["access_key_id"]);
+    until_running(&ec2, &instance).await;
+
+    assert_eq!(cloud.karri(&["down"]).code, 0);
+    assert_eq!(again.ended(), Some(0));
+    let refused = cloud.karri(&["down", "--terminate"]);
+    assert_eq!(refused.code, 2, "without a terminal it cannot ask: {}", refused.stderr);
+    assert!(cloud.root().exists());
+    assert_eq!(cloud.karri(&["down", "--terminate", "--yes"]).code, 0);
+    assert!(!cloud.root().exists(), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_controller_that_is_killed_comes_back_and_a_killed_supervisor_is_succeeded() {
+    let cloud = Cloud::new();
+    let mut up = cloud.up(&["--sim", "2", "--port-base", "0", "--zones", "north,south"]);
+    let ready = up.ready();
+    let image = ready["image_id"].as_str().unwrap().to_owned();
+    let zones = cloud.json(&["status"]);
+    assert_eq!(zones["zones"].as_array().unwrap().len(), 2);
+
+    let before = cloud.pid_of("cc-north");
+    cloud.kill(before);
+    eventually("another karri-cc", || cloud.pid_now("cc-north").is_some_and(|pid| pid != before));
+    let ec2 = cloud.ec2();
+    let instance = launch(&ec2, &image).await;
+    until_running(&ec2, &instance).await;
+
+    up.kill();
+    let orphans = cloud.controllers();
+    assert!(orphans.iter().all(|pid| alive(*pid)), "controllers outlive their supervisor");
+    let mut next = cloud.up(&[]);
+    next.ready();
+    assert!(orphans.iter().all(|pid| !alive(*pid)), "and are stopped by the next one");
+    until_running(&ec2, &instance).await;
+    next.interrupt();
+    assert_eq!(next.ended(), Some(0));
+}
+
+#[test]
+fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
+    let cloud = Cloud::new();
+    let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
+    up.ready();
+
+    let account = cloud.json(&["account", "create", "physics"]);
+    assert_eq!(account["name"], "physics");
+    assert_eq!(cloud.karri(&["account", "create", "physics"]).code, 1, "a name is taken once");
+    let user = cloud.json(&["user", "create", "ada", "--account", "physics"]);
+    assert!(user["arn"].as_str().unwrap().ends_with(":user/ada"));
+    let key = cloud.json(&["key", "create", "--account", "physics", "--user", "ada"]);
+    let id = key["access_key_id"].as_str().unwrap();
+    assert!(key["secret_access_key"].as_str().unwrap().len() >= 40);
+    let keys = cloud.json(&["key", "list", "--account", "physics"]);
+    assert_eq!((&keys[0]["access_key_id"], &keys[0]["secret_access_key"]), (&Value::from(id), &Value::Null));
+    assert_eq!(cloud.karri(&["key", "delete", id]).code, 0);
+    assert_eq!(cloud.json(&["key", "list", "--account", "physics"]), serde_json::json!([]));
+    assert_eq!(cloud.karri(&["user", "delete", "ada", "--account", "physics"]).code, 0);
+    assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
+    assert_eq!(cloud.json(&["account", "list"]).as_array().unwrap().len(), 1);
+
+    let token = cloud.json(&["node", "token"]);
+    let token = token["token"].as_str().unwrap();
+    let elsewhere = Cloud::new();
+    let port = elsewhere.free_port();
+    let join = ["node", "join", token, "--sim", "--name", "attic", "--port", &port];
+    let joined = elsewhere.json(&join);
+    assert_eq!((&joined["name"], &joined["zone"]), (&Value::from("attic"), &Value::from("karri-1a")));
+    let reused = Cloud::new().karri(&["node", "join", token, "--sim", "--name", "cellar"]);
+    assert_eq!(reused.code, 1, "a token is good for one node: {}", reused.stderr);
+    let _node = elsewhere.start(joined["start"].as_str().unwrap());
+    eventually("the new node in the list", || {
+        let nodes = cloud.json(&["node", "list"]);
+        nodes.as_array().unwrap().iter().any(|n| n["name"] == "attic-0" && n["alive"] == true)
+    });
+    up.interrupt();
+    assert_eq!(up.ended(), Some(0));
+}

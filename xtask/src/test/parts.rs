@@ -1,0 +1,229 @@
+//! What each part runs.
+
+use super::process::{self, Outcome};
+use super::{Part, Report, fuzz, parse};
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// Builds on a machine with few cores and nothing built yet.
+const BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
+/// One test executable, one Python suite, one image.
+const SUITE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+const FUZZ_SECONDS: u64 = 5;
+const IMAGES: &str = "target/images";
+/// Written last by deploy/images/tiny.sh.
+const TINY: &str = "target/images/tiny.manifest";
+const PYTHON: &str = "target/test-venv/bin/python";
+/// The crate whose tests need the machine for themselves.
+const SYSTEM_CRATE: &str = "tests";
+
+pub struct Context {
+    root: PathBuf,
+    logs: PathBuf,
+    built: Option<Vec<Executable>>,
+}
+
+/// A test executable that cargo has built.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Executable {
+    /// The member's folder.
+    member: PathBuf,
+    target: String,
+    path: PathBuf,
+}
+
+impl Executable {
+    fn name(&self) -> String {
+        format!("{} {}", self.folder(), self.target)
+    }
+
+    fn folder(&self) -> &str {
+        self.member.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+    }
+}
+
+pub fn run(context: &mut Context, part: Part) -> Result<Report> {
+    match part {
+        Part::Fmt => context.cargo("fmt", &["fmt", "--all", "--check"]),
+        Part::Clippy => {
+            context.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
+        }
+        Part::Tidy => tidy(context),
+        Part::Build => context.build().map(|_| Report::passed(1)),
+        Part::Images => images(context),
+        Part::Unit => executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[]),
+        Part::Fuzz => fuzzing(context),
+        Part::Clients => clients(context),
+        Part::System => system(context),
+    }
+}
+
+impl Context {
+    pub fn new(root: &Path) -> Result<Self> {
+        let logs = root.join("target/test-logs");
+        std::fs::create_dir_all(&logs)?;
+        Ok(Self { root: root.to_owned(), logs, built: None })
+    }
+
+    fn run(&self, command: &mut Command, name: &str, time_max: Duration) -> Result<Outcome> {
+        process::run(command, &self.logs, name, time_max)
+    }
+
+    fn command(&self, program: impl AsRef<Path>) -> Command {
+        let mut command = Command::new(program.as_ref());
+        command.current_dir(&self.root);
+        command
+    }
+
+    /// One cargo command that passes or fails as a whole.
+    fn cargo(&self, name: &str, arguments: &[&str]) -> Result<Report> {
+        let outcome = self.run(self.command(cargo()).args(arguments), name, BUILD_TIME_MAX)?;
+        Ok(if outcome.success() { Report::passed(1) } else { Report::failed(name, outcome.tail()) })
+    }
+
+    /// Builds once, everything, in the one way that all parts use.
+    fn build(&mut self) -> Result<Vec<Executable>> {
+        if let Some(built) = &self.built {
+            return Ok(built.clone());
+        }
+        let mut command = self.command(cargo());
+        command.args([
+            "build",
+            "--workspace",
+            "--all-targets",
+            "--message-format",
+            "json-render-diagnostics",
+        ]);
+        let outcome = self.run(&mut command, "build", BUILD_TIME_MAX)?;
+        if !outcome.success() {
+            bail!("{}\n({})", process::last_lines(&outcome.stderr), outcome.end());
+        }
+        let built: Vec<Executable> = outcome.stdout.lines().filter_map(executable).collect();
+        self.built = Some(built.clone());
+        Ok(built)
+    }
+}
+
+fn cargo() -> String {
+    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
+}
+
+/// A line of cargo's JSON, when it tells of a test executable.
+fn executable(line: &str) -> Option<Executable> {
+    let message: Value = serde_json::from_str(line).ok()?;
+    if message["reason"] != "compiler-artifact" || message["profile"]["test"] != true {
+        return None;
+    }
+    Some(Executable {
+        member: Path::new(message["manifest_path"].as_str()?).parent()?.to_owned(),
+        target: format!("{} {}", message["target"]["kind"][0].as_str()?, message["target"]["name"].as_str()?),
+        path: message["executable"].as_str()?.into(),
+    })
+}
+
+fn tidy(context: &Context) -> Result<Report> {
+    let problems = crate::tidy::problems(&context.root)?;
+    if problems.is_empty() {
+        return Ok(Report::passed(1));
+    }
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    Ok(Report::failed("tidy", lines.join("\n")))
+}
+
+fn images(context: &Context) -> Result<Report> {
+    if context.root.join(TINY).exists() {
+        return Ok(Report::passed(1));
+    }
+    let mut command = context.command("deploy/images/tiny.sh");
+    let outcome = context.run(command.arg(IMAGES), "images", SUITE_TIME_MAX)?;
+    Ok(if outcome.success() { Report::passed(1) } else { Report::failed("images", outcome.tail()) })
+}
+
+fn executables(
+    context: &mut Context,
+    wanted: impl Fn(&Executable) -> bool,
+    arguments: &[&str],
+) -> Result<Report> {
+    let mut all = Report::default();
+    for exe in context.build()?.iter().filter(|exe| wanted(exe)) {
+        let mut command = Command::new(&exe.path);
+        command.args(arguments).current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
+        let outcome = context.run(&mut command, &exe.name(), SUITE_TIME_MAX)?;
+        // A binary or library without tests says so and is fine.
+        let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
+        all.add(if empty { Report::default() } else { parse::libtest(&exe.name(), &outcome) });
+    }
+    Ok(all)
+}
+
+fn fuzzing(context: &mut Context) -> Result<Report> {
+    context.build()?;
+    let mut command = context.command(context.root.join(fuzz::EXECUTABLE));
+    command.args(["--seconds", &FUZZ_SECONDS.to_string()]);
+    let outcome = context.run(&mut command, "fuzz", SUITE_TIME_MAX)?;
+    Ok(parse::libtest("fuzz", &outcome))
+}
+
+fn clients(context: &mut Context) -> Result<Report> {
+    context.build()?;
+    python(context, "tests/clients")
+}
+
+/// Every `*_test.py` of a folder, one after the other.
+fn python(context: &Context, folder: &str) -> Result<Report> {
+    let python = context.root.join(PYTHON);
+    if !python.exists() {
+        bail!("{PYTHON} is missing: deploy/install.sh test makes it");
+    }
+    let entries = std::fs::read_dir(context.root.join(folder)).with_context(|| folder.to_owned())?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
+    suites.sort();
+    let mut all = Report::default();
+    for suite in suites {
+        let path = format!("{folder}/{suite}");
+        let outcome = context.run(context.command(&python).arg("-u").arg(&path), &path, SUITE_TIME_MAX)?;
+        all.add(parse::unittest(&path, &outcome));
+    }
+    Ok(all)
+}
+
+fn system(context: &mut Context) -> Result<Report> {
+    if !rustix::process::geteuid().is_root() {
+        bail!("whole-system tests make bridges and start guests: run them as root");
+    }
+    let libvirt = context.run(&mut context.command("deploy/start-libvirt.sh"), "libvirt", SUITE_TIME_MAX)?;
+    if !libvirt.success() {
+        bail!("deploy/start-libvirt.sh: {}", libvirt.tail());
+    }
+    let mut all = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
+    all.add(python(context, "tests/system")?);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_test_executables_are_taken_from_cargos_messages() {
+        let artifact = |test: bool, executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/x/walrus/Cargo.toml","executable":{executable},
+                "target":{{"kind":["test"],"name":"suite"}},"profile":{{"test":{test}}}}}"#
+            )
+        };
+        let found = executable(&artifact(true, r#""/x/target/debug/deps/suite-1""#)).unwrap();
+        assert_eq!(
+            (found.name().as_str(), found.member.as_path()),
+            ("walrus test suite", Path::new("/x/walrus"))
+        );
+        assert_eq!(executable(&artifact(false, r#""/x/target/debug/karri-walrus""#)), None);
+        assert_eq!(executable(&artifact(true, "null")), None);
+        assert_eq!(executable(r#"{"reason":"build-finished","success":true}"#), None);
+        assert_eq!(executable("warning: not JSON"), None);
+    }
+}
