@@ -255,7 +255,7 @@ fn host_total(state_dir: &Path, overcommit: f64) -> Need {
     let vcpus = (f64::from(u32::try_from(processors).unwrap_or(1)) * overcommit).clamp(1.0, 1e6);
     let memory = rustix::system::sysinfo();
     let memory_mib = (memory.totalram as u64).saturating_mul(u64::from(memory.mem_unit)) >> 20;
-    let disk_gib = rustix::fs::statvfs(state_dir).map_or(0, |facts| facts.f_blocks * facts.f_frsize >> 30);
+    let disk_gib = rustix::fs::statvfs(state_dir).map_or(0, |facts| (facts.f_blocks * facts.f_frsize) >> 30);
     Need {
         vcpus: vcpus as u32,
         memory_mib: memory_mib.saturating_sub(HOST_MEMORY_MIB),

@@ -41,3 +41,9 @@ impl Controller for Nc {
         start::start(config, base).await
     }
 }
+
+/// Anything a guest could send as a metadata request must be answered without a panic, and a listing
+/// must name only what is there. For fuzzing.
+pub fn fuzz_metadata(data: &[u8]) {
+    app::metadata::fuzz(data);
+}

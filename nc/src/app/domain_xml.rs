@@ -306,3 +306,84 @@ fn write_console(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Re
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::owner_tag::Owner;
+
+    fn guest() -> GuestSpec {
+        GuestSpec {
+            tag: OwnerTag {
+                owner: Owner { cloud: "0123456789abcdef".to_owned(), node: "node-1".to_owned() },
+                id: "i-0123456789abcdef0".parse().unwrap(),
+                account: "000000000001".to_owned(),
+                generation: 3,
+                attempt: 2,
+                reboots: 1,
+            },
+            vcpus: 2,
+            memory_mib: 1024,
+            disk: "/state/instances/i-0123456789abcdef0/disk.qcow2".into(),
+            base: "/state/images/aaaa".into(),
+            base_format: BlobFormat::Raw,
+            kernel: None,
+            ramdisk: None,
+            firmware: Firmware::Bios,
+            console_log: "/state/instances/i-0123456789abcdef0/console.log".into(),
+            bridge: "karri0".to_owned(),
+            ports: vec![GuestPort { tap: "k01230123456789".to_owned(), mac: "02:00:00:00:00:05".to_owned() }],
+        }
+    }
+
+    fn with_kernel() -> GuestSpec {
+        GuestSpec {
+            kernel: Some("/state/images/bbbb".into()),
+            ramdisk: Some("/state/images/cccc".into()),
+            ..guest()
+        }
+    }
+
+    /// Compares with the checked-in document; KARRI_BLESS=1 writes it anew.
+    fn check(name: &str, guest: &GuestSpec, platform: Platform) {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/golden/{name}.xml"));
+        let xml = domain_xml(guest, platform) + "\n";
+        if std::env::var_os("KARRI_BLESS").is_some() {
+            std::fs::write(&path, &xml).unwrap();
+        }
+        assert_eq!(xml, std::fs::read_to_string(&path).unwrap(), "{}", path.display());
+    }
+
+    #[test]
+    fn golden_documents() {
+        let uefi = GuestSpec { firmware: Firmware::Uefi, base_format: BlobFormat::Qcow2, ..guest() };
+        check("kvm-bios", &guest(), Platform::Kvm);
+        check("tcg-bios", &guest(), Platform::Tcg);
+        check("tcg-kernel", &with_kernel(), Platform::Tcg);
+        check("kvm-uefi", &uefi, Platform::Kvm);
+        check("xen-pv-kernel", &with_kernel(), Platform::XenPv);
+        check("xen-pv-disk", &guest(), Platform::XenPv);
+        check("xen-pvh-kernel", &with_kernel(), Platform::XenPvh);
+        check("xen-hvm-disk", &guest(), Platform::XenHvm);
+    }
+
+    #[test]
+    fn nothing_of_a_value_becomes_markup_and_the_tag_reads_back() {
+        let mut guest = guest();
+        guest.tag.account = "</metadata><devices>&\"'".to_owned();
+        guest.disk = "/state/a<b>&\"c'/disk".into();
+        let xml = domain_xml(&guest, Platform::Tcg);
+        assert_eq!(xml.matches("<devices>").count(), 1);
+        assert!(!xml.contains("a<b>"));
+        let start = xml.find("<karri:instance").unwrap();
+        let end = start + xml[start..].find("/>").unwrap() + 2;
+        assert_eq!(OwnerTag::parse(&xml[start..end]), Some(guest.tag));
+    }
+
+    #[test]
+    fn uuids_begin_as_cloud_init_wants_and_differ() {
+        let (one, two) = ("i-00000001".parse().unwrap(), "i-00000002".parse().unwrap());
+        assert!(uuid(&one).starts_with("ec2") && uuid(&one) != uuid(&two));
+        assert_eq!(uuid(&one).split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    }
+}

@@ -295,3 +295,195 @@ fn identity_document(intent: &InstanceIntent) -> String {
     });
     serde_json::to_string_pretty(&document).unwrap_or_default()
 }
+
+/// See [`crate::fuzz_metadata`]: method, token, lifetime and target, separated by zero bytes.
+pub(crate) fn fuzz(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let mut parts = text.split('\0');
+    let request = Request {
+        method: parts.next().filter(|method| !method.is_empty()).unwrap_or("GET"),
+        token: parts.next().filter(|token| !token.is_empty()),
+        token_ttl: parts.next(),
+        target: parts.next().unwrap_or_default(),
+        forwarded: parts.next().is_some(),
+    };
+    let mut intent = crate::app::sample::intent();
+    if let Some(name) = parts.next() {
+        intent.spec.tags.push((name.to_owned(), "fuzzed".to_owned()));
+    }
+    let key = TokenKey::new([1; crate::app::token::KEY_BYTES]);
+    let answer = answer(&intent, &key, &request, 1_700_000_000);
+    assert!(matches!(answer.status, 200 | 400 | 401 | 403 | 404 | 405));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::sample;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn key() -> TokenKey {
+        TokenKey::new([1; crate::app::token::KEY_BYTES])
+    }
+
+    fn ask(intent: &InstanceIntent, request: Request) -> Answer {
+        answer(intent, &key(), &request, NOW)
+    }
+
+    fn get<'a>(target: &'a str, token: Option<&'a str>) -> Request<'a> {
+        Request { method: "GET", target, token, ..Request::default() }
+    }
+
+    fn text(intent: &InstanceIntent, target: &str) -> Option<String> {
+        let answer = ask(intent, get(target, None));
+        (answer.status == 200).then(|| String::from_utf8(answer.body).unwrap())
+    }
+
+    /// Follows listings as cloud-init's crawler does; returns what it found by path.
+    fn crawl(intent: &InstanceIntent, directory: &str, found: &mut BTreeMap<String, String>) {
+        let listing = text(intent, directory).unwrap_or_else(|| panic!("{directory} is listed and errors"));
+        for line in listing.lines() {
+            let target = format!("{directory}{line}");
+            match line.split_once('=') {
+                _ if line.ends_with('/') => crawl(intent, &target, found),
+                Some((number, _)) => {
+                    let target = format!("{directory}{number}/openssh-key");
+                    found.insert(target.clone(), text(intent, &target).unwrap());
+                }
+                None => {
+                    let value =
+                        text(intent, &target).unwrap_or_else(|| panic!("{target} is listed and errors"));
+                    found.insert(target, value);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn cloud_inits_crawl_finds_everything_and_no_listed_path_errors() {
+        let intent = sample::intent();
+        let token = Request {
+            method: "PUT",
+            target: "/latest/api/token",
+            token_ttl: Some("21600"),
+            ..Request::default()
+        };
+        let token = String::from_utf8(ask(&intent, token).body).unwrap();
+        for version in ["2021-03-23", "2018-09-24", "2016-09-02", "2009-04-04"] {
+            let target = format!("/{version}/meta-data/instance-id");
+            assert_eq!(ask(&intent, get(&target, Some(&token))).body, b"i-0123456789abcdef0");
+        }
+        assert_eq!(text(&intent, "/2021-03-23/user-data").unwrap(), "#!/bin/sh\n");
+        let mut found = BTreeMap::new();
+        crawl(&intent, "/2021-03-23/meta-data/", &mut found);
+        crawl(&intent, "/2021-03-23/dynamic/instance-identity/", &mut found);
+        let path = |name: &str| format!("/2021-03-23/meta-data/{name}");
+        let mac = "network/interfaces/macs/02:00:00:00:00:05";
+        for (name, value) in [
+            ("ami-id".to_owned(), "ami-0123456789abcdef0"),
+            ("placement/availability-zone".to_owned(), "zone-a"),
+            ("public-keys/0/openssh-key".to_owned(), "ssh-ed25519 AAAAC3Nz alice\n"),
+            ("security-groups".to_owned(), "default"),
+            ("tags/instance/Name".to_owned(), "web"),
+            (format!("{mac}/local-ipv4s"), "172.31.0.5"),
+            (format!("{mac}/subnet-ipv4-cidr-block"), "172.31.0.0/20"),
+        ] {
+            assert_eq!(found.get(&path(&name)).map(String::as_str), Some(value), "{name}");
+        }
+        assert!(!found.keys().any(|name| name.contains("not shown") || name.contains("7=x")));
+    }
+
+    #[test]
+    fn the_identity_document_is_json_with_what_clients_read() {
+        let document = text(&sample::intent(), "/latest/dynamic/instance-identity/document").unwrap();
+        let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+        assert_eq!(document["region"], "karri");
+        assert_eq!(document["instanceId"], "i-0123456789abcdef0");
+        assert_eq!(document["pendingTime"], "2023-11-14T22:13:20Z");
+    }
+
+    #[test]
+    fn listings_answer_with_and_without_their_slash() {
+        let intent = sample::intent();
+        assert_eq!(text(&intent, "/latest/meta-data/placement").unwrap(), "availability-zone\nregion");
+        assert_eq!(text(&intent, "/latest/meta-data/placement/").unwrap(), "availability-zone\nregion");
+        assert_eq!(text(&intent, "/latest/").unwrap(), "dynamic\nmeta-data\nuser-data");
+        assert!(text(&intent, "/").unwrap().contains("2009-04-04"));
+        assert_eq!(text(&intent, "/latest/meta-data/public-keys/").unwrap(), "0=alice's <key>");
+        assert_eq!(text(&intent, "/latest/meta-data/public-keys/0").unwrap(), "openssh-key");
+        assert!(
+            text(&intent, "/latest/meta-data/network/interfaces/macs/02%3A00%3A00%3A00%3A00%3A05/mac")
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn what_is_not_there_is_404() {
+        let mut intent = sample::intent();
+        intent.spec.user_data_base64 = None;
+        intent.spec.key = None;
+        intent.spec.metadata.tags_shown = false;
+        for path in [
+            "/latest/user-data",
+            "/latest/meta-data/public-keys/",
+            "/latest/meta-data/tags/instance",
+            "/latest/meta-data/iam/",
+            "/latest/meta-data/ami-id/x",
+            "/1999-01-01/meta-data/",
+            "/latest/meta-data/../../../etc/passwd",
+        ] {
+            assert_eq!(ask(&intent, get(path, None)).status, 404, "{path}");
+        }
+        assert_eq!(text(&intent, "/latest/").unwrap(), "dynamic\nmeta-data");
+    }
+
+    #[test]
+    fn required_tokens_are_required_and_a_bad_one_is_never_ignored() {
+        let mut intent = sample::intent();
+        assert_eq!(ask(&intent, get("/latest/meta-data/", Some("bad"))).status, 401);
+        intent.spec.metadata.tokens_required = true;
+        assert_eq!(ask(&intent, get("/latest/meta-data/", None)).status, 401);
+        let token = key().issue(&intent.id, NOW, 10);
+        assert_eq!(ask(&intent, get("/latest/meta-data/", Some(&token))).status, 200);
+        let other = key().issue(&"i-00000001".parse().unwrap(), NOW, 10);
+        assert_eq!(ask(&intent, get("/latest/meta-data/", Some(&other))).status, 401);
+    }
+
+    #[test]
+    fn tokens_are_given_for_a_valid_time_and_not_through_proxies() {
+        let intent = sample::intent();
+        let put = |ttl, forwarded| {
+            let target = "/latest/api/token";
+            ask(&intent, Request { method: "PUT", target, token_ttl: ttl, forwarded, token: None })
+        };
+        assert_eq!(put(Some("21600"), false).token_ttl, Some(21600));
+        for bad in [None, Some("0"), Some("21601"), Some("-1"), Some("x")] {
+            assert_eq!(put(bad, false).status, 400, "{bad:?}");
+        }
+        assert_eq!(put(Some("60"), true).status, 403);
+    }
+
+    #[test]
+    fn a_disabled_endpoint_and_odd_methods_are_refused() {
+        let mut intent = sample::intent();
+        let post = Request { method: "POST", target: "/latest/meta-data/", ..Request::default() };
+        assert_eq!(ask(&intent, post).status, 405);
+        assert_eq!(ask(&intent, get("/latest/%zz", None)).status, 400);
+        assert_eq!(ask(&intent, get(&"/x".repeat(1000), None)).status, 400);
+        intent.spec.metadata.enabled = false;
+        assert_eq!(ask(&intent, get("/latest/meta-data/", None)).status, 403);
+    }
+
+    #[test]
+    fn random_requests_are_answered() {
+        use rand::{RngCore, SeedableRng};
+        let mut random = rand::rngs::StdRng::seed_from_u64(1);
+        for length in 0..2_000 {
+            let mut data = vec![0; length % 200];
+            random.fill_bytes(&mut data);
+            fuzz(&data);
+            fuzz(&[b"GET\0\0\0/latest/meta-data/".as_slice(), &data].concat());
+        }
+    }
+}

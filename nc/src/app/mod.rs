@@ -5,4 +5,5 @@ pub mod metadata;
 pub mod owner_tag;
 pub mod plan;
 pub mod record;
+pub mod sample;
 pub mod token;

@@ -244,3 +244,250 @@ fn free(seen: &Observed) -> Option<Step> {
         Guest::Absent => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::sample;
+    use karri_proto::instance::Phase;
+
+    const LIMITS: Limits =
+        Limits { prepare_ms: 10_000, stop_ms: 6_000, terminate_ms: 1_000, reboot_ms: 5_000 };
+
+    fn record(desired: Desired) -> Record {
+        let mut intent = sample::intent();
+        intent.desired = desired;
+        Record::new(intent, 0)
+    }
+
+    fn up(desired: Desired) -> Record {
+        record(desired).after(Change::Up { boot_id: "boot-1".to_owned(), stopping: false })
+    }
+
+    fn nothing() -> Observed {
+        Observed {
+            guest: Guest::Absent,
+            images: false,
+            disk: false,
+            files: false,
+            ports: false,
+            boot_id: "boot-1".to_owned(),
+            waited_ms: 0,
+            asked_ms: None,
+            reboot: None,
+        }
+    }
+
+    fn running() -> Observed {
+        Observed { guest: Guest::Running, images: true, disk: true, files: true, ports: true, ..nothing() }
+    }
+
+    /// A world that does what it is told, until the plan rests.
+    fn carry_on(record: &mut Record, seen: &mut Observed) -> Vec<Step> {
+        let mut steps = Vec::new();
+        loop {
+            let step = plan(record, seen, &LIMITS);
+            match &step {
+                Step::Rest => return steps,
+                Step::Wait { ms } => {
+                    seen.waited_ms += ms;
+                    seen.asked_ms = seen.asked_ms.map(|asked| asked + ms);
+                }
+                Step::FetchImages => seen.images = true,
+                Step::MakeDisk => (seen.disk, seen.files) = (true, true),
+                Step::PlugPorts => seen.ports = true,
+                Step::StartGuest => seen.guest = Guest::Running,
+                Step::AskShutdown => seen.asked_ms = Some(0),
+                Step::AskReboot => seen.reboot = Some(RebootSeen { asked_ms: 0, done: true }),
+                Step::Reset => seen.reboot = Some(RebootSeen { asked_ms: 0, done: true }),
+                Step::ForceOff => seen.guest = Guest::Off { why: OffReason::Destroyed, generation: 1 },
+                Step::Undefine => seen.guest = Guest::Absent,
+                Step::UnplugPorts => seen.ports = false,
+                Step::RemoveFiles => (seen.disk, seen.files) = (false, false),
+                Step::Record(change) => *record = record.after(change.clone()),
+            }
+            steps.push(step);
+            assert!(steps.len() < 100, "it never rests: {steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_launch_goes_in_order() {
+        let (mut record, mut seen) = (record(Desired::Running), nothing());
+        let steps = carry_on(&mut record, &mut seen);
+        let up = Step::Record(Change::Up { boot_id: "boot-1".to_owned(), stopping: false });
+        assert_eq!(steps, [Step::FetchImages, Step::MakeDisk, Step::PlugPorts, Step::StartGuest, up]);
+        assert_eq!(record.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn a_deaf_guest_is_forced_off_at_the_deadline_and_keeps_its_disk() {
+        let (mut record, mut seen) = (up(Desired::Stopped), running());
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps.iter().filter(|step| **step == Step::AskShutdown).count(), 2);
+        assert!(steps.contains(&Step::ForceOff) && !steps.contains(&Step::RemoveFiles));
+        assert_eq!((record.phase(), seen.disk, seen.ports), (Phase::Stopped, true, false));
+        assert_eq!(seen.waited_ms, LIMITS.stop_ms);
+    }
+
+    #[test]
+    fn force_does_not_ask() {
+        let (mut record, mut seen) = (up(Desired::Terminated), running());
+        record.intent.force = true;
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps[0], Step::ForceOff);
+        assert_eq!((record.phase(), seen), (Phase::Gone, Observed { images: true, ..nothing() }));
+    }
+
+    #[test]
+    fn a_guest_that_shuts_itself_down_stays_off_until_a_new_wish() {
+        let (mut record, mut seen) = (up(Desired::Running), running());
+        seen.guest = Guest::Off { why: OffReason::GuestShutDown, generation: 1 };
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.phase(), Phase::Stopped);
+        assert_eq!(record.reason().unwrap().code, "Client.InstanceInitiatedShutdown");
+        assert_eq!(seen.guest, Guest::Absent);
+        record.intent.generation += 1;
+        assert_eq!(record.phase(), Phase::Preparing);
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.phase(), Phase::Running);
+    }
+
+    #[test]
+    fn after_a_reboot_of_the_host_guests_are_started_again() {
+        let (mut record, mut seen) = (up(Desired::Running), Observed { guest: Guest::Absent, ..running() });
+        seen.boot_id = "boot-2".to_owned();
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps[0], Step::StartGuest);
+        assert_eq!(record.state, State::Up { boot_id: "boot-2".to_owned(), stopping: false });
+    }
+
+    #[test]
+    fn a_guest_that_ended_before_it_was_recorded_is_not_started_twice() {
+        let (mut record, mut seen) = (record(Desired::Running), running());
+        seen.guest = Guest::Off { why: OffReason::GuestShutDown, generation: 1 };
+        let steps = carry_on(&mut record, &mut seen);
+        assert!(!steps.contains(&Step::StartGuest));
+        assert_eq!(record.phase(), Phase::Stopped);
+    }
+
+    #[test]
+    fn a_definition_that_was_never_started_is_made_anew() {
+        let (mut record, mut seen) = (record(Desired::Running), running());
+        seen.guest = Guest::Off { why: OffReason::Unknown, generation: 1 };
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps[..2], [Step::Undefine, Step::StartGuest]);
+    }
+
+    #[test]
+    fn a_failed_launch_gives_everything_back_before_it_is_told() {
+        let (mut record, mut seen) =
+            (record(Desired::Running), Observed { guest: Guest::Absent, ..running() });
+        record = record.after(record.failed_start(server_reason("no room")));
+        assert_eq!(record.phase(), Phase::Preparing);
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps, [Step::UnplugPorts, Step::RemoveFiles, Step::Record(Change::Failed)]);
+        assert_eq!(
+            (record.phase(), record.reason().unwrap().code.as_str()),
+            (Phase::Failed, "Server.InternalError")
+        );
+    }
+
+    #[test]
+    fn a_failed_restart_keeps_the_disk() {
+        let mut record = up(Desired::Running).after(Change::Ended(None));
+        record.intent.generation += 1;
+        let mut seen = Observed { guest: Guest::Absent, ports: false, ..running() };
+        record = record.after(record.failed_start(server_reason("no room")));
+        assert_eq!(carry_on(&mut record, &mut seen), []);
+        assert_eq!((record.phase(), seen.disk), (Phase::Stopped, true));
+    }
+
+    #[test]
+    fn a_lost_disk_is_not_replaced_by_an_empty_one() {
+        let mut record = up(Desired::Running).after(Change::Ended(None));
+        record.intent.generation += 1;
+        let mut seen = Observed { images: true, ..nothing() };
+        assert!(!carry_on(&mut record, &mut seen).contains(&Step::MakeDisk));
+        assert_eq!(record.phase(), Phase::Stopped);
+    }
+
+    #[test]
+    fn a_launch_that_takes_too_long_fails() {
+        let (mut record, mut seen) = (record(Desired::Running), Observed { waited_ms: 10_000, ..nothing() });
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.phase(), Phase::Failed);
+    }
+
+    #[test]
+    fn a_reboot_is_asked_for_and_enforced() {
+        let mut record = up(Desired::Running);
+        record.intent.reboots = 1;
+        let mut seen = running();
+        assert_eq!(plan(&record, &seen, &LIMITS), Step::AskReboot);
+        seen.reboot = Some(RebootSeen { asked_ms: 5_000, done: false });
+        assert_eq!(plan(&record, &seen, &LIMITS), Step::Reset);
+        seen.reboot = Some(RebootSeen { asked_ms: 10, done: true });
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.reboots, 1);
+    }
+
+    #[test]
+    fn with_the_hypervisor_away_everything_waits() {
+        for desired in [Desired::Running, Desired::Stopped, Desired::Terminated] {
+            let seen = Observed { guest: Guest::Unknown, ..nothing() };
+            assert_eq!(plan(&up(desired), &seen, &LIMITS), Step::Wait { ms: 1_000 });
+        }
+    }
+
+    #[test]
+    fn from_any_state_and_sight_each_wish_is_reached_or_failed() {
+        let guests = [
+            Guest::Absent,
+            Guest::Running,
+            Guest::Off { why: OffReason::Unknown, generation: 1 },
+            Guest::Off { why: OffReason::Crashed, generation: 1 },
+        ];
+        let reason = server_reason("x");
+        for desired in [Desired::Running, Desired::Stopped, Desired::Terminated] {
+            let states = [
+                record(desired),
+                up(desired),
+                up(desired).after(Change::Up { boot_id: "boot-1".to_owned(), stopping: true }),
+                up(desired).after(Change::Ended(None)),
+                record(desired).after(Change::Failing(reason.clone())),
+                record(desired).after(Change::Failing(reason.clone())).after(Change::Failed),
+            ];
+            for start in states {
+                for guest in &guests {
+                    for bits in 0..16 {
+                        let bit = |n: u32| bits >> n & 1 == 1;
+                        let (images, disk, ports) = (bit(0), bit(1), bit(2));
+                        let mut seen = Observed { guest: guest.clone(), images, disk, ports, ..nothing() };
+                        seen.files = disk || bit(3);
+                        let mut record = start.clone();
+                        carry_on(&mut record, &mut seen);
+                        check_end(&record, &seen);
+                    }
+                }
+            }
+        }
+    }
+
+    fn check_end(record: &Record, seen: &Observed) {
+        let phase = record.phase();
+        match record.intent.desired {
+            Desired::Running => assert!(matches!(phase, Phase::Running | Phase::Stopped | Phase::Failed)),
+            Desired::Stopped => assert!(matches!(phase, Phase::Stopped | Phase::Failed)),
+            Desired::Terminated => assert_eq!(phase, Phase::Gone),
+        }
+        assert_eq!(
+            phase == Phase::Running,
+            seen.guest == Guest::Running && phase != Phase::Failed,
+            "{phase:?}"
+        );
+        if phase == Phase::Gone {
+            assert!(seen.guest == Guest::Absent && !seen.files && !seen.ports);
+        }
+    }
+}

@@ -198,3 +198,59 @@ impl Record {
         !matches!(self.state, State::Failed { .. } | State::Gone)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::sample;
+
+    fn newer(intent: &InstanceIntent, desired: Desired) -> InstanceIntent {
+        InstanceIntent { generation: intent.generation + 1, desired, ..intent.clone() }
+    }
+
+    fn new(acceptance: Acceptance) -> Record {
+        match acceptance {
+            Acceptance::New(record) => *record,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_same_and_older_intents_change_nothing() {
+        let intent = sample::intent();
+        let known = new(accept(None, None, newer(&intent, Desired::Running), 5));
+        assert_eq!(accept(Some(&known), None, intent, 9), Acceptance::Known);
+        assert_eq!(accept(Some(&known), None, known.intent.clone(), 9), Acceptance::Known);
+    }
+
+    #[test]
+    fn a_late_intent_cannot_raise_the_forgotten() {
+        let intent = newer(&sample::intent(), Desired::Terminated);
+        let record = new(accept(None, None, intent, 5)).after(Change::Gone);
+        let stone = Tombstone { report: record.report("node-1"), buried_at_unix_ms: 6 };
+        let late = accept(None, Some(&stone), sample::intent(), 7);
+        assert_eq!(late, Acceptance::Buried(stone.report));
+    }
+
+    #[test]
+    fn the_terminated_cannot_be_wanted_again() {
+        let known = Record::new(newer(&sample::intent(), Desired::Terminated), 0);
+        let again = newer(&known.intent, Desired::Running);
+        assert!(matches!(accept(Some(&known), None, again, 9), Acceptance::Refused(_)));
+    }
+
+    #[test]
+    fn a_new_attempt_after_a_failure_begins_afresh() {
+        let reason = StateReason::new("x", "x");
+        let failed = Record::new(sample::intent(), 0).after(Change::Failing(reason)).after(Change::Failed);
+        assert_eq!(failed.phase(), Phase::Failed);
+        let again = InstanceIntent { attempt: 2, ..sample::intent() };
+        assert_eq!(new(accept(Some(&failed), None, again, 9)).phase(), Phase::Preparing);
+    }
+
+    #[test]
+    fn reboots_of_an_earlier_guest_are_not_repeated() {
+        let moved = InstanceIntent { reboots: 3, ..sample::intent() };
+        assert_eq!(Record::new(moved, 0).reboots, 3);
+    }
+}

@@ -187,3 +187,98 @@ fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
             .map_err(|e| io::Error::other(format!("{}: {e}", path.display()))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::record::Change;
+    use crate::app::sample;
+
+    fn record() -> Record {
+        Record::new(sample::intent(), 5)
+    }
+
+    fn stone(record: &Record) -> Tombstone {
+        Tombstone { report: record.report("node-1"), buried_at_unix_ms: 5 }
+    }
+
+    #[test]
+    fn what_was_put_is_there_after_a_restart() {
+        let directory = tempfile::tempdir().unwrap();
+        Store::open(directory.path()).unwrap().record_put(record()).unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        assert_eq!(store.record(&record().intent.id).as_deref(), Some(&record()));
+    }
+
+    #[test]
+    fn a_crash_before_the_record_is_whole_leaves_no_instance() {
+        let directory = tempfile::tempdir().unwrap();
+        let half = directory.path().join("instances").join(record().intent.id.as_str());
+        std::fs::create_dir_all(&half).unwrap();
+        std::fs::write(half.join(".intent.json.new"), "{\"inten").unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        assert!(store.records().is_empty() && !half.exists());
+    }
+
+    #[test]
+    fn a_crash_while_the_record_is_replaced_leaves_the_old_one() {
+        let directory = tempfile::tempdir().unwrap();
+        Store::open(directory.path()).unwrap().record_put(record()).unwrap();
+        let path = directory.path().join("instances").join(record().intent.id.as_str());
+        std::fs::write(path.join(".intent.json.new"), "{\"inten").unwrap();
+        assert_eq!(Store::open(directory.path()).unwrap().records().len(), 1);
+    }
+
+    #[test]
+    fn a_crash_between_the_steps_of_a_burial_is_finished_at_the_next_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let gone = record().after(Change::Gone);
+        let id = gone.intent.id.clone();
+        Store::open(directory.path()).unwrap().record_put(gone.clone()).unwrap();
+        let file = directory.path().join("tombstones").join(format!("{id}.json"));
+        write_durably(&file, &serde_json::to_vec(&stone(&gone)).unwrap()).unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        assert!(store.record(&id).is_none() && store.tombstone(&id).is_some());
+        assert!(!directory.path().join("instances").join(id.as_str()).exists());
+    }
+
+    #[test]
+    fn an_instance_put_again_after_its_stone_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.record_put(record()).unwrap();
+        store.record_bury(&record().intent.id, stone(&record())).unwrap();
+        let mut next = record();
+        next.intent.attempt += 1;
+        store.record_put(next).unwrap();
+        assert_eq!(Store::open(directory.path()).unwrap().records().len(), 1);
+    }
+
+    #[test]
+    fn stones_stand_for_their_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.record_bury(&record().intent.id, stone(&record())).unwrap();
+        assert_eq!(store.tombstones_purge(5 + TOMBSTONE_KEEP_SECS * 1000).unwrap(), 0);
+        assert_eq!(store.tombstones_purge(6 + TOMBSTONE_KEEP_SECS * 1000).unwrap(), 1);
+        assert!(Store::open(directory.path()).unwrap().tombstone(&record().intent.id).is_none());
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_understood_stops_the_start_and_names_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("instances").join(record().intent.id.as_str());
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join(RECORD_FILE), "nonsense").unwrap();
+        let error = Store::open(directory.path()).err().unwrap().to_string();
+        assert!(error.contains("intent.json"), "{error}");
+    }
+
+    #[test]
+    fn without_a_directory_nothing_is_written() {
+        let store = Store::in_memory();
+        store.record_put(record()).unwrap();
+        store.record_bury(&record().intent.id, stone(&record())).unwrap();
+        assert!(store.records().is_empty() && store.tombstone(&record().intent.id).is_some());
+    }
+}

@@ -222,3 +222,156 @@ fn blob_error(error: BlobError) -> StorageError {
         BlobError::Broken(message) => StorageError::Later(message),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::blobs::BlobStream;
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use karri_proto::instance::BlobFormat;
+
+    /// Blobs in memory; can break off, and counts what it is asked.
+    #[derive(Default)]
+    struct FakeSource {
+        blobs: Mutex<HashMap<Digest, Vec<u8>>>,
+        asked: Mutex<Vec<u64>>,
+        /// Breaks the next stream after so many bytes.
+        break_after: Mutex<Option<usize>>,
+    }
+
+    #[async_trait]
+    impl BlobSource for FakeSource {
+        async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
+            self.asked.lock().unwrap().push(offset);
+            let Some(bytes) = self.blobs.lock().unwrap().get(digest).cloned() else {
+                return Err(BlobError::Refused("no such blob".to_owned()));
+            };
+            let rest = bytes[usize::try_from(offset).unwrap()..].to_vec();
+            let mut chunks: Vec<Result<Bytes, BlobError>> =
+                rest.chunks(1000).map(|chunk| Ok(Bytes::copy_from_slice(chunk))).collect();
+            if let Some(count) = self.break_after.lock().unwrap().take() {
+                chunks.truncate(count / 1000);
+                chunks.push(Err(BlobError::Broken("the line broke".to_owned())));
+            }
+            Ok(futures_util::stream::iter(chunks).boxed())
+        }
+    }
+
+    struct Fixture {
+        directory: tempfile::TempDir,
+        source: Arc<FakeSource>,
+    }
+
+    impl Fixture {
+        fn new() -> Self {
+            Self { directory: tempfile::tempdir().unwrap(), source: Arc::default() }
+        }
+
+        fn cache(&self, limit_bytes: u64) -> Arc<ImageCache> {
+            Arc::new(ImageCache::open(self.directory.path(), limit_bytes, self.source.clone()).unwrap())
+        }
+
+        fn blob(&self, fill: u8, length: usize) -> BlobRef {
+            let bytes = vec![fill; length];
+            let digest = Digest::from_sha256(Sha256::digest(&bytes).into());
+            self.source.blobs.lock().unwrap().insert(digest.clone(), bytes);
+            let size = length as u64;
+            BlobRef { digest, format: BlobFormat::Raw, bytes: size, virtual_bytes: size }
+        }
+
+        fn asked(&self) -> Vec<u64> {
+            self.source.asked.lock().unwrap().clone()
+        }
+
+        fn names(&self) -> Vec<String> {
+            let mut names: Vec<String> = std::fs::read_dir(self.directory.path())
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    fn nobody() -> HashSet<Digest> {
+        HashSet::new()
+    }
+
+    #[tokio::test]
+    async fn launches_at_the_same_time_fetch_an_image_once() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(1, 5120));
+        let launches = (0..10).map(|_| {
+            let (cache, blob) = (cache.clone(), blob.clone());
+            tokio::spawn(async move { cache.get(&blob, &nobody()).await })
+        });
+        for launch in launches.collect::<Vec<_>>() {
+            assert_eq!(launch.await.unwrap(), Ok(cache.path(&blob)));
+        }
+        assert_eq!(fixture.asked(), [0]);
+        assert!(cache.fetching.lock().unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_broken_stream_is_resumed_where_it_broke() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(2, 5120));
+        *fixture.source.break_after.lock().unwrap() = Some(3000);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Later(_))));
+        // Another life of the process goes on with what came.
+        fixture.cache(1 << 20).get(&blob, &nobody()).await.unwrap();
+        assert_eq!(fixture.asked(), [0, 3000]);
+        assert_eq!(std::fs::read(cache.path(&blob)).unwrap(), vec![2; 5120]);
+    }
+
+    #[tokio::test]
+    async fn a_wrong_digest_is_refused_and_leaves_nothing() {
+        let fixture = Fixture::new();
+        let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(3, 5120));
+        fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 5120]);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 9999]);
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        assert_eq!(fixture.names(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn an_image_of_another_size_or_kind_is_refused() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(1 << 20);
+        let wrong_size = BlobRef { virtual_bytes: 1 << 30, ..fixture.blob(5, 5120) };
+        let wrong_kind = BlobRef { format: BlobFormat::Qcow2, ..fixture.blob(6, 5120) };
+        for blob in [wrong_size, wrong_kind] {
+            assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        }
+        assert_eq!(fixture.names(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_least_recently_used_goes_first_and_what_is_in_use_stays() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(12_000);
+        let (first, second, third) = (fixture.blob(7, 5120), fixture.blob(8, 5120), fixture.blob(9, 5120));
+        cache.get(&first, &nobody()).await.unwrap();
+        cache.get(&second, &nobody()).await.unwrap();
+        let long_ago = SystemTime::now() - std::time::Duration::from_secs(60);
+        std::fs::File::open(cache.path(&second)).unwrap().set_modified(long_ago).unwrap();
+        cache.get(&third, &nobody()).await.unwrap();
+        assert!(cache.has(&first) && !cache.has(&second) && cache.has(&third));
+
+        let pinned = HashSet::from([first.digest.clone(), third.digest.clone()]);
+        let full = cache.get(&second, &pinned).await;
+        assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
+        assert!(cache.has(&first) && cache.has(&third));
+    }
+
+    #[tokio::test]
+    async fn an_image_larger_than_the_disk_is_refused_before_it_is_fetched() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(u64::MAX);
+        let blob = BlobRef { bytes: 1 << 60, ..fixture.blob(1, 512) };
+        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Full(_))));
+        assert!(fixture.asked().is_empty());
+    }
+}
