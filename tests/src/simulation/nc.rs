@@ -226,8 +226,8 @@ impl Node {
         let stray = self.run.as_ref()?.strays.get(id)?;
         Some(InstanceReport {
             id: id.clone(),
-            generation: stray.generation,
-            attempt: stray.attempt,
+            generation: 0,
+            attempt: 0,
             phase: if stray.guest == Guest::Running { Phase::Running } else { Phase::Stopped },
             node: Some(name),
             reason: None,
