@@ -238,46 +238,6 @@ pub fn image() -> Image {
         }))
         .unwrap(),
         created_ms: 0,
-        };
-        self.store().await.key_pair_insert(&pair, &Vec::new()).await.unwrap();
-    }
-}
-
-async fn launch(config: &Config) -> (Endpoint, Stopper) {
-    let (base, stopper) = Base::new(&config.controller, "clc").unwrap();
-    (Clc::start(config.clone(), base).await.unwrap(), stopper)
-}
-
-pub fn image() -> Image {
-    Image {
-        id: IMAGE.into(),
-        account: "000000000000".into(),
-        name: "tiny".into(),
-        available: true,
-        public: true,
-        kind: ImageKind::Machine,
-        definition: serde_json::from_value(serde_json::json!({
-            "blob": BlobRef {
-                digest: Digest::from_sha256([7; 32]),
-                format: BlobFormat::Raw,
-                bytes: 1 << 20,
-                virtual_bytes: 1 << 30,
-            },
-            architecture: "x86_64".into(),
-            firmware: Firmware::Bios,
-            root_device_name: "/dev/xvda".into(),
-            kernel_id: None,
-            ramdisk_id: None,
-            description: None,
-            location: String::new(),
-            boot_mode: None,
-            virtualization_type: "hvm".into(),
-            ena_support: false,
-            sriov_net_support: None,
-            imds_support: None,
-            root: RootDisk::default(),
-        },
-        created_ms: 0,
     }
 }
 
