@@ -88,7 +88,7 @@ def wait_state(ec2, instance_id, *wanted, seconds=BOOT_SECONDS):
 def domains(*flags):
     """The ids of the instances that libvirt knows, by domain name."""
     names = subprocess.check_output(["virsh", "-c", "qemu:///system", "list", "--all", "--name", *flags], text=True).split()
-    return {name[name.index("i-"):]: name for name in names if "i-" in name}
+    return {name.removeprefix("karri-"): name for name in names if name.startswith("karri-i-")}
 
 
 def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS):
