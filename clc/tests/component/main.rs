@@ -9,5 +9,7 @@
 mod support;
 
 mod edge;
+mod internal;
 mod lifecycle;
 mod restart;
+mod shared;

@@ -107,3 +107,6 @@ fn fail(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
     // nothing to tell it but to forget.
     end(instance, order);
 }
+
+#[cfg(test)]
+mod tests;
