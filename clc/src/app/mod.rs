@@ -277,7 +277,7 @@ impl Book {
     }
 
     /// What a row holds: everything while it lives, its disk while it is stopped.
-    fn observe(&mut self, instance: &Instance) {
+    pub fn observe(&mut self, instance: &Instance) {
         let need = instance.spec.need;
         let held = match instance.state {
             State::Terminated => return self.forget(instance),

@@ -8,8 +8,14 @@
 #[macro_use]
 mod support;
 
+mod attributes;
 mod edge;
+mod images;
 mod internal;
+mod key_pairs;
 mod lifecycle;
+mod network;
+mod places;
 mod restart;
 mod shared;
+mod tags;

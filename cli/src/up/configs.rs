@@ -1,6 +1,7 @@
 //! The controllers' configuration files: the commented examples of `deploy/config`, filled in. What an
 //! operator has edited since is kept as it is.
 
+use super::join::NAME;
 use super::template::fill;
 use super::trust::{cc_name, nc_name};
 use crate::args::NodeJoin;
@@ -124,17 +125,17 @@ pub fn write_node(
 ) -> anyhow::Result<()> {
     let mut ledger = Ledger::open(home)?;
     let values = joined_nc(home, wanted, address, answer);
-    ledger.put("nc", &home.config("nc"), &fill(NC, &values)?)?;
+    ledger.put(NAME, &home.config(NAME), &fill(NC, &values)?)?;
     Ok(())
 }
 
 fn joined_nc(home: &Home, wanted: &NodeJoin, own: IpAddr, answer: &JoinAnswer) -> Values {
-    let tls = home.tls("nc");
+    let tls = home.tls(NAME);
     let listen = SocketAddr::new(own, wanted.port);
     let driver = if wanted.sim { "sim" } else { "libvirt" };
     vec![
         ("hypervisor.driver", text(driver)),
-        ("controller.state_dir", path(&home.controller("nc"))),
+        ("controller.state_dir", path(&home.controller(NAME))),
         ("controller.listen", address(listen)),
         ("controller.advertise", text(&format!("https://{listen}"))),
         ("controller.observe", address(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted.port + 1)))),

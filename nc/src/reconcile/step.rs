@@ -236,7 +236,10 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
             node.set_plugged(id, false);
             Ok(())
         }
-        Step::RemoveFiles => Ok(storage.remove_files(id).await?),
+        Step::RemoveFiles => {
+            hypervisor.console_remove(id).await.map_err(StorageError::from)?;
+            Ok(storage.remove_files(id).await?)
+        }
         Step::Rest | Step::Wait { .. } | Step::FetchImages | Step::Record(_) => Ok(()),
     }
 }

@@ -4,10 +4,12 @@ pub mod answer;
 pub mod client;
 pub mod cluster;
 pub mod postgres;
+pub mod walrus;
 
 pub use answer::Answer;
 pub use client::Client;
 pub use cluster::FakeCluster;
+use walrus::FakeWalrus;
 
 use karri_clc::Clc;
 use karri_clc::app::image::{Image, ImageKind};
@@ -59,12 +61,14 @@ pub struct Cloud {
     directory: TempDir,
     pub config: Config,
     pub endpoint: Endpoint,
+    pub walrus: FakeWalrus,
     stopper: Option<Stopper>,
 }
 
-/// The catalogue that is shipped.
-fn instance_types() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/instance-types.toml")
+fn instance_types(directory: &Path) -> PathBuf {
+    let path = directory.join("instance-types.toml");
+    std::fs::write(&path, include_str!("../../../../deploy/config/instance-types.toml")).unwrap();
+    path
 }
 
 async fn database(directory: &Path, engine: Database) -> DatabaseConfig {
@@ -91,6 +95,7 @@ impl Cloud {
     pub async fn start_with(engine: Database, limits: Limits) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
+        let walrus = FakeWalrus::start(path).await;
         if let Ok(filter) = std::env::var("KARRI_TEST_LOG") {
             karri_proto::runtime::telemetry::init(&filter, "clc", &path.join("log")).unwrap();
         }
@@ -114,11 +119,11 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
-            catalogue: CatalogueConfig { instance_types: instance_types() },
-            pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: "https://127.0.0.1:1".into() },
+            catalogue: CatalogueConfig { instance_types: instance_types(path) },
+            pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };
         let (endpoint, stopper) = launch(&config).await;
-        Self { directory, config, endpoint, stopper: Some(stopper) }
+        Self { directory, config, endpoint, walrus, stopper: Some(stopper) }
     }
 
     pub async fn stop(&mut self) {

@@ -67,6 +67,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn console(&self, _id: &InstanceId) -> Option<Vec<u8>> {
         None
     }
+    /// Drops what [`Hypervisor::console`] tells.
+    async fn console_remove(&self, _id: &InstanceId) -> std::io::Result<()> {
+        Ok(())
+    }
     fn changes(&self) -> broadcast::Receiver<GuestChange>;
     /// Whether guests can change without an event.
     fn polled(&self) -> bool {

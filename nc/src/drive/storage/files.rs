@@ -102,7 +102,7 @@ impl Storage for FileStorage {
 }
 
 /// The last [`CONSOLE_BYTES_MAX`] of a log that may just have been rotated to `….0`.
-async fn tail(path: &Path) -> std::io::Result<Vec<u8>> {
+pub async fn tail(path: &Path) -> std::io::Result<Vec<u8>> {
     let mut newest = tail_of(path, CONSOLE_BYTES_MAX).await?;
     let missing = CONSOLE_BYTES_MAX - newest.len() as u64;
     let mut rotated = path.as_os_str().to_owned();

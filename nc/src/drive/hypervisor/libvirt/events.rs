@@ -89,12 +89,14 @@ type LifecycleCallback =
 unsafe extern "C" fn on_lifecycle(
     _: sys::virConnectPtr,
     domain: sys::virDomainPtr,
-    _event: c_int,
+    event: c_int,
     _detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
+    // Xen tells no reboots: its guests end and are started again.
+    let started = u32::try_from(event) == Ok(sys::VIR_DOMAIN_EVENT_STARTED);
     // SAFETY: libvirt passes what was registered.
-    unsafe { tell(domain, opaque, false) };
+    unsafe { tell(domain, opaque, started) };
     0
 }
 

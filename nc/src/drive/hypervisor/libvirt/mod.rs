@@ -3,17 +3,21 @@
 //! The only place that knows libvirt. Its calls block, so each runs off the async threads with a time
 //! limit. Domains are defined (not transient), so that libvirt remembers why one is off.
 
+mod console;
 mod events;
 pub mod probe;
+mod xen;
 
 use super::{Found, FoundGuest, GuestChange, Hypervisor, HypervisorError, HypervisorFacts};
 use crate::app::domain_xml::{GuestSpec, Platform, domain_xml};
 use crate::app::owner_tag::{NAMESPACE, Owner, OwnerTag, domain_name, named_instance};
 use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
+use console::Consoles;
 use events::Link;
 use karri_proto::ids::InstanceId;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -33,6 +37,8 @@ struct Shared {
     uri: String,
     owner: Owner,
     platform: PlatformChoice,
+    /// Only where libvirt's driver writes no console log.
+    consoles: Option<Consoles>,
     link: Mutex<Option<Arc<Link>>>,
     /// Tags of running domains by name and id of their run, so that a poll needs one call.
     tags: Mutex<HashMap<(String, u32), Option<OwnerTag>>>,
@@ -57,6 +63,13 @@ impl PlatformChoice {
         }
     }
 
+    fn is_xen(self) -> bool {
+        match self {
+            PlatformChoice::Qemu(_) => false,
+            PlatformChoice::XenAny | PlatformChoice::XenOnly(_) => true,
+        }
+    }
+
     fn accelerator(self) -> &'static str {
         match self {
             PlatformChoice::Qemu(platform) | PlatformChoice::XenOnly(platform) => platform.accelerator(),
@@ -66,12 +79,14 @@ impl PlatformChoice {
 }
 
 impl Libvirt {
-    pub fn new(uri: &str, owner: Owner, platform: PlatformChoice) -> Self {
+    /// `instances` is where the instances' directories are.
+    pub fn new(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path) -> Self {
         virt::error::clear_error_callback(); // errors come back as values; stderr is for our log
         let shared = Shared {
             uri: uri.to_owned(),
             owner,
             platform,
+            consoles: (platform.accelerator() == "xen").then(|| Consoles::new(instances)),
             link: Mutex::default(),
             tags: Mutex::default(),
             changes: broadcast::channel(CHANGES_KEPT).0,
@@ -207,11 +222,22 @@ impl Shared {
         Ok(tag)
     }
 
+    fn guest(&self, connect: &Connect, id: &InstanceId) -> Result<(Guest, Option<Domain>), CallError> {
+        let Some((domain, tag)) = self.own_domain(connect, id)? else { return Ok((Guest::Absent, None)) };
+        match seen(&domain, tag.generation) {
+            Err(error) if error.code() == ErrorNumber::NoDomain => Ok((Guest::Absent, None)),
+            other => Ok((other?, Some(domain))),
+        }
+    }
+
     fn found(&self, connect: &Connect) -> Result<Found, CallError> {
         let mut found = Found::default();
         let mut runs = Vec::new();
         for domain in connect.list_all_domains(0)? {
             let name = domain.get_name()?;
+            if self.platform.is_xen() && name == xen::DOM0 {
+                continue;
+            }
             let tag = match named_instance(&name) {
                 Some(_) => self.tag_cached(&domain, &name)?.filter(|tag| tag.owner == self.owner),
                 None => None,
@@ -221,6 +247,9 @@ impl Shared {
                 continue;
             };
             runs.extend(domain.get_id().map(|run| (name, run)));
+            if let Some(consoles) = &self.consoles {
+                consoles.follow(connect, &domain);
+            }
             match seen(&domain, tag.generation) {
                 Ok(guest) => found.own.push(FoundGuest { tag, guest }),
                 Err(error) if error.code() == ErrorNumber::NoDomain => {} // gone since the list was made
@@ -287,12 +316,12 @@ impl Hypervisor for Libvirt {
 
     async fn guest(&self, id: &InstanceId) -> Result<Guest, HypervisorError> {
         let id = id.clone();
-        self.call(move |shared, connect| match shared.own_domain(connect, &id)? {
-            None => Ok(Guest::Absent),
-            Some((domain, tag)) => match seen(&domain, tag.generation) {
-                Err(error) if error.code() == ErrorNumber::NoDomain => Ok(Guest::Absent),
-                other => Ok(other?),
-            },
+        self.call(move |shared, connect| {
+            let (guest, domain) = shared.guest(connect, &id)?;
+            let off = matches!(guest, Guest::Off { why: OffReason::GuestShutDown, .. });
+            let Some(domain) = domain.filter(|_| off && shared.platform.is_xen()) else { return Ok(guest) };
+            // It may be about to start again.
+            if xen::settled(&domain) { Ok(shared.guest(connect, &id)?.0) } else { Ok(Guest::Running) }
         })
         .await
     }
@@ -328,11 +357,21 @@ impl Hypervisor for Libvirt {
     }
 
     async fn reset(&self, id: &InstanceId) -> Result<(), HypervisorError> {
-        self.on_domain(id, |domain| domain.reset().map(drop)).await
+        let is_xen = self.shared.platform.is_xen();
+        let work = move |domain: &Domain| if is_xen { xen::reset(domain) } else { domain.reset().map(drop) };
+        self.on_domain(id, work).await
     }
 
     async fn undefine(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.on_domain(id, |domain| if domain.get_id().is_some() { Ok(()) } else { undefine(domain) }).await
+    }
+
+    async fn console(&self, id: &InstanceId) -> Option<Vec<u8>> {
+        if self.shared.platform.is_xen() { xen::console(&domain_name(id)).await } else { None }
+    }
+
+    async fn console_remove(&self, id: &InstanceId) -> std::io::Result<()> {
+        if self.shared.platform.is_xen() { xen::console_remove(&domain_name(id)).await } else { Ok(()) }
     }
 
     fn changes(&self) -> broadcast::Receiver<GuestChange> {
