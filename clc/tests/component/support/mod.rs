@@ -12,7 +12,7 @@ pub use cluster::FakeCluster;
 use walrus::FakeWalrus;
 
 use karri_clc::Clc;
-use karri_clc::app::image::{Image, ImageDefinition, ImageKind, RootDisk};
+use karri_clc::app::image::{Image, ImageKind};
 use karri_clc::app::key_pair::KeyPair;
 use karri_clc::config::{
     ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, PkiConfig, SecretsConfig,
