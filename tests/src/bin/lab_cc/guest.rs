@@ -9,7 +9,6 @@ use karri_proto::instance::{
     BootSource, Desired, Firmware, InstanceIntent, InstanceSpec, MetadataOptions, Phase, PortSpec,
 };
 use karri_proto::resources::Need;
-use std::path::Path;
 use tokio::process::Command;
 
 /// The lab's DHCP server knows these: `MAC_PREFIX` and two digits get `ADDRESS_PREFIX` and the number.
@@ -161,7 +160,9 @@ async fn nothing_left(cloud: &Cloud, arguments: &Arguments, id: &InstanceId) -> 
     ensure!(!rules.contains("-i k"), "rules are left: {rules}");
     let directory = cloud.work.join("nc/instances").join(id.as_str());
     ensure!(!directory.exists(), "{} is left", directory.display());
-    let log = Path::new("/var/log/xen").join(format!("guest-karri-{id}.log"));
-    ensure!(!log.exists(), "{} is left", log.display());
+    for entry in std::fs::read_dir("/var/log/xen")? {
+        let name = entry?.file_name();
+        ensure!(!name.to_string_lossy().contains(id.as_str()), "{} is left", name.display());
+    }
     Ok(())
 }
