@@ -60,7 +60,8 @@ impl Host {
             libvirt::establish().await.context("guests are removed through libvirt")?;
         }
         for node in &self.nodes {
-            karri_nc::host::clean(node).await.context("guests")?;
+            let traces = karri_nc::host::survey(node).await.context("guests")?;
+            traces.remove().await.context("guests")?;
         }
         for cluster in self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat) {
             karri_cc::drive::flat::remove(&cluster.network).await.context("network")?;
