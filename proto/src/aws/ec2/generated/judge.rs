@@ -35,6 +35,52 @@ impl Sample for AccountAttributeValue {
     }
 }
 
+impl Dump for Address {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("CarrierIp", &self.carrier_ip);
+        sheet.optional("CustomerOwnedIp", &self.customer_owned_ip);
+        sheet.optional("CustomerOwnedIpv4Pool", &self.customer_owned_ipv4_pool);
+        sheet.optional("Domain", &self.domain);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("NetworkBorderGroup", &self.network_border_group);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("NetworkInterfaceOwnerId", &self.network_interface_owner_id);
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.optional("ServiceManaged", &self.service_managed);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for Address {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            allocation_id: dice.optional(),
+            association_id: dice.optional(),
+            carrier_ip: dice.optional(),
+            customer_owned_ip: dice.optional(),
+            customer_owned_ipv4_pool: dice.optional(),
+            domain: dice.optional_of(DomainType::VALUES),
+            instance_id: dice.optional(),
+            network_border_group: dice.optional(),
+            network_interface_id: dice.optional(),
+            network_interface_owner_id: dice.optional(),
+            private_ip_address: dice.optional(),
+            public_ip: dice.optional(),
+            public_ipv4_pool: dice.optional(),
+            service_managed: dice.optional_of(ServiceManaged::VALUES),
+            subnet_id: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
 impl Dump for ApplicationStatusSummary {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -509,6 +555,31 @@ impl Dump for DescribeAccountAttributesResult {
 impl Sample for DescribeAccountAttributesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { account_attributes: dice.list() }
+    }
+}
+
+impl Dump for DescribeAddressesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AllocationIds", &self.allocation_ids);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("PublicIps", &self.public_ips);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeAddressesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Addresses", &self.addresses);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeAddressesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { addresses: dice.list() }
     }
 }
 
@@ -4515,6 +4586,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DeleteTags" => Some(asked::<DeleteTagsRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
+        "DescribeAddresses" => Some(asked::<DescribeAddressesRequest>(params)),
         "DescribeAvailabilityZones" => Some(asked::<DescribeAvailabilityZonesRequest>(params)),
         "DescribeImageAttribute" => Some(asked::<DescribeImageAttributeRequest>(params)),
         "DescribeImages" => Some(asked::<DescribeImagesRequest>(params)),
@@ -4559,6 +4631,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DeleteTags" => Some(answered::<DeleteTagsRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
+        "DescribeAddresses" => Some(answered::<DescribeAddressesRequest>(dice)),
         "DescribeAvailabilityZones" => Some(answered::<DescribeAvailabilityZonesRequest>(dice)),
         "DescribeImageAttribute" => Some(answered::<DescribeImageAttributeRequest>(dice)),
         "DescribeImages" => Some(answered::<DescribeImagesRequest>(dice)),
