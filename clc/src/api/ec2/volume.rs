@@ -21,7 +21,7 @@ pub async fn describe_volumes(cx: Cx, request: DescribeVolumesRequest) -> Answer
     for id in &request.volume_ids {
         id.parse::<VolumeId>()?;
     }
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Volume.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Volume).await?;
     let instances = cx.app.instances.of_account(cx.account());
     let volumes = instances.iter().filter(|instance| instance.state != State::Terminated).map(|instance| {
         let id = root_volume_id(&instance.id);
