@@ -78,7 +78,7 @@ xen() {
         case $line in
             'lab: xen answers '*) proof "$begin" "xen: libvirt answers in dom0 (${line#lab: xen answers })" ;;
             'lab: end '*) code=${line#lab: end }; break ;;
-            'ok '* | 'FAIL '*) echo "$line" | sed 's/ s  / s  xen: /' ;;
+            'ok '* | 'FAIL '*) echo "${line/ s  / s  xen: }" ;;
         esac
         printf '%s\n' "$line" >>"$run/dom0.log"
     done

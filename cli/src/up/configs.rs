@@ -90,17 +90,10 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
         ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "flat" })),
         ("network.subnet", text(&zone.subnet_cidr)),
         ("network.gateway", text(&zone.gateway.to_string())),
-        ("network.run_dir", path(&run_directory(home, &name))),
+        ("network.run_dir", path(&home.run_directory().join(&name))),
         ("database.path", path(&home.controller(&name).join("cc.sqlite"))),
     ]);
     values
-}
-
-/// dnsmasq drops its rights and must still read its files, which it could not below a home directory.
-/// Two clouds of one machine have two directories.
-fn run_directory(home: &Home, name: &str) -> PathBuf {
-    let cloud = &digest(home.root().as_os_str().as_encoded_bytes())[..8];
-    Path::new("/run/karri").join(cloud).join(name)
 }
 
 fn nc(home: &Home, facts: &Facts, zone: &Zone) -> Values {

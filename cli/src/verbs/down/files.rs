@@ -1,7 +1,7 @@
 //! The state directory's own files: exactly those that `home` names, and the directory once it is empty.
 
 use crate::facts::Facts;
-use crate::home::Home;
+use crate::home::{Home, RUN};
 use crate::up::join::NAME;
 use crate::up::trust::{cc_name, nc_name};
 use anyhow::Context;
@@ -21,6 +21,12 @@ pub fn remove(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Vec<PathBuf>
     for path in paths {
         if remove_one(&path).with_context(|| path.display().to_string())? {
             removed.push(path);
+        }
+    }
+    // Emptied by the controllers' own removal; another cloud's directory is not empty.
+    for directory in [home.run_directory(), PathBuf::from(RUN)] {
+        if std::fs::remove_dir(&directory).is_ok() {
+            removed.push(directory);
         }
     }
     match std::fs::remove_dir(home.root()) {

@@ -4,6 +4,7 @@
 use crate::facts::Facts;
 use crate::home::Home;
 use crate::up::libvirt;
+use crate::up::overrides;
 use crate::up::trust::{cc_name, nc_name};
 use anyhow::{Context, bail};
 use karri_cc::config::NetworkMode;
@@ -23,14 +24,17 @@ impl Host {
     pub fn survey(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Self> {
         let zones = facts.map(|facts| facts.zones.as_slice()).unwrap_or_default();
         let mut host = Self { nodes: Vec::new(), clusters: Vec::new() };
+        // Here and now wins over then.
+        let environment: Vec<(String, String)> =
+            overrides::kept(home)?.into_iter().chain(overrides::current()).collect();
         for name in zones.iter().map(nc_name).chain([crate::up::join::NAME.to_owned()]) {
-            if let Some(node) = load::<karri_nc::Nc>(&home.config(&name))? {
+            if let Some(node) = load::<karri_nc::Nc>(&home.config(&name), &environment)? {
                 refuse_running(&name, &node.controller.state_dir)?;
                 host.nodes.push(node);
             }
         }
         for zone in zones {
-            host.clusters.extend(load::<karri_cc::Cc>(&home.config(&cc_name(zone)))?);
+            host.clusters.extend(load::<karri_cc::Cc>(&home.config(&cc_name(zone)), &environment)?);
         }
         Ok(host)
     }
@@ -71,11 +75,11 @@ impl Host {
 }
 
 /// None: it was never written.
-fn load<C: Controller>(path: &Path) -> anyhow::Result<Option<C::Config>> {
+fn load<C: Controller>(path: &Path, environment: &[(String, String)]) -> anyhow::Result<Option<C::Config>> {
     if !path.exists() {
         return Ok(None);
     }
-    Ok(Some(config::load(path, C::ENVIRONMENT)?))
+    Ok(Some(config::load_with(path, C::ENVIRONMENT, environment.iter().cloned())?))
 }
 
 /// A joined node's controller is not the supervisor's child, so nobody has stopped it.
