@@ -42,6 +42,8 @@ fault_codes! {
     InsufficientInstanceCapacity = "InsufficientInstanceCapacity", 500;
     InternalError = "InternalError", 500;
     InvalidAction = "InvalidAction", 400;
+    InvalidAddressNotFound = "InvalidAddress.NotFound", 400;
+    InvalidAllocationIdNotFound = "InvalidAllocationID.NotFound", 400;
     InvalidAmiAttributeItemMalformed = "InvalidAMIAttributeItemValue", 400;
     InvalidAmiIdMalformed = "InvalidAMIID.Malformed", 400;
     InvalidAmiIdNotFound = "InvalidAMIID.NotFound", 400;

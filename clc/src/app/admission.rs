@@ -3,14 +3,14 @@
 //! Nodes' totals are as their clusters report them; what is taken is what our own rows hold, so a launch
 //! that nobody has heard of yet already counts. *Reserve* holds room for a launch, *commit* is the row in
 //! the database, *rollback* is `release`. A hold sits on the node where it would fit best and moves when
-//! the cluster reports where the instance really is.
+//! the cluster reports where the instance really is; one that is only presumed there makes way.
 //!
 //! Pure: no IO, no clock. Every step costs the nodes of one cluster at most, never all instances.
 
 use karri_proto::ids::InstanceId;
 use karri_proto::resources::{Need, NodeResources};
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 #[derive(Debug, Default)]
 pub struct Ledger {
@@ -34,6 +34,8 @@ struct NodeBook {
     alive: bool,
     /// The sum of the holds here. May exceed the total: capacity can shrink under what was given out.
     used: Need,
+    /// Those of the holds here that no cluster has confirmed.
+    presumed: BTreeSet<InstanceId>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ struct Hold {
     cluster: String,
     node: Option<String>,
     need: Need,
+    /// The cluster has said that it is on this node.
+    confirmed: bool,
 }
 
 /// What a launch asks for.
@@ -138,7 +142,7 @@ impl Ledger {
             let Some(hold) = self.holds.get(&id).cloned() else { continue };
             let book = self.clusters.get(cluster);
             let node = book.and_then(|book| book.roomiest(hold.need)).map(str::to_owned);
-            self.hold(&id, cluster, node.as_deref(), hold.need);
+            self.hold(&id, cluster, node.as_deref(), hold.need, false);
         }
     }
 
@@ -175,7 +179,7 @@ impl Ledger {
             let Some(book) = self.clusters.get(cluster) else { return };
             let Some(node) = book.roomiest(wish.need).map(str::to_owned) else { return };
             let zone = book.zone.clone();
-            self.hold(id, cluster, Some(&node), wish.need);
+            self.hold(id, cluster, Some(&node), wish.need, false);
             places.push(Place { id: id.clone(), cluster: cluster.to_owned(), zone, node });
         }
     }
@@ -190,31 +194,58 @@ impl Ledger {
         };
         if fits {
             let node = hold.node.or_else(|| book.roomiest(need).map(str::to_owned));
-            self.hold(id, &hold.cluster, node.as_deref(), need);
+            self.hold(id, &hold.cluster, node.as_deref(), need, hold.confirmed);
         }
         fits
     }
 
     /// What a row says: it holds this much, on this node if the cluster has said so. Idempotent.
     pub fn observe(&mut self, id: &InstanceId, cluster: &str, node: Option<&str>, need: Need) {
-        let tentative =
-            self.holds.get(id).filter(|hold| hold.cluster == cluster).and_then(|h| h.node.clone());
-        let node = node.map(str::to_owned).or(tentative);
+        let before = self.holds.get(id).filter(|hold| hold.cluster == cluster);
+        let confirmed = node.is_some() || before.is_some_and(|hold| hold.confirmed);
+        let node = node.map(str::to_owned).or_else(|| before?.node.clone());
         let node = node.or_else(|| self.clusters.get(cluster)?.roomiest(need).map(str::to_owned));
-        self.hold(id, cluster, node.as_deref(), need);
+        self.hold(id, cluster, node.as_deref(), need, confirmed);
+        if let Some(node) = node.filter(|_| confirmed) {
+            self.make_way(cluster, &node);
+        }
     }
 
-    fn hold(&mut self, id: &InstanceId, cluster: &str, node: Option<&str>, need: Need) {
+    /// Reports come one by one: until all have come, a hold that is presumed on a node can stand where
+    /// another really is. It goes where there is room, or the room there would be given away twice.
+    fn make_way(&mut self, cluster: &str, node: &str) {
+        while let Some(id) = self.first_too_many(cluster, node) {
+            let Some(hold) = self.holds.get(&id).cloned() else { return };
+            self.release(&id);
+            let room = self.clusters.get(cluster).and_then(|book| book.roomiest(hold.need));
+            let room = room.unwrap_or(node).to_owned();
+            self.hold(&id, cluster, Some(&room), hold.need, false);
+            if room == node {
+                return;
+            }
+        }
+    }
+
+    /// A presumed hold on a node that has more holds than it can carry.
+    fn first_too_many(&self, cluster: &str, node: &str) -> Option<InstanceId> {
+        let node = self.clusters.get(cluster)?.nodes.get(node)?;
+        if node.used.fits(node.total) { None } else { node.presumed.first().cloned() }
+    }
+
+    fn hold(&mut self, id: &InstanceId, cluster: &str, node: Option<&str>, need: Need, confirmed: bool) {
         self.release(id);
         let book = self.clusters.entry(cluster.to_owned()).or_default();
         match node {
             Some(name) => {
                 let node = book.nodes.entry(name.to_owned()).or_default();
                 node.used = node.used + need;
+                if !confirmed {
+                    node.presumed.insert(id.clone());
+                }
             }
             None => book.adrift += 1,
         }
-        let hold = Hold { cluster: cluster.to_owned(), node: node.map(str::to_owned), need };
+        let hold = Hold { cluster: cluster.to_owned(), node: node.map(str::to_owned), need, confirmed };
         self.holds.insert(id.clone(), hold);
     }
 
@@ -223,7 +254,10 @@ impl Ledger {
         let Some(hold) = self.holds.remove(id) else { return };
         let Some(book) = self.clusters.get_mut(&hold.cluster) else { return };
         match hold.node.and_then(|name| book.nodes.get_mut(&name)) {
-            Some(node) => node.used = node.used - hold.need,
+            Some(node) => {
+                node.used = node.used - hold.need;
+                node.presumed.remove(id);
+            }
             None => book.adrift = book.adrift.saturating_sub(1),
         }
     }
@@ -255,6 +289,10 @@ impl Ledger {
             for (name, node) in &book.nodes {
                 let here = |hold: &&Hold| hold.cluster == *cluster && hold.node.as_ref() == Some(name);
                 let sum = self.holds.values().filter(here).fold(Need::default(), |sum, hold| sum + hold.need);
+                let presumed = self.holds.iter().filter(|(_, hold)| here(hold) && !hold.confirmed);
+                if presumed.map(|(id, _)| id.clone()).collect::<BTreeSet<_>>() != node.presumed {
+                    return Err(format!("{cluster}/{name}: {:?} presumed", node.presumed));
+                }
                 if sum != node.used {
                     return Err(format!("{cluster}/{name}: booked {:?}, held {sum:?}", node.used));
                 }

@@ -42,7 +42,7 @@ impl Store {
             .bind(image.created_ms)
             .execute(&mut *tx)
             .await?;
-        tags_put_in_txn(&mut tx, &image.account, Taggable::Image.as_str(), &image.id, tags).await?;
+        tags_put_in_txn(&mut tx, &image.account, Taggable::Image, &image.id, tags).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -7,6 +7,7 @@
 use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn, tags_put_in_txn};
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
+use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::{InstanceId, ReservationId};
 use karri_proto::instance::{Desired, StateReason};
@@ -30,6 +31,9 @@ pub struct Launch {
     pub request_digest: String,
     pub created_ms: i64,
     pub user_data_base64: Option<String>,
+    /// Of every root disk and every port.
+    pub disk_tags: Tags,
+    pub port_tags: Tags,
     pub instances: Vec<Instance>,
 }
 
@@ -303,8 +307,14 @@ impl Store {
             if !ports_insert_in_txn(&mut tx, instance).await? {
                 return Ok(Launched::AddressTaken);
             }
-            tags_put_in_txn(&mut tx, &instance.account, "instance", instance.id.as_str(), &instance.tags)
-                .await?;
+            let (account, id) = (&instance.account, instance.id.as_str());
+            tags_put_in_txn(&mut tx, account, Taggable::Instance, id, &instance.tags).await?;
+            let disk = root_volume_id(&instance.id);
+            tags_put_in_txn(&mut tx, account, Taggable::Volume, &disk, &launch.disk_tags).await?;
+            for port in &instance.spec.ports {
+                let (kind, id) = (Taggable::NetworkInterface, port.id.as_str());
+                tags_put_in_txn(&mut tx, account, kind, id, &launch.port_tags).await?;
+            }
         }
         tx.commit().await?;
         Ok(Launched::New(launch.instances))
@@ -383,7 +393,7 @@ impl Store {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
-        let mut tags = self.tags_of_type("instance").await?;
+        let mut tags = self.tags_of_type(Taggable::Instance).await?;
         rows.iter().map(|row| instance_of(row, &mut tags)).collect()
     }
 

@@ -35,7 +35,7 @@ impl Store {
             .bind(pair.created_ms)
             .execute(&mut *tx)
             .await?;
-        tags_put_in_txn(&mut tx, &pair.account, Taggable::KeyPair.as_str(), &pair.id, tags).await?;
+        tags_put_in_txn(&mut tx, &pair.account, Taggable::KeyPair, &pair.id, tags).await?;
         tx.commit().await?;
         Ok(())
     }

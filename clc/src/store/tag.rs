@@ -1,6 +1,7 @@
 //! Tags, of every kind of resource in one table.
 
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
+use crate::app::tag::Taggable;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
 
@@ -10,7 +11,7 @@ pub type Tags = Vec<(String, String)>;
 pub async fn tags_put_in_txn(
     tx: &mut Tx,
     account: &str,
-    resource_type: &str,
+    kind: Taggable,
     resource_id: &str,
     tags: &[(String, String)],
 ) -> Result<(), StoreError> {
@@ -18,7 +19,7 @@ pub async fn tags_put_in_txn(
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value";
     for (key, value) in tags {
         let query = sqlx::query(statement).bind(resource_id).bind(key).bind(value);
-        query.bind(account).bind(resource_type).execute(&mut **tx).await?;
+        query.bind(account).bind(kind.as_str()).execute(&mut **tx).await?;
     }
     Ok(())
 }
@@ -106,11 +107,11 @@ impl Store {
     pub async fn tags_of_account(
         &self,
         account: &str,
-        resource_type: &str,
+        kind: Taggable,
     ) -> Result<HashMap<String, Tags>, StoreError> {
         let statement = "SELECT resource_id, key, value FROM tags WHERE account = $1 AND resource_type = $2 \
              ORDER BY resource_id, key";
-        let rows = sqlx::query(statement).bind(account).bind(resource_type);
+        let rows = sqlx::query(statement).bind(account).bind(kind.as_str());
         let mut found: HashMap<String, Tags> = HashMap::new();
         for row in rows.fetch_all(self.reader()).await? {
             let tag = (row.try_get("key")?, row.try_get("value")?);
@@ -120,11 +121,11 @@ impl Store {
     }
 
     /// Every tag of every resource of a type, for rebuilding what is kept in memory.
-    pub async fn tags_of_type(&self, resource_type: &str) -> Result<HashMap<String, Tags>, StoreError> {
+    pub async fn tags_of_type(&self, kind: Taggable) -> Result<HashMap<String, Tags>, StoreError> {
         let statement =
             "SELECT resource_id, key, value FROM tags WHERE resource_type = $1 ORDER BY resource_id, key";
         let mut found: HashMap<String, Tags> = HashMap::new();
-        for row in sqlx::query(statement).bind(resource_type).fetch_all(self.reader()).await? {
+        for row in sqlx::query(statement).bind(kind.as_str()).fetch_all(self.reader()).await? {
             found
                 .entry(row.try_get("resource_id")?)
                 .or_default()

@@ -11,6 +11,7 @@ on_both! {
     private_images_of_others_do_not_exist_and_the_administrators_are_public
     images_are_filtered_named_and_paged
     an_image_is_told_attribute_by_attribute
+    what_an_image_says_holds_for_its_instances
 }
 
 const GIB: u64 = 1 << 30;
@@ -148,23 +149,13 @@ async fn private_images_of_others_do_not_exist_and_the_administrators_are_public
     }
     bob.ec2("DescribeImages", &[("ImageId.1", &hers)]).await.refused(400, "InvalidAMIID.NotFound");
     let seen = |answer: Answer| answer.ok().all("imageId");
-    assert_eq!(seen(bob.ec2("DescribeImages", &[]).await), std::slice::from_ref(&ours));
+    assert_eq!(seen(bob.ec2("DescribeImages", &[]).await), [ours.as_str()]);
     assert_eq!(seen(bob.ec2("DescribeImages", &[("Owner.1", "self")]).await), Vec::<String>::new());
-    assert_eq!(seen(bob.ec2("DescribeImages", &[("Owner.1", "amazon")]).await), std::slice::from_ref(&ours));
-    assert_eq!(
-        seen(bob.ec2("DescribeImages", &[("ExecutableBy.1", "all")]).await),
-        std::slice::from_ref(&ours)
-    );
+    assert_eq!(seen(bob.ec2("DescribeImages", &[("Owner.1", "amazon")]).await), [ours.as_str()]);
+    assert_eq!(seen(bob.ec2("DescribeImages", &[("ExecutableBy.1", "all")]).await), [ours.as_str()]);
     assert_eq!(seen(bob.ec2("DescribeImages", &[("Owner.1", &alice.account)]).await), Vec::<String>::new());
-    assert_eq!(
-        seen(admin.ec2("DescribeImages", &[("Owner.1", &alice.account)]).await),
-        std::slice::from_ref(&hers)
-    );
-    assert_eq!(
-        seen(admin.ec2("DescribeImages", &[]).await),
-        std::slice::from_ref(&ours),
-        "only when asked for"
-    );
+    assert_eq!(seen(admin.ec2("DescribeImages", &[("Owner.1", &alice.account)]).await), [hers.as_str()]);
+    assert_eq!(seen(admin.ec2("DescribeImages", &[]).await), [ours.as_str()], "only when asked for");
     bob.ec2("DeregisterImage", &[("ImageId", &ours)]).await.refused(401, "AuthFailure");
     let steal = [("ResourceId.1", hers.as_str()), ("Tag.1.Key", "k")];
     bob.ec2("CreateTags", &steal).await.refused(400, "InvalidAMIID.NotFound");
@@ -242,4 +233,48 @@ async fn an_image_is_told_attribute_by_attribute(cloud: Cloud) {
     }
     let asked = [("ImageId", id.as_str()), ("Attribute", "colour")];
     admin.ec2("DescribeImageAttribute", &asked).await.refused(400, "InvalidParameterValue");
+}
+
+async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let raw = |seed| cloud.walrus.put(seed, BlobFormat::Raw, 1 << 20);
+    let (kernel, root) = (raw(1), raw(2));
+    let aki = registered(&alice, "kernel", &format!("karri-kernel/{kernel}"), &[]).await;
+    let more = [
+        ("KernelId", aki.as_str()),
+        ("ImdsSupport", "v2.0"),
+        ("RootDeviceName", "/dev/vda"),
+        ("BlockDeviceMapping.1.DeviceName", "/dev/vda"),
+        ("BlockDeviceMapping.1.Ebs.VolumeSize", "12"),
+    ];
+    let ami = registered(&alice, "root", &root, &more).await;
+    let run = |more: &'static [(&'static str, &'static str)]| {
+        let (alice, ami) = (alice.clone(), ami.clone());
+        async move {
+            let mut parameters = vec![("ImageId", ami.as_str()), ("MinCount", "1"), ("MaxCount", "1")];
+            parameters.push(("InstanceType", "t3.micro"));
+            parameters.extend_from_slice(more);
+            alice.ec2("RunInstances", &parameters).await.ok().one("instanceId")
+        }
+    };
+    let plain = run(&[]).await;
+    alice.wait_for(&plain, "running").await;
+    let spec = cluster.intent(&plain).unwrap().spec;
+    assert_eq!(spec.boot.kernel.unwrap().digest.as_str(), kernel);
+    assert_eq!(spec.boot.root.digest.as_str(), root);
+    assert_eq!((spec.need.disk_gib, spec.root_device_name.as_str()), (12, "/dev/vda"));
+    assert!(spec.metadata.tokens_required);
+    let said = run(&[("MetadataOptions.HttpTokens", "optional")]).await;
+    alice.wait_for(&said, "running").await;
+    assert!(!cluster.intent(&said).unwrap().spec.metadata.tokens_required);
+
+    alice.ec2("DeregisterImage", &[("ImageId", &ami)]).await.ok();
+    alice.ec2("DeregisterImage", &[("ImageId", &aki)]).await.ok();
+    for verb in ["StopInstances", "StartInstances"] {
+        alice.ec2(verb, &[("InstanceId.1", &plain)]).await.ok();
+        let state = if verb == "StopInstances" { "stopped" } else { "running" };
+        alice.wait_for(&plain, state).await;
+    }
+    assert_eq!(alice.ec2("DescribeInstances", &[("InstanceId.1", &plain)]).await.ok().one("imageId"), ami);
 }

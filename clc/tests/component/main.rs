@@ -17,5 +17,6 @@ mod lifecycle;
 mod network;
 mod places;
 mod restart;
+mod served;
 mod shared;
 mod tags;

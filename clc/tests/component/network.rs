@@ -9,6 +9,7 @@ on_both! {
     ports_and_root_disks_are_those_of_the_instances
     other_accounts_networks_do_not_exist
     unknown_filters_and_ids_are_refused
+    nobody_has_an_elastic_address
 }
 
 async fn an_account_has_a_default_vpc_with_a_subnet_in_each_zone(cloud: Cloud) {
@@ -158,4 +159,20 @@ async fn unknown_filters_and_ids_are_refused(cloud: Cloud) {
         alice.ec2(action, &[("MaxResults", "1")]).await.refused(400, "InvalidParameterValue");
         alice.ec2(action, &[("DryRun", "true")]).await.refused(412, "DryRunOperation");
     }
+}
+
+async fn nobody_has_an_elastic_address(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    let all = alice.ec2("DescribeAddresses", &[]).await.ok();
+    assert!(all.text.contains("<addressesSet/>"), "{}", all.text);
+    let filter = [("Filter.1.Name", "instance-id"), ("Filter.1.Value.1", "i-*")];
+    alice.ec2("DescribeAddresses", &filter).await.ok();
+    for (parameter, value, code) in [
+        ("PublicIp.1", "192.0.2.1", "InvalidAddress.NotFound"),
+        ("AllocationId.1", "eipalloc-0123456789abcdef0", "InvalidAllocationID.NotFound"),
+    ] {
+        alice.ec2("DescribeAddresses", &[(parameter, value)]).await.refused(400, code);
+    }
+    let unknown = [("Filter.1.Name", "colour"), ("Filter.1.Value.1", "blue")];
+    alice.ec2("DescribeAddresses", &unknown).await.refused(400, "InvalidParameterValue");
 }

@@ -10,6 +10,7 @@ on_both! {
     a_tag_is_deleted_by_key_and_by_value_if_one_is_given
     tags_of_an_instance_reach_its_listing_and_its_guest
     tags_go_with_their_resource
+    a_launch_tags_what_it_makes
 }
 
 async fn tag(client: &Client, resource: &str, key: &str, value: &str) {
@@ -168,11 +169,32 @@ async fn tags_go_with_their_resource(cloud: Cloud) {
     }
     alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
     alice.wait_for(&id, "terminated").await;
-    assert_eq!(
-        keys(&alice).await,
-        std::slice::from_ref(&id),
-        "the instance is still told, its disk and port are not"
-    );
+    assert_eq!(keys(&alice).await, [id.as_str()], "the instance is still told, its disk and port are not");
     let late = [("ResourceId.1", volume.as_str()), ("Tag.1.Key", "k")];
     alice.ec2("CreateTags", &late).await.refused(400, "InvalidVolume.NotFound");
+}
+
+async fn a_launch_tags_what_it_makes(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let mut names = Vec::new();
+    for (at, kind) in ["instance", "volume", "network-interface"].into_iter().enumerate() {
+        let part = |rest: &str| format!("TagSpecification.{}.{rest}", at + 1);
+        names.push((part("ResourceType"), kind));
+        names.push((part("Tag.1.Key"), "kind"));
+        names.push((part("Tag.1.Value"), kind));
+    }
+    let parameters: Vec<(&str, &str)> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+    alice.run(2, &parameters).await.ok();
+    let told = alice.ec2("DescribeTags", &[]).await.ok();
+    let mut kinds: Vec<(String, String)> =
+        told.all("resourceType").into_iter().zip(told.all("value")).collect();
+    kinds.sort();
+    kinds.dedup_by(|a, b| a == b);
+    assert_eq!(told.all("key").len(), 6);
+    assert!(kinds.len() == 3 && kinds.iter().all(|(kind, value)| kind == value), "{kinds:?}");
+    for wrong in ["vpc", "spot-instances-request"] {
+        let wrong = [("TagSpecification.1.ResourceType", wrong), ("TagSpecification.1.Tag.1.Key", "k")];
+        alice.run(1, &wrong).await.refused(400, "InvalidParameterValue");
+    }
 }

@@ -32,7 +32,15 @@ pub fn of_action(name: &str) -> String {
         Some(&name[second..])
     });
     let noun = noun.unwrap_or(name);
-    by_prefix(noun).map_or_else(|| snake(noun.strip_suffix('s').unwrap_or(noun)), str::to_string)
+    by_prefix(noun).map_or_else(|| snake(singular(noun)), str::to_string)
+}
+
+/// `Images` and `Addresses` without their plural.
+fn singular(noun: &str) -> &str {
+    match noun.strip_suffix("es") {
+        Some(stem) if stem.ends_with("ss") => stem,
+        _ => noun.strip_suffix('s').unwrap_or(noun),
+    }
 }
 
 /// The file of a shape that the actions of `users` (file names) reach.
@@ -60,6 +68,7 @@ mod tests {
             ("GetConsoleOutput", "instance"),
             ("CreateTags", "tag"),
             ("DescribePlacementGroups", "placement_group"),
+            ("DescribeAddresses", "address"),
         ] {
             assert_eq!(of_action(action), file);
         }

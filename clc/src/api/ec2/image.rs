@@ -119,7 +119,7 @@ pub async fn describe_images(cx: Cx, request: DescribeImagesRequest) -> Answer<D
     let images = cx.app.store.image_list().await?;
     let administrators = administrators(&cx).await?;
     let images = chosen(&cx, &request, images, &administrators)?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Image.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Image).await?;
     let described = images.iter().map(|image| describe(image, &mut tags, &administrators));
     let key = |image: &ec2::Image| image.image_id.clone().unwrap_or_default();
     let (mut images, next_token) = page(&request, described.collect(), key)?;

@@ -89,7 +89,7 @@ async fn keep(
 
 pub async fn describe_key_pairs(cx: Cx, request: DescribeKeyPairsRequest) -> Answer<DescribeKeyPairsResult> {
     let pairs = cx.app.store.key_pair_list(cx.account()).await?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::KeyPair.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::KeyPair).await?;
     let missing_name = |names: &[&str]| {
         let sentence = match names {
             [name] => format!("The key pair '{name}' does not exist"),

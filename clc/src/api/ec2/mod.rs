@@ -1,6 +1,7 @@
 //! EC2's actions: one line each, with the permission that it takes.
 
 mod account;
+mod address;
 mod image;
 mod instance;
 mod instance_type;
@@ -73,6 +74,7 @@ fn network(table: Table) -> Table {
         .on(security_group::describe_security_groups, action_alone)
         .on(security_group::describe_security_group_rules, action_alone)
         .on(network_interface::describe_network_interfaces, action_alone)
+        .on(address::describe_addresses, action_alone)
         .on(volume::describe_volumes, action_alone)
 }
 

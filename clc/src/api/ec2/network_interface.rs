@@ -24,7 +24,7 @@ pub async fn describe_network_interfaces(
     for id in &request.network_interface_ids {
         id.parse::<NetworkInterfaceId>()?;
     }
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::NetworkInterface.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::NetworkInterface).await?;
     let mut interfaces = Vec::new();
     for instance in cx.app.instances.of_account(cx.account()) {
         if instance.state == State::Terminated {

@@ -32,7 +32,7 @@ pub async fn describe_security_groups(
     let missing = |ids: &[&str]| absent(FaultCode::InvalidGroupNotFound, "security group", ids);
     let rows = named(&request.group_ids, rows, |row| &row.id, missing)?;
     let rows = named(&request.group_names, rows, |row| &row.name, missing)?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::SecurityGroup.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::SecurityGroup).await?;
     let described = rows.into_iter().map(|row| {
         let tags = tags.remove(&row.id).unwrap_or_default();
         describe(&cx, row, &tags)
@@ -72,7 +72,7 @@ pub async fn describe_security_group_rules(
         id.parse::<SecurityGroupRuleId>()?;
     }
     let groups = cx.app.store.security_group_list(cx.account()).await?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::SecurityGroupRule.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::SecurityGroupRule).await?;
     let rules = groups.iter().flat_map(|group| Direction::ALL.map(|direction| (group, direction)));
     let rules = rules.map(|(group, direction)| {
         let id = rule_id(group, direction);

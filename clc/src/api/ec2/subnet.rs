@@ -20,7 +20,7 @@ pub async fn describe_subnets(cx: Cx, request: DescribeSubnetsRequest) -> Answer
     let rows = cx.app.store.subnet_list(cx.account()).await?;
     let missing = |ids: &[&str]| absent(FaultCode::InvalidSubnetIdNotFound, "subnet ID", ids);
     let rows = named(&request.subnet_ids, rows, |row| &row.id, missing)?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Subnet.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Subnet).await?;
     let described = rows.into_iter().map(|row| {
         let tags = tags.remove(&row.id).unwrap_or_default();
         describe(&cx, row, &tags)

@@ -21,12 +21,12 @@ pub async fn describe_volumes(cx: Cx, request: DescribeVolumesRequest) -> Answer
     for id in &request.volume_ids {
         id.parse::<VolumeId>()?;
     }
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Volume.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Volume).await?;
     let instances = cx.app.instances.of_account(cx.account());
     let volumes = instances.iter().filter(|instance| instance.state != State::Terminated).map(|instance| {
         let id = root_volume_id(&instance.id);
         let tags = tags.remove(&id).unwrap_or_default();
-        (id.clone(), describe(instance, id, &tags))
+        (id.clone(), describe(&cx, instance, id, &tags))
     });
     let missing = |ids: &[&str]| absent(FaultCode::InvalidVolumeNotFound, "volume", ids);
     let volumes = named(&request.volume_ids, volumes.collect(), |(id, _)| id, missing)?;
@@ -36,7 +36,7 @@ pub async fn describe_volumes(cx: Cx, request: DescribeVolumesRequest) -> Answer
     Ok(DescribeVolumesResult { next_token, volumes })
 }
 
-fn describe(instance: &Instance, id: String, tags: &Tags) -> Volume {
+fn describe(cx: &Cx, instance: &Instance, id: String, tags: &Tags) -> Volume {
     let created = time_of(instance.spec.launched_at_unix_ms);
     let attachment = VolumeAttachment {
         attach_time: Some(created),
@@ -58,6 +58,7 @@ fn describe(instance: &Instance, id: String, tags: &Tags) -> Volume {
         snapshot_id: Some(String::new()),
         state: Some("in-use".to_owned()),
         tags: shown(tags),
+        volume_arn: Some(cx.arn("volume", &id)),
         volume_id: Some(id),
         volume_type: Some(ROOT_VOLUME_TYPE.to_owned()),
         ..Default::default()

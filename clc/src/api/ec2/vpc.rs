@@ -21,7 +21,7 @@ pub async fn describe_vpcs(cx: Cx, request: DescribeVpcsRequest) -> Answer<Descr
     let rows = cx.app.store.vpc_list(cx.account()).await?;
     let missing = |ids: &[&str]| absent(FaultCode::InvalidVpcIdNotFound, "vpc ID", ids);
     let rows = named(&request.vpc_ids, rows, |row| &row.id, missing)?;
-    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Vpc.as_str()).await?;
+    let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::Vpc).await?;
     let described = rows.into_iter().map(|row| {
         let tags = tags.remove(&row.id).unwrap_or_default();
         describe(row, &tags)

@@ -93,6 +93,22 @@ fn a_hold_moves_to_where_the_cluster_says_it_is() {
 }
 
 #[test]
+fn while_reports_come_one_by_one_no_room_is_given_away_twice() {
+    // Presumed in turn on n0 and n1; really the first two are on n0 and the others on n1, or any other way.
+    for actual in [["n0", "n0", "n1", "n1"], ["n1", "n1", "n0", "n0"], ["n1", "n0", "n1", "n0"]] {
+        let mut ledger = ledger(&[("a", &[2, 2])]);
+        assert_eq!(ledger.reserve(wish(None, 4, &ids(4))).unwrap().len(), 4);
+        for (number, node) in (0..).zip(actual) {
+            ledger.observe(&id(number), "a", Some(node), SMALL);
+            assert!(ledger.reserve(wish(None, 1, &[id(9)])).is_err(), "{actual:?} after {number}");
+            ledger.check().unwrap();
+        }
+        ledger.release(&id(3));
+        assert_eq!(ledger.reserve(wish(None, 1, &[id(9)])).unwrap()[0].node, actual[3]);
+    }
+}
+
+#[test]
 fn a_stopped_instance_starts_again_only_where_there_is_room() {
     let mut ledger = ledger(&[("a", &[1])]);
     ledger.reserve(wish(None, 1, &ids(1))).unwrap();

@@ -9,6 +9,7 @@ use crate::app::address::mac_of;
 use crate::app::admission::{Place, Wish};
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
+use crate::app::tag::Tags;
 use crate::app::{App, now_ms};
 use crate::store::instance::{Earlier, Launch, Launched};
 use crate::store::network::{SecurityGroup, Subnet, Vpc};
@@ -24,7 +25,6 @@ use std::sync::Arc;
 
 /// Another controller on the same database may take an address first; then others are tried.
 const ADDRESS_ATTEMPTS_MAX: usize = 5;
-const BYTES_PER_GIB: u64 = 1 << 30;
 
 /// What a user asks for, understood.
 #[derive(Debug, Clone)]
@@ -56,7 +56,11 @@ pub struct Order {
     pub shutdown_behavior: ShutdownBehavior,
     pub disable_api_stop: bool,
     pub disable_api_termination: bool,
-    pub tags: Vec<(String, String)>,
+    /// Whether `metadata` says on purpose what is said of tokens; else the image may.
+    pub tokens_said: bool,
+    pub tags: Tags,
+    pub disk_tags: Tags,
+    pub port_tags: Tags,
 }
 
 /// What an order's names stand for.
@@ -336,7 +340,7 @@ fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, 
 }
 
 fn need_of(kind: &InstanceType, order: &Order, image: &Image) -> Result<Need, Fault> {
-    let image_gib = image.definition.blob.virtual_bytes.div_ceil(BYTES_PER_GIB);
+    let least_gib = image.definition.least_disk_gib();
     if let Some(device) = &order.root_device
         && *device != image.definition.root_device_name
     {
@@ -346,14 +350,17 @@ fn need_of(kind: &InstanceType, order: &Order, image: &Image) -> Result<Need, Fa
         ));
     }
     match order.root_gib {
-        Some(asked) if asked < image_gib => Err(Fault::new(
+        Some(asked) if asked < least_gib => Err(Fault::new(
             FaultCode::InvalidBlockDeviceMapping,
             format!(
-                "Volume of size {asked}GB is smaller than image '{}', expect size >= {image_gib}GB",
+                "Volume of size {asked}GB is smaller than image '{}', expect size >= {least_gib}GB",
                 image.id
             ),
         )),
-        asked => Ok(Need { disk_gib: asked.unwrap_or_else(|| kind.disk_gib.max(image_gib)), ..kind.need() }),
+        asked => {
+            let disk_gib = asked.unwrap_or_else(|| kind.disk_gib.max(image.definition.disk_gib()));
+            Ok(Need { disk_gib, ..kind.need() })
+        }
     }
 }
 
@@ -392,6 +399,8 @@ fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4
         request_digest: order.request_digest.clone(),
         created_ms,
         user_data_base64: order.user_data_base64.clone(),
+        disk_tags: order.disk_tags.clone(),
+        port_tags: order.port_tags.clone(),
         reservation,
     }
 }
@@ -431,7 +440,7 @@ fn spec_of(
         ports: vec![port],
         user_data_base64: None,
         key: resolved.key.clone(),
-        metadata: order.metadata.clone(),
+        metadata: metadata_of(order, &resolved.image),
         image_id: order.image_id.clone(),
         kernel_id: resolved.kernel_id.clone(),
         ramdisk_id: resolved.ramdisk_id.clone(),
@@ -444,6 +453,12 @@ fn spec_of(
         root_device_name: resolved.image.definition.root_device_name.clone(),
         tags: Vec::new(),
     }
+}
+
+/// An image may ask for tokens where the launch says nothing.
+fn metadata_of(order: &Order, image: &Image) -> MetadataOptions {
+    let by_image = !order.tokens_said && image.definition.requires_imds_v2();
+    MetadataOptions { tokens_required: order.metadata.tokens_required || by_image, ..order.metadata.clone() }
 }
 
 /// `ip-172-31-0-4.REGION.compute.internal`

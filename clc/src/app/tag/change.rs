@@ -83,7 +83,7 @@ async fn apply_in_txn(
 ) -> Result<(), Fault> {
     match change {
         Change::Put(tags) => {
-            tags_put_in_txn(tx, owner, kind.as_str(), id, tags).await?;
+            tags_put_in_txn(tx, owner, kind, id, tags).await?;
             if tag_count_in_txn(tx, id).await? > TAGS_PER_RESOURCE_MAX {
                 return Err(too_many());
             }

@@ -128,6 +128,7 @@ fn named(request: &ModifyInstanceAttributeRequest, root: &str) -> Result<Vec<Nam
         ("sourceDestCheck", flag(&request.source_dest_check)),
         ("ebsOptimized", flag(&request.ebs_optimized)),
         ("enaSupport", flag(&request.ena_support)),
+        ("enclaveOptions", request.enclave_options.as_ref().map(|options| options.enabled == Some(true))),
     ] {
         if let Some(value) = given {
             wishes.push(wish(name, if value { "true" } else { "false" })?);
@@ -184,6 +185,8 @@ fn wish(name: &str, value: &str) -> Result<Named, Fault> {
         "ebsOptimized" => return Err(unsupported("EBS optimisation is not supported")),
         "enaSupport" if !truth()? => ("enaSupport", Wish::AsItIs),
         "enaSupport" => return Err(unsupported("Enhanced networking is not supported")),
+        "enclaveOptions" if !truth()? => ("enclaveOptions", Wish::AsItIs),
+        "enclaveOptions" => return Err(unsupported("Enclaves are not supported")),
         "sriovNetSupport" => return Err(unsupported("Enhanced networking is not supported")),
         other => {
             let shown: String = other.chars().take(64).collect();

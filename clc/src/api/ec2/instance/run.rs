@@ -3,15 +3,16 @@
 use super::shape::reservation;
 use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
+use crate::api::ec2::tag::specified_for;
 use crate::app::instance::ShutdownBehavior;
 use crate::app::instance::launch::Order;
-use crate::app::tag;
+use crate::app::tag::{Taggable, Tags};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
     BlockDeviceMapping, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, Reservation,
-    RunInstancesRequest, Tag, TagSpecification,
+    RunInstancesRequest,
 };
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
@@ -56,6 +57,7 @@ fn order(cx: &Cx, request: RunInstancesRequest) -> Result<Order, Fault> {
     }
     let (root_device, root_gib) = root_disk(&request.block_device_mappings)?;
     let shutdown = request.instance_initiated_shutdown_behavior.as_deref();
+    let specifications = &request.tag_specifications;
     Ok(Order {
         account: cx.account().to_owned(),
         administrator: cx.is_administrator(),
@@ -81,10 +83,13 @@ fn order(cx: &Cx, request: RunInstancesRequest) -> Result<Order, Fault> {
         root_gib,
         root_device,
         metadata: metadata(request.metadata_options.as_ref())?,
+        tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
         shutdown_behavior: shutdown.and_then(ShutdownBehavior::parse).unwrap_or(ShutdownBehavior::Stop),
         disable_api_stop: request.disable_api_stop == Some(true),
         disable_api_termination: request.disable_api_termination == Some(true),
-        tags: instance_tags(&request.tag_specifications)?,
+        tags: sorted(specified_for(specifications, Taggable::Instance, &TAGGED)?),
+        disk_tags: specified_for(specifications, Taggable::Volume, &TAGGED)?,
+        port_tags: specified_for(specifications, Taggable::NetworkInterface, &TAGGED)?,
     })
 }
 
@@ -215,29 +220,12 @@ fn metadata(options: Option<&InstanceMetadataOptionsRequest>) -> Result<Metadata
     Ok(metadata)
 }
 
-fn instance_tags(specifications: &[TagSpecification]) -> Result<Vec<(String, String)>, Fault> {
-    let mut tags = Vec::new();
-    for specification in specifications {
-        match specification.resource_type.as_deref() {
-            Some("instance") => tags.extend(specification.tags.iter().map(pair)),
-            // They are no resources of their own yet, so tags on them would be lost.
-            Some(kind @ ("volume" | "network-interface" | "spot-instances-request")) => {
-                return Err(unsupported(&format!("tags on a {kind} at launch")));
-            }
-            other => {
-                let name = other.unwrap_or("null");
-                let sentence = format!("'{name}' is not a valid taggable resource type for this operation.");
-                return Err(Fault::invalid_parameter(sentence));
-            }
-        }
-    }
-    tag::check(&tags)?;
-    tags.sort();
-    Ok(tags)
-}
+/// What a launch makes and tags; spot requests are never made.
+const TAGGED: [Taggable; 3] = [Taggable::Instance, Taggable::Volume, Taggable::NetworkInterface];
 
-fn pair(tag: &Tag) -> (String, String) {
-    (tag.key.clone().unwrap_or_default(), tag.value.clone().unwrap_or_default())
+fn sorted(mut tags: Tags) -> Tags {
+    tags.sort();
+    tags
 }
 
 fn unsupported(what: &str) -> Fault {
@@ -314,19 +302,5 @@ mod tests {
         assert!(user_data(Some(STANDARD.encode(vec![0; 16_384]))).is_ok());
         let long = user_data(Some(STANDARD.encode(vec![0; 16_385])));
         assert_eq!(long.unwrap_err().code(), "InvalidParameterValue");
-    }
-
-    #[test]
-    fn tags_belong_to_the_instance_or_are_refused() {
-        let tag = Tag { key: Some("Name".into()), value: None };
-        let check = |kind: Option<&str>, expected: Result<usize, &str>| {
-            let one = TagSpecification { resource_type: kind.map(str::to_owned), tags: vec![tag.clone()] };
-            let result = instance_tags(&[one]);
-            assert_eq!(result.as_ref().map(Vec::len).map_err(|fault| fault.code()), expected, "{kind:?}");
-        };
-        check(Some("instance"), Ok(1));
-        check(Some("volume"), Err("Unsupported"));
-        check(Some("vpc"), Err("InvalidParameterValue"));
-        check(None, Err("InvalidParameterValue"));
     }
 }

@@ -60,7 +60,7 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         key_name: spec.key.as_ref().map(|key| key.name.clone()),
         launch_time: at_ms(one.launched_ms),
         metadata_options: Some(metadata_options(one)),
-        monitoring: Some(ec2::Monitoring { state: some("disabled") }),
+        monitoring: Some(ec2::Monitoring { state: some("disabled"), ..Default::default() }),
         placement: Some(ec2::Placement {
             availability_zone: Some(one.zone.clone()),
             group_name: Some(String::new()),

@@ -293,6 +293,7 @@ impl ResourceType {
     pub const ELASTIC_GPU: &'static str = "elastic-gpu";
     pub const EXPORT_IMAGE_TASK: &'static str = "export-image-task";
     pub const EXPORT_INSTANCE_TASK: &'static str = "export-instance-task";
+    pub const FCA_POLICY: &'static str = "fca-policy";
     pub const FLEET: &'static str = "fleet";
     pub const FPGA_IMAGE: &'static str = "fpga-image";
     pub const HOST_RESERVATION: &'static str = "host-reservation";
@@ -386,12 +387,19 @@ impl ResourceType {
     pub const IPAM_PREFIX_LIST_RESOLVER: &'static str = "ipam-prefix-list-resolver";
     pub const IPAM_POLICY: &'static str = "ipam-policy";
     pub const IPAM_PREFIX_LIST_RESOLVER_TARGET: &'static str = "ipam-prefix-list-resolver-target";
+    pub const IPAM_INTERNET_REGISTRY_ASSOCIATION: &'static str = "ipam-internet-registry-association";
     pub const SECONDARY_INTERFACE: &'static str = "secondary-interface";
     pub const SECONDARY_NETWORK: &'static str = "secondary-network";
     pub const SECONDARY_SUBNET: &'static str = "secondary-subnet";
     pub const CAPACITY_MANAGER_DATA_EXPORT: &'static str = "capacity-manager-data-export";
     pub const VPN_CONCENTRATOR: &'static str = "vpn-concentrator";
     pub const IPAM_POOL_ALLOCATION: &'static str = "ipam-pool-allocation";
+    pub const CAPACITY_RESERVATION_CANCELLATION_QUOTE: &'static str =
+        "capacity-reservation-cancellation-quote";
+    pub const APPLICATION_STATUS_CHECK: &'static str = "application-status-check";
+    pub const CAPACITY_RESERVATION_MODIFICATION_QUOTE: &'static str =
+        "capacity-reservation-modification-quote";
+    pub const METRIC_CATEGORY: &'static str = "metric-category";
     pub const VALUES: &'static [&'static str] = &[
         "capacity-reservation",
         "client-vpn-endpoint",
@@ -406,6 +414,7 @@ impl ResourceType {
         "elastic-gpu",
         "export-image-task",
         "export-instance-task",
+        "fca-policy",
         "fleet",
         "fpga-image",
         "host-reservation",
@@ -495,12 +504,17 @@ impl ResourceType {
         "ipam-prefix-list-resolver",
         "ipam-policy",
         "ipam-prefix-list-resolver-target",
+        "ipam-internet-registry-association",
         "secondary-interface",
         "secondary-network",
         "secondary-subnet",
         "capacity-manager-data-export",
         "vpn-concentrator",
         "ipam-pool-allocation",
+        "capacity-reservation-cancellation-quote",
+        "application-status-check",
+        "capacity-reservation-modification-quote",
+        "metric-category",
     ];
 }
 

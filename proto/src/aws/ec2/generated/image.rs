@@ -2,6 +2,7 @@
 //! Generated: wire types of the image actions.
 
 use crate::aws::{Action, Decode, Encode, Params, Service, WireFault, XmlWriter};
+use time::OffsetDateTime;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteSnapshotReturnCode {
@@ -168,7 +169,9 @@ pub struct Image {
     pub image_location: Option<String>,
     pub image_owner_alias: Option<String>,
     pub image_type: Option<String>,
+    pub image_watermarks: Vec<ImageWatermark>,
     pub imds_support: Option<String>,
+    pub instance_type_specification: Option<InstanceTypeSpecification>,
     pub kernel_id: Option<String>,
     pub last_launched_time: Option<String>,
     pub name: Option<String>,
@@ -177,9 +180,11 @@ pub struct Image {
     pub platform_details: Option<String>,
     pub product_codes: Vec<super::ProductCode>,
     pub public: Option<bool>,
+    pub public_ssm_parameter_name: Option<String>,
     pub ramdisk_id: Option<String>,
     pub root_device_name: Option<String>,
     pub root_device_type: Option<String>,
+    pub scan_results: Option<ScanResults>,
     pub source_image_id: Option<String>,
     pub source_image_region: Option<String>,
     pub source_instance_id: Option<String>,
@@ -209,7 +214,9 @@ impl Encode for Image {
         xml.optional("imageLocation", &self.image_location);
         xml.optional("imageOwnerAlias", &self.image_owner_alias);
         xml.optional("imageType", &self.image_type);
+        xml.list("imageWatermarkSet", "item", &self.image_watermarks);
         xml.optional("imdsSupport", &self.imds_support);
+        xml.optional("instanceTypeSpecification", &self.instance_type_specification);
         xml.optional("kernelId", &self.kernel_id);
         xml.optional("lastLaunchedTime", &self.last_launched_time);
         xml.optional("name", &self.name);
@@ -218,9 +225,11 @@ impl Encode for Image {
         xml.optional("platformDetails", &self.platform_details);
         xml.list("productCodes", "item", &self.product_codes);
         xml.optional("isPublic", &self.public);
+        xml.optional("publicSsmParameterName", &self.public_ssm_parameter_name);
         xml.optional("ramdiskId", &self.ramdisk_id);
         xml.optional("rootDeviceName", &self.root_device_name);
         xml.optional("rootDeviceType", &self.root_device_type);
+        xml.optional("scanResults", &self.scan_results);
         xml.optional("sourceImageId", &self.source_image_id);
         xml.optional("sourceImageRegion", &self.source_image_region);
         xml.optional("sourceInstanceId", &self.source_instance_id);
@@ -272,6 +281,49 @@ impl Encode for ImageAttribute {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImageWatermark {
+    pub source_image_creation_time: Option<OffsetDateTime>,
+    pub source_image_id: Option<String>,
+    pub source_image_region: Option<String>,
+    pub watermark_creation_time: Option<OffsetDateTime>,
+    pub watermark_key: Option<String>,
+}
+
+impl Encode for ImageWatermark {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("sourceImageCreationTime", &self.source_image_creation_time);
+        xml.optional("sourceImageId", &self.source_image_id);
+        xml.optional("sourceImageRegion", &self.source_image_region);
+        xml.optional("watermarkCreationTime", &self.watermark_creation_time);
+        xml.optional("watermarkKey", &self.watermark_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceTypeItem {
+    pub instance_type: Option<String>,
+}
+
+impl Encode for InstanceTypeItem {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("instanceType", &self.instance_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct InstanceTypeSpecification {
+    pub supported_instance_types: Vec<InstanceTypeItem>,
+    pub unsupported_instance_types: Vec<InstanceTypeItem>,
+}
+
+impl Encode for InstanceTypeSpecification {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.list("supportedInstanceTypeSet", "item", &self.supported_instance_types);
+        xml.list("unsupportedInstanceTypeSet", "item", &self.unsupported_instance_types);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LaunchPermission {
     pub group: Option<String>,
     pub organization_arn: Option<String>,
@@ -288,7 +340,7 @@ impl Encode for LaunchPermission {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Clone, Default, PartialEq)]
 pub struct RegisterImageRequest {
     pub architecture: Option<String>,
     pub billing_products: Vec<String>,
@@ -308,6 +360,31 @@ pub struct RegisterImageRequest {
     pub tpm_support: Option<String>,
     pub uefi_data: Option<String>,
     pub virtualization_type: Option<String>,
+}
+
+impl std::fmt::Debug for RegisterImageRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RegisterImageRequest")
+            .field("architecture", &self.architecture)
+            .field("billing_products", &self.billing_products)
+            .field("block_device_mappings", &self.block_device_mappings)
+            .field("boot_mode", &self.boot_mode)
+            .field("description", &self.description)
+            .field("dry_run", &self.dry_run)
+            .field("ena_support", &self.ena_support)
+            .field("image_location", &self.image_location)
+            .field("imds_support", &self.imds_support)
+            .field("kernel_id", &self.kernel_id)
+            .field("name", &self.name)
+            .field("ramdisk_id", &self.ramdisk_id)
+            .field("root_device_name", &self.root_device_name)
+            .field("sriov_net_support", &self.sriov_net_support)
+            .field("tag_specifications", &self.tag_specifications)
+            .field("tpm_support", &self.tpm_support)
+            .field("uefi_data", &"(hidden)")
+            .field("virtualization_type", &self.virtualization_type)
+            .finish()
+    }
 }
 
 impl Decode for RegisterImageRequest {
@@ -358,6 +435,29 @@ pub struct RegisterImageResult {
 impl Encode for RegisterImageResult {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("imageId", &self.image_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ScanResults {
+    pub critical_fix_available_since: Option<OffsetDateTime>,
+    pub finding_scan_date: Option<OffsetDateTime>,
+    pub high_fix_available_since: Option<OffsetDateTime>,
+    pub highest_finding_severity_label: Option<String>,
+    pub informational_fix_available_since: Option<OffsetDateTime>,
+    pub low_fix_available_since: Option<OffsetDateTime>,
+    pub medium_fix_available_since: Option<OffsetDateTime>,
+}
+
+impl Encode for ScanResults {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("criticalFixAvailableSince", &self.critical_fix_available_since);
+        xml.optional("findingScanDate", &self.finding_scan_date);
+        xml.optional("highFixAvailableSince", &self.high_fix_available_since);
+        xml.optional("highestFindingSeverityLabel", &self.highest_finding_severity_label);
+        xml.optional("informationalFixAvailableSince", &self.informational_fix_available_since);
+        xml.optional("lowFixAvailableSince", &self.low_fix_available_since);
+        xml.optional("mediumFixAvailableSince", &self.medium_fix_available_since);
     }
 }
 
@@ -440,6 +540,19 @@ pub enum PermissionGroup {}
 impl PermissionGroup {
     pub const ALL: &'static str = "all";
     pub const VALUES: &'static [&'static str] = &["all"];
+}
+
+/// Known values of `SeverityLabel`.
+#[derive(Debug)]
+pub enum SeverityLabel {}
+
+impl SeverityLabel {
+    pub const INFORMATIONAL: &'static str = "informational";
+    pub const LOW: &'static str = "low";
+    pub const MEDIUM: &'static str = "medium";
+    pub const HIGH: &'static str = "high";
+    pub const CRITICAL: &'static str = "critical";
+    pub const VALUES: &'static [&'static str] = &["informational", "low", "medium", "high", "critical"];
 }
 
 /// Known values of `SnapshotReturnCodes`.

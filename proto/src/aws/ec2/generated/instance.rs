@@ -5,13 +5,15 @@ use crate::aws::{Action, Decode, Done, Encode, Params, Service, WireFault, XmlWr
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct BlobAttributeValue {
-    pub value: Option<Vec<u8>>,
+pub struct ApplicationStatusSummary {
+    pub impaired_since: Option<OffsetDateTime>,
+    pub status: Option<String>,
 }
 
-impl Decode for BlobAttributeValue {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self { value: params.optional("Value")? })
+impl Encode for ApplicationStatusSummary {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("impairedSince", &self.impaired_since);
+        xml.optional("status", &self.status);
     }
 }
 
@@ -1332,6 +1334,7 @@ impl Encode for InstanceStateChange {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct InstanceStatus {
+    pub application_status: Option<ApplicationStatusSummary>,
     pub attached_ebs_status: Option<EbsStatusSummary>,
     pub availability_zone: Option<String>,
     pub availability_zone_id: Option<String>,
@@ -1341,11 +1344,13 @@ pub struct InstanceStatus {
     pub instance_status: Option<InstanceStatusSummary>,
     pub operator: Option<super::OperatorResponse>,
     pub outpost_arn: Option<String>,
+    pub performance_status: Option<PerformanceStatusSummary>,
     pub system_status: Option<InstanceStatusSummary>,
 }
 
 impl Encode for InstanceStatus {
     fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("applicationStatus", &self.application_status);
         xml.optional("attachedEbsStatus", &self.attached_ebs_status);
         xml.optional("availabilityZone", &self.availability_zone);
         xml.optional("availabilityZoneId", &self.availability_zone_id);
@@ -1355,6 +1360,7 @@ impl Encode for InstanceStatus {
         xml.optional("instanceStatus", &self.instance_status);
         xml.optional("operator", &self.operator);
         xml.optional("outpostArn", &self.outpost_arn);
+        xml.optional("performanceStatus", &self.performance_status);
         xml.optional("systemStatus", &self.system_status);
     }
 }
@@ -1478,6 +1484,7 @@ pub struct ModifyInstanceAttributeRequest {
     pub dry_run: Option<bool>,
     pub ebs_optimized: Option<super::AttributeBooleanValue>,
     pub ena_support: Option<super::AttributeBooleanValue>,
+    pub enclave_options: Option<EnclaveOptionsRequest>,
     pub groups: Vec<String>,
     pub instance_id: String,
     pub instance_initiated_shutdown_behavior: Option<super::AttributeValue>,
@@ -1486,7 +1493,7 @@ pub struct ModifyInstanceAttributeRequest {
     pub ramdisk: Option<super::AttributeValue>,
     pub source_dest_check: Option<super::AttributeBooleanValue>,
     pub sriov_net_support: Option<super::AttributeValue>,
-    pub user_data: Option<BlobAttributeValue>,
+    pub user_data: Option<SecureBlobAttributeValue>,
     pub value: Option<String>,
 }
 
@@ -1500,6 +1507,7 @@ impl std::fmt::Debug for ModifyInstanceAttributeRequest {
             .field("dry_run", &self.dry_run)
             .field("ebs_optimized", &self.ebs_optimized)
             .field("ena_support", &self.ena_support)
+            .field("enclave_options", &self.enclave_options)
             .field("groups", &self.groups)
             .field("instance_id", &self.instance_id)
             .field("instance_initiated_shutdown_behavior", &self.instance_initiated_shutdown_behavior)
@@ -1526,6 +1534,7 @@ impl Decode for ModifyInstanceAttributeRequest {
             dry_run: params.optional("DryRun")?,
             ebs_optimized: params.optional("EbsOptimized")?,
             ena_support: params.optional("EnaSupport")?,
+            enclave_options: params.optional("EnclaveOptions")?,
             groups: params.list("GroupId")?,
             instance_id: params.required("InstanceId")?,
             instance_initiated_shutdown_behavior: params.optional("InstanceInitiatedShutdownBehavior")?,
@@ -1606,11 +1615,13 @@ impl Encode for ModifyInstanceMetadataOptionsResult {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Monitoring {
+    pub metric_category_ids: Vec<String>,
     pub state: Option<String>,
 }
 
 impl Encode for Monitoring {
     fn encode(&self, xml: &mut XmlWriter) {
+        xml.list("metricCategoryIdSet", "item", &self.metric_category_ids);
         xml.optional("state", &self.state);
     }
 }
@@ -1623,6 +1634,21 @@ pub struct OperatorRequest {
 impl Decode for OperatorRequest {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
         Ok(Self { principal: params.optional("Principal")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PerformanceStatusSummary {
+    pub impaired_since: Option<OffsetDateTime>,
+    pub remediation: Option<String>,
+    pub status: Option<String>,
+}
+
+impl Encode for PerformanceStatusSummary {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("impairedSince", &self.impaired_since);
+        xml.optional("remediation", &self.remediation);
+        xml.optional("status", &self.status);
     }
 }
 
@@ -1767,12 +1793,16 @@ impl Encode for Reservation {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct RunInstancesMonitoringEnabled {
     pub enabled: bool,
+    pub metric_category_ids: Vec<String>,
 }
 
 impl Decode for RunInstancesMonitoringEnabled {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
         params.check_present("Enabled")?;
-        Ok(Self { enabled: params.required("Enabled")? })
+        Ok(Self {
+            enabled: params.required("Enabled")?,
+            metric_category_ids: params.list("MetricCategoryId")?,
+        })
     }
 }
 
@@ -1939,6 +1969,23 @@ impl Action for RunInstancesRequest {
     }
     fn client_token(&self) -> Option<&str> {
         self.client_token.as_deref()
+    }
+}
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SecureBlobAttributeValue {
+    pub value: Option<Vec<u8>>,
+}
+
+impl std::fmt::Debug for SecureBlobAttributeValue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecureBlobAttributeValue").field("value", &"(hidden)").finish()
+    }
+}
+
+impl Decode for SecureBlobAttributeValue {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { value: params.optional("Value")? })
     }
 }
 
@@ -2302,8 +2349,9 @@ impl MarketType {
     pub const SPOT: &'static str = "spot";
     pub const CAPACITY_BLOCK: &'static str = "capacity-block";
     pub const INTERRUPTIBLE_CAPACITY_RESERVATION: &'static str = "interruptible-capacity-reservation";
+    pub const ON_DEMAND: &'static str = "on-demand";
     pub const VALUES: &'static [&'static str] =
-        &["spot", "capacity-block", "interruptible-capacity-reservation"];
+        &["spot", "capacity-block", "interruptible-capacity-reservation", "on-demand"];
 }
 
 /// Known values of `MonitoringState`.

@@ -522,6 +522,7 @@ pub struct NetworkCardInfo {
     pub additional_flexible_network_interfaces: Option<i32>,
     pub baseline_bandwidth_in_gbps: Option<f64>,
     pub default_ena_queue_count_per_interface: Option<i32>,
+    pub interface_types: Vec<String>,
     pub maximum_ena_queue_count: Option<i32>,
     pub maximum_ena_queue_count_per_interface: Option<i32>,
     pub maximum_network_interfaces: Option<i32>,
@@ -535,6 +536,7 @@ impl Encode for NetworkCardInfo {
         xml.optional("additionalFlexibleNetworkInterfaces", &self.additional_flexible_network_interfaces);
         xml.optional("baselineBandwidthInGbps", &self.baseline_bandwidth_in_gbps);
         xml.optional("defaultEnaQueueCountPerInterface", &self.default_ena_queue_count_per_interface);
+        xml.list("interfaceTypeSet", "item", &self.interface_types);
         xml.optional("maximumEnaQueueCount", &self.maximum_ena_queue_count);
         xml.optional("maximumEnaQueueCountPerInterface", &self.maximum_ena_queue_count_per_interface);
         xml.optional("maximumNetworkInterfaces", &self.maximum_network_interfaces);
@@ -852,6 +854,18 @@ impl LocationType {
     pub const OUTPOST: &'static str = "outpost";
     pub const VALUES: &'static [&'static str] =
         &["region", "availability-zone", "availability-zone-id", "outpost"];
+}
+
+/// Known values of `NetworkCardInterfaceType`.
+#[derive(Debug)]
+pub enum NetworkCardInterfaceType {}
+
+impl NetworkCardInterfaceType {
+    pub const INTERFACE: &'static str = "interface";
+    pub const EFA: &'static str = "efa";
+    pub const EFA_ONLY: &'static str = "efa-only";
+    pub const SECONDARY: &'static str = "secondary";
+    pub const VALUES: &'static [&'static str] = &["interface", "efa", "efa-only", "secondary"];
 }
 
 /// Known values of `NitroEnclavesSupport`.

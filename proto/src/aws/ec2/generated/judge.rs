@@ -35,6 +35,67 @@ impl Sample for AccountAttributeValue {
     }
 }
 
+impl Dump for Address {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("CarrierIp", &self.carrier_ip);
+        sheet.optional("CustomerOwnedIp", &self.customer_owned_ip);
+        sheet.optional("CustomerOwnedIpv4Pool", &self.customer_owned_ipv4_pool);
+        sheet.optional("Domain", &self.domain);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("NetworkBorderGroup", &self.network_border_group);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("NetworkInterfaceOwnerId", &self.network_interface_owner_id);
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.optional("ServiceManaged", &self.service_managed);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for Address {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            allocation_id: dice.optional(),
+            association_id: dice.optional(),
+            carrier_ip: dice.optional(),
+            customer_owned_ip: dice.optional(),
+            customer_owned_ipv4_pool: dice.optional(),
+            domain: dice.optional_of(DomainType::VALUES),
+            instance_id: dice.optional(),
+            network_border_group: dice.optional(),
+            network_interface_id: dice.optional(),
+            network_interface_owner_id: dice.optional(),
+            private_ip_address: dice.optional(),
+            public_ip: dice.optional(),
+            public_ipv4_pool: dice.optional(),
+            service_managed: dice.optional_of(ServiceManaged::VALUES),
+            subnet_id: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for ApplicationStatusSummary {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ImpairedSince", &self.impaired_since);
+        sheet.optional("Status", &self.status);
+        sheet.done()
+    }
+}
+
+impl Sample for ApplicationStatusSummary {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { impaired_since: dice.optional(), status: dice.optional_of(SummaryStatus::VALUES) }
+    }
+}
+
 impl Dump for AttachmentEnaSrdSpecification {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -173,14 +234,6 @@ impl Dump for AvailabilityZoneSubGeography {
 impl Sample for AvailabilityZoneSubGeography {
     fn sample(dice: &mut Dice) -> Self {
         Self { name: dice.optional() }
-    }
-}
-
-impl Dump for BlobAttributeValue {
-    fn dump(&self) -> Value {
-        let mut sheet = Sheet::default();
-        sheet.optional("Value", &self.value);
-        sheet.done()
     }
 }
 
@@ -502,6 +555,31 @@ impl Dump for DescribeAccountAttributesResult {
 impl Sample for DescribeAccountAttributesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { account_attributes: dice.list() }
+    }
+}
+
+impl Dump for DescribeAddressesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AllocationIds", &self.allocation_ids);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("PublicIps", &self.public_ips);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeAddressesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Addresses", &self.addresses);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeAddressesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { addresses: dice.list() }
     }
 }
 
@@ -1549,7 +1627,9 @@ impl Dump for Image {
         sheet.optional("ImageLocation", &self.image_location);
         sheet.optional("ImageOwnerAlias", &self.image_owner_alias);
         sheet.optional("ImageType", &self.image_type);
+        sheet.list("ImageWatermarks", &self.image_watermarks);
         sheet.optional("ImdsSupport", &self.imds_support);
+        sheet.optional("InstanceTypeSpecification", &self.instance_type_specification);
         sheet.optional("KernelId", &self.kernel_id);
         sheet.optional("LastLaunchedTime", &self.last_launched_time);
         sheet.optional("Name", &self.name);
@@ -1558,9 +1638,11 @@ impl Dump for Image {
         sheet.optional("PlatformDetails", &self.platform_details);
         sheet.list("ProductCodes", &self.product_codes);
         sheet.optional("Public", &self.public);
+        sheet.optional("PublicSsmParameterName", &self.public_ssm_parameter_name);
         sheet.optional("RamdiskId", &self.ramdisk_id);
         sheet.optional("RootDeviceName", &self.root_device_name);
         sheet.optional("RootDeviceType", &self.root_device_type);
+        sheet.optional("ScanResults", &self.scan_results);
         sheet.optional("SourceImageId", &self.source_image_id);
         sheet.optional("SourceImageRegion", &self.source_image_region);
         sheet.optional("SourceInstanceId", &self.source_instance_id);
@@ -1593,7 +1675,9 @@ impl Sample for Image {
             image_location: dice.optional(),
             image_owner_alias: dice.optional(),
             image_type: dice.optional_of(ImageTypeValues::VALUES),
+            image_watermarks: dice.list(),
             imds_support: dice.optional_of(ImdsSupportValues::VALUES),
+            instance_type_specification: dice.optional(),
             kernel_id: dice.optional(),
             last_launched_time: dice.optional(),
             name: dice.optional(),
@@ -1602,9 +1686,11 @@ impl Sample for Image {
             platform_details: dice.optional(),
             product_codes: dice.list(),
             public: dice.optional(),
+            public_ssm_parameter_name: dice.optional(),
             ramdisk_id: dice.optional(),
             root_device_name: dice.optional(),
             root_device_type: dice.optional_of(DeviceType::VALUES),
+            scan_results: dice.optional(),
             source_image_id: dice.optional(),
             source_image_region: dice.optional(),
             source_instance_id: dice.optional(),
@@ -1657,6 +1743,30 @@ impl Sample for ImageAttribute {
             sriov_net_support: dice.optional(),
             tpm_support: dice.optional(),
             uefi_data: dice.optional(),
+        }
+    }
+}
+
+impl Dump for ImageWatermark {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("SourceImageCreationTime", &self.source_image_creation_time);
+        sheet.optional("SourceImageId", &self.source_image_id);
+        sheet.optional("SourceImageRegion", &self.source_image_region);
+        sheet.optional("WatermarkCreationTime", &self.watermark_creation_time);
+        sheet.optional("WatermarkKey", &self.watermark_key);
+        sheet.done()
+    }
+}
+
+impl Sample for ImageWatermark {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            source_image_creation_time: dice.optional(),
+            source_image_id: dice.optional(),
+            source_image_region: dice.optional(),
+            watermark_creation_time: dice.optional(),
+            watermark_key: dice.optional(),
         }
     }
 }
@@ -2430,6 +2540,7 @@ impl Sample for InstanceStateChange {
 impl Dump for InstanceStatus {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
+        sheet.optional("ApplicationStatus", &self.application_status);
         sheet.optional("AttachedEbsStatus", &self.attached_ebs_status);
         sheet.optional("AvailabilityZone", &self.availability_zone);
         sheet.optional("AvailabilityZoneId", &self.availability_zone_id);
@@ -2439,6 +2550,7 @@ impl Dump for InstanceStatus {
         sheet.optional("InstanceStatus", &self.instance_status);
         sheet.optional("Operator", &self.operator);
         sheet.optional("OutpostArn", &self.outpost_arn);
+        sheet.optional("PerformanceStatus", &self.performance_status);
         sheet.optional("SystemStatus", &self.system_status);
         sheet.done()
     }
@@ -2447,6 +2559,7 @@ impl Dump for InstanceStatus {
 impl Sample for InstanceStatus {
     fn sample(dice: &mut Dice) -> Self {
         Self {
+            application_status: dice.optional(),
             attached_ebs_status: dice.optional(),
             availability_zone: dice.optional(),
             availability_zone_id: dice.optional(),
@@ -2456,6 +2569,7 @@ impl Sample for InstanceStatus {
             instance_status: dice.optional(),
             operator: dice.optional(),
             outpost_arn: dice.optional(),
+            performance_status: dice.optional(),
             system_status: dice.optional(),
         }
     }
@@ -2622,6 +2736,20 @@ impl Sample for InstanceTypeInfo {
     }
 }
 
+impl Dump for InstanceTypeItem {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("InstanceType", &self.instance_type);
+        sheet.done()
+    }
+}
+
+impl Sample for InstanceTypeItem {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { instance_type: dice.optional() }
+    }
+}
+
 impl Dump for InstanceTypeOffering {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -2639,6 +2767,21 @@ impl Sample for InstanceTypeOffering {
             location: dice.optional(),
             location_type: dice.optional_of(LocationType::VALUES),
         }
+    }
+}
+
+impl Dump for InstanceTypeSpecification {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("SupportedInstanceTypes", &self.supported_instance_types);
+        sheet.list("UnsupportedInstanceTypes", &self.unsupported_instance_types);
+        sheet.done()
+    }
+}
+
+impl Sample for InstanceTypeSpecification {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { supported_instance_types: dice.list(), unsupported_instance_types: dice.list() }
     }
 }
 
@@ -2925,6 +3068,7 @@ impl Dump for ModifyInstanceAttributeRequest {
         sheet.optional("DryRun", &self.dry_run);
         sheet.optional("EbsOptimized", &self.ebs_optimized);
         sheet.optional("EnaSupport", &self.ena_support);
+        sheet.optional("EnclaveOptions", &self.enclave_options);
         sheet.list("Groups", &self.groups);
         sheet.required("InstanceId", &self.instance_id);
         sheet.optional("InstanceInitiatedShutdownBehavior", &self.instance_initiated_shutdown_behavior);
@@ -2971,6 +3115,7 @@ impl Sample for ModifyInstanceMetadataOptionsResult {
 impl Dump for Monitoring {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
+        sheet.list("MetricCategoryIds", &self.metric_category_ids);
         sheet.optional("State", &self.state);
         sheet.done()
     }
@@ -2978,7 +3123,7 @@ impl Dump for Monitoring {
 
 impl Sample for Monitoring {
     fn sample(dice: &mut Dice) -> Self {
-        Self { state: dice.optional_of(MonitoringState::VALUES) }
+        Self { metric_category_ids: dice.list(), state: dice.optional_of(MonitoringState::VALUES) }
     }
 }
 
@@ -2988,6 +3133,7 @@ impl Dump for NetworkCardInfo {
         sheet.optional("AdditionalFlexibleNetworkInterfaces", &self.additional_flexible_network_interfaces);
         sheet.optional("BaselineBandwidthInGbps", &self.baseline_bandwidth_in_gbps);
         sheet.optional("DefaultEnaQueueCountPerInterface", &self.default_ena_queue_count_per_interface);
+        sheet.list("InterfaceTypes", &self.interface_types);
         sheet.optional("MaximumEnaQueueCount", &self.maximum_ena_queue_count);
         sheet.optional("MaximumEnaQueueCountPerInterface", &self.maximum_ena_queue_count_per_interface);
         sheet.optional("MaximumNetworkInterfaces", &self.maximum_network_interfaces);
@@ -3004,6 +3150,7 @@ impl Sample for NetworkCardInfo {
             additional_flexible_network_interfaces: dice.optional(),
             baseline_bandwidth_in_gbps: dice.optional(),
             default_ena_queue_count_per_interface: dice.optional(),
+            interface_types: dice.list_of(NetworkCardInterfaceType::VALUES),
             maximum_ena_queue_count: dice.optional(),
             maximum_ena_queue_count_per_interface: dice.optional(),
             maximum_network_interfaces: dice.optional(),
@@ -3352,6 +3499,26 @@ impl Sample for OperatorResponse {
     }
 }
 
+impl Dump for PerformanceStatusSummary {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ImpairedSince", &self.impaired_since);
+        sheet.optional("Remediation", &self.remediation);
+        sheet.optional("Status", &self.status);
+        sheet.done()
+    }
+}
+
+impl Sample for PerformanceStatusSummary {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            impaired_since: dice.optional(),
+            remediation: dice.optional(),
+            status: dice.optional_of(SummaryStatus::VALUES),
+        }
+    }
+}
+
 impl Dump for Placement {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -3672,6 +3839,7 @@ impl Dump for RunInstancesMonitoringEnabled {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
         sheet.required("Enabled", &self.enabled);
+        sheet.list("MetricCategoryIds", &self.metric_category_ids);
         sheet.done()
     }
 }
@@ -3723,6 +3891,42 @@ impl Dump for RunInstancesRequest {
         sheet.optional("SubnetId", &self.subnet_id);
         sheet.list("TagSpecifications", &self.tag_specifications);
         sheet.optional("UserData", &self.user_data);
+        sheet.done()
+    }
+}
+
+impl Dump for ScanResults {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CriticalFixAvailableSince", &self.critical_fix_available_since);
+        sheet.optional("FindingScanDate", &self.finding_scan_date);
+        sheet.optional("HighFixAvailableSince", &self.high_fix_available_since);
+        sheet.optional("HighestFindingSeverityLabel", &self.highest_finding_severity_label);
+        sheet.optional("InformationalFixAvailableSince", &self.informational_fix_available_since);
+        sheet.optional("LowFixAvailableSince", &self.low_fix_available_since);
+        sheet.optional("MediumFixAvailableSince", &self.medium_fix_available_since);
+        sheet.done()
+    }
+}
+
+impl Sample for ScanResults {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            critical_fix_available_since: dice.optional(),
+            finding_scan_date: dice.optional(),
+            high_fix_available_since: dice.optional(),
+            highest_finding_severity_label: dice.optional_of(SeverityLabel::VALUES),
+            informational_fix_available_since: dice.optional(),
+            low_fix_available_since: dice.optional(),
+            medium_fix_available_since: dice.optional(),
+        }
+    }
+}
+
+impl Dump for SecureBlobAttributeValue {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Value", &self.value);
         sheet.done()
     }
 }
@@ -4114,6 +4318,7 @@ impl Dump for Volume {
         sheet.optional("MultiAttachEnabled", &self.multi_attach_enabled);
         sheet.optional("Operator", &self.operator);
         sheet.optional("OutpostArn", &self.outpost_arn);
+        sheet.optional("OwnerId", &self.owner_id);
         sheet.optional("Size", &self.size);
         sheet.optional("SnapshotId", &self.snapshot_id);
         sheet.optional("SourceVolumeId", &self.source_volume_id);
@@ -4121,6 +4326,7 @@ impl Dump for Volume {
         sheet.optional("State", &self.state);
         sheet.list("Tags", &self.tags);
         sheet.optional("Throughput", &self.throughput);
+        sheet.optional("VolumeArn", &self.volume_arn);
         sheet.optional("VolumeId", &self.volume_id);
         sheet.optional("VolumeInitializationRate", &self.volume_initialization_rate);
         sheet.optional("VolumeType", &self.volume_type);
@@ -4142,6 +4348,7 @@ impl Sample for Volume {
             multi_attach_enabled: dice.optional(),
             operator: dice.optional(),
             outpost_arn: dice.optional(),
+            owner_id: dice.optional(),
             size: dice.optional(),
             snapshot_id: dice.optional(),
             source_volume_id: dice.optional(),
@@ -4149,6 +4356,7 @@ impl Sample for Volume {
             state: dice.optional_of(VolumeState::VALUES),
             tags: dice.list(),
             throughput: dice.optional(),
+            volume_arn: dice.optional(),
             volume_id: dice.optional(),
             volume_initialization_rate: dice.optional(),
             volume_type: dice.optional_of(VolumeType::VALUES),
@@ -4310,8 +4518,10 @@ impl Sample for VpcEncryptionControlExclusion {
 impl Dump for VpcEncryptionControlExclusions {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
+        sheet.optional("ApiGatewayV2", &self.api_gateway_v2);
         sheet.optional("EgressOnlyInternetGateway", &self.egress_only_internet_gateway);
         sheet.optional("ElasticFileSystem", &self.elastic_file_system);
+        sheet.optional("GlobalAccelerator", &self.global_accelerator);
         sheet.optional("InternetGateway", &self.internet_gateway);
         sheet.optional("Lambda", &self.lambda);
         sheet.optional("NatGateway", &self.nat_gateway);
@@ -4325,8 +4535,10 @@ impl Dump for VpcEncryptionControlExclusions {
 impl Sample for VpcEncryptionControlExclusions {
     fn sample(dice: &mut Dice) -> Self {
         Self {
+            api_gateway_v2: dice.optional(),
             egress_only_internet_gateway: dice.optional(),
             elastic_file_system: dice.optional(),
+            global_accelerator: dice.optional(),
             internet_gateway: dice.optional(),
             lambda: dice.optional(),
             nat_gateway: dice.optional(),
@@ -4374,6 +4586,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DeleteTags" => Some(asked::<DeleteTagsRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
+        "DescribeAddresses" => Some(asked::<DescribeAddressesRequest>(params)),
         "DescribeAvailabilityZones" => Some(asked::<DescribeAvailabilityZonesRequest>(params)),
         "DescribeImageAttribute" => Some(asked::<DescribeImageAttributeRequest>(params)),
         "DescribeImages" => Some(asked::<DescribeImagesRequest>(params)),
@@ -4418,6 +4631,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DeleteTags" => Some(answered::<DeleteTagsRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
+        "DescribeAddresses" => Some(answered::<DescribeAddressesRequest>(dice)),
         "DescribeAvailabilityZones" => Some(answered::<DescribeAvailabilityZonesRequest>(dice)),
         "DescribeImageAttribute" => Some(answered::<DescribeImageAttributeRequest>(dice)),
         "DescribeImages" => Some(answered::<DescribeImagesRequest>(dice)),

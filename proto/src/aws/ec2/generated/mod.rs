@@ -2,6 +2,7 @@
 //! Generated: every wire type of the service, one file per resource.
 
 mod account;
+mod address;
 mod common;
 mod image;
 mod instance;
@@ -18,6 +19,7 @@ mod volume;
 mod vpc;
 
 pub use account::*;
+pub use address::*;
 pub use common::*;
 pub use image::*;
 pub use instance::*;
@@ -68,4 +70,5 @@ pub const ACTIONS: &[&str] = &[
     "DescribeVpcAttribute",
     "DescribeVolumes",
     "DescribeNetworkInterfaces",
+    "DescribeAddresses",
 ];

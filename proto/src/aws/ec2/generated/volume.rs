@@ -103,6 +103,7 @@ pub struct Volume {
     pub multi_attach_enabled: Option<bool>,
     pub operator: Option<super::OperatorResponse>,
     pub outpost_arn: Option<String>,
+    pub owner_id: Option<String>,
     pub size: Option<i32>,
     pub snapshot_id: Option<String>,
     pub source_volume_id: Option<String>,
@@ -110,6 +111,7 @@ pub struct Volume {
     pub state: Option<String>,
     pub tags: Vec<super::Tag>,
     pub throughput: Option<i32>,
+    pub volume_arn: Option<String>,
     pub volume_id: Option<String>,
     pub volume_initialization_rate: Option<i32>,
     pub volume_type: Option<String>,
@@ -128,6 +130,7 @@ impl Encode for Volume {
         xml.optional("multiAttachEnabled", &self.multi_attach_enabled);
         xml.optional("operator", &self.operator);
         xml.optional("outpostArn", &self.outpost_arn);
+        xml.optional("ownerId", &self.owner_id);
         xml.optional("size", &self.size);
         xml.optional("snapshotId", &self.snapshot_id);
         xml.optional("sourceVolumeId", &self.source_volume_id);
@@ -135,6 +138,7 @@ impl Encode for Volume {
         xml.optional("status", &self.state);
         xml.list("tagSet", "item", &self.tags);
         xml.optional("throughput", &self.throughput);
+        xml.optional("volumeArn", &self.volume_arn);
         xml.optional("volumeId", &self.volume_id);
         xml.optional("volumeInitializationRate", &self.volume_initialization_rate);
         xml.optional("volumeType", &self.volume_type);

@@ -206,8 +206,10 @@ impl Encode for VpcEncryptionControlExclusion {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct VpcEncryptionControlExclusions {
+    pub api_gateway_v2: Option<VpcEncryptionControlExclusion>,
     pub egress_only_internet_gateway: Option<VpcEncryptionControlExclusion>,
     pub elastic_file_system: Option<VpcEncryptionControlExclusion>,
+    pub global_accelerator: Option<VpcEncryptionControlExclusion>,
     pub internet_gateway: Option<VpcEncryptionControlExclusion>,
     pub lambda: Option<VpcEncryptionControlExclusion>,
     pub nat_gateway: Option<VpcEncryptionControlExclusion>,
@@ -218,8 +220,10 @@ pub struct VpcEncryptionControlExclusions {
 
 impl Encode for VpcEncryptionControlExclusions {
     fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("apiGatewayV2", &self.api_gateway_v2);
         xml.optional("egressOnlyInternetGateway", &self.egress_only_internet_gateway);
         xml.optional("elasticFileSystem", &self.elastic_file_system);
+        xml.optional("globalAccelerator", &self.global_accelerator);
         xml.optional("internetGateway", &self.internet_gateway);
         xml.optional("lambda", &self.lambda);
         xml.optional("natGateway", &self.nat_gateway);
@@ -335,5 +339,6 @@ pub enum VpcState {}
 impl VpcState {
     pub const PENDING: &'static str = "pending";
     pub const AVAILABLE: &'static str = "available";
-    pub const VALUES: &'static [&'static str] = &["pending", "available"];
+    pub const DELETING: &'static str = "deleting";
+    pub const VALUES: &'static [&'static str] = &["pending", "available", "deleting"];
 }
