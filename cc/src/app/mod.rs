@@ -24,3 +24,5 @@ pub mod samples;
 mod book_tests;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod scale_tests;

@@ -95,8 +95,8 @@ async fn users_may_do_what_their_policies_say(cloud: Cloud) {
     assert_eq!(reader.ec2("DescribeInstances", &[]).await.ok().instances(), [id.as_str()]);
     let refused = reader.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await;
     let refused = refused.refused(403, "UnauthorizedOperation");
-    let words = format!("user/rita is not authorized to perform: ec2:TerminateInstances");
-    assert!(refused.message().contains(&words), "{}", refused.message());
+    let words = "user/rita is not authorized to perform: ec2:TerminateInstances";
+    assert!(refused.message().contains(words), "{}", refused.message());
     reader.run(1, &[]).await.refused(403, "UnauthorizedOperation");
     nobody.ec2("DescribeInstances", &[]).await.refused(403, "UnauthorizedOperation");
     fussy.run(1, &[]).await.refused(403, "UnauthorizedOperation");

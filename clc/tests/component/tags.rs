@@ -168,7 +168,11 @@ async fn tags_go_with_their_resource(cloud: Cloud) {
     }
     alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
     alice.wait_for(&id, "terminated").await;
-    assert_eq!(keys(&alice).await, [id.clone()], "the instance is still told, its disk and port are not");
+    assert_eq!(
+        keys(&alice).await,
+        std::slice::from_ref(&id),
+        "the instance is still told, its disk and port are not"
+    );
     let late = [("ResourceId.1", volume.as_str()), ("Tag.1.Key", "k")];
     alice.ec2("CreateTags", &late).await.refused(400, "InvalidVolume.NotFound");
 }

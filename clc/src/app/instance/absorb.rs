@@ -135,3 +135,6 @@ pub fn forgotten(instance: &mut Instance) -> bool {
     instance.forgotten |= over;
     over
 }
+
+#[cfg(test)]
+mod tests;

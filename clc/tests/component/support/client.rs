@@ -17,7 +17,7 @@ pub struct Client {
     pub account: String,
     pub region: String,
     pub at: Option<SystemTime>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
 }
 
 pub fn form(parameters: &[(&str, &str)]) -> String {

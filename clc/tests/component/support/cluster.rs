@@ -52,7 +52,6 @@ struct State {
     unreachable: bool,
     known: BTreeMap<InstanceId, (InstanceIntent, InstanceReport, u64)>,
     forgotten: Vec<InstanceId>,
-    puts: usize,
     polls: usize,
     nodes: Vec<NodeResources>,
 }
@@ -146,7 +145,6 @@ impl InstanceService for Inner {
             if let Some(refusal) = &state.refuse {
                 return Err(refusal.clone());
             }
-            state.puts += 1;
             let id = intent.id.clone();
             let report = InstanceReport {
                 id: id.clone(),
@@ -315,9 +313,5 @@ impl FakeCluster {
 
     pub fn known_count(&self) -> usize {
         self.inner.state.lock().unwrap().known.len()
-    }
-
-    pub fn puts(&self) -> usize {
-        self.inner.state.lock().unwrap().puts
     }
 }

@@ -12,7 +12,7 @@ pub use cluster::FakeCluster;
 use walrus::FakeWalrus;
 
 use karri_clc::Clc;
-use karri_clc::app::image::{Image, ImageDefinition, ImageKind, RootDisk};
+use karri_clc::app::image::{Image, ImageKind};
 use karri_clc::app::key_pair::KeyPair;
 use karri_clc::config::{
     ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, PkiConfig, SecretsConfig,
@@ -231,20 +231,12 @@ pub fn image() -> Image {
                 bytes: 1 << 20,
                 virtual_bytes: 1 << 30,
             },
-            architecture: "x86_64".into(),
-            firmware: Firmware::Bios,
-            root_device_name: "/dev/xvda".into(),
-            kernel_id: None,
-            ramdisk_id: None,
-            description: None,
-            location: String::new(),
-            boot_mode: None,
-            virtualization_type: "hvm".into(),
-            ena_support: false,
-            sriov_net_support: None,
-            imds_support: None,
-            root: RootDisk::default(),
-        },
+            "architecture": "x86_64",
+            "firmware": Firmware::Bios,
+            "root_device_name": "/dev/xvda",
+            "location": "",
+        }))
+        .unwrap(),
         created_ms: 0,
     }
 }

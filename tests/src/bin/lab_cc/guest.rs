@@ -9,7 +9,6 @@ use karri_proto::instance::{
     BootSource, Desired, Firmware, InstanceIntent, InstanceSpec, MetadataOptions, Phase, PortSpec,
 };
 use karri_proto::resources::Need;
-use std::path::Path;
 use tokio::process::Command;
 
 /// The lab's DHCP server knows these: `MAC_PREFIX` and two digits get `ADDRESS_PREFIX` and the number.
@@ -154,13 +153,16 @@ async fn nothing_left(cloud: &Cloud, arguments: &Arguments, id: &InstanceId) -> 
     let domains = output("virsh", &["-q", "-c", &arguments.uri, "list", "--all", "--name"]).await?;
     ensure!(domains.trim() == "Domain-0", "domains are left: {domains}");
     let links = output("ip", &["-br", "link"]).await?;
-    let left: Vec<_> = links.lines().filter(|line| line.starts_with('k') && !line.starts_with("karri0")).collect();
+    let left: Vec<_> =
+        links.lines().filter(|line| line.starts_with('k') && !line.starts_with("karri0")).collect();
     ensure!(left.is_empty(), "interfaces are left: {left:?}");
     let rules = output("ebtables-save", &[]).await?;
     ensure!(!rules.contains("-i k"), "rules are left: {rules}");
     let directory = cloud.work.join("nc/instances").join(id.as_str());
     ensure!(!directory.exists(), "{} is left", directory.display());
-    let log = Path::new("/var/log/xen").join(format!("guest-karri-{id}.log"));
-    ensure!(!log.exists(), "{} is left", log.display());
+    for entry in std::fs::read_dir("/var/log/xen")? {
+        let name = entry?.file_name();
+        ensure!(!name.to_string_lossy().contains(id.as_str()), "{} is left", name.display());
+    }
     Ok(())
 }

@@ -7,11 +7,21 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{InstanceIntent, InstanceReport, Phase};
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{Cursor, InstanceService};
-use karri_proto::internal::{Caller, Identity, Role};
+use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
 use std::time::Duration;
 use tokio::process::Child;
+
+/// An emulated machine may be too busy to answer in time: asked again, as a cluster controller does.
+fn heard<T>(answer: Result<T, ApiError>) -> anyhow::Result<Option<T>> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(error) if error.kind == ApiErrorKind::Unreachable => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
 
 pub struct Node {
     process: Child,
@@ -36,8 +46,7 @@ impl Node {
         let url = endpoint(&state_dir, &mut process).await?.url;
         cloud.hello().await?;
         let identity = Identity::new(Role::Cc, CLUSTER, "cc");
-        let client =
-            InternalClient::new(&url, Role::Nc, &files(&cloud.authority, &cloud.work, &identity)?)?;
+        let client = InternalClient::new(&url, Role::Nc, &files(&cloud.authority, &cloud.work, &identity)?)?;
         Ok(Self { process, client, caller: Caller { identity, request_id: "lab".into() } })
     }
 
@@ -47,19 +56,21 @@ impl Node {
     }
 
     pub async fn put(&self, intent: &InstanceIntent) -> anyhow::Result<()> {
-        self.client.instance_put(&self.caller, intent.clone()).await?;
+        eventually(|| async { heard(self.client.instance_put(&self.caller, intent.clone()).await) }).await?;
         Ok(())
     }
 
     pub async fn forget(&self, id: &InstanceId) -> anyhow::Result<()> {
-        Ok(self.client.instance_forget(&self.caller, id).await?)
+        eventually(|| async { heard(self.client.instance_forget(&self.caller, id).await) }).await
     }
 
+    /// None: the node has none, or did not answer this time.
     pub async fn report(&self, id: &InstanceId) -> anyhow::Result<Option<InstanceReport>> {
         let mut cursor = Cursor::default();
         let mut found = None;
         loop {
-            let page = self.client.instance_reports(&self.caller, cursor, Duration::ZERO).await?;
+            let page = self.client.instance_reports(&self.caller, cursor, Duration::ZERO).await;
+            let Some(page) = heard(page)? else { return Ok(None) };
             found = page.reports.into_iter().rfind(|report| report.id == *id).or(found);
             cursor = page.next;
             if page.caught_up {
@@ -81,7 +92,8 @@ impl Node {
     }
 
     pub async fn console(&self, id: &InstanceId) -> anyhow::Result<String> {
-        let output = self.client.instance_console(&self.caller, id).await?;
+        let ask = || async { heard(self.client.instance_console(&self.caller, id).await) };
+        let output = eventually(ask).await?;
         Ok(String::from_utf8_lossy(&STANDARD.decode(output.base64)?).into_owned())
     }
 

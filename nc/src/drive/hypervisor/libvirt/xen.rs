@@ -24,11 +24,23 @@ pub async fn console(domain: &str) -> Option<Vec<u8>> {
     tail(&console_log(domain)).await.ok()
 }
 
+/// The console's log, and that of the QEMU which served the disks, with what was rotated.
 pub async fn console_remove(domain: &str) -> std::io::Result<()> {
-    match tokio::fs::remove_file(console_log(domain)).await {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other,
+    let mut entries = match tokio::fs::read_dir(CONSOLE_DIRECTORY).await {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other?,
+    };
+    let of_domain = [format!("guest-{domain}.log"), format!("qemu-dm-{domain}.log")];
+    while let Some(entry) = entries.next_entry().await? {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if of_domain.iter().any(|log| name.starts_with(log)) {
+            match tokio::fs::remove_file(entry.path()).await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
     }
+    Ok(())
 }
 
 /// Waits while libvirt is at work on the domain, in particular while it starts it anew; false if it
