@@ -47,10 +47,10 @@ bench:
 
 lab:
 	deploy/install.sh test
-	$(CARGO) xtask lab
+	deploy/lab/run.sh all
 
 soak:
-	$(CARGO) xtask soak
+	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --release -p karri-tests --test simulation -- --nocapture
 
 fuzz:
 	$(CARGO) xtask fuzz

@@ -9,19 +9,20 @@ use crate::up::trust::{cc_name, nc_name};
 use anyhow::{Context, bail};
 use karri_cc::config::NetworkMode;
 use karri_nc::config::Driver;
+use karri_nc::host::{Traces, survey};
 use karri_proto::runtime::config;
 use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::Controller;
 use std::path::Path;
 
 pub struct Host {
-    nodes: Vec<karri_nc::Config>,
+    nodes: Vec<Traces>,
     clusters: Vec<karri_cc::Config>,
 }
 
 impl Host {
-    /// Reads the controllers' configuration, with what an operator has changed in it.
-    pub fn survey(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Self> {
+    /// Looks, by the controllers' configuration and what an operator has changed in it.
+    pub async fn survey(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Self> {
         let zones = facts.map(|facts| facts.zones.as_slice()).unwrap_or_default();
         let mut host = Self { nodes: Vec::new(), clusters: Vec::new() };
         // Here and now wins over then.
@@ -30,7 +31,10 @@ impl Host {
         for name in zones.iter().map(nc_name).chain([crate::up::join::NAME.to_owned()]) {
             if let Some(node) = load::<karri_nc::Nc>(&home.config(&name), &environment)? {
                 refuse_running(&name, &node.controller.state_dir)?;
-                host.nodes.push(node);
+                if node.hypervisor.driver == Driver::Libvirt {
+                    libvirt::establish().await.context("guests are found through libvirt")?;
+                }
+                host.nodes.push(survey(&node).await.context("guests")?);
             }
         }
         for zone in zones {
@@ -39,38 +43,29 @@ impl Host {
         Ok(host)
     }
 
+    /// A line per thing that `remove` takes away.
     pub fn describe(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for node in &self.nodes {
-            let directory = node.controller.state_dir.join("instances");
-            let guests = instances(&directory);
-            lines.push(match guests.as_slice() {
-                [] => "no guests".to_owned(),
-                guests => format!("{} guests with their disks: {}", guests.len(), guests.join(" ")),
-            });
-            if node.hypervisor.driver == Driver::Libvirt {
-                lines.push(format!("taps and rules of guests on {}", node.network.bridge));
-            }
-        }
-        for cluster in self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat) {
+        let network = |cluster: &karri_cc::Config| {
             let bridge = &cluster.network.bridge;
-            lines.push(format!("bridge {bridge}, its dnsmasq, chains KARRI-*-{bridge}"));
-        }
-        lines
+            format!("bridge {bridge} if it was made here, its dnsmasq, chains KARRI-*-{bridge}")
+        };
+        self.nodes.iter().flat_map(Traces::describe).chain(self.flat().map(network)).collect()
     }
 
-    pub async fn remove(&self) -> anyhow::Result<()> {
-        if self.nodes.iter().any(|node| node.hypervisor.driver == Driver::Libvirt) {
-            libvirt::establish().await.context("guests are removed through libvirt")?;
+    fn flat(&self) -> impl Iterator<Item = &karri_cc::Config> {
+        self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat)
+    }
+
+    /// Ports first: a bridge with ports stays. Returns what was removed.
+    pub async fn remove(mut self) -> anyhow::Result<Vec<String>> {
+        let removed = self.describe();
+        for node in std::mem::take(&mut self.nodes) {
+            node.remove().await.context("guests")?;
         }
-        for node in &self.nodes {
-            let traces = karri_nc::host::survey(node).await.context("guests")?;
-            traces.remove().await.context("guests")?;
-        }
-        for cluster in self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat) {
+        for cluster in self.flat() {
             karri_cc::drive::flat::remove(&cluster.network).await.context("network")?;
         }
-        Ok(())
+        Ok(removed)
     }
 }
 
@@ -90,12 +85,4 @@ fn refuse_running(name: &str, state_dir: &Path) -> anyhow::Result<()> {
         bail!("karri-{name} still runs (pid {}); stop it first", endpoint.pid);
     }
     Ok(())
-}
-
-fn instances(directory: &Path) -> Vec<String> {
-    let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut names: Vec<String> = names.filter(|name| name.starts_with("i-")).collect();
-    names.sort();
-    names
 }

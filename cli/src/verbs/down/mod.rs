@@ -42,13 +42,11 @@ pub async fn run(home: &Home, wanted: &Down) -> anyhow::Result<()> {
     if !wanted.terminate {
         return Ok(());
     }
-    let host = host::Host::survey(home, facts.as_ref())?;
+    let host = host::Host::survey(home, facts.as_ref()).await?;
     if !wanted.yes && !confirmed(home, &host)? {
         bail!("nothing was removed");
     }
-    let described = host.describe();
-    host.remove().await?;
-    for line in described {
+    for line in host.remove().await? {
         eprintln!("removed {}", printable(&line));
     }
     for path in files::remove(home, facts.as_ref())? {
