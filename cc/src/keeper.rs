@@ -91,7 +91,7 @@ impl Keeper {
         let (news_sender, news) = watch::channel(book.sequence());
         let (leases_sender, leases) = watch::channel(book.leases_version());
         let wakes = Arc::new(Wakes { bells: Mutex::default(), new_nodes });
-        let task = Task {
+        let mut task = Task {
             book,
             store,
             settings,
@@ -101,6 +101,7 @@ impl Keeper {
             wakes: wakes.clone(),
             metrics: base.metrics.clone(),
         };
+        task.commit().await?; // what followed from the rows alone
         base.spawn(task.run(inbox, base.shutdown.clone()));
         Ok((Self { jobs, news, leases, wakes, reader }, node_names))
     }
@@ -190,7 +191,10 @@ impl Task {
             match self.store.load().await {
                 Ok(snapshot) => {
                     self.book = Book::load(snapshot, self.settings, self.clock.now_ms());
-                    return;
+                    if self.commit().await.is_ok() {
+                        return;
+                    }
+                    tokio::time::sleep(RELOAD_PAUSE).await;
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the database still cannot be read");

@@ -8,13 +8,17 @@
 //!   config/NAME.toml  the controllers' configuration; the operator's to edit
 //!   NAME/           a controller's own state
 //!   logs/NAME.log   what a controller says
-//!   run/            the running children, for the next supervisor should this one be killed
+//!   run/            the running children, for the next supervisor should this one be killed; what the
+//!                   environment overrode, for `down`
 //!   credentials     endpoint and keys of the account `admin`, as shell variables
 //! ```
 
 use crate::facts::Facts;
 use karri_proto::runtime::tls::TlsFiles;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+
+pub const RUN: &str = "/run/karri";
 
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -100,6 +104,17 @@ impl Home {
 
     pub fn children_file(&self) -> PathBuf {
         self.root.join("run").join("children.json")
+    }
+
+    pub fn overrides_file(&self) -> PathBuf {
+        self.root.join("run").join("environment.json")
+    }
+
+    /// For files that a process without our rights reads, which it could not below a home directory. Two
+    /// clouds of one machine have two.
+    pub fn run_directory(&self) -> PathBuf {
+        let name = Sha256::digest(self.root.as_os_str().as_encoded_bytes());
+        Path::new(RUN).join(&hex::encode(name)[..8])
     }
 
     pub fn credentials(&self) -> PathBuf {

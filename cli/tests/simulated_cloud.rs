@@ -143,7 +143,7 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let token = cloud.json(&["node", "token"]);
     let token = token["token"].as_str().unwrap();
     let elsewhere = Cloud::new();
-    let port = elsewhere.free_port();
+    let port = elsewhere.free_port_pair();
     let join = ["node", "join", token, "--sim", "--name", "attic", "--port", &port];
     let joined = elsewhere.json(&join);
     assert_eq!((&joined["name"], &joined["zone"]), (&Value::from("attic"), &Value::from("karri-1a")));

@@ -1,42 +1,86 @@
-//! Takes everything of a node off its host: what `karri down --terminate` asks for.
+//! Finds everything of a node on its host, and takes it away: what `karri down --terminate` asks for.
 //!
-//! The controller must not be running. Guests, ports, rules, the bridge (unless others use it) and
-//! the instances' files go; the image cache stays, for it costs time and belongs to nobody. Only what
-//! carries this node's own mark is touched.
+//! The controller must not be running. Guests, ports, rules, the node's address on the bridge and the
+//! bridge itself (unless others use it) go; so do the instances' files, but not the image cache, which
+//! belongs to no instance. Only what carries this node's own mark is touched.
 
 use crate::app::domain_xml::Platform;
+use crate::app::owner_tag::domain_name;
 use crate::config::{Config, Driver};
 use crate::drive::hypervisor::Hypervisor;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice};
-use crate::drive::ports::{BridgePorts, TapNames};
+use crate::drive::ports::{BridgePorts, Ports, TapNames};
 use crate::start::owner;
+use karri_proto::ids::InstanceId;
 use karri_proto::runtime::tls;
+use std::path::PathBuf;
 
-pub async fn clean(config: &Config) -> anyhow::Result<()> {
-    if config.hypervisor.driver == Driver::Libvirt {
-        clean_host(config).await?;
-    }
-    for name in ["instances", "tombstones", "nodes"] {
-        match tokio::fs::remove_dir_all(config.controller.state_dir.join(name)).await {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
-        }
-    }
-    Ok(())
+pub struct Traces {
+    host: Option<HostTraces>,
+    directories: Vec<PathBuf>,
 }
 
-async fn clean_host(config: &Config) -> anyhow::Result<()> {
-    let identity = tls::own_identity(&config.controller.tls)?;
-    let owner = owner(config, &identity.name)?;
-    // The platform matters only to guests that are started.
-    let platform = PlatformChoice::Qemu(Platform::Tcg);
-    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform);
-    for guest in hypervisor.found().await?.own {
-        hypervisor.force_off(&guest.tag.id).await?;
-        hypervisor.undefine(&guest.tag.id).await?;
+struct HostTraces {
+    hypervisor: Libvirt,
+    guests: Vec<InstanceId>,
+    ports: BridgePorts,
+    taps: Vec<String>,
+}
+
+/// Looks and changes nothing.
+pub async fn survey(config: &Config) -> anyhow::Result<Traces> {
+    let host = match config.hypervisor.driver {
+        Driver::Libvirt => Some(HostTraces::survey(config).await?),
+        Driver::Sim => None,
+    };
+    let state_dir = &config.controller.state_dir;
+    let directories = ["instances", "tombstones", "nodes"].map(|name| state_dir.join(name));
+    Ok(Traces { host, directories: directories.into_iter().filter(|path| path.exists()).collect() })
+}
+
+impl HostTraces {
+    async fn survey(config: &Config) -> anyhow::Result<Self> {
+        let identity = tls::own_identity(&config.controller.tls)?;
+        let owner = owner(config, &identity.name)?;
+        // The platform matters only to guests that are started.
+        let platform = PlatformChoice::Qemu(Platform::Tcg);
+        let instances = config.controller.state_dir.join("instances");
+        let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
+        let guests = hypervisor.found().await?.own.into_iter().map(|guest| guest.tag.id).collect();
+        let network = &config.network;
+        let names = TapNames::new(&owner);
+        let ports = BridgePorts::attach(&network.bridge, names, *network.metadata.ip()).await?;
+        let taps = ports.plugged().await?;
+        Ok(Self { hypervisor, guests, ports, taps })
     }
-    let network = &config.network;
-    let ports =
-        BridgePorts::open(&network.bridge, None, TapNames::new(&owner), *network.metadata.ip()).await?;
-    Ok(ports.clean().await?)
+}
+
+impl Traces {
+    /// A line per thing that [`Traces::remove`] takes away.
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        if let Some(host) = &self.host {
+            lines.extend(host.guests.iter().map(|id| format!("guest {}", domain_name(id))));
+            lines.extend(host.taps.iter().map(|tap| format!("port {tap} and its rules")));
+            lines.push(format!("rules and address for metadata on {}", host.ports.bridge()));
+        }
+        lines.extend(self.directories.iter().map(|path| path.display().to_string()));
+        lines
+    }
+
+    /// Returns what was removed.
+    pub async fn remove(self) -> anyhow::Result<Vec<String>> {
+        let removed = self.describe();
+        if let Some(host) = &self.host {
+            for id in &host.guests {
+                host.hypervisor.force_off(id).await?;
+                host.hypervisor.undefine(id).await?;
+            }
+            host.ports.clean().await?;
+        }
+        for path in &self.directories {
+            tokio::fs::remove_dir_all(path).await?;
+        }
+        Ok(removed)
+    }
 }

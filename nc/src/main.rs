@@ -1,3 +1,5 @@
+//! `karri-nc`: arguments and logs; everything else is the library's.
+
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -184,8 +184,9 @@ impl Node {
         let phase = if *guest == Guest::Running { Phase::Running } else { Phase::Stopped };
         Some(InstanceReport {
             id: id.clone(),
-            generation: tag.generation,
-            attempt: tag.attempt,
+            // Not the tag's: whoever wants this guest is to say so again, for its record is lost.
+            generation: 0,
+            attempt: 0,
             phase,
             node: Some(self.name.clone()),
             reason: None,

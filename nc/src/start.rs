@@ -84,7 +84,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let name = base.identity.name.clone();
     let owner = owner(&config, &name)?;
     let boot_id = boot_id()?;
-    let platform = platform(&config, &boot_id).await;
+    let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
     let names = TapNames::new(&owner);
     let ports =
@@ -95,7 +95,9 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let store = Store::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
     let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
-    let storage = FileStorage::new(&state_dir.join("instances"), images);
+    let instances = state_dir.join("instances");
+    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
+    let storage = FileStorage::new(&instances, images);
     let node = Node::new(NodeParts {
         name,
         bridge: network.bridge.clone(),
@@ -103,7 +105,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         limits: limits(&config.guest),
         store,
         drives: Drives {
-            hypervisor: Arc::new(Libvirt::new(&config.hypervisor.uri, owner.clone(), platform)),
+            hypervisor: Arc::new(hypervisor),
             ports: Arc::new(ports),
             storage: Arc::new(storage),
         },
@@ -130,16 +132,21 @@ async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow
     Ok(listener)
 }
 
-async fn platform(config: &Config, boot_id: &str) -> PlatformChoice {
+async fn platform(config: &Config, boot_id: &str) -> anyhow::Result<PlatformChoice> {
     let hypervisor = &config.hypervisor;
     if hypervisor.is_xen() {
-        return hypervisor.xen_platform().map_or(PlatformChoice::XenAny, PlatformChoice::XenOnly);
+        return Ok(hypervisor.xen_platform().map_or(PlatformChoice::XenAny, PlatformChoice::XenOnly));
     }
-    PlatformChoice::Qemu(match hypervisor.accel {
-        Accelerator::Kvm => Platform::Kvm,
+    let directory = &config.controller.state_dir;
+    Ok(PlatformChoice::Qemu(match hypervisor.accel {
         Accelerator::Tcg => Platform::Tcg,
-        Accelerator::Auto => probe::accelerator(&config.controller.state_dir, boot_id).await,
-    })
+        Accelerator::Auto => probe::accelerator(directory, boot_id).await,
+        Accelerator::Kvm => {
+            let works = probe::kvm_works(directory, boot_id).await;
+            works.map_err(|why| anyhow::anyhow!("hypervisor.accel = \"kvm\": {why}"))?;
+            Platform::Kvm
+        }
+    }))
 }
 
 /// Says hello once the hypervisor has answered: before that nothing can be placed here.

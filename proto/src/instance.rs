@@ -32,6 +32,8 @@ pub const TOMBSTONE_KEEP_SECS: i64 = 3600;
 pub enum Desired {
     Running,
     Stopped,
+    /// A receiver that has the instance goes by its own copy of the specification: whoever clears away a
+    /// guest that should not be there may know no more of it than its id.
     Terminated,
 }
 

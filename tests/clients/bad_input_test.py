@@ -82,8 +82,9 @@ class Values(unittest.TestCase):
         return caught.exception.response["Error"]["Code"]
 
     def test_counts(self):
-        for least, most in ((0, 0), (2, 1), (-1, 1)):
-            self.assertEqual(self.code(ec2.run_instances, ImageId=image(), MinCount=least, MaxCount=most), "InvalidParameterValue")
+        for least, most, code in ((0, 0, "InvalidParameterValue"), (-1, 1, "InvalidParameterValue"),
+                                  (2, 1, "InvalidParameterCombination")):
+            self.assertEqual(self.code(ec2.run_instances, ImageId=image(), MinCount=least, MaxCount=most), code)
 
     def test_metacharacters_in_names_come_back_as_they_went_in(self):
         name = "a\"b'c<d>&$(e)`f`;g|h\\i ü"

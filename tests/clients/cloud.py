@@ -81,7 +81,7 @@ class Cloud:
     def _ready(self):
         if self.process.poll() is not None:
             raise AssertionError(f"karri up ended:\n{self.log.read_text()}")
-        return "AWS_ENDPOINT_URL" in self._environment() and "ready" in self.log.read_text().lower()
+        return "AWS_ENDPOINT_URL" in self._environment() and "Karri is ready" in self.log.read_text()
 
     def _environment(self):
         shown = subprocess.run([KARRI, "env", "--state-dir", self.state_dir], capture_output=True, text=True)

@@ -57,3 +57,8 @@ impl Controller for Walrus {
         base.serve(&config.controller, api::router(importer, &base)).await
     }
 }
+
+/// Whatever bytes are sent as an image must be judged without a panic. For fuzzing.
+pub fn fuzz_image(data: &[u8]) {
+    app::fuzz(data);
+}

@@ -138,3 +138,33 @@ fn what_ran_and_failed_is_not_started_anew_elsewhere() {
     tell(&mut book, "a", vec![report(&wanted, 0, Phase::Failed)], false, 2);
     assert_eq!(phase(&book, &wanted), Phase::Failed);
 }
+
+/// Lets time pass as it does: with ticks.
+fn wait(book: &mut Book, from_ms: i64, to_ms: i64) {
+    (from_ms..=to_ms).step_by(2_000).for_each(|now_ms| book.tick(now_ms));
+}
+
+#[test]
+fn a_silent_node_is_lost_and_what_never_ran_moves() {
+    let mut book = book(&["a"]);
+    book.put(intent(1), 0).unwrap();
+    let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 2) };
+    wait(&mut book, 0, 58_000);
+    book.hello(record, 58_000).unwrap();
+    tell(&mut book, "b", Vec::new(), true, 58_000);
+    assert_eq!(book.row(&intent(1).id).unwrap().node.as_deref(), Some("a"));
+    wait(&mut book, 58_000, 62_000);
+    assert_eq!(book.row(&intent(1).id).unwrap().node.as_deref(), Some("b"));
+    assert!(!book.node("a").unwrap().alive);
+}
+
+#[test]
+fn a_process_that_stood_still_blames_no_node() {
+    let mut book = book(&["a", "b"]);
+    book.put(intent(1), 0).unwrap();
+    wait(&mut book, 0, 2_000);
+    book.tick(500_000);
+    let row = book.row(&intent(1).id).unwrap();
+    assert_eq!((row.node.as_deref(), row.attempt), (Some("a"), 0));
+    assert!(book.node("a").unwrap().alive);
+}

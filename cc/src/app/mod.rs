@@ -4,7 +4,8 @@
 //!   row.rs        one instance as the cluster sees it; what an intent and a report change in it
 //!   plan.rs       what to do next for one instance, and for a guest that should not be where it is
 //!   placement.rs  which node a new instance goes to
-//!   book.rs       all instances and nodes in memory, indexed; gathers what must be made durable
+//!   stray.rs      how a guest ends that should not be where it is
+//!   book/         all instances and nodes in memory, indexed; gathers what must be made durable
 //! ```
 //!
 //! The async loops and the seeded simulation drive the same functions.
@@ -14,6 +15,7 @@ pub mod node;
 pub mod placement;
 pub mod plan;
 pub mod row;
+pub mod stray;
 
 #[cfg(test)]
 pub mod samples;
@@ -22,3 +24,5 @@ pub mod samples;
 mod book_tests;
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod scale_tests;

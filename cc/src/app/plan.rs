@@ -66,9 +66,10 @@ fn lost_reason() -> StateReason {
 }
 
 /// Why an instance that no node can take fails; `None`: it waits on. `hope`: a node that is not here
-/// now may come.
-pub fn unplaceable(row: &Row, hope: bool, now_ms: i64) -> Option<StateReason> {
-    let tired = row.attempt >= ATTEMPTS_MAX || now_ms - row.since_ms >= PLACE_PATIENCE_MS;
+/// now may come. `waited_ms`: in this life of the cluster controller, for nodes had no chance to come
+/// before it.
+pub fn unplaceable(row: &Row, hope: bool, waited_ms: i64) -> Option<StateReason> {
+    let tired = row.attempt >= ATTEMPTS_MAX || waited_ms >= PLACE_PATIENCE_MS;
     if hope && !tired {
         return None;
     }

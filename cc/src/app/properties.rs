@@ -104,7 +104,7 @@ impl Disk {
     }
 }
 
-fn carry_out(book: &mut Book, disk: &Disk, event: Event, now_ms: &mut i64) {
+fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
     match event {
         Event::Put { number, generation, desired } => {
             let intent = karri_proto::instance::InstanceIntent { generation, desired, ..intent(number) };
@@ -150,8 +150,15 @@ fn carry_out(book: &mut Book, disk: &Disk, event: Event, now_ms: &mut i64) {
         }
         Event::Unreachable { node } => book.node_unreachable(NODES[node]),
         Event::Later { ms } => {
-            *now_ms += ms;
-            book.tick(*now_ms);
+            for step in std::iter::repeat_n(4_000, 20).scan(ms, |left, step| {
+                let now = step.min(*left);
+                *left -= now;
+                (now > 0).then_some(now)
+            }) {
+                *now_ms += step;
+                book.tick(*now_ms);
+                disk.commit(book.take_changes());
+            }
         }
         Event::Crash => *book = Book::load(disk.snapshot(), SETTINGS, *now_ms),
     }
@@ -212,7 +219,7 @@ proptest! {
         let mut book = Book::load(disk.snapshot(), SETTINGS, now_ms);
         for event in events {
             let before = disk.rows.clone();
-            carry_out(&mut book, &disk, event, &mut now_ms);
+            carry_out(&mut book, &mut disk, event, &mut now_ms);
             disk.commit(book.take_changes());
             check(&book, &disk, &before);
         }

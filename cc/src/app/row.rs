@@ -109,11 +109,17 @@ impl Row {
         }
     }
 
-    /// What it holds of its node. A stopped instance keeps its place: its disk is there, and its start
-    /// must not fail for want of room.
+    /// What it holds of its node. A stopped instance holds its disk alone; whether there is room to start it
+    /// again is the cloud controller's to say, which keeps the same account.
     pub fn held(&self) -> Option<(&str, Need)> {
         let node = self.node.as_deref()?;
-        (!self.phase.is_final()).then_some((node, self.need))
+        match self.phase {
+            Phase::Gone | Phase::Failed => None,
+            Phase::Stopped => Some((node, Need { disk_gib: self.need.disk_gib, ..Need::default() })),
+            Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Terminating => {
+                Some((node, self.need))
+            }
+        }
     }
 
     /// Its node has answered for what is wanted now.

@@ -1,16 +1,13 @@
 //! Two loops per node: one tells it what is wanted, one listens to what it reports.
 
 use crate::app::book::Task;
+use crate::app::stray::stray_intent;
 use crate::keeper::Keeper;
 use futures_util::StreamExt;
-use karri_proto::ids::InstanceId;
-use karri_proto::instance::{
-    BlobFormat, BlobRef, BootSource, Desired, Digest, Firmware, InstanceIntent, InstanceReport, InstanceSpec,
-};
+use karri_proto::instance::{InstanceIntent, InstanceReport};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{InstanceService, REPORT_WAIT_MAX};
-use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
@@ -129,13 +126,7 @@ impl Nodes {
                 let stored = stored.filter(|intent| intent.generation == *generation)?;
                 InstanceIntent { attempt: *attempt, ..stored }
             }
-            Task::Terminate { id, generation, attempt } => InstanceIntent {
-                generation: *generation,
-                attempt: *attempt,
-                desired: Desired::Terminated,
-                force: true,
-                ..stored.unwrap_or_else(|| unknown_intent(id))
-            },
+            Task::Terminate { id, generation, attempt } => stray_intent(stored, id, *generation, *attempt),
             Task::Forget { id } => {
                 let request_id = stored.map(|intent| intent.request_id).unwrap_or_default();
                 let caller = self.base.caller(&request_id);
@@ -183,42 +174,5 @@ impl Nodes {
                 tokio::time::sleep((RETRY_PAUSE * failures).min(RETRY_PAUSE_MAX)).await;
             }
         }
-    }
-}
-
-/// For a guest of which nothing is known here but its id. A node that has it goes by its own copy.
-fn unknown_intent(id: &InstanceId) -> InstanceIntent {
-    let nothing =
-        BlobRef { digest: Digest::from_sha256([0; 32]), format: BlobFormat::Raw, bytes: 0, virtual_bytes: 0 };
-    InstanceIntent {
-        id: id.clone(),
-        account: String::new(),
-        generation: 0,
-        attempt: 0,
-        desired: Desired::Terminated,
-        reboots: 0,
-        force: true,
-        request_id: "stray".to_owned(),
-        spec: InstanceSpec {
-            instance_type: String::new(),
-            need: Need::default(),
-            boot: BootSource { root: nothing, kernel: None, ramdisk: None, firmware: Firmware::Bios },
-            ports: Vec::new(),
-            user_data_base64: None,
-            key: None,
-            hostname: String::new(),
-            metadata: Default::default(),
-            image_id: "ami-00000000".parse().expect("well-formed"),
-            kernel_id: None,
-            ramdisk_id: None,
-            architecture: String::new(),
-            reservation_id: "r-00000000".parse().expect("well-formed"),
-            launch_index: 0,
-            launched_at_unix_ms: 0,
-            region: String::new(),
-            zone: String::new(),
-            root_device_name: String::new(),
-            tags: Vec::new(),
-        },
     }
 }

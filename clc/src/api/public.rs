@@ -8,10 +8,11 @@ use super::{Cx, Table};
 use crate::app::App;
 use crate::app::identity::Signer;
 use axum::Router;
-use axum::body::{Body, Bytes, to_bytes};
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, header};
+use futures_util::StreamExt as _;
 use karri_proto::aws::{Params, Service, WireFault, sts};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::runtime::server::PeerAddr;
@@ -23,6 +24,9 @@ use tracing::Instrument as _;
 
 /// A body that takes longer to arrive is not waited for.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// So much of a body that is too long is read before the answer.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
 
 /// No key id is longer, and longer ones are not looked up.
 const KEY_ID_CHARS_MAX: usize = 128;
@@ -113,9 +117,9 @@ impl Edge {
 
     async fn read(&self, body: Body) -> Result<Bytes, Fault> {
         let limit = self.app.body_bytes_max;
-        match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await {
-            Ok(Ok(bytes)) => Ok(bytes),
-            Ok(Err(_)) => Err(Fault::new(
+        match tokio::time::timeout(BODY_TIMEOUT, read_bounded(body, limit)).await {
+            Ok(Some(bytes)) => Ok(bytes),
+            Ok(None) => Err(Fault::new(
                 FaultCode::RequestEntityTooLarge,
                 format!("The request body could not be read or is larger than {limit} bytes"),
             )),
@@ -209,6 +213,26 @@ impl Edge {
             None => tracing::info!(action, account, user, source, code, took_us, "request"),
         }
     }
+}
+
+/// The body, or nothing when it is too long or breaks off. One that is too long is read to its end all the
+/// same, unless it has none: most clients hear an answer only after they have sent everything.
+async fn read_bounded(body: Body, limit: usize) -> Option<Bytes> {
+    let mut stream = body.into_data_stream();
+    let (mut kept, mut seen) = (Vec::new(), 0usize);
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.ok()?;
+        seen += chunk.len();
+        if seen > DRAINED_BYTES_MAX {
+            return None;
+        }
+        if seen <= limit {
+            kept.extend_from_slice(&chunk);
+        } else {
+            kept = Vec::new();
+        }
+    }
+    (seen <= limit).then(|| Bytes::from(kept))
 }
 
 enum Unverified {

@@ -243,14 +243,30 @@ impl Ledger {
         self.holds.len()
     }
 
-    /// What is held on a node, summed anew: for checks.
-    pub fn used_on(&self, cluster: &str, node: &str) -> Need {
-        let here = |hold: &&Hold| hold.cluster == cluster && hold.node.as_deref() == Some(node);
-        self.holds.values().filter(here).fold(Need::default(), |sum, hold| sum + hold.need)
+    /// Every node's name and free room in a cluster.
+    pub fn free(&self, cluster: &str) -> BTreeMap<String, Need> {
+        let nodes = self.clusters.get(cluster).map(|book| &book.nodes);
+        nodes.into_iter().flatten().map(|(name, node)| (name.clone(), node.free())).collect()
     }
 
-    /// Every node's free room, for checks.
-    pub fn free_on(&self, cluster: &str, node: &str) -> Option<Need> {
-        Some(self.clusters.get(cluster)?.nodes.get(node)?.free())
+    /// Sums every hold anew and compares: for tests and simulations.
+    pub fn check(&self) -> Result<(), String> {
+        for (cluster, book) in &self.clusters {
+            for (name, node) in &book.nodes {
+                let here = |hold: &&Hold| hold.cluster == *cluster && hold.node.as_ref() == Some(name);
+                let sum = self.holds.values().filter(here).fold(Need::default(), |sum, hold| sum + hold.need);
+                if sum != node.used {
+                    return Err(format!("{cluster}/{name}: booked {:?}, held {sum:?}", node.used));
+                }
+            }
+            let adrift = self.holds.values().filter(|h| h.cluster == *cluster && h.node.is_none()).count();
+            if adrift != book.adrift {
+                return Err(format!("{cluster}: {} adrift booked, {adrift} held", book.adrift));
+            }
+        }
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,12 +112,11 @@ pub struct RootDisk {
     /// None: as large as the blob.
     pub gib: Option<u64>,
     pub volume_type: String,
-    pub delete_on_termination: bool,
 }
 
 impl Default for RootDisk {
     fn default() -> Self {
-        Self { gib: None, volume_type: "gp3".to_owned(), delete_on_termination: true }
+        Self { gib: None, volume_type: "gp3".to_owned() }
     }
 }
 

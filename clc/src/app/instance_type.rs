@@ -64,7 +64,7 @@ impl InstanceType {
 
     /// A single vCPU is a whole core, however many threads its siblings' cores have.
     pub fn threads(&self) -> u32 {
-        if self.vcpus % self.threads_per_core == 0 { self.threads_per_core } else { 1 }
+        if self.vcpus.is_multiple_of(self.threads_per_core) { self.threads_per_core } else { 1 }
     }
 
     pub fn cores(&self) -> u32 {

@@ -3,7 +3,7 @@
 //! An answer belongs to a question and to a count of changes; when the count has moved, the next to ask
 //! makes it anew, once, while others wait for it. Bounded by bytes: the longest unused goes first.
 
-use axum::body::Bytes;
+use bytes::Bytes;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

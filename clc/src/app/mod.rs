@@ -17,6 +17,7 @@ pub mod security_group;
 pub mod status;
 pub mod story;
 pub mod tag;
+mod turns;
 pub mod volume;
 
 use crate::config::{Config, Limits};
@@ -44,6 +45,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use turns::Turns;
 
 /// The running cloud controller, shared by all requests and loops.
 pub struct App {
@@ -64,6 +66,7 @@ pub struct App {
     pub walrus_url: String,
     pub authority: Authority,
     pub tls: TlsFiles,
+    turns: Turns,
     internal_url: OnceLock<String>,
     leads: AtomicBool,
     /// Instances that a cluster runs and nobody ordered; each is told once.
@@ -105,6 +108,7 @@ impl App {
             authority: Authority::load_or_create(&config.pki.ca_dir)?,
             tls: config.controller.tls.clone(),
             base,
+            turns: Turns::default(),
             internal_url: OnceLock::new(),
             leads: AtomicBool::new(false),
             strangers: Mutex::default(),
@@ -273,7 +277,7 @@ impl Book {
     }
 
     /// What a row holds: everything while it lives, its disk while it is stopped.
-    fn observe(&mut self, instance: &Instance) {
+    pub fn observe(&mut self, instance: &Instance) {
         let need = instance.spec.need;
         let held = match instance.state {
             State::Terminated => return self.forget(instance),

@@ -346,6 +346,27 @@ impl Store {
         Ok(written)
     }
 
+    /// Puts other user data beside an instance if `decide` lets it. None: there is no such instance.
+    pub async fn instance_user_data_put<E: From<StoreError>>(
+        &self,
+        id: &InstanceId,
+        user_data_base64: Option<&str>,
+        decide: impl FnOnce(&mut Instance) -> Result<bool, E>,
+    ) -> Result<Option<Instance>, E> {
+        let mut tx = self.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let mut found = instances_fetch_in_txn(&mut tx, std::slice::from_ref(id)).await?;
+        let Some(mut instance) = found.pop() else { return Ok(None) };
+        decide(&mut instance)?;
+        instance.change = change;
+        instance_update_in_txn(&mut tx, &instance).await?;
+        let statement = "UPDATE instances SET user_data = $1 WHERE id = $2";
+        let query = sqlx::query(statement).bind(user_data_base64).bind(id.as_str());
+        query.execute(&mut *tx).await.map_err(StoreError::from)?;
+        tx.commit().await.map_err(StoreError::from)?;
+        Ok(Some(instance))
+    }
+
     pub async fn instances_of_reservation(&self, id: &ReservationId) -> Result<Vec<Instance>, StoreError> {
         let statement = "SELECT id FROM instances WHERE reservation_id = $1 ORDER BY id";
         let mut tx = self.begin().await?;

@@ -1,6 +1,7 @@
 //! The controllers' configuration files: the commented examples of `deploy/config`, filled in. What an
 //! operator has edited since is kept as it is.
 
+use super::join::NAME;
 use super::template::fill;
 use super::trust::{cc_name, nc_name};
 use crate::args::NodeJoin;
@@ -89,17 +90,10 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
         ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "flat" })),
         ("network.subnet", text(&zone.subnet_cidr)),
         ("network.gateway", text(&zone.gateway.to_string())),
-        ("network.run_dir", path(&run_directory(home, &name))),
+        ("network.run_dir", path(&home.run_directory().join(&name))),
         ("database.path", path(&home.controller(&name).join("cc.sqlite"))),
     ]);
     values
-}
-
-/// dnsmasq drops its rights and must still read its files, which it could not below a home directory.
-/// Two clouds of one machine have two directories.
-fn run_directory(home: &Home, name: &str) -> PathBuf {
-    let cloud = &digest(home.root().as_os_str().as_encoded_bytes())[..8];
-    Path::new("/run/karri").join(cloud).join(name)
 }
 
 fn nc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
@@ -124,17 +118,17 @@ pub fn write_node(
 ) -> anyhow::Result<()> {
     let mut ledger = Ledger::open(home)?;
     let values = joined_nc(home, wanted, address, answer);
-    ledger.put("nc", &home.config("nc"), &fill(NC, &values)?)?;
+    ledger.put(NAME, &home.config(NAME), &fill(NC, &values)?)?;
     Ok(())
 }
 
 fn joined_nc(home: &Home, wanted: &NodeJoin, own: IpAddr, answer: &JoinAnswer) -> Values {
-    let tls = home.tls("nc");
+    let tls = home.tls(NAME);
     let listen = SocketAddr::new(own, wanted.port);
     let driver = if wanted.sim { "sim" } else { "libvirt" };
     vec![
         ("hypervisor.driver", text(driver)),
-        ("controller.state_dir", path(&home.controller("nc"))),
+        ("controller.state_dir", path(&home.controller(NAME))),
         ("controller.listen", address(listen)),
         ("controller.advertise", text(&format!("https://{listen}"))),
         ("controller.observe", address(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted.port + 1)))),

@@ -11,6 +11,9 @@ use karri_proto::runtime::pki::{certificate_request, write_secret};
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
 
+/// How a joined node's files are called; there is one on a machine.
+pub const NAME: &str = "nc";
+
 #[derive(Debug)]
 pub struct Node {
     pub identity: Identity,
@@ -28,13 +31,13 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
     let (key, request) = certificate_request()?;
     let answer = ask(&token, name, &request).await.context("the cloud does not let us in")?;
 
-    let tls = home.tls("nc");
-    std::fs::create_dir_all(home.tls_directory("nc"))?;
+    let tls = home.tls(NAME);
+    std::fs::create_dir_all(home.tls_directory(NAME))?;
     write_secret(&tls.key, key.as_bytes())?;
     write_durably(&tls.ca, answer.ca_pem.as_bytes())?;
     write_durably(&tls.certificate, answer.certificate_pem.as_bytes())?;
     configs::write_node(home, wanted, address, &answer)?;
-    Ok(Node { identity: answer.identity, config: home.config("nc") })
+    Ok(Node { identity: answer.identity, config: home.config(NAME) })
 }
 
 /// `karri-nc` beside this program.

@@ -18,6 +18,7 @@ pub mod leftovers;
 pub mod libvirt;
 pub mod lock;
 mod nodes;
+pub mod overrides;
 mod progress;
 mod supervisor;
 mod template;
@@ -101,6 +102,10 @@ async fn start(
     let stopped = leftovers::stop(&home.children_file()).await?;
     if !stopped.is_empty() {
         eprintln!("  stopped what an earlier karri left running: {}", stopped.join(", "));
+    }
+    let changed = overrides::keep(home)?;
+    if !changed.is_empty() {
+        eprintln!("  note: set differently when this cloud last ran: {}", changed.join(", "));
     }
     let trust = async { trust::establish(home, facts) };
     progress.step("certificates", trust, |n| format!("{n} of this cloud's own CA")).await?;

@@ -29,18 +29,18 @@ pub struct Running {
     child: Child,
 }
 
-/// The four controllers beside `karri`: cargo builds only this package's program by itself.
+/// The four controllers beside `karri`: cargo builds only this package's program by itself. The command is
+/// the one of `cargo xtask test`, where it finds everything built; another choice of packages would mean
+/// other features of the dependencies, and building them all again.
 fn build_controllers() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        let packages = ["karri-clc", "karri-cc", "karri-nc", "karri-walrus"];
         let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--bins"]);
+        cargo.args(["build", "--quiet", "--workspace", "--all-targets"]);
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
-        let status = cargo.args(packages.iter().flat_map(|name| ["-p", name])).status().unwrap();
-        assert!(status.success(), "the controllers do not build");
+        assert!(cargo.status().unwrap().success(), "the controllers do not build");
     });
 }
 
@@ -122,8 +122,14 @@ impl Cloud {
         signal(pid, rustix::process::Signal::KILL);
     }
 
-    pub fn free_port(&self) -> String {
-        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string()
+    /// The first of two: a node controller serves, and is observed on the next.
+    pub fn free_port_pair(&self) -> String {
+        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
+        let pairs = std::iter::repeat_with(|| free(0).unwrap().local_addr().unwrap().port());
+        let first = pairs
+            .filter(|port| *port < u16::MAX)
+            .find(|port| free(*port).is_some() && free(port + 1).is_some());
+        first.unwrap().to_string()
     }
 }
 

@@ -175,9 +175,8 @@ async fn connection(stream: TcpStream, claim: &Claim) {
         .header_read_timeout(HEADER_TIMEOUT)
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
-        Ok(Err(error)) => tracing::debug!(instance_id = %claim.id, %error, "metadata connection ended"),
-        Ok(Ok(())) | Err(_) => {}
+    if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME_MAX, served).await {
+        tracing::debug!(instance_id = %claim.id, %error, "metadata connection ended");
     }
 }
 

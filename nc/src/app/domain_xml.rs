@@ -181,7 +181,10 @@ fn write_os(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Result<
             xml.write_event(Event::Text(BytesText::new(os_type)))
         })?;
         if uefi {
-            empty(xml, "loader", &[("secure", "no")])?;
+            // A user's image is signed by nobody whom the firmware knows.
+            within(xml, "firmware", &[], |xml| {
+                empty(xml, "feature", &[("enabled", "no"), ("name", "secure-boot")])
+            })?;
         }
         match &guest.kernel {
             Some(kernel) => write_kernel(xml, kernel, guest, platform)?,

@@ -97,6 +97,13 @@ pub fn accept(
         State::Failing { .. } | State::Failed { .. } if intent.desired != Desired::Terminated => State::Fresh,
         other => other.clone(),
     };
+    let intent = if intent.desired == Desired::Terminated {
+        // What is to be taken away is what was made here. Of a guest that should not be here, the cc may
+        // know no more than the id.
+        InstanceIntent { spec: old.spec.clone(), account: old.account.clone(), ..intent }
+    } else {
+        intent
+    };
     Acceptance::New(Box::new(Record { intent, state, accepted_at_unix_ms: now_unix_ms, ..known.clone() }))
 }
 

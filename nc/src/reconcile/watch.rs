@@ -13,13 +13,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::broadcast::error::RecvError;
 
 const TICK: Duration = Duration::from_millis(250);
+/// Where every change is an event; many simulated nodes share one process.
+const TICK_SIMULATED: Duration = Duration::from_millis(1_000);
 const POLL_EVERY: Duration = Duration::from_millis(1_000);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs until shutdown.
 pub async fn watch(node: Arc<Node>, mut shutdown: Shutdown) {
     let mut changes = node.drives.hypervisor.changes();
-    let mut tick = tokio::time::interval(TICK);
+    let polled_at_all = node.drives.hypervisor.polled();
+    let mut tick = tokio::time::interval(if polled_at_all { TICK } else { TICK_SIMULATED });
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut purged = Instant::now();
     let mut polled: Option<Instant> = None;
@@ -34,7 +37,7 @@ pub async fn watch(node: Arc<Node>, mut shutdown: Shutdown) {
             },
             _ = tick.tick() => wake_due(&node),
         }
-        if node.drives.hypervisor.polled() && polled.is_none_or(|at| at.elapsed() >= POLL_EVERY) {
+        if polled_at_all && polled.is_none_or(|at| at.elapsed() >= POLL_EVERY) {
             poll(&node, &mut silent).await;
             polled = Some(Instant::now());
         }

@@ -19,10 +19,13 @@ pub enum ConfigError {
 
 /// Reads `path` and lays the environment over it.
 pub fn load<T: DeserializeOwned>(path: &Path, prefix: &str) -> Result<T, ConfigError> {
-    load_with(path, prefix, std::env::vars())
+    // A variable that is no text cannot be a key's value.
+    let text = std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    load_with(path, prefix, text)
 }
 
-fn load_with<T: DeserializeOwned>(
+/// The same with an environment that is given: what a process was started with, read by another one.
+pub fn load_with<T: DeserializeOwned>(
     path: &Path,
     prefix: &str,
     environment: impl Iterator<Item = (String, String)>,

@@ -191,7 +191,8 @@ impl Importer {
         let _slot = slot.map_err(|_| ImportError::Busy)?.map_err(|_| ImportError::Stopping)?;
         let received = self.receive(body, purpose).await?;
         if let Some(known) = self.store.blob_info(&received.digest) {
-            return Ok(answer(&received.digest, &known));
+            let format = if known.format == BlobFormat::Raw { Kind::Raw } else { Kind::Qcow2 };
+            return Ok(answer(&received.digest, &known, format)); // the very bytes: judged before
         }
         let judged = self.judge(received, purpose).await?;
         self.keep(judged).await
@@ -339,14 +340,15 @@ impl Importer {
                 imported_at_unix_ms: i64::try_from(now).unwrap_or_default(),
             };
             let kept = store.blob_insert(&scratch, judged.name, &digest, info)?;
-            Ok(answer(&digest, &kept))
+            Ok(answer(&digest, &kept, judged.kind))
         })
         .await
     }
 }
 
-fn answer(digest: &Digest, info: &BlobInfo) -> ImportedBlob {
-    ImportedBlob { blob: info.as_ref(digest), source_format: info.source_format.clone() }
+/// `sent` is how it came this time; the same blob may have come in another format first.
+fn answer(digest: &Digest, info: &BlobInfo, sent: Kind) -> ImportedBlob {
+    ImportedBlob { blob: info.as_ref(digest), source_format: sent.as_str().to_owned() }
 }
 
 async fn blocking<T: Send + 'static>(

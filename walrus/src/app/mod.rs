@@ -17,6 +17,17 @@ impl Refusal {
     }
 }
 
+/// What an import decides from a file's bytes alone. For fuzzing: whatever they are, it must not panic.
+pub(crate) fn fuzz(data: &[u8]) {
+    let tail = &data[data.len().saturating_sub(sniff::TAIL_BYTES)..];
+    let bytes = data.len() as u64;
+    let _ = sniff::decide(sniff::Sample { head: data, tail, bytes }, sniff::Purpose::Any);
+    let _ = sniff::decide(sniff::Sample { head: data, tail, bytes: u64::MAX }, sniff::Purpose::Ramdisk);
+    let _ = qcow2::parse(data, bytes, u64::MAX);
+    let _ = qcow2::parse(data, u64::MAX, 1 << 44);
+    let _ = vmdk::parse(data, tail, u64::MAX);
+}
+
 const SHOWN_MAX: usize = 80;
 
 /// Text out of a hostile file, fit for a log line and an error message.

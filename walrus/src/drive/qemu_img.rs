@@ -40,15 +40,16 @@ pub enum ToolError {
 #[derive(Debug, Clone)]
 pub struct QemuImg {
     limits: ToolLimits,
+    program: &'static str,
 }
 
 impl QemuImg {
     pub fn new(limits: ToolLimits) -> Self {
-        Self { limits }
+        Self { limits, program: "qemu-img" }
     }
 
     pub async fn version(&self) -> Result<String, ToolError> {
-        let mut command = Command::new("qemu-img");
+        let mut command = Command::new(self.program);
         command.arg("--version").stdin(Stdio::null()).kill_on_drop(true);
         let output = tokio::time::timeout(VERSION_TIMEOUT, command.output())
             .await
@@ -91,7 +92,7 @@ impl QemuImg {
             .arg(format!("--as={}", self.limits.memory_bytes))
             .arg(format!("--fsize={file_bytes_max}"))
             .arg(format!("--cpu={}", self.limits.timeout.as_secs()))
-            .args(["--core=0", "--nofile=64", "--", "qemu-img"])
+            .args(["--core=0", "--nofile=64", "--", self.program])
             .args(arguments)
             .current_dir(directory)
             .env("LC_ALL", "C")
@@ -130,5 +131,23 @@ impl Outcome {
         } else {
             ToolError::Damaged(self.first_line())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    #[tokio::test]
+    async fn a_run_without_an_end_is_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("image"), "x").unwrap();
+        let limits = ToolLimits { timeout: Duration::from_secs(1), memory_bytes: 1 << 30 };
+        let endless = QemuImg { limits, program: "tail" }; // takes the same arguments, follows the file
+        let began = Instant::now();
+        let result = endless.check(directory.path(), "qcow2", "image").await;
+        assert!(matches!(result, Err(ToolError::Slow(_))), "{result:?}");
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
 }

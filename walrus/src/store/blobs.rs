@@ -145,6 +145,9 @@ impl BlobStore {
         digest: &Digest,
         info: BlobInfo,
     ) -> io::Result<BlobInfo> {
+        let file = File::open(scratch.path(name))?;
+        file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
+        file.sync_all()?; // before the lock: it may take long, and readers want the lock too
         let mut known = self.lock();
         if let Some(present) = known.blobs.get(digest) {
             return Ok(present.clone());
@@ -155,9 +158,6 @@ impl BlobStore {
             std::fs::DirBuilder::new().mode(PRIVATE).create(directory)?;
             File::open(&self.root)?.sync_all()?;
         }
-        let file = File::open(&from)?;
-        file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
-        file.sync_all()?;
         let json = serde_json::to_vec(&info).map_err(io::Error::other)?;
         if let Err(error) = write_durably(&to.with_extension("json"), &json) {
             let _ = std::fs::remove_file(to.with_file_name(format!(".{}.json.new", digest.hex())));

@@ -23,7 +23,8 @@ const SYSTEM_CRATE: &str = "tests";
 pub struct Context {
     root: PathBuf,
     logs: PathBuf,
-    built: Option<Vec<Executable>>,
+    /// What the one build gave; `None` inside when it failed, which has been told.
+    built: Option<Option<Vec<Executable>>>,
 }
 
 /// A test executable that cargo has built.
@@ -87,8 +88,9 @@ impl Context {
     /// Builds once, everything, in the one way that all parts use.
     fn build(&mut self) -> Result<Vec<Executable>> {
         if let Some(built) = &self.built {
-            return Ok(built.clone());
+            return built.clone().context("not run: the build failed");
         }
+        self.built = Some(None);
         let mut command = self.command(cargo());
         command.args([
             "build",
@@ -102,7 +104,7 @@ impl Context {
             bail!("{}\n({})", process::last_lines(&outcome.stderr), outcome.end());
         }
         let built: Vec<Executable> = outcome.stdout.lines().filter_map(executable).collect();
-        self.built = Some(built.clone());
+        self.built = Some(Some(built.clone()));
         Ok(built)
     }
 }

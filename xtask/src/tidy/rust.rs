@@ -108,7 +108,8 @@ pub fn exceptions_have_reasons(tree: &Tree) -> Vec<Problem> {
                 let written = text.lines().nth(line - 1).unwrap_or_default();
                 let above = line.checked_sub(2).and_then(|n| text.lines().nth(n)).unwrap_or_default();
                 let above = above.trim_start();
-                let said = written.contains("//") || written.contains("reason =") || is_plain_comment(above);
+                let beside = written.contains("//") || written.contains("reason =");
+                let said = beside || is_plain_comment(above) || above.starts_with("//!");
                 if !said {
                     let what = "a lint is allowed without saying why: add a comment beside it";
                     problems.push(Problem::new(path, line, what));

@@ -19,6 +19,8 @@ use karri_proto::internal::nodes::NODE_SILENT_MAX;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub const NODES_MAX: usize = 2_000;
+/// Ticks come twice a second. When they do not, it is this process that was away, not every node.
+const TICK_GAP_MAX_MS: i64 = 5_000;
 const TOMBSTONES_PURGED_PER_TICK: usize = 1_000;
 
 #[derive(Debug, Clone, Copy)]
@@ -110,6 +112,7 @@ pub struct Book {
     resources_changed: bool,
     leases_version: u64,
     started_ms: i64,
+    ticked_ms: i64,
     changes: Changes,
     woken: BTreeSet<String>,
 }
@@ -130,6 +133,7 @@ impl Book {
             resources_changed: true,
             leases_version: 1,
             started_ms: now_ms,
+            ticked_ms: now_ms,
             changes: Changes::default(),
             woken: BTreeSet::new(),
         };
@@ -145,16 +149,20 @@ impl Book {
             book.index(&row);
             book.rows.insert(row.id.clone(), row);
         }
-        let ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
+        let mut ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
+        ids.sort(); // the same rows lead to the same decisions
         ids.iter().for_each(|id| book.replan(id, now_ms));
         book
     }
 
     /// Time has passed: nodes fall silent, patience ends, tombstones crumble.
     pub fn tick(&mut self, now_ms: i64) {
-        let names: Vec<String> = self.nodes.keys().cloned().collect();
-        for name in names {
-            self.node_tick(&name, now_ms);
+        self.own_absence(now_ms);
+        // First all nodes, then their instances: nothing is moved from one silent node to the next.
+        let lost: Vec<String> = self.nodes.keys().cloned().collect();
+        let lost: Vec<String> = lost.into_iter().filter(|name| self.node_tick(name, now_ms)).collect();
+        for name in lost {
+            self.replan_node(&name, now_ms);
         }
         for id in self.unplaced.clone() {
             self.replan(&id, now_ms);

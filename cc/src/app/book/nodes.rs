@@ -1,6 +1,6 @@
 //! What nodes say to the book, and what they are to be told.
 
-use super::{Book, NODES_MAX, Refusal, Task, silent_max_ms};
+use super::{Book, NODES_MAX, Refusal, TICK_GAP_MAX_MS, Task, silent_max_ms};
 use crate::app::node::{Node, NodeRecord, Stray};
 use crate::app::plan::{NodeCondition, StrayStep, stray};
 use crate::app::row::{absorb, acknowledge};
@@ -212,8 +212,22 @@ impl Book {
         self.node_report(name, report, now_ms);
     }
 
-    pub(super) fn node_tick(&mut self, name: &str, now_ms: i64) {
-        let Some(node) = self.nodes.get_mut(name) else { return };
+    /// A process that stood still has heard nobody: that is not the nodes' silence.
+    pub(super) fn own_absence(&mut self, now_ms: i64) {
+        let gap_ms = now_ms - std::mem::replace(&mut self.ticked_ms, now_ms);
+        if gap_ms <= TICK_GAP_MAX_MS {
+            return;
+        }
+        tracing::warn!(gap_ms, "this process stood still");
+        for node in self.nodes.values_mut() {
+            node.heard_at_ms = (node.heard_at_ms + gap_ms).min(now_ms);
+            node.answered_at_ms = (node.answered_at_ms + gap_ms).min(now_ms);
+        }
+    }
+
+    /// `true`: the node has just been lost.
+    pub(super) fn node_tick(&mut self, name: &str, now_ms: i64) -> bool {
+        let Some(node) = self.nodes.get_mut(name) else { return false };
         if node.alive && now_ms - node.heard_at_ms >= silent_max_ms() {
             node.alive = false;
             self.resources_changed = true;
@@ -223,9 +237,11 @@ impl Book {
         if lost && node.condition == NodeCondition::Present {
             node.condition = NodeCondition::Lost;
             tracing::warn!(node = name, instances = node.placed.len(), "node is lost");
-            self.replan_node(name, now_ms);
-        } else if !node.strays.is_empty() && node.is_ready() {
+            return true;
+        }
+        if !node.strays.is_empty() && node.is_ready() {
             self.woken.insert(name.to_owned());
         }
+        false
     }
 }

@@ -85,7 +85,9 @@ impl Book {
         let chosen = if tired { None } else { choose(self.settings.policy, row.need, candidates) };
         if let Some(name) = chosen.map(str::to_owned) {
             row.place(name, now_ms);
-        } else if let Some(reason) = unplaceable(&row, self.hope(now_ms), now_ms) {
+        } else if let Some(reason) =
+            unplaceable(&row, self.hope(now_ms), now_ms - row.since_ms.max(self.started_ms))
+        {
             row.settle(Phase::Failed, Some(reason));
         } else {
             self.unplaced.insert(id.clone());

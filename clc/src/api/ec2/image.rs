@@ -85,15 +85,13 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
     if ebs.encrypted == Some(true) || ebs.kms_key_id.is_some() {
         return Err(unsupported("Encrypted disks are not supported"));
     }
+    if ebs.delete_on_termination == Some(false) {
+        return Err(unsupported("A root disk goes when its instance goes"));
+    }
     if ebs.iops.is_some() || ebs.throughput.is_some() || ebs.outpost_arn.is_some() {
         return Err(unsupported("Disks have no provisioned performance and no outpost"));
     }
-    Ok(DiskDraft {
-        device_name: mapping.device_name,
-        gib: ebs.volume_size,
-        volume_type: ebs.volume_type,
-        delete_on_termination: ebs.delete_on_termination,
-    })
+    Ok(DiskDraft { device_name: mapping.device_name, gib: ebs.volume_size, volume_type: ebs.volume_type })
 }
 
 pub async fn deregister_image(cx: Cx, request: DeregisterImageRequest) -> Answer<DeregisterImageResult> {
@@ -220,7 +218,7 @@ pub(super) fn root_mapping(image: &Image) -> BlockDeviceMapping {
     BlockDeviceMapping {
         device_name: Some(definition.root_device_name.clone()),
         ebs: Some(EbsBlockDevice {
-            delete_on_termination: Some(definition.root.delete_on_termination),
+            delete_on_termination: Some(true),
             encrypted: Some(false),
             volume_size: i32::try_from(definition.disk_gib()).ok(),
             volume_type: Some(definition.root.volume_type.clone()),

@@ -34,6 +34,10 @@ fn instances(table: Table) -> Table {
         .on(instance::reboot_instances, instance::of_reboot)
         .on(instance::terminate_instances, instance::of_terminate)
         .on(instance::get_console_output, instance::of_console)
+        .on(instance::describe_instance_attribute, instance::of_describe_attribute)
+        .on(instance::modify_instance_attribute, instance::of_modify_attribute)
+        .on(instance::modify_instance_metadata_options, instance::of_modify_metadata)
+        .on(instance::describe_instance_credit_specifications, action_alone)
 }
 
 fn cloud(table: Table) -> Table {

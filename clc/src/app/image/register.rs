@@ -40,7 +40,6 @@ pub struct DiskDraft {
     pub device_name: Option<String>,
     pub gib: Option<i32>,
     pub volume_type: Option<String>,
-    pub delete_on_termination: Option<bool>,
 }
 
 /// Who registers.
@@ -257,7 +256,6 @@ fn root_disk(disks: &[DiskDraft], definition: &ImageDefinition) -> Result<RootDi
     if let Some(volume_type) = &disk.volume_type {
         root.volume_type.clone_from(volume_type);
     }
-    root.delete_on_termination = disk.delete_on_termination.unwrap_or(true);
     Ok(root)
 }
 

@@ -107,3 +107,34 @@ fn fail(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
     // nothing to tell it but to forget.
     end(instance, order);
 }
+
+/// Its cluster has told everything and did not mention it: it is to be told again; what is over needs no
+/// forgetting any more.
+pub fn untold(instance: &mut Instance) -> bool {
+    match instance.state {
+        State::Terminated => instance.forgotten = true,
+        _ => instance.acknowledged = 0,
+    }
+    true
+}
+
+/// Its cluster refuses this generation for good.
+pub fn refused(instance: &mut Instance, generation: u64, reason: &StateReason, order: Order<'_>) -> bool {
+    let asked = instance.generation == generation && instance.state == State::Pending;
+    if asked {
+        instance.reason = Some(reason.clone());
+        instance.acknowledged = instance.generation;
+        end(instance, order);
+    }
+    asked
+}
+
+/// Its cluster has forgotten it, as it was told to.
+pub fn forgotten(instance: &mut Instance) -> bool {
+    let over = instance.state == State::Terminated && !instance.forgotten;
+    instance.forgotten |= over;
+    over
+}
+
+#[cfg(test)]
+mod tests;

@@ -99,6 +99,12 @@ impl Drop for Held<'_> {
 impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
     pub async fn launch(&self, order: Order) -> Result<Vec<Arc<Instance>>, Fault> {
+        // The second telling of a request that is under way waits for the first: it must not compete with it
+        // for room. Across controllers the unique index decides.
+        let _turn = match &order.client_token {
+            Some(token) => Some(self.turns.take(&order.account, token).await),
+            None => None,
+        };
         if let Some(token) = &order.client_token
             && let Some(earlier) = self.store.launch_earlier(&order.account, token).await?
         {

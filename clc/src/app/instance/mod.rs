@@ -3,6 +3,7 @@
 //! (`launch`, `control`, `report`).
 
 pub mod absorb;
+pub mod attribute;
 pub mod control;
 pub mod launch;
 pub mod lifecycle;

@@ -1,6 +1,6 @@
 //! Carrying out what reports and deadlines decide: in one transaction for many, and told in the log.
 
-use super::absorb::absorb;
+use super::absorb::{absorb, forgotten, refused, untold};
 use super::lifecycle::{Order, expire};
 use super::model::Instance;
 use super::state::State;
@@ -118,22 +118,15 @@ impl App {
         cluster: &str,
         told: &HashSet<InstanceId>,
     ) -> Result<(), StoreError> {
-        let untold = self.instances.select(|one| {
+        let lost = self.instances.select(|one| {
             one.cluster == cluster && one.acknowledged > 0 && !one.forgotten && !told.contains(&one.id)
         });
-        if untold.is_empty() {
+        if lost.is_empty() {
             return Ok(());
         }
-        tracing::warn!(cluster, count = untold.len(), "a cluster lost instances; it is told of them again");
-        let ids: Vec<InstanceId> = untold.iter().map(|instance| instance.id.clone()).collect();
-        self.instances_settle(&ids, |instance, _| {
-            match instance.state {
-                State::Terminated => instance.forgotten = true,
-                _ => instance.acknowledged = 0,
-            }
-            true
-        })
-        .await
+        tracing::warn!(cluster, count = lost.len(), "a cluster lost instances; it is told of them again");
+        let ids: Vec<InstanceId> = lost.iter().map(|instance| instance.id.clone()).collect();
+        self.instances_settle(&ids, |instance, _| untold(instance)).await
     }
 
     /// The cluster refuses it for good.
@@ -144,24 +137,13 @@ impl App {
         reason: StateReason,
     ) -> Result<(), StoreError> {
         self.instances_settle(std::slice::from_ref(id), |instance, order| {
-            let asked = instance.generation == generation && instance.state == State::Pending;
-            if asked {
-                instance.reason = Some(reason.clone());
-                instance.acknowledged = instance.generation;
-                super::lifecycle::end(instance, order);
-            }
-            asked
+            refused(instance, generation, &reason, order)
         })
         .await
     }
 
     pub async fn instance_forgotten(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
-        self.instances_settle(ids, |instance, _| {
-            let over = instance.state == State::Terminated && !instance.forgotten;
-            instance.forgotten |= over;
-            over
-        })
-        .await
+        self.instances_settle(ids, |instance, _| forgotten(instance)).await
     }
 }
 

@@ -1,17 +1,19 @@
 //! The state directory's own files: exactly those that `home` names, and the directory once it is empty.
 
 use crate::facts::Facts;
-use crate::home::Home;
+use crate::home::{Home, RUN};
+use crate::up::join::NAME;
 use crate::up::trust::{cc_name, nc_name};
 use anyhow::Context;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// What was removed.
-pub fn remove(home: &Home, facts: &Facts) -> anyhow::Result<Vec<PathBuf>> {
+pub fn remove(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Vec<PathBuf>> {
     let mut names: Vec<String> =
-        ["clc", "walrus", "nc", "tls", "config", "logs", "run", "ca"].map(str::to_owned).into();
-    names.extend(facts.zones.iter().flat_map(|zone| [cc_name(zone), nc_name(zone)]));
+        ["clc", "walrus", NAME, "tls", "config", "logs", "run", "ca"].map(str::to_owned).into();
+    let zones = facts.map(|facts| facts.zones.as_slice()).unwrap_or_default();
+    names.extend(zones.iter().flat_map(|zone| [cc_name(zone), nc_name(zone)]));
     let mut paths: Vec<PathBuf> = names.into_iter().map(|name| home.root().join(name)).collect();
     // The facts last but for the lock: an interrupted removal can be taken up again.
     paths.extend([home.credentials(), home.facts_file(), home.lock_file()]);
@@ -19,6 +21,12 @@ pub fn remove(home: &Home, facts: &Facts) -> anyhow::Result<Vec<PathBuf>> {
     for path in paths {
         if remove_one(&path).with_context(|| path.display().to_string())? {
             removed.push(path);
+        }
+    }
+    // Emptied by the controllers' own removal; another cloud's directory is not empty.
+    for directory in [home.run_directory(), PathBuf::from(RUN)] {
+        if std::fs::remove_dir(&directory).is_ok() {
+            removed.push(directory);
         }
     }
     match std::fs::remove_dir(home.root()) {
@@ -72,13 +80,13 @@ mod tests {
         fill();
         std::fs::write(root.join("mine"), "x").unwrap();
         std::os::unix::fs::symlink(&elsewhere, root.join("walrus")).unwrap();
-        remove(&home, &facts).unwrap();
+        remove(&home, Some(&facts)).unwrap();
         assert_eq!(std::fs::read_dir(&root).unwrap().count(), 1, "only what is not ours");
         assert!(elsewhere.join("precious").exists(), "a link is not followed");
 
         fill();
         std::fs::remove_file(root.join("mine")).unwrap();
-        remove(&home, &facts).unwrap();
+        remove(&home, Some(&facts)).unwrap();
         assert!(!root.exists());
     }
 }

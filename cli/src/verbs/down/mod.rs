@@ -5,9 +5,10 @@ mod files;
 mod host;
 
 use crate::args::{Down, Usage};
+use crate::facts::Facts;
 use crate::home::Home;
 use crate::output::printable;
-use crate::up::{child::send, leftovers, lock::Lock};
+use crate::up::{child::send, join::NAME, leftovers, lock::Lock};
 use anyhow::{Context, bail};
 use rustix::process::Signal;
 use std::io::{BufRead, IsTerminal, Write};
@@ -19,7 +20,10 @@ const STOP_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub async fn run(home: &Home, wanted: &Down) -> anyhow::Result<()> {
-    let facts = home.facts()?;
+    let facts = Facts::read(&home.facts_file())?;
+    if facts.is_none() && !home.config(NAME).exists() {
+        home.facts()?; // says that there is nothing
+    }
     if wanted.terminate && !wanted.yes && !std::io::stdin().is_terminal() {
         return Err(Usage(
             "--terminate asks before it removes anything; without a terminal add --yes".into(),
@@ -38,14 +42,16 @@ pub async fn run(home: &Home, wanted: &Down) -> anyhow::Result<()> {
     if !wanted.terminate {
         return Ok(());
     }
-    let host = host::Host::survey(home, &facts).await?;
+    let host = host::Host::survey(home, facts.as_ref())?;
     if !wanted.yes && !confirmed(home, &host)? {
         bail!("nothing was removed");
     }
-    for line in host.remove().await? {
+    let described = host.describe();
+    host.remove().await?;
+    for line in described {
         eprintln!("removed {}", printable(&line));
     }
-    for path in files::remove(home, &facts)? {
+    for path in files::remove(home, facts.as_ref())? {
         eprintln!("removed {}", path.display());
     }
     drop(lock);

@@ -21,8 +21,7 @@ pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
             bail!("the cloud controller does not answer: {error}");
         }
     };
-    let known: Vec<String> = status.controllers.iter().map(|one| one.url.clone()).collect();
-    status.controllers.extend(here.into_iter().filter(|one| !known.contains(&one.url)));
+    here.into_iter().for_each(|one| merge(&mut status.controllers, one));
     output.print(&status, text)?;
     let ill = status.controllers.iter().filter(|one| !one.healthy);
     let ill: Vec<String> = ill.map(|one| format!("{} {}", one.role, one.name)).collect();
@@ -30,6 +29,24 @@ pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
         bail!("not healthy: {}", ill.join(", "));
     }
     Ok(())
+}
+
+/// The cloud controller names a node, and the numbered nodes that one process simulates, without saying
+/// where it answers; who runs here knows that.
+fn merge(all: &mut Vec<ControllerStatus>, here: ControllerStatus) {
+    let numbered = format!("{}-", here.name);
+    let same = |one: &ControllerStatus| one.role == here.role && one.name == here.name;
+    if let Some(one) = all.iter_mut().find(|one| same(one)) {
+        if one.url.is_empty() {
+            one.url = here.url;
+        }
+        if one.healthy && !here.healthy {
+            (one.healthy, one.detail) = (false, here.detail);
+        }
+    } else if !here.healthy || !all.iter().any(|one| one.role == here.role && one.name.starts_with(&numbered))
+    {
+        all.push(here);
+    }
 }
 
 fn text(status: &CloudStatus) -> String {
@@ -46,7 +63,8 @@ fn text(status: &CloudStatus) -> String {
 
 fn controllers(all: &[ControllerStatus]) -> String {
     let mut table = Table::new(["CONTROLLER", "NAME", "HEALTH", "VERSION", "URL", ""]);
-    for one in all {
+    // Healthy nodes stand in the table of nodes.
+    for one in all.iter().filter(|one| one.role != "nc" || !one.url.is_empty() || !one.healthy) {
         let health = if one.healthy { "ok" } else { "ill" };
         table.row([
             one.role.clone(),
@@ -172,6 +190,32 @@ t3.micro       1     2      2      1024        8
 Instances: 2 pending, 1 running
 ";
         assert_eq!(text(&sample()), expected);
+    }
+
+    #[test]
+    fn what_runs_here_completes_what_the_cloud_controller_knows() {
+        let one = |role: &str, name: &str, url: &str, healthy| ControllerStatus {
+            role: role.into(),
+            name: name.into(),
+            url: url.into(),
+            healthy,
+            version: String::new(),
+            detail: if healthy { String::new() } else { "ill".into() },
+        };
+        let mut all = vec![one("nc", "node-1", "", true), one("nc", "sim-0", "", true)];
+        for here in [
+            one("nc", "node-1", "https://a", false),
+            one("nc", "sim", "https://b", true),
+            one("walrus", "walrus", "https://c", true),
+        ] {
+            merge(&mut all, here);
+        }
+        let expected = [
+            one("nc", "node-1", "https://a", false),
+            one("nc", "sim-0", "", true),
+            one("walrus", "walrus", "https://c", true),
+        ];
+        assert_eq!(all, expected);
     }
 
     #[test]

@@ -31,6 +31,27 @@ impl BridgePorts {
             netlink.join(uplink, bridge_index).await?;
         }
         netlink.address_ensure(bridge_index, metadata_address).await?;
+        Self::over(netlink, bridge, bridge_index, names, metadata_address).await
+    }
+
+    /// Sees what is there and makes nothing: enough to clean.
+    pub async fn attach(
+        bridge: &str,
+        names: TapNames,
+        metadata_address: Ipv4Addr,
+    ) -> Result<Self, PortError> {
+        let netlink = Netlink::open()?;
+        let bridge_index = netlink.index(bridge).await?.unwrap_or(0); // no link has index 0
+        Self::over(netlink, bridge, bridge_index, names, metadata_address).await
+    }
+
+    async fn over(
+        netlink: Netlink,
+        bridge: &str,
+        bridge_index: u32,
+        names: TapNames,
+        metadata_address: Ipv4Addr,
+    ) -> Result<Self, PortError> {
         let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
         let chains = Mutex::new(chains.into_iter().collect());
         Ok(Self { netlink, bridge: bridge.to_owned(), bridge_index, names, metadata_address, chains })
@@ -49,10 +70,17 @@ impl BridgePorts {
         tokio::task::spawn_blocking(move || dnat::remove(&tag))
             .await
             .map_err(|e| PortError(e.to_string()))??;
+        if self.bridge_index == 0 {
+            return Ok(());
+        }
         if self.netlink.has_ports(self.bridge_index).await? {
             return self.netlink.address_delete(self.bridge_index, self.metadata_address).await;
         }
         self.netlink.link_delete(&self.bridge).await
+    }
+
+    pub fn bridge(&self) -> &str {
+        &self.bridge
     }
 
     /// Sends guests' metadata requests to `listener`.

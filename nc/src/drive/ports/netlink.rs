@@ -37,7 +37,7 @@ impl Netlink {
         Ok(Self { handle })
     }
 
-    async fn index(&self, name: &str) -> Result<Option<u32>, PortError> {
+    pub async fn index(&self, name: &str) -> Result<Option<u32>, PortError> {
         let mut links = self.handle.link().get().match_name(name).execute();
         match links.try_next().await {
             Ok(link) => Ok(link.map(|link| link.header.index)),

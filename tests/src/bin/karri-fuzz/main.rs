@@ -23,6 +23,8 @@ struct Target {
 const TARGETS: &[Target] = &[
     Target { name: "query", entry: karri_proto::aws::fuzz_query },
     Target { name: "sign", entry: karri_proto::sign::fuzz_sign },
+    Target { name: "metadata", entry: karri_nc::fuzz_metadata },
+    Target { name: "image", entry: karri_walrus::fuzz_image },
 ];
 
 #[derive(Debug, Default)]

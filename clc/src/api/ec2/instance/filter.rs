@@ -1,8 +1,9 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{at_ms, root_volume_id};
+use super::shape::at_ms;
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
+use crate::app::volume::root_volume_id;
 use karri_proto::aws::filter::Filterable;
 use karri_proto::instance::PortSpec;
 use time::format_description::well_known::Rfc3339;
@@ -53,7 +54,7 @@ impl Subject<'_> {
             "delete-on-termination" => each("true"),
             "device-name" => each(&self.0.spec.root_device_name),
             "status" => each(if self.0.state == State::Pending { "attaching" } else { "attached" }),
-            "volume-id" => each(&root_volume_id(self.0)),
+            "volume-id" => each(&root_volume_id(&self.0.id)),
             _ => {}
         }
     }

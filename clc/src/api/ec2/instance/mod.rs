@@ -1,14 +1,21 @@
 //! Instances: one file per group of actions, and the shape in which they are told.
 
+mod attribute;
 mod control;
+mod credit;
 mod describe;
 mod filter;
 mod run;
 mod shape;
 
+pub use attribute::{
+    describe_instance_attribute, modify_instance_attribute, modify_instance_metadata_options,
+    of_describe_attribute, of_modify_attribute, of_modify_metadata,
+};
 pub use control::{
     get_console_output, of_console, of_reboot, of_start, of_stop, of_terminate, reboot_instances,
     start_instances, stop_instances, terminate_instances,
 };
+pub use credit::describe_instance_credit_specifications;
 pub use describe::{describe_instance_status, describe_instances};
 pub use run::{of_run, run_instances};

@@ -3,19 +3,15 @@
 use super::control::state;
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
+use crate::app::volume::root_volume_id;
 use karri_proto::aws::ec2;
-use karri_proto::ids::{SecurityGroupId, VolumeId};
+use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::{Firmware, PortSpec};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
 pub fn at_ms(ms: i64) -> Option<OffsetDateTime> {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).ok()
-}
-
-/// The root disk is no volume of its own yet; clients expect it to have an id.
-pub fn root_volume_id(instance: &Instance) -> String {
-    instance.id.as_str().replacen("i-", &format!("{}-", VolumeId::PREFIX), 1)
 }
 
 fn some(text: &str) -> Option<String> {
@@ -102,7 +98,7 @@ fn attached(one: &Instance) -> ec2::Instance {
                 attach_time: at_ms(one.spec.launched_at_unix_ms),
                 delete_on_termination: Some(true),
                 status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
-                volume_id: Some(root_volume_id(one)),
+                volume_id: Some(root_volume_id(&one.id)),
                 ..Default::default()
             }),
         }],
@@ -152,7 +148,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
     }
 }
 
-fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse {
+pub fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse {
     let options = &one.spec.metadata;
     let switch = |on: bool| some(if on { "enabled" } else { "disabled" });
     ec2::InstanceMetadataOptionsResponse {

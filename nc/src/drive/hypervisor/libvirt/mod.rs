@@ -3,6 +3,7 @@
 //! The only place that knows libvirt. Its calls block, so each runs off the async threads with a time
 //! limit. Domains are defined (not transient), so that libvirt remembers why one is off.
 
+mod console;
 mod events;
 pub mod probe;
 mod xen;
@@ -12,9 +13,11 @@ use crate::app::domain_xml::{GuestSpec, Platform, domain_xml};
 use crate::app::owner_tag::{NAMESPACE, Owner, OwnerTag, domain_name, named_instance};
 use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
+use console::Consoles;
 use events::Link;
 use karri_proto::ids::InstanceId;
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -34,6 +37,8 @@ struct Shared {
     uri: String,
     owner: Owner,
     platform: PlatformChoice,
+    /// Only where libvirt's driver writes no console log.
+    consoles: Option<Consoles>,
     link: Mutex<Option<Arc<Link>>>,
     /// Tags of running domains by name and id of their run, so that a poll needs one call.
     tags: Mutex<HashMap<(String, u32), Option<OwnerTag>>>,
@@ -74,12 +79,14 @@ impl PlatformChoice {
 }
 
 impl Libvirt {
-    pub fn new(uri: &str, owner: Owner, platform: PlatformChoice) -> Self {
+    /// `instances` is where the instances' directories are.
+    pub fn new(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path) -> Self {
         virt::error::clear_error_callback(); // errors come back as values; stderr is for our log
         let shared = Shared {
             uri: uri.to_owned(),
             owner,
             platform,
+            consoles: (platform.accelerator() == "xen").then(|| Consoles::new(instances)),
             link: Mutex::default(),
             tags: Mutex::default(),
             changes: broadcast::channel(CHANGES_KEPT).0,
@@ -240,6 +247,9 @@ impl Shared {
                 continue;
             };
             runs.extend(domain.get_id().map(|run| (name, run)));
+            if let Some(consoles) = &self.consoles {
+                consoles.follow(connect, &domain);
+            }
             match seen(&domain, tag.generation) {
                 Ok(guest) => found.own.push(FoundGuest { tag, guest }),
                 Err(error) if error.code() == ErrorNumber::NoDomain => {} // gone since the list was made

@@ -1,8 +1,9 @@
 //! Which accelerator works here: not whether `/dev/kvm` opens, but whether a guest runs.
 //!
-//! On nested machines KVM often opens and its guests hang. So a boot sector of seven bytes is run
-//! under KVM with a time limit; it tells that it ran by QEMU's exit code. The answer is kept per boot
-//! of the host and version of QEMU.
+//! On nested machines KVM often opens, and guests die at once or hang as soon as they leave the mode
+//! that a BIOS runs in. So a boot sector that goes all the way to 64-bit mode is run under KVM with a
+//! time limit, on the CPU that instances get; it tells that it ran by QEMU's exit code. The answer is
+//! kept per boot of the host and version of QEMU.
 
 use crate::app::domain_xml::Platform;
 use karri_proto::runtime::endpoint::write_durably;
@@ -15,8 +16,20 @@ use tokio::process::Command;
 const QEMU: &str = "qemu-system-x86_64";
 const GUEST_TIME_MAX: Duration = Duration::from_secs(6);
 const VERSION_TIME_MAX: Duration = Duration::from_secs(10);
-/// `mov al, 0x10; out 0xf4, al; hlt; jmp $-1`: leaves QEMU with code (0x10 << 1) | 1.
-const BOOT_CODE: [u8; 7] = [0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd];
+/// `probe.s`, assembled.
+#[rustfmt::skip]
+const BOOT_CODE: [u8; 150] = [
+    0xfa, 0x31, 0xc0, 0x8e, 0xd8, 0x8e, 0xc0, 0x8e, 0xd0, 0xbc, 0x00, 0x7c, 0xbf, 0x00, 0x10, 0xb9,
+    0x00, 0x18, 0xfc, 0xf3, 0xab, 0x66, 0xc7, 0x06, 0x00, 0x10, 0x03, 0x20, 0x00, 0x00, 0x66, 0xc7,
+    0x06, 0x00, 0x20, 0x03, 0x30, 0x00, 0x00, 0x66, 0xc7, 0x06, 0x00, 0x30, 0x83, 0x00, 0x00, 0x00,
+    0x0f, 0x20, 0xe0, 0x66, 0x83, 0xc8, 0x20, 0x0f, 0x22, 0xe0, 0x66, 0xb8, 0x00, 0x10, 0x00, 0x00,
+    0x0f, 0x22, 0xd8, 0x66, 0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32, 0x66, 0x0d, 0x00, 0x01, 0x00,
+    0x00, 0x0f, 0x30, 0x66, 0x0f, 0x01, 0x16, 0x90, 0x7c, 0x0f, 0x20, 0xc0, 0x66, 0x0d, 0x01, 0x00,
+    0x00, 0x80, 0x0f, 0x22, 0xc0, 0x66, 0xea, 0x6d, 0x7c, 0x00, 0x00, 0x08, 0x00, 0xb9, 0x00, 0x2d,
+    0x31, 0x01, 0xff, 0xc9, 0x75, 0xfc, 0xb0, 0x10, 0xe6, 0xf4, 0xf4, 0xeb, 0xfd, 0x0f, 0x1f, 0x00,
+    0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x9a, 0x20, 0x00,
+    0x0f, 0x00, 0x80, 0x7c, 0x00, 0x00,
+];
 const SECTOR_BYTES: usize = 512;
 const RAN_EXIT_CODE: i32 = 33;
 
@@ -24,22 +37,13 @@ const RAN_EXIT_CODE: i32 = 33;
 struct Verdict {
     boot_id: String,
     qemu: String,
-    platform: Platform,
+    /// Why KVM cannot be used; none: it can.
+    kvm_fails: Option<String>,
 }
 
-/// KVM if a guest really runs under it, else TCG. `directory` keeps the verdict.
+/// KVM if a guest really runs under it, else TCG.
 pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
-    let qemu = qemu_version().await;
-    let file = directory.join("accelerator.json");
-    let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
-    if let Some(kept) = kept.filter(|kept| kept.boot_id == boot_id && kept.qemu == qemu) {
-        tracing::info!(
-            accelerator = kept.platform.accelerator(),
-            "accelerator as found earlier in this boot"
-        );
-        return kept.platform;
-    }
-    let platform = match guest_runs_under_kvm(directory).await {
+    match kvm_works(directory, boot_id).await {
         Ok(()) => {
             tracing::info!("a guest runs under KVM: using it");
             Platform::Kvm
@@ -48,12 +52,23 @@ pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
             tracing::warn!(why, "KVM does not run guests here: falling back to TCG emulation (slower)");
             Platform::Tcg
         }
-    };
-    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, platform };
+    }
+}
+
+/// Whether a guest runs under KVM; the error says why not. `directory` keeps the verdict.
+pub async fn kvm_works(directory: &Path, boot_id: &str) -> Result<(), String> {
+    let qemu = qemu_version().await;
+    let file = directory.join("accelerator.json");
+    let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
+    if let Some(kept) = kept.filter(|kept| kept.boot_id == boot_id && kept.qemu == qemu) {
+        return kept.kvm_fails.map_or(Ok(()), Err);
+    }
+    let result = guest_runs_under_kvm(directory).await;
+    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, kvm_fails: result.clone().err() };
     if let Ok(json) = serde_json::to_vec(&verdict) {
         let _ = write_durably(&file, &json); // only costs the next start another probe
     }
-    platform
+    result
 }
 
 async fn qemu_version() -> String {
@@ -72,7 +87,7 @@ async fn guest_runs_under_kvm(directory: &Path) -> Result<(), String> {
     }
     let image = directory.join("probe.img");
     std::fs::write(&image, boot_sector()).map_err(|e| format!("{}: {e}", image.display()))?;
-    let result = run(&image, "kvm").await;
+    let result = run(&image, "kvm", "host").await;
     let _ = std::fs::remove_file(&image);
     result
 }
@@ -84,10 +99,11 @@ fn boot_sector() -> Vec<u8> {
     sector
 }
 
-async fn run(image: &Path, accelerator: &str) -> Result<(), String> {
+async fn run(image: &Path, accelerator: &str, cpu: &str) -> Result<(), String> {
     let mut command = Command::new(QEMU);
     command
-        .args(["-accel", accelerator, "-machine", "pc", "-m", "16", "-nodefaults", "-display", "none"])
+        .args(["-accel", accelerator, "-cpu", cpu, "-machine", "pc", "-m", "64", "-nodefaults"])
+        .args(["-display", "none"])
         .args(["-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04", "-drive"])
         .arg(format!("file={},format=raw,if=ide,snapshot=on", image.display().to_string().replace(',', ",,")))
         .stdin(Stdio::null())
@@ -100,7 +116,7 @@ async fn run(image: &Path, accelerator: &str) -> Result<(), String> {
         Ok(Ok(output)) if output.status.code() == Some(RAN_EXIT_CODE) => Ok(()),
         Ok(Ok(output)) => {
             let stderr = String::from_utf8_lossy(&output.stderr);
-            Err(format!("a test guest ended with {}: {}", output.status, stderr.lines().next().unwrap_or("")))
+            Err(format!("a test guest ended with {}: {}", output.status, stderr.lines().last().unwrap_or("")))
         }
     }
 }
@@ -114,13 +130,13 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("probe.img");
         std::fs::write(&image, boot_sector()).unwrap();
-        assert_eq!(run(&image, "tcg").await, Ok(()));
+        assert_eq!(run(&image, "tcg", "max").await, Ok(()));
     }
 
     #[tokio::test]
     async fn the_verdict_is_kept_for_this_boot_and_this_qemu() {
         let directory = tempfile::tempdir().unwrap();
-        let kept = Verdict { boot_id: "this".into(), qemu: qemu_version().await, platform: Platform::Kvm };
+        let kept = Verdict { boot_id: "this".into(), qemu: qemu_version().await, kvm_fails: None };
         std::fs::write(directory.path().join("accelerator.json"), serde_json::to_vec(&kept).unwrap())
             .unwrap();
         assert_eq!(accelerator(directory.path(), "this").await, Platform::Kvm);

@@ -1,0 +1,255 @@
+//! What reports make of instances: a table, and what holds whatever is reported.
+
+use super::*;
+use crate::app::instance::lifecycle::{Order, expire, reboot, start, stop, terminate};
+use crate::app::instance::plan::{Step, plan};
+use crate::config::Limits;
+use karri_proto::instance::{
+    BlobFormat, BlobRef, BootSource, Digest, Firmware, InstanceSpec, MetadataOptions,
+};
+use karri_proto::resources::Need;
+use proptest::prelude::*;
+use std::sync::{Arc, LazyLock};
+
+static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
+
+fn order(now_ms: i64) -> Order<'static> {
+    Order { request_id: "req", now_ms, limits: &LIMITS }
+}
+
+fn instance() -> Instance {
+    let blob =
+        BlobRef { digest: Digest::from_sha256([0; 32]), format: BlobFormat::Raw, bytes: 1, virtual_bytes: 1 };
+    let spec = InstanceSpec {
+        instance_type: "t3.micro".into(),
+        need: Need::default(),
+        boot: BootSource { root: blob, kernel: None, ramdisk: None, firmware: Firmware::Bios },
+        ports: Vec::new(),
+        user_data_base64: None,
+        key: None,
+        hostname: String::new(),
+        metadata: MetadataOptions::default(),
+        image_id: "ami-00000000000000001".parse().unwrap(),
+        kernel_id: None,
+        ramdisk_id: None,
+        architecture: String::new(),
+        reservation_id: "r-00000000000000001".parse().unwrap(),
+        launch_index: 0,
+        launched_at_unix_ms: 0,
+        region: String::new(),
+        zone: String::new(),
+        root_device_name: String::new(),
+        tags: Vec::new(),
+    };
+    Instance {
+        id: "i-00000000000000001".parse().unwrap(),
+        change: 1,
+        account: String::new(),
+        reservation: spec.reservation_id.clone(),
+        cluster: String::new(),
+        zone: String::new(),
+        client_token: None,
+        spec: Arc::new(spec),
+        has_user_data: false,
+        tags: Vec::new(),
+        shutdown_behavior: ShutdownBehavior::Stop,
+        disable_api_stop: false,
+        disable_api_termination: false,
+        launched_ms: 0,
+        desired: Desired::Running,
+        generation: 1,
+        reboots: 0,
+        force: false,
+        request_id: "req-0".into(),
+        state: State::Pending,
+        acknowledged: 0,
+        forgotten: false,
+        node: None,
+        reason: None,
+        transition: String::new(),
+        deadline_ms: Some(600_000),
+        purge_ms: None,
+    }
+}
+
+fn report(generation: u64, phase: Phase) -> InstanceReport {
+    let id = instance().id;
+    InstanceReport { id, generation, attempt: 3, phase, node: Some("n".into()), reason: None, reboots: 0 }
+}
+
+/// A pending, running, stopping or shutting-down instance, as its user made it.
+fn brought_to(state: State) -> Instance {
+    let mut one = instance();
+    match state {
+        State::Pending => {}
+        State::Running => drop(absorb(&mut one, &report(1, Phase::Running), order(0))),
+        State::Stopping => {
+            one = brought_to(State::Running);
+            stop(&mut one, false, order(0)).unwrap();
+        }
+        State::Stopped => {
+            one = brought_to(State::Stopping);
+            absorb(&mut one, &report(2, Phase::Stopped), order(0));
+        }
+        State::ShuttingDown => {
+            one = brought_to(State::Running);
+            terminate(&mut one, false, order(0)).unwrap();
+        }
+        State::Terminated => {
+            one = brought_to(State::ShuttingDown);
+            absorb(&mut one, &report(2, Phase::Gone), order(0));
+        }
+    }
+    assert_eq!(one.state, state);
+    one
+}
+
+#[test]
+fn a_report_of_the_newest_intent_moves_the_state() {
+    let check = |from: State, phase: Phase, expected: State| {
+        let mut one = brought_to(from);
+        let newest = report(one.generation, phase);
+        absorb(&mut one, &newest, order(5000));
+        assert_eq!(one.state, expected, "{from:?} + {phase:?}");
+        assert_eq!(one.deadline_ms.is_some(), one.state.is_transitional(), "{from:?} + {phase:?}");
+        assert_eq!(one.purge_ms.is_some(), one.state == State::Terminated, "{from:?} + {phase:?}");
+    };
+    check(State::Pending, Phase::Preparing, State::Pending);
+    check(State::Pending, Phase::Running, State::Running);
+    check(State::Pending, Phase::Stopped, State::Stopped);
+    check(State::Pending, Phase::Failed, State::Terminated);
+    check(State::Running, Phase::Running, State::Running);
+    check(State::Running, Phase::Stopped, State::Stopped);
+    check(State::Running, Phase::Gone, State::Terminated);
+    check(State::Stopping, Phase::Running, State::Stopping);
+    check(State::Stopping, Phase::Stopping, State::Stopping);
+    check(State::Stopping, Phase::Stopped, State::Stopped);
+    check(State::Stopping, Phase::Failed, State::Terminated);
+    check(State::Stopped, Phase::Running, State::Stopped);
+    check(State::ShuttingDown, Phase::Running, State::ShuttingDown);
+    check(State::ShuttingDown, Phase::Terminating, State::ShuttingDown);
+    check(State::ShuttingDown, Phase::Gone, State::Terminated);
+    check(State::Terminated, Phase::Running, State::Terminated);
+}
+
+#[test]
+fn a_stale_report_changes_nothing() {
+    let mut one = brought_to(State::ShuttingDown);
+    for phase in [Phase::Running, Phase::Stopped, Phase::Failed, Phase::Gone] {
+        assert!(!absorb(&mut one, &report(1, phase), order(0)), "{phase:?}");
+    }
+}
+
+#[test]
+fn a_guest_that_shuts_down_is_told_to_stay_down() {
+    let mut one = brought_to(State::Running);
+    assert!(absorb(&mut one, &report(1, Phase::Stopped), order(0)));
+    assert_eq!((one.state, one.desired, one.generation), (State::Stopped, Desired::Stopped, 2));
+    assert_eq!(plan(&one), Step::Put);
+    let mut one = brought_to(State::Running);
+    one.shutdown_behavior = ShutdownBehavior::Terminate;
+    absorb(&mut one, &report(1, Phase::Stopped), order(0));
+    assert_eq!((one.state, one.desired), (State::ShuttingDown, Desired::Terminated));
+}
+
+#[test]
+fn what_is_over_is_to_be_forgotten_and_then_left_alone() {
+    let mut one = brought_to(State::Terminated);
+    assert_eq!(plan(&one), Step::Forget);
+    one.forgotten = true;
+    assert_eq!(plan(&one), Step::Rest);
+    assert!(!absorb(&mut one, &report(9, Phase::Running), order(0)));
+}
+
+#[test]
+fn a_launch_that_is_late_is_taken_down() {
+    let mut one = instance();
+    assert!(!expire(&mut one, order(599_999)));
+    assert!(expire(&mut one, order(600_000)));
+    assert_eq!((one.state, one.desired, one.force), (State::ShuttingDown, Desired::Terminated, true));
+    assert!(expire(&mut one, order(1_200_000)));
+    assert_eq!(one.state, State::Terminated);
+    assert_eq!(plan(&one), Step::Put, "the cluster has not heard yet");
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Report { back: u64, phase: Phase },
+    Stop(bool),
+    Start,
+    Terminate(bool),
+    Reboot,
+    Later(i64),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let phases = vec![
+        Phase::Preparing,
+        Phase::Running,
+        Phase::Stopping,
+        Phase::Stopped,
+        Phase::Terminating,
+        Phase::Gone,
+        Phase::Failed,
+    ];
+    prop_oneof![
+        4 => (0..3u64, proptest::sample::select(phases)).prop_map(|(back, phase)| Event::Report { back, phase }),
+        1 => any::<bool>().prop_map(Event::Stop),
+        1 => Just(Event::Start),
+        1 => any::<bool>().prop_map(Event::Terminate),
+        1 => Just(Event::Reboot),
+        1 => (0..700_000i64).prop_map(Event::Later),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_the_row_makes_sense(
+        events in proptest::collection::vec(event(), 1..60),
+        terminates in any::<bool>(),
+    ) {
+        let mut one = instance();
+        if terminates {
+            one.shutdown_behavior = ShutdownBehavior::Terminate;
+        }
+        let mut now = 0;
+        for event in events {
+            let before = one.clone();
+            match event {
+                Event::Report { back, phase } => {
+                    let generation = one.generation.saturating_sub(back);
+                    absorb(&mut one, &report(generation, phase), order(now));
+                }
+                Event::Stop(force) => drop(stop(&mut one, force, order(now))),
+                Event::Start => drop(start(&mut one, order(now))),
+                Event::Terminate(force) => drop(terminate(&mut one, force, order(now))),
+                Event::Reboot => drop(reboot(&mut one, order(now))),
+                Event::Later(step) => {
+                    now += step;
+                    expire(&mut one, order(now));
+                }
+            }
+            if before.state == State::Terminated {
+                prop_assert_eq!(one.state, State::Terminated, "the dead stay dead");
+            }
+            prop_assert!(one.generation >= before.generation && one.acknowledged >= before.acknowledged);
+            prop_assert!(one.acknowledged <= one.generation);
+            prop_assert_eq!(one.deadline_ms.is_some(), one.state.is_transitional());
+            prop_assert_eq!(one.purge_ms.is_some(), one.state == State::Terminated);
+            let (desired, state) = (one.desired, one.state);
+            let agree = match desired {
+                Desired::Running => matches!(state, State::Pending | State::Running),
+                Desired::Stopped => matches!(state, State::Stopping | State::Stopped),
+                Desired::Terminated => matches!(state, State::ShuttingDown | State::Terminated),
+            };
+            prop_assert!(agree, "{:?} while {:?} is wanted", state, desired);
+            let said = before.desired != desired || before.reboots != one.reboots || before.force != one.force;
+            let ended = state == State::Terminated && before.state != State::Terminated;
+            if said && !ended {
+                prop_assert!(one.generation > before.generation, "the cluster must hear of it");
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The front door: signatures, versions, actions, permissions, and how a refusal is worded.
+
+use crate::support::client::form;
+use crate::support::{Cloud, IMAGE};
+use std::time::{Duration, SystemTime};
+
+on_both! {
+    a_request_that_is_not_signed_right_is_refused
+    a_request_that_names_no_action_is_refused
+    any_path_and_both_methods_are_served
+    users_may_do_what_their_policies_say
+    dry_run_says_what_would_have_been
+    sts_tells_who_asks
+}
+
+async fn a_request_that_is_not_signed_right_is_refused(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    alice.ec2("DescribeInstances", &[]).await.ok();
+
+    let unsigned = alice.unsigned("Action=DescribeInstances&Version=2016-11-15").await;
+    let unsigned = unsigned.refused(400, "MissingParameter");
+    assert_eq!(unsigned.message(), "The request must contain the parameter AWSAccessKeyId");
+
+    let mut other = alice.clone();
+    other.secret = "wrong".into();
+    let wrong = other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+    assert_eq!(wrong.message(), "AWS was not able to validate the provided access credentials");
+
+    let mut other = alice.clone();
+    other.id = "AKIAAAAAAAAAAAAAAAAA".into();
+    other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+    other.id = "A".repeat(10_000);
+    other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+
+    let mut other = alice.clone();
+    other.region = "mars-1".into();
+    other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+
+    let mut other = alice.clone();
+    other.at = Some(SystemTime::now() - Duration::from_secs(16 * 60));
+    other.ec2("DescribeInstances", &[]).await.refused(400, "RequestExpired");
+
+    let (admin, caller) = cloud.admin();
+    use karri_proto::internal::admin::AdminService;
+    admin.key_delete(&caller, &alice.id).await.unwrap();
+    alice.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+}
+
+async fn a_request_that_names_no_action_is_refused(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    alice.post("ec2", "/", "Version=2016-11-15").await.refused(400, "MissingAction");
+    alice.post("ec2", "/", "").await.refused(400, "MissingAction");
+
+    let unknown = alice.ec2("BuyTheMoon", &[]).await.refused(400, "InvalidAction");
+    assert_eq!(unknown.message(), "The action BuyTheMoon is not valid for this web service.");
+    assert_eq!(unknown.one("RequestID"), unknown.request_id);
+
+    alice.call("ec2", "1999-01-01", "DescribeInstances", &[]).await.refused(400, "NoSuchVersion");
+    alice.post("ec2", "/", "Action=DescribeInstances").await.refused(400, "MissingParameter");
+    alice.ec2("DescribeInstances", &[("Colour", "red")]).await.refused(400, "UnknownParameter");
+    alice.post("ec2", "/", "Action=%").await.refused(404, "MalformedQueryString");
+    let huge = format!("Action=DescribeInstances&Version=2016-11-15&X={}", "x".repeat(10 << 20));
+    alice.post("ec2", "/", &huge).await.refused(413, "RequestEntityTooLarge");
+    alice.ec2("DescribeInstances", &[]).await.ok();
+}
+
+async fn any_path_and_both_methods_are_served(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    for (path, version) in
+        [("/", "2016-11-15"), ("/services/compute", "2015-10-01"), ("/services/Eucalyptus/", "2014-10-01")]
+    {
+        let parameters = [("Action", "DescribeInstances"), ("Version", version)];
+        let namespace = format!("xmlns=\"http://ec2.amazonaws.com/doc/{version}/\"");
+        let posted = alice.post("ec2", path, &form(&parameters)).await.ok();
+        assert!(posted.text.contains(&namespace), "{}", posted.text);
+        assert_eq!(posted.one("requestId"), posted.request_id);
+        let got = alice.get("ec2", path, &parameters).await.ok();
+        assert!(got.text.contains("<reservationSet/>"), "{}", got.text);
+    }
+}
+
+async fn users_may_do_what_their_policies_say(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let reader = cloud.user("acme", "rita", &["ReadOnlyAccess"]).await;
+    let nobody = cloud.user("acme", "nick", &[]).await;
+    let only_micro = format!(
+        r#"{{"Version": "2012-10-17", "Statement": [
+            {{"Effect": "Allow", "Action": ["ec2:RunInstances", "ec2:Describe*"], "Resource": "*"}},
+            {{"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "arn:aws:ec2:*:*:image/{IMAGE}"}}]}}"#
+    );
+    let fussy = cloud.user("acme", "fred", &[&only_micro]).await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+
+    assert_eq!(reader.ec2("DescribeInstances", &[]).await.ok().instances(), [id.as_str()]);
+    let refused = reader.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await;
+    let refused = refused.refused(403, "UnauthorizedOperation");
+    let words = "user/rita is not authorized to perform: ec2:TerminateInstances";
+    assert!(refused.message().contains(words), "{}", refused.message());
+    reader.run(1, &[]).await.refused(403, "UnauthorizedOperation");
+    nobody.ec2("DescribeInstances", &[]).await.refused(403, "UnauthorizedOperation");
+    fussy.run(1, &[]).await.refused(403, "UnauthorizedOperation");
+    fussy.ec2("DescribeInstances", &[]).await.ok();
+    alice.wait_for(&id, "running").await;
+}
+
+async fn dry_run_says_what_would_have_been(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let nobody = cloud.user("acme", "nick", &[]).await;
+    let tried = alice.run(1, &[("DryRun", "true")]).await.refused(412, "DryRunOperation");
+    assert_eq!(tried.message(), "Request would have succeeded, but DryRun flag is set.");
+    nobody.run(1, &[("DryRun", "true")]).await.refused(403, "UnauthorizedOperation");
+    assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
+}
+
+async fn sts_tells_who_asks(cloud: Cloud) {
+    let nobody = cloud.user("acme", "nick", &[]).await;
+    let told = nobody.call("sts", "2011-06-15", "GetCallerIdentity", &[]).await.ok();
+    assert_eq!(told.one("Account"), nobody.account);
+    assert_eq!(told.one("Arn"), format!("arn:aws:iam::{}:user/nick", nobody.account));
+    assert!(told.one("UserId").starts_with("AIDA"));
+    assert_eq!(told.one("RequestId"), told.request_id);
+
+    let mut other = nobody.clone();
+    other.secret = "wrong".into();
+    let wrong = other.call("sts", "2011-06-15", "GetCallerIdentity", &[]).await;
+    let wrong = wrong.refused(403, "SignatureDoesNotMatch");
+    assert!(wrong.text.contains("<ErrorResponse"), "{}", wrong.text);
+    assert_eq!(wrong.one("Type"), "Sender");
+    nobody.call("sts", "2011-06-15", "DescribeInstances", &[]).await.refused(400, "InvalidAction");
+    nobody.call("ec2", "2016-11-15", "GetCallerIdentity", &[]).await.refused(400, "InvalidAction");
+}

@@ -1,0 +1,176 @@
+//! The internal API: who may call what, joining, status, and the operator's verbs.
+
+use crate::support::Cloud;
+use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewToken, NewUser};
+use karri_proto::internal::clusters::{ClusterHello, ClusterService};
+use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::join::{JoinRequest, JoinToken};
+use karri_proto::internal::story::StoryService;
+use karri_proto::internal::{ApiError, Caller, Identity, Role};
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::pki::certificate_request;
+use karri_proto::runtime::tls::fingerprint;
+
+on_both! {
+    each_role_may_call_its_own_service_only
+    a_token_lets_one_node_in_once
+    the_operators_verbs_say_what_is_wrong
+    status_tells_controllers_capacity_and_instances
+    keys_outlive_a_restart_and_are_not_readable_in_the_database
+}
+
+fn hello(zone: &str) -> ClusterHello {
+    ClusterHello {
+        zone: zone.into(),
+        url: "https://127.0.0.1:1".into(),
+        subnet_cidr: "172.31.0.0/20".into(),
+        gateway: "172.31.0.1".parse().unwrap(),
+        version: "0".into(),
+    }
+}
+
+fn kind<T: std::fmt::Debug>(result: Result<T, ApiError>) -> ApiErrorKind {
+    result.unwrap_err().kind
+}
+
+async fn each_role_may_call_its_own_service_only(cloud: Cloud) {
+    let client = |role, cluster: &str, name: &str| {
+        let files = cloud.files(role, cluster, name);
+        InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap()
+    };
+    let caller = Caller { identity: Identity::new(Role::Nc, "", ""), request_id: "r".into() };
+    let cc = client(Role::Cc, "zone-a", "zone-a");
+    let nc = client(Role::Nc, "zone-a", "node-1");
+    let admin = client(Role::Admin, "", "operator");
+    cc.cluster_hello(&caller, hello("zone-a")).await.unwrap();
+    for stranger in [&nc, &admin] {
+        assert_eq!(kind(stranger.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Forbidden);
+    }
+    admin.account_list(&caller).await.unwrap();
+    admin.story(&caller, "i-1").await.unwrap();
+    for stranger in [&nc, &cc] {
+        assert_eq!(kind(stranger.account_list(&caller).await), ApiErrorKind::Forbidden);
+        assert_eq!(kind(stranger.story(&caller, "i-1").await), ApiErrorKind::Forbidden);
+    }
+    let other = client(Role::Cc, "zone-b", "zone-b");
+    assert_eq!(kind(other.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Conflict);
+    let nonsense = ClusterHello { subnet_cidr: "everything".into(), ..hello("zone-b") };
+    assert_eq!(kind(other.cluster_hello(&caller, nonsense).await), ApiErrorKind::Invalid);
+}
+
+async fn a_token_lets_one_node_in_once(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let (admin, caller) = cloud.admin();
+    let new = NewToken { cluster: "zone-a".into(), valid_secs: 60 };
+    let token = admin.token_create(&caller, new).await.unwrap();
+    let token = JoinToken::decode(&token.token).unwrap();
+    let ca_pem = std::fs::read_to_string(cloud.path().join("ca/ca.pem")).unwrap();
+    assert_eq!(token.ca_fingerprint, fingerprint(&ca_pem).unwrap());
+    assert_eq!(token.clc_url, cloud.endpoint.url);
+
+    let (_, csr_pem) = certificate_request().unwrap();
+    let join = async |secret: &str, name: &str, csr: &str| {
+        let request = JoinRequest { secret: secret.into(), name: name.into(), csr_pem: csr.into() };
+        admin.post::<karri_proto::internal::join::JoinAnswer>("/v1/join", "r", &request).await
+    };
+    let answer = join(&token.secret, "node-9", &csr_pem).await.unwrap();
+    assert_eq!(answer.identity, Identity::new(Role::Nc, "zone-a", "node-9"));
+    assert_eq!(answer.cc_url, cluster.url);
+    assert!(answer.certificate_pem.contains("BEGIN CERTIFICATE"));
+    join(&token.secret, "node-9", &csr_pem).await.expect("its first answer may have been lost");
+    assert_eq!(kind(join(&token.secret, "node-10", &csr_pem).await), ApiErrorKind::Forbidden);
+    assert_eq!(kind(join("guessed", "node-10", &csr_pem).await), ApiErrorKind::Forbidden);
+    assert_eq!(kind(join(&token.secret, "node:10", &csr_pem).await), ApiErrorKind::Invalid);
+    assert_eq!(kind(join(&token.secret, "node-9", "rubbish").await), ApiErrorKind::Invalid);
+    for (cluster, valid_secs, expected) in
+        [("nowhere", 60, ApiErrorKind::NotFound), ("zone-a", 0, ApiErrorKind::Invalid)]
+    {
+        let new = NewToken { cluster: cluster.into(), valid_secs };
+        assert_eq!(kind(admin.token_create(&caller, new).await), expected);
+    }
+}
+
+async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (admin, caller) = cloud.admin();
+    let alice = cloud.owner().await;
+    let account = NewAccount { name: "acme".into(), administrator: false };
+    assert_eq!(kind(admin.account_create(&caller, account).await), ApiErrorKind::Conflict);
+    let user = |account: &str, name: &str, policy: &str| NewUser {
+        account: account.into(),
+        name: name.into(),
+        policies: vec![policy.into()],
+    };
+    assert_eq!(
+        kind(admin.user_create(&caller, user("nobody", "x", "ReadOnlyAccess")).await),
+        ApiErrorKind::NotFound
+    );
+    assert_eq!(
+        kind(admin.user_create(&caller, user("acme", "a b", "ReadOnlyAccess")).await),
+        ApiErrorKind::Invalid
+    );
+    assert_eq!(
+        kind(admin.user_create(&caller, user("acme", "x", "NoSuchPolicy")).await),
+        ApiErrorKind::Invalid
+    );
+    assert_eq!(
+        kind(admin.user_create(&caller, user("acme", "x", "{\"Version\"}")).await),
+        ApiErrorKind::Invalid
+    );
+    assert_eq!(
+        kind(admin.user_create(&caller, user("acme", "alice", "ReadOnlyAccess")).await),
+        ApiErrorKind::Conflict
+    );
+    admin.user_create(&caller, user("acme", "x", "ReadOnlyAccess")).await.unwrap();
+    let key = NewKey {
+        account: "acme".into(),
+        user: "x".into(),
+        access_key_id: Some("AKIAEXAMPLEEXAMPLE00".into()),
+        secret_access_key: Some("secret".into()),
+    };
+    for _ in 0..2 {
+        let made = admin.key_create(&caller, key.clone()).await.expect("up brings its keys again");
+        assert_eq!(made.secret_access_key.as_deref(), Some("secret"));
+    }
+    let listed = admin.key_list(&caller, "acme").await.unwrap();
+    assert_eq!(listed.len(), 2);
+    assert!(listed.iter().all(|key| key.secret_access_key.is_none()));
+    admin.user_delete(&caller, "acme", "x").await.unwrap();
+    assert_eq!(admin.key_list(&caller, "acme").await.unwrap().len(), 1);
+    assert_eq!(kind(admin.user_delete(&caller, "acme", "x").await), ApiErrorKind::NotFound);
+    assert_eq!(kind(admin.key_delete(&caller, "AKIANOBODYNOBODY").await), ApiErrorKind::NotFound);
+
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    assert_eq!(kind(admin.account_delete(&caller, "acme").await), ApiErrorKind::Conflict);
+    alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "terminated").await;
+    admin.account_delete(&caller, "acme").await.unwrap();
+    alice.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+}
+
+async fn status_tells_controllers_capacity_and_instances(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 2).await;
+    let (admin, caller) = cloud.admin();
+    let alice = cloud.owner().await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    alice.wait_for(&id, "running").await;
+    let status = admin.cloud_status(&caller).await.unwrap();
+    let roles: Vec<&str> = status.controllers.iter().map(|one| one.role.as_str()).collect();
+    assert_eq!(roles, ["clc", "cc", "nc", "nc"]);
+    assert!(status.controllers.iter().all(|one| one.healthy));
+    assert_eq!(status.instances["running"], 1);
+    let slots = status.zones[0].slots.iter().find(|slots| slots.instance_type == "t3.micro").unwrap();
+    assert_eq!((slots.free, slots.total), (3, 4));
+}
+
+async fn keys_outlive_a_restart_and_are_not_readable_in_the_database(mut cloud: Cloud) {
+    let mut alice = cloud.owner().await;
+    cloud.stop().await;
+    let store = cloud.store().await;
+    let record = store.identity_fetch(&alice.id).await.unwrap().unwrap();
+    assert!(!record.key.sealed_secret.contains(&alice.secret));
+    store.close().await;
+    cloud.start_again().await;
+    alice.url = cloud.endpoint.public_url.clone().unwrap();
+    alice.ec2("DescribeInstances", &[]).await.ok();
+}

@@ -1,0 +1,21 @@
+//! The cloud controller over HTTP, with a real database (SQLite and PostgreSQL) and a simulated cluster
+//! behind real mutual TLS. Requests are signed by the `aws-sigv4` crate.
+//!
+//! A test is a function of a running [`support::Cloud`]; `on_both!` runs it on each engine.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[macro_use]
+mod support;
+
+mod attributes;
+mod edge;
+mod images;
+mod internal;
+mod key_pairs;
+mod lifecycle;
+mod network;
+mod places;
+mod restart;
+mod shared;
+mod tags;

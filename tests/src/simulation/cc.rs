@@ -1,0 +1,237 @@
+//! The cluster controller: its book over maps for a database.
+
+use super::wire::Body;
+use karri_cc::app::book::{Book, Changes, Settings, Snapshot, Task};
+use karri_cc::app::node::NodeRecord;
+use karri_cc::app::placement::Policy;
+use karri_cc::app::row::Row;
+use karri_cc::app::stray::stray_intent;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::InstanceIntent;
+use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::instances::Cursor;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Small, so that reports come in several pages.
+const REPORTS_PER_PAGE: usize = 3;
+const TASKS_PER_ROUND: usize = 32;
+const RETRY_MS: i64 = 1_000;
+const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
+
+#[derive(Debug)]
+pub struct Cc {
+    pub disk: Disk,
+    pub life: u64,
+    pub run: Option<Run>,
+}
+
+#[derive(Debug, Default)]
+pub struct Disk {
+    pub rows: BTreeMap<InstanceId, Row>,
+    pub intents: BTreeMap<InstanceId, InstanceIntent>,
+    nodes: BTreeMap<String, NodeRecord>,
+    tombstones: BTreeMap<InstanceId, i64>,
+    sequence: u64,
+}
+
+/// Lost in a crash.
+#[derive(Debug)]
+pub struct Run {
+    pub book: Book,
+    pub calls: BTreeMap<u64, Call>,
+    under_way: BTreeSet<(usize, InstanceId)>,
+    retry_at: BTreeMap<usize, i64>,
+    polling: BTreeSet<usize>,
+}
+
+#[derive(Debug, Clone)]
+pub struct Call {
+    pub node: usize,
+    pub what: Asked,
+    pub at_ms: i64,
+}
+
+#[derive(Debug, Clone)]
+pub enum Asked {
+    Task(Task),
+    Poll(Cursor),
+}
+
+pub fn node_name(node: usize) -> String {
+    format!("node-{node}")
+}
+
+impl Disk {
+    fn commit(&mut self, changes: Changes) {
+        for (id, row) in changes.rows {
+            match row {
+                Some(row) => drop(self.rows.insert(id, Row { seen: None, ..row })),
+                None => {
+                    self.rows.remove(&id);
+                    self.intents.remove(&id);
+                }
+            }
+        }
+        self.intents.extend(changes.intents);
+        for (id, until_ms) in changes.tombstones {
+            match until_ms {
+                Some(until_ms) => self.tombstones.insert(id, until_ms),
+                None => self.tombstones.remove(&id),
+            };
+        }
+        self.nodes.extend(changes.nodes);
+        self.sequence = changes.sequence.unwrap_or(self.sequence);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            rows: self.rows.values().cloned().collect(),
+            nodes: self.nodes.values().cloned().collect(),
+            tombstones: self.tombstones.clone().into_iter().collect(),
+            epoch: 1,
+            sequence: self.sequence,
+        }
+    }
+}
+
+impl Cc {
+    pub fn new() -> Self {
+        Self { disk: Disk::default(), life: 0, run: None }
+    }
+
+    pub fn start(&mut self, now_ms: i64) {
+        self.life += 1;
+        self.run = Some(Run {
+            book: Book::load(self.disk.snapshot(), SETTINGS, now_ms),
+            calls: BTreeMap::new(),
+            under_way: BTreeSet::new(),
+            retry_at: BTreeMap::new(),
+            polling: BTreeSet::new(),
+        });
+        self.commit(false);
+    }
+
+    /// Makes durable what the book has changed. `crash`: the machine dies instead.
+    fn commit(&mut self, crash: bool) {
+        if crash {
+            self.run = None;
+        } else if let Some(run) = &mut self.run {
+            self.disk.commit(run.book.take_changes());
+        }
+    }
+
+    /// What another controller asks. `None`: it died over it.
+    pub fn asked(&mut self, body: Body, now_ms: i64, crash: bool) -> Option<Body> {
+        let book = &mut self.run.as_mut()?.book;
+        let answer = match body {
+            Body::Put(intent) => Body::PutDone(book.put(*intent, now_ms).map_err(|_| ApiErrorKind::Conflict)),
+            Body::Forget(id) => {
+                Body::ForgetDone(book.forget(&id, now_ms).map_err(|_| ApiErrorKind::Conflict))
+            }
+            Body::Poll(cursor) => Body::Page(book.page(cursor, REPORTS_PER_PAGE)),
+            Body::Hello(record) => {
+                let _ = book.hello(*record, now_ms);
+                Body::HelloDone
+            }
+            _ => return None,
+        };
+        self.commit(crash);
+        self.run.as_ref().map(|_| answer)
+    }
+
+    pub fn tick(&mut self, now_ms: i64) {
+        if let Some(run) = &mut self.run {
+            run.book.tick(now_ms);
+            self.commit(false);
+        }
+    }
+
+    /// The next calls to make to a node, each instance in one at most.
+    pub fn calls(&mut self, node: usize, next_call: &mut u64, now_ms: i64) -> Vec<(u64, Body)> {
+        let Some(run) = &mut self.run else { return Vec::new() };
+        let name = node_name(node);
+        let mut out = Vec::new();
+        let mut call = |run: &mut Run, what: Asked, body: Body| {
+            *next_call += 1;
+            run.calls.insert(*next_call, Call { node, what, at_ms: now_ms });
+            out.push((*next_call, body));
+        };
+        if let Some(cursor) = run.book.node(&name).map(|known| known.cursor)
+            && run.polling.insert(node)
+        {
+            call(run, Asked::Poll(cursor), Body::Poll(cursor));
+        }
+        if run.retry_at.get(&node).is_some_and(|at| *at > now_ms) {
+            return out;
+        }
+        for task in run.book.tasks(&name, TASKS_PER_ROUND, now_ms) {
+            if run.under_way.contains(&(node, task.id().clone())) {
+                continue;
+            }
+            if let Some(body) = body_of(&self.disk, &task) {
+                run.under_way.insert((node, task.id().clone()));
+                call(run, Asked::Task(task), body);
+            }
+        }
+        out
+    }
+
+    pub fn answered(&mut self, call: u64, body: Body, now_ms: i64, crash: bool) {
+        let Some(run) = &mut self.run else { return };
+        let Some(Call { node, what, .. }) = run.calls.remove(&call) else { return };
+        let name = node_name(node);
+        match (what, body) {
+            (Asked::Poll(cursor), Body::Page(page)) => {
+                run.polling.remove(&node);
+                run.book.node_page(&name, cursor, page, now_ms);
+            }
+            (Asked::Task(task), body) => {
+                run.under_way.remove(&(node, task.id().clone()));
+                let answer = match body {
+                    Body::PutDone(answer) => answer.map(Some),
+                    Body::ForgetDone(answer) => answer.map(|()| None),
+                    _ => return,
+                };
+                if answer.is_err() {
+                    run.retry_at.insert(node, now_ms + RETRY_MS);
+                }
+                run.book.node_answer(&name, &task, answer, now_ms);
+            }
+            _ => {}
+        }
+        self.commit(crash);
+    }
+
+    /// No answer came.
+    pub fn failed(&mut self, call: u64, now_ms: i64) {
+        let Some(run) = &mut self.run else { return };
+        let Some(Call { node, what, .. }) = run.calls.remove(&call) else { return };
+        match what {
+            Asked::Poll(_) => {
+                run.polling.remove(&node);
+                run.book.node_unreachable(&node_name(node));
+            }
+            Asked::Task(task) => {
+                run.under_way.remove(&(node, task.id().clone()));
+                run.retry_at.insert(node, now_ms + RETRY_MS);
+                run.book.node_answer(&node_name(node), &task, Err(ApiErrorKind::Unreachable), now_ms);
+            }
+        }
+        self.commit(false);
+    }
+}
+
+/// As the loop that speaks to nodes does it.
+fn body_of(disk: &Disk, task: &Task) -> Option<Body> {
+    let stored = disk.intents.get(task.id()).cloned();
+    match task {
+        Task::Push { generation, attempt, .. } => {
+            let stored = stored.filter(|intent| intent.generation == *generation)?;
+            Some(Body::Put(Box::new(InstanceIntent { attempt: *attempt, ..stored })))
+        }
+        Task::Terminate { id, generation, attempt } => {
+            Some(Body::Put(Box::new(stray_intent(stored, id, *generation, *attempt))))
+        }
+        Task::Forget { id } => Some(Body::Forget(id.clone())),
+    }
+}

@@ -1,0 +1,255 @@
+//! What must hold after every step, and what must hold when everything has come to rest.
+
+use super::Sim;
+use super::cc::node_name;
+use super::clc::{CLUSTER, SUBNET};
+use karri_clc::app::address::Cidr;
+use karri_clc::app::instance::{Instance, State};
+use karri_nc::app::plan::Guest;
+use karri_proto::ids::InstanceId;
+use karri_proto::instance::Desired;
+use karri_proto::resources::Need;
+use std::collections::{BTreeMap, BTreeSet};
+
+type Verdict = Result<(), String>;
+
+/// What was seen before, to see what must only grow.
+#[derive(Debug, Default)]
+pub struct Past {
+    clc: BTreeMap<InstanceId, (u64, bool)>,
+    cc: BTreeMap<InstanceId, (u64, u32)>,
+    nodes: BTreeMap<(usize, InstanceId), (u64, u32)>,
+    /// Where an instance may have been left behind: its node was declared lost, or lost its memory.
+    excused: BTreeSet<(usize, InstanceId)>,
+}
+
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// After every step.
+pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
+    excuse(sim, past);
+    none_doubled(sim, past)?;
+    numbers_grow(sim, past)?;
+    the_dead_stay_dead(sim)?;
+    accounts_are_right(sim)?;
+    addresses_are_unique(sim)
+}
+
+fn excuse(sim: &Sim, past: &mut Past) {
+    let Some(run) = &sim.cc.run else { return };
+    for node in &sim.nodes {
+        let known = run.book.node(&node_name(node.number));
+        let lost = known.is_some_and(|known| known.condition == karri_cc::app::plan::NodeCondition::Lost);
+        if lost || node.amnesiac {
+            past.excused.extend(sim.clc.rows.keys().map(|id| (node.number, id.clone())));
+        }
+    }
+}
+
+/// At most one live guest per instance.
+fn none_doubled(sim: &Sim, past: &Past) -> Verdict {
+    let mut homes: BTreeMap<&InstanceId, usize> = BTreeMap::new();
+    for node in &sim.nodes {
+        for (id, guest) in &node.guests {
+            let counts = guest.guest == Guest::Running && !past.excused.contains(&(node.number, id.clone()));
+            if counts && let Some(other) = homes.insert(id, node.number) {
+                return Err(format!("{id} runs on node {other} and on node {}", node.number));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn numbers_grow(sim: &Sim, past: &mut Past) -> Verdict {
+    for (id, row) in &sim.clc.rows {
+        let now = (row.generation, row.state == State::Terminated);
+        if let Some(before) = past.clc.insert(id.clone(), now) {
+            ensure(now.0 >= before.0, || format!("clc: generation of {id} fell to {}", now.0))?;
+            ensure(now.1 || !before.1, || format!("clc: {id} was terminated and is {:?}", row.state))?;
+        }
+    }
+    for (id, row) in &sim.cc.disk.rows {
+        let now = (row.generation, row.attempt);
+        if let Some(before) = past.cc.insert(id.clone(), now) {
+            ensure(now >= before, || format!("cc: {id} fell from {before:?} to {now:?}"))?;
+            ensure(now.1 >= before.1, || format!("cc: attempt of {id} fell to {}", now.1))?;
+        }
+    }
+    for node in sim.nodes.iter().filter(|node| !node.amnesiac) {
+        for (id, record) in &node.records {
+            let now = (record.intent.generation, record.intent.attempt);
+            if let Some(before) = past.nodes.insert((node.number, id.clone()), now) {
+                ensure(now >= before, || format!("node {}: {id} fell to {now:?}", node.number))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn the_dead_stay_dead(sim: &Sim) -> Verdict {
+    if let Some(run) = &sim.cc.run {
+        for row in run.book.rows() {
+            ensure(!run.book.is_tombstoned(&row.id), || format!("cc: {} lives under its tombstone", row.id))?;
+        }
+    }
+    for node in &sim.nodes {
+        for (id, record) in &node.records {
+            let covers = |stone: &karri_nc::app::record::Tombstone| {
+                stone.report.covers(record.intent.generation, record.intent.attempt)
+            };
+            let risen = node.tombstones.get(id).is_some_and(covers);
+            ensure(!risen, || format!("node {}: {id} lives under its tombstone", node.number))?;
+        }
+    }
+    Ok(())
+}
+
+/// What is counted as used is the sum of what is held.
+fn accounts_are_right(sim: &Sim) -> Verdict {
+    if let Some(run) = &sim.cc.run {
+        for node in run.book.nodes() {
+            let name = &node.record.facts.name;
+            let held = run.book.rows().filter_map(|row| row.held()).filter(|(at, _)| at == name);
+            let sum = held.fold(Need::default(), |sum, (_, need)| sum + need);
+            ensure(node.used == sum, || format!("cc: {name} has {:?} used of {sum:?}", node.used))?;
+        }
+        for row in run.book.rows() {
+            let stored = sim.cc.disk.rows.get(&row.id);
+            ensure(stored.is_some_and(|stored| stored.is_durably(row)), || {
+                format!("cc: {} not stored", row.id)
+            })?;
+        }
+    }
+    if let Some(run) = &sim.clc.run {
+        let living = sim.clc.rows.values().filter(|row| row.state != State::Terminated).count();
+        ensure(run.book.ledger.holds_count() == living, || {
+            format!("clc: {} reservations for {living} instances", run.book.ledger.holds_count())
+        })?;
+        for node in &sim.nodes {
+            let name = node_name(node.number);
+            let used = run.book.ledger.used_on(CLUSTER, &name);
+            if let Some(free) =
+                run.book.ledger.free_on(CLUSTER, &name).filter(|free| *free != Need::default())
+            {
+                ensure(free == super::nc::CAPACITY - used, || {
+                    format!("clc: {name} has {free:?} free with {used:?} used")
+                })?;
+            }
+        }
+        let size = Cidr::parse(SUBNET).map_or(0, |cidr| cidr.size());
+        let taken = usize::try_from(size - run.book.addresses.free_count(CLUSTER)).unwrap_or(0);
+        ensure(taken == living, || format!("clc: {taken} addresses taken for {living} instances"))?;
+    }
+    Ok(())
+}
+
+fn addresses_are_unique(sim: &Sim) -> Verdict {
+    let mut owners = BTreeMap::new();
+    for row in sim.clc.rows.values().filter(|row| row.state != State::Terminated) {
+        for port in &row.spec.ports {
+            if let Some(other) = owners.insert(port.private_ip, &row.id) {
+                return Err(format!("{} belongs to {other} and to {}", port.private_ip, row.id));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Everything that was wanted has come about, or has failed with a reason; nothing is left over.
+pub fn rest(sim: &mut Sim) -> Verdict {
+    let now_ms = sim.now_ms;
+    for node in sim.nodes.iter_mut().filter(|node| !node.dead) {
+        let ids: Vec<InstanceId> = node.records.keys().cloned().collect();
+        for id in ids {
+            ensure(node.rests(&id, now_ms), || format!("node {}: {id} is still busy", node.number))?;
+        }
+    }
+    let sim = &*sim;
+    for row in sim.clc.rows.values() {
+        instance_rests(sim, row).map_err(|what| format!("{} ({}): {what}", row.id, row.state.as_str()))?;
+    }
+    nothing_leaked(sim)?;
+    ensure(sim.clc.is_idle(), || "clc: something is still to be told".to_owned())?;
+    let book = &sim.cc.run.as_ref().ok_or("the cc is down")?.book;
+    for node in sim.nodes.iter().filter(|node| !node.dead) {
+        let name = node_name(node.number);
+        let strays = book.node(&name).map_or(0, |known| known.strays.len());
+        ensure(strays == 0, || format!("cc: {strays} strays on {name}"))?;
+        let tasks = book.tasks(&name, 9, now_ms);
+        ensure(tasks.is_empty(), || format!("cc: {name} is still to be told {tasks:?}"))?;
+    }
+    Ok(())
+}
+
+fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {
+    let placed = sim.cc.disk.rows.get(&row.id);
+    let home = placed.and_then(|placed| placed.node.clone());
+    let at_home = |number: usize| home.as_deref() == Some(node_name(number).as_str());
+    let home_is_dead = sim.nodes.iter().any(|node| node.dead && at_home(node.number));
+    let live = sim.nodes.iter().filter(|node| !node.dead && node.is_running(&row.id));
+    let live: Vec<usize> = live.map(|node| node.number).collect();
+    match row.state {
+        State::Pending | State::Stopping | State::ShuttingDown => Err("still under way".to_owned()),
+        State::Running => {
+            ensure(row.desired == Desired::Running, || format!("{:?} is wanted", row.desired))?;
+            let alone = live.len() == 1 && at_home(live[0]);
+            ensure(alone || (home_is_dead && live.is_empty()), || {
+                format!("runs on {live:?}, is on {home:?}")
+            })?;
+            let told = |number: usize| {
+                let record = sim.nodes[number].records.get(&row.id);
+                record.is_some_and(|record| {
+                    record.intent.generation == row.generation && record.reboots == row.reboots
+                })
+            };
+            ensure(live.iter().all(|number| told(*number)), || "its node has another intent".to_owned())
+        }
+        State::Stopped => {
+            ensure(row.desired == Desired::Stopped, || format!("{:?} is wanted", row.desired))?;
+            ensure(live.is_empty(), || format!("runs on {live:?}"))?;
+            ensure(placed.is_some(), || "the cc does not know it".to_owned())
+        }
+        State::Terminated => {
+            ensure(row.reason.is_some(), || "has no reason".to_owned())?;
+            ensure(live.is_empty(), || format!("runs on {live:?}"))?;
+            ensure(row.forgotten && placed.is_none(), || "is not forgotten".to_owned())
+        }
+    }
+}
+
+/// No guest, tap, disk, record or row without an instance that it belongs to.
+fn nothing_leaked(sim: &Sim) -> Verdict {
+    for row in sim.cc.disk.rows.values() {
+        let known = sim.clc.rows.get(&row.id).is_some_and(|known| !known.forgotten);
+        ensure(known, || format!("cc: {} is nobody's", row.id))?;
+    }
+    for node in sim.nodes.iter().filter(|node| !node.dead) {
+        let name = node_name(node.number);
+        let belongs = |id: &InstanceId| {
+            let placed = sim.cc.disk.rows.get(id).and_then(|row| row.node.as_ref());
+            placed == Some(&name)
+        };
+        let things = node.records.keys().map(|id| ("record", id));
+        let things = things.chain(node.disks.iter().map(|id| ("disk", id)));
+        let things = things.chain(node.guests.keys().map(|id| ("domain", id)));
+        for (what, id) in things {
+            ensure(belongs(id), || format!("{name}: the {what} of {id} is left over"))?;
+        }
+        for tap in &node.taps {
+            let owner = sim.clc.rows.values().find(|row| row.spec.ports.iter().any(|p| p.id.as_str() == tap));
+            let used = owner.is_some_and(|row| node.is_running(&row.id));
+            ensure(used, || format!("{name}: the tap of {tap} is left over"))?;
+        }
+        for id in node.guests.keys() {
+            ensure(node.amnesiac || node.disks.contains(id), || format!("{name}: {id} runs without a disk"))?;
+            let record = node.records.get(id);
+            let ports = record.is_none_or(|record| {
+                record.intent.spec.ports.iter().all(|port| node.taps.contains(port.id.as_str()))
+            });
+            ensure(ports || node.amnesiac, || format!("{name}: {id} runs without a port"))?;
+        }
+    }
+    Ok(())
+}

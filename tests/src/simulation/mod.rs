@@ -1,0 +1,453 @@
+//! The three reconcilers against each other in one thread: a seeded schedule of users, messages lost,
+//! repeated and reordered, processes that die after any step, nodes that die and return, images that fail.
+//!
+//! What decides is the controllers' own code: `karri_clc::app::instance` and `app::Book`,
+//! `karri_cc::app::book::Book`, `karri_nc::app::{plan, record}`. Databases are maps, the clock is a number,
+//! and every choice comes from the seed, so a failed schedule can be run again and read line by line.
+//!
+//! [`check::step`] holds after every step, [`check::rest`] when faults have ended and all came to rest.
+//!
+//! It is worth as much as it catches. `docs/simulation.md` lists rules that were broken on purpose, and that
+//! it noticed.
+
+mod cc;
+mod check;
+mod clc;
+mod nc;
+mod wire;
+
+use cc::Cc;
+use clc::{Clc, Verb};
+use karri_clc::app::instance::ShutdownBehavior;
+use karri_nc::app::plan::OffReason;
+use karri_proto::ids::InstanceId;
+use karri_proto::resources::Need;
+use nc::Node;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use wire::{Body, Packet, Who};
+
+const NODES: usize = 3;
+const STEPS: std::ops::Range<u32> = 60..260;
+const INSTANCES_MAX: u32 = 6;
+const CALL_TIMEOUT_MS: i64 = 10_000;
+const TICK_MS: i64 = 4_000;
+/// No connection carries a message for longer.
+const PACKET_LIFE_MS: i64 = 120_000;
+/// An hour of calm must be enough for everything to come to rest.
+const ROUNDS_MAX: u32 = 300;
+const TRACE_LINES_MAX: usize = 2_000;
+
+/// A schedule in which something did not hold.
+#[derive(Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub what: String,
+    /// What happened before, when it was asked for.
+    pub trace: Vec<String>,
+}
+
+pub struct Sim {
+    rng: StdRng,
+    now_ms: i64,
+    clc: Clc,
+    cc: Cc,
+    nodes: Vec<Node>,
+    wire: Vec<Packet>,
+    next_call: u64,
+    launched: u32,
+    calm: bool,
+    trace: Option<Vec<String>>,
+}
+
+/// Runs one schedule. `traced` keeps what happened for the reader, and gives it back.
+pub fn run(seed: u64, traced: bool) -> Result<Vec<String>, Failure> {
+    let mut sim = Sim::new(seed, traced);
+    let outcome = sim.run();
+    let trace = sim.trace.take().unwrap_or_default();
+    let tail = trace.len().saturating_sub(TRACE_LINES_MAX);
+    match outcome {
+        Ok(()) => Ok(trace),
+        Err(what) => Err(Failure { seed, what, trace: trace[tail..].to_vec() }),
+    }
+}
+
+impl Sim {
+    fn new(seed: u64, traced: bool) -> Self {
+        let mut sim = Self {
+            rng: StdRng::seed_from_u64(seed),
+            now_ms: 1_000_000,
+            clc: Clc::new(),
+            cc: Cc::new(),
+            nodes: (0..NODES).map(Node::new).collect(),
+            wire: Vec::new(),
+            next_call: 0,
+            launched: 0,
+            calm: false,
+            trace: traced.then(Vec::new),
+        };
+        sim.clc.start();
+        sim.cc.start(sim.now_ms);
+        sim.nodes.iter_mut().for_each(Node::start);
+        sim
+    }
+
+    fn say(&mut self, line: impl FnOnce() -> String) {
+        if let Some(trace) = &mut self.trace {
+            trace.push(format!("{:>8} {}", self.now_ms, line()));
+        }
+    }
+
+    fn chance(&mut self, in_a_thousand: u32) -> bool {
+        !self.calm && self.rng.gen_ratio(in_a_thousand, 1000)
+    }
+
+    fn run(&mut self) -> Result<(), String> {
+        let mut past = check::Past::default();
+        for _ in 0..3 {
+            self.round(500); // the cluster becomes known to itself
+        }
+        for _ in 0..self.rng.gen_range(STEPS) {
+            self.disorder();
+            check::step(self, &mut past)?;
+        }
+        self.end_faults();
+        let mut last = String::new();
+        for round in 0..ROUNDS_MAX {
+            self.round(if round < 20 { 1_000 } else { 12_000 });
+            check::step(self, &mut past)?;
+            match check::rest(self) {
+                Ok(()) => return Ok(()),
+                Err(what) => last = what,
+            }
+        }
+        Err(format!("does not come to rest: {last}"))
+    }
+
+    /// One thing happens.
+    fn disorder(&mut self) {
+        match self.rng.gen_range(0..100) {
+            0..=37 => self.deliver_any(),
+            38..=61 => self.someone_acts(),
+            62..=75 => self.node_works(),
+            76..=83 => self.user_acts(),
+            84..=91 => self.time_passes(),
+            92..=94 => self.process_dies(),
+            _ => self.node_suffers(),
+        }
+        self.restart_some();
+    }
+
+    // ---- messages ----
+
+    fn send(&mut self, from: Who, to: Who, call: u64, life: u64, answer: bool, body: Body) {
+        let sent_ms = self.now_ms;
+        self.wire.push(Packet { from, to, answer, call, life, sent_ms, body });
+    }
+
+    fn reaches(&self, from: Who, to: Who) -> bool {
+        let up = match to {
+            Who::Clc => self.clc.run.is_some(),
+            Who::Cc => self.cc.run.is_some(),
+            Who::Node(number) => self.nodes[number].run.is_some(),
+        };
+        let linked = |who: Who| match who {
+            Who::Node(number) => self.nodes[number].is_reachable(),
+            Who::Clc | Who::Cc => true,
+        };
+        up && linked(from) && linked(to)
+    }
+
+    fn deliver_any(&mut self) {
+        if self.wire.is_empty() {
+            return;
+        }
+        let index = self.rng.gen_range(0..self.wire.len());
+        let packet = self.wire.swap_remove(index);
+        if self.chance(60) {
+            if packet.body.is_news() {
+                self.say(|| format!("LOST {:?} to {:?}: {}", packet.from, packet.to, packet.body.name()));
+            }
+            return;
+        }
+        if !packet.answer && self.chance(60) {
+            self.wire.push(packet.clone());
+        }
+        self.deliver(packet);
+    }
+
+    fn deliver(&mut self, packet: Packet) {
+        let Packet { from, to, answer, call, life, sent_ms, body } = packet;
+        if !self.reaches(from, to) || self.now_ms - sent_ms > PACKET_LIFE_MS {
+            return;
+        }
+        if body.is_news() {
+            self.say(|| format!("{from:?} to {to:?}: {}", body.name()));
+        }
+        if answer {
+            return self.answered(to, call, life, body);
+        }
+        let (now_ms, crash) = (self.now_ms, self.chance(15));
+        let reply = match to {
+            Who::Clc => None,
+            Who::Cc => self.cc.asked(body, now_ms, crash),
+            Who::Node(number) => self.nodes[number].asked(body, now_ms),
+        };
+        if let Some(reply) = reply {
+            self.send(to, from, call, life, true, reply);
+        }
+    }
+
+    fn answered(&mut self, to: Who, call: u64, life: u64, body: Body) {
+        let (now_ms, crash) = (self.now_ms, self.chance(15));
+        match to {
+            Who::Clc if self.clc.life == life => self.clc.answered(call, body, now_ms),
+            Who::Cc if self.cc.life == life => self.cc.answered(call, body, now_ms, crash),
+            Who::Node(number) if self.nodes[number].life == life => {
+                if let Some(run) = &mut self.nodes[number].run {
+                    run.greeting = false;
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Calls that have waited long enough have failed.
+    fn time_out(&mut self) {
+        let old = self.now_ms - CALL_TIMEOUT_MS;
+        let now_ms = self.now_ms;
+        if let Some(run) = &self.clc.run {
+            let late: Vec<u64> = run.calls.iter().filter(|(_, c)| c.at_ms <= old).map(|(n, _)| *n).collect();
+            late.into_iter().for_each(|call| self.clc.failed(call, now_ms));
+        }
+        if let Some(run) = &self.cc.run {
+            let late: Vec<u64> = run.calls.iter().filter(|(_, c)| c.at_ms <= old).map(|(n, _)| *n).collect();
+            late.into_iter().for_each(|call| self.cc.failed(call, now_ms));
+        }
+    }
+
+    // ---- what controllers do by themselves ----
+
+    fn someone_acts(&mut self) {
+        match self.rng.gen_range(0..6) {
+            0 => self.clc_calls(),
+            1 => self.clc.tend(self.now_ms),
+            2 => self.cc.tick(self.now_ms),
+            3 | 4 => {
+                let node = self.rng.gen_range(0..NODES);
+                self.cc_calls(node);
+            }
+            _ => {
+                let node = self.rng.gen_range(0..NODES);
+                self.greet(node);
+            }
+        }
+    }
+
+    fn clc_calls(&mut self) {
+        let life = self.clc.life;
+        for (call, body) in self.clc.calls(&mut self.next_call, self.now_ms) {
+            self.send(Who::Clc, Who::Cc, call, life, false, body);
+        }
+    }
+
+    fn cc_calls(&mut self, node: usize) {
+        let life = self.cc.life;
+        for (call, body) in self.cc.calls(node, &mut self.next_call, self.now_ms) {
+            self.send(Who::Cc, Who::Node(node), call, life, false, body);
+        }
+    }
+
+    fn greet(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        if node.run.is_none() {
+            return;
+        }
+        node.look_around(self.now_ms);
+        let (life, hello) = (node.life, node.hello());
+        self.send(Who::Node(number), Who::Cc, 0, life, false, hello);
+    }
+
+    fn node_works(&mut self) {
+        let number = self.rng.gen_range(0..NODES);
+        let Some(run) = &self.nodes[number].run else { return };
+        let planned: Vec<InstanceId> = run.planned.keys().cloned().collect();
+        let ids: Vec<InstanceId> = self.nodes[number].records.keys().cloned().collect();
+        for id in planned {
+            if self.rng.gen_bool(0.7) {
+                self.carry_out(number, &id);
+            }
+        }
+        for id in ids {
+            self.nodes[number].plan_step(&id, self.now_ms);
+        }
+    }
+
+    fn carry_out(&mut self, number: usize, id: &InstanceId) {
+        let unlucky = if self.calm { 0 } else { 3 };
+        let node = &mut self.nodes[number];
+        let step = node.run.as_ref().and_then(|run| run.planned.get(id)).map(|(_, step)| step.clone());
+        node.carry_out(id, &mut self.rng, unlucky, self.now_ms);
+        if let Some(step) = step {
+            self.say(|| format!("node {number}: {id} {step:?}"));
+        }
+        if self.chance(30) {
+            self.say(|| format!("node {number}: the process DIES"));
+            self.nodes[number].run = None;
+        }
+    }
+
+    // ---- what others do ----
+
+    fn user_acts(&mut self) {
+        let now_ms = self.now_ms;
+        if self.launched < INSTANCES_MAX && self.rng.gen_bool(0.5) {
+            let size = self.rng.gen_range(1..4);
+            let need = Need { vcpus: size, memory_mib: u64::from(size), disk_gib: u64::from(size) };
+            let bad = self.rng.gen_ratio(1, 12);
+            let stop = self.rng.gen_bool(0.6);
+            let behavior = if stop { ShutdownBehavior::Stop } else { ShutdownBehavior::Terminate };
+            self.launched += 1;
+            let id = self.clc.launch(self.launched, need, bad, behavior, now_ms);
+            return self.say(|| format!("USER launches {id:?} of size {size}, bad image: {bad}"));
+        }
+        if self.launched == 0 {
+            return;
+        }
+        let id = clc::instance_id(self.rng.gen_range(1..=self.launched));
+        let force = self.rng.gen_ratio(1, 4);
+        let verb = match self.rng.gen_range(0..10) {
+            0..=2 => Verb::Start,
+            3..=5 => Verb::Stop { force },
+            6 => Verb::Reboot,
+            7 => return self.guest_ends(&id),
+            _ => Verb::Terminate { force },
+        };
+        if let Ok(true) = self.clc.order(&id, verb, now_ms) {
+            self.say(|| format!("USER orders {verb:?} of {id}"));
+        }
+    }
+
+    /// The user shuts it down from inside, it crashes, or somebody pulls the plug.
+    fn guest_ends(&mut self, id: &InstanceId) {
+        let why = match self.rng.gen_range(0..4) {
+            0 => OffReason::Crashed,
+            1 => OffReason::Destroyed,
+            _ => OffReason::GuestShutDown,
+        };
+        self.nodes.iter_mut().for_each(|node| node.goes_off(id, why, true));
+        self.say(|| format!("GUEST {id} goes off: {why:?}"));
+    }
+
+    fn time_passes(&mut self) {
+        let (span_ms, still) = match self.rng.gen_range(0..40) {
+            0 => (700_000, false),
+            1..=3 => (70_000, false),
+            4 => (70_000, true),
+            5..=9 => (12_000, false),
+            _ => (self.rng.gen_range(10..2_000), true),
+        };
+        self.pass(span_ms, still);
+    }
+
+    /// `still`: nobody looked at the clock meanwhile.
+    fn pass(&mut self, span_ms: i64, still: bool) {
+        let end_ms = self.now_ms + span_ms;
+        while !still && self.now_ms + TICK_MS < end_ms {
+            self.now_ms += TICK_MS;
+            self.cc.tick(self.now_ms);
+        }
+        self.now_ms = end_ms;
+        self.time_out();
+    }
+
+    fn process_dies(&mut self) {
+        match self.rng.gen_range(0..3 + NODES) {
+            0 => self.clc.run = None,
+            1 | 2 => self.cc.run = None,
+            node => self.nodes[node - 3].run = None,
+        }
+        self.say(|| "some process DIES".to_owned());
+    }
+
+    fn node_suffers(&mut self) {
+        let number = self.rng.gen_range(0..NODES);
+        let roll = self.rng.gen_range(0..100);
+        let others_live = self.nodes.iter().filter(|node| !node.dead).count() > 1;
+        let node = &mut self.nodes[number];
+        match roll {
+            0..=34 => node.cut_off = true,
+            35..=69 => node.cut_off = false,
+            70..=84 => node.power_off(),
+            85..=92 => node.power = !node.dead,
+            93..=95 => node.lose_records(),
+            96..=97 if others_live => {
+                node.dead = true;
+                node.power_off();
+            }
+            _ => {}
+        }
+        let state = (node.cut_off, node.power, node.dead, node.amnesiac);
+        self.say(|| format!("NODE {number}: cut off, power, dead, amnesiac = {state:?}"));
+    }
+
+    /// What supervises processes starts them again, sooner or later.
+    fn restart_some(&mut self) {
+        if self.clc.run.is_none() && (self.calm || self.rng.gen_bool(0.3)) {
+            self.clc.start();
+            self.say(|| "clc starts".to_owned());
+        }
+        if self.cc.run.is_none() && (self.calm || self.rng.gen_bool(0.3)) {
+            self.cc.start(self.now_ms);
+            self.say(|| "cc starts".to_owned());
+        }
+        for number in 0..NODES {
+            let node = &self.nodes[number];
+            if node.run.is_none() && node.power && !node.dead && (self.calm || self.rng.gen_bool(0.3)) {
+                self.nodes[number].start();
+                self.say(|| format!("node {number} starts"));
+            }
+        }
+    }
+
+    // ---- calm ----
+
+    fn end_faults(&mut self) {
+        self.calm = true;
+        for node in self.nodes.iter_mut().filter(|node| !node.dead) {
+            node.cut_off = false;
+            node.power = true;
+        }
+        self.restart_some();
+        self.say(|| "---- all faults end ----".to_owned());
+    }
+
+    /// Everybody does everything once, and every message arrives.
+    fn round(&mut self, ms: i64) {
+        self.pass(ms, false);
+        self.clc.tend(self.now_ms);
+        self.cc.tick(self.now_ms);
+        (0..NODES).for_each(|node| self.greet(node));
+        self.deliver_all();
+        self.clc_calls();
+        (0..NODES).for_each(|node| self.cc_calls(node));
+        self.deliver_all();
+        for number in 0..NODES {
+            let ids: Vec<InstanceId> = self.nodes[number].records.keys().cloned().collect();
+            for id in ids {
+                for _ in 0..8 {
+                    self.nodes[number].plan_step(&id, self.now_ms);
+                    self.carry_out(number, &id);
+                }
+            }
+        }
+    }
+
+    fn deliver_all(&mut self) {
+        while !self.wire.is_empty() {
+            for packet in std::mem::take(&mut self.wire) {
+                self.deliver(packet);
+            }
+        }
+    }
+}
