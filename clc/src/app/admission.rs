@@ -273,6 +273,17 @@ impl Ledger {
         self.holds.contains_key(id)
     }
 
+    /// What is held on a node, summed anew: for checks.
+    pub fn used_on(&self, cluster: &str, node: &str) -> Need {
+        let here = |hold: &&Hold| hold.cluster == cluster && hold.node.as_deref() == Some(node);
+        self.holds.values().filter(here).fold(Need::default(), |sum, hold| sum + hold.need)
+    }
+
+    /// A node's free room, for checks.
+    pub fn free_on(&self, cluster: &str, node: &str) -> Option<Need> {
+        Some(self.clusters.get(cluster)?.nodes.get(node)?.free())
+    }
+
     pub fn holds_count(&self) -> usize {
         self.holds.len()
     }
