@@ -61,7 +61,6 @@ class Libcloud(unittest.TestCase):
         from libcloud.compute.drivers.ec2 import EC2NodeDriver
         self.driver = EC2NodeDriver(cloud.env["AWS_ACCESS_KEY_ID"], cloud.env["AWS_SECRET_ACCESS_KEY"], secure=False,
                                     host=host, port=port, region="us-east-1", signature_version="2")
-        self.driver.region_name = cloud.env["AWS_DEFAULT_REGION"]  # the constructor takes Amazon's only
 
     def test_create_list_tag_and_destroy_a_node(self):
         image = [i for i in self.driver.list_images(ex_owner="self") if i.id.startswith("ami-")][0]
