@@ -66,7 +66,9 @@ pub fn controller_section(state_dir: &Path, files: &TlsFiles) -> String {
 pub async fn child(arguments: &Arguments, name: &str, config: &str) -> anyhow::Result<Child> {
     let file = arguments.work.join(format!("{name}.toml"));
     tokio::fs::write(&file, config).await?;
-    let open = || std::fs::OpenOptions::new().create(true).append(true).open(arguments.work.join(format!("{name}.log")));
+    let open = || {
+        std::fs::OpenOptions::new().create(true).append(true).open(arguments.work.join(format!("{name}.log")))
+    };
     let mut command = Command::new(arguments.binaries.join(name));
     command.arg("--config").arg(&file).stdout(open()?).stderr(open()?).kill_on_drop(true);
     command.spawn().with_context(|| format!("{name} cannot be started"))
@@ -80,9 +82,8 @@ pub async fn endpoint(state_dir: &Path, child: &mut Child) -> anyhow::Result<End
 
 async fn loop_until_up(state_dir: &Path, child: &mut Child, pid: Option<u32>) -> anyhow::Result<Endpoint> {
     let ended = child.wait();
-    let up = eventually(|| async {
-        Ok(Endpoint::read(state_dir).filter(|endpoint| Some(endpoint.pid) == pid))
-    });
+    let up =
+        eventually(|| async { Ok(Endpoint::read(state_dir).filter(|endpoint| Some(endpoint.pid) == pid)) });
     tokio::select! {
         status = ended => anyhow::bail!("it ended with {}", status?),
         up = up => up,

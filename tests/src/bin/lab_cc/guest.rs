@@ -154,7 +154,8 @@ async fn nothing_left(cloud: &Cloud, arguments: &Arguments, id: &InstanceId) -> 
     let domains = output("virsh", &["-q", "-c", &arguments.uri, "list", "--all", "--name"]).await?;
     ensure!(domains.trim() == "Domain-0", "domains are left: {domains}");
     let links = output("ip", &["-br", "link"]).await?;
-    let left: Vec<_> = links.lines().filter(|line| line.starts_with('k') && !line.starts_with("karri0")).collect();
+    let left: Vec<_> =
+        links.lines().filter(|line| line.starts_with('k') && !line.starts_with("karri0")).collect();
     ensure!(left.is_empty(), "interfaces are left: {left:?}");
     let rules = output("ebtables-save", &[]).await?;
     ensure!(!rules.contains("-i k"), "rules are left: {rules}");

@@ -70,7 +70,8 @@ pub async fn eventually<T, F: Future<Output = anyhow::Result<Option<T>>>>(
 async fn main() -> ExitCode {
     let result = async {
         let arguments = arguments()?;
-        let cloud = proof("karri-walrus holds kernel, ramdisk and root", cloud::Cloud::start(&arguments)).await?;
+        let cloud =
+            proof("karri-walrus holds kernel, ramdisk and root", cloud::Cloud::start(&arguments)).await?;
         for (number, kind) in arguments.kinds.iter().enumerate() {
             guest::prove(&cloud, &arguments, kind, number).await?;
         }

@@ -36,8 +36,7 @@ impl Node {
         let url = endpoint(&state_dir, &mut process).await?.url;
         cloud.hello().await?;
         let identity = Identity::new(Role::Cc, CLUSTER, "cc");
-        let client =
-            InternalClient::new(&url, Role::Nc, &files(&cloud.authority, &cloud.work, &identity)?)?;
+        let client = InternalClient::new(&url, Role::Nc, &files(&cloud.authority, &cloud.work, &identity)?)?;
         Ok(Self { process, client, caller: Caller { identity, request_id: "lab".into() } })
     }
 
