@@ -4,7 +4,7 @@ use super::Sim;
 use super::cc::node_name;
 use super::clc::{CLUSTER, SUBNET};
 use karri_clc::app::address::Cidr;
-use karri_clc::app::instance::{Instance, State};
+use karri_clc::app::instance::{Instance, ShutdownBehavior, State};
 use karri_nc::app::plan::Guest;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::Desired;
@@ -17,8 +17,10 @@ type Verdict = Result<(), String>;
 #[derive(Debug, Default)]
 pub struct Past {
     clc: BTreeMap<InstanceId, (u64, bool)>,
-    cc: BTreeMap<InstanceId, (u64, u32)>,
+    cc: BTreeMap<InstanceId, (u64, u32, bool)>,
     nodes: BTreeMap<(usize, InstanceId), (u64, u32)>,
+    /// A node was declared lost.
+    node_lost: bool,
     /// Where an instance may have been left behind: its node was declared lost, or lost its memory.
     excused: BTreeSet<(usize, InstanceId)>,
 }
@@ -42,6 +44,7 @@ fn excuse(sim: &Sim, past: &mut Past) {
     for node in &sim.nodes {
         let known = run.book.node(&node_name(node.number));
         let lost = known.is_some_and(|known| known.condition == karri_cc::app::plan::NodeCondition::Lost);
+        past.node_lost |= lost;
         if lost || node.amnesiac {
             past.excused.extend(sim.clc.rows.keys().map(|id| (node.number, id.clone())));
         }
@@ -71,10 +74,11 @@ fn numbers_grow(sim: &Sim, past: &mut Past) -> Verdict {
         }
     }
     for (id, row) in &sim.cc.disk.rows {
-        let now = (row.generation, row.attempt);
+        let now = (row.generation, row.attempt, row.ran);
         if let Some(before) = past.cc.insert(id.clone(), now) {
             ensure(now >= before, || format!("cc: {id} fell from {before:?} to {now:?}"))?;
             ensure(now.1 >= before.1, || format!("cc: attempt of {id} fell to {}", now.1))?;
+            ensure(now.1 == before.1 || !before.2, || format!("cc: {id} ran and was taken from its disk"))?;
         }
     }
     for node in sim.nodes.iter().filter(|node| !node.amnesiac) {
@@ -158,7 +162,7 @@ fn addresses_are_unique(sim: &Sim) -> Verdict {
 }
 
 /// Everything that was wanted has come about, or has failed with a reason; nothing is left over.
-pub fn rest(sim: &mut Sim) -> Verdict {
+pub fn rest(sim: &mut Sim, past: &Past) -> Verdict {
     let now_ms = sim.now_ms;
     for node in sim.nodes.iter_mut().filter(|node| !node.dead) {
         let ids: Vec<InstanceId> = node.records.keys().cloned().collect();
@@ -171,6 +175,9 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         instance_rests(sim, row).map_err(|what| format!("{} ({}): {what}", row.id, row.state.as_str()))?;
     }
     nothing_leaked(sim)?;
+    if sim.gentle && !past.node_lost {
+        nothing_failed(sim)?;
+    }
     ensure(sim.clc.is_idle(), || "clc: something is still to be told".to_owned())?;
     let book = &sim.cc.run.as_ref().ok_or("the cc is down")?.book;
     for node in sim.nodes.iter().filter(|node| !node.dead) {
@@ -190,6 +197,10 @@ fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {
     let home_is_dead = sim.nodes.iter().any(|node| node.dead && at_home(node.number));
     let live = sim.nodes.iter().filter(|node| !node.dead && node.is_running(&row.id));
     let live: Vec<usize> = live.map(|node| node.number).collect();
+    let agrees = placed.is_none_or(|placed| placed.phase.satisfies(row.desired));
+    ensure(agrees || home_is_dead, || {
+        format!("the cc takes it for {:?}", placed.map(|placed| placed.phase))
+    })?;
     match row.state {
         State::Pending | State::Stopping | State::ShuttingDown => Err("still under way".to_owned()),
         State::Running => {
@@ -217,6 +228,23 @@ fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {
             ensure(row.forgotten && placed.is_none(), || "is not forgotten".to_owned())
         }
     }
+}
+
+/// Lost messages and dying processes are no reason to fail, nor to disobey.
+fn nothing_failed(sim: &Sim) -> Verdict {
+    for row in sim.clc.rows.values().filter(|row| row.state == State::Terminated) {
+        let code = row.reason.as_ref().map(|reason| reason.code.as_str()).unwrap_or_default();
+        // Crashes and plugs pulled behind our back end an instance whose owner wants it so.
+        let fair = code.starts_with("Client.") || row.shutdown_behavior == ShutdownBehavior::Terminate;
+        ensure(fair, || format!("{} failed without a cause: {:?}", row.id, row.reason))?;
+    }
+    for (id, wanted) in &sim.ordered {
+        let Some(row) = sim.clc.rows.get(id) else { continue };
+        ensure(row.desired == *wanted, || {
+            format!("{id}: {wanted:?} was ordered, and {:?} came of it", row.desired)
+        })?;
+    }
+    Ok(())
 }
 
 /// No guest, tap, disk, record or row without an instance that it belongs to.
