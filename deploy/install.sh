@@ -65,6 +65,7 @@ packages[test]='
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '
 packages[bench]='
+    wrk                         asks as fast as answers come; scripted in Lua
 '
 
 names() { awk 'NF { print $1 }' <<<"$1"; }
