@@ -25,7 +25,7 @@ class Session:
     aws = None
 
     def run_aws(self, *arguments, expect=0):
-        # Explicit, as in the README: Debian's version 2 is older than AWS_ENDPOINT_URL.
+        # Explicit: Debian's version 2 is older than AWS_ENDPOINT_URL.
         done = subprocess.run([self.aws, "--endpoint-url", cloud.endpoint, *arguments], env=cloud.client_environment(), capture_output=True, text=True)
         self.assertEqual(done.returncode, expect, f"aws {' '.join(arguments)}\n{done.stdout}{done.stderr}")
         return done.stdout if expect == 0 else done.stderr
