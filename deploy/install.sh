@@ -60,10 +60,12 @@ packages[run]='
 '
 packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user
+    busybox-static              a DHCP client for network namespaces that play guests
     awscli                      aws-cli v2, one of the clients that must work unmodified
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '
 packages[bench]='
+    wrk                         asks as fast as answers come; scripted in Lua
 '
 
 names() { awk 'NF { print $1 }' <<<"$1"; }

@@ -1,5 +1,6 @@
 //! The project's own tooling: `cargo xtask VERB`. One file per verb; this one only dispatches.
 
+mod bench;
 mod codegen;
 mod facts;
 mod model;
@@ -42,6 +43,11 @@ enum Verb {
         #[arg(long, value_name = "PART", value_delimiter = ',')]
         only: Vec<test::Part>,
     },
+    /// Measure the figures of docs/benchmarks.md and write them there
+    Bench {
+        /// Only these, in the usual order
+        names: Vec<bench::Name>,
+    },
     /// Feed generated inputs to what reads strangers' bytes
     Fuzz {
         #[arg(long, default_value_t = 60)]
@@ -59,6 +65,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Codegen { check } => codegen::run(root, check),
         Verb::Tidy { seal } => tidy::run(root, seal),
         Verb::Test { only } => test::run(root, &only),
+        Verb::Bench { names } => bench::run(root, &names),
         Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
     }
 }

@@ -1,6 +1,6 @@
 //! Key pairs: made here or brought along; only the public half is kept.
 //!
-//! Making an RSA key takes a second of a processor: `generate` belongs off the async threads.
+//! Making an RSA key takes a second of a processor: `make` does it off the async threads, a few at a time.
 
 mod format;
 
@@ -11,9 +11,11 @@ use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use rsa::pkcs8::EncodePrivateKey as _;
 use sha1::Digest as _;
 use ssh_key::LineEnding;
+use tokio::sync::Semaphore;
 
 pub const NAME_CHARS_MAX: usize = 255;
 const RSA_BITS: usize = 2048;
+const GENERATED_AT_ONCE_MAX: usize = 2;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -81,6 +83,13 @@ pub fn duplicate(name: &str) -> Fault {
 /// The name goes where OpenSSH has its comment.
 pub fn with_comment(openssh: &str, name: &str) -> String {
     format!("{openssh} {name}")
+}
+
+/// `generate`, waiting for its turn.
+pub async fn make(kind: KeyKind) -> Result<Generated, Fault> {
+    static TURNS: Semaphore = Semaphore::const_new(GENERATED_AT_ONCE_MAX);
+    let _turn = TURNS.acquire().await.map_err(Fault::internal)?;
+    tokio::task::spawn_blocking(move || generate(kind)).await.map_err(Fault::internal)?
 }
 
 pub fn generate(kind: KeyKind) -> Result<Generated, Fault> {

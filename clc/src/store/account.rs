@@ -64,12 +64,20 @@ impl Store {
         row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
     }
 
-    /// With its users, keys and network; the caller has seen that nothing else is left.
+    /// With its users, keys, network, key pairs, tags and images; the caller has seen that no instance is left.
     pub async fn account_delete(&self, id: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         identities_touch_in_txn(&mut tx).await?;
-        // Subnets and groups go with the VPC.
-        sqlx::query("DELETE FROM vpcs WHERE account = $1").bind(id).execute(&mut *tx).await?;
+        for statement in [
+            // Subnets and groups go with the VPC.
+            "DELETE FROM vpcs WHERE account = $1",
+            "DELETE FROM key_pairs WHERE account = $1",
+            "DELETE FROM tags WHERE account = $1",
+            // Others' instances may have been started from its public ones, and name them.
+            "UPDATE images SET state = 'deregistered' WHERE account = $1",
+        ] {
+            sqlx::query(statement).bind(id).execute(&mut *tx).await?;
+        }
         let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(done.rows_affected() > 0)

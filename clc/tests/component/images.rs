@@ -2,6 +2,7 @@
 
 use crate::support::{Answer, Client, Cloud, IMAGE};
 use karri_proto::instance::BlobFormat;
+use karri_proto::internal::admin::AdminService as _;
 
 on_both! {
     a_blob_becomes_an_image_and_goes_again
@@ -12,6 +13,7 @@ on_both! {
     images_are_filtered_named_and_paged
     an_image_is_told_attribute_by_attribute
     what_an_image_says_holds_for_its_instances
+    an_accounts_images_keys_and_tags_go_with_it
 }
 
 const GIB: u64 = 1 << 30;
@@ -277,4 +279,25 @@ async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
         alice.wait_for(&plain, state).await;
     }
     assert_eq!(alice.ec2("DescribeInstances", &[("InstanceId.1", &plain)]).await.ok().one("imageId"), ami);
+}
+
+async fn an_accounts_images_keys_and_tags_go_with_it(cloud: Cloud) {
+    let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let alice = cloud.owner().await;
+    let location = cloud.walrus.put(1, BlobFormat::Raw, GIB);
+    let tagged = [
+        ("TagSpecification.1.ResourceType", "image"),
+        ("TagSpecification.1.Tag.1.Key", "k"),
+        ("TagSpecification.1.Tag.1.Value", "v"),
+    ];
+    let id = registered(&alice, "hers", &location, &tagged).await;
+    alice.ec2("CreateKeyPair", &[("KeyName", "k"), ("KeyType", "ed25519")]).await.ok();
+    root.ec2("DescribeImages", &[("ImageId.1", &id)]).await.ok();
+    let (admin, caller) = cloud.admin();
+    admin.account_delete(&caller, &alice.account).await.unwrap();
+    alice.ec2("DescribeImages", &[]).await.refused(401, "AuthFailure");
+    root.ec2("DescribeImages", &[("ImageId.1", &id)]).await.refused(400, "InvalidAMIID.NotFound");
+    let store = cloud.store().await;
+    assert!(store.key_pair_list(&alice.account).await.unwrap().is_empty());
+    assert!(store.tag_list(&alice.account).await.unwrap().is_empty());
 }

@@ -283,7 +283,9 @@ impl Clc {
                 self.done(&id);
                 if matches!(kind, ApiErrorKind::Invalid | ApiErrorKind::Full) {
                     let reason = StateReason::new("Server.InternalError", "refused");
-                    self.settle(&[id.clone()], now_ms, |row, order| refused(row, generation, &reason, order));
+                    self.settle(std::slice::from_ref(&id), now_ms, |row, order| {
+                        refused(row, generation, &reason, order)
+                    });
                 }
                 self.later(&id, now_ms);
             }
@@ -329,12 +331,10 @@ impl Clc {
         for report in reports {
             let known = self.rows.get(&report.id);
             let unknown = known.is_none_or(|row| row.forgotten) && report.phase.is_final();
-            if unknown {
-                if let Some(run) = &mut self.run {
-                    run.to_forget.insert(report.id.clone());
-                }
+            if unknown && let Some(run) = &mut self.run {
+                run.to_forget.insert(report.id.clone());
             }
-            self.settle(&[report.id.clone()], now_ms, |row, order| absorb(row, report, order));
+            self.settle(std::slice::from_ref(&report.id), now_ms, |row, order| absorb(row, report, order));
         }
     }
 

@@ -55,7 +55,7 @@ pub fn run(context: &mut Context, part: Part) -> Result<Report> {
         Part::Tidy => tidy(context),
         Part::Build => context.build().map(|_| Report::passed(1)),
         Part::Images => images(context),
-        Part::Unit => executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[]),
+        Part::Unit => unit(context),
         Part::Fuzz => fuzzing(context),
         Part::Clients => clients(context),
         Part::System => system(context),
@@ -193,14 +193,25 @@ fn python(context: &Context, folder: &str) -> Result<Report> {
     Ok(all)
 }
 
-fn system(context: &mut Context) -> Result<Report> {
+/// What starts guests and makes bridges needs a libvirt that answers, and root.
+fn prepare_host(context: &Context) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
-        bail!("whole-system tests make bridges and start guests: run them as root");
+        bail!("tests make bridges and start guests: run them as root");
     }
     let libvirt = context.run(&mut context.command("deploy/start-libvirt.sh"), "libvirt", SUITE_TIME_MAX)?;
     if !libvirt.success() {
         bail!("deploy/start-libvirt.sh: {}", libvirt.tail());
     }
+    Ok(())
+}
+
+fn unit(context: &mut Context) -> Result<Report> {
+    prepare_host(context)?;
+    executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])
+}
+
+fn system(context: &mut Context) -> Result<Report> {
+    prepare_host(context)?;
     let mut all = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
     all.add(python(context, "tests/system")?);
     Ok(all)

@@ -38,8 +38,7 @@ pub async fn create_key_pair(cx: Cx, request: CreateKeyPairRequest) -> Answer<Ke
     if cx.app.store.key_pair_fetch(cx.account(), &request.key_name).await?.is_some() {
         return Err(key_pair::duplicate(&request.key_name));
     }
-    let made = tokio::task::spawn_blocking(move || key_pair::generate(kind)).await;
-    let made = made.map_err(Fault::internal)??;
+    let made = key_pair::make(kind).await?;
     let pair = keep(&cx, &request.key_name, kind, made.fingerprint, &made.openssh, &tags).await?;
     Ok(KeyPair {
         key_fingerprint: Some(pair.fingerprint),

@@ -160,7 +160,8 @@ impl App {
             return Err(Fault::new(FaultCode::IdempotentParameterMismatch, sentence));
         }
         // From the store: the one who wrote them may be another controller, or not done with it yet.
-        let instances = self.store.instances_of_reservation(&earlier.reservation).await?;
+        let mut instances = self.store.instances_of_reservation(&earlier.reservation).await?;
+        instances.sort_by_key(|instance| instance.spec.launch_index); // as the first answer had them
         Ok(instances.into_iter().map(Arc::new).collect())
     }
 
