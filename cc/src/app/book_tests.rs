@@ -168,3 +168,30 @@ fn a_process_that_stood_still_blames_no_node() {
     assert_eq!((row.node.as_deref(), row.attempt), (Some("a"), 0));
     assert!(book.node("a").unwrap().alive);
 }
+
+#[test]
+fn what_an_earlier_database_had_placed_is_not_placed_again() {
+    let mut book = Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 5_000);
+    let greet = |book: &mut Book, name: &str, now_ms| {
+        let record = NodeRecord { owner: name.into(), url: "https://x".into(), facts: facts(name, 2) };
+        book.hello(record, now_ms).unwrap();
+    };
+    greet(&mut book, "a", 5_000);
+    tell(&mut book, "a", Vec::new(), true, 5_000);
+    let old = intent(1); // launched at 0, before this life
+    book.put(old.clone(), 5_100).unwrap();
+    assert_eq!(book.row(&old.id).unwrap().node, None, "some node may have it");
+    greet(&mut book, "b", 6_000);
+    tell(&mut book, "b", vec![report(&old, 1, Phase::Running)], true, 6_000);
+    let row = book.row(&old.id).unwrap();
+    assert_eq!((row.node.as_deref(), row.phase, row.attempt), (Some("b"), Phase::Running, 1));
+    assert_eq!(book.tasks("b", 9, 6_000), []);
+
+    let other = intent(2);
+    book.put(other.clone(), 6_100).unwrap();
+    wait(&mut book, 6_100, 14_000);
+    greet(&mut book, "a", 14_000);
+    assert_eq!(book.row(&other.id).unwrap().node, None);
+    wait(&mut book, 14_000, 16_000);
+    assert!(book.row(&other.id).unwrap().node.is_some(), "nobody claimed it");
+}

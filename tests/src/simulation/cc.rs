@@ -32,6 +32,8 @@ pub struct Disk {
     nodes: BTreeMap<String, NodeRecord>,
     tombstones: BTreeMap<InstanceId, i64>,
     sequence: u64,
+    /// Lost databases so far; names this one's numbering.
+    pub losses: u64,
 }
 
 /// Lost in a crash.
@@ -88,7 +90,7 @@ impl Disk {
             rows: self.rows.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
             tombstones: self.tombstones.clone().into_iter().collect(),
-            epoch: 1,
+            epoch: self.losses + 1,
             sequence: self.sequence,
         }
     }
@@ -109,6 +111,12 @@ impl Cc {
             polling: BTreeSet::new(),
         });
         self.commit(false);
+    }
+
+    /// The machine comes back with an empty database.
+    pub fn lose_database(&mut self) {
+        self.run = None;
+        self.disk = Disk { losses: self.disk.losses + 1, ..Disk::default() };
     }
 
     /// Makes durable what the book has changed. `crash`: the machine dies instead.

@@ -19,6 +19,7 @@ pub struct Past {
     clc: BTreeMap<InstanceId, (u64, bool)>,
     cc: BTreeMap<InstanceId, (u64, u32, bool)>,
     nodes: BTreeMap<(usize, InstanceId), (u64, u32)>,
+    database_losses: u64,
     /// A node was declared lost.
     node_lost: bool,
     /// Where an instance may have been left behind: its node was declared lost, or lost its memory.
@@ -40,6 +41,13 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
 }
 
 fn excuse(sim: &Sim, past: &mut Past) {
+    if std::mem::replace(&mut past.database_losses, sim.cc.disk.losses) != sim.cc.disk.losses {
+        past.cc.clear(); // it starts anew, and what it does not hear of in time it starts again
+    }
+    if sim.cc.disk.losses > 0 {
+        let all = sim.nodes.iter().map(|node| node.number);
+        past.excused.extend(all.flat_map(|number| sim.clc.rows.keys().map(move |id| (number, id.clone()))));
+    }
     let Some(run) = &sim.cc.run else { return };
     for node in &sim.nodes {
         let known = run.book.node(&node_name(node.number));

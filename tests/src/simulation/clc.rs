@@ -170,7 +170,10 @@ impl Clc {
             cluster: CLUSTER.to_owned(),
             zone: ZONE.to_owned(),
             client_token: None,
-            spec: Arc::new(spec(number, need, address, bad_image)),
+            spec: Arc::new(InstanceSpec {
+                launched_at_unix_ms: now_ms,
+                ..spec(number, need, address, bad_image)
+            }),
             has_user_data: false,
             tags: Vec::new(),
             shutdown_behavior: behavior,

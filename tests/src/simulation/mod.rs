@@ -56,6 +56,9 @@ pub struct Sim {
     cc: Cc,
     nodes: Vec<Node>,
     wire: Vec<Packet>,
+    /// Held up on the way until this many things have happened.
+    late: Vec<(u32, Packet)>,
+    happened: u32,
     next_call: u64,
     launched: u32,
     /// What each owner asked for last; nothing when the guest went off by itself since.
@@ -88,6 +91,8 @@ impl Sim {
             cc: Cc::new(),
             nodes: (0..NODES).map(Node::new).collect(),
             wire: Vec::new(),
+            late: Vec::new(),
+            happened: 0,
             next_call: 0,
             launched: 0,
             ordered: BTreeMap::new(),
@@ -126,7 +131,8 @@ impl Sim {
             self.round(if round < 20 { 1_000 } else { 12_000 });
             check::step(self, &mut past)?;
             match check::rest(self, &past) {
-                Ok(()) => return Ok(()),
+                Ok(()) if self.late.is_empty() => return Ok(()),
+                Ok(()) => {}
                 Err(what) => last = what,
             }
         }
@@ -146,6 +152,7 @@ impl Sim {
             _ => self.node_suffers(),
         }
         self.restart_some();
+        self.latecomers(1);
     }
 
     // ---- messages ----
@@ -180,10 +187,20 @@ impl Sim {
             }
             return;
         }
-        if !packet.answer && self.chance(60) {
-            self.wire.push(packet.clone());
+        if !packet.answer && self.chance(80) {
+            let due = self.happened + self.rng.gen_range(1..200);
+            self.late.push((due, packet.clone()));
         }
         self.deliver(packet);
+    }
+
+    /// What was held up long enough comes out where nobody expects it any more.
+    fn latecomers(&mut self, happened: u32) {
+        self.happened += happened;
+        let due = |(due, _): &(u32, Packet)| *due <= self.happened;
+        let (now, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.late).into_iter().partition(due);
+        self.late = later;
+        self.wire.extend(now.into_iter().map(|(_, packet)| packet));
     }
 
     fn deliver(&mut self, packet: Packet) {
@@ -399,7 +416,11 @@ impl Sim {
             35..=69 => node.cut_off = false,
             70..=84 => node.power_off(),
             85..=92 => node.power = !node.dead,
-            93..=95 => node.lose_records(),
+            93..=94 => node.lose_records(),
+            95 => {
+                self.cc.lose_database();
+                return self.say(|| "the cc LOSES its database".to_owned());
+            }
             96..=97 if others_live => {
                 node.dead = true;
                 node.power_off();
@@ -444,6 +465,7 @@ impl Sim {
     /// Everybody does everything once, and every message arrives.
     fn round(&mut self, ms: i64) {
         self.pass(ms, false);
+        self.latecomers(20);
         self.clc.tend(self.now_ms);
         self.cc.tick(self.now_ms);
         (0..NODES).for_each(|node| self.greet(node));

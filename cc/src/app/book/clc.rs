@@ -4,7 +4,7 @@ use super::{Book, Refusal};
 use crate::app::node::Node;
 use crate::app::row::accept;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{InstanceIntent, InstanceReport, TOMBSTONE_KEEP_SECS};
+use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, TOMBSTONE_KEEP_SECS};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::resources::ClusterResources;
 
@@ -13,11 +13,14 @@ impl Book {
         let id = intent.id.clone();
         let known = self.rows.get(&id);
         if known.is_none() && self.tombstones.contains_key(&id) {
-            return Err(Refusal::Forgotten);
+            return buried(&intent).ok_or(Refusal::Forgotten);
         }
         if let Some(mut row) = accept(known, &intent, now_ms) {
             if known.is_none() {
                 self.adopt(&mut row, now_ms);
+                if intent.spec.launched_at_unix_ms < self.started_ms {
+                    self.unclaimed.insert(id.clone());
+                }
             }
             tracing::info!(
                 instance_id = %id, request_id = row.request_id, generation = row.generation,
@@ -70,4 +73,17 @@ impl Book {
     pub fn resources(&self) -> ClusterResources {
         ClusterResources { nodes: self.nodes.values().map(Node::resources).collect() }
     }
+}
+
+/// Terminating what is terminated and forgotten is done already.
+fn buried(intent: &InstanceIntent) -> Option<InstanceReport> {
+    (intent.desired == Desired::Terminated).then(|| InstanceReport {
+        id: intent.id.clone(),
+        generation: intent.generation,
+        attempt: intent.attempt,
+        phase: Phase::Gone,
+        node: None,
+        reason: None,
+        reboots: intent.reboots,
+    })
 }

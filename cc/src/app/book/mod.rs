@@ -104,6 +104,8 @@ pub struct Book {
     nodes: BTreeMap<String, Node>,
     by_sequence: BTreeMap<u64, InstanceId>,
     unplaced: BTreeSet<InstanceId>,
+    /// Launched before this life began, and first heard of in it.
+    unclaimed: BTreeSet<InstanceId>,
     tombstones: HashMap<InstanceId, i64>,
     tombstones_by_end: BTreeSet<(i64, InstanceId)>,
     epoch: u64,
@@ -125,6 +127,7 @@ impl Book {
             nodes: BTreeMap::new(),
             by_sequence: BTreeMap::new(),
             unplaced: BTreeSet::new(),
+            unclaimed: BTreeSet::new(),
             tombstones: HashMap::new(),
             tombstones_by_end: BTreeSet::new(),
             epoch: snapshot.epoch,
@@ -163,6 +166,9 @@ impl Book {
         let lost: Vec<String> = lost.into_iter().filter(|name| self.node_tick(name, now_ms)).collect();
         for name in lost {
             self.replan_node(&name, now_ms);
+        }
+        if now_ms - self.started_ms >= silent_max_ms() {
+            self.unclaimed.clear();
         }
         for id in self.unplaced.clone() {
             self.replan(&id, now_ms);

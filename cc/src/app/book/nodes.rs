@@ -141,6 +141,7 @@ impl Book {
         if let Some(unheard) = &mut node.unheard {
             unheard.remove(&id);
         }
+        self.adopt_told(name, &report, now_ms);
         let own = self.rows.get(&id).filter(|row| row.node.as_deref() == Some(name));
         if let Some(changed) = own.and_then(|row| absorb(row, &report, now_ms)) {
             self.set(changed);

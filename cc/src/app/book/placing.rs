@@ -6,28 +6,44 @@ use crate::app::placement::{Candidate, choose};
 use crate::app::plan::{ATTEMPTS_MAX, NodeCondition, Step, plan, unplaceable};
 use crate::app::row::{Row, absorb};
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::Phase;
+use karri_proto::instance::{InstanceReport, Phase};
 
 /// Place, settle, release: a row comes to rest in a few steps. More would be a circle.
 const STEPS_MAX: u32 = 4 + 2 * ATTEMPTS_MAX;
 
 impl Book {
-    /// A cluster that lost its database finds its instances where they run.
+    /// A cluster that lost its database finds its instances where they run: told of one that it does not
+    /// know, it looks for a node that has it.
     pub(super) fn adopt(&mut self, row: &mut Row, now_ms: i64) {
         let found = self.nodes.iter().find_map(|(name, node)| {
             let stray = node.strays.get(&row.id)?;
-            let living = !stray.report.phase.is_final() && stray.report.phase != Phase::Terminating;
-            living.then(|| (name.clone(), stray.report.clone()))
+            is_living(&stray.report).then(|| (name.clone(), stray.report.clone()))
         });
-        let Some((name, report)) = found else { return };
-        tracing::warn!(instance_id = %row.id, node = name, "instance found running: adopted");
-        self.nodes.get_mut(&name).expect("just found").strays.remove(&row.id);
-        row.attempt = report.attempt;
-        row.place(name, now_ms);
-        row.ran = true; // it is there; never make a second one elsewhere
-        if let Some(heard) = absorb(row, &report, now_ms) {
-            *row = heard;
+        if let Some((name, report)) = found {
+            if let Some(node) = self.nodes.get_mut(&name) {
+                node.strays.remove(&row.id);
+            }
+            settle_in(row, name, &report, now_ms);
         }
+    }
+
+    /// The other way round: a node tells of an instance that is placed nowhere. It was never taken from that
+    /// node, so an earlier database had placed it there.
+    pub(super) fn adopt_told(&mut self, name: &str, report: &InstanceReport, now_ms: i64) {
+        let Some(row) = self.rows.get(&report.id) else { return };
+        let homeless = row.node.is_none() && !row.phase.is_final();
+        if homeless && is_living(report) && !row.tried.iter().any(|tried| tried == name) {
+            let mut row = row.clone();
+            settle_in(&mut row, name.to_owned(), report, now_ms);
+            self.set(row);
+            self.replan(&report.id, now_ms);
+        }
+    }
+
+    /// What was launched before this life began and is new here may be running somewhere: nodes get the
+    /// time to say so before it is placed.
+    fn may_be_claimed(&self, row: &Row, now_ms: i64) -> bool {
+        self.unclaimed.contains(&row.id) && now_ms - self.started_ms < silent_max_ms()
     }
 
     /// Carries out what can be decided here, and queues what a node must be told.
@@ -78,6 +94,10 @@ impl Book {
     /// Chooses a node, or waits, or gives up. `false`: it waits.
     pub(super) fn place(&mut self, id: &InstanceId, now_ms: i64) -> bool {
         let Some(mut row) = self.rows.get(id).cloned() else { return false };
+        if self.may_be_claimed(&row, now_ms) {
+            self.unplaced.insert(id.clone());
+            return false;
+        }
         let ready = self.nodes.iter().filter(|(name, node)| node.is_ready() && !row.tried.contains(name));
         let candidates =
             ready.map(|(name, node)| Candidate { name, total: node.record.facts.total, free: node.free() });
@@ -109,5 +129,20 @@ impl Book {
         for id in placed {
             self.replan(&id, now_ms);
         }
+    }
+}
+
+fn is_living(report: &InstanceReport) -> bool {
+    !report.phase.is_final() && report.phase != Phase::Terminating
+}
+
+/// `row` is on that node, which was not known.
+fn settle_in(row: &mut Row, node: String, report: &InstanceReport, now_ms: i64) {
+    tracing::warn!(instance_id = %row.id, node, "instance found on a node: adopted");
+    row.attempt = row.attempt.max(report.attempt);
+    row.place(node, now_ms);
+    row.ran = true; // it is there; never make a second one elsewhere
+    if let Some(heard) = absorb(row, report, now_ms) {
+        *row = heard;
     }
 }

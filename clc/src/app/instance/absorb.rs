@@ -10,7 +10,7 @@
 //! ```
 //!
 //! A report that does not cover the newest generation says nothing about what was asked since, so it
-//! changes nothing but what is acknowledged.
+//! changes nothing but what is acknowledged: so much has to be said again.
 
 use super::lifecycle::{Order, end};
 use super::model::{Instance, ShutdownBehavior};
@@ -19,13 +19,26 @@ use karri_proto::instance::{Desired, InstanceReport, Phase, StateReason};
 
 /// True: the instance was changed.
 pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) -> bool {
-    if instance.forgotten || report.id != instance.id {
+    if report.id != instance.id {
         return false;
     }
     let before = instance.clone();
     // A generation from the future: the report was meant for another life of this database.
     let heard = report.generation.min(instance.generation);
-    instance.acknowledged = instance.acknowledged.max(heard);
+    if has_risen(instance, report) {
+        instance.forgotten = false;
+        if heard == instance.generation {
+            // What is to be told now must be newer than what the cluster has.
+            let request_id = instance.request_id.clone();
+            instance.advance(&request_id);
+        }
+    }
+    if instance.forgotten {
+        return false;
+    }
+    // Less than it had accepted: the cluster has lost it. Or the report was overtaken by an answer, and
+    // telling the cluster once more does no harm.
+    instance.acknowledged = heard;
     if report.covers(instance.generation, 0) {
         match instance.desired {
             Desired::Running => absorb_running(instance, report, order),
@@ -34,6 +47,13 @@ pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>
         }
     }
     *instance != before
+}
+
+/// It is over, and the cluster has it alive: a late message has raised it in a cluster that lost its database
+/// and with it the tombstones.
+fn has_risen(instance: &Instance, report: &InstanceReport) -> bool {
+    let living = !report.phase.is_final() && report.phase != Phase::Terminating;
+    instance.state == State::Terminated && instance.acknowledged >= instance.generation && living
 }
 
 fn absorb_running(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
@@ -108,14 +128,14 @@ fn fail(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
     end(instance, order);
 }
 
-/// Its cluster has told everything and did not mention it: it is to be told again; what is over needs no
-/// forgetting any more.
+/// Its cluster has told everything and did not mention it: it is to be told again. What is over is left to
+/// its forgetting, which does no harm where nothing is known: the telling may be older than the instance.
 pub fn untold(instance: &mut Instance) -> bool {
-    match instance.state {
-        State::Terminated => instance.forgotten = true,
-        _ => instance.acknowledged = 0,
+    let living = instance.state != State::Terminated;
+    if living {
+        instance.acknowledged = 0;
     }
-    true
+    living
 }
 
 /// Its cluster refuses this generation for good.
