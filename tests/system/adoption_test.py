@@ -1,6 +1,7 @@
 """Controllers come and go; guests stay and their metadata answers."""
 
 import os
+import pathlib
 import signal
 import unittest
 
@@ -30,7 +31,14 @@ def boot_id():
 
 def kill(pid):
     os.kill(pid, signal.SIGKILL)
-    wait_until(f"{pid} is dead", lambda: not os.path.exists(f"/proc/{pid}") or "Z" in open(f"/proc/{pid}/stat").read().split()[2])
+    wait_until(f"{pid} is dead", lambda: is_dead(pid))
+
+
+def is_dead(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except FileNotFoundError:
+        return True
 
 
 class Adoption(unittest.TestCase):

@@ -106,7 +106,7 @@ class Guests(unittest.TestCase):
     def test_poweroff_inside_stops_or_terminates_as_asked(self):
         stays, goes = self.launch(), self.launch(InstanceInitiatedShutdownBehavior="terminate")
         for one in (stays, goes):
-            ssh(address(one), key, "(sleep 1; poweroff) >/dev/null 2>&1 &")
+            ssh(address(one), key, "(sleep 1; poweroff) </dev/null >/dev/null 2>&1 &")
         wait_state(ec2, stays, "stopped")
         self.assertEqual(instance(ec2, stays)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
         wait_state(ec2, goes, "terminated")

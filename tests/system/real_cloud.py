@@ -11,7 +11,7 @@ from cloud import KARRI, ROOT, Cloud, wait_until  # noqa: E402
 
 IMAGES = ROOT / "target" / "images"
 SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
-       "-o", "ConnectTimeout=3", "-o", "BatchMode=yes"]
+       "-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5"]
 BOOT_SECONDS = 180  # emulated, on a machine that may be busy
 
 
