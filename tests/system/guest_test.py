@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from real_cloud import RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+from real_cloud import BOOT_SECONDS, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
 
 IMDS = "http://169.254.169.254/latest"
 
@@ -53,17 +53,17 @@ class Guests(unittest.TestCase):
         one = self.launch(UserData="#!/bin/sh\necho user data ran > /root/proof\n")
         ip = address(one)
         self.assertEqual(ssh(ip, key, "hostname").split(".")[0], instance(ec2, one)["PrivateDnsName"].split(".")[0])
-        wait_until("the ready line on the console", lambda: "karri-tiny: ready" in console(one))
+        wait_until("the ready line on the console", lambda: "karri-tiny: ready" in console(one), BOOT_SECONDS)
         self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
         self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/local-ipv4"), ip)
         self.assertIn('"instanceId"', ssh(ip, key, f"wget -qO- {IMDS}/dynamic/instance-identity/document"))
-        wait_until("user data has run", lambda: ssh(ip, key, "cat /root/proof || true") == "user data ran")
+        wait_until("user data has run", lambda: ssh(ip, key, "cat /root/proof || true") == "user data ran", BOOT_SECONDS)
 
     def test_kernel_ramdisk_and_root_image_boot_too(self):
         packed = gzip.compress(b"#!/bin/sh\necho packed > /root/proof\n")
         one = self.launch(ImageId=cloud.demo_image(ec2, "kernel"), UserData=packed)
         self.assertTrue(instance(ec2, one)["KernelId"].startswith("aki-"))
-        wait_until("user data has run", lambda: ssh(address(one), key, "cat /root/proof || true") == "packed")
+        wait_until("user data has run", lambda: ssh(address(one), key, "cat /root/proof || true") == "packed", BOOT_SECONDS)
 
     def test_required_tokens_are_required(self):
         one = self.launch(MetadataOptions={"HttpTokens": "required"})
@@ -92,7 +92,7 @@ class Guests(unittest.TestCase):
         self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
         born = ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id")
         ec2.reboot_instances(InstanceIds=[one])
-        wait_until("another boot", lambda: ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id") != born, 90)
+        wait_until("another boot", lambda: ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id") != born, BOOT_SECONDS)
         self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
 
     def test_a_domain_stopped_behind_our_back_is_seen_within_two_seconds(self):
