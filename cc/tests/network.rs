@@ -156,6 +156,7 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    must("echo 0 > /proc/sys/net/ipv4/ip_forward"); // whatever the host does
     must("ip link set lo up && ip link add foreign0 type bridge && iptables -A INPUT -s 192.0.2.1 -j DROP");
     let network = network(directory.path());
     let _reaper = Reaper(network.clone());

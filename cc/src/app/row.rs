@@ -208,14 +208,18 @@ fn waiting_phase(before: Phase, desired: Desired) -> Phase {
 }
 
 /// What a report from the instance's own node changes. `None`: nothing.
+///
+/// One that does not cover what is wanted says that the node must be told, even if it had answered before:
+/// it may have lost its records. If it was only overtaken by that answer, telling once more does no harm.
 pub fn absorb(known: &Row, report: &InstanceReport, now_ms: i64) -> Option<Row> {
-    let heard = (report.generation, report.attempt);
-    let stale = !report.covers(known.generation, known.attempt);
-    if stale || known.phase.is_final() || known.seen.is_some_and(|seen| seen > heard) {
+    if known.phase.is_final() {
         return None;
     }
     let mut row = known.clone();
-    row.seen = Some(heard);
+    row.seen = Some((report.generation, report.attempt));
+    if !report.covers(known.generation, known.attempt) {
+        return (row != *known).then_some(row);
+    }
     match report.phase {
         Phase::Failed | Phase::Gone if row.desired == Desired::Terminated => {
             row.settle(Phase::Gone, report.reason.clone());

@@ -9,7 +9,7 @@ use karri_nc::app::plan::Guest;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::Desired;
 use karri_proto::resources::Need;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 type Verdict = Result<(), String>;
 
@@ -20,10 +20,6 @@ pub struct Past {
     cc: BTreeMap<InstanceId, (u64, u32, bool)>,
     nodes: BTreeMap<(usize, InstanceId), (u64, u32)>,
     database_losses: u64,
-    /// A node was declared lost.
-    node_lost: bool,
-    /// Where an instance may have been left behind: its node was declared lost, or lost its memory.
-    excused: BTreeSet<(usize, InstanceId)>,
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
@@ -32,39 +28,22 @@ fn ensure(holds: bool, what: impl FnOnce() -> String) -> Verdict {
 
 /// After every step.
 pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
-    excuse(sim, past);
-    none_doubled(sim, past)?;
+    if std::mem::replace(&mut past.database_losses, sim.cc.disk.losses) != sim.cc.disk.losses {
+        past.cc.clear(); // it starts anew
+    }
+    none_doubled(sim)?;
     numbers_grow(sim, past)?;
     the_dead_stay_dead(sim)?;
     accounts_are_right(sim)?;
     addresses_are_unique(sim)
 }
 
-fn excuse(sim: &Sim, past: &mut Past) {
-    if std::mem::replace(&mut past.database_losses, sim.cc.disk.losses) != sim.cc.disk.losses {
-        past.cc.clear(); // it starts anew, and what it does not hear of in time it starts again
-    }
-    if sim.cc.disk.losses > 0 {
-        let all = sim.nodes.iter().map(|node| node.number);
-        past.excused.extend(all.flat_map(|number| sim.clc.rows.keys().map(move |id| (number, id.clone()))));
-    }
-    let Some(run) = &sim.cc.run else { return };
-    for node in &sim.nodes {
-        let known = run.book.node(&node_name(node.number));
-        let lost = known.is_some_and(|known| known.condition == karri_cc::app::plan::NodeCondition::Lost);
-        past.node_lost |= lost;
-        if lost || node.amnesiac {
-            past.excused.extend(sim.clc.rows.keys().map(|id| (node.number, id.clone())));
-        }
-    }
-}
-
 /// At most one live guest per instance.
-fn none_doubled(sim: &Sim, past: &Past) -> Verdict {
+fn none_doubled(sim: &Sim) -> Verdict {
     let mut homes: BTreeMap<&InstanceId, usize> = BTreeMap::new();
     for node in &sim.nodes {
         for (id, guest) in &node.guests {
-            let counts = guest.guest == Guest::Running && !past.excused.contains(&(node.number, id.clone()));
+            let counts = guest.guest == Guest::Running && !sim.excused.contains(&(node.number, id.clone()));
             if counts && let Some(other) = homes.insert(id, node.number) {
                 return Err(format!("{id} runs on node {other} and on node {}", node.number));
             }
@@ -170,7 +149,7 @@ fn addresses_are_unique(sim: &Sim) -> Verdict {
 }
 
 /// Everything that was wanted has come about, or has failed with a reason; nothing is left over.
-pub fn rest(sim: &mut Sim, past: &Past) -> Verdict {
+pub fn rest(sim: &mut Sim) -> Verdict {
     let now_ms = sim.now_ms;
     for node in sim.nodes.iter_mut().filter(|node| !node.dead) {
         let ids: Vec<InstanceId> = node.records.keys().cloned().collect();
@@ -183,7 +162,7 @@ pub fn rest(sim: &mut Sim, past: &Past) -> Verdict {
         instance_rests(sim, row).map_err(|what| format!("{} ({}): {what}", row.id, row.state.as_str()))?;
     }
     nothing_leaked(sim)?;
-    if sim.gentle && !past.node_lost {
+    if sim.gentle && !sim.node_lost {
         nothing_failed(sim)?;
     }
     ensure(sim.clc.is_idle(), || "clc: something is still to be told".to_owned())?;
@@ -209,6 +188,10 @@ fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {
     ensure(agrees || home_is_dead, || {
         format!("the cc takes it for {:?}", placed.map(|placed| placed.phase))
     })?;
+    let told = |number: usize| {
+        let record = sim.nodes[number].records.get(&row.id);
+        record.is_some_and(|record| record.intent.generation == row.generation)
+    };
     match row.state {
         State::Pending | State::Stopping | State::ShuttingDown => Err("still under way".to_owned()),
         State::Running => {
@@ -217,18 +200,18 @@ fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {
             ensure(alone || (home_is_dead && live.is_empty()), || {
                 format!("runs on {live:?}, is on {home:?}")
             })?;
-            let told = |number: usize| {
-                let record = sim.nodes[number].records.get(&row.id);
-                record.is_some_and(|record| {
-                    record.intent.generation == row.generation && record.reboots == row.reboots
-                })
-            };
-            ensure(live.iter().all(|number| told(*number)), || "its node has another intent".to_owned())
+            ensure(live.iter().all(|number| told(*number)), || "its node has another intent".to_owned())?;
+            let rebooted =
+                live.iter().all(|number| sim.nodes[*number].records[&row.id].reboots == row.reboots);
+            ensure(rebooted, || "was not rebooted as often as asked".to_owned())
         }
         State::Stopped => {
             ensure(row.desired == Desired::Stopped, || format!("{:?} is wanted", row.desired))?;
             ensure(live.is_empty(), || format!("runs on {live:?}"))?;
-            ensure(placed.is_some(), || "the cc does not know it".to_owned())
+            ensure(placed.is_some(), || "the cc does not know it".to_owned())?;
+            let homes = sim.nodes.iter().filter(|node| !node.dead && at_home(node.number));
+            let known = homes.map(|node| node.number).all(told);
+            ensure(known, || "its node does not know it as stopped".to_owned())
         }
         State::Terminated => {
             ensure(row.reason.is_some(), || "has no reason".to_owned())?;

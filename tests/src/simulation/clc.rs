@@ -20,7 +20,7 @@ use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::resources::{ClusterResources, Need};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub const CLUSTER: &str = "cluster";
 pub const SUBNET: &str = "172.31.0.0/27";
@@ -372,12 +372,11 @@ pub fn instance_id(number: u32) -> InstanceId {
 }
 
 /// The digest of an image that no node can use.
-pub fn bad_digest() -> Digest {
-    Digest::from_sha256([0xbd; 32])
-}
+pub static BAD_DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::from_sha256([0xbd; 32]));
+static GOOD_DIGEST: LazyLock<Digest> = LazyLock::new(|| Digest::from_sha256([1; 32]));
 
 fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> InstanceSpec {
-    let digest = if bad_image { bad_digest() } else { Digest::from_sha256([1; 32]) };
+    let digest = if bad_image { BAD_DIGEST.clone() } else { GOOD_DIGEST.clone() };
     let root = BlobRef { digest, format: BlobFormat::Raw, bytes: 1, virtual_bytes: 1 };
     let port = PortSpec {
         id: format!("eni-{number:08x}").parse().expect("well-formed"),

@@ -1,7 +1,7 @@
 //! A node: its own decisions over maps for its disk, its hypervisor and its network.
 
 use super::cc::node_name;
-use super::clc::bad_digest;
+use super::clc::BAD_DIGEST;
 use super::wire::Body;
 use karri_cc::app::node::NodeRecord;
 use karri_nc::app::plan::{Guest, Limits, Observed, OffReason, RebootSeen, Step, plan, server_reason};
@@ -300,7 +300,7 @@ impl Node {
         } else {
             live.down_since_ms = None;
         }
-        seen.images = record.intent.spec.boot.root.digest != bad_digest();
+        seen.images = record.intent.spec.boot.root.digest != *BAD_DIGEST;
         seen.ports = run.plugged.contains(id);
         seen.asked_ms = live.asked_off_ms.map(|at| span(at, now_ms));
         seen.reboot = live.reboot.map(|(at, done)| RebootSeen { asked_ms: span(at, now_ms), done });
