@@ -6,13 +6,17 @@ taps. The seed is printed; KARRI_CHAOS_SEED repeats a run's choices, KARRI_CHAOS
 
 import json
 import os
+import pathlib
 import random
 import signal
 import subprocess
+import sys
 import time
 import unittest
 
-from real_cloud import RealCloud, domains, wait_until
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "system"))
+
+from real_cloud import RealCloud, domains, wait_until  # noqa: E402
 
 SEED = int(os.environ.get("KARRI_CHAOS_SEED", "20260101"))
 LAUNCHES = int(os.environ.get("KARRI_CHAOS_LAUNCHES", "50"))
@@ -93,6 +97,8 @@ class Chaos(unittest.TestCase):
         states = self.instances()
         self.assertEqual(set(states), set(self.tokens.values()), "as many instances as tokens, no more, no fewer")
         running = {i for i, s in states.items() if s == "running"}
+        for wrong in sorted(running ^ set(living)):
+            print(f"{wrong} is {states[wrong]}\n{cloud.karri('why', wrong)}", flush=True)
         self.assertEqual(running, set(living), "what was not terminated runs, what was does not")
         wait_until("domains agree", lambda: set(domains()) & set(states) == running, 30)
         wait_until("disks agree", lambda: self.disks() == running, 30)
