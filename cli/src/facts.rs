@@ -1,7 +1,9 @@
 //! What the first `up` decided about a cloud and later ones keep: its name, zones and ports.
 
 use crate::args::{Up, Usage};
+use anyhow::bail;
 use karri_proto::runtime::endpoint::write_durably;
+use rand::Rng;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
@@ -168,6 +170,11 @@ pub fn is_host_label(name: &str) -> bool {
         && !name.ends_with('-')
 }
 
+/// Below what Linux gives to outgoing connections: a port from there could be busy when a later `up`
+/// wants it back.
+const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
+const PICKS_MAX: usize = 1_000;
+
 /// Ports one after the other, or free ones that stay reserved until all are picked.
 struct PortPicker {
     next: Option<u16>,
@@ -184,10 +191,15 @@ impl PortPicker {
             self.next = Some(port + 1);
             return Ok(port);
         }
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        let port = listener.local_addr()?.port();
-        self.held.push(listener);
-        Ok(port)
+        let mut rng = rand::thread_rng();
+        for _ in 0..PICKS_MAX {
+            let port = rng.gen_range(FREE_PORTS);
+            if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+                self.held.push(listener);
+                return Ok(port);
+            }
+        }
+        bail!("no free port between {} and {}", FREE_PORTS.start, FREE_PORTS.end)
     }
 
     fn pair(&mut self) -> anyhow::Result<Ports> {
