@@ -34,6 +34,11 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
     none_doubled(sim)?;
     numbers_grow(sim, past)?;
     the_dead_stay_dead(sim)?;
+    for node in &sim.nodes {
+        ensure(node.made_anew.is_none(), || {
+            format!("node {}: {:?} lost its data", node.number, node.made_anew)
+        })?;
+    }
     accounts_are_right(sim)?;
     addresses_are_unique(sim)
 }
@@ -169,6 +174,11 @@ pub fn rest(sim: &mut Sim) -> Verdict {
     let book = &sim.cc.run.as_ref().ok_or("the cc is down")?.book;
     for node in sim.nodes.iter().filter(|node| !node.dead) {
         let name = node_name(node.number);
+        let held = sim.clc.run.as_ref().map(|run| run.book.ledger.used_on(CLUSTER, &name));
+        let used = book.node(&name).map(|known| known.used);
+        // What is stopped and was never placed holds room at the clc alone.
+        let placed = book.rows().all(|row| row.node.is_some());
+        ensure(used == held || !placed, || format!("{name}: the cc counts {used:?}, the clc {held:?}"))?;
         let strays = book.node(&name).map_or(0, |known| known.strays.len());
         ensure(strays == 0, || format!("cc: {strays} strays on {name}"))?;
         let tasks = book.tasks(&name, 9, now_ms);

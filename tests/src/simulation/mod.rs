@@ -195,6 +195,10 @@ impl Sim {
             }
             return;
         }
+        if self.chance(50) {
+            let due = self.happened + self.rng.gen_range(1..60);
+            return self.late.push((due, packet));
+        }
         if !packet.answer && self.chance(80) {
             let due = self.happened + self.rng.gen_range(1..200);
             self.late.push((due, packet.clone()));
@@ -374,7 +378,10 @@ impl Sim {
                 Verb::Start => Desired::Running,
                 Verb::Stop { .. } => Desired::Stopped,
                 Verb::Terminate { .. } => Desired::Terminated,
-                Verb::Reboot => return,
+                // A guest that has just gone off is started by it.
+                Verb::Reboot => {
+                    return self.ordered.retain(|of, wanted| *of != id || *wanted == Desired::Running);
+                }
             };
             self.ordered.insert(id, wanted);
         }
@@ -387,8 +394,15 @@ impl Sim {
             1 => OffReason::Destroyed,
             _ => OffReason::GuestShutDown,
         };
+        // What becomes of it is its owner's word, unless something else is under way with it.
+        let row = self.clc.rows.get(id).filter(|row| row.state == State::Running);
+        let settled = row.filter(|row| self.nodes.iter().any(|node| node.is_settled(id, row.generation)));
+        match settled.map(|row| row.shutdown_behavior) {
+            Some(ShutdownBehavior::Stop) => self.ordered.insert(id.clone(), Desired::Stopped),
+            Some(ShutdownBehavior::Terminate) => self.ordered.insert(id.clone(), Desired::Terminated),
+            None => self.ordered.remove(id),
+        };
         self.nodes.iter_mut().for_each(|node| node.goes_off(id, why, true));
-        self.ordered.remove(id);
         self.say(|| format!("GUEST {id} goes off: {why:?}"));
     }
 
@@ -447,8 +461,12 @@ impl Sim {
             93..=94 => node.lose_records(),
             95 => {
                 self.cc.lose_database();
+                // A new disk takes longer than an answer of the old one is under way.
+                self.wire.retain(|packet| packet.from != Who::Cc);
+                self.late.retain(|(_, packet)| packet.from != Who::Cc);
                 return self.say(|| "the cc LOSES its database".to_owned());
             }
+            98 => node.lose_disk(),
             96..=97 if others_live => {
                 node.dead = true;
                 node.power_off();

@@ -50,6 +50,8 @@ pub struct Node {
     pub power: bool,
     pub cut_off: bool,
     pub dead: bool,
+    /// A disk was made anew for an instance that had one: its data is gone.
+    pub made_anew: Option<InstanceId>,
     /// Its disk was replaced once: what it no longer knows of may have been started again.
     pub amnesiac: bool,
 }
@@ -96,6 +98,7 @@ impl Node {
             power: true,
             cut_off: false,
             dead: false,
+            made_anew: None,
             amnesiac: false,
         }
     }
@@ -141,6 +144,19 @@ impl Node {
         self.disks.clear();
         self.tombstones.clear();
         self.amnesiac = true;
+    }
+
+    /// The disk of one instance that is off is damaged.
+    pub fn lose_disk(&mut self) {
+        let off = self.disks.iter().find(|id| !self.is_running(id)).cloned();
+        off.into_iter().for_each(|id| drop(self.disks.take(&id)));
+    }
+
+    /// It is up with the newest intent, and nobody has asked it to go off or reboot.
+    pub fn is_settled(&self, id: &InstanceId, generation: u64) -> bool {
+        let record = self.records.get(id).filter(|record| record.intent.generation == generation);
+        let up = record.is_some_and(|r| matches!(r.state, State::Up { stopping: false, .. }));
+        up && self.is_running(id) && record.is_some_and(|record| record.reboots == record.intent.reboots)
     }
 
     pub fn is_reachable(&self) -> bool {
@@ -331,11 +347,17 @@ impl Node {
             Step::Record(change) => self.save(&record, change),
             Step::FetchImages => self.save(&record, record.failed_start(server_reason("bad image"))),
             Step::MakeDisk => {
+                if record.has_run {
+                    self.made_anew = Some(id.clone());
+                }
                 self.disks.insert(id);
             }
             Step::PlugPorts => {
                 run.plugged.insert(id);
                 self.taps.extend(ports);
+            }
+            Step::StartGuest if !self.disks.contains(&id) => {
+                self.save(&record, record.failed_start(server_reason("no disk")));
             }
             Step::StartGuest => {
                 let intent = &record.intent;

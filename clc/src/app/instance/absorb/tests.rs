@@ -184,6 +184,16 @@ fn what_a_late_message_has_raised_is_told_to_end() {
 }
 
 #[test]
+fn an_old_telling_is_no_news_of_the_end() {
+    let mut over = brought_to(State::Terminated);
+    assert!(!untold(&mut over), "its forgetting is still to be said");
+    assert_eq!(plan(&over), Step::Forget);
+    let mut one = brought_to(State::Running);
+    assert!(untold(&mut one));
+    assert_eq!(plan(&one), Step::Put);
+}
+
+#[test]
 fn a_launch_that_is_late_is_taken_down() {
     let mut one = instance();
     assert!(!expire(&mut one, order(599_999)));
