@@ -5,7 +5,7 @@ mod upload;
 
 pub use upload::{import_bytes, import_file};
 
-use crate::args::{Image as Verb, ImageImport};
+use crate::args::{Image as Verb, ImageImport, Usage};
 use crate::cloud::Cloud;
 use crate::ec2::{Ec2, Element};
 use crate::output::{Format, Table};
@@ -13,6 +13,9 @@ use anyhow::Context;
 use karri_proto::instance::BlobRef;
 use serde::Serialize;
 use source::Source;
+use std::ops::RangeInclusive;
+
+const NAME_CHARACTERS: RangeInclusive<usize> = 3..=128;
 
 /// What the bytes are to the guest that boots them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,6 +120,13 @@ async fn import(cloud: &Cloud, wanted: &ImageImport) -> anyhow::Result<Imported>
     let ec2 = cloud.ec2()?;
     let source = Source::parse(&wanted.source)?;
     let name = wanted.name.clone().unwrap_or_else(|| source.stem());
+    // EC2 judges the name; this much is told before gigabytes are on their way.
+    if !NAME_CHARACTERS.contains(&name.chars().count()) {
+        let (least, most) = (NAME_CHARACTERS.start(), NAME_CHARACTERS.end());
+        return Err(
+            Usage(format!("\"{name}\": an image's name has {least} to {most} characters (--name)")).into()
+        );
+    }
     let kernel_id = part(cloud, &ec2, wanted.kernel.as_deref(), &name, Kind::Kernel).await?;
     let ramdisk_id = part(cloud, &ec2, wanted.ramdisk.as_deref(), &name, Kind::Ramdisk).await?;
     let taken = upload::import(cloud, &source, Kind::Machine).await?;
