@@ -7,7 +7,6 @@ runs real guests, on a bridge that a second cable joins to the cloud's.
 import base64
 import json
 import os
-import pathlib
 import time
 import unittest
 import urllib.request
@@ -18,8 +17,7 @@ from real_cloud import KARRI, Cloud, RealCloud, instance, new_key, ssh, state, w
 
 NODE = "attic"
 SILENT_SECONDS = 60  # ten until a node is called silent, and a busy machine
-# The cloud's own node is too small for any instance: all go to the one that joins.
-TOO_SMALL = {"KARRI_NC_NODE__VCPUS": "1"}
+IMDS = "http://169.254.169.254/latest"
 # What a cut cable may make the controllers say.
 CUT = ("node does not report", "node is silent", "node did not take it", "does not hear this node")
 
@@ -36,10 +34,11 @@ class FarNode:
         return self.machine.run(KARRI, "node", "join", token, "--name", NODE, *self.join_arguments, *more,
                                 "--state-dir", self.state_dir, env=self.environment)
 
-    def start(self, config):
-        """As the answer to joining says."""
-        self.machine.start(KARRI.with_name("karri-nc"), "--config", config, log=self.cloud.directory / "node.log",
-                           env=self.environment)
+    def join_and_start(self):
+        joined = self.join(new_token(self.cloud)["token"], "--output", "json")
+        assert joined.returncode == 0, joined.stderr
+        command = json.loads(joined.stdout)["start"].split()
+        self.machine.start(*command, log=self.cloud.directory / "node.log", env=self.environment)
 
     def instances(self):
         """Those whose records lie on the node."""
@@ -107,17 +106,14 @@ class SimulatedNode(Cut, unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.machine = Machine(41).open()
-        cls.addClassCleanup(cls.machine.close)
-        cls.cloud = SimulatedCloud(cls.machine.near).__enter__()
+        cls.cloud = SimulatedLan(nodes=1).at(cls.machine.near).__enter__()
         cls.addClassCleanup(cls.cloud.__exit__, None)
-        cls.addClassCleanup(cls.machine.stop_processes)
+        cls.addClassCleanup(cls.machine.close)
         cls.ec2 = cls.cloud.boto3()
-        [image] = cls.ec2.describe_images(Filters=[{"Name": "name", "Values": ["*"]}, {"Name": "image-type", "Values": ["machine"]}])["Images"][:1]
-        cls.image = image["ImageId"]
+        machines = cls.ec2.describe_images(Filters=[{"Name": "image-type", "Values": ["machine"]}])["Images"]
+        cls.image = machines[0]["ImageId"]
         cls.far = FarNode(cls.cloud, cls.machine, "--sim")
-        joined = cls.far.join(new_token(cls.cloud)["token"], "--output", "json")
-        assert joined.returncode == 0, joined.stderr
-        cls.far.start(json.loads(joined.stdout)["config"])
+        cls.far.join_and_start()
         wait_until("the node is there", lambda: is_alive(cls.cloud, cls.node_name), SILENT_SECONDS)
 
     def launch(self):
@@ -151,7 +147,7 @@ class SimulatedNode(Cut, unittest.TestCase):
         self.refused(altered(new_token(self.cloud)["token"], secret="0" * 64), "the token is unknown")
 
     def test_a_cloud_that_is_not_the_one_of_the_token_is_refused(self):
-        self.refused(altered(new_token(self.cloud)["token"], ca_fingerprint="0" * 64), "another CA")
+        self.refused(altered(new_token(self.cloud)["token"], ca_fingerprint="0" * 64), "another CA than the join token names")
 
 
 def altered(token, **changes):
@@ -161,15 +157,71 @@ def altered(token, **changes):
     return f"{version}.{body}"
 
 
-class SimulatedCloud(Cloud):
-    environment = TOO_SMALL
+class RealNode(Cut, unittest.TestCase):
+    node_name = NODE
 
-    def __init__(self, address):
-        super().__init__(nodes=1)
+    @classmethod
+    def setUpClass(cls):
+        cls.machine = Machine(42).open()
+        cls.cloud = RealLan(number=42).at(cls.machine.near).__enter__()
+        cls.addClassCleanup(cls.cloud.__exit__, None)
+        cls.addClassCleanup(cls.machine.close)
+        ip("link", "set", cls.machine.cable("lan"), "master", cls.cloud.bridge)
+        cls.libvirt = PrivateLibvirt(cls.cloud.directory / "libvirt", cls.machine).start()
+        cls.addClassCleanup(cls.libvirt.stop)
+        cls.addClassCleanup(cls.machine.stop_processes)
+        cls.ec2 = cls.cloud.boto3()
+        cls.key = new_key(cls.cloud, cls.ec2, "lan", KeyType="ed25519")
+        cls.far = FarNode(cls.cloud, cls.machine, KARRI_NC_HYPERVISOR__URI=cls.libvirt.uri,
+                          KARRI_NC_NETWORK__BRIDGE=cls.cloud.bridge, KARRI_NC_NETWORK__UPLINK="lan")
+        cls.far.join_and_start()
+        wait_until("the node is there", lambda: is_alive(cls.cloud, cls.node_name), SILENT_SECONDS)
+
+    def launch(self):
+        [one] = self.cloud.launch(self.ec2, KeyName="lan")
+        wait_state(self.ec2, one, "running")
+        return one
+
+    def life(self, one):
+        """One boot of one guest; and the node that it runs on has its metadata."""
+        self.assertIn(one, self.libvirt.domains("--state-running"))
+        address = instance(self.ec2, one)["PrivateIpAddress"]
+        self.assertEqual(ssh(address, self.key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
+        return ssh(address, self.key, "cat /proc/sys/kernel/random/boot_id")
+
+    def test_guests_of_two_launches_reach_each_other_and_end_with_nothing_left(self):
+        one, two = self.launch(), self.launch()
+        there = instance(self.ec2, two)["PrivateIpAddress"]
+        ssh(there, self.key, "true")
+        ssh(instance(self.ec2, one)["PrivateIpAddress"], self.key, f"ping -c 2 -W 5 {there}")
+        self.ec2.terminate_instances(InstanceIds=[one, two])
+        for each in (one, two):
+            wait_state(self.ec2, each, "terminated")
+        self.assertEqual(self.libvirt.domains(), set())
+        links = json.loads(self.machine.run("ip", "-j", "link", "show", "master", self.cloud.bridge).stdout)
+        self.assertEqual([link["ifname"] for link in links], ["lan"])
+
+
+class Lan:
+    """A cloud that other machines can reach, and whose own node is too small for any instance."""
+
+    def at(self, address):
         self.address = address
+        self.environment = {**self.environment, "KARRI_NC_NODE__VCPUS": "1"}
+        # It ends while its node goes away.
+        self.expect("node does not report")
+        return self
 
     def up_arguments(self):
         return [*super().up_arguments(), "--address", self.address]
+
+
+class SimulatedLan(Lan, Cloud):
+    pass
+
+
+class RealLan(Lan, RealCloud):
+    pass
 
 
 if __name__ == "__main__":
