@@ -11,7 +11,7 @@ import sys
 
 from bench import RELEASE, ROOT, Client, Result, demo_image, median, say, texts
 from churn import Churn
-from cloud import Cloud, free_port_base, wait_until
+from cloud import Cloud, claim_ports, wait_until
 
 INSTANCES = 1000
 NODES = 50
@@ -53,7 +53,8 @@ class Bare:
 
 class Moto:
     def __init__(self, log):
-        self.endpoint = f"http://127.0.0.1:{free_port_base(1)}"
+        port, self.port_claim = claim_ports()
+        self.endpoint = f"http://127.0.0.1:{port}"
         port = self.endpoint.rsplit(":", 1)[1]
         python = ROOT / "target" / "bench-venv" / "bin" / "python"
         with log.open("wb") as out:

@@ -20,21 +20,28 @@ STOP_SECONDS = 30
 TROUBLE_SHOWN_MAX = 30
 
 
-def free_port_base(count=16):
-    """The first of `count` consecutive ports that nobody listens on."""
-    for base in range(21000 + os.getpid() % 5000, 60000, count):
-        sockets = []
+def claim_ports(count=16):
+    """The first of `count` consecutive ports that nobody listens on, and what keeps other suites off them.
+
+    A suite that starts at the same moment must not find the same ports free: the claim is a socket with
+    the range's name, which goes away with the process that holds it.
+    """
+    for base in range(21008, 32000, count):  # below what outgoing connections take
+        claim = socket.socket(socket.AF_UNIX)
+        sockets = [claim]
         try:
+            claim.bind(f"\0karri-test-ports-{base}")
             for port in range(base, base + count):
                 probe = socket.socket()
                 sockets.append(probe)
                 probe.bind(("127.0.0.1", port))
-            return base
+            sockets.remove(claim)
+            return base, claim
         except OSError:
             continue
         finally:
-            for probe in sockets:
-                probe.close()
+            for taken in sockets:
+                taken.close()
     raise RuntimeError("no free ports")
 
 
@@ -69,7 +76,7 @@ class Cloud:
         return ["--sim", str(self.nodes)]
 
     def __enter__(self):
-        self.port_base = free_port_base()
+        self.port_base, self.port_claim = claim_ports()
         try:
             return self.up()
         except AssertionError:
@@ -161,6 +168,7 @@ class Cloud:
 
     def __exit__(self, kind, *_):
         self.stop()
+        self.port_claim.close()
         if kind is not None:
             print(f"kept for a look: {self.directory}")
             return

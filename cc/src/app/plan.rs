@@ -7,8 +7,10 @@ use karri_proto::instance::{Desired, InstanceReport, Phase, StateReason};
 
 /// Placements tried before the cluster gives up.
 pub const ATTEMPTS_MAX: u32 = 3;
-/// How long an instance waits for a node that may still come before there is "no room".
-pub const PLACE_PATIENCE_MS: i64 = 30_000;
+/// How long an instance waits for nodes that may still come before there is "no room". A node that was
+/// killed and starts again is no reason to fail a launch; one that stays away is lost
+/// (`placement.node_lost_secs`) and is hoped for no longer. This is for those that come and go.
+pub const PLACE_PATIENCE_MS: i64 = 180_000;
 /// A guest that nobody here has heard of may belong to an instance whose intent is still on its way
 /// (a cluster database that was lost and is being told anew). Only then is it terminated.
 pub const STRANGER_PATIENCE_MS: i64 = 600_000;

@@ -19,9 +19,10 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 const PAUSE_MIN: Duration = Duration::from_millis(500);
-const PAUSE_MAX: Duration = Duration::from_secs(30);
+/// Short enough that nobody who waits for a controller gives up, long enough to cost nothing.
+const PAUSE_MAX: Duration = Duration::from_secs(10);
 /// One that ran this long before it died starts again without delay.
-const STEADY_AFTER: Duration = Duration::from_secs(60);
+const STEADY_AFTER: Duration = Duration::from_secs(10);
 
 /// In which order controllers are stopped: first who gives orders, last who is asked by all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,6 +6,7 @@
 //! features and compile a good part of the world again. Logs are kept in `target/test-logs`.
 
 pub mod fuzz;
+mod lanes;
 mod parse;
 mod parts;
 mod process;
@@ -61,6 +62,12 @@ impl Report {
     fn failed(name: impl Into<String>, output: impl Into<String>) -> Self {
         let failures = vec![Failure { name: name.into(), output: output.into() }];
         Self { passed: 0, failed: 1, failures }
+    }
+
+    fn sum(reports: impl IntoIterator<Item = Report>) -> Self {
+        let mut all = Self::default();
+        reports.into_iter().for_each(|report| all.add(report));
+        all
     }
 
     fn add(&mut self, other: Report) {

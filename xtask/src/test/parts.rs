@@ -1,7 +1,7 @@
 //! What each part runs.
 
 use super::process::{self, Outcome};
-use super::{Part, Report, fuzz, parse};
+use super::{Part, Report, fuzz, lanes, parse};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -178,19 +178,22 @@ fn image_sources(scripts: &Path, name: &str) -> Result<String> {
 
 fn executables(
     context: &mut Context,
+    lanes: usize,
     wanted: impl Fn(&Executable) -> bool,
     arguments: &[&str],
 ) -> Result<Report> {
-    let mut all = Report::default();
-    for exe in context.build()?.iter().filter(|exe| wanted(exe)) {
+    let mut chosen = context.build()?;
+    chosen.retain(|exe| wanted(exe));
+    let context = &*context;
+    let reports = lanes::side_by_side(lanes, &chosen, |exe| {
         let mut command = Command::new(&exe.path);
         command.args(arguments).current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
         let outcome = context.run(&mut command, &exe.name(), SUITE_TIME_MAX)?;
         // A binary or library without tests says so and is fine.
         let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
-        all.add(if empty { Report::default() } else { parse::libtest(&exe.name(), &outcome) });
-    }
-    Ok(all)
+        Ok(if empty { Report::default() } else { parse::libtest(&exe.name(), &outcome) })
+    })?;
+    Ok(Report::sum(reports))
 }
 
 fn fuzzing(context: &mut Context) -> Result<Report> {
@@ -206,7 +209,7 @@ fn clients(context: &mut Context) -> Result<Report> {
     python(context, "tests/clients")
 }
 
-/// Every `*_test.py` of a folder, one after the other.
+/// Every `*_test.py` of a folder.
 fn python(context: &Context, folder: &str) -> Result<Report> {
     let python = context.root.join(PYTHON);
     if !python.exists() {
@@ -216,13 +219,12 @@ fn python(context: &Context, folder: &str) -> Result<Report> {
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
     suites.sort();
-    let mut all = Report::default();
-    for suite in suites {
+    let reports = lanes::side_by_side(lanes::count(), &suites, |suite| {
         let path = format!("{folder}/{suite}");
         let outcome = context.run(context.command(&python).arg("-u").arg(&path), &path, SUITE_TIME_MAX)?;
-        all.add(parse::unittest(&path, &outcome));
-    }
-    Ok(all)
+        Ok(parse::unittest(&path, &outcome))
+    })?;
+    Ok(Report::sum(reports))
 }
 
 /// What starts guests and makes bridges needs a libvirt that answers, and root.
@@ -239,12 +241,12 @@ fn prepare_host(context: &Context) -> Result<()> {
 
 fn unit(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
-    executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])
+    executables(context, lanes::count(), |exe| exe.folder() != SYSTEM_CRATE, &[])
 }
 
 fn system(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
-    let mut all = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
+    let mut all = executables(context, 1, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
     all.add(python(context, "tests/system")?);
     Ok(all)
 }
