@@ -4,7 +4,7 @@ Everything slow happens after the answer, so the answer costs little more than m
 """
 
 import subprocess
-import time
+import uuid
 
 from bench import RELEASE, Client, Result, demo_image, median, spread, texts
 from cloud import Cloud, wait_until
@@ -32,10 +32,11 @@ class Commits:
 
 
 def run_instances(client, image):
-    request = client.prepare("RunInstances", ImageId=image, InstanceType="t2.nano", MinCount=1, MaxCount=1)
-    began = time.perf_counter()
-    answer = client.send(request)
-    return (time.perf_counter() - began) * 1000, texts(answer.decode(), "instanceId")[0]
+    # The usual clients send a token with every launch.
+    request = client.prepare("RunInstances", ImageId=image, InstanceType="t2.nano", MinCount=1, MaxCount=1,
+                             ClientToken=str(uuid.uuid4()))
+    ms, answer = client.timed(request)
+    return ms, texts(answer, "instanceId")[0]
 
 
 def running(client, instance):
@@ -57,9 +58,14 @@ def pairs(client, image, commits, count, settle):
     return launches, durable
 
 
+class AnswerCloud(Cloud):
+    # Nodes have disks of their own, whose commits the cloud controller's need not wait for.
+    environment = {"KARRI_NC_HYPERVISOR__SIM_IN_MEMORY": "true"}
+
+
 def main():
     result = Result("answer")
-    with Cloud(nodes=10) as cloud:
+    with AnswerCloud(nodes=10) as cloud:
         client, commits = Client.of(cloud), Commits(cloud.directory)
         image = demo_image(client)
         pairs(client, image, commits, 10, settle=True)
@@ -73,7 +79,8 @@ def main():
             result.figure("… commit, ms (quartiles)", spread(durable))
         commits.close()
     result.note("The commit is one row of 1 kB by `tests/src/bin/commit_loop.rs`, with the pragmas of the cloud "
-                "controller's store, in a file beside its database.")
+                "controller's store, in a file beside its database. The simulated nodes keep no files, for real "
+                "ones have disks of their own; clc and cc share one disk.")
     result.print()
 
 

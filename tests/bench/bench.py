@@ -114,6 +114,26 @@ class Client:
             self.connection.close()
         return body
 
+    def timed(self, request):
+        """As `send`, with the milliseconds from its first byte sent to the answer's last byte received."""
+        if self.connection.sock is None:
+            self.connection.connect()
+        socket, raw, whole = self.connection.sock, b"", None
+        began = time.perf_counter()
+        socket.sendall(request)
+        while whole is None or len(raw) < whole:
+            piece = socket.recv(1 << 16)
+            if not piece:
+                raise Refused("the connection was closed")
+            raw += piece
+            if whole is None and b"\r\n\r\n" in raw:
+                head = raw[:raw.index(b"\r\n\r\n")].lower()
+                whole = len(head) + 4 + int(head.split(b"content-length:")[1].split(b"\r\n")[0])
+        took = (time.perf_counter() - began) * 1000
+        if not raw.startswith(b"HTTP/1.1 200 "):
+            raise Refused(raw[:500].decode(errors="replace"))
+        return took, raw.decode()
+
     def call(self, action, **parameters):
         return self.send(self.prepare(action, **parameters)).decode()
 

@@ -78,7 +78,7 @@ impl App {
                 subnet_insert_in_txn(&mut tx, &default_subnet(&vpc.account, &vpc.id, &hello)).await?;
             }
         }
-        tx.commit().await.map_err(StoreError::from)?;
+        self.store.commit_and_forget(tx).await?;
         tracing::info!(cluster = name, zone = hello.zone, url = hello.url, "cluster made itself known");
         self.cluster_link(name, hello)?;
         if let Some(link) = self.clusters.get(name) {

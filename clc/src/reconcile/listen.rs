@@ -14,6 +14,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Pages are asked for at most this often: what a busy cluster reports meanwhile is one write, not many.
+const HEAR_EVERY: Duration = Duration::from_millis(50);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(3);
 
@@ -36,7 +38,9 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) 
             _ = shutdown.wait() => return,
             waited = listener.round() => waited,
         };
-        if !waited {
+        if waited {
+            pause(&mut shutdown, HEAR_EVERY).await;
+        } else {
             pause(&mut shutdown, listener.retry).await;
             listener.retry = (listener.retry * 2).min(RETRY_MAX);
         }

@@ -22,6 +22,9 @@ use tokio::task::JoinSet;
 const CALLS_MAX: usize = 32;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
+/// What comes back is written at most this often, all of it together: a write holds up the launches that
+/// come meanwhile.
+const SETTLE_EVERY: Duration = Duration::from_millis(50);
 /// Even without a signal the rows are looked at this often.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
@@ -63,20 +66,25 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) 
         calls: JoinSet::new(),
         complained: false,
     };
+    let mut settled: Option<Instant> = None;
+    let mut finished: Vec<Done> = Vec::new();
     loop {
         pusher.begin();
-        let idle = pusher.idle();
-        let done = tokio::select! {
+        let early = settled.map_or(Duration::ZERO, |at| SETTLE_EVERY.saturating_sub(at.elapsed()));
+        let idle = if finished.is_empty() { pusher.idle() } else { early };
+        tokio::select! {
             _ = shutdown.wait() => return,
-            _ = link.wake.notified() => None,
-            Some(done) = pusher.calls.join_next(), if !pusher.calls.is_empty() => Some(done),
-            _ = tokio::time::sleep(idle) => None,
-        };
-        let mut finished: Vec<Done> = done.into_iter().flatten().collect();
+            _ = link.wake.notified() => {}
+            Some(done) = pusher.calls.join_next(), if !pusher.calls.is_empty() => finished.extend(done),
+            _ = tokio::time::sleep(idle) => {}
+        }
         while let Some(done) = pusher.calls.try_join_next() {
             finished.extend(done);
         }
-        pusher.settle(finished).await;
+        if !finished.is_empty() && settled.is_none_or(|at| at.elapsed() >= SETTLE_EVERY) {
+            pusher.settle(std::mem::take(&mut finished)).await;
+            settled = Some(Instant::now());
+        }
     }
 }
 

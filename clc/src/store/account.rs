@@ -79,7 +79,7 @@ impl Store {
             sqlx::query(statement).bind(id).execute(&mut *tx).await?;
         }
         let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        tx.commit().await?;
+        self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }
 

@@ -48,8 +48,11 @@ impl Store {
     }
 
     pub async fn image_fetch(&self, id: &str) -> Result<Option<Image>, StoreError> {
-        let row = sqlx::query("SELECT * FROM images WHERE id = $1").bind(id);
-        row.fetch_optional(self.reader()).await?.as_ref().map(image_of).transpose()
+        let read = async {
+            let row = sqlx::query("SELECT * FROM images WHERE id = $1").bind(id);
+            row.fetch_optional(self.reader()).await?.as_ref().map(image_of).transpose()
+        };
+        self.known(&self.known.images, id, read).await
     }
 
     /// An available one.
@@ -72,7 +75,7 @@ impl Store {
         let statement = "UPDATE images SET state = 'deregistered' WHERE id = $1 AND state = 'available'";
         let done = sqlx::query(statement).bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
-        tx.commit().await?;
+        self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }
 }

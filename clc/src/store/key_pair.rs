@@ -41,9 +41,12 @@ impl Store {
     }
 
     pub async fn key_pair_fetch(&self, account: &str, name: &str) -> Result<Option<KeyPair>, StoreError> {
-        let row = sqlx::query("SELECT * FROM key_pairs WHERE account = $1 AND name = $2");
-        let row = row.bind(account).bind(name).fetch_optional(self.reader()).await?;
-        row.as_ref().map(key_pair_of).transpose()
+        let read = async {
+            let row = sqlx::query("SELECT * FROM key_pairs WHERE account = $1 AND name = $2");
+            let row = row.bind(account).bind(name).fetch_optional(self.reader()).await?;
+            row.as_ref().map(key_pair_of).transpose()
+        };
+        self.known(&self.known.key_pairs, &format!("{account}/{name}"), read).await
     }
 
     pub async fn key_pair_fetch_by_id(&self, account: &str, id: &str) -> Result<Option<KeyPair>, StoreError> {
@@ -63,7 +66,7 @@ impl Store {
         let mut tx = self.begin().await?;
         let done = sqlx::query("DELETE FROM key_pairs WHERE id = $1").bind(id).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
-        tx.commit().await?;
+        self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }
 }

@@ -13,6 +13,7 @@ pub mod image;
 pub mod instance;
 pub mod join_token;
 pub mod key_pair;
+mod known;
 pub mod leadership;
 mod migrate;
 pub mod network;
@@ -24,8 +25,10 @@ pub use error::StoreError;
 pub use seal::Sealer;
 
 use crate::config::DatabaseConfig;
+use known::Known;
 use sqlx::any::AnyPoolOptions;
 use sqlx::{Any, AnyPool, Executor, Transaction};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A transaction that may write.
@@ -46,6 +49,7 @@ pub struct Store {
     engine: Engine,
     writer: AnyPool,
     reader: AnyPool,
+    known: Arc<Known>,
 }
 
 impl Store {
@@ -53,18 +57,19 @@ impl Store {
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = if config.url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres };
+        let known = Arc::default();
         let store = match engine {
             Engine::Sqlite => {
                 let url = sqlite_url(&config.url);
                 let writer = sqlite_pool(&url, 1).await?;
                 migrate::run(&writer, engine).await?;
-                Self { engine, writer, reader: sqlite_pool(&url, config.connections).await? }
+                Self { engine, writer, reader: sqlite_pool(&url, config.connections).await?, known }
             }
             Engine::Postgres => {
                 let options = AnyPoolOptions::new().max_connections(config.connections);
                 let pool = options.acquire_timeout(CONNECT_TIMEOUT).connect(&config.url).await?;
                 migrate::run(&pool, engine).await?;
-                Self { engine, writer: pool.clone(), reader: pool }
+                Self { engine, writer: pool.clone(), reader: pool, known }
             }
         };
         Ok(store)
@@ -119,6 +124,8 @@ async fn sqlite_pool(url: &str, connections: u32) -> Result<AnyPool, StoreError>
     let options = AnyPoolOptions::new()
         .max_connections(connections)
         .acquire_timeout(CONNECT_TIMEOUT)
+        // A connection to a file does not get lost; asking it first is one more way there and back.
+        .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
         .after_connect(|connection, _| {

@@ -129,7 +129,29 @@ pub async fn default_subnets_in_txn(tx: &mut Tx, zone: &str) -> Result<Vec<Subne
     rows.iter().map(subnet_of).collect()
 }
 
+/// All that an account has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Network {
+    pub vpcs: Vec<Vpc>,
+    pub subnets: Vec<Subnet>,
+    pub security_groups: Vec<SecurityGroup>,
+}
+
 impl Store {
+    /// None: the account has no VPC.
+    pub async fn network_fetch(&self, account: &str) -> Result<Option<Network>, StoreError> {
+        let read = async {
+            let vpcs = self.vpc_list(account).await?;
+            if vpcs.is_empty() {
+                return Ok(None);
+            }
+            let subnets = self.subnet_list(account).await?;
+            let security_groups = self.security_group_list(account).await?;
+            Ok(Some(Network { vpcs, subnets, security_groups }))
+        };
+        self.known(&self.known.networks, account, read).await
+    }
+
     pub async fn vpc_list(&self, account: &str) -> Result<Vec<Vpc>, StoreError> {
         let statement = "SELECT * FROM vpcs WHERE account = $1 ORDER BY id";
         let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;

@@ -13,6 +13,7 @@ mod edge;
 mod images;
 mod internal;
 mod key_pairs;
+mod launches;
 mod lifecycle;
 mod listing;
 mod network;

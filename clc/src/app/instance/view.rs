@@ -34,6 +34,10 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Owned {
     changes: u64,
+    /// Those that are not terminated.
+    alive: usize,
+    /// Client tokens, by how many instances were launched with them.
+    tokens: HashMap<String, usize>,
     sorted: BTreeMap<SortKey, Arc<Instance>>,
 }
 
@@ -95,10 +99,14 @@ impl View {
         self.read().all.values().filter(|instance| wanted(instance)).cloned().collect()
     }
 
+    /// How many an account has that are not terminated.
     pub fn count_of_account(&self, account: &str) -> usize {
-        let inner = self.read();
-        let alive = |owned: &Owned| owned.sorted.values().filter(|i| i.state != State::Terminated).count();
-        inner.accounts.get(account).map_or(0, alive)
+        self.read().accounts.get(account).map_or(0, |owned| owned.alive)
+    }
+
+    /// Whether an instance was launched with this client token.
+    pub fn token_is_used(&self, account: &str, token: &str) -> bool {
+        self.read().accounts.get(account).is_some_and(|owned| owned.tokens.contains_key(token))
     }
 
     /// Moves whenever one of the account's instances does; of all accounts when none is named.
@@ -133,16 +141,29 @@ impl View {
     }
 }
 
+impl Owned {
+    fn token_gone(&mut self, instance: &Instance) {
+        let Some(token) = &instance.client_token else { return };
+        let Some(count) = self.tokens.get_mut(token) else { return };
+        *count -= 1;
+        if *count == 0 {
+            self.tokens.remove(token);
+        }
+    }
+}
+
 impl Inner {
     fn insert(&mut self, instance: Arc<Instance>) {
-        if let Some(before) = self.all.insert(instance.id.clone(), instance.clone()) {
-            self.count(before.state, -1);
+        let before = self.all.insert(instance.id.clone(), instance.clone());
+        if let Some(before) = &before {
+            self.count(before, -1);
         }
-        self.count(instance.state, 1);
-        self.changes += 1;
+        self.count(&instance, 1);
         let owned = self.accounts.entry(instance.account.clone()).or_default();
-        owned.changes += 1;
         owned.sorted.insert(sort_key(&instance), instance.clone());
+        if let (None, Some(token)) = (before, &instance.client_token) {
+            *owned.tokens.entry(token.clone()).or_default() += 1;
+        }
         let unsettled = self.unsettled.entry(instance.cluster.clone()).or_default();
         match plan(&instance) {
             Step::Rest => unsettled.remove(&instance.id),
@@ -152,19 +173,25 @@ impl Inner {
 
     fn remove(&mut self, id: &InstanceId) {
         let Some(instance) = self.all.remove(id) else { return };
-        self.count(instance.state, -1);
-        self.changes += 1;
+        self.count(&instance, -1);
         if let Some(owned) = self.accounts.get_mut(&instance.account) {
-            owned.changes += 1;
             owned.sorted.remove(&sort_key(&instance));
+            owned.token_gone(&instance);
         }
         if let Some(unsettled) = self.unsettled.get_mut(&instance.cluster) {
             unsettled.remove(id);
         }
     }
 
-    fn count(&mut self, state: State, step: i64) {
-        let count = self.states.entry(state).or_default();
-        *count = count.saturating_add_signed(step);
+    /// Every change passes here.
+    fn count(&mut self, instance: &Instance, step: i8) {
+        self.changes += 1;
+        let owned = self.accounts.entry(instance.account.clone()).or_default();
+        owned.changes += 1;
+        if instance.state != State::Terminated {
+            owned.alive = owned.alive.saturating_add_signed(isize::from(step));
+        }
+        let count = self.states.entry(instance.state).or_default();
+        *count = count.saturating_add_signed(i64::from(step));
     }
 }

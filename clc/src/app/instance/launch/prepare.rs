@@ -1,0 +1,147 @@
+//! The rows of a launch, from what was resolved and reserved. Ids and the time are made here; nothing else
+//! comes from outside.
+
+use super::Order;
+use super::resolve::Resolved;
+use crate::app::address::mac_of;
+use crate::app::admission::Place;
+use crate::app::image::Image;
+use crate::app::instance::{Instance, State};
+use crate::app::{App, now_ms};
+use crate::store::instance::Launch;
+use crate::store::network::{SecurityGroup, Subnet};
+use karri_proto::ids::{NetworkInterfaceId, ReservationId};
+use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4Addr)]) -> Launch {
+    let reservation = ReservationId::random(&mut rand::thread_rng());
+    let created_ms = now_ms();
+    let subnets: HashMap<&str, &Subnet> =
+        resolved.subnets.iter().filter(|s| s.is_default).map(|s| (s.zone.as_str(), s)).collect();
+    let instances = places.iter().zip(0u32..).filter_map(|((place, address), index)| {
+        // A zone without a subnet cannot be: every account has one in each.
+        let subnet = subnets.get(place.zone.as_str())?;
+        let port = port_of(resolved, subnet, *address);
+        let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
+        Some(instance_of(app, order, place, spec, &reservation, created_ms))
+    });
+    Launch {
+        instances: instances.collect(),
+        account: order.account.clone(),
+        client_token: order.client_token.clone(),
+        request_digest: order.request_digest.clone(),
+        created_ms,
+        user_data_base64: order.user_data_base64.clone(),
+        disk_tags: order.disk_tags.clone(),
+        port_tags: order.port_tags.clone(),
+        reservation,
+    }
+}
+
+fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec {
+    let group = |group: &SecurityGroup| Some((group.id.parse().ok()?, group.name.clone()));
+    let never = "ids in the store were parsed before they came there";
+    PortSpec {
+        id: NetworkInterfaceId::random(&mut rand::thread_rng()),
+        mac: mac_of(address),
+        private_ip: address,
+        subnet_id: subnet.id.parse().expect(never),
+        subnet_cidr: subnet.cidr.clone(),
+        vpc_id: resolved.vpc.id.parse().expect(never),
+        vpc_cidr: resolved.vpc.cidr.clone(),
+        gateway: subnet.gateway,
+        groups: resolved.groups.iter().filter_map(group).collect(),
+    }
+}
+
+#[allow(clippy::too_many_arguments)] // one value from eight sources, called once
+fn spec_of(
+    app: &App,
+    order: &Order,
+    resolved: &Resolved,
+    place: &Place,
+    port: PortSpec,
+    reservation: &ReservationId,
+    launch_index: u32,
+    created_ms: i64,
+) -> InstanceSpec {
+    InstanceSpec {
+        instance_type: order.instance_type.clone(),
+        need: resolved.need,
+        boot: resolved.boot.clone(),
+        hostname: private_dns_name(port.private_ip, &app.region),
+        ports: vec![port],
+        user_data_base64: None,
+        key: resolved.key.clone(),
+        metadata: metadata_of(order, &resolved.image),
+        image_id: order.image_id.clone(),
+        kernel_id: resolved.kernel_id.clone(),
+        ramdisk_id: resolved.ramdisk_id.clone(),
+        architecture: resolved.image.definition.architecture.clone(),
+        reservation_id: reservation.clone(),
+        launch_index,
+        launched_at_unix_ms: created_ms,
+        region: app.region.clone(),
+        zone: place.zone.clone(),
+        root_device_name: resolved.image.definition.root_device_name.clone(),
+        tags: Vec::new(),
+    }
+}
+
+/// An image may ask for tokens where the launch says nothing.
+fn metadata_of(order: &Order, image: &Image) -> MetadataOptions {
+    let by_image = !order.tokens_said && image.definition.requires_imds_v2();
+    MetadataOptions { tokens_required: order.metadata.tokens_required || by_image, ..order.metadata.clone() }
+}
+
+/// `ip-172-31-0-4.REGION.compute.internal`
+pub fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
+    let [a, b, c, d] = address.octets();
+    match region {
+        "us-east-1" => format!("ip-{a}-{b}-{c}-{d}.ec2.internal"),
+        _ => format!("ip-{a}-{b}-{c}-{d}.{region}.compute.internal"),
+    }
+}
+
+fn instance_of(
+    app: &App,
+    order: &Order,
+    place: &Place,
+    spec: InstanceSpec,
+    reservation: &ReservationId,
+    created_ms: i64,
+) -> Instance {
+    let limit_ms = i64::try_from(app.limits.pending_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
+    Instance {
+        id: place.id.clone(),
+        change: 0,
+        account: order.account.clone(),
+        reservation: reservation.clone(),
+        cluster: place.cluster.clone(),
+        zone: place.zone.clone(),
+        client_token: order.client_token.clone(),
+        spec: Arc::new(spec),
+        has_user_data: order.user_data_base64.is_some(),
+        tags: order.tags.clone(),
+        shutdown_behavior: order.shutdown_behavior,
+        disable_api_stop: order.disable_api_stop,
+        disable_api_termination: order.disable_api_termination,
+        launched_ms: created_ms,
+        desired: Desired::Running,
+        generation: 1,
+        reboots: 0,
+        force: false,
+        request_id: order.request_id.clone(),
+        state: State::Pending,
+        acknowledged: 0,
+        forgotten: false,
+        node: None,
+        reason: None,
+        transition: String::new(),
+        deadline_ms: Some(created_ms.saturating_add(limit_ms)),
+        purge_ms: None,
+    }
+}

@@ -1,0 +1,172 @@
+//! What the names in an order stand for: rows are gathered, and rules are put to them.
+
+use super::Order;
+use crate::app::App;
+use crate::app::image::{Image, ImageKind};
+use crate::app::instance_type::InstanceType;
+use crate::store::network::{SecurityGroup, Subnet, Vpc};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::instance::{BlobRef, BootSource, PublicKey};
+use karri_proto::resources::Need;
+
+/// What an order's names stand for.
+pub struct Resolved {
+    pub image: Image,
+    pub boot: BootSource,
+    pub kernel_id: Option<String>,
+    pub ramdisk_id: Option<String>,
+    pub need: Need,
+    pub key: Option<PublicKey>,
+    pub vpc: Vpc,
+    pub subnets: Vec<Subnet>,
+    pub groups: Vec<SecurityGroup>,
+    pub zone: Option<String>,
+}
+
+impl App {
+    pub async fn resolve(&self, order: &Order) -> Result<Resolved, Fault> {
+        let kind = self.catalogue.get(&order.instance_type).ok_or_else(|| {
+            let name = &order.instance_type;
+            Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
+        })?;
+        let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
+        let (given, own) = (order.kernel_id.as_ref(), &image.definition.kernel_id);
+        let (kernel, kernel_id) = self.part(order, given, own, ImageKind::Kernel).await?;
+        let (given, own) = (order.ramdisk_id.as_ref(), &image.definition.ramdisk_id);
+        let (ramdisk, ramdisk_id) = self.part(order, given, own, ImageKind::Ramdisk).await?;
+        let network = self.network(order).await?;
+        let firmware = image.definition.firmware;
+        let root = image.definition.blob.clone();
+        Ok(Resolved {
+            need: need_of(kind, order, &image)?,
+            boot: BootSource { root, kernel, ramdisk, firmware },
+            key: self.key(order).await?,
+            image,
+            kernel_id,
+            ramdisk_id,
+            vpc: network.vpc,
+            subnets: network.subnets,
+            groups: network.groups,
+            zone: network.zone,
+        })
+    }
+
+    async fn image_for(&self, order: &Order, id: &str, kind: ImageKind) -> Result<Image, Fault> {
+        let image = self.store.image_fetch(id).await?;
+        let visible = image.filter(|image| image.is_visible_to(&order.account, order.administrator));
+        let not_found =
+            || Fault::new(FaultCode::InvalidAmiIdNotFound, format!("The image id '[{id}]' does not exist"));
+        let image = visible.filter(|image| image.kind == kind).ok_or_else(not_found)?;
+        if !image.available {
+            let sentence = format!("The image ID '{id}' is not available");
+            return Err(Fault::new(FaultCode::InvalidAmiIdUnavailable, sentence));
+        }
+        Ok(image)
+    }
+
+    /// A kernel or ramdisk: the one asked for, or the image's own.
+    async fn part(
+        &self,
+        order: &Order,
+        given: Option<&String>,
+        own: &Option<String>,
+        kind: ImageKind,
+    ) -> Result<(Option<BlobRef>, Option<String>), Fault> {
+        let Some(id) = given.or(own.as_ref()) else { return Ok((None, None)) };
+        let part = self.image_for(order, id, kind).await?;
+        Ok((Some(part.definition.blob), Some(part.id)))
+    }
+
+    async fn key(&self, order: &Order) -> Result<Option<PublicKey>, Fault> {
+        let Some(name) = &order.key_name else { return Ok(None) };
+        let pair = self.store.key_pair_fetch(&order.account, name).await?;
+        let missing =
+            || Fault::new(FaultCode::InvalidKeyPairNotFound, format!("The key pair '{name}' does not exist"));
+        let pair = pair.ok_or_else(missing)?;
+        Ok(Some(PublicKey { name: pair.name, openssh: pair.openssh }))
+    }
+}
+
+struct Network {
+    vpc: Vpc,
+    subnets: Vec<Subnet>,
+    groups: Vec<SecurityGroup>,
+    zone: Option<String>,
+}
+
+impl App {
+    async fn network(&self, order: &Order) -> Result<Network, Fault> {
+        let none = || Fault::invalid_parameter("No default VPC for this user");
+        let known = self.store.network_fetch(&order.account).await?.ok_or_else(none)?;
+        let vpc = known.vpcs.into_iter().find(|vpc| vpc.is_default).ok_or_else(none)?;
+        let zone = self.zone(order, &known.subnets)?;
+        let groups = groups(order, &known.security_groups)?;
+        Ok(Network { vpc, subnets: known.subnets, groups, zone })
+    }
+
+    fn zone(&self, order: &Order, subnets: &[Subnet]) -> Result<Option<String>, Fault> {
+        let asked = order.zone.as_deref().filter(|zone| !zone.is_empty() && *zone != "any");
+        if let Some(zone) = asked
+            && self.clusters.by_zone(zone).is_none()
+        {
+            return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{zone}]")));
+        }
+        let Some(subnet_id) = &order.subnet_id else { return Ok(asked.map(str::to_owned)) };
+        let id: karri_proto::ids::SubnetId = subnet_id.parse()?;
+        let subnet = subnets.iter().find(|subnet| subnet.id == *subnet_id).ok_or_else(|| id.not_found())?;
+        if asked.is_some_and(|zone| zone != subnet.zone) {
+            return Err(Fault::invalid_parameter(format!(
+                "The subnet ID '{id}' is not in the availability zone that was asked for"
+            )));
+        }
+        Ok(Some(subnet.zone.clone()))
+    }
+}
+
+fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, Fault> {
+    let mut found: Vec<SecurityGroup> = Vec::new();
+    let asked = order.group_ids.iter().map(|id| (id, true));
+    for (text, by_id) in asked.chain(order.group_names.iter().map(|name| (name, false))) {
+        if by_id {
+            text.parse::<karri_proto::ids::SecurityGroupId>()?;
+        }
+        let group = known.iter().find(|group| if by_id { group.id == *text } else { group.name == *text });
+        let missing = || {
+            let sentence = format!("The security group '{text}' does not exist");
+            Fault::new(FaultCode::InvalidGroupNotFound, sentence)
+        };
+        let group = group.ok_or_else(missing)?;
+        if !found.contains(group) {
+            found.push(group.clone());
+        }
+    }
+    if found.is_empty() {
+        found.extend(known.iter().find(|group| group.name == "default").cloned());
+    }
+    Ok(found)
+}
+
+fn need_of(kind: &InstanceType, order: &Order, image: &Image) -> Result<Need, Fault> {
+    let least_gib = image.definition.least_disk_gib();
+    if let Some(device) = &order.root_device
+        && *device != image.definition.root_device_name
+    {
+        return Err(Fault::new(
+            FaultCode::InvalidBlockDeviceMapping,
+            format!("Only the root device {} can be mapped, not {device}", image.definition.root_device_name),
+        ));
+    }
+    match order.root_gib {
+        Some(asked) if asked < least_gib => Err(Fault::new(
+            FaultCode::InvalidBlockDeviceMapping,
+            format!(
+                "Volume of size {asked}GB is smaller than image '{}', expect size >= {least_gib}GB",
+                image.id
+            ),
+        )),
+        asked => {
+            let disk_gib = asked.unwrap_or_else(|| kind.disk_gib.max(image.definition.disk_gib()));
+            Ok(Need { disk_gib, ..kind.need() })
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! Launches look up images, key pairs, networks and client tokens, and remember them: never longer than
+//! they are true.
+
+use crate::support::{Cloud, IMAGE};
+
+on_both! {
+    a_launch_knows_what_was_changed_since_the_last
+    a_token_that_was_used_is_known_when_nothing_else_is
+}
+
+async fn a_launch_knows_what_was_changed_since_the_last(cloud: Cloud) {
+    let here = cloud.cluster("zone-a", 4).await;
+    let alice = cloud.owner().await;
+    let admin = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let named = [("KeyName", "mine")];
+    alice.run(1, &named).await.refused(400, "InvalidKeyPair.NotFound");
+    alice.ec2("CreateKeyPair", &named).await.ok();
+    let first = alice.run(1, &named).await.ok().one("instanceId");
+
+    alice.ec2("DeleteKeyPair", &named).await.ok();
+    alice.run(1, &named).await.refused(400, "InvalidKeyPair.NotFound");
+    alice.ec2("CreateKeyPair", &named).await.ok();
+    let second = alice.run(1, &named).await.ok().one("instanceId");
+    let key = |id: &str| here.intent(id).unwrap().spec.key.unwrap().openssh;
+    for id in [&first, &second] {
+        alice.wait_for(id, "running").await;
+    }
+    assert_ne!(key(&first), key(&second));
+
+    // A zone that comes gives every account a subnet, also one whose network was looked up before.
+    let zone = [("Placement.AvailabilityZone", "zone-b")];
+    alice.run(1, &zone).await.refused(400, "InvalidParameterValue");
+    let _there = cloud.cluster("zone-b", 4).await;
+    let third = alice.run(1, &zone).await.ok();
+    assert_eq!(third.one("availabilityZone"), "zone-b");
+
+    admin.ec2("DeregisterImage", &[("ImageId", IMAGE)]).await.ok();
+    alice.run(1, &[]).await.refused(400, "InvalidAMIID.Unavailable");
+}
+
+async fn a_token_that_was_used_is_known_when_nothing_else_is(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let bob = cloud.user("bobs", "bob", &["AdministratorAccess"]).await;
+    let admin = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let token = [("ClientToken", "again")];
+    let first = alice.run(1, &token).await.ok().one("instanceId");
+    let others = bob.run(1, &token).await.ok().one("instanceId");
+    assert_ne!(first, others, "a token is its account's own");
+    alice.run(1, &[]).await.refused(500, "InsufficientInstanceCapacity");
+    admin.ec2("DeregisterImage", &[("ImageId", IMAGE)]).await.ok();
+    // Neither the room nor the image is there any more; the instance is.
+    assert_eq!(alice.run(1, &token).await.ok().one("instanceId"), first);
+    alice.run(1, &[("ClientToken", "another")]).await.refused(400, "InvalidAMIID.Unavailable");
+}
