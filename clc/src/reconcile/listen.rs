@@ -8,9 +8,10 @@ use crate::app::cluster::ClusterLink;
 use crate::app::{App, now_ms, request_id};
 use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{Cursor, InstanceService, REPORT_WAIT_MAX, ReportPage};
 use karri_proto::runtime::server::Shutdown;
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,9 @@ struct Listener {
     cursor: Cursor,
     /// What a full telling has mentioned so far.
     told: Option<HashSet<InstanceId>>,
+    /// What the cluster is to forget and nobody here knows any more. It tells of it only once, so it stays
+    /// here until the cluster has answered.
+    unknown: BTreeSet<InstanceId>,
     retry: Duration,
     silent: bool,
 }
@@ -32,7 +36,8 @@ struct Listener {
 pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) {
     let told = Some(HashSet::new());
     let cursor = Cursor::default();
-    let mut listener = Listener { app, link, cursor, told, retry: RETRY_FIRST, silent: false };
+    let unknown = BTreeSet::new();
+    let mut listener = Listener { app, link, cursor, told, unknown, retry: RETRY_FIRST, silent: false };
     while !shutdown.is_stopping() {
         let waited = tokio::select! {
             _ = shutdown.wait() => return,
@@ -93,19 +98,30 @@ impl Listener {
         if let Some(resources) = page.resources {
             self.app.resources_reported(cluster, resources).await?;
         }
-        let unknown = self.app.reports_absorb(cluster, &page.reports).await?;
+        self.unknown.extend(self.app.reports_absorb(cluster, &page.reports).await?);
         if page.caught_up
             && let Some(told) = self.told.take()
         {
             self.app.instances_untold(cluster, &told).await?;
         }
         self.cursor = page.next;
-        for id in unknown {
+        self.clear_unknown().await;
+        Ok(())
+    }
+
+    async fn clear_unknown(&mut self) {
+        for id in self.unknown.clone() {
             let caller = self.app.caller(&request_id());
-            if let Err(error) = self.link.client().instance_forget(&caller, &id).await {
+            let outcome = self.link.client().instance_forget(&caller, &id).await;
+            if let Err(error) = &outcome {
                 tracing::debug!(instance_id = %id, %error, "not forgotten");
             }
+            match outcome.map_err(|error| error.kind) {
+                // It does not answer now: all of them later.
+                Err(ApiErrorKind::Unreachable | ApiErrorKind::Internal) => return,
+                // What it refuses to forget has changed, and is told of again.
+                Ok(()) | Err(_) => drop(self.unknown.remove(&id)),
+            }
         }
-        Ok(())
     }
 }

@@ -68,7 +68,9 @@ pub enum Asked {
         id: InstanceId,
     },
     /// Of an instance that is not known here.
-    ForgetUnknown,
+    ForgetUnknown {
+        id: InstanceId,
+    },
     Poll,
 }
 
@@ -246,8 +248,10 @@ impl Clc {
             let cursor = run.cursor;
             call(run, Asked::Poll, Body::Poll(cursor));
         }
-        for id in std::mem::take(&mut run.to_forget) {
-            call(run, Asked::ForgetUnknown, Body::Forget(id));
+        for id in run.to_forget.clone() {
+            if run.under_way.insert(id.clone()) {
+                call(run, Asked::ForgetUnknown { id: id.clone() }, Body::Forget(id));
+            }
         }
         let mut unsettled = run.view.unsettled(CLUSTER);
         unsettled.sort_by(|a, b| a.id.cmp(&b.id));
@@ -297,6 +301,11 @@ impl Clc {
                 self.done(&id);
                 self.later(&id, now_ms);
             }
+            (Asked::ForgetUnknown { id }, _) => {
+                // Refused: it is not over there any more, and will be told of when it is.
+                self.done(&id);
+                self.run.iter_mut().for_each(|run| drop(run.to_forget.take(&id)));
+            }
             _ => {}
         }
     }
@@ -310,7 +319,8 @@ impl Clc {
                 self.done(&id);
                 self.later(&id, now_ms);
             }
-            Some(Asked::ForgetUnknown) | None => {}
+            Some(Asked::ForgetUnknown { id }) => self.done(&id),
+            None => {}
         }
     }
 
@@ -362,8 +372,15 @@ impl Clc {
         }
     }
 
+    /// Those that the cluster may have something of.
+    pub fn held_count(&self) -> usize {
+        self.rows.values().filter(|row| !row.forgotten).count()
+    }
+
     pub fn is_idle(&self) -> bool {
-        self.run.as_ref().is_some_and(|run| run.view.unsettled(CLUSTER).is_empty())
+        self.run
+            .as_ref()
+            .is_some_and(|run| run.view.unsettled(CLUSTER).is_empty() && run.to_forget.is_empty())
     }
 }
 
