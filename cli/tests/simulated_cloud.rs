@@ -10,10 +10,35 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 async fn launch(ec2: &Ec2, image: &str) -> String {
-    let parameters = [("ImageId", image), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.micro")];
+    launch_many(ec2, image, "1").await.instances.remove(0)
+}
+
+/// Of one request: its id, and the instances that it launched.
+struct Launched {
+    request_id: String,
+    instances: Vec<String>,
+}
+
+async fn launch_many(ec2: &Ec2, image: &str, count: &str) -> Launched {
+    let parameters =
+        [("ImageId", image), ("MinCount", count), ("MaxCount", count), ("InstanceType", "t3.micro")];
     let answer = ec2.call("RunInstances", &parameters).await.unwrap();
-    let instance = answer.items("instancesSet").next().unwrap();
-    instance.text("instanceId").unwrap().to_owned()
+    let instances = answer.items("instancesSet").map(|one| one.text("instanceId").unwrap().to_owned());
+    Launched { request_id: answer.text("requestId").unwrap().to_owned(), instances: instances.collect() }
+}
+
+/// The lines of a story: the three controllers on the way of a launch tell their parts, none is missing.
+fn told_by_all(story: &Value, request_id: &str) -> Vec<Value> {
+    let lines = story.as_array().unwrap().clone();
+    for role in ["clc ", "cc ", "nc "] {
+        let tells = |line: &Value| {
+            line["who"].as_str().unwrap().starts_with(role) && line["fields"]["request_id"] == request_id
+        };
+        assert!(lines.iter().any(tells), "{role} tells of {request_id} in {story:#}");
+    }
+    let silent = |line: &&Value| line["message"].as_str().unwrap().contains("missing");
+    assert_eq!(lines.iter().find(silent), None);
+    lines
 }
 
 async fn state(ec2: &Ec2, instance: &str) -> String {
@@ -66,10 +91,20 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     let ec2 = cloud.ec2();
     let instance = launch(&ec2, image).await;
     until_running(&ec2, &instance).await;
-    let story = cloud.json(&["why", &instance]);
-    let tellers: Vec<&str> = story.as_array().unwrap().iter().map(|l| l["who"].as_str().unwrap()).collect();
-    for role in ["clc", "cc", "nc"] {
-        assert!(tellers.iter().any(|who| who.starts_with(role)), "{role} has a part in {tellers:?}");
+    let many = launch_many(&ec2, image, "6").await;
+    for one in &many.instances {
+        until_running(&ec2, one).await;
+    }
+    let told = told_by_all(&cloud.json(&["why", &many.instances[5]]), &many.request_id);
+    assert!(told.iter().any(|line| line["message"] == "running"), "{told:#?}");
+    let told = told_by_all(&cloud.json(&["why", &many.request_id]), &many.request_id);
+    let accepted = told.iter().filter(|line| line["message"] == "intent accepted").count();
+    assert_eq!(accepted, 6, "nodes that share a process tell each line once");
+    for format in ["text", "json"] {
+        let nothing = cloud.karri(&["why", "i-0fffffffffffffff0", "--output", format]);
+        assert_eq!((nothing.code, nothing.stdout.as_str()), (1, ""), "{}", nothing.stderr);
+        let nonsense = cloud.karri(&["why", "foo", "--output", format]);
+        assert_eq!((nonsense.code, nonsense.stdout.as_str()), (2, ""), "{}", nonsense.stderr);
     }
 
     up.interrupt();
