@@ -174,6 +174,11 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!(cloud.karri(&["user", "delete", "ada", "--account", "physics"]).code, 0);
     assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
     assert_eq!(cloud.json(&["account", "list"]).as_array().unwrap().len(), 1);
+    for last in [vec!["user", "delete", "admin"], vec!["account", "delete", "admin", "--force"]] {
+        let refused = cloud.karri(&last);
+        assert_eq!(refused.code, 1);
+        assert!(refused.stderr.contains("last administrator"), "{}", refused.stderr);
+    }
 
     let token = cloud.json(&["node", "token"]);
     let token = token["token"].as_str().unwrap();
