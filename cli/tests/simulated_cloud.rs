@@ -197,3 +197,43 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     up.interrupt();
     assert_eq!(up.ended(), Some(0));
 }
+
+#[test]
+fn a_controller_names_what_its_configuration_cannot_mean() {
+    let cloud = Cloud::new();
+    let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
+    up.ready();
+    up.interrupt();
+    assert_eq!(up.ended(), Some(0));
+    let broken = cloud.file("broken.toml", b"[t3]\nsizes = 5\n");
+    let types = "KARRI_CLC_CATALOGUE__INSTANCE_TYPES";
+    for (program, name, variable, value, named) in [
+        (
+            "karri-clc",
+            "clc",
+            types,
+            "/nonexistent.toml",
+            "catalogue.instance_types: /nonexistent.toml: No such",
+        ),
+        ("karri-clc", "clc", types, &broken, "catalogue.instance_types: [t3]"),
+        ("karri-clc", "clc", "KARRI_CLC_LIMITS__PENDING_SECS", "0", "limits.pending_secs = 0"),
+        ("karri-clc", "clc", "KARRI_CLC_API__BODY_BYTES_MAX", "0", "api.body_bytes_max = 0"),
+        ("karri-clc", "clc", "KARRI_CLC_CONTROLLER__LOG", "bog=us=1", "controller.log = \"bog=us=1\""),
+        ("karri-cc", "cc-karri-1a", "KARRI_CC_CONTROLLER__LOG", "bog=us=1", "controller.log"),
+        ("karri-nc", "nc-karri-1a", "KARRI_NC_GUEST__PREPARE_SECS_MAX", "0", "guest.prepare_secs_max = 0"),
+        ("karri-walrus", "walrus", "KARRI_WALRUS_BLOBS__MAX_GIB", "0", "blobs.max_gib = 0"),
+    ] {
+        let right = cloud.controller(program, name, &["--check-config"], &[]);
+        assert_eq!(right.code, 0, "{}", right.stderr);
+        let wrong = cloud.controller(program, name, &["--check-config"], &[(variable, value)]);
+        assert_eq!(wrong.code, 1, "{variable}={value}: {}", wrong.stdout);
+        assert!(wrong.stderr.contains(named), "{}", wrong.stderr);
+        assert!(wrong.stderr.matches(named).count() == 1, "said once: {}", wrong.stderr);
+    }
+    let database = cloud.root().with_file_name("fresh.sqlite");
+    let url = format!("sqlite://{}", database.display());
+    let changed = [(types, "/nonexistent.toml"), ("KARRI_CLC_DATABASE__URL", url.as_str())];
+    let started = cloud.controller("karri-clc", "clc", &[], &changed);
+    assert_eq!((started.code, started.stderr.matches("No such file").count()), (1, 1), "{}", started.stderr);
+    assert!(!database.exists(), "it is refused before anything is made");
+}
