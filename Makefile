@@ -10,6 +10,8 @@
 #   make images  the demo images
 #   make clean   what the build made; clouds keep their state (karri down --terminate removes that)
 
+# Where rustup puts it, for a shell that was open before it did.
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 CARGO ?= cargo
 IMAGES = target/images
 

@@ -10,11 +10,12 @@
 # --list only prints the packages of the set and their reasons.
 # KARRI_NO_INSTALL=1: names what is missing and exits 1. Without root it takes sudo, or says what to run.
 # Python packages go into a virtual environment under target/, never into the system; where pip looks is
-# pip's own configuration.
+# pip's own configuration. Debian 12's Rust is too old: where none is new enough, rustup puts one into the
+# user's home (~/.cargo, ~/.rustup).
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 case "${1:-} ${2:-}" in
     'images ') sets=(images) ;;
     'run ' | 'run --list') sets=(images run) ;;
@@ -55,13 +56,13 @@ packages[run]='
     dnsmasq-base                DHCP and DNS for guests
     iproute2                    ip: bridges, taps, addresses
     iptables                    address translation and filters
+    awscli                      aws-cli v2: the commands that `karri up` ends with
     openssh-client              logs in to guests; the first session of the README
     ca-certificates             TLS to places from which images are imported
 '
 packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user
     busybox-static              a DHCP client for network namespaces that play guests
-    awscli                      aws-cli v2, one of the clients that must work unmodified
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '
 packages[bench]='
@@ -89,7 +90,18 @@ check_environment() {
 case " ${sets[*]} " in *' test '*) check_environment target/test-venv tests/clients/requirements.txt ;; esac
 case " ${sets[*]} " in *' bench '*) check_environment target/bench-venv tests/clients/requirements-bench.txt ;; esac
 
-[ ${#missing[@]} -gt 0 ] || [ ${#environments[@]} -gt 0 ] || exit 0
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+rust_have=none
+if command -v cargo >/dev/null; then rust_have=$(cargo --version 2>/dev/null | awk '{ print $2 }') || true; fi
+rust_missing=
+case " ${sets[*]} " in *' run '*)
+    if [ "$rust_have" = none ] || dpkg --compare-versions "${rust_have:-0}" lt "$rust_wanted"; then
+        rust_missing=1
+        is_missing curl || dpkg-query -W -f '${db:Status-Status}\n' curl 2>/dev/null | grep -qx installed || missing+=(curl)
+    fi ;;
+esac
+
+[ ${#missing[@]} -gt 0 ] || [ ${#environments[@]} -gt 0 ] || [ -n "$rust_missing" ] || exit 0
 
 if [ ${#missing[@]} -gt 0 ]; then
     echo "Missing Debian packages (set: $1):"
@@ -103,6 +115,7 @@ fi
 for e in "${environments[@]}"; do
     echo "Missing Python environment: ${e%% *}, from ${e#* }"
 done
+[ -z "$rust_missing" ] || echo "Missing Rust $rust_wanted or newer (there is: ${rust_have:-none}); rustup installs it, and curl fetches rustup"
 if [ "${KARRI_NO_INSTALL:-}" = 1 ]; then
     echo "KARRI_NO_INSTALL=1: nothing was installed. Without it, deploy/install.sh $1 installs the above." >&2
     exit 1
@@ -146,6 +159,19 @@ if [ ${#missing[@]} -gt 0 ]; then
         -o Dpkg::Options::=--force-confold install --no-install-recommends \
         "${missing[@]}" "${downgrades[@]}"
     echo "Installed: ${missing[*]}"
+fi
+
+# ---- Rust ----------------------------------------------------------------------------------------------------
+if [ -n "$rust_missing" ]; then
+    if command -v rustup >/dev/null; then
+        rustup toolchain install stable --profile minimal --component clippy --component rustfmt
+    else
+        installer=$(mktemp)
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer"
+        sh "$installer" -y -q --no-modify-path --profile minimal --component clippy --component rustfmt
+        rm -f "$installer"
+    fi
+    echo "Installed: Rust, in ${CARGO_HOME:-$HOME/.cargo}; the Makefile finds it there"
 fi
 
 # ---- Python environments -------------------------------------------------------------------------------------

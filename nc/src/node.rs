@@ -8,9 +8,9 @@ use crate::app::record::{Acceptance, Change, Record, Tombstone, accept};
 use crate::drive::hypervisor::{FoundGuest, Hypervisor};
 use crate::drive::ports::{Ports, TapNames};
 use crate::drive::storage::{Storage, blobs_of};
-use crate::store::{Journal, Store};
+use crate::store::{Journal, Store, is_full};
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Digest, InstanceIntent, InstanceReport, Phase};
+use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceReport, Phase};
 use karri_proto::internal::ApiError;
 use karri_proto::runtime::metrics::Metrics;
 use std::collections::{HashMap, HashSet};
@@ -130,7 +130,11 @@ impl Node {
         match accept(known.as_deref(), tombstone.as_deref(), intent, now_unix_ms()) {
             Acceptance::New(record) => {
                 let report = record.report(&self.name);
-                self.store.record_put(*record).map_err(ApiError::internal)?;
+                let launches = known.is_none() && record.intent.desired == Desired::Running;
+                self.store.record_put(*record).map_err(|error| match launches && is_full(&error) {
+                    true => ApiError::full(format!("the node's disk is full: {error}")),
+                    false => ApiError::internal(error),
+                })?;
                 locked(&self.strays).remove(&id);
                 self.journal.touch(&id);
                 Ok((report, true))

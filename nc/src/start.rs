@@ -18,6 +18,7 @@ use crate::drive::storage::sim::SimStorage;
 use crate::node::{Drives, Node, NodeParts};
 use crate::reconcile::adopt::{adopt, first_look};
 use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
+use crate::reconcile::starved::resume_starved;
 use crate::reconcile::watch::watch;
 use crate::store::Store;
 use anyhow::Context;
@@ -117,6 +118,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let key = metadata::token_key(state_dir)?;
     base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
     base.spawn(watch(node.clone(), base.shutdown.clone()));
+    base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
     let endpoint = base.serve(&config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;

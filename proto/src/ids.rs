@@ -4,6 +4,7 @@
 
 use crate::fault::{Fault, FaultCode};
 use rand::Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 const LONG_DIGITS: usize = 17;
@@ -22,7 +23,7 @@ fn random_digits(rng: &mut impl Rng) -> String {
 /// Declares one id type: its prefix and the fault codes of its `Malformed` and `NotFound`.
 macro_rules! typed_id {
     ($name:ident, $prefix:literal, $malformed:ident, $not_found:ident, $missing:literal) => {
-        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
         #[serde(try_from = "String", into = "String")]
         pub struct $name(String);
 

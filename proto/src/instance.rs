@@ -22,12 +22,13 @@ use crate::ids::{
     InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId,
 };
 use crate::resources::Need;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 pub const TOMBSTONE_KEEP_SECS: i64 = 3600;
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Desired {
     Running,
@@ -37,7 +38,7 @@ pub enum Desired {
     Terminated,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceIntent {
     pub id: InstanceId,
     pub account: String,
@@ -55,7 +56,7 @@ pub struct InstanceIntent {
 }
 
 /// Everything a node needs to run the instance and to answer its metadata without asking anyone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceSpec {
     pub instance_type: String,
     pub need: Need,
@@ -79,7 +80,7 @@ pub struct InstanceSpec {
     pub tags: Vec<(String, String)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BootSource {
     /// The root disk: a whole disk, or a root file system when `kernel` is given.
     pub root: BlobRef,
@@ -88,7 +89,7 @@ pub struct BootSource {
     pub firmware: Firmware,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Firmware {
     Bios,
@@ -96,7 +97,7 @@ pub enum Firmware {
 }
 
 /// A blob in Walrus. The digest is its name and its proof.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct BlobRef {
     pub digest: Digest,
     pub format: BlobFormat,
@@ -106,7 +107,7 @@ pub struct BlobRef {
     pub virtual_bytes: u64,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum BlobFormat {
     Raw,
@@ -114,7 +115,7 @@ pub enum BlobFormat {
 }
 
 /// `sha256:` and 64 lower-case hex digits.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(String);
 
@@ -168,7 +169,7 @@ impl fmt::Display for Digest {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PortSpec {
     pub id: NetworkInterfaceId,
     /// Lower-case, colon-separated.
@@ -182,14 +183,14 @@ pub struct PortSpec {
     pub groups: Vec<(SecurityGroupId, String)>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublicKey {
     pub name: String,
     /// One line in OpenSSH's form.
     pub openssh: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MetadataOptions {
     pub enabled: bool,
     pub tokens_required: bool,
@@ -203,7 +204,7 @@ impl Default for MetadataOptions {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Accepted; image, disk, port or domain are not there yet.
@@ -235,7 +236,7 @@ impl Phase {
 }
 
 /// EC2's StateReason: a code such as `Client.InstanceInitiatedShutdown` and a sentence.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StateReason {
     pub code: String,
     pub message: String,
@@ -254,7 +255,7 @@ impl StateReason {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceReport {
     pub id: InstanceId,
     pub generation: u64,

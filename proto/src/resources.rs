@@ -1,10 +1,11 @@
 //! What an instance needs and what a node has: the paper's describeResources as values.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::ops::{Add, Sub};
 
 /// Amounts of the three things that a node can run out of.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Need {
     pub vcpus: u32,
     pub memory_mib: u64,
@@ -53,7 +54,7 @@ impl Sub for Need {
 }
 
 /// A node as its nc describes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeFacts {
     pub name: String,
     /// What it can give to instances, in all.
@@ -67,7 +68,7 @@ pub struct NodeFacts {
 }
 
 /// A node as its cc sees it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeResources {
     pub facts: NodeFacts,
     pub used: Need,
@@ -80,7 +81,7 @@ impl NodeResources {
     }
 }
 
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterResources {
     pub nodes: Vec<NodeResources>,
 }

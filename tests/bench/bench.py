@@ -23,6 +23,10 @@ os.environ.setdefault("KARRI_BIN", str(RELEASE / "karri"))
 for room in ("clients", "system"):
     sys.path.insert(0, str(ROOT / "tests" / room))
 
+from cloud import Cloud  # noqa: E402
+
+Cloud.judged = False  # tests judge what controllers log; here they are overloaded on purpose
+
 # State on the disk that the build is on: where temporary files are kept may be memory, where a durable
 # commit costs nothing.
 SCRATCH = ROOT / "target" / "bench"

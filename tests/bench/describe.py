@@ -9,7 +9,7 @@ import json
 import subprocess
 import sys
 
-from bench import RELEASE, ROOT, Client, Result, demo_image, median, say, texts
+from bench import RELEASE, ROOT, Client, Result, controllers, cpu_seconds, demo_image, median, say, texts
 from churn import Churn
 from cloud import Cloud, claim_ports, wait_until
 
@@ -25,19 +25,27 @@ STALE_SECONDS_MAX = 1.0
 SETUP_SECONDS = 300
 
 
-def wrk(directory, endpoint, clients, seconds):
-    """Requests answered per second by `endpoint`, asked by the clients in turn."""
+class Rate(float):
+    """Requests per second; `cpu_ms` is what one of them cost the server, all else that it did included."""
+
+    cpu_ms = 0.0
+
+
+def wrk(directory, endpoint, clients, seconds, pid):
+    """The rate at which `endpoint`, served by process `pid`, answers the clients, who ask in turn."""
     requests = directory / "requests"
     requests.write_bytes(b"\0".join(client.prepare("DescribeInstances") for client in clients))
+    before = cpu_seconds(pid)
     done = subprocess.run(["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "120s",
                            "-s", ROOT / "tests" / "bench" / "describe.lua", endpoint, "--", requests],
                           check=True, capture_output=True, text=True)
     told = json.loads(done.stdout.strip().splitlines()[-1])
     if told["refused"] or told["broken"] or told["late"] or not told["requests"]:
         raise AssertionError(f"wrk at {endpoint}: {done.stdout}")
-    rate = told["requests"] / (told["us"] / 1e6)
+    rate = Rate(told["requests"] / (told["us"] / 1e6))
+    rate.cpu_ms = 1000 * (cpu_seconds(pid) - before) / told["requests"]
     say(f"  {endpoint}: {rate:.1f}/s, {told['bytes'] / told['requests']:.0f} bytes each, "
-        f"p50 {told['p50_ms']} ms, p99 {told['p99_ms']} ms")
+        f"p50 {told['p50_ms']} ms, p99 {told['p99_ms']} ms, {rate.cpu_ms:.2f} ms of CPU each")
     return rate
 
 
@@ -100,21 +108,24 @@ def all_run(client):
 def against_bare(result, directory, cloud, clients, bare):
     """Alternating rounds; the changes and the observer go on beside both."""
     ours, theirs = [], []
+    clc = controllers(cloud.state_dir)["clc"]
     for number in range(ROUNDS):
-        pair = [(cloud.endpoint, ours), (bare.endpoint, theirs)]
-        for endpoint, rates in pair if number % 2 else reversed(pair):
-            rates.append(wrk(directory, endpoint, clients, ROUND_SECONDS))
+        pair = [(cloud.endpoint, clc, ours), (bare.endpoint, bare.process.pid, theirs)]
+        for endpoint, pid, rates in pair if number % 2 else reversed(pair):
+            rates.append(wrk(directory, endpoint, clients, ROUND_SECONDS, pid))
     share = median([our / their for our, their in zip(ours, theirs)])
     result.figure(f"share of a bare axum handler, same bytes, same load beside it (median of {ROUNDS} pairs)",
                   f"{share:.2f}", f"≥ {SHARE_MIN}", share >= SHARE_MIN)
     result.figure("… Karri, requests/s", f"{median(ours):.0f}")
     result.figure("… bare handler, requests/s", f"{median(theirs):.0f}")
+    cpu = [f"{median([rate.cpu_ms for rate in rates]):.2f}" for rates in (ours, theirs)]
+    result.figure("… CPU per request, ms: cloud controller with the changes, bare handler", " / ".join(cpu))
 
 
 def alone(result, directory, cloud, clients, bare):
     """The same with nothing beside it."""
-    ours = wrk(directory, cloud.endpoint, clients, ROUND_SECONDS)
-    theirs = wrk(directory, bare.endpoint, clients, ROUND_SECONDS)
+    ours = wrk(directory, cloud.endpoint, clients, ROUND_SECONDS, controllers(cloud.state_dir)["clc"])
+    theirs = wrk(directory, bare.endpoint, clients, ROUND_SECONDS, bare.process.pid)
     result.figure("… the same with no state changes and no observer", f"{ours / theirs:.2f}")
 
 
@@ -122,10 +133,10 @@ def against_moto(result, directory, cloud, clients):
     moto = Moto(directory / "moto.log")
     try:
         moto.fill()
-        theirs = wrk(directory, moto.endpoint, [moto.client], MOTO_SECONDS)
+        theirs = wrk(directory, moto.endpoint, [moto.client], MOTO_SECONDS, moto.process.pid)
     finally:
         moto.close()
-    ours = wrk(directory, cloud.endpoint, clients, ROUND_SECONDS)
+    ours = wrk(directory, cloud.endpoint, clients, ROUND_SECONDS, controllers(cloud.state_dir)["clc"])
     result.figure("times moto's server (which verifies nothing and whose instances stand still)",
                   f"{ours / theirs:.0f}", f"≥ {MOTO_TIMES_MIN}", ours >= MOTO_TIMES_MIN * theirs)
     result.figure("… moto's server, requests/s", f"{theirs:.2f}")

@@ -1,7 +1,9 @@
 """A cloud of our own for one test module: `karri up --sim` on free ports in a temporary directory."""
 
+import json
 import os
 import pathlib
+import re
 import shlex
 import shutil
 import signal
@@ -15,6 +17,7 @@ KARRI = pathlib.Path(os.environ.get("KARRI_BIN", ROOT / "target" / "debug" / "ka
 VENV = ROOT / "target" / "test-venv" / "bin"
 READY_SECONDS = 60
 STOP_SECONDS = 30
+TROUBLE_SHOWN_MAX = 30
 
 
 def claim_ports(count=16):
@@ -56,9 +59,14 @@ def wait_until(what, condition, seconds=30.0):
 
 class Cloud:
     environment = {}
+    # Whether a WARN or ERROR line that nobody expected fails the module when the cloud ends.
+    judged = True
+    # What every cloud of this kind may log, as `expect` takes it.
+    expected = ()
 
     def __init__(self, nodes=3):
         self.nodes = nodes
+        self.expected = list(self.expected)
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="karri-clients-"))
         self.state_dir = self.directory / "state"
         self.log = self.directory / "up.log"
@@ -124,6 +132,26 @@ class Cloud:
             aws_access_key_id=key or self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret or self.env["AWS_SECRET_ACCESS_KEY"], **more)
 
+    def expect(self, *patterns):
+        """From now on, and until the cloud ends, trouble in which one of these is found is what the test wants."""
+        self.expected += patterns
+
+    def trouble(self):
+        """The WARN and ERROR lines of all controllers that no test expects, and every panic."""
+        found = []
+        for log in self.logs():
+            for line in log.read_text().splitlines():
+                entry = json.loads(line)
+                if entry["level"] in ("WARN", "ERROR"):
+                    message = entry["fields"].pop("message", "")
+                    found.append(f"{log.parent.name} {entry['level']} {message} {json.dumps(entry['fields'])}")
+        for log in sorted(self.directory.glob("**/logs/*.log*")):
+            found += [f"{log.stem} {line}" for line in log.read_text(errors="replace").splitlines() if "panicked at" in line]
+        return [line for line in found if not any(re.search(pattern, line) for pattern in self.expected)]
+
+    def logs(self):
+        return sorted(self.directory.glob("**/log.jsonl*"))
+
     def stop(self):
         """Ctrl-C."""
         if self.process and self.process.poll() is None:
@@ -135,10 +163,22 @@ class Cloud:
                 self.process.wait()
                 raise AssertionError(f"karri up did not stop:\n{self.log.read_text()}")
 
+    def clean(self):
+        """Takes away what the stopped cloud has left on the host: of a simulated one, nothing."""
+
     def __exit__(self, kind, *_):
         self.stop()
         self.port_claim.close()
-        if kind is None:
-            shutil.rmtree(self.directory)
-        else:
+        if kind is not None:
             print(f"kept for a look: {self.directory}")
+            return
+        trouble = self.trouble() if self.judged else []
+        if trouble:  # cleaning takes the logs away too
+            for log in self.logs():
+                shutil.copy(log, self.directory / f"{log.parent.name}-{log.name}")
+        self.clean()
+        if trouble:
+            print(f"kept for a look: {self.directory}")
+            shown = "\n".join(trouble[:TROUBLE_SHOWN_MAX])
+            raise AssertionError(f"{len(trouble)} unexpected lines in the controllers' logs:\n{shown}")
+        shutil.rmtree(self.directory)

@@ -26,10 +26,13 @@ impl Reply {
     }
 
     /// An envelope around a body that was encoded before. EC2 only: its body ends where the root does.
-    pub fn around<A: Action>(body: Bytes, version: &str, request_id: &str) -> Self {
+    pub fn around<A: Action>(body: Vec<Bytes>, version: &str, request_id: &str) -> Self {
         let mut head = envelope::answer_body::<A>(&Hollow, version, request_id);
         let tail = head.split_off(head.len() - format!("</{}Response>", A::NAME).len());
-        Self(vec![Bytes::from(head), body, Bytes::from(tail)])
+        let mut parts = vec![Bytes::from(head)];
+        parts.extend(body);
+        parts.push(Bytes::from(tail));
+        Self(parts)
     }
 
     pub fn into_response(self, request_id: &str) -> Response<Body> {

@@ -60,7 +60,7 @@ impl Table {
     where
         A: Action,
         F: Fn(Cx, A) -> Answer + Send + Sync + Copy + 'static,
-        Answer: Future<Output = Result<axum::body::Bytes, Fault>> + Send + 'static,
+        Answer: Future<Output = Result<Vec<axum::body::Bytes>, Fault>> + Send + 'static,
     {
         self.line::<A>(Box::new(move |cx, params| {
             Box::pin(async move {

@@ -1,28 +1,92 @@
 //! Encoded answers that are kept until what they tell changes.
 //!
-//! An answer belongs to a question and to a count of changes; when the count has moved, the next to ask
-//! makes it anew, once, while others wait for it. Bounded by bytes: the longest unused goes first.
+//! An answer belongs to a question and to a count of changes. When the count has moved, the next to ask
+//! makes it anew, once, while others wait for it. It consists of parts, each of which tells a run of
+//! instances; a part none of whose instances has changed is taken over as it is. Bounded by bytes: the
+//! longest unused answer goes first.
 
+use super::instance::Instance;
 use bytes::Bytes;
+use karri_proto::ids::InstanceId;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::mem::size_of;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// A slot itself costs something, also when its answer is small.
-const SLOT_BYTES: usize = 256;
+/// An answer costs something, also when it is short.
+const ANSWER_BYTES: usize = 256;
 
 type Question = [u8; 32];
 
+/// A run of instances as they are told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    told: Vec<(InstanceId, i64)>,
+    /// What else the text depends on.
+    edges: Edges,
+    pub text: Bytes,
+}
+
+/// Whether a run of instances begins and ends with its first and last reservation, or within them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edges {
+    pub opens: bool,
+    pub closes: bool,
+}
+
+impl Part {
+    pub fn new(run: &[Arc<Instance>], edges: Edges, text: Bytes) -> Self {
+        Self { told: run.iter().map(|one| (one.id.clone(), one.change)).collect(), edges, text }
+    }
+
+    /// Whether it still tells what is to be told. A row is known by its change number.
+    fn tells(&self, run: &[Arc<Instance>], edges: Edges) -> bool {
+        let same = |told: &(InstanceId, i64), one: &Arc<Instance>| told.1 == one.change && told.0 == one.id;
+        self.edges == edges
+            && self.told.len() == run.len()
+            && self.told.iter().zip(run).all(|(told, one)| same(told, one))
+    }
+
+    fn bytes(&self) -> usize {
+        let ids: usize = self.told.iter().map(|(id, _)| id.as_str().len()).sum();
+        size_of::<Self>() + self.told.len() * size_of::<(InstanceId, i64)>() + ids + self.text.len()
+    }
+}
+
+/// The parts of the answer before, to take from.
+#[derive(Debug, Default)]
+pub struct Before<'a>(HashMap<&'a InstanceId, &'a Part>);
+
+impl<'a> Before<'a> {
+    pub fn new(parts: &'a [Part]) -> Self {
+        Self(parts.iter().filter_map(|part| Some((&part.told.first()?.0, part))).collect())
+    }
+
+    /// The part of this run, if nothing has happened to it.
+    pub fn part(&self, run: &[Arc<Instance>], edges: Edges) -> Option<Part> {
+        let part = self.0.get(&run.first()?.id)?;
+        part.tells(run, edges).then(|| (*part).clone())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Answer {
+    /// None: not made yet.
+    changes: Option<u64>,
+    parts: Arc<[Part]>,
+}
+
 #[derive(Debug)]
 struct Slot {
-    changes: u64,
-    answer: OnceLock<Bytes>,
+    used: u64,
+    bytes: usize,
+    answer: Arc<Mutex<Answer>>,
 }
 
 #[derive(Debug, Default)]
 struct Slots {
     clock: u64,
     bytes: usize,
-    by_question: HashMap<Question, (u64, Arc<Slot>)>,
+    by_question: HashMap<Question, Slot>,
 }
 
 #[derive(Debug)]
@@ -36,109 +100,62 @@ impl KeptAnswers {
         Self { bytes_max, slots: Mutex::default() }
     }
 
-    /// The answer to a question as of `changes`, made by `make` unless it is there.
-    pub fn get(&self, question: Question, changes: u64, make: impl FnOnce() -> Bytes) -> Bytes {
-        let slot = self.slot(question, changes);
-        let mut made = false;
-        let answer = slot.answer.get_or_init(|| {
-            made = true;
-            make()
-        });
-        if made {
-            self.account(answer.len());
+    /// The answer to a question, made by `make` unless it is there and as new as `changes` says. That is
+    /// read before the rows are: an answer may be newer than its count, never older.
+    pub fn get(
+        &self,
+        question: Question,
+        changes: impl FnOnce() -> u64,
+        make: impl FnOnce(&Before<'_>) -> Vec<Part>,
+    ) -> Arc<[Part]> {
+        let slot = self.slots().answer(question);
+        let mut answer = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        let changes = changes();
+        if answer.changes.is_some_and(|made| made >= changes) {
+            return answer.parts.clone();
         }
-        answer.clone()
+        answer.parts = make(&Before::new(&answer.parts)).into();
+        answer.changes = Some(changes);
+        let bytes = ANSWER_BYTES + answer.parts.iter().map(Part::bytes).sum::<usize>();
+        self.slots().made(&question, &slot, bytes, self.bytes_max);
+        answer.parts.clone()
     }
 
-    fn slot(&self, question: Question, changes: u64) -> Arc<Slot> {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.clock += 1;
-        let now = slots.clock;
-        if let Some((used, slot)) = slots.by_question.get_mut(&question)
-            && slot.changes >= changes
-        {
-            *used = now;
-            return slot.clone();
-        }
-        let slot = Arc::new(Slot { changes, answer: OnceLock::new() });
-        slots.bytes += SLOT_BYTES;
-        if let Some((_, old)) = slots.by_question.insert(question, (now, slot.clone())) {
-            slots.drop_slot(&old);
-        }
-        slot
-    }
-
-    fn account(&self, bytes: usize) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.bytes += bytes;
-        while slots.bytes > self.bytes_max && slots.drop_longest_unused() {}
+    fn slots(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Slots {
-    fn drop_slot(&mut self, slot: &Slot) {
-        let held = SLOT_BYTES + slot.answer.get().map_or(0, Bytes::len);
-        self.bytes = self.bytes.saturating_sub(held);
+    fn answer(&mut self, question: Question) -> Arc<Mutex<Answer>> {
+        self.clock += 1;
+        let used = self.clock;
+        let slot = self.by_question.entry(question).or_insert_with(|| {
+            self.bytes += ANSWER_BYTES;
+            Slot { used, bytes: ANSWER_BYTES, answer: Arc::default() }
+        });
+        slot.used = used;
+        slot.answer.clone()
+    }
+
+    /// Counts an answer's bytes, unless it had to go while it was made.
+    fn made(&mut self, question: &Question, answer: &Arc<Mutex<Answer>>, bytes: usize, bytes_max: usize) {
+        if let Some(slot) =
+            self.by_question.get_mut(question).filter(|slot| Arc::ptr_eq(&slot.answer, answer))
+        {
+            self.bytes = self.bytes - slot.bytes + bytes;
+            slot.bytes = bytes;
+        }
+        while self.bytes > bytes_max && self.drop_longest_unused() {}
     }
 
     fn drop_longest_unused(&mut self) -> bool {
-        let oldest =
-            self.by_question.iter().min_by_key(|(_, (used, _))| *used).map(|(question, _)| *question);
-        let Some((_, slot)) = oldest.and_then(|question| self.by_question.remove(&question)) else {
-            self.bytes = 0;
-            return false;
-        };
-        self.drop_slot(&slot);
-        true
+        let oldest = self.by_question.iter().min_by_key(|(_, slot)| slot.used).map(|(question, _)| *question);
+        let slot = oldest.and_then(|question| self.by_question.remove(&question));
+        self.bytes -= slot.as_ref().map_or(0, |slot| slot.bytes);
+        slot.is_some()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_is_made_once_per_change() {
-        let kept = KeptAnswers::new(1 << 20);
-        let mut made = 0;
-        for changes in [1, 1, 2, 2, 2] {
-            kept.get([0; 32], changes, || {
-                made += 1;
-                Bytes::from(vec![0; 10])
-            });
-        }
-        assert_eq!(made, 2);
-        kept.get([1; 32], 2, || {
-            made += 1;
-            Bytes::new()
-        });
-        assert_eq!(made, 3);
-    }
-
-    #[test]
-    fn the_longest_unused_answer_goes_first() {
-        let kept = KeptAnswers::new(3000);
-        let ask = |question: u8| {
-            let mut made = false;
-            kept.get([question; 32], 1, || {
-                made = true;
-                Bytes::from(vec![0; 1000])
-            });
-            made
-        };
-        assert!(ask(1) && ask(2));
-        assert!(!ask(1));
-        assert!(ask(3), "pushes 2 out");
-        assert!(!ask(1));
-        assert!(ask(2));
-    }
-
-    #[test]
-    fn bytes_are_counted_down_when_answers_go() {
-        let kept = KeptAnswers::new(10_000);
-        for changes in 0..1000 {
-            kept.get([0; 32], changes, || Bytes::from(vec![0; 1000]));
-        }
-        assert_eq!(kept.slots.lock().unwrap().bytes, 1000 + SLOT_BYTES);
-    }
-}
+mod tests;

@@ -14,6 +14,7 @@ mod images;
 mod internal;
 mod key_pairs;
 mod lifecycle;
+mod listing;
 mod network;
 mod places;
 mod restart;

@@ -4,8 +4,8 @@
 //! a step that can never be done becomes the instance's reason to fail.
 
 use super::observe::observe;
-use super::step::{Outcome, carry_out};
-use crate::app::plan::{Step, plan};
+use super::step::{Outcome, carry_out, say_waiting};
+use crate::app::plan::{Guest, Step, plan};
 use crate::node::Node;
 use karri_proto::ids::InstanceId;
 use std::sync::Arc;
@@ -61,6 +61,9 @@ async fn advance(node: &Arc<Node>, id: &InstanceId) -> Pause {
         let Some(record) = node.store.record(id) else { return Pause::Rest };
         let seen = observe(node, &record).await;
         let step = plan(&record, &seen, &node.limits);
+        if seen.guest == Guest::Unknown && step != Step::Rest {
+            say_waiting(node, &record, "the hypervisor does not answer".to_owned());
+        }
         match step {
             Step::Rest => return Pause::Rest,
             Step::Wait { ms } => return Pause::For(Duration::from_millis(ms.max(1))),

@@ -4,5 +4,6 @@ pub mod adopt;
 pub mod heartbeat;
 pub mod instance;
 pub mod observe;
+pub mod starved;
 pub mod step;
 pub mod watch;

@@ -82,22 +82,26 @@ pub async fn carry_out(node: &Arc<Node>, record: &Record, step: Step) -> Outcome
     }
 }
 
-/// Says what is in the way, once.
 fn complain(node: &Arc<Node>, record: &Record, failure: Failure) -> Outcome {
     let message = match failure {
         Failure::Later(message) => message,
         Failure::Final(reason) => reason.message,
     };
+    say_waiting(node, record, message);
+    Outcome::Later
+}
+
+/// Says what is in the way, once.
+pub fn say_waiting(node: &Arc<Node>, record: &Record, message: String) {
     let intent = &record.intent;
     if let Some(entry) = node.live().get_mut(&intent.id) {
         if entry.complaint.as_ref() == Some(&message) {
-            return Outcome::Later;
+            return;
         }
         entry.complaint = Some(message.clone());
     }
     let (instance_id, request_id) = (&intent.id, &intent.request_id);
     tracing::warn!(%instance_id, request_id, error = message, "a step must wait");
-    Outcome::Later
 }
 
 async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Failure> {

@@ -3,19 +3,23 @@
 //! ```text
 //!   state_dir/instances/ID/intent.json   the record: what is wanted and how far it is
 //!   state_dir/tombstones/ID.json         what was forgotten, for an hour
+//!   state_dir/reserve                    room for the above on a full disk
 //! ```
 //!
 //! Every file is replaced whole, so that a crash at any point leaves the old one or the new one. All
 //! records are also in memory; a change is durable before it is visible there.
 
 mod journal;
+mod reserve;
 
 pub use journal::{Journal, Page};
+pub use reserve::is_full;
 
 use crate::app::record::{Record, Tombstone};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::TOMBSTONE_KEEP_SECS;
 use karri_proto::runtime::endpoint::write_durably;
+use reserve::Reserve;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
 use std::io;
@@ -27,6 +31,7 @@ use crate::drive::storage::files::RECORD_FILE;
 pub struct Store {
     /// Nothing is written when there is none.
     directory: Option<PathBuf>,
+    reserve: Option<Reserve>,
     inner: Mutex<Inner>,
 }
 
@@ -38,14 +43,15 @@ struct Inner {
 
 impl Store {
     pub fn in_memory() -> Self {
-        Self { directory: None, inner: Mutex::default() }
+        Self { directory: None, reserve: None, inner: Mutex::default() }
     }
 
     /// Reads what is there and removes what a crash has left half made.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        let store = Self { directory: Some(directory.to_owned()), inner: Mutex::default() };
         std::fs::create_dir_all(directory.join("instances"))?;
         std::fs::create_dir_all(directory.join("tombstones"))?;
+        let reserve = Some(Reserve::open(directory));
+        let store = Self { directory: Some(directory.to_owned()), reserve, inner: Mutex::default() };
         let mut inner = Inner::default();
         for (id, path) in entries(&directory.join("instances"), "")? {
             match read::<Record>(&path.join(RECORD_FILE))? {
@@ -108,27 +114,37 @@ impl Store {
     pub fn record_put(&self, record: Record) -> io::Result<()> {
         let id = record.intent.id.clone();
         if let Some(directory) = self.instance_directory(&id) {
-            let new = !directory.exists();
-            std::fs::create_dir_all(&directory)?;
             let json = serde_json::to_vec(&record).map_err(io::Error::other)?;
-            write_durably(&directory.join(RECORD_FILE), &json)?;
-            if new {
-                sync_parent(&directory)?;
+            if directory.exists() {
+                self.write(&directory.join(RECORD_FILE), &json)?;
+            } else {
+                write_first(&directory, &json).inspect_err(|_| drop(std::fs::remove_dir_all(&directory)))?;
             }
         }
         self.lock().records.insert(id, Arc::new(record));
         Ok(())
     }
 
+    /// On a full disk with the room that is kept for it.
+    fn write(&self, path: &Path, json: &[u8]) -> io::Result<()> {
+        match write_durably(path, json) {
+            Err(error) if is_full(&error) && self.reserve.as_ref().is_some_and(Reserve::give_up) => {
+                write_durably(path, json)
+            }
+            other => other,
+        }
+    }
+
     /// Replaces a record by its tombstone: first the stone, then the record goes.
     pub fn record_bury(&self, id: &InstanceId, tombstone: Tombstone) -> io::Result<()> {
         if let (Some(file), Some(directory)) = (self.tombstone_file(id), self.instance_directory(id)) {
-            write_durably(&file, &serde_json::to_vec(&tombstone).map_err(io::Error::other)?)?;
+            self.write(&file, &serde_json::to_vec(&tombstone).map_err(io::Error::other)?)?;
             match std::fs::remove_dir_all(directory) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
         }
+        self.reserve.iter().for_each(Reserve::fill); // something has just become free
         let mut inner = self.lock();
         inner.records.remove(id);
         inner.tombstones.insert(id.clone(), Arc::new(tombstone));
@@ -137,6 +153,7 @@ impl Store {
 
     /// Drops stones that no late message can need any more.
     pub fn tombstones_purge(&self, now_unix_ms: i64) -> io::Result<usize> {
+        self.reserve.iter().for_each(Reserve::fill);
         let oldest = now_unix_ms - TOMBSTONE_KEEP_SECS * 1000;
         let old: Vec<InstanceId> = {
             let inner = self.lock();
@@ -154,6 +171,13 @@ impl Store {
         }
         Ok(old.len())
     }
+}
+
+/// An instance that is new here: it gets none of the room that is kept for those that are.
+fn write_first(directory: &Path, json: &[u8]) -> io::Result<()> {
+    std::fs::create_dir_all(directory)?;
+    write_durably(&directory.join(RECORD_FILE), json)?;
+    sync_parent(directory)
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

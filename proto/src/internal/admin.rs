@@ -1,16 +1,19 @@
 //! The operator's verbs at the cloud controller. Only a certificate of role `admin` may use them.
 
+use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::resources::ClusterResources;
 use crate::runtime::client::InternalClient;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{delete_with, get_with, post_with};
 use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
-use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Account {
     /// Twelve digits.
     pub id: String,
@@ -20,7 +23,7 @@ pub struct Account {
     pub created_at_unix_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct User {
     pub account: String,
     pub name: String,
@@ -30,7 +33,7 @@ pub struct User {
     pub created_at_unix_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AccessKey {
     pub access_key_id: String,
     /// Only in the answer that creates it.
@@ -40,13 +43,13 @@ pub struct AccessKey {
     pub created_at_unix_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewAccount {
     pub name: String,
     pub administrator: bool,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewUser {
     /// Account id or name.
     pub account: String,
@@ -55,7 +58,7 @@ pub struct NewUser {
     pub policies: Vec<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewKey {
     pub account: String,
     pub user: String,
@@ -64,19 +67,19 @@ pub struct NewKey {
     pub secret_access_key: Option<String>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NewToken {
     pub cluster: String,
     pub valid_secs: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Token {
     pub token: String,
     pub expires_at_unix_ms: i64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ControllerStatus {
     pub role: String,
     pub name: String,
@@ -86,7 +89,7 @@ pub struct ControllerStatus {
     pub detail: String,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TypeSlots {
     pub instance_type: String,
     pub vcpus: u32,
@@ -96,7 +99,7 @@ pub struct TypeSlots {
     pub total: u64,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ZoneStatus {
     pub zone: String,
     pub cluster: String,
@@ -104,7 +107,7 @@ pub struct ZoneStatus {
     pub slots: Vec<TypeSlots>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CloudStatus {
     pub controllers: Vec<ControllerStatus>,
     pub zones: Vec<ZoneStatus>,
@@ -113,7 +116,7 @@ pub struct CloudStatus {
 }
 
 /// How something is deleted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Deletion {
     /// Also what hangs on it.
@@ -140,18 +143,27 @@ type Service = State<Arc<dyn AdminService>>;
 type Answer<T> = Result<Json<T>, ApiError>;
 
 pub fn router(service: Arc<dyn AdminService>) -> Router {
-    Router::new()
-        .route("/v1/admin/accounts", get(account_list).post(account_create))
-        .route("/v1/admin/accounts/{account}", delete(account_delete))
-        .route("/v1/admin/users", post(user_create))
-        .route("/v1/admin/accounts/{account}/users", get(user_list))
-        .route("/v1/admin/accounts/{account}/users/{user}", delete(user_delete))
-        .route("/v1/admin/keys", post(key_create))
-        .route("/v1/admin/accounts/{account}/keys", get(key_list))
-        .route("/v1/admin/keys/{key}", delete(key_delete))
-        .route("/v1/admin/tokens", post(token_create))
-        .route("/v1/admin/status", get(cloud_status))
-        .with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn AdminService>> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/admin/accounts",
+            get_with(account_list, named("account_list")).post_with(account_create, named("account_create")),
+        )
+        .api_route("/v1/admin/accounts/{account}", delete_with(account_delete, named("account_delete")))
+        .api_route("/v1/admin/users", post_with(user_create, named("user_create")))
+        .api_route("/v1/admin/accounts/{account}/users", get_with(user_list, named("user_list")))
+        .api_route(
+            "/v1/admin/accounts/{account}/users/{user}",
+            delete_with(user_delete, named("user_delete")),
+        )
+        .api_route("/v1/admin/keys", post_with(key_create, named("key_create")))
+        .api_route("/v1/admin/accounts/{account}/keys", get_with(key_list, named("key_list")))
+        .api_route("/v1/admin/keys/{key}", delete_with(key_delete, named("key_delete")))
+        .api_route("/v1/admin/tokens", post_with(token_create, named("token_create")))
+        .api_route("/v1/admin/status", get_with(cloud_status, named("cloud_status")))
 }
 
 async fn account_create(State(s): Service, caller: Caller, Json(new): Json<NewAccount>) -> Answer<Account> {

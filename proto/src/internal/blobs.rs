@@ -5,6 +5,7 @@
 use super::{ApiError, Caller};
 use crate::instance::{BlobFormat, BlobRef, Digest};
 use crate::runtime::client::InternalClient;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `GET`/`HEAD`: the bytes, `Range: bytes=N-` honoured.
@@ -16,7 +17,7 @@ pub const BLOB_IMPORT_RAMDISK_PATH: &str = "/v1/blobs?as=ramdisk";
 pub const BLOB_INFO_PATH: &str = "/v1/blobs/{digest}/info";
 
 /// What Walrus made of an imported image: its bytes are kept as raw or qcow2 without a backing file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedBlob {
     pub blob: BlobRef,
     /// The format it came in, found by content: `raw`, `qcow2`, `vmdk`.

@@ -5,12 +5,13 @@ use axum::extract::{FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
 pub const REQUEST_ID_HEADER: &str = "x-karri-request-id";
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     Clc,
@@ -40,7 +41,7 @@ impl Role {
 }
 
 /// The subject of a certificate: `karri:ROLE:CLUSTER:NAME`, where CLUSTER is empty for clc, walrus and admin.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Identity {
     pub role: Role,
     pub cluster: String,
@@ -83,6 +84,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
         Ok(Self { identity, request_id: header.unwrap_or_default().to_owned() })
     }
 }
+
+/// The certificate is not a parameter: it comes with the connection.
+impl aide::OperationInput for Caller {}
 
 /// Lets through only callers that `allowed` accepts. Every internal router wears one.
 pub async fn require(

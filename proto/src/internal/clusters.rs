@@ -1,15 +1,18 @@
 //! How a cluster makes itself known to the cloud controller: an availability zone and where it answers.
 
+use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::runtime::client::InternalClient;
+use aide::axum::ApiRouter;
+use aide::axum::routing::put_with;
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::routing::put;
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterHello {
     /// The availability zone this cluster is.
     pub zone: String,
@@ -21,7 +24,7 @@ pub struct ClusterHello {
 }
 
 /// What the cloud wants every cluster to know.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterWelcome {
     pub region: String,
 }
@@ -33,7 +36,11 @@ pub trait ClusterService: Send + Sync + 'static {
 }
 
 pub fn router(service: Arc<dyn ClusterService>) -> Router {
-    Router::new().route("/v1/clusters", put(handle_hello)).with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn ClusterService>> {
+    ApiRouter::new().api_route("/v1/clusters", put_with(handle_hello, named("cluster_hello")))
 }
 
 async fn handle_hello(

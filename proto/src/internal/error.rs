@@ -1,11 +1,14 @@
 //! How an internal call fails.
 
+use aide::generate::GenContext;
+use aide::openapi::{self, Operation};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ApiErrorKind {
     /// The request itself is wrong; repeating it cannot help.
@@ -21,7 +24,7 @@ pub enum ApiErrorKind {
     Internal,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema, thiserror::Error)]
 #[error("{message}")]
 pub struct ApiError {
     pub kind: ApiErrorKind,
@@ -78,5 +81,22 @@ impl ApiError {
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         (self.status(), Json(self)).into_response()
+    }
+}
+
+/// In the description of an operation: what any status but success comes with.
+impl aide::OperationOutput for ApiError {
+    type Inner = Self;
+
+    fn operation_response(context: &mut GenContext, operation: &mut Operation) -> Option<openapi::Response> {
+        Json::<Self>::operation_response(context, operation)
+            .map(|response| openapi::Response { description: "Refused, or failed".to_owned(), ..response })
+    }
+
+    fn inferred_responses(
+        context: &mut GenContext,
+        operation: &mut Operation,
+    ) -> Vec<(Option<u16>, openapi::Response)> {
+        Self::operation_response(context, operation).map(|response| (None, response)).into_iter().collect()
     }
 }

@@ -1,14 +1,17 @@
 //! Instances as one controller asks the next for them: served by the cc to the clc and by the nc to its cc.
 
+use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::ids::InstanceId;
 use crate::instance::{InstanceIntent, InstanceReport};
 use crate::resources::ClusterResources;
 use crate::runtime::client::InternalClient;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, put_with};
 use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
-use axum::routing::{delete, get, put};
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +21,14 @@ pub const REPORT_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Where a reader stands in a sender's changes. `epoch` names one life of the sender's numbering:
 /// after a restart that lost it, a reader starts anew and hears everything once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Cursor {
     pub epoch: u64,
     pub sequence: u64,
 }
 
 /// Changes after a cursor, each instance at most once and in its newest state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ReportPage {
     pub next: Cursor,
     /// The reader's cursor was of another epoch: this page starts a full telling. What the reader
@@ -37,7 +40,7 @@ pub struct ReportPage {
     pub resources: Option<ClusterResources>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsoleOutput {
     /// The last 64 KiB at most.
     pub base64: String,
@@ -63,7 +66,7 @@ pub trait InstanceService: Send + Sync + 'static {
 
 type Service = State<Arc<dyn InstanceService>>;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize, JsonSchema)]
 struct ReportsQuery {
     epoch: u64,
     sequence: u64,
@@ -71,12 +74,17 @@ struct ReportsQuery {
 }
 
 pub fn router(service: Arc<dyn InstanceService>) -> Router {
-    Router::new()
-        .route("/v1/instances/{id}", put(handle_put))
-        .route("/v1/instances/{id}", delete(handle_forget))
-        .route("/v1/instances/{id}/console", get(handle_console))
-        .route("/v1/reports", get(handle_reports))
-        .with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn InstanceService>> {
+    ApiRouter::new()
+        .api_route(
+            "/v1/instances/{id}",
+            put_with(handle_put, named("instance_put")).delete_with(handle_forget, named("instance_forget")),
+        )
+        .api_route("/v1/instances/{id}/console", get_with(handle_console, named("instance_console")))
+        .api_route("/v1/reports", get_with(handle_reports, named("instance_reports")))
 }
 
 async fn handle_put(

@@ -3,20 +3,23 @@
 //! The only internal call that is answered without a client certificate. The joiner trusts the server
 //! by the CA fingerprint that the token carries.
 
+use super::openapi::named;
 use super::{ApiError, Identity};
 use crate::runtime::client::InternalClient;
 use crate::runtime::tls::fingerprint;
+use aide::axum::ApiRouter;
+use aide::axum::routing::post_with;
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::routing::post;
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 /// What `karri node token` prints and `karri node join` takes, as one word.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct JoinToken {
     /// The clc's internal API.
     pub clc_url: String,
@@ -42,7 +45,7 @@ impl JoinToken {
     }
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinRequest {
     pub secret: String,
     /// The name the node wants; must be new or the same node's.
@@ -50,7 +53,7 @@ pub struct JoinRequest {
     pub csr_pem: String,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct JoinAnswer {
     pub identity: Identity,
     pub certificate_pem: String,
@@ -66,7 +69,11 @@ pub trait JoinService: Send + Sync + 'static {
 }
 
 pub fn router(service: Arc<dyn JoinService>) -> Router {
-    Router::new().route("/v1/join", post(handle_join)).with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn JoinService>> {
+    ApiRouter::new().api_route("/v1/join", post_with(handle_join, named("join")))
 }
 
 async fn handle_join(

@@ -19,6 +19,7 @@ pub mod error;
 pub mod instances;
 pub mod join;
 pub mod nodes;
+pub mod openapi;
 pub mod story;
 
 pub use caller::{Caller, Identity, Role};

@@ -1,12 +1,15 @@
 //! How a node makes itself known to its cluster controller, again and again: the call is the heartbeat.
 
+use super::openapi::named;
 use super::{ApiError, Caller, Identity};
 use crate::resources::NodeFacts;
 use crate::runtime::client::InternalClient;
+use aide::axum::ApiRouter;
+use aide::axum::routing::put_with;
 use async_trait::async_trait;
 use axum::extract::State;
-use axum::routing::put;
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +18,7 @@ pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(2);
 /// Silent for longer, a node counts as dead: nothing new is placed there.
 pub const NODE_SILENT_MAX: Duration = Duration::from_secs(10);
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeHello {
     /// Where its InstanceService answers; may end in a path.
     pub url: String,
@@ -34,7 +37,7 @@ pub fn may_be_called(sender: &Identity, name: &str) -> bool {
 }
 
 /// What the cluster wants every node to know about the network its guests live in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeWelcome {
     pub zone: String,
     pub subnet_cidr: String,
@@ -48,7 +51,11 @@ pub trait NodeService: Send + Sync + 'static {
 }
 
 pub fn router(service: Arc<dyn NodeService>) -> Router {
-    Router::new().route("/v1/nodes", put(handle_hello)).with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn NodeService>> {
+    ApiRouter::new().api_route("/v1/nodes", put_with(handle_hello, named("node_hello")))
 }
 
 async fn handle_hello(

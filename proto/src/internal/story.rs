@@ -1,19 +1,22 @@
 //! `karri why`: the log lines of one instance or request, from every controller that had a part in it.
 
+use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::ids::InstanceId;
 use crate::runtime::client::InternalClient;
+use aide::axum::ApiRouter;
+use aide::axum::routing::get_with;
 use async_trait::async_trait;
 use axum::extract::{Path, State};
-use axum::routing::get;
 use axum::{Json, Router};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
 pub const STORY_LINES_MAX: usize = 1000;
 
 /// One log line. `fields` are as logged.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoryLine {
     /// RFC 3339, UTC: sorts as text.
     pub timestamp: String,
@@ -46,7 +49,11 @@ pub trait StoryService: Send + Sync + 'static {
 }
 
 pub fn router(service: Arc<dyn StoryService>) -> Router {
-    Router::new().route("/v1/story/{about}", get(handle_story)).with_state(service)
+    api().with_state(service).into()
+}
+
+pub(super) fn api() -> ApiRouter<Arc<dyn StoryService>> {
+    ApiRouter::new().api_route("/v1/story/{about}", get_with(handle_story, named("story")))
 }
 
 async fn handle_story(

@@ -37,14 +37,22 @@ impl Endpoint {
     }
 }
 
-/// Replaces a file so that after a crash it is whole: the old one or the new one.
+/// Replaces a file so that after a crash it is whole: the old one or the new one. A failure leaves the old
+/// one and nothing else.
 pub fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let directory = path.parent().ok_or_else(|| std::io::Error::other("a file needs a directory"))?;
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("file");
     let temporary = directory.join(format!(".{name}.new"));
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let written = write_all_durably(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = written {
+        let _ = std::fs::remove_file(&temporary); // on a full disk even half of it is missed
+        return Err(error);
+    }
     std::fs::File::open(directory)?.sync_all()
+}
+
+fn write_all_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }

@@ -94,7 +94,10 @@ impl Write for StoryWriter {
             std::fs::rename(&log.shared.path, log.older())?;
             *open = (File::options().append(true).create(true).open(&log.shared.path)?, 0);
         }
-        open.0.write_all(bytes)?;
+        if let Err(error) = open.0.write_all(bytes) {
+            open.0.set_len(open.1)?; // half a line of a full disk would spoil the next one
+            return Err(error);
+        }
         open.1 += bytes.len() as u64;
         Ok(bytes.len())
     }

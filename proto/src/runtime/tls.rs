@@ -8,9 +8,7 @@ use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -200,6 +198,9 @@ struct PinnedVerifier {
     provider: Arc<CryptoProvider>,
 }
 
+/// In words of our own: a person reads it, and rustls' reasons are names.
+const ANOTHER_CA: &str = "the cloud that answers is of another CA than the join token names";
+
 impl ServerCertVerifier for PinnedVerifier {
     fn verify_server_cert(
         &self,
@@ -212,7 +213,7 @@ impl ServerCertVerifier for PinnedVerifier {
         let ca = intermediates
             .iter()
             .find(|certificate| fingerprint_of(certificate) == self.ca_fingerprint)
-            .ok_or(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))?;
+            .ok_or_else(|| rustls::Error::General(ANOTHER_CA.to_owned()))?;
         let mut store = RootCertStore::empty();
         store.add(ca.clone().into_owned())?;
         WebPkiServerVerifier::builder_with_provider(Arc::new(store), self.provider.clone())

@@ -5,6 +5,7 @@ use anyhow::Context;
 use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
+use axum::serve::ListenerExt as _;
 use std::net::Ipv4Addr;
 use tokio::net::TcpListener;
 
@@ -18,6 +19,8 @@ async fn main() -> anyhow::Result<()> {
     };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     println!("http://{}", listener.local_addr()?);
+    // As the controllers' own listeners do.
+    let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
     axum::serve(listener, Router::new().fallback(send)).await?;
     Ok(())
 }

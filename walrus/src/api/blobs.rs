@@ -7,21 +7,24 @@ use super::range::{self, Range};
 use crate::app::import::Importer;
 use crate::app::sniff::Purpose;
 use crate::store::blobs::BlobInfo;
+use aide::axum::ApiRouter;
+use aide::axum::routing::{delete_with, get_with, post_with};
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, Query, State};
 use axum::http::header::{
     ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, ETAG, HeaderMap, RANGE,
 };
 use axum::http::{Method, Response, StatusCode};
-use axum::routing::{get, post};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use karri_proto::instance::{BlobRef, Digest};
 use karri_proto::internal::blobs::{BLOB_IMPORT_PATH, BLOB_INFO_PATH, BLOB_PATH, ImportedBlob};
 use karri_proto::internal::caller::guarded;
+use karri_proto::internal::openapi::{self, named};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::process::Base;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::{Seek, SeekFrom};
 use std::sync::Arc;
@@ -54,16 +57,26 @@ fn may_write(identity: &Identity) -> bool {
 pub fn router(importer: Importer, base: &Base) -> Router {
     let reads = Arc::new(Semaphore::new(importer.limits().reads_at_once));
     let state = Blobs { importer, reads, metrics: base.metrics.clone() };
-    let reading = Router::new()
-        .route(BLOB_IMPORT_PATH, get(handle_list))
-        .route(BLOB_PATH, get(handle_read))
-        .route(BLOB_INFO_PATH, get(handle_info))
-        .with_state(state.clone());
-    let writing = Router::new()
-        .route(BLOB_IMPORT_PATH, post(handle_import))
-        .route(BLOB_PATH, axum::routing::delete(handle_delete))
-        .with_state(state);
-    guarded(reading, may_read).merge(guarded(writing, may_write))
+    let reading = Router::from(reading().with_state(state.clone()));
+    guarded(reading, may_read).merge(guarded(writing().with_state(state).into(), may_write))
+}
+
+/// What this interface is, for `docs/api`.
+pub fn document() -> serde_json::Value {
+    openapi::document("BlobService: image blobs by digest", || reading().merge(writing()))
+}
+
+fn reading() -> ApiRouter<Blobs> {
+    ApiRouter::new()
+        .api_route(BLOB_IMPORT_PATH, get_with(handle_list, named("blob_list")))
+        .api_route(BLOB_PATH, get_with(handle_read, named("blob_read")))
+        .api_route(BLOB_INFO_PATH, get_with(handle_info, named("blob_info")))
+}
+
+fn writing() -> ApiRouter<Blobs> {
+    ApiRouter::new()
+        .api_route(BLOB_IMPORT_PATH, post_with(handle_import, named("blob_import")))
+        .api_route(BLOB_PATH, delete_with(handle_delete, named("blob_delete")))
 }
 
 /// The digest of a path and what is known of its blob.
@@ -101,7 +114,7 @@ async fn handle_delete(
     Ok(())
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ImportQuery {
     /// `ramdisk`, or nothing.

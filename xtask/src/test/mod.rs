@@ -28,7 +28,7 @@ pub enum Part {
     Tidy,
     /// Everything, tests included
     Build,
-    /// The tiny guest image, unless it is there
+    /// The guest images, unless they are there and unchanged
     Images,
     /// Unit, property and component tests
     Unit,

@@ -4,6 +4,7 @@ use super::process::{self, Outcome};
 use super::{Part, Report, fuzz, lanes, parse};
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -14,8 +15,8 @@ const BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 const SUITE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
 const FUZZ_SECONDS: u64 = 5;
 const IMAGES: &str = "target/images";
-/// Written last by deploy/images/tiny.sh.
-const TINY: &str = "target/images/tiny.manifest";
+/// Each is built by the script of its name, which writes `NAME.manifest` last.
+const IMAGE_NAMES: [&str; 2] = ["tiny", "debian"];
 const PYTHON: &str = "target/test-venv/bin/python";
 /// The crate whose tests need the machine for themselves.
 const SYSTEM_CRATE: &str = "tests";
@@ -135,13 +136,44 @@ fn tidy(context: &Context) -> Result<Report> {
     Ok(Report::failed("tidy", lines.join("\n")))
 }
 
+/// Builds the guest images that are absent or were built from other sources.
 fn images(context: &Context) -> Result<Report> {
-    if context.root.join(TINY).exists() {
-        return Ok(Report::passed(1));
+    let mut all = Report::default();
+    for name in IMAGE_NAMES {
+        let sources = image_sources(&context.root.join("deploy/images"), name)?;
+        let images = context.root.join(IMAGES);
+        let built_from = images.join(format!("{name}.sources"));
+        let unchanged = std::fs::read_to_string(&built_from).is_ok_and(|then| then == sources);
+        if unchanged && images.join(format!("{name}.manifest")).exists() {
+            all.add(Report::passed(1));
+            continue;
+        }
+        let mut command = context.command(format!("deploy/images/{name}.sh"));
+        let outcome = context.run(command.arg(IMAGES), &format!("image {name}"), SUITE_TIME_MAX)?;
+        if outcome.success() {
+            std::fs::write(&built_from, sources)?;
+            all.add(Report::passed(1));
+        } else {
+            all.add(Report::failed(format!("image {name}"), outcome.tail()));
+        }
     }
-    let mut command = context.command("deploy/images/tiny.sh");
-    let outcome = context.run(command.arg(IMAGES), "images", SUITE_TIME_MAX)?;
-    Ok(if outcome.success() { Report::passed(1) } else { Report::failed("images", outcome.tail()) })
+    Ok(all)
+}
+
+/// A line per file that an image is built from: its name and digest.
+fn image_sources(scripts: &Path, name: &str) -> Result<String> {
+    let mut files = vec![scripts.join(format!("{name}.sh"))];
+    if let Ok(folder) = std::fs::read_dir(scripts.join(name)) {
+        files.extend(folder.flatten().map(|entry| entry.path()));
+    }
+    files.sort();
+    let mut lines = String::new();
+    for file in files {
+        let content = std::fs::read(&file).with_context(|| file.display().to_string())?;
+        let name = file.strip_prefix(scripts)?.display();
+        lines.push_str(&format!("{name} {}\n", hex::encode(Sha256::digest(content))));
+    }
+    Ok(lines)
 }
 
 fn executables(
@@ -222,6 +254,23 @@ fn system(context: &mut Context) -> Result<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_has_other_sources_once_any_of_its_files_changed() {
+        let scripts = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(scripts.path().join(name), text).unwrap();
+        std::fs::create_dir(scripts.path().join("tiny")).unwrap();
+        write("tiny.sh", "one");
+        write("tiny/rc", "two");
+        write("debian.sh", "three");
+        let sources = |name| image_sources(scripts.path(), name).unwrap();
+        let (tiny, debian) = (sources("tiny"), sources("debian"));
+        assert_eq!((tiny.lines().count(), debian.lines().count()), (2, 1));
+        write("tiny/rc", "other");
+        assert_ne!(sources("tiny"), tiny);
+        assert_eq!(sources("debian"), debian);
+        assert!(image_sources(scripts.path(), "absent").is_err());
+    }
 
     #[test]
     fn only_test_executables_are_taken_from_cargos_messages() {

@@ -10,6 +10,8 @@ pub mod lifecycle;
 pub mod model;
 pub mod plan;
 pub mod report;
+#[cfg(test)]
+pub mod sample;
 pub mod state;
 pub mod view;
 

@@ -71,6 +71,10 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn console_remove(&self, _id: &InstanceId) -> std::io::Result<()> {
         Ok(())
     }
+    /// Lets guests go on that were stopped because the disk was full; returns them.
+    async fn resume_starved(&self) -> Result<Vec<InstanceId>, HypervisorError> {
+        Ok(Vec::new())
+    }
     fn changes(&self) -> broadcast::Receiver<GuestChange>;
     /// Whether guests can change without an event.
     fn polled(&self) -> bool {

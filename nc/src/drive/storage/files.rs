@@ -14,6 +14,8 @@ const GIB: u64 = 1 << 30;
 const START_FREE_BYTES: u64 = 64 * 1024 * 1024;
 /// The one file of an instance's directory that is not storage's.
 pub const RECORD_FILE: &str = "intent.json";
+/// It, while it is being written.
+const RECORD_FILE_NEW: &str = ".intent.json.new";
 
 pub struct FileStorage {
     instances: PathBuf,
@@ -40,7 +42,8 @@ impl FileStorage {
     /// The files of an instance other than its record.
     fn files(&self, id: &InstanceId) -> Vec<PathBuf> {
         let Ok(entries) = std::fs::read_dir(self.directory(id)) else { return Vec::new() };
-        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| name != RECORD_FILE);
+        let record = [RECORD_FILE, RECORD_FILE_NEW];
+        let ours = |path: &PathBuf| path.file_name().is_some_and(|name| record.iter().all(|r| name != *r));
         entries.flatten().map(|entry| entry.path()).filter(ours).collect()
     }
 }

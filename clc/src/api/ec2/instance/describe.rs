@@ -2,18 +2,18 @@
 
 use super::control::{parse_ids, state};
 use super::filter::{Health, Subject};
-use super::shape::reservations;
+use super::parts::parts;
 use crate::api::cx::{Answer, Cx};
 use crate::app::instance::view::sort_key;
 use crate::app::instance::{Instance, State};
+use crate::app::kept::{Before, Part};
 use axum::body::Bytes;
 use karri_proto::aws::ec2::{
-    DescribeInstanceStatusRequest, DescribeInstanceStatusResult, DescribeInstancesRequest,
-    DescribeInstancesResult, InstanceStatus, InstanceStatusDetails, InstanceStatusSummary,
+    DescribeInstanceStatusRequest, DescribeInstanceStatusResult, DescribeInstancesRequest, InstanceStatus,
+    InstanceStatusDetails, InstanceStatusSummary,
 };
 use karri_proto::aws::filter::Selection;
 use karri_proto::aws::paging::Page;
-use karri_proto::aws::{Encode, XmlWriter};
 use karri_proto::fault::{Fault, FaultCode};
 use sha2::{Digest, Sha256};
 use std::sync::Arc;
@@ -65,8 +65,9 @@ fn page_of(page: &Page, instances: Vec<Arc<Instance>>) -> (Vec<Arc<Instance>>, O
     (keyed.into_iter().map(|(_, one)| one).collect(), token)
 }
 
-/// A listing is encoded once for each change of the account's instances, however often it is asked.
-pub async fn describe_instances(cx: Cx, request: DescribeInstancesRequest) -> Answer<Bytes> {
+/// A listing is encoded once for each change of the account's instances, however often it is asked; and
+/// then only the parts of it that the change is in.
+pub async fn describe_instances(cx: Cx, request: DescribeInstancesRequest) -> Answer<Vec<Bytes>> {
     let selection = Selection::of::<Subject>(&request.filters)?;
     let page = Page::of(&request)?;
     let whose = match scope(&cx, &request.instance_ids) {
@@ -74,18 +75,22 @@ pub async fn describe_instances(cx: Cx, request: DescribeInstancesRequest) -> An
         Scope::Everyones => None,
         Scope::Named => {
             let instances = candidates(&cx, &request.instance_ids, request.max_results.is_some())?;
-            return Ok(encode(instances, &selection, &page));
+            return Ok(texts(&encode(instances, &selection, &page, &Before::default())));
         }
     };
-    // Read before the rows: an answer may be newer than its count of changes says, never older.
-    let changes = cx.app.instances.changes(whose);
-    Ok(cx.app.answers.get(question(&cx), changes, || {
+    let changes = || cx.app.instances.changes(whose);
+    let parts = cx.app.answers.get(question(&cx), changes, |before| {
         let instances = match whose {
             Some(account) => cx.app.instances.of_account(account),
             None => cx.app.instances.everyones(),
         };
-        encode(instances, &selection, &page)
-    }))
+        encode(instances, &selection, &page, before)
+    });
+    Ok(texts(&parts))
+}
+
+fn texts(parts: &[Part]) -> Vec<Bytes> {
+    parts.iter().map(|part| part.text.clone()).collect()
 }
 
 fn question(cx: &Cx) -> [u8; 32] {
@@ -96,15 +101,17 @@ fn question(cx: &Cx) -> [u8; 32] {
     hash.finalize().into()
 }
 
-fn encode(mut instances: Vec<Arc<Instance>>, selection: &Selection, page: &Page) -> Bytes {
+fn encode(
+    mut instances: Vec<Arc<Instance>>,
+    selection: &Selection,
+    page: &Page,
+    before: &Before<'_>,
+) -> Vec<Part> {
     if !selection.is_empty() {
         instances.retain(|one| selection.matches(&Subject(one)));
     }
     let (instances, next_token) = page_of(page, instances);
-    let result = DescribeInstancesResult { next_token, reservations: reservations(&instances) };
-    let mut xml = XmlWriter::new();
-    result.encode(&mut xml);
-    Bytes::from(xml.finish())
+    parts(&instances, next_token, before)
 }
 
 pub async fn describe_instance_status(

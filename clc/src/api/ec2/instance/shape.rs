@@ -22,20 +22,20 @@ fn group(group: &(SecurityGroupId, String)) -> ec2::GroupIdentifier {
     ec2::GroupIdentifier { group_id: Some(group.0.to_string()), group_name: Some(group.1.clone()) }
 }
 
-/// Reservations with their instances; those given are sorted by reservation.
-pub fn reservations(instances: &[Arc<Instance>]) -> Vec<ec2::Reservation> {
-    let groups = instances.chunk_by(|a, b| a.reservation == b.reservation);
-    groups.map(reservation).collect()
+/// The instances of one reservation.
+pub fn reservation(instances: &[Arc<Instance>]) -> ec2::Reservation {
+    let hollow = instances.first().map(|one| reservation_of(one)).unwrap_or_default();
+    ec2::Reservation { instances: instances.iter().map(|one| instance(one)).collect(), ..hollow }
 }
 
-pub fn reservation(instances: &[Arc<Instance>]) -> ec2::Reservation {
-    let first = instances.first();
+/// The reservation of an instance, without instances.
+pub fn reservation_of(one: &Instance) -> ec2::Reservation {
     ec2::Reservation {
         groups: Vec::new(), // of EC2-Classic
-        instances: instances.iter().map(|one| instance(one)).collect(),
-        owner_id: first.map(|one| one.account.clone()),
+        instances: Vec::new(),
+        owner_id: Some(one.account.clone()),
         requester_id: None,
-        reservation_id: first.map(|one| one.reservation.to_string()),
+        reservation_id: Some(one.reservation.to_string()),
     }
 }
 

@@ -3,13 +3,10 @@
 use super::*;
 use crate::app::instance::lifecycle::{Order, expire, reboot, start, stop, terminate};
 use crate::app::instance::plan::{Step, plan};
+use crate::app::instance::sample;
 use crate::config::Limits;
-use karri_proto::instance::{
-    BlobFormat, BlobRef, BootSource, Digest, Firmware, InstanceSpec, MetadataOptions,
-};
-use karri_proto::resources::Need;
 use proptest::prelude::*;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 
@@ -18,57 +15,13 @@ fn order(now_ms: i64) -> Order<'static> {
 }
 
 fn instance() -> Instance {
-    let blob =
-        BlobRef { digest: Digest::from_sha256([0; 32]), format: BlobFormat::Raw, bytes: 1, virtual_bytes: 1 };
-    let spec = InstanceSpec {
-        instance_type: "t3.micro".into(),
-        need: Need::default(),
-        boot: BootSource { root: blob, kernel: None, ramdisk: None, firmware: Firmware::Bios },
-        ports: Vec::new(),
-        user_data_base64: None,
-        key: None,
-        hostname: String::new(),
-        metadata: MetadataOptions::default(),
-        image_id: "ami-00000000000000001".parse().unwrap(),
-        kernel_id: None,
-        ramdisk_id: None,
-        architecture: String::new(),
-        reservation_id: "r-00000000000000001".parse().unwrap(),
-        launch_index: 0,
-        launched_at_unix_ms: 0,
-        region: String::new(),
-        zone: String::new(),
-        root_device_name: String::new(),
-        tags: Vec::new(),
-    };
     Instance {
-        id: "i-00000000000000001".parse().unwrap(),
-        change: 1,
-        account: String::new(),
-        reservation: spec.reservation_id.clone(),
-        cluster: String::new(),
-        zone: String::new(),
-        client_token: None,
-        spec: Arc::new(spec),
-        has_user_data: false,
-        tags: Vec::new(),
-        shutdown_behavior: ShutdownBehavior::Stop,
-        disable_api_stop: false,
-        disable_api_termination: false,
-        launched_ms: 0,
-        desired: Desired::Running,
         generation: 1,
-        reboots: 0,
-        force: false,
         request_id: "req-0".into(),
         state: State::Pending,
         acknowledged: 0,
-        forgotten: false,
-        node: None,
-        reason: None,
-        transition: String::new(),
         deadline_ms: Some(600_000),
-        purge_ms: None,
+        ..sample::instance()
     }
 }
 

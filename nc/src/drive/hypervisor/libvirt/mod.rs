@@ -6,6 +6,7 @@
 mod console;
 mod events;
 pub mod probe;
+mod starved;
 mod xen;
 
 use super::{Found, FoundGuest, GuestChange, Hypervisor, HypervisorError, HypervisorFacts};
@@ -372,6 +373,10 @@ impl Hypervisor for Libvirt {
 
     async fn console_remove(&self, id: &InstanceId) -> std::io::Result<()> {
         if self.shared.platform.is_xen() { xen::console_remove(&domain_name(id)).await } else { Ok(()) }
+    }
+
+    async fn resume_starved(&self) -> Result<Vec<InstanceId>, HypervisorError> {
+        self.call(starved::resume).await
     }
 
     fn changes(&self) -> broadcast::Receiver<GuestChange> {

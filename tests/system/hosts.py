@@ -1,0 +1,156 @@
+"""Machines of our own for tests: network namespaces on a cable to this one, and private libvirt daemons."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+
+from real_cloud import wait_until
+
+STOP_SECONDS = 30
+
+
+def ip(*arguments):
+    subprocess.run(["ip", *map(str, arguments)], check=True, capture_output=True, text=True)
+
+
+class Machine:
+    """A network namespace; `number` keeps the names and addresses of test modules apart.
+
+    Its eth0 is a cable to this machine: `near` is the address at our end, `far` the one at its own.
+    """
+
+    def __init__(self, number):
+        self.number = number
+        self.name = f"kmachine{number}"
+        self.near, self.far = f"198.18.{number}.1", f"198.18.{number}.2"
+        self.cables = []
+        self.processes = []
+
+    def open(self):
+        self.close()  # what an interrupted run has left
+        ip("netns", "add", self.name)
+        ip("-n", self.name, "link", "set", "lo", "up")
+        ip("address", "add", f"{self.near}/30", "dev", self.cable("eth0"))
+        ip("-n", self.name, "address", "add", f"{self.far}/30", "dev", "eth0")
+        return self
+
+    def cable(self, there):
+        """Another cable, to its interface `there`; returns the name of our end."""
+        here = f"kc{self.number}-{there}"
+        ip("link", "add", here, "type", "veth", "peer", "name", there, "netns", self.name)
+        ip("link", "set", here, "up")
+        ip("-n", self.name, "link", "set", there, "up")
+        self.cables.append((here, there))
+        return here
+
+    def pull_cables(self):
+        for _, there in self.cables:
+            ip("-n", self.name, "link", "set", there, "down")
+
+    def plug_cables(self):
+        for _, there in self.cables:
+            ip("-n", self.name, "link", "set", there, "up")
+
+    def command(self, *arguments):
+        return ["ip", "netns", "exec", self.name, *map(str, arguments)]
+
+    def run(self, *arguments, **more):
+        return subprocess.run(self.command(*arguments), capture_output=True, text=True, **more)
+
+    def start(self, *arguments, log, **more):
+        """Runs a program there until the machine is closed."""
+        with log.open("ab") as out:
+            process = subprocess.Popen(self.command(*arguments), stdout=out, stderr=out, stdin=subprocess.DEVNULL, **more)
+        self.processes.append(process)
+        return process
+
+    def stop_processes(self):
+        for process in reversed(self.processes):
+            process.terminate()
+            process.wait(STOP_SECONDS)
+        self.processes = []
+
+    def close(self):
+        self.stop_processes()
+        for link in json.loads(subprocess.check_output(["ip", "-j", "link"])):
+            if link["ifname"].startswith(f"kc{self.number}-"):  # not left to the namespace's end, which comes late
+                ip("link", "delete", link["ifname"])
+        if pathlib.Path("/run/netns", self.name).exists():
+            ip("netns", "delete", self.name)
+        self.cables = []
+
+
+LIBVIRTD_CONF = """
+auth_unix_rw = "none"
+unix_sock_rw_perms = "0700"
+log_outputs = "2:file:/var/log/libvirt/libvirtd.log"
+"""
+QEMU_CONF = """
+user = "root"
+group = "root"
+dynamic_ownership = 0
+remember_owner = 0
+security_driver = "none"
+cgroup_controllers = []
+namespaces = []
+stdio_handler = "file"
+"""
+# Private directories in the places of the system's own; the directory is the first argument.
+IN_ITS_OWN_PLACE = """
+for place in etc/libvirt var/lib/libvirt var/log/libvirt var/cache/libvirt run; do
+    mount --bind "$0/$place" "/$place"
+done
+exec libvirtd
+"""
+
+
+class PrivateLibvirt:
+    """A libvirtd of a test's own, which can be killed: it sees nothing of the system's and hides nothing from it.
+
+    Without a machine its guests' taps are plugged into this host's bridges, with one into that machine's.
+    """
+
+    def __init__(self, directory, machine=None):
+        self.directory = directory
+        self.prefix = machine.command() if machine else []
+        self.socket = directory / "run/libvirt/libvirt-sock"
+        self.uri = f"qemu+unix:///system?socket={self.socket}"
+        self.process = None
+        for place in ("etc/libvirt/qemu/networks", "etc/libvirt/nwfilter", "var/lib/libvirt", "var/log/libvirt",
+                      "var/cache/libvirt", "run/libvirt"):
+            (directory / place).mkdir(parents=True)
+        (directory / "etc/libvirt/libvirtd.conf").write_text(LIBVIRTD_CONF)
+        (directory / "etc/libvirt/qemu.conf").write_text(QEMU_CONF)
+        known = pathlib.Path("/var/cache/libvirt/qemu")
+        if known.exists():  # what the system's daemon has found out about QEMU in seconds
+            shutil.copytree(known, directory / "var/cache/libvirt/qemu")
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [*self.prefix, "unshare", "--mount", "--propagation", "private", "sh", "-ec", IN_ITS_OWN_PLACE, self.directory],
+            stdin=subprocess.DEVNULL, start_new_session=True)
+        wait_until("libvirtd answers", self.answers, STOP_SECONDS)
+        return self
+
+    def answers(self):
+        return self.process.poll() is None and self.virsh("version", check=False).returncode == 0
+
+    def virsh(self, *arguments, check=True):
+        return subprocess.run(["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, check=check)
+
+    def domains(self, *flags):
+        """The ids of the instances it knows."""
+        names = self.virsh("list", "--all", "--name", *flags).stdout.split()
+        return {name.removeprefix("karri-") for name in names}
+
+    def kill(self):
+        os.kill(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(STOP_SECONDS)
