@@ -10,6 +10,8 @@ use std::str::FromStr;
 /// Linux' limit for the name of an interface.
 const BRIDGE_NAME_MAX: usize = 15;
 const NODE_LOST_SECS_MIN: u32 = 3;
+/// A year.
+const NODE_LOST_SECS_MAX: u32 = 366 * 24 * 3600;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,10 +111,11 @@ impl Config {
         if !network.subnet.has_host(network.gateway) {
             return Err(format!("network.gateway = {}: not a host in {}", network.gateway, network.subnet));
         }
-        if self.placement.node_lost_secs < NODE_LOST_SECS_MIN {
+        let lost = self.placement.node_lost_secs;
+        if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {
             return Err(format!(
-                "placement.node_lost_secs = {}: {NODE_LOST_SECS_MIN} at least",
-                self.placement.node_lost_secs
+                "placement.node_lost_secs = {lost}: expecting a number from {NODE_LOST_SECS_MIN} to \
+                 {NODE_LOST_SECS_MAX}"
             ));
         }
         Ok(())
@@ -211,5 +214,6 @@ mod tests {
         wrong(|c| c.network.bridge = "a-bridge-too-long".into(), "network.bridge");
         wrong(|c| c.network.gateway = Ipv4Addr::LOCALHOST, "network.gateway");
         wrong(|c| c.placement.node_lost_secs = 0, "placement.node_lost_secs");
+        wrong(|c| c.placement.node_lost_secs = u32::MAX, "placement.node_lost_secs");
     }
 }

@@ -6,6 +6,15 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+/// RunInstances with full user data must be readable.
+const BODY_BYTES_LEAST: u64 = 32 << 10;
+const BODY_BYTES_MOST: u64 = 64 << 20;
+const ANSWER_CACHE_MIB_MOST: u64 = 64 << 10;
+const CONNECTIONS_MOST: u64 = 1000;
+const INSTANCES_MOST: u64 = 1_000_000;
+/// A year.
+const SECS_MOST: u64 = 366 * 24 * 3600;
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -120,13 +129,32 @@ impl Config {
         if !["sqlite:", "postgres:", "postgresql:"].iter().any(|s| self.database.url.starts_with(s)) {
             return Err("database.url: expecting sqlite:///… or postgres://…".to_owned());
         }
-        if self.database.connections == 0 {
-            return Err("database.connections: at least 1".to_owned());
+        if !self.pki.walrus_url.starts_with("https://") {
+            return Err(format!("pki.walrus_url = \"{}\": must start with https://", self.pki.walrus_url));
         }
-        if self.limits.instances_per_request < 1 {
-            return Err("limits.instances_per_request: at least 1".to_owned());
-        }
-        Ok(())
+        self.check_ranges()
+    }
+
+    fn check_ranges(&self) -> Result<(), String> {
+        let (api, limits) = (&self.api, &self.limits);
+        let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let per_request = u64::try_from(limits.instances_per_request).unwrap_or(0);
+        let ranges = [
+            ("api.body_bytes_max", number(api.body_bytes_max), BODY_BYTES_LEAST, BODY_BYTES_MOST),
+            ("api.answer_cache_mib", number(api.answer_cache_mib), 0, ANSWER_CACHE_MIB_MOST),
+            ("database.connections", u64::from(self.database.connections), 1, CONNECTIONS_MOST),
+            ("limits.instances_per_account", number(limits.instances_per_account), 1, INSTANCES_MOST),
+            ("limits.instances_per_request", per_request, 1, INSTANCES_MOST),
+            ("limits.pending_secs", limits.pending_secs, 1, SECS_MOST),
+            ("limits.stopping_secs", limits.stopping_secs, 1, SECS_MOST),
+            ("limits.shutting_down_secs", limits.shutting_down_secs, 1, SECS_MOST),
+            ("limits.terminated_visible_secs", limits.terminated_visible_secs, 1, SECS_MOST),
+            ("limits.cluster_silent_secs", limits.cluster_silent_secs, 1, SECS_MOST),
+        ];
+        let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
+        wrong.map_or(Ok(()), |(key, value, least, most)| {
+            Err(format!("{key} = {value}: expecting a number from {least} to {most}"))
+        })
     }
 }
 
@@ -147,5 +175,26 @@ mod tests {
         let mut config: Config = toml::from_str(EXAMPLE).unwrap();
         config.api.region = "a/b".to_owned();
         assert!(config.check().unwrap_err().contains("api.region"));
+    }
+
+    #[test]
+    fn a_number_that_nothing_could_work_with_is_refused_by_its_key() {
+        let wrong = |change: fn(&mut Config), key: &str| {
+            let mut config: Config = toml::from_str(EXAMPLE).unwrap();
+            change(&mut config);
+            let message = config.check().unwrap_err();
+            assert!(message.starts_with(key), "{message}");
+        };
+        wrong(|c| c.api.body_bytes_max = 0, "api.body_bytes_max");
+        wrong(|c| c.api.answer_cache_mib = usize::MAX, "api.answer_cache_mib");
+        wrong(|c| c.database.connections = 0, "database.connections");
+        wrong(|c| c.limits.instances_per_account = 0, "limits.instances_per_account");
+        wrong(|c| c.limits.instances_per_request = -1, "limits.instances_per_request");
+        wrong(|c| c.limits.pending_secs = 0, "limits.pending_secs");
+        wrong(|c| c.limits.stopping_secs = u64::MAX, "limits.stopping_secs");
+        wrong(|c| c.limits.shutting_down_secs = 0, "limits.shutting_down_secs");
+        wrong(|c| c.limits.terminated_visible_secs = 0, "limits.terminated_visible_secs");
+        wrong(|c| c.limits.cluster_silent_secs = 0, "limits.cluster_silent_secs");
+        wrong(|c| c.pki.walrus_url = "http://x".into(), "pki.walrus_url");
     }
 }

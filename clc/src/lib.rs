@@ -34,7 +34,10 @@ impl Controller for Clc {
     }
 
     fn check(config: &Config) -> Result<(), String> {
-        config.check()
+        config.check()?;
+        let types = &config.catalogue.instance_types;
+        let named = |error| format!("catalogue.instance_types: {:#}", anyhow::Error::new(error));
+        app::instance_type::Catalogue::load(types).map(drop).map_err(named)
     }
 
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {

@@ -174,10 +174,16 @@ pub enum Account {
     },
     /// List the accounts
     List,
-    /// Delete an account that owns nothing
+    /// Delete an account with its users and their keys
+    ///
+    /// Refused while it has instances, while it has images or key pairs (but see --force), and if nobody
+    /// could administer the cloud afterwards.
     Delete {
         /// Name or number
         account: String,
+        /// Its images and key pairs go too
+        #[arg(long)]
+        force: bool,
     },
 }
 

@@ -80,6 +80,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
         (&["down", "--yes"], "--terminate"),
         (&["image", "import", "x.img", "--ramdisk", "r"], "--kernel"),
         (&["node", "token", "--valid", "0"], "0"),
+        (&["why", "foo"], "foo"),
     ];
     for (arguments, named) in cases {
         let output = karri(home.path(), arguments);
@@ -93,7 +94,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
 fn without_a_cloud_a_verb_fails_and_names_the_place_and_the_remedy() {
     let home = tempfile::tempdir().unwrap();
     let place = home.path().join("cloud").display().to_string();
-    for verb in ["env", "status", "why i-1", "image list", "down", "account list"] {
+    for verb in ["env", "status", "why i-12345678", "image list", "down", "account list"] {
         let words: Vec<&str> = verb.split_whitespace().collect();
         let output = karri(home.path(), &words);
         let said = text(&output.stderr);

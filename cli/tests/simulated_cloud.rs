@@ -10,10 +10,35 @@ use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 async fn launch(ec2: &Ec2, image: &str) -> String {
-    let parameters = [("ImageId", image), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.micro")];
+    launch_many(ec2, image, "1").await.instances.remove(0)
+}
+
+/// Of one request: its id, and the instances that it launched.
+struct Launched {
+    request_id: String,
+    instances: Vec<String>,
+}
+
+async fn launch_many(ec2: &Ec2, image: &str, count: &str) -> Launched {
+    let parameters =
+        [("ImageId", image), ("MinCount", count), ("MaxCount", count), ("InstanceType", "t3.micro")];
     let answer = ec2.call("RunInstances", &parameters).await.unwrap();
-    let instance = answer.items("instancesSet").next().unwrap();
-    instance.text("instanceId").unwrap().to_owned()
+    let instances = answer.items("instancesSet").map(|one| one.text("instanceId").unwrap().to_owned());
+    Launched { request_id: answer.text("requestId").unwrap().to_owned(), instances: instances.collect() }
+}
+
+/// The lines of a story: the three controllers on the way of a launch tell their parts, none is missing.
+fn told_by_all(story: &Value, request_id: &str) -> Vec<Value> {
+    let lines = story.as_array().unwrap().clone();
+    for role in ["clc ", "cc ", "nc "] {
+        let tells = |line: &Value| {
+            line["who"].as_str().unwrap().starts_with(role) && line["fields"]["request_id"] == request_id
+        };
+        assert!(lines.iter().any(tells), "{role} tells of {request_id} in {story:#}");
+    }
+    let silent = |line: &&Value| line["message"].as_str().unwrap().contains("missing");
+    assert_eq!(lines.iter().find(silent), None);
+    lines
 }
 
 async fn state(ec2: &Ec2, instance: &str) -> String {
@@ -66,10 +91,20 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     let ec2 = cloud.ec2();
     let instance = launch(&ec2, image).await;
     until_running(&ec2, &instance).await;
-    let story = cloud.json(&["why", &instance]);
-    let tellers: Vec<&str> = story.as_array().unwrap().iter().map(|l| l["who"].as_str().unwrap()).collect();
-    for role in ["clc", "cc", "nc"] {
-        assert!(tellers.iter().any(|who| who.starts_with(role)), "{role} has a part in {tellers:?}");
+    let many = launch_many(&ec2, image, "6").await;
+    for one in &many.instances {
+        until_running(&ec2, one).await;
+    }
+    let told = told_by_all(&cloud.json(&["why", &many.instances[5]]), &many.request_id);
+    assert!(told.iter().any(|line| line["message"] == "running"), "{told:#?}");
+    let told = told_by_all(&cloud.json(&["why", &many.request_id]), &many.request_id);
+    let accepted = told.iter().filter(|line| line["message"] == "intent accepted").count();
+    assert_eq!(accepted, 6, "nodes that share a process tell each line once");
+    for format in ["text", "json"] {
+        let nothing = cloud.karri(&["why", "i-0fffffffffffffff0", "--output", format]);
+        assert_eq!((nothing.code, nothing.stdout.as_str()), (1, ""), "{}", nothing.stderr);
+        let nonsense = cloud.karri(&["why", "foo", "--output", format]);
+        assert_eq!((nonsense.code, nonsense.stdout.as_str()), (2, ""), "{}", nonsense.stderr);
     }
 
     up.interrupt();
@@ -139,6 +174,11 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!(cloud.karri(&["user", "delete", "ada", "--account", "physics"]).code, 0);
     assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
     assert_eq!(cloud.json(&["account", "list"]).as_array().unwrap().len(), 1);
+    for last in [vec!["user", "delete", "admin"], vec!["account", "delete", "admin", "--force"]] {
+        let refused = cloud.karri(&last);
+        assert_eq!(refused.code, 1);
+        assert!(refused.stderr.contains("last administrator"), "{}", refused.stderr);
+    }
 
     let token = cloud.json(&["node", "token"]);
     let token = token["token"].as_str().unwrap();
@@ -156,4 +196,44 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     });
     up.interrupt();
     assert_eq!(up.ended(), Some(0));
+}
+
+#[test]
+fn a_controller_names_what_its_configuration_cannot_mean() {
+    let cloud = Cloud::new();
+    let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
+    up.ready();
+    up.interrupt();
+    assert_eq!(up.ended(), Some(0));
+    let broken = cloud.file("broken.toml", b"[t3]\nsizes = 5\n");
+    let types = "KARRI_CLC_CATALOGUE__INSTANCE_TYPES";
+    for (program, name, variable, value, named) in [
+        (
+            "karri-clc",
+            "clc",
+            types,
+            "/nonexistent.toml",
+            "catalogue.instance_types: /nonexistent.toml: No such",
+        ),
+        ("karri-clc", "clc", types, &broken, "catalogue.instance_types: [t3]"),
+        ("karri-clc", "clc", "KARRI_CLC_LIMITS__PENDING_SECS", "0", "limits.pending_secs = 0"),
+        ("karri-clc", "clc", "KARRI_CLC_API__BODY_BYTES_MAX", "0", "api.body_bytes_max = 0"),
+        ("karri-clc", "clc", "KARRI_CLC_CONTROLLER__LOG", "bog=us=1", "controller.log = \"bog=us=1\""),
+        ("karri-cc", "cc-karri-1a", "KARRI_CC_CONTROLLER__LOG", "bog=us=1", "controller.log"),
+        ("karri-nc", "nc-karri-1a", "KARRI_NC_GUEST__PREPARE_SECS_MAX", "0", "guest.prepare_secs_max = 0"),
+        ("karri-walrus", "walrus", "KARRI_WALRUS_BLOBS__MAX_GIB", "0", "blobs.max_gib = 0"),
+    ] {
+        let right = cloud.controller(program, name, &["--check-config"], &[]);
+        assert_eq!(right.code, 0, "{}", right.stderr);
+        let wrong = cloud.controller(program, name, &["--check-config"], &[(variable, value)]);
+        assert_eq!(wrong.code, 1, "{variable}={value}: {}", wrong.stdout);
+        assert!(wrong.stderr.contains(named), "{}", wrong.stderr);
+        assert!(wrong.stderr.matches(named).count() == 1, "said once: {}", wrong.stderr);
+    }
+    let database = cloud.root().with_file_name("fresh.sqlite");
+    let url = format!("sqlite://{}", database.display());
+    let changed = [(types, "/nonexistent.toml"), ("KARRI_CLC_DATABASE__URL", url.as_str())];
+    let started = cloud.controller("karri-clc", "clc", &[], &changed);
+    assert_eq!((started.code, started.stderr.matches("No such file").count()), (1, 1), "{}", started.stderr);
+    assert!(!database.exists(), "it is refused before anything is made");
 }

@@ -206,6 +206,11 @@ impl Default for GuestConfig {
     }
 }
 
+/// A year.
+const SECS_MOST: u64 = 366 * 24 * 3600;
+/// More gibibytes than this no file system holds, and the sum in bytes still fits.
+const GIB_MOST: u64 = 1 << 32;
+
 /// Everything a parsed file can still have wrong.
 pub fn check(config: &Config) -> Result<(), String> {
     let bridge = &config.network.bridge;
@@ -221,13 +226,25 @@ pub fn check(config: &Config) -> Result<(), String> {
     if !(config.node.vcpu_overcommit > 0.0 && config.node.vcpu_overcommit.is_finite()) {
         return Err(format!("node.vcpu_overcommit = {} is not positive", config.node.vcpu_overcommit));
     }
-    if config.hypervisor.sim_nodes == 0 || config.hypervisor.sim_nodes > 10_000 {
-        return Err(format!("hypervisor.sim_nodes = {} is not in 1..=10000", config.hypervisor.sim_nodes));
-    }
-    if config.images.cache_gib == 0 {
-        return Err("images.cache_gib = 0: a node cannot work without its image cache".to_owned());
-    }
-    Ok(())
+    check_ranges(config)
+}
+
+fn check_ranges(config: &Config) -> Result<(), String> {
+    let guest = &config.guest;
+    let ranges = [
+        ("hypervisor.sim_nodes", u64::from(config.hypervisor.sim_nodes), 1, 10_000),
+        ("hypervisor.sim_start_ms", config.hypervisor.sim_start_ms, 0, SECS_MOST * 1000),
+        // A node cannot work without its image cache.
+        ("images.cache_gib", config.images.cache_gib, 1, GIB_MOST),
+        ("guest.prepare_secs_max", guest.prepare_secs_max, 1, SECS_MOST),
+        ("guest.stop_secs_max", guest.stop_secs_max, 1, SECS_MOST),
+        ("guest.terminate_secs_max", guest.terminate_secs_max, 1, SECS_MOST),
+        ("guest.reboot_secs_max", guest.reboot_secs_max, 1, SECS_MOST),
+    ];
+    let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
+    wrong.map_or(Ok(()), |(key, value, least, most)| {
+        Err(format!("{key} = {value}: expecting a number from {least} to {most}"))
+    })
 }
 
 /// What one simulated node has to give, unless the file says otherwise.
@@ -274,6 +291,22 @@ mod tests {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/nc.toml");
         let config: Config = load(&path, "KARRI_NC_EXAMPLE").unwrap();
         check(&config).unwrap();
+    }
+
+    #[test]
+    fn a_number_that_nothing_could_work_with_is_refused_by_its_key() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/config/nc.toml");
+        let wrong = |change: fn(&mut Config), key: &str| {
+            let mut config: Config = load(&path, "KARRI_NC_EXAMPLE").unwrap();
+            change(&mut config);
+            let message = check(&config).unwrap_err();
+            assert!(message.starts_with(key), "{message}");
+        };
+        wrong(|c| c.hypervisor.sim_nodes = 0, "hypervisor.sim_nodes");
+        wrong(|c| c.hypervisor.sim_nodes = 10_001, "hypervisor.sim_nodes");
+        wrong(|c| c.images.cache_gib = 0, "images.cache_gib");
+        wrong(|c| c.guest.prepare_secs_max = 0, "guest.prepare_secs_max");
+        wrong(|c| c.guest.stop_secs_max = u64::MAX, "guest.stop_secs_max");
     }
 
     #[test]

@@ -185,12 +185,13 @@ async fn hypervisor_facts(
 }
 
 async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint> {
-    let mut router = story_router(&base);
+    let mut router = Router::new();
     let mut nodes = Vec::new();
     for number in 0..config.hypervisor.sim_nodes {
         let name = format!("{}-{number}", base.identity.name);
         let node = simulated_node(&config, &base, &name)?;
-        router = router.nest(&format!("/nodes/{name}"), instances_router(&node, &base.identity));
+        let own = instances_router(&node, &base.identity).merge(story_router(&base));
+        router = router.nest(&format!("/nodes/{name}"), own);
         adopt(&node).await;
         nodes.push(node);
     }

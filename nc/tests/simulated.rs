@@ -158,10 +158,11 @@ async fn nodes_without_files_launch_a_thousand_instances_quickly() {
 async fn the_story_is_told_to_the_cc_only() {
     let cloud = Cloud::start().await;
     let node = sim(&cloud, "").await;
-    let client = cloud.cc_client(&node.endpoint.url);
+    let url = format!("{}/nodes/sim-0", node.endpoint.url);
+    let client = cloud.cc_client(&url);
     assert!(client.client.story(&client.caller, "i-0123456789abcdef0").await.unwrap().is_empty());
-    let stranger = cloud.client_of(Identity::new(Role::Clc, "", "clc"), &node.endpoint.url);
-    let refused = stranger.client.story(&stranger.caller, "x").await;
+    let stranger = cloud.client_of(Identity::new(Role::Clc, "", "clc"), &url);
+    let refused = stranger.client.story(&stranger.caller, "i-12345678").await;
     assert_eq!(refused.unwrap_err().kind, ApiErrorKind::Forbidden);
     node.stopper.stop().await;
 }

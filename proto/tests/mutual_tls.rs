@@ -48,7 +48,7 @@ async fn call(
     tokio::spawn(serve(listener, Some(server_config(server_files).unwrap()), router, shutdown));
     let client = InternalClient::new(&url, expected, client_files)?;
     let caller = Caller { identity: Identity::new(Role::Cc, "x", "x"), request_id: "req-1".into() };
-    client.story(&caller, "i-1").await
+    client.story(&caller, "i-12345678").await
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn only_the_right_certificate_is_served() {
     let cc = files(cloud.path(), Role::Cc, "zone-a", "zone-a");
 
     let answer = call(&cc, &node, Role::Nc).await.unwrap();
-    assert_eq!(answer[0].who, "karri:cc:zone-a:zone-a req-1 i-1");
+    assert_eq!(answer[0].who, "karri:cc:zone-a:zone-a req-1 i-12345678");
 
     let sister = files(cloud.path(), Role::Cc, "zone-b", "zone-b");
     assert_eq!(call(&sister, &node, Role::Nc).await.unwrap_err().kind, ApiErrorKind::Forbidden);

@@ -1,5 +1,6 @@
 """Controllers come and go; guests stay and their metadata answers."""
 
+import json
 import os
 import pathlib
 import signal
@@ -71,9 +72,10 @@ class Adoption(unittest.TestCase):
         self.assertEqual(state(ec2, one), "running")
 
     def test_why_tells_the_story_across_controllers(self):
-        story = cloud.karri("why", one)
-        for who in ("clc", "cc", "nc"):
-            self.assertIn(who, story)
+        story = json.loads(cloud.karri("--output", "json", "why", one))
+        for who in ("clc ", "cc ", "nc "):
+            self.assertTrue([line for line in story if line["who"].startswith(who) and line["level"] == "INFO"], who)
+        self.assertEqual([line for line in story if "missing" in line["message"]], [])
 
 
 def state_or_none():

@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use karri_proto::internal::story::{STORY_LINES_MAX, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 const NODES_ASKED_MAX: usize = 16;
@@ -24,7 +24,7 @@ impl StoryService for Api {
             .buffer_unordered(NODES_AT_ONCE)
             .collect()
             .await;
-        lines.extend(theirs.into_iter().flatten());
+        extend_once(&mut lines, theirs.into_iter().flatten());
         lines.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
         Ok(lines.split_off(lines.len().saturating_sub(STORY_LINES_MAX)))
     }
@@ -58,6 +58,12 @@ impl Api {
             Err(_) => vec![missing(&name, "no answer in time")],
         }
     }
+}
+
+/// Simulated nodes share a process and its log: each of them tells the same lines.
+fn extend_once(lines: &mut Vec<StoryLine>, theirs: impl Iterator<Item = StoryLine>) {
+    let mut told = HashSet::new();
+    lines.extend(theirs.filter(|line| told.insert(serde_json::to_string(line).unwrap_or_default())));
 }
 
 /// Stands for the lines of a node that could not be asked.

@@ -4,6 +4,7 @@ use super::*;
 use crate::app::book::{Book, Settings};
 use crate::app::node::NodeRecord;
 use crate::app::placement::Policy;
+use crate::app::plan::PLACE_PATIENCE_MS;
 use crate::app::samples::{facts, intent, next};
 use karri_proto::instance::{Desired, Phase};
 use karri_proto::internal::instances::{Cursor, ReportPage};
@@ -61,7 +62,7 @@ async fn a_row_that_changes_keeps_its_intent() {
     let mut book = Book::load(Snapshot::default(), SETTINGS, 0);
     book.put(intent(1), 0).unwrap();
     store.commit(&book.take_changes()).await.unwrap();
-    book.tick(100_000);
+    book.tick(PLACE_PATIENCE_MS);
     assert_eq!(book.row(&intent(1).id).unwrap().phase, Phase::Failed, "no node came");
     store.commit(&book.take_changes()).await.unwrap();
     assert_eq!(reader.intent(&intent(1).id).await.unwrap(), Some(intent(1)));

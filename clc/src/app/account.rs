@@ -1,9 +1,15 @@
 //! Accounts, users, keys: who may use the cloud. The operator's verbs; IAM's API is to call the same.
 
+pub mod administrator;
+
 use super::App;
 use super::network;
-use crate::store::StoreError;
-use crate::store::account::{KeyRecord, account_insert_in_txn, identities_touch_in_txn, user_arn};
+use crate::store::account::{
+    KeyRecord, account_delete_in_txn, account_insert_in_txn, administrator_keys_in_txn,
+    identities_touch_in_txn, key_delete_in_txn, user_arn, user_delete_in_txn,
+};
+use crate::store::{StoreError, Tx};
+use administrator::{AdministratorKey, takes_the_last};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::admin::{AccessKey, Account, NewAccount, NewKey, NewUser, User};
 use karri_proto::policy::{Kind, Policy, managed};
@@ -12,6 +18,7 @@ use rand::Rng;
 const NAME_CHARS_MAX: usize = 64;
 const KEY_ID_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
 const POLICIES_PER_USER_MAX: usize = 10;
+const NAMED_MAX: usize = 5;
 
 fn valid_name(name: &str) -> Result<(), ApiError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
@@ -53,6 +60,30 @@ fn policies_of(given: &[String]) -> Result<Vec<(String, String)>, ApiError> {
     given.iter().enumerate().map(read).collect()
 }
 
+/// `2 images (ami-1, ami-2)`; nothing for none.
+fn named(what: &str, mut names: Vec<String>) -> Option<String> {
+    let count = names.len();
+    names.truncate(NAMED_MAX);
+    let more = if count > NAMED_MAX { ", …" } else { "" };
+    (count > 0).then(|| format!("{count} {what} ({}{more})", names.join(", ")))
+}
+
+/// Refuses what would leave nobody to administer the cloud.
+async fn keep_an_administrator(
+    tx: &mut Tx,
+    what: &str,
+    goes: impl Fn(&AdministratorKey) -> bool,
+) -> Result<(), ApiError> {
+    if !takes_the_last(&administrator_keys_in_txn(tx).await?, goes) {
+        return Ok(());
+    }
+    let sentence = format!(
+        "{what} is the last administrator of this cloud: make another user with AdministratorAccess and a \
+         key in an administrator's account first"
+    );
+    Err(ApiError::conflict(sentence))
+}
+
 impl App {
     /// With its default network, in every zone there is.
     pub async fn account_create(&self, new: NewAccount) -> Result<Account, ApiError> {
@@ -77,17 +108,42 @@ impl App {
         account.ok_or_else(|| ApiError::not_found(format!("there is no account \"{id_or_name}\"")))
     }
 
-    /// Refused while anything of it runs.
-    pub async fn account_delete(&self, id_or_name: &str) -> Result<(), ApiError> {
+    /// Refused while anything of it runs, and while it has images or key pairs unless forced.
+    pub async fn account_delete(&self, id_or_name: &str, force: bool) -> Result<(), ApiError> {
         let account = self.account_find(id_or_name).await?;
         let count = self.instances.count_of_account(&account.id);
         if count > 0 {
             return Err(ApiError::conflict(format!("account {} still has {count} instances", account.name)));
         }
-        self.store.account_delete(&account.id).await?;
+        if !force {
+            self.owns_nothing(&account).await?;
+        }
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let goes = |key: &AdministratorKey| key.account == account.id;
+        keep_an_administrator(&mut tx, &format!("account {}", account.name), goes).await?;
+        account_delete_in_txn(&mut tx, &account.id).await?;
+        self.store.commit_and_forget(tx).await?;
         self.identities.clear();
         tracing::info!(account = account.id, "account deleted");
         Ok(())
+    }
+
+    async fn owns_nothing(&self, account: &Account) -> Result<(), ApiError> {
+        let images = self.store.image_list().await?;
+        let images = images.iter().filter(|image| image.account == account.id).map(|image| &image.id);
+        let pairs = self.store.key_pair_list(&account.id).await?;
+        let owned = [
+            named("images", images.cloned().collect()),
+            named("key pairs", pairs.into_iter().map(|pair| pair.name).collect()),
+        ];
+        let owned: Vec<String> = owned.into_iter().flatten().collect();
+        if owned.is_empty() {
+            return Ok(());
+        }
+        let sentence =
+            format!("account {} still has {}; forced, they go with it", account.name, owned.join(" and "));
+        Err(ApiError::conflict(sentence))
     }
 
     pub async fn user_create(&self, new: NewUser) -> Result<User, ApiError> {
@@ -109,11 +165,15 @@ impl App {
 
     pub async fn user_delete(&self, account: &str, user: &str) -> Result<(), ApiError> {
         let account = self.account_find(account).await?;
-        let found = self.store.user_delete(&account.id, user).await?;
-        self.identities.clear();
-        if !found {
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let goes = |key: &AdministratorKey| key.account == account.id && key.user == user;
+        keep_an_administrator(&mut tx, &format!("user {user}"), goes).await?;
+        if !user_delete_in_txn(&mut tx, &account.id, user).await? {
             return Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)));
         }
+        tx.commit().await.map_err(StoreError::from)?;
+        self.identities.clear();
         tracing::info!(account = account.id, user, "user deleted");
         Ok(())
     }
@@ -156,11 +216,15 @@ impl App {
     }
 
     pub async fn key_delete(&self, access_key_id: &str) -> Result<(), ApiError> {
-        let found = self.store.key_delete(access_key_id).await?;
-        self.identities.clear();
-        if !found {
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        let goes = |key: &AdministratorKey| key.access_key_id == access_key_id;
+        keep_an_administrator(&mut tx, &format!("access key {access_key_id}"), goes).await?;
+        if !key_delete_in_txn(&mut tx, access_key_id).await? {
             return Err(ApiError::not_found(format!("there is no access key {access_key_id}")));
         }
+        tx.commit().await.map_err(StoreError::from)?;
+        self.identities.clear();
         tracing::info!(key = access_key_id, "access key deleted");
         Ok(())
     }

@@ -80,7 +80,7 @@ pub struct Catalogue {
 
 #[derive(Debug, thiserror::Error)]
 pub enum CatalogueError {
-    #[error("{path}: {source}")]
+    #[error("{path}")]
     Read { path: String, source: std::io::Error },
     #[error("{0}")]
     Toml(Box<toml::de::Error>),

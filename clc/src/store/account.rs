@@ -1,6 +1,7 @@
 //! Accounts, their users with policies, and access keys.
 
 use super::{Store, StoreError, Tx, counter_next_in_txn};
+use crate::app::account::administrator::AdministratorKey;
 use karri_proto::internal::admin::{AccessKey, Account, User};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -51,6 +52,56 @@ pub async fn account_insert_in_txn(tx: &mut Tx, account: &Account) -> Result<(),
     Ok(())
 }
 
+/// With its users, keys, network, key pairs, tags and images; the caller has seen that no instance is left.
+pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+    for statement in [
+        // Subnets and groups go with the VPC.
+        "DELETE FROM vpcs WHERE account = $1",
+        "DELETE FROM key_pairs WHERE account = $1",
+        "DELETE FROM tags WHERE account = $1",
+        // Others' instances may have been started from its public ones, and name them.
+        "UPDATE images SET state = 'deregistered' WHERE account = $1",
+    ] {
+        sqlx::query(statement).bind(id).execute(&mut **tx).await?;
+    }
+    let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// With its policies and keys.
+pub async fn user_delete_in_txn(tx: &mut Tx, account: &str, user: &str) -> Result<bool, StoreError> {
+    let statement = "DELETE FROM users WHERE account = $1 AND name = $2";
+    let done = sqlx::query(statement).bind(account).bind(user).execute(&mut **tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+pub async fn key_delete_in_txn(tx: &mut Tx, access_key_id: &str) -> Result<bool, StoreError> {
+    let statement = "DELETE FROM access_keys WHERE id = $1";
+    let done = sqlx::query(statement).bind(access_key_id).execute(&mut **tx).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// The keys of all administrators' accounts.
+pub async fn administrator_keys_in_txn(tx: &mut Tx) -> Result<Vec<AdministratorKey>, StoreError> {
+    let statement = "SELECT k.id AS id, k.account AS account, k.user_name AS user_name, p.document AS document \
+         FROM access_keys k JOIN accounts a ON a.id = k.account AND a.administrator <> 0 \
+         JOIN user_policies p ON p.account = k.account AND p.user_name = k.user_name ORDER BY k.id";
+    let mut keys: Vec<AdministratorKey> = Vec::new();
+    for row in sqlx::query(statement).fetch_all(&mut **tx).await? {
+        let (id, document): (String, String) = (row.try_get("id")?, row.try_get("document")?);
+        match keys.last_mut() {
+            Some(last) if last.access_key_id == id => last.policies.push(document),
+            _ => keys.push(AdministratorKey {
+                access_key_id: id,
+                account: row.try_get("account")?,
+                user: row.try_get("user_name")?,
+                policies: vec![document],
+            }),
+        }
+    }
+    Ok(keys)
+}
+
 impl Store {
     pub async fn account_list(&self) -> Result<Vec<Account>, StoreError> {
         let rows = sqlx::query("SELECT * FROM accounts ORDER BY id").fetch_all(self.reader()).await?;
@@ -62,25 +113,6 @@ impl Store {
         let statement = "SELECT * FROM accounts WHERE id = $1 OR name = $2";
         let row = sqlx::query(statement).bind(id_or_name).bind(id_or_name);
         row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
-    }
-
-    /// With its users, keys, network, key pairs, tags and images; the caller has seen that no instance is left.
-    pub async fn account_delete(&self, id: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        identities_touch_in_txn(&mut tx).await?;
-        for statement in [
-            // Subnets and groups go with the VPC.
-            "DELETE FROM vpcs WHERE account = $1",
-            "DELETE FROM key_pairs WHERE account = $1",
-            "DELETE FROM tags WHERE account = $1",
-            // Others' instances may have been started from its public ones, and name them.
-            "UPDATE images SET state = 'deregistered' WHERE account = $1",
-        ] {
-            sqlx::query(statement).bind(id).execute(&mut *tx).await?;
-        }
-        let done = sqlx::query("DELETE FROM accounts WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        self.commit_and_forget(tx).await?;
-        Ok(done.rows_affected() > 0)
     }
 
     /// `user_id` is the `AIDA…` name that never changes.
@@ -128,15 +160,6 @@ impl Store {
         rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("document")?))).collect()
     }
 
-    pub async fn user_delete(&self, account: &str, user: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        identities_touch_in_txn(&mut tx).await?;
-        let statement = "DELETE FROM users WHERE account = $1 AND name = $2";
-        let done = sqlx::query(statement).bind(account).bind(user).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(done.rows_affected() > 0)
-    }
-
     /// Replaces the secret of a key of the same id: `karri up` brings its own keys again and again.
     pub async fn key_put(&self, record: &KeyRecord) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
@@ -160,15 +183,6 @@ impl Store {
         let statement = "SELECT * FROM access_keys WHERE account = $1 ORDER BY id";
         let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;
         rows.iter().map(|row| Ok(key_of(row)?.key)).collect()
-    }
-
-    pub async fn key_delete(&self, access_key_id: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        identities_touch_in_txn(&mut tx).await?;
-        let done = sqlx::query("DELETE FROM access_keys WHERE id = $1").bind(access_key_id);
-        let done = done.execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(done.rows_affected() > 0)
     }
 
     pub async fn identity_fetch(&self, access_key_id: &str) -> Result<Option<Identity>, StoreError> {

@@ -12,7 +12,7 @@ pub enum StoreError {
          release; run that one"
     )]
     NewerSchema { found: i64, known: i64 },
-    #[error("migration {name}: {source}")]
+    #[error("migration {name}")]
     Migration { name: &'static str, source: sqlx::Error },
     #[error("the database holds a {what} that cannot be read: {cause}")]
     Corrupt { what: &'static str, cause: String },

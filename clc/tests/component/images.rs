@@ -3,6 +3,7 @@
 use crate::support::{Answer, Client, Cloud, IMAGE};
 use karri_proto::instance::BlobFormat;
 use karri_proto::internal::admin::AdminService as _;
+use karri_proto::internal::error::ApiErrorKind;
 
 on_both! {
     a_blob_becomes_an_image_and_goes_again
@@ -294,7 +295,11 @@ async fn an_accounts_images_keys_and_tags_go_with_it(cloud: Cloud) {
     alice.ec2("CreateKeyPair", &[("KeyName", "k"), ("KeyType", "ed25519")]).await.ok();
     root.ec2("DescribeImages", &[("ImageId.1", &id)]).await.ok();
     let (admin, caller) = cloud.admin();
-    admin.account_delete(&caller, &alice.account).await.unwrap();
+    let refused = admin.account_delete(&caller, &alice.account, false).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    assert!(refused.message.contains(&format!("1 images ({id}) and 1 key pairs (k)")), "{refused}");
+    alice.ec2("DescribeImages", &[("ImageId.1", &id)]).await.ok();
+    admin.account_delete(&caller, &alice.account, true).await.unwrap();
     alice.ec2("DescribeImages", &[]).await.refused(401, "AuthFailure");
     root.ec2("DescribeImages", &[("ImageId.1", &id)]).await.refused(400, "InvalidAMIID.NotFound");
     let store = cloud.store().await;

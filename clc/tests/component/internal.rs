@@ -15,6 +15,7 @@ on_both! {
     each_role_may_call_its_own_service_only
     a_token_lets_one_node_in_once
     the_operators_verbs_say_what_is_wrong
+    the_last_administrator_cannot_be_deleted
     status_tells_controllers_capacity_and_instances
     keys_outlive_a_restart_and_are_not_readable_in_the_database
 }
@@ -47,10 +48,10 @@ async fn each_role_may_call_its_own_service_only(cloud: Cloud) {
         assert_eq!(kind(stranger.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Forbidden);
     }
     admin.account_list(&caller).await.unwrap();
-    admin.story(&caller, "i-1").await.unwrap();
+    admin.story(&caller, "i-12345678").await.unwrap();
     for stranger in [&nc, &cc] {
         assert_eq!(kind(stranger.account_list(&caller).await), ApiErrorKind::Forbidden);
-        assert_eq!(kind(stranger.story(&caller, "i-1").await), ApiErrorKind::Forbidden);
+        assert_eq!(kind(stranger.story(&caller, "i-12345678").await), ApiErrorKind::Forbidden);
     }
     let other = client(Role::Cc, "zone-b", "zone-b");
     assert_eq!(kind(other.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Conflict);
@@ -141,11 +142,32 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
     assert_eq!(kind(admin.key_delete(&caller, "AKIANOBODYNOBODY").await), ApiErrorKind::NotFound);
 
     let id = alice.run(1, &[]).await.ok().one("instanceId");
-    assert_eq!(kind(admin.account_delete(&caller, "acme").await), ApiErrorKind::Conflict);
+    assert_eq!(kind(admin.account_delete(&caller, "acme", true).await), ApiErrorKind::Conflict);
     alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
     alice.wait_for(&id, "terminated").await;
-    admin.account_delete(&caller, "acme").await.unwrap();
+    admin.account_delete(&caller, "acme", false).await.unwrap();
     alice.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+}
+
+async fn the_last_administrator_cannot_be_deleted(cloud: Cloud) {
+    let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let _reader = cloud.user("admin", "auditor", &["ReadOnlyAccess"]).await;
+    let _owner = cloud.owner().await; // of an ordinary account: administers nothing but that
+    let (admin, caller) = cloud.admin();
+    let refused = |refused: ApiError| {
+        assert_eq!(refused.kind, ApiErrorKind::Conflict);
+        assert!(refused.message.contains("last administrator"), "{refused}");
+    };
+    refused(admin.key_delete(&caller, &root.id).await.unwrap_err());
+    refused(admin.user_delete(&caller, "admin", "root").await.unwrap_err());
+    refused(admin.account_delete(&caller, "admin", true).await.unwrap_err());
+    root.ec2("DescribeInstances", &[]).await.ok();
+
+    let second = cloud.user("admin", "second", &["AdministratorAccess"]).await;
+    admin.user_delete(&caller, "admin", "root").await.unwrap();
+    root.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+    refused(admin.key_delete(&caller, &second.id).await.unwrap_err());
+    admin.user_delete(&caller, "admin", "auditor").await.unwrap();
 }
 
 async fn status_tells_controllers_capacity_and_instances(cloud: Cloud) {

@@ -14,7 +14,7 @@ pub async fn run(cloud: &Cloud, verb: Verb, output: Format) -> anyhow::Result<()
             output.print(&account, |account| table(std::slice::from_ref(account)))
         }
         Verb::List => output.print(&clc.account_list(caller).await?, |accounts| table(accounts)),
-        Verb::Delete { account } => Ok(clc.account_delete(caller, &account).await?),
+        Verb::Delete { account, force } => Ok(clc.account_delete(caller, &account, force).await?),
     }
 }
 

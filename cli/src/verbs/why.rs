@@ -1,15 +1,19 @@
 //! `karri why`: the story of an instance or a request, as every controller logged it.
 
+use crate::args::Usage;
 use crate::cloud::Cloud;
 use crate::output::{Format, Table};
 use anyhow::bail;
-use karri_proto::internal::story::{StoryLine, StoryService};
+use karri_proto::internal::story::{NO_STORY, StoryLine, StoryService, has_a_story};
 use serde_json::Value;
 
 pub async fn run(cloud: &Cloud, id: &str, output: Format) -> anyhow::Result<()> {
+    if !has_a_story(id) {
+        return Err(Usage(format!("{id}: {NO_STORY}")).into());
+    }
     let mut lines = cloud.clc()?.story(cloud.caller(), id).await?;
     sort(&mut lines);
-    if lines.is_empty() && output == Format::Text {
+    if lines.is_empty() {
         bail!("no controller has logged anything about {id}");
     }
     output.print(&lines, |lines| table(id, lines))

@@ -6,7 +6,7 @@ use karri_proto::runtime::endpoint::Endpoint;
 use serde_json::Value;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
@@ -22,6 +22,13 @@ pub struct Done {
     pub code: i32,
     pub stdout: String,
     pub stderr: String,
+}
+
+impl Done {
+    fn of(output: Output) -> Self {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
 }
 
 /// A running `karri up`, or a node.
@@ -61,9 +68,7 @@ impl Cloud {
     }
 
     pub fn karri(&self, arguments: &[&str]) -> Done {
-        let output = self.command(arguments).output().unwrap();
-        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-        Done { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
+        Done::of(self.command(arguments).output().unwrap())
     }
 
     pub fn text(&self, arguments: &[&str]) -> String {
@@ -79,6 +84,15 @@ impl Cloud {
     pub fn up(&self, arguments: &[&str]) -> Running {
         let mut command = self.command(&[&["up", "--output", "json"], arguments].concat());
         Running { child: command.stdout(Stdio::piped()).spawn().unwrap() }
+    }
+
+    /// A controller's program over the configuration that `up` wrote for it, in a changed environment.
+    pub fn controller(&self, program: &str, name: &str, more: &[&str], changed: &[(&str, &str)]) -> Done {
+        let program = Path::new(env!("CARGO_BIN_EXE_karri")).with_file_name(program);
+        let mut command = Command::new(program);
+        let config = self.root().join("config").join(name).with_extension("toml");
+        command.arg("--config").arg(config).args(more).envs(changed.iter().copied()).stdin(Stdio::null());
+        Done::of(command.output().unwrap())
     }
 
     /// A command line as `karri` printed it.

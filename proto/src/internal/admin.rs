@@ -7,7 +7,7 @@ use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{delete_with, get_with, post_with};
 use async_trait::async_trait;
-use axum::extract::{Path, State};
+use axum::extract::{Path, Query, State};
 use axum::{Json, Router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -115,11 +115,20 @@ pub struct CloudStatus {
     pub instances: std::collections::BTreeMap<String, u64>,
 }
 
+/// How something is deleted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Deletion {
+    /// Also what hangs on it.
+    pub force: bool,
+}
+
 #[async_trait]
 pub trait AdminService: Send + Sync + 'static {
     async fn account_create(&self, caller: &Caller, new: NewAccount) -> Result<Account, ApiError>;
     async fn account_list(&self, caller: &Caller) -> Result<Vec<Account>, ApiError>;
-    async fn account_delete(&self, caller: &Caller, account: &str) -> Result<(), ApiError>;
+    /// Refused while it has instances, and while it has images or key pairs unless forced.
+    async fn account_delete(&self, caller: &Caller, account: &str, force: bool) -> Result<(), ApiError>;
     async fn user_create(&self, caller: &Caller, new: NewUser) -> Result<User, ApiError>;
     async fn user_list(&self, caller: &Caller, account: &str) -> Result<Vec<User>, ApiError>;
     async fn user_delete(&self, caller: &Caller, account: &str, user: &str) -> Result<(), ApiError>;
@@ -169,8 +178,9 @@ async fn account_delete(
     State(s): Service,
     caller: Caller,
     Path(account): Path<String>,
+    Query(deletion): Query<Deletion>,
 ) -> Result<(), ApiError> {
-    s.account_delete(&caller, &account).await
+    s.account_delete(&caller, &account, deletion.force).await
 }
 
 async fn user_create(State(s): Service, caller: Caller, Json(new): Json<NewUser>) -> Answer<User> {
@@ -219,8 +229,9 @@ impl AdminService for InternalClient {
         self.get("/v1/admin/accounts", &caller.request_id).await
     }
 
-    async fn account_delete(&self, caller: &Caller, account: &str) -> Result<(), ApiError> {
-        self.delete(&self.path(&["v1", "admin", "accounts", account]), &caller.request_id).await
+    async fn account_delete(&self, caller: &Caller, account: &str, force: bool) -> Result<(), ApiError> {
+        let path = self.path(&["v1", "admin", "accounts", account]);
+        self.delete(&format!("{path}?force={force}"), &caller.request_id).await
     }
 
     async fn user_create(&self, caller: &Caller, new: NewUser) -> Result<User, ApiError> {

@@ -2,6 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller};
+use crate::ids::InstanceId;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::get_with;
@@ -26,6 +27,21 @@ pub struct StoryLine {
     pub fields: serde_json::Map<String, serde_json::Value>,
 }
 
+pub const NO_STORY: &str = "an instance id or a request id is expected";
+
+/// Whether it reads as something that lines are told about: an instance's id, or a request's (a UUID from
+/// EC2's answers, `cli-` and digits from the command line).
+pub fn has_a_story(about: &str) -> bool {
+    let hex = |text: &str, length: usize| {
+        text.len() == length && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+    };
+    let mut groups = about.split('-');
+    let uuid = [8, 4, 4, 4, 12].iter().all(|length| groups.next().is_some_and(|group| hex(group, *length)));
+    let request = uuid && groups.next().is_none();
+    let command = about.strip_prefix("cli-").is_some_and(|digits| hex(digits, 16));
+    request || command || about.parse::<InstanceId>().is_ok()
+}
+
 #[async_trait]
 pub trait StoryService: Send + Sync + 'static {
     /// Own lines and those of the controllers below; one that does not answer is named in a line.
@@ -45,11 +61,8 @@ async fn handle_story(
     caller: Caller,
     Path(about): Path<String>,
 ) -> Result<Json<Vec<StoryLine>>, ApiError> {
-    let valid = !about.is_empty()
-        && about.len() <= 64
-        && about.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    if !valid {
-        return Err(ApiError::invalid("an instance id or a request id is expected"));
+    if !has_a_story(&about) {
+        return Err(ApiError::invalid(NO_STORY));
     }
     service.story(&caller, &about).await.map(Json)
 }
@@ -58,5 +71,26 @@ async fn handle_story(
 impl StoryService for InternalClient {
     async fn story(&self, caller: &Caller, about: &str) -> Result<Vec<StoryLine>, ApiError> {
         self.get(&format!("/v1/story/{about}"), &caller.request_id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instances_and_requests_have_a_story() {
+        for about in [
+            "i-0123456789abcdef0",
+            "i-0a1b2c3d",
+            "12345678-90ab-4cde-8f01-234567890abc",
+            "cli-0123456789abcdef",
+        ] {
+            assert!(has_a_story(about), "{about}");
+        }
+        for about in ["", "foo", "i-1", "cli-1", "running", "12345678-90ab-4cde-8f01-234567890abc-1", "../v1"]
+        {
+            assert!(!has_a_story(about), "{about}");
+        }
     }
 }

@@ -173,7 +173,8 @@ fn run<C: Controller>() -> anyhow::Result<()> {
         ));
     let arguments = <Arguments as clap::FromArgMatches>::from_arg_matches(&command.get_matches())?;
     let config: C::Config = config::load(&arguments.config, C::ENVIRONMENT)?;
-    C::check(&config).map_err(|message| anyhow::anyhow!("{}: {message}", arguments.config.display()))?;
+    let checked = telemetry::check(&C::controller(&config).log).and_then(|()| C::check(&config));
+    checked.map_err(|message| anyhow::anyhow!("{}: {message}", arguments.config.display()))?;
     if arguments.check_config {
         println!("{}: ok", arguments.config.display());
         return Ok(());

@@ -42,12 +42,19 @@ impl StoryLog {
         for path in [self.older(), self.shared.path.clone()] {
             let Ok(file) = File::open(path) else { continue };
             let matching =
-                BufReader::new(file).lines().map_while(Result::ok).filter(|line| line.contains(about));
+                BufReader::new(file).lines().map_while(Result::ok).filter(|line| mentions(line, about));
             found.extend(matching.filter_map(|line| parse(&line, &self.shared.who)));
         }
         let surplus = found.len().saturating_sub(STORY_LINES_MAX);
         found.split_off(surplus)
     }
+}
+
+/// A short id is no part of a longer one.
+fn mentions(line: &str, about: &str) -> bool {
+    let of_a_word = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    line.match_indices(about)
+        .any(|(at, _)| !line[..at].ends_with(of_a_word) && !line[at + about.len()..].starts_with(of_a_word))
 }
 
 fn parse(line: &str, who: &str) -> Option<StoryLine> {
@@ -97,5 +104,24 @@ impl Write for StoryWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_about_whole_ids_only() {
+        let line = r#"{"fields":{"instance_id":"i-0a1b2c3d"},"message":"[i-11111111, i-2] goes"}"#;
+        for (about, expected) in [
+            ("i-0a1b2c3d", true),
+            ("i-11111111", true),
+            ("i-0a1b2c3", false),
+            ("0a1b2c3d", false),
+            ("i-3", false),
+        ] {
+            assert_eq!(mentions(line, about), expected, "{about}");
+        }
     }
 }

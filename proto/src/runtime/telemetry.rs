@@ -8,10 +8,15 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// Sets the process's logging up. `filter` is the config's `log` key; `RUST_LOG` wins over it.
+/// Whether `filter` is what the config's `log` key takes.
+pub fn check(filter: &str) -> Result<(), String> {
+    EnvFilter::try_new(filter).map(drop).map_err(|error| format!("controller.log = \"{filter}\": {error}"))
+}
+
+/// Sets the process's logging up. `filter` is the config's `log` key, which `check` has seen.
 pub fn init(filter: &str, who: &str, state_dir: &Path) -> std::io::Result<StoryLog> {
     let story = StoryLog::open(state_dir, who)?;
-    let filter = || EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let filter = || EnvFilter::new(filter);
     let people = tracing_subscriber::fmt::layer()
         .with_target(false)
         .with_ansi(std::io::stderr().is_terminal())

@@ -28,7 +28,7 @@ async fn roles_may_do_what_the_table_says() {
         refused(client.blob_read(&caller(), &kept.digest, 0).await.map(drop), reads, "read");
         refused(client.blob_list(&caller()).await.map(drop), reads, "list");
         refused(client.blob_import(&caller(), disk(1).into()).await.map(drop), writes, "import");
-        refused(client.story(&caller(), "req-7").await.map(drop), writes, "story");
+        refused(client.story(&caller(), "i-12345678").await.map(drop), writes, "story");
         let other = crate::harness::digest(b"other");
         refused(client.blob_delete(&caller(), &other).await, writes, "delete");
     }

@@ -17,8 +17,8 @@ impl AdminService for Internal {
         Ok(self.app.store.account_list().await?)
     }
 
-    async fn account_delete(&self, _: &Caller, account: &str) -> Result<(), ApiError> {
-        self.app.account_delete(account).await
+    async fn account_delete(&self, _: &Caller, account: &str, force: bool) -> Result<(), ApiError> {
+        self.app.account_delete(account, force).await
     }
 
     async fn user_create(&self, _: &Caller, new: NewUser) -> Result<User, ApiError> {
