@@ -15,6 +15,7 @@ mod internal;
 mod key_pairs;
 mod lifecycle;
 mod network;
+mod permissions;
 mod places;
 mod restart;
 mod served;

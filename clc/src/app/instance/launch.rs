@@ -77,6 +77,28 @@ struct Resolved {
     zone: Option<String>,
 }
 
+/// What a launch uses that was there before it: permissions are about these.
+#[derive(Debug)]
+pub struct Touched<'a> {
+    pub images: Vec<&'a str>,
+    /// All that the launch may come to lie in.
+    pub subnets: Vec<&'a str>,
+    pub groups: Vec<&'a str>,
+}
+
+impl Resolved {
+    fn touched(&self) -> Touched<'_> {
+        let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
+        let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);
+        let subnets = self.subnets.iter().filter(|subnet| subnet.is_default).filter(within);
+        Touched {
+            images: images.into_iter().flatten().map(String::as_str).collect(),
+            subnets: subnets.map(|subnet| subnet.id.as_str()).collect(),
+            groups: self.groups.iter().map(|group| group.id.as_str()).collect(),
+        }
+    }
+}
+
 /// Room and addresses that a launch holds; given back when dropped before the commit.
 struct Held<'a> {
     app: &'a App,
@@ -102,7 +124,13 @@ impl Drop for Held<'_> {
 
 impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
-    pub async fn launch(&self, order: Order) -> Result<Vec<Arc<Instance>>, Fault> {
+    ///
+    /// `permit` decides about what the order's names turned out to stand for.
+    pub async fn launch(
+        &self,
+        order: Order,
+        permit: impl Fn(&Touched<'_>) -> Result<(), Fault>,
+    ) -> Result<Vec<Arc<Instance>>, Fault> {
         // The second telling of a request that is under way waits for the first: it must not compete with it
         // for room. Across controllers the unique index decides.
         let _turn = match &order.client_token {
@@ -115,6 +143,7 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         let resolved = self.resolve(&order).await?;
+        permit(&resolved.touched())?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
             let mut held = self.reserve(&order, &resolved)?;
             let launch = prepare(self, &order, &resolved, &held.places);
