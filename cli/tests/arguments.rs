@@ -67,7 +67,7 @@ fn every_verb_has_help_with_what_it_takes() {
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
     let home = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage"),
         (&["fly"], "fly"),
         (&["why"], "<ID>"),

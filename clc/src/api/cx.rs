@@ -63,9 +63,10 @@ impl Cx {
         self.signer.administrator || self.signer.account == owner
     }
 
-    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`
+    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's names no account, as EC2 has it.
     pub fn arn(&self, kind: &str, id: &str) -> String {
-        format!("arn:aws:ec2:{}:{}:{kind}/{id}", self.app.region, self.signer.account)
+        let account = if kind == "image" { "" } else { &self.signer.account };
+        format!("arn:aws:ec2:{}:{account}:{kind}/{id}", self.app.region)
     }
 
     /// The same for two tellings of one request: what a client token and a cached answer are bound to.

@@ -7,12 +7,14 @@ pub mod answer;
 pub mod cx;
 pub mod ec2;
 pub mod internal;
+pub mod permit;
 pub mod public;
 pub mod sts;
 pub mod table;
 
 pub use cx::Cx;
-pub use table::{Asks, Table};
+pub use permit::Asks;
+pub use table::Table;
 
 /// Every action that is served.
 pub fn table() -> Table {

@@ -1,7 +1,8 @@
 //! STS: who am I?
 
 use super::cx::{Answer, Cx};
-use super::table::{Asks, Table};
+use super::permit::Asks;
+use super::table::Table;
 use karri_proto::aws::sts::{GetCallerIdentityRequest, GetCallerIdentityResponse};
 
 pub fn table(table: Table) -> Table {

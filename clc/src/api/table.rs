@@ -4,24 +4,13 @@
 
 use super::answer::Reply;
 use super::cx::Cx;
+use super::permit::{self, Asks, grant, grant_tags};
 use futures_util::future::BoxFuture;
 use karri_proto::aws::envelope;
 use karri_proto::aws::{Action, Params, Service, decode};
-use karri_proto::fault::{Fault, FaultCode};
-use karri_proto::policy::{RequestContext, evaluate};
+use karri_proto::fault::Fault;
 use std::collections::HashMap;
 use std::future::Future;
-
-/// What an action asks of the caller's policies.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asks {
-    /// Nothing: any signer may.
-    Nothing,
-    /// The action, on no resource in particular.
-    Action,
-    /// The action, on each of these (ARNs).
-    On(Vec<String>),
-}
 
 /// For actions that are about no resource in particular.
 pub fn action_alone<A>(_: &Cx, _: &A) -> Asks {
@@ -47,6 +36,27 @@ impl Table {
         self.line::<A>(Box::new(move |cx, params| {
             Box::pin(async move {
                 let request = admit::<A>(&cx, params, asks)?;
+                let (version, request_id) = (cx.version, cx.request_id.clone());
+                let output = handler(cx, request).await?;
+                Ok(Reply::whole(envelope::answer::<A>(&output, version, &request_id)))
+            })
+        }))
+    }
+
+    /// As `on`, for a handler that learns only on its way what the request touches: `asks` says what is
+    /// known before, and the handler ends its own looking up with `permit::permit`, dry runs included.
+    #[must_use]
+    pub fn on_looked_up<A, F, Answer>(self, handler: F, asks: fn(&Cx, &A) -> Asks) -> Self
+    where
+        A: Action,
+        F: Fn(Cx, A) -> Answer + Send + Sync + Copy + 'static,
+        Answer: Future<Output = Result<A::Output, Fault>> + Send + 'static,
+    {
+        self.line::<A>(Box::new(move |cx, params| {
+            Box::pin(async move {
+                let request: A = decode(params)?;
+                grant(&cx, &request, asks(&cx, &request))?;
+                grant_tags(&cx, &request)?;
                 let (version, request_id) = (cx.version, cx.request_id.clone());
                 let output = handler(cx, request).await?;
                 Ok(Reply::whole(envelope::answer::<A>(&output, version, &request_id)))
@@ -93,36 +103,8 @@ impl Table {
 /// Decodes, checks the policies, and ends here when it was only to be tried.
 fn admit<A: Action>(cx: &Cx, params: Params, asks: fn(&Cx, &A) -> Asks) -> Result<A, Fault> {
     let request: A = decode(params)?;
-    authorise(cx, A::SERVICE, A::NAME, asks(cx, &request))?;
-    if request.dry_run() == Some(true) {
-        let sentence = "Request would have succeeded, but DryRun flag is set.";
-        return Err(Fault::new(FaultCode::DryRunOperation, sentence));
-    }
+    grant(cx, &request, asks(cx, &request))?;
+    grant_tags(cx, &request)?;
+    permit::not_dry(&request)?;
     Ok(request)
-}
-
-fn authorise(cx: &Cx, service: Service, action: &str, asks: Asks) -> Result<(), Fault> {
-    let resources = match asks {
-        Asks::Nothing => return Ok(()),
-        Asks::Action => Vec::new(),
-        Asks::On(arns) => arns,
-    };
-    let action = format!("{}:{action}", service.name());
-    let mut context = RequestContext::new(&cx.signer.arn, &action)
-        .key("aws:username", &cx.signer.user)
-        .key("aws:userid", &cx.signer.user_id)
-        .key("aws:PrincipalAccount", &cx.signer.account)
-        .key("aws:PrincipalArn", &cx.signer.arn);
-    context.resources = resources;
-    if evaluate(&cx.signer.policies, &context).is_allowed() {
-        return Ok(());
-    }
-    let subject = format!("User: {} is not authorized to perform: {action}", cx.signer.arn);
-    Err(match service {
-        Service::Ec2 => {
-            let sentence = format!("You are not authorized to perform this operation. {subject}");
-            Fault::new(FaultCode::UnauthorizedOperation, sentence)
-        }
-        Service::Sts => Fault::new(FaultCode::AccessDenied, subject),
-    })
 }

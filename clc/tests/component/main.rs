@@ -17,6 +17,7 @@ mod launches;
 mod lifecycle;
 mod listing;
 mod network;
+mod permissions;
 mod places;
 mod restart;
 mod served;

@@ -1,7 +1,7 @@
 //! An action of a service: its request type names it, and what answers it.
 //!
-//! The accessors let the code around the handler table treat DryRun, ClientToken, paging and filters
-//! once for all actions. No handler, no HTTP here.
+//! The accessors let the code around the handler table treat DryRun, ClientToken, paging, filters and
+//! tags once for all actions. No handler, no HTTP here.
 
 use super::filter::Filter;
 use super::{Decode, Encode, Params, WireFault, ec2, sts};
@@ -26,6 +26,10 @@ pub trait Action: Decode + Send + Sync + 'static {
         None
     }
     fn filters(&self) -> &[Filter] {
+        &[]
+    }
+    /// The tags that the request gives to what it makes.
+    fn tag_specifications(&self) -> &[ec2::TagSpecification] {
         &[]
     }
     fn next_token(&self) -> Option<&str> {

@@ -236,6 +236,10 @@ fn write_accessors(structure: &Structure, out: &mut String) {
     if structure.field("Filters").is_some_and(|field| field.leaf_name == "Filter") {
         accessor("filters(&self) -> &[crate::aws::filter::Filter]", "&self.filters");
     }
+    if structure.field("TagSpecifications").is_some_and(|field| field.leaf_name == "TagSpecification") {
+        let head = "tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification]";
+        accessor(head, "&self.tag_specifications");
+    }
     if structure.field("NextToken").is_some() {
         accessor("next_token(&self) -> Option<&str>", "self.next_token.as_deref()");
     }

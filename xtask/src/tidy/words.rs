@@ -106,6 +106,7 @@ const HOSTS: &[&str] = &[
     "www.rfc-editor.org",
     "deb.debian.org",
     "cloud.debian.org",
+    "sh.rustup.rs",
     "libvirt.org",
     "en.wikipedia.org",
 ];

@@ -8,7 +8,7 @@ pub use attribute::describe_image_attribute;
 use super::listing::{ids_or_page, page, time_of, time_text};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
-use crate::api::table::Asks;
+use crate::api::permit::Asks;
 use crate::app::image::register::{DiskDraft, Draft, Owner, register};
 use crate::app::image::{self, Image, ImageKind};
 use crate::app::tag::{Taggable, Tags};
@@ -22,6 +22,10 @@ use std::collections::{HashMap, HashSet};
 
 /// Whose images `Owners=amazon` means: the cloud's own.
 const OWNER_ALIAS: &str = "amazon";
+
+pub fn register_asks(cx: &Cx, _: &RegisterImageRequest) -> Asks {
+    Asks::On(vec![cx.arn("image", "*")])
+}
 
 pub fn deregister_asks(cx: &Cx, request: &DeregisterImageRequest) -> Asks {
     Asks::On(vec![cx.arn("image", &request.image_id)])

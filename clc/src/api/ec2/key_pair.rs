@@ -3,7 +3,7 @@
 use super::listing::{Shown, filtered, named, tell, tell_tags, time_of};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
-use crate::api::table::Asks;
+use crate::api::permit::{Asks, permit};
 use crate::app::key_pair::{self, KeyKind, KeyPair as Pair};
 use crate::app::tag::{Taggable, Tags};
 use karri_proto::aws::ec2::{
@@ -22,9 +22,12 @@ pub fn import_asks(cx: &Cx, request: &ImportKeyPairRequest) -> Asks {
     Asks::On(vec![cx.arn("key-pair", &request.key_name)])
 }
 
+/// Policies know key pairs by name: one that is named by its id has to be looked up first.
 pub fn delete_asks(cx: &Cx, request: &DeleteKeyPairRequest) -> Asks {
-    let named = request.key_name.as_deref().or(request.key_pair_id.as_deref());
-    Asks::On(vec![cx.arn("key-pair", named.unwrap_or("*"))])
+    match &request.key_name {
+        Some(name) => Asks::On(vec![cx.arn("key-pair", name)]),
+        None => Asks::Nothing,
+    }
 }
 
 pub async fn create_key_pair(cx: Cx, request: CreateKeyPairRequest) -> Answer<KeyPair> {
@@ -140,6 +143,8 @@ pub async fn delete_key_pair(cx: Cx, request: DeleteKeyPairRequest) -> Answer<De
             store.key_pair_fetch_by_id(cx.account(), id).await?
         }
     };
+    let name = pair.as_ref().map(|pair| pair.name.as_str()).or(request.key_name.as_deref());
+    permit(&cx, &request, Asks::On(vec![cx.arn("key-pair", name.unwrap_or("*"))]))?;
     if let Some(pair) = &pair {
         store.key_pair_delete(&pair.id).await?;
     }

@@ -27,7 +27,7 @@ pub fn table(table: Table) -> Table {
 
 fn instances(table: Table) -> Table {
     table
-        .on(instance::run_instances, instance::of_run)
+        .on_looked_up(instance::run_instances, instance::of_run)
         .on_encoded(instance::describe_instances, action_alone)
         .on(instance::describe_instance_status, action_alone)
         .on(instance::start_instances, instance::of_start)
@@ -52,7 +52,7 @@ fn cloud(table: Table) -> Table {
 
 fn images(table: Table) -> Table {
     table
-        .on(image::register_image, action_alone)
+        .on(image::register_image, image::register_asks)
         .on(image::deregister_image, image::deregister_asks)
         .on(image::describe_images, action_alone)
         .on(image::describe_image_attribute, action_alone)
@@ -63,7 +63,7 @@ fn key_pairs(table: Table) -> Table {
         .on(key_pair::create_key_pair, key_pair::create_asks)
         .on(key_pair::import_key_pair, key_pair::import_asks)
         .on(key_pair::describe_key_pairs, action_alone)
-        .on(key_pair::delete_key_pair, key_pair::delete_asks)
+        .on_looked_up(key_pair::delete_key_pair, key_pair::delete_asks)
 }
 
 fn network(table: Table) -> Table {

@@ -2,7 +2,7 @@
 
 use super::listing::{Shown, page, tell};
 use crate::api::cx::{Answer, Cx};
-use crate::api::table::Asks;
+use crate::api::permit::Asks;
 use crate::app::tag::{self, Change, Taggable, Tags};
 use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
@@ -55,20 +55,22 @@ fn read(tags: &[Tag]) -> Result<Tags, Fault> {
     tags.iter().map(read).collect()
 }
 
-fn arns(cx: &Cx, resources: &[String]) -> Asks {
+fn on(cx: &Cx, resources: &[String], tags: &[Tag], values: bool) -> Asks {
     let arn = |id: &String| match Taggable::of_id(id) {
         Ok(kind) => cx.arn(kind.as_str(), id),
         Err(_) => cx.arn("*", id),
     };
-    Asks::On(resources.iter().map(arn).collect())
+    let value = |tag: &Tag| values.then(|| tag.value.clone().unwrap_or_default());
+    let tags = tags.iter().filter_map(|tag| Some((tag.key.clone()?, value(tag))));
+    Asks::Tagging(resources.iter().map(arn).collect(), tags.collect())
 }
 
 pub fn create_asks(cx: &Cx, request: &CreateTagsRequest) -> Asks {
-    arns(cx, &request.resources)
+    on(cx, &request.resources, &request.tags, true)
 }
 
 pub fn delete_asks(cx: &Cx, request: &DeleteTagsRequest) -> Asks {
-    arns(cx, &request.resources)
+    on(cx, &request.resources, &request.tags, false)
 }
 
 pub async fn create_tags(cx: Cx, request: CreateTagsRequest) -> Answer<Done> {

@@ -7,6 +7,7 @@ mod prepare;
 mod resolve;
 
 pub use prepare::private_dns_name;
+pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
 use crate::app::App;
@@ -87,7 +88,13 @@ impl Drop for Held<'_> {
 
 impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
-    pub async fn launch(&self, order: Order) -> Result<Vec<Arc<Instance>>, Fault> {
+    ///
+    /// `permit` decides about what the order's names turned out to stand for.
+    pub async fn launch(
+        &self,
+        order: Order,
+        permit: impl Fn(&Touched<'_>) -> Result<(), Fault>,
+    ) -> Result<Vec<Arc<Instance>>, Fault> {
         // The second telling of a request that is under way waits for the first: it must not compete with it
         // for room. Across controllers the unique index decides.
         let _turn = match &order.client_token {
@@ -98,6 +105,7 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         let resolved = self.resolve(&order).await?;
+        permit(&resolved.touched())?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
             let mut held = self.reserve(&order, &resolved)?;
             let launch = prepare(self, &order, &resolved, &held.places);

@@ -4,8 +4,9 @@ use super::shape::reservation;
 use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified_for;
+use crate::api::permit::permit;
 use crate::app::instance::ShutdownBehavior;
-use crate::app::instance::launch::Order;
+use crate::app::instance::launch::{Order, Touched};
 use crate::app::tag::{Taggable, Tags};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -25,32 +26,36 @@ const USER_DATA_BYTES_MAX: usize = 16 * 1024;
 const CLIENT_TOKEN_CHARS_MAX: usize = 64;
 const ROOT_GIB_MAX: i32 = 16_384;
 
+/// What is known of a launch from its words alone; `of_touched` asks for the rest.
 pub fn of_run(cx: &Cx, request: &RunInstancesRequest) -> Asks {
     let mut arns = vec![cx.arn("instance", "*"), cx.arn("network-interface", "*"), cx.arn("volume", "*")];
-    let image = request.image_id.as_deref().unwrap_or("*");
-    arns.push(format!("arn:aws:ec2:{}::image/{image}", cx.app.region));
-    arns.push(cx.arn("subnet", request.subnet_id.as_deref().unwrap_or("*")));
-    let groups = &request.security_group_ids;
-    arns.extend(groups.iter().map(|id| cx.arn("security-group", id)));
-    if groups.is_empty() {
-        arns.push(cx.arn("security-group", "*"));
-    }
+    arns.extend(request.image_id.iter().map(|id| cx.arn("image", id)));
     arns.extend(request.key_name.iter().map(|name| cx.arn("key-pair", name)));
     Asks::On(arns)
 }
 
+/// What the words stand for: a launch that names no subnet or group gets one all the same.
+fn of_touched(cx: &Cx, touched: &Touched<'_>) -> Asks {
+    let arns =
+        |kind: &'static str, ids: &[&str]| -> Vec<String> { ids.iter().map(|id| cx.arn(kind, id)).collect() };
+    let parts =
+        [("image", &touched.images), ("subnet", &touched.subnets), ("security-group", &touched.groups)];
+    Asks::On(parts.into_iter().flat_map(|(kind, ids)| arns(kind, ids)).collect())
+}
+
 pub async fn run_instances(cx: Cx, request: RunInstancesRequest) -> Answer<Reservation> {
     refuse_unsupported(&request)?;
-    let order = order(&cx, request)?;
-    let instances = cx.app.launch(order).await?;
+    let order = order(&cx, &request)?;
+    let permit = |touched: &Touched<'_>| permit(&cx, &request, of_touched(&cx, touched));
+    let instances = cx.app.launch(order, permit).await?;
     Ok(reservation(&instances))
 }
 
-fn order(cx: &Cx, request: RunInstancesRequest) -> Result<Order, Fault> {
-    let (min, max) = counts(cx, &request)?;
+fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
+    let (min, max) = counts(cx, request)?;
     let image_id = request.image_id.as_deref().ok_or_else(|| WireFault::missing("ImageId"))?;
     let image_id: MachineImageId = image_id.parse()?;
-    let network = network(&request)?;
+    let network = network(request)?;
     if network.private_ip.is_some() && max > 1 {
         let sentence = "A private address can be asked for only when one instance is launched";
         return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
@@ -62,24 +67,29 @@ fn order(cx: &Cx, request: RunInstancesRequest) -> Result<Order, Fault> {
         account: cx.account().to_owned(),
         administrator: cx.is_administrator(),
         request_id: cx.request_id.to_string(),
-        client_token: client_token(request.client_token.as_deref())?,
+        client_token: client_token(request)?,
         request_digest: hex::encode(cx.request_digest()),
         min,
         max,
         image_id,
-        kernel_id: request.kernel_id.map(|id| id.parse::<KernelImageId>().map(String::from)).transpose()?,
+        kernel_id: request
+            .kernel_id
+            .as_ref()
+            .map(|id| id.parse::<KernelImageId>().map(String::from))
+            .transpose()?,
         ramdisk_id: request
             .ramdisk_id
+            .as_ref()
             .map(|id| id.parse::<RamdiskImageId>().map(String::from))
             .transpose()?,
-        instance_type: request.instance_type.unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
-        key_name: request.key_name.filter(|name| !name.is_empty()),
-        zone: request.placement.and_then(|placement| placement.availability_zone),
+        instance_type: request.instance_type.clone().unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
+        key_name: request.key_name.clone().filter(|name| !name.is_empty()),
+        zone: request.placement.as_ref().and_then(|placement| placement.availability_zone.clone()),
         subnet_id: network.subnet_id,
         private_ip: network.private_ip,
         group_ids: network.group_ids,
-        group_names: request.security_groups,
-        user_data_base64: user_data(request.user_data)?,
+        group_names: request.security_groups.clone(),
+        user_data_base64: user_data(request.user_data.clone())?,
         root_gib,
         root_device,
         metadata: metadata(request.metadata_options.as_ref())?,
@@ -117,14 +127,16 @@ fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Faul
     Ok((count(min), count(max.min(limit))))
 }
 
-fn client_token(token: Option<&str>) -> Result<Option<String>, Fault> {
-    let Some(token) = token.filter(|token| !token.is_empty()) else { return Ok(None) };
+/// None also for a launch that is only tried: it has no earlier telling.
+fn client_token(request: &RunInstancesRequest) -> Result<Option<String>, Fault> {
+    let token = request.client_token.as_deref().filter(|token| !token.is_empty());
+    let Some(token) = token else { return Ok(None) };
     if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
         let sentence =
             format!("The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters");
         return Err(Fault::invalid_parameter(sentence));
     }
-    Ok(Some(token.to_owned()))
+    Ok(Some(token.to_owned()).filter(|_| request.dry_run != Some(true)))
 }
 
 fn user_data(text: Option<String>) -> Result<Option<String>, Fault> {

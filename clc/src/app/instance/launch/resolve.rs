@@ -23,6 +23,28 @@ pub struct Resolved {
     pub zone: Option<String>,
 }
 
+/// What a launch uses that was there before it: permissions are about these.
+#[derive(Debug)]
+pub struct Touched<'a> {
+    pub images: Vec<&'a str>,
+    /// All that the launch may come to lie in.
+    pub subnets: Vec<&'a str>,
+    pub groups: Vec<&'a str>,
+}
+
+impl Resolved {
+    pub fn touched(&self) -> Touched<'_> {
+        let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
+        let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);
+        let subnets = self.subnets.iter().filter(|subnet| subnet.is_default).filter(within);
+        Touched {
+            images: images.into_iter().flatten().map(String::as_str).collect(),
+            subnets: subnets.map(|subnet| subnet.id.as_str()).collect(),
+            groups: self.groups.iter().map(|group| group.id.as_str()).collect(),
+        }
+    }
+}
+
 impl App {
     pub async fn resolve(&self, order: &Order) -> Result<Resolved, Fault> {
         let kind = self.catalogue.get(&order.instance_type).ok_or_else(|| {

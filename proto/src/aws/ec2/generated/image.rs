@@ -425,6 +425,9 @@ impl Action for RegisterImageRequest {
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
     }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

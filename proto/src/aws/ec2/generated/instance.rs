@@ -1970,6 +1970,9 @@ impl Action for RunInstancesRequest {
     fn client_token(&self) -> Option<&str> {
         self.client_token.as_deref()
     }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
 }
 
 #[derive(Clone, Default, PartialEq)]

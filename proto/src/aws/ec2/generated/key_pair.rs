@@ -36,6 +36,9 @@ impl Action for CreateKeyPairRequest {
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
     }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -151,6 +154,9 @@ impl Action for ImportKeyPairRequest {
 
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
     }
 }
 
