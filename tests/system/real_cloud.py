@@ -12,10 +12,10 @@ from cloud import KARRI, ROOT, Cloud, wait_until  # noqa: E402
 IMAGES = ROOT / "target" / "images"
 SSH = ["ssh", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR",
        "-o", "ConnectTimeout=3", "-o", "BatchMode=yes", "-o", "ServerAliveInterval=5"]
-# What controllers may say while some of them are killed: that the others do not answer.
-KILLED = ("no reports from the cluster", "the cluster cannot be told", "cluster is silent", "cluster cannot be called",
-          "node does not report", "node did not take it", "node is silent", "the cluster controller does not hear",
-          "the cloud controller does not answer", "a step must wait")
+# What is said while controllers are killed: that they ended, and that they do not answer the others.
+KILLED = (r"ended \(signal 9\)", "no reports from the cluster", "the cluster cannot be told", "cluster is silent",
+          "cluster cannot be called", "node does not report", "node did not take it", "node is silent",
+          "the cluster controller does not hear", "the cloud controller does not answer", "a step must wait")
 BOOT_SECONDS = 180  # emulated, on a machine that may be busy
 
 
@@ -23,7 +23,7 @@ class RealCloud(Cloud):
     """`number` (0 to 255) keeps the bridges and ranges of test modules apart."""
 
     # Where the machine's KVM runs no guests, or there is none.
-    expected = ("falling back to TCG emulation",)
+    expected = (*Cloud.expected, "falling back to TCG emulation")
 
     def __init__(self, number):
         super().__init__()
