@@ -6,7 +6,7 @@ import pathlib
 import signal
 import unittest
 
-from real_cloud import RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+from real_cloud import KILLED, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
 
 IMDS = "http://169.254.169.254/latest"
 
@@ -14,16 +14,13 @@ IMDS = "http://169.254.169.254/latest"
 def setUpModule():
     global cloud, ec2, key, one, ip
     cloud = RealCloud(number=2).__enter__()
+    unittest.addModuleCleanup(cloud.__exit__, None)
     ec2 = cloud.boto3()
     key = new_key(cloud, ec2, "adoption", KeyType="ed25519")
     [one] = cloud.launch(ec2, KeyName="adoption")
     wait_state(ec2, one, "running")
     ip = instance(ec2, one)["PrivateIpAddress"]
     ssh(ip, key, "true")
-
-
-def tearDownModule():
-    cloud.__exit__(None)
 
 
 def boot_id():
@@ -54,6 +51,7 @@ class Adoption(unittest.TestCase):
 
     def test_each_controller_killed_is_started_again_and_loses_nothing(self):
         born = boot_id()
+        cloud.expect(*KILLED)
         for name, pid in cloud.children().items():
             kill(pid)
             wait_until(f"another {name}", lambda: cloud.children().get(name) not in (None, pid), 30)
@@ -61,6 +59,7 @@ class Adoption(unittest.TestCase):
         self.assertEqual(boot_id(), born)
 
     def test_metadata_answers_with_clc_and_cc_dead(self):
+        cloud.expect(*KILLED)
         children = cloud.children()
         kill(cloud.process.pid)
         cloud.process.wait()

@@ -16,7 +16,7 @@ import subprocess
 import time
 import unittest
 
-from real_cloud import RealCloud, domains, wait_until  # noqa: E402
+from real_cloud import KILLED, RealCloud, domains, wait_until  # noqa: E402
 
 SEED = int(os.environ.get("KARRI_CHAOS_SEED", "20260101"))
 LAUNCHES = int(os.environ.get("KARRI_CHAOS_LAUNCHES", "50"))
@@ -34,6 +34,7 @@ def setUpModule():
     if IMAGE == "halt":
         cloud.environment["KARRI_NC_GUEST__TERMINATE_SECS_MAX"] = "1"  # nobody in there hears a request
     cloud.__enter__()
+    cloud.expect(*KILLED)
 
 
 def tearDownModule():

@@ -23,11 +23,8 @@ echo "user data ran as $(id -un)" >/root/proof
 def setUpModule():
     global cloud, ec2
     cloud = RealCloud(number=40).__enter__()
+    unittest.addModuleCleanup(cloud.__exit__, None)
     ec2 = cloud.boto3()
-
-
-def tearDownModule():
-    cloud.__exit__(None)
 
 
 def aws(*arguments):
@@ -48,7 +45,7 @@ class Debian(unittest.TestCase):
         cls.key.write_text(aws("create-key-pair", "--key-name", "debian", "--key-type", "ed25519")["KeyMaterial"])
         user_data = cloud.directory / "user-data"
         user_data.write_text(USER_DATA)
-        launched = aws("run-instances", "--image-id", json.loads(imported)["image_id"], "--instance-type", "t3.micro",
+        launched = aws("run-instances", "--image-id", json.loads(imported)["image_id"], "--instance-type", "t2.micro",
                        "--key-name", "debian", "--user-data", f"file://{user_data}",
                        "--metadata-options", "HttpTokens=required",
                        "--block-device-mappings", f"DeviceName=/dev/sda1,Ebs={{VolumeSize={DISK_GIB}}}")

@@ -11,10 +11,7 @@ SESSION_SECONDS = 300
 def setUpModule():
     global cloud
     cloud = RealCloud(number=4).__enter__()
-
-
-def tearDownModule():
-    cloud.__exit__(None)
+    unittest.addModuleCleanup(cloud.__exit__, None)
 
 
 def printed_commands():

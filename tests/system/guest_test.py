@@ -14,12 +14,9 @@ IMDS = "http://169.254.169.254/latest"
 def setUpModule():
     global cloud, ec2, key
     cloud = RealCloud(number=1).__enter__()
+    unittest.addModuleCleanup(cloud.__exit__, None)
     ec2 = cloud.boto3()
     key = new_key(cloud, ec2, "guest-test")
-
-
-def tearDownModule():
-    cloud.__exit__(None)
 
 
 def console(instance_id):

@@ -207,7 +207,7 @@ class Lan:
 
     def at(self, address):
         self.address = address
-        self.environment = {**self.environment, "KARRI_NC_NODE__VCPUS": "1"}
+        self.environment = {**self.environment, "KARRI_NC_NODE__MEMORY_MIB": "256"}
         # It ends while its node goes away.
         self.expect("node does not report")
         return self

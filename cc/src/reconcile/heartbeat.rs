@@ -3,13 +3,16 @@
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::nodes::HEARTBEAT_EVERY;
 use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::process::Base;
+use std::time::Instant;
 
 pub async fn run(base: Base, clc: InternalClient, hello: ClusterHello) {
     let mut shutdown = base.shutdown.clone();
     let mut timer = tokio::time::interval(HEARTBEAT_EVERY);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut known: Option<bool> = None;
+    let mut known = false;
+    let mut silence = Outage::default();
     loop {
         tokio::select! {
             _ = timer.tick() => {}
@@ -21,14 +24,21 @@ pub async fn run(base: Base, clc: InternalClient, hello: ClusterHello) {
             () = shutdown.wait() => return,
         };
         match &answer {
-            Ok(welcome) if known != Some(true) => {
-                tracing::info!(clc = clc.base(), region = welcome.region, "known to the cloud controller");
+            Ok(welcome) => {
+                silence.ends();
+                if !known {
+                    tracing::info!(
+                        clc = clc.base(),
+                        region = welcome.region,
+                        "known to the cloud controller"
+                    );
+                }
             }
-            Err(error) if known != Some(false) => {
+            Err(error) if silence.goes_on(Instant::now()) => {
                 tracing::warn!(clc = clc.base(), %error, "the cloud controller does not answer");
             }
-            _ => {}
+            Err(_) => {}
         }
-        known = Some(answer.is_ok());
+        known = answer.is_ok();
     }
 }

@@ -9,9 +9,10 @@ use karri_proto::internal::ApiError;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{InstanceService, REPORT_WAIT_MAX};
 use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 const TASKS_PER_ROUND: usize = 32;
@@ -140,6 +141,7 @@ impl Nodes {
     async fn listen(&self, name: &str) {
         let wait = REPORT_WAIT_MAX.min(self.lost_after / 3);
         let mut failures: u32 = 0;
+        let mut silence = Outage::default();
         loop {
             let node = name.to_owned();
             let asked = self
@@ -160,10 +162,11 @@ impl Nodes {
             let _ = match answer {
                 Ok(page) => {
                     failures = 0;
+                    silence.ends();
                     self.keeper.ask(move |book, now_ms| book.node_page(&node, cursor, page, now_ms)).await
                 }
                 Err(error) => {
-                    if failures == 0 {
+                    if silence.goes_on(Instant::now()) {
                         tracing::warn!(node = name, %error, "node does not report");
                     }
                     failures = failures.saturating_add(1);

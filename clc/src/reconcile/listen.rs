@@ -10,10 +10,11 @@ use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{Cursor, InstanceService, REPORT_WAIT_MAX, ReportPage};
+use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::server::Shutdown;
 use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Pages are asked for at most this often: what a busy cluster reports meanwhile is one write, not many.
 const HEAR_EVERY: Duration = Duration::from_millis(50);
@@ -30,14 +31,15 @@ struct Listener {
     /// here until the cluster has answered.
     unknown: BTreeSet<InstanceId>,
     retry: Duration,
-    silent: bool,
+    silence: Outage,
 }
 
 pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) {
     let told = Some(HashSet::new());
     let cursor = Cursor::default();
     let unknown = BTreeSet::new();
-    let mut listener = Listener { app, link, cursor, told, unknown, retry: RETRY_FIRST, silent: false };
+    let mut listener =
+        Listener { app, link, cursor, told, unknown, retry: RETRY_FIRST, silence: Outage::default() };
     while !shutdown.is_stopping() {
         let waited = tokio::select! {
             _ = shutdown.wait() => return,
@@ -69,20 +71,18 @@ impl Listener {
                 }
             }
             Err(error) => {
-                if !self.silent {
+                if self.silence.goes_on(Instant::now()) {
                     tracing::warn!(cluster = self.link.name, %error, "no reports from the cluster");
                 }
-                self.silent = true;
                 false
             }
         }
     }
 
     fn heard(&mut self) {
-        if self.silent {
+        if self.silence.ends() {
             tracing::info!(cluster = self.link.name, "reports from the cluster again");
         }
-        self.silent = false;
         self.retry = RETRY_FIRST;
         self.link.saw(now_ms());
     }

@@ -1,12 +1,14 @@
 //! Tells the cluster controller that this node lives, and what it has.
 
 use crate::node::Node;
+use karri_proto::internal::Caller;
 use karri_proto::internal::nodes::{HEARTBEAT_EVERY, NodeHello, NodeService};
-use karri_proto::internal::{ApiError, Caller};
 use karri_proto::resources::{Need, NodeFacts};
 use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// The constant part of a node's hello.
 #[derive(Debug, Clone)]
@@ -41,26 +43,26 @@ pub async fn heartbeat(
 ) {
     let mut tick = tokio::time::interval(HEARTBEAT_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut heard = None;
+    let mut heard = false;
+    let mut silence = Outage::default();
     loop {
         tokio::select! {
             _ = shutdown.wait() => return,
             _ = tick.tick() => {}
         }
         let answer = cc.node_hello(&caller, hello(&node, &facts)).await.map(drop);
-        log_change(&node, &mut heard, answer);
-    }
-}
-
-/// One line when it begins to be heard and one when it ceases.
-fn log_change(node: &Node, heard: &mut Option<bool>, answer: Result<(), ApiError>) {
-    if heard.replace(answer.is_ok()) == Some(answer.is_ok()) {
-        return;
-    }
-    match answer {
-        Ok(()) => tracing::info!(node = node.name, "the cluster controller knows this node"),
-        Err(error) => {
-            tracing::warn!(node = node.name, %error, "the cluster controller does not hear this node")
+        match &answer {
+            Ok(()) => {
+                silence.ends();
+                if !heard {
+                    tracing::info!(node = node.name, "the cluster controller knows this node");
+                }
+            }
+            Err(error) if silence.goes_on(Instant::now()) => {
+                tracing::warn!(node = node.name, %error, "the cluster controller does not hear this node");
+            }
+            Err(_) => {}
         }
+        heard = answer.is_ok();
     }
 }

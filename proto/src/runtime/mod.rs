@@ -5,6 +5,7 @@ pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod metrics;
+pub mod outage;
 pub mod pki;
 pub mod process;
 pub mod server;

@@ -1,6 +1,7 @@
 //! Consoles of guests whose driver keeps no log of them (Xen): a thread per guest copies the stream
 //! into the same file that QEMU's guests have.
 
+use super::pool::Connection;
 use crate::app::owner_tag::{domain_name, named_instance};
 use karri_proto::ids::InstanceId;
 use std::collections::HashSet;
@@ -8,7 +9,6 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::Error;
 use virt::stream::Stream;
@@ -29,17 +29,17 @@ impl Consoles {
     }
 
     /// Follows the console of a running domain of ours, unless somebody already does.
-    pub fn follow(&self, connect: &Connect, domain: &Domain) {
+    pub fn follow(&self, uri: &str, domain: &Domain) {
         let (Ok(name), Some(run)) = (domain.get_name(), domain.get_id()) else { return };
         let Some(id) = named_instance(&name) else { return };
         let key = (name, run);
         if !lock(&self.followed).insert(key.clone()) {
             return;
         }
-        let (connect, followed) = (connect.clone(), self.followed.clone());
+        let (uri, followed) = (uri.to_owned(), self.followed.clone());
         let path = self.directory.join(id.as_str()).join("console.log");
         let spawned = std::thread::Builder::new().name("console".to_owned()).spawn(move || {
-            if let Err(error) = copy(&connect, &id, &path) {
+            if let Err(error) = copy(&uri, &id, &path) {
                 tracing::debug!(instance_id = %id, %error, "the console ended");
             }
             lock(&followed).remove(&key);
@@ -55,9 +55,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Until the guest goes off or the connection breaks. Blocking.
-fn copy(connect: &Connect, id: &InstanceId, path: &Path) -> Result<(), Error> {
-    let domain = Domain::lookup_by_name(connect, &domain_name(id))?;
-    let stream = Stream::new(connect, 0)?;
+fn copy(uri: &str, id: &InstanceId, path: &Path) -> Result<(), Error> {
+    let connect = Connection::open(uri)?;
+    let domain = Domain::lookup_by_name(&connect, &domain_name(id))?;
+    let stream = Stream::new(&connect, 0)?;
     domain.open_console(None, &stream, 0)?;
     let mut buffer = [0; READ_BYTES];
     loop {

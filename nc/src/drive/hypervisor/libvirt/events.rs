@@ -4,13 +4,13 @@
 //! for that one purpose. It is the only file with unsafe code.
 #![allow(unsafe_code)]
 
+use super::pool::Connection;
 use crate::app::owner_tag::named_instance;
 use crate::drive::hypervisor::GuestChange;
 use std::ffi::{CStr, c_int, c_void};
 use std::sync::Once;
 use std::time::Duration;
 use tokio::sync::broadcast::Sender;
-use virt::connect::Connect;
 use virt::error::Error;
 use virt::sys;
 
@@ -21,16 +21,14 @@ const LOOP_PAUSE: Duration = Duration::from_millis(100);
 
 /// An open connection and its subscriptions.
 pub struct Link {
-    connect: Connect,
+    connect: Connection,
     callbacks: Vec<c_int>,
 }
 
 impl Link {
     pub fn open(uri: &str, changes: &Sender<GuestChange>) -> Result<Self, Error> {
         start_event_loop();
-        let connect = Connect::open(Some(uri))?;
-        // A driver inside this process needs no probes and refuses them.
-        let _ = connect.set_keep_alive(KEEP_ALIVE_SECS, KEEP_ALIVE_LOST_MAX);
+        let connect = Connection::open(uri)?;
         let mut link = Self { connect, callbacks: Vec::new() };
         // SAFETY: libvirt calls a lifecycle callback with exactly this signature; it is stored under
         // the generic type because one C function registers all kinds.
@@ -38,11 +36,14 @@ impl Link {
             unsafe { std::mem::transmute(on_lifecycle as LifecycleCallback) };
         link.subscribe(sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle, changes)?;
         link.subscribe(sys::VIR_DOMAIN_EVENT_ID_REBOOT, on_reboot, changes)?;
+        // Last: from now on libvirt's own thread uses the connection. A driver inside this process needs no
+        // probes and refuses them.
+        let _ = link.connect.set_keep_alive(KEEP_ALIVE_SECS, KEEP_ALIVE_LOST_MAX);
         Ok(link)
     }
 
-    pub fn connect(&self) -> &Connect {
-        &self.connect
+    pub fn is_alive(&self) -> bool {
+        self.connect.is_alive()
     }
 
     fn subscribe(

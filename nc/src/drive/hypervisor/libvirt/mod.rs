@@ -1,10 +1,11 @@
-//! libvirt: QEMU, KVM and Xen through one connection that is opened again whenever it breaks.
+//! libvirt: QEMU, KVM and Xen through connections that are opened again whenever they break.
 //!
 //! The only place that knows libvirt. Its calls block, so each runs off the async threads with a time
 //! limit. Domains are defined (not transient), so that libvirt remembers why one is off.
 
 mod console;
 mod events;
+mod pool;
 pub mod probe;
 mod starved;
 mod xen;
@@ -15,32 +16,35 @@ use crate::app::owner_tag::{NAMESPACE, Owner, OwnerTag, domain_name, named_insta
 use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
 use console::Consoles;
-use events::Link;
 use karri_proto::ids::InstanceId;
+use pool::Pool;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 use virt::connect::Connect;
 use virt::domain::Domain;
 use virt::error::{Error, ErrorDomain, ErrorNumber};
 use virt::sys;
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Calls at once, and so connections. More than there are steps at once: a look must not wait for starts.
+const CALLS_MAX: usize = 16;
 const CHANGES_KEPT: usize = 1024;
 
 pub struct Libvirt {
     shared: Arc<Shared>,
+    /// A call that hangs keeps its place, so that a daemon that hangs costs a bounded number of threads.
+    calls: Arc<Semaphore>,
 }
 
 struct Shared {
-    uri: String,
+    pool: Pool,
     owner: Owner,
     platform: PlatformChoice,
     /// Only where libvirt's driver writes no console log.
     consoles: Option<Consoles>,
-    link: Mutex<Option<Arc<Link>>>,
     /// Tags of running domains by name and id of their run, so that a poll needs one call.
     tags: Mutex<HashMap<(String, u32), Option<OwnerTag>>>,
     changes: broadcast::Sender<GuestChange>,
@@ -83,25 +87,32 @@ impl Libvirt {
     /// `instances` is where the instances' directories are.
     pub fn new(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path) -> Self {
         virt::error::clear_error_callback(); // errors come back as values; stderr is for our log
+        let changes = broadcast::channel(CHANGES_KEPT).0;
         let shared = Shared {
-            uri: uri.to_owned(),
+            pool: Pool::new(uri, changes.clone()),
             owner,
             platform,
             consoles: (platform.accelerator() == "xen").then(|| Consoles::new(instances)),
-            link: Mutex::default(),
             tags: Mutex::default(),
-            changes: broadcast::channel(CHANGES_KEPT).0,
+            changes,
         };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), calls: Arc::new(Semaphore::new(CALLS_MAX)) }
     }
 
     async fn call<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Shared, &Connect) -> Result<T, CallError> + Send + 'static,
     ) -> Result<T, HypervisorError> {
-        let shared = self.shared.clone();
-        let blocking = tokio::task::spawn_blocking(move || shared.with_link(work));
-        match tokio::time::timeout(CALL_TIMEOUT, blocking).await {
+        let (shared, calls) = (self.shared.clone(), self.calls.clone());
+        let call = async {
+            let place = calls.acquire_owned().await; // never closed
+            tokio::task::spawn_blocking(move || {
+                let _place = place;
+                shared.with_connection(work)
+            })
+            .await
+        };
+        match tokio::time::timeout(CALL_TIMEOUT, call).await {
             Ok(Ok(result)) => result,
             Ok(Err(join)) => Err(HypervisorError::Unreachable(join.to_string())),
             Err(_) => Err(HypervisorError::Unreachable(format!("no answer in {CALL_TIMEOUT:?}"))),
@@ -143,46 +154,27 @@ impl From<Error> for CallError {
 }
 
 impl Shared {
-    fn with_link<T>(
+    fn with_connection<T>(
         &self,
         work: impl FnOnce(&Shared, &Connect) -> Result<T, CallError>,
     ) -> Result<T, HypervisorError> {
-        let link = self.link().map_err(|e| HypervisorError::Unreachable(e.message().to_owned()))?;
-        match work(self, link.connect()) {
-            Ok(value) => Ok(value),
-            Err(CallError::Foreign(name)) => {
-                Err(HypervisorError::Refused(format!("a domain {name} that is not ours is in the way")))
+        let unreachable = |error: Error| HypervisorError::Unreachable(error.message().to_owned());
+        let connection = self.pool.take().map_err(unreachable)?;
+        let refused = match work(self, &connection) {
+            Ok(value) => {
+                self.pool.give_back(connection);
+                return Ok(value);
             }
-            Err(CallError::Libvirt(error)) => {
-                let broken =
-                    error.domain() == ErrorDomain::Rpc || !link.connect().is_alive().unwrap_or(false);
-                if broken {
-                    self.drop_link(&link);
-                    return Err(HypervisorError::Unreachable(error.message().to_owned()));
-                }
-                Err(HypervisorError::Refused(error.message().to_owned()))
+            Err(CallError::Libvirt(error))
+                if error.domain() == ErrorDomain::Rpc || !connection.is_alive() =>
+            {
+                return Err(unreachable(error));
             }
-        }
-    }
-
-    fn link(&self) -> Result<Arc<Link>, Error> {
-        let mut slot = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(link) = slot.as_ref().filter(|link| link.connect().is_alive().unwrap_or(false)) {
-            return Ok(link.clone());
-        }
-        *slot = None;
-        let link = Arc::new(Link::open(&self.uri, &self.changes)?);
-        tracing::info!(uri = self.uri, "connected to libvirt");
-        *slot = Some(link.clone());
-        Ok(link)
-    }
-
-    fn drop_link(&self, broken: &Arc<Link>) {
-        let mut slot = self.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if slot.as_ref().is_some_and(|link| Arc::ptr_eq(link, broken)) {
-            tracing::warn!(uri = self.uri, "the connection to libvirt broke");
-            *slot = None;
-        }
+            Err(CallError::Libvirt(error)) => error.message().to_owned(),
+            Err(CallError::Foreign(name)) => format!("a domain {name} that is not ours is in the way"),
+        };
+        self.pool.give_back(connection);
+        Err(HypervisorError::Refused(refused))
     }
 
     fn own_domain(
@@ -249,7 +241,7 @@ impl Shared {
             };
             runs.extend(domain.get_id().map(|run| (name, run)));
             if let Some(consoles) = &self.consoles {
-                consoles.follow(connect, &domain);
+                consoles.follow(self.pool.uri(), &domain);
             }
             match seen(&domain, tag.generation) {
                 Ok(guest) => found.own.push(FoundGuest { tag, guest }),
