@@ -3,7 +3,7 @@
 //! Values only; the file is read by `Catalogue::load`, nothing else here touches the outside.
 
 use karri_proto::resources::Need;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -40,7 +40,7 @@ pub enum Hypervisor {
     Nitro,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Credits {
     Standard,
@@ -53,6 +53,10 @@ impl Credits {
             Credits::Standard => "standard",
             Credits::Unlimited => "unlimited",
         }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Standard, Self::Unlimited].into_iter().find(|mode| mode.as_str() == text)
     }
 }
 

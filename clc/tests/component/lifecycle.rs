@@ -305,6 +305,7 @@ async fn a_launch_names_things_that_exist(cloud: Cloud) {
     counts("0", "1", "InvalidParameterValue").await;
     counts("2", "1", "InvalidParameterCombination").await;
     counts("1001", "2000", "InstanceLimitExceeded").await;
+    counts("1", "1001", "InstanceLimitExceeded").await;
     counts("1", "99999999999", "InvalidParameterValue").await;
     assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
 

@@ -13,6 +13,7 @@ mod edge;
 mod images;
 mod internal;
 mod key_pairs;
+mod launch_options;
 mod lifecycle;
 mod network;
 mod permissions;

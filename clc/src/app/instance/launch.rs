@@ -4,6 +4,7 @@
 //! are committed.
 
 use super::model::{Instance, ShutdownBehavior};
+use super::said::Said;
 use super::state::State;
 use crate::app::address::mac_of;
 use crate::app::admission::{Place, Wish};
@@ -53,6 +54,7 @@ pub struct Order {
     pub root_gib: Option<u64>,
     pub root_device: Option<String>,
     pub metadata: MetadataOptions,
+    pub said: Said,
     pub shutdown_behavior: ShutdownBehavior,
     pub disable_api_stop: bool,
     pub disable_api_termination: bool,
@@ -248,6 +250,10 @@ impl App {
             let name = &order.instance_type;
             Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
         })?;
+        if order.said.credits.is_some() && kind.credits.is_none() {
+            let sentence = format!("The {} instance type does not support T2 Unlimited.", kind.name); // AWS's words
+            return Err(Fault::new(FaultCode::InstanceCreditSpecificationNotSupported, sentence));
+        }
         let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
         let kernel =
             self.part(order, order.kernel_id.as_ref(), &image.definition.kernel_id, ImageKind::Kernel);
@@ -420,7 +426,9 @@ fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4
         let subnet = subnets.get(place.zone.as_str())?;
         let port = port_of(resolved, subnet, *address);
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
-        Some(instance_of(app, order, place, spec, &reservation, created_ms))
+        let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
+        instance.said.volume_type.get_or_insert_with(|| resolved.image.definition.root.volume_type.clone());
+        Some(instance)
     });
     Launch {
         instances: instances.collect(),
@@ -523,6 +531,7 @@ fn instance_of(
         shutdown_behavior: order.shutdown_behavior,
         disable_api_stop: order.disable_api_stop,
         disable_api_termination: order.disable_api_termination,
+        said: order.said.clone(),
         launched_ms: created_ms,
         desired: Desired::Running,
         generation: 1,

@@ -32,7 +32,7 @@ impl Subject<'_> {
                 each(if self.0.state == State::Pending { "attaching" } else { "attached" })
             }
             "availability-zone" => each(&self.0.zone),
-            "description" => each(""),
+            "description" => each(&self.0.said.port_description),
             "group-id" | "instance.group-id" => port.groups.iter().for_each(|(id, _)| each(id.as_str())),
             "group-name" | "instance.group-name" => port.groups.iter().for_each(|(_, name)| each(name)),
             "mac-address" => each(&port.mac),

@@ -7,6 +7,7 @@ mod describe;
 mod filter;
 mod run;
 mod shape;
+mod unsupported;
 
 pub use attribute::{
     describe_instance_attribute, modify_instance_attribute, modify_instance_metadata_options,
@@ -19,3 +20,4 @@ pub use control::{
 pub use credit::describe_instance_credit_specifications;
 pub use describe::{describe_instance_status, describe_instances};
 pub use run::{of_run, run_instances};
+pub use unsupported::VOLUME_TYPES;

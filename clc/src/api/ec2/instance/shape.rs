@@ -59,6 +59,10 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         kernel_id: spec.kernel_id.clone(),
         key_name: spec.key.as_ref().map(|key| key.name.clone()),
         launch_time: at_ms(one.launched_ms),
+        maintenance_options: Some(ec2::InstanceMaintenanceOptions {
+            auto_recovery: some(one.said.auto_recovery()),
+            reboot_migration: some("default"),
+        }),
         metadata_options: Some(metadata_options(one)),
         monitoring: Some(ec2::Monitoring { state: some("disabled"), ..Default::default() }),
         placement: Some(ec2::Placement {
@@ -68,6 +72,11 @@ pub fn instance(one: &Instance) -> ec2::Instance {
             ..Default::default()
         }),
         platform_details: some("Linux/UNIX"),
+        private_dns_name_options: Some(ec2::PrivateDnsNameOptionsResponse {
+            enable_resource_name_dns_aaaa_record: Some(false),
+            enable_resource_name_dns_a_record: Some(false),
+            hostname_type: some("ip-name"),
+        }),
         public_dns_name: Some(String::new()),
         ramdisk_id: spec.ramdisk_id.clone(),
         root_device_name: Some(spec.root_device_name.clone()),
@@ -126,7 +135,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
             status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
             ..Default::default()
         }),
-        description: Some(String::new()),
+        description: Some(one.said.port_description.clone()),
         groups: port.groups.iter().map(group).collect(),
         interface_type: some("interface"),
         mac_address: Some(port.mac.clone()),

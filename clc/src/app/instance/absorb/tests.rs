@@ -55,6 +55,7 @@ fn instance() -> Instance {
         shutdown_behavior: ShutdownBehavior::Stop,
         disable_api_stop: false,
         disable_api_termination: false,
+        said: Default::default(),
         launched_ms: 0,
         desired: Desired::Running,
         generation: 1,
