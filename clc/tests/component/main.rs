@@ -11,6 +11,7 @@ mod support;
 mod attributes;
 mod edge;
 mod images;
+mod instance_filters;
 mod internal;
 mod key_pairs;
 mod launch_options;
