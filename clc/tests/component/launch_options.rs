@@ -7,6 +7,9 @@ on_both! {
     the_root_disk_passes_for_what_its_image_says
     cpu_credits_are_for_types_that_have_them
     what_is_not_done_is_refused
+    an_image_runs_on_types_of_its_architecture
+    nothing_has_ena_unless_its_image_says_so
+    text_that_answers_cannot_carry_is_refused
     more_than_a_request_may_ask_for_is_refused_whole
 }
 
@@ -151,4 +154,88 @@ async fn more_than_a_request_may_ask_for_is_refused_whole(cloud: Cloud) {
     }
     assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
     assert_eq!(run("1000").await.ok().instances().len(), 2, "as many as there is room for");
+}
+
+async fn register(
+    cloud: &Cloud,
+    client: &Client,
+    name: &str,
+    more: &[(&str, &str)],
+) -> crate::support::Answer {
+    let location = cloud.walrus.put(1, karri_proto::instance::BlobFormat::Raw, 1 << 30);
+    let own = [("Name", name), ("ImageLocation", location.as_str())];
+    client.ec2("RegisterImage", &[&own[..], more].concat()).await
+}
+
+async fn an_image_runs_on_types_of_its_architecture(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let old = register(&cloud, &alice, "old", &[("Architecture", "i386")]).await.ok().one("imageId");
+    let run = async |kind: &str| {
+        let launch =
+            [("ImageId", old.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", kind)];
+        alice.ec2("RunInstances", &launch).await
+    };
+    let refused = run("t3.micro").await.refused(400, "InvalidParameterValue");
+    let words = "The architecture 'x86_64' of the specified instance type does not match the architecture 'i386' of \
+                 the specified AMI.";
+    assert!(refused.message().starts_with(words), "{}", refused.message());
+    let id = run("t2.micro").await.ok().one("instanceId");
+    alice.wait_for(&id, "running").await;
+    alice.ec2("StopInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "stopped").await;
+    let modify = async |kind: &str| {
+        let wish = [("InstanceId", id.as_str()), ("InstanceType.Value", kind)];
+        alice.ec2("ModifyInstanceAttribute", &wish).await
+    };
+    modify("t3.micro").await.refused(400, "InvalidParameterValue");
+    modify("t2.small").await.ok();
+}
+
+async fn nothing_has_ena_unless_its_image_says_so(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let told =
+        async |id: &str| alice.ec2("DescribeImages", &[("ImageId.1", id)]).await.ok().one("enaSupport");
+    let plain = register(&cloud, &alice, "plain", &[]).await.ok().one("imageId");
+    assert_eq!(told(&plain).await, "false");
+    let driven = register(&cloud, &alice, "driven", &[("EnaSupport", "true")]).await.ok().one("imageId");
+    assert_eq!(told(&driven).await, "true");
+    let launch =
+        [("ImageId", driven.as_str()), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.nano")];
+    assert_eq!(alice.ec2("RunInstances", &launch).await.ok().one("enaSupport"), "false");
+    let kind = alice.ec2("DescribeInstanceTypes", &[("InstanceType.1", "t3.nano")]).await.ok();
+    assert_eq!(kind.one("enaSupport"), "unsupported");
+}
+
+async fn text_that_answers_cannot_carry_is_refused(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    for (key, value) in [("a\u{1}b", "v"), ("k", "a\u{0}b"), ("k", "bell\u{7}"), ("k", "\u{fffe}")] {
+        let tags = [
+            ("TagSpecification.1.ResourceType", "instance"),
+            ("TagSpecification.1.Tag.1.Key", key),
+            ("TagSpecification.1.Tag.1.Value", value),
+        ];
+        alice.run(1, &tags).await.refused(400, "InvalidParameterValue");
+    }
+    alice.run(1, &[("ClientToken", "a\u{1}b")]).await.refused(400, "InvalidParameterValue");
+    for bad in [("Description", "a\u{8}b"), ("SriovNetSupport", "complex")] {
+        register(&cloud, &alice, "described", &[bad]).await.refused(400, "InvalidParameterValue");
+    }
+    assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    let tag = |value: &'static str| {
+        [("ResourceId.1", id.clone()), ("Tag.1.Key", "k".into()), ("Tag.1.Value", value.into())]
+    };
+    let put = async |value: &'static str| {
+        let tag = tag(value);
+        let tag: Vec<(&str, &str)> =
+            tag.iter().map(|(name, value): &(&str, String)| (*name, value.as_str())).collect();
+        alice.ec2("CreateTags", &tag).await
+    };
+    put("a\rb").await.refused(400, "InvalidParameterValue");
+    put("two\nlines").await.ok();
+    let told = alice.ec2("DescribeTags", &[]).await.ok();
+    assert_eq!(told.one("value"), "two\nlines");
 }

@@ -69,7 +69,7 @@ fn draft(request: RegisterImageRequest, tags: Tags) -> Result<Draft, Fault> {
         boot_mode: request.boot_mode,
         virtualization_type: request.virtualization_type,
         root_device_name: request.root_device_name,
-        ena_support: request.ena_support.unwrap_or(true),
+        ena_support: request.ena_support.unwrap_or(false),
         sriov_net_support: request.sriov_net_support,
         imds_support: request.imds_support,
         disks,

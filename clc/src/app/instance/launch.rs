@@ -202,7 +202,10 @@ impl App {
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
         let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids };
-        let places = book.ledger.reserve(wish).map_err(|_| full(&order.instance_type, zone))?;
+        let places = book.ledger.reserve(wish).map_err(|_| {
+            let others = book.ledger.zones_with_room(resolved.need, order.min);
+            full(&order.instance_type, zone, &others)
+        })?;
         let mut held =
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
@@ -255,6 +258,7 @@ impl App {
             return Err(Fault::new(FaultCode::InstanceCreditSpecificationNotSupported, sentence));
         }
         let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
+        kind.check_architecture(&image.definition.architecture)?;
         let kernel =
             self.part(order, order.kernel_id.as_ref(), &image.definition.kernel_id, ImageKind::Kernel);
         let (kernel, kernel_id) = kernel.await?;
@@ -400,19 +404,22 @@ fn need_of(kind: &InstanceType, order: &Order, image: &Image) -> Result<Need, Fa
     }
 }
 
-/// AWS's words.
-fn full(kind: &str, zone: Option<&str>) -> Fault {
-    let sentence = match zone {
-        Some(zone) => format!(
-            "We currently do not have sufficient {kind} capacity in the Availability Zone you requested \
-             ({zone}). Our system will be working on provisioning additional capacity. You can currently get \
-             {kind} capacity by not specifying an Availability Zone in your request."
-        ),
-        None => format!(
-            "We currently do not have sufficient {kind} capacity in any Availability Zone. Our system will be \
-             working on provisioning additional capacity."
-        ),
-    };
+/// AWS's words. `others` are zones with room: none is named that could not help.
+fn full(kind: &str, zone: Option<&str>, others: &[String]) -> Fault {
+    let place = zone.map_or("any Availability Zone".to_owned(), |zone| {
+        format!("the Availability Zone you requested ({zone})")
+    });
+    let mut sentence = format!(
+        "We currently do not have sufficient {kind} capacity in {place}. Our system will be working on \
+         provisioning additional capacity."
+    );
+    if zone.is_some() && !others.is_empty() {
+        sentence += &format!(
+            " You can currently get {kind} capacity by not specifying an Availability Zone in your request or \
+             choosing {}.",
+            others.join(", ")
+        );
+    }
     Fault::new(FaultCode::InsufficientInstanceCapacity, sentence)
 }
 

@@ -145,9 +145,12 @@ fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Faul
 fn client_token(request: &RunInstancesRequest) -> Result<Option<String>, Fault> {
     let token = request.client_token.as_deref().filter(|token| !token.is_empty());
     let Some(token) = token else { return Ok(None) };
-    if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
-        let sentence =
-            format!("The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters");
+    let printable = token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if token.len() > CLIENT_TOKEN_CHARS_MAX || !printable {
+        let sentence = format!(
+            "The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters, none of them control \
+             characters"
+        );
         return Err(Fault::invalid_parameter(sentence));
     }
     Ok(Some(token.to_owned()).filter(|_| request.dry_run != Some(true)))
