@@ -2,6 +2,7 @@
 
 use super::{Image, ImageDefinition, ImageKind, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
 use crate::app::tag::Tags;
+use crate::app::text::is_plain;
 use crate::drive::blobs::Blobs;
 use crate::store::{Store, StoreError};
 use karri_proto::fault::{Fault, FaultCode};
@@ -111,6 +112,9 @@ fn check_description(description: Option<&str>) -> Result<(), Fault> {
                 format!("Image descriptions must be less than {} characters long", DESCRIPTION_CHARS_MAX + 1);
             Err(Fault::invalid_parameter(sentence))
         }
+        Some(text) if !is_plain(text) => {
+            Err(Fault::invalid_parameter("Image descriptions must not contain control characters"))
+        }
         _ => Ok(()),
     }
 }
@@ -166,6 +170,10 @@ fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
             );
             return Err(Fault::invalid_parameter(sentence));
         }
+    }
+    if draft.sriov_net_support.as_deref().is_some_and(|mode| mode != "simple") {
+        let sentence = "The only value for parameter sriovNetSupport is simple";
+        return Err(Fault::invalid_parameter(sentence));
     }
     check_device_name(draft.root_device_name.as_deref())
 }
