@@ -118,6 +118,12 @@ impl Reader {
     pub async fn intent(&self, id: &InstanceId) -> Result<Option<InstanceIntent>, StoreError> {
         instance::intent_fetch(&self.pool, id).await
     }
+    /// Whether the database can be read.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT epoch FROM numbering").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
 }
 
 /// SQLite's integers are signed; ours that grow without end never reach the last bit.

@@ -10,13 +10,15 @@ use std::time::Duration;
 impl App {
     pub async fn cloud_status(&self, _: &Caller) -> Result<CloudStatus, ApiError> {
         let mut status = CloudStatus {
+        let wrong = self.base.health.wrong().await;
+        let engine = format!("{:?}", self.store.engine()).to_lowercase();
             controllers: vec![ControllerStatus {
                 role: "clc".to_owned(),
                 name: self.base.identity.name.clone(),
                 url: self.internal_url(),
-                healthy: true,
+                healthy: wrong.is_empty(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                detail: format!("{:?}", self.store.engine()).to_lowercase(),
+                detail: if wrong.is_empty() { engine } else { wrong.join("; ") },
             }],
             zones: Vec::new(),
             instances: self.instances.states().into_iter().map(|(s, n)| (s.as_str().to_owned(), n)).collect(),

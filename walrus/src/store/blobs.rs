@@ -19,6 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const PRIVATE: u32 = 0o700;
 const BLOB_MODE: u32 = 0o600;
+/// More than a file system keeps in an inode: writing it takes room.
+const PROBE: &[u8] = &[0x6b; 4096];
 
 /// What is known of a blob besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +103,23 @@ impl BlobStore {
         self.lock().blobs.iter().map(|(digest, info)| info.as_ref(digest)).collect()
     }
 
+    /// Whether blobs can be found and new ones written. Blocking.
+    pub fn probe(&self) -> io::Result<()> {
+        let named = |path: &Path, error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
+        std::fs::read_dir(&self.root).map_err(|error| named(&self.root, error))?;
+        let path = self.incoming.join(format!("probe-{}", self.next_number()));
+        let written = std::fs::write(&path, PROBE).and_then(|()| std::fs::remove_file(&path));
+        written.map_err(|error| named(&path, error))
+    }
+
+    fn next_number(&self) -> u64 {
+        let mut known = self.lock();
+        known.imports += 1;
+        known.imports
+    }
+
     /// Blocking.
     pub fn blob_open(&self, digest: &Digest) -> io::Result<File> {
         File::open(self.path(digest))
@@ -108,12 +127,7 @@ impl BlobStore {
 
     /// A directory for one import. Blocking.
     pub fn scratch(self: &Arc<Self>) -> io::Result<Scratch> {
-        let number = {
-            let mut known = self.lock();
-            known.imports += 1;
-            known.imports
-        };
-        Scratch::new(self.clone(), self.incoming.join(number.to_string()))
+        Scratch::new(self.clone(), self.incoming.join(self.next_number().to_string()))
     }
 
     pub(super) fn reserve(&self, bytes: u64) -> bool {
