@@ -162,7 +162,12 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let account = cloud.json(&["account", "create", "physics"]);
     assert_eq!(account["name"], "physics");
     assert_eq!(cloud.karri(&["account", "create", "physics"]).code, 1, "a name is taken once");
-    let user = cloud.json(&["user", "create", "ada", "--account", "physics"]);
+    let policy = cloud.file(
+        "looks-only.json",
+        br#"{"Statement": {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}}"#,
+    );
+    let user = cloud.json(&["user", "create", "ada", "--account", "physics", "--policy", &policy]);
+    assert_eq!(user["policies"][0][0], "looks-only");
     assert!(user["arn"].as_str().unwrap().ends_with(":user/ada"));
     let key = cloud.json(&["key", "create", "--account", "physics", "--user", "ada"]);
     let id = key["access_key_id"].as_str().unwrap();

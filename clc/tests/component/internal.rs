@@ -101,7 +101,7 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
     let user = |account: &str, name: &str, policy: &str| NewUser {
         account: account.into(),
         name: name.into(),
-        policies: vec![policy.into()],
+        policies: vec![NewPolicy::from(policy)],
     };
     assert_eq!(
         kind(admin.user_create(&caller, user("nobody", "x", "ReadOnlyAccess")).await),
@@ -123,6 +123,14 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
         kind(admin.user_create(&caller, user("acme", "alice", "ReadOnlyAccess")).await),
         ApiErrorKind::Conflict
     );
+    let named = |name: &str| NewPolicy {
+        name: Some(name.into()),
+        policy: r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#.into(),
+    };
+    for policies in [vec![named("a"), named("a")], vec![named("a b")]] {
+        let new = NewUser { policies, ..user("acme", "x", "") };
+        assert_eq!(kind(admin.user_create(&caller, new).await), ApiErrorKind::Invalid);
+    }
     admin.user_create(&caller, user("acme", "x", "ReadOnlyAccess")).await.unwrap();
     let key = NewKey {
         account: "acme".into(),
@@ -171,14 +179,6 @@ async fn the_last_administrator_cannot_be_deleted(cloud: Cloud) {
     admin.user_delete(&caller, "admin", "auditor").await.unwrap();
 }
 
-async fn status_tells_controllers_capacity_and_instances(cloud: Cloud) {
-    let _cluster = cloud.cluster("zone-a", 2).await;
-    let (admin, caller) = cloud.admin();
-    let alice = cloud.owner().await;
-    let id = alice.run(1, &[]).await.ok().one("instanceId");
-    alice.wait_for(&id, "running").await;
-    let status = admin.cloud_status(&caller).await.unwrap();
-    let roles: Vec<&str> = status.controllers.iter().map(|one| one.role.as_str()).collect();
 async fn an_ill_controller_names_what_is_wrong(cloud: Cloud) {
     let (admin, caller) = cloud.admin();
     let health = async || admin.get_stream("/healthz", "r", 0).await.map(drop).map_err(|error| error.message);
@@ -203,6 +203,14 @@ async fn an_ill_controller_names_what_is_wrong(cloud: Cloud) {
     store.close().await;
 }
 
+async fn status_tells_controllers_capacity_and_instances(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 2).await;
+    let (admin, caller) = cloud.admin();
+    let alice = cloud.owner().await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    alice.wait_for(&id, "running").await;
+    let status = admin.cloud_status(&caller).await.unwrap();
+    let roles: Vec<&str> = status.controllers.iter().map(|one| one.role.as_str()).collect();
     assert_eq!(roles, ["clc", "cc", "nc", "nc"]);
     assert!(status.controllers.iter().all(|one| one.healthy));
     assert_eq!(status.instances["running"], 1);

@@ -54,8 +54,22 @@ pub struct NewUser {
     /// Account id or name.
     pub account: String,
     pub name: String,
-    /// Names of built-in policies or JSON documents; none: the user may do nothing.
-    pub policies: Vec<String>,
+    /// None: the user may do nothing.
+    pub policies: Vec<NewPolicy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewPolicy {
+    /// What the document is called; else `policy-` and its place. A built-in policy has its own name.
+    pub name: Option<String>,
+    /// The name of a built-in policy, or a JSON document.
+    pub policy: String,
+}
+
+impl From<&str> for NewPolicy {
+    fn from(policy: &str) -> Self {
+        Self { name: None, policy: policy.to_owned() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
