@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 26] = [
     "",
     "up",
     "down",
@@ -44,6 +44,7 @@ const VERBS: [&str; 25] = [
     "node token",
     "node join",
     "node list",
+    "node forget",
 ];
 
 #[test]
@@ -67,7 +68,7 @@ fn every_verb_has_help_with_what_it_takes() {
 #[test]
 fn wrong_usage_exits_with_2_and_says_what_is_wrong() {
     let home = tempfile::tempdir().unwrap();
-    let cases: [(&[&str], &str); 12] = [
+    let cases: [(&[&str], &str); 13] = [
         (&[], "Usage"),
         (&["fly"], "fly"),
         (&["why"], "<ID>"),
