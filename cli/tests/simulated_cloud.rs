@@ -87,6 +87,13 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(imported["virtual_bytes"], 1 << 20);
     let image = imported["image_id"].as_str().unwrap();
     assert!(cloud.text(&["image", "list"]).contains(image));
+    let refused = cloud.karri(&["image", "import", "/etc/passwd", "--name", "passwords"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("plain text"), "{}", refused.stderr);
+    let refused = cloud.karri(&["image", "import", &file, "--name", "booted", "--kernel", &file]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("does not look like a kernel"), "{}", refused.stderr);
+    assert!(!cloud.text(&["image", "list"]).contains("booted"));
 
     let ec2 = cloud.ec2();
     let instance = launch(&ec2, image).await;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use karri_proto::instance::BlobRef;
-use karri_proto::internal::blobs::ImportedBlob;
+use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,10 +41,12 @@ pub async fn import_bytes(cloud: &Cloud, bytes: Vec<u8>) -> anyhow::Result<BlobR
 
 async fn send(cloud: &Cloud, body: reqwest::Body, kind: Kind) -> anyhow::Result<ImportedBlob> {
     let (walrus, caller) = (cloud.walrus()?, cloud.caller());
-    Ok(match kind {
-        Kind::Machine | Kind::Kernel => walrus.blob_import(caller, body).await?,
-        Kind::Ramdisk => walrus.blob_import_ramdisk(caller, body).await?,
-    })
+    let purpose = match kind {
+        Kind::Machine => BlobPurpose::Disk,
+        Kind::Kernel => BlobPurpose::Kernel,
+        Kind::Ramdisk => BlobPurpose::Ramdisk,
+    };
+    Ok(walrus.blob_import_as(caller, purpose, body).await?)
 }
 
 /// Ends with its stream.
