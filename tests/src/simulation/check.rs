@@ -40,6 +40,9 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
     ensure(twice.is_none(), || format!("cc: {twice:?} was placed anew while a node was known to have it"))?;
     the_dead_stay_dead(sim)?;
     for node in &sim.nodes {
+        ensure(node.restarted.is_none(), || {
+            format!("node {}: {:?} was shut down and is started again", node.number, node.restarted)
+        })?;
         ensure(node.data_lost.is_none(), || {
             format!("node {}: {:?} lost its data", node.number, node.data_lost)
         })?;
