@@ -169,13 +169,14 @@ fn a_process_that_stood_still_blames_no_node() {
     assert!(book.node("a").unwrap().alive);
 }
 
+fn greet(book: &mut Book, name: &str, now_ms: i64) {
+    let record = NodeRecord { owner: name.into(), url: "https://x".into(), facts: facts(name, 2) };
+    book.hello(record, now_ms).unwrap();
+}
+
 #[test]
 fn what_an_earlier_database_had_placed_is_not_placed_again() {
     let mut book = Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 5_000);
-    let greet = |book: &mut Book, name: &str, now_ms| {
-        let record = NodeRecord { owner: name.into(), url: "https://x".into(), facts: facts(name, 2) };
-        book.hello(record, now_ms).unwrap();
-    };
     greet(&mut book, "a", 5_000);
     tell(&mut book, "a", Vec::new(), true, 5_000);
     let old = intent(1); // launched at 0, before this life
@@ -251,4 +252,33 @@ fn what_never_ran_on_a_forgotten_node_is_placed_elsewhere() {
     book.node_forget("a", true, 12_000).unwrap();
     let row = book.row(&intent(1).id).unwrap();
     assert_eq!((row.node.as_deref(), row.phase), (Some("b"), Phase::Preparing));
+}
+
+#[test]
+fn a_claim_is_waited_for_in_the_next_life_too() {
+    let mut book = Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 5_000);
+    let old = intent(1); // launched at 0, before this life
+    book.put(old.clone(), 5_100).unwrap();
+    let rows = book.rows().cloned().collect();
+    let mut book = Book::load(Snapshot { epoch: 9, rows, ..Snapshot::default() }, SETTINGS, 6_000);
+    greet(&mut book, "a", 6_000);
+    tell(&mut book, "a", Vec::new(), true, 6_000);
+    assert_eq!(book.row(&old.id).unwrap().node, None, "some node may have it");
+    wait(&mut book, 6_000, 15_000);
+    greet(&mut book, "a", 15_000);
+    wait(&mut book, 15_000, 17_000);
+    assert_eq!(book.row(&old.id).unwrap().node.as_deref(), Some("a"), "nobody claimed it");
+}
+
+#[test]
+fn what_its_node_does_not_have_is_looked_for_before_it_is_placed_anew() {
+    let mut book = book(&["a", "b"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    assert_eq!(book.row(&wanted.id).unwrap().node.as_deref(), Some("a"));
+    tell(&mut book, "b", vec![report(&wanted, 0, Phase::Running)], false, 10);
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Failed)], false, 20);
+    let row = book.row(&wanted.id).unwrap();
+    assert_eq!((row.node.as_deref(), row.ran), (Some("b"), true));
+    assert!(book.node("b").unwrap().strays.is_empty());
 }

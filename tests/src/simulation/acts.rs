@@ -4,6 +4,7 @@ use super::cc::node_name;
 use super::wire::Who;
 use super::{NODES, Sim};
 use karri_cc::app::plan::NodeCondition;
+use karri_nc::app::plan::Step;
 use karri_proto::ids::InstanceId;
 use rand::Rng;
 
@@ -77,6 +78,10 @@ impl Sim {
         let step = node.run.as_ref().and_then(|run| run.planned.get(id)).map(|(_, step)| step.clone());
         node.carry_out(id, &mut self.rng, unlucky, self.now_ms);
         let Some(step) = step else { return };
+        if step == Step::StartGuest && self.chance(30) {
+            self.nodes[number].ends_early(id);
+            self.ordered.remove(id); // what becomes of it is its owner's word
+        }
         self.say(|| format!("node {number}: {id} {step:?}"));
         if self.chance(30) {
             self.say(|| format!("node {number}: the process DIES"));

@@ -3,6 +3,7 @@
 use super::Sim;
 use super::cc::node_name;
 use super::clc::{CLUSTER, SUBNET};
+use karri_cc::app::row::Row;
 use karri_clc::app::address::Cidr;
 use karri_clc::app::instance::{Instance, ShutdownBehavior, State};
 use karri_nc::app::plan::Guest;
@@ -40,6 +41,9 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
     ensure(twice.is_none(), || format!("cc: {twice:?} was placed anew while a node was known to have it"))?;
     the_dead_stay_dead(sim)?;
     for node in &sim.nodes {
+        ensure(node.restarted.is_none(), || {
+            format!("node {}: {:?} was shut down and is started again", node.number, node.restarted)
+        })?;
         ensure(node.data_lost.is_none(), || {
             format!("node {}: {:?} lost its data", node.number, node.data_lost)
         })?;
@@ -181,8 +185,9 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         let name = node_name(node.number);
         let held = sim.clc.run.as_ref().map(|run| run.book.ledger.used_on(CLUSTER, &name));
         let used = book.node(&name).map(|known| known.used);
-        // What is stopped and was never placed holds room at the clc alone.
-        let placed = book.rows().all(|row| row.node.is_some());
+        // What is stopped and was never placed holds room at the clc alone; what a node died over before it
+        // could be told of is presumed elsewhere by the clc.
+        let placed = book.rows().all(|row| row.node.is_some() && !is_presumed(sim, row));
         ensure(used == held || !placed, || format!("{name}: the cc counts {used:?}, the clc {held:?}"))?;
         let strays = book.node(&name).map_or(0, |known| known.strays.len());
         ensure(strays == 0, || format!("cc: {strays} strays on {name}"))?;
@@ -190,6 +195,12 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         ensure(tasks.is_empty(), || format!("cc: {name} is still to be told {tasks:?}"))?;
     }
     Ok(())
+}
+
+fn is_presumed(sim: &Sim, row: &Row) -> bool {
+    let here = |name: &String| sim.nodes.iter().any(|node| node.dead && node_name(node.number) == *name);
+    let told = sim.clc.rows.get(&row.id).is_some_and(|known| known.node.is_some());
+    row.node.as_ref().is_some_and(here) && !told
 }
 
 fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {

@@ -52,6 +52,10 @@ pub struct Node {
     pub dead: bool,
     /// An instance that had run, and whose disk was made anew, or removed though nobody wanted it terminated.
     pub data_lost: Option<InstanceId>,
+    /// Guests that shut themselves down before anybody could write down that they run.
+    ended_early: BTreeSet<(InstanceId, u64, u32)>,
+    /// One of them that was started again.
+    pub restarted: Option<InstanceId>,
     /// Its disk was replaced once: what it no longer knows of may have been started again.
     pub amnesiac: bool,
 }
@@ -99,6 +103,8 @@ impl Node {
             cut_off: false,
             dead: false,
             data_lost: None,
+            ended_early: BTreeSet::new(),
+            restarted: None,
             amnesiac: false,
         }
     }
@@ -133,6 +139,7 @@ impl Node {
         self.power = false;
         self.run = None;
         self.guests.clear();
+        self.ended_early.clear();
         self.taps.clear();
         self.boot += 1;
     }
@@ -143,6 +150,7 @@ impl Node {
         self.records.clear();
         self.disks.clear();
         self.tombstones.clear();
+        self.ended_early.clear();
         self.amnesiac = true;
     }
 
@@ -361,6 +369,10 @@ impl Node {
             }
             Step::StartGuest => {
                 let intent = &record.intent;
+                let start = (id.clone(), intent.generation, intent.attempt);
+                if record.state == State::Fresh && self.ended_early.contains(&start) {
+                    self.restarted = Some(id.clone());
+                }
                 let guest = SimGuest {
                     guest: Guest::Running,
                     generation: intent.generation,
@@ -422,6 +434,17 @@ impl Node {
             if let Some(run) = &self.run {
                 run.journal.touch(id);
             }
+        }
+    }
+
+    /// Its user shuts it down faster than anybody looks.
+    pub fn ends_early(&mut self, id: &InstanceId) {
+        if self.records.get(id).is_none_or(|record| record.state != State::Fresh) {
+            return;
+        }
+        if let Some(guest) = self.guests.get(id).filter(|guest| guest.guest == Guest::Running) {
+            self.ended_early.insert((id.clone(), guest.generation, guest.attempt));
+            self.goes_off(id, OffReason::GuestShutDown, true);
         }
     }
 

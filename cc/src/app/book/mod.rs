@@ -107,7 +107,8 @@ pub struct Book {
     nodes: BTreeMap<String, Node>,
     by_sequence: BTreeMap<u64, InstanceId>,
     unplaced: BTreeSet<InstanceId>,
-    /// Launched before this life began, and first heard of in it.
+    /// Launched before this life began, and placed nowhere yet: first heard of in it, or left over from the
+    /// last one.
     unclaimed: BTreeSet<InstanceId>,
     tombstones: HashMap<InstanceId, i64>,
     tombstones_by_end: BTreeSet<(i64, InstanceId)>,
@@ -152,6 +153,10 @@ impl Book {
             book.tombstones.insert(id, until);
         }
         for row in snapshot.rows {
+            // Its claim may have been waited for when the last life ended.
+            if row.node.is_none() && row.attempt == 0 && !row.phase.is_final() {
+                book.unclaimed.insert(row.id.clone());
+            }
             book.index(&row);
             book.rows.insert(row.id.clone(), row);
         }

@@ -12,12 +12,13 @@ use karri_proto::instance::{InstanceReport, Phase};
 const STEPS_MAX: u32 = 4 + 2 * ATTEMPTS_MAX;
 
 impl Book {
-    /// A cluster that lost its database finds its instances where they run: told of one that it does not
-    /// know, it looks for a node that has it.
+    /// A cluster that lost its database finds its instances where they run: before it places one that it was
+    /// told of, it looks for a node that has it.
     pub(super) fn adopt(&mut self, row: &mut Row, now_ms: i64) {
         let found = self.nodes.iter().find_map(|(name, node)| {
             let stray = node.strays.get(&row.id)?;
-            is_living(&stray.report).then(|| (name.clone(), stray.report.clone()))
+            let taken_away = row.tried.contains(name);
+            (is_living(&stray.report) && !taken_away).then(|| (name.clone(), stray.report.clone()))
         });
         if let Some((name, report)) = found {
             if let Some(node) = self.nodes.get_mut(&name) {
@@ -97,6 +98,11 @@ impl Book {
         if self.may_be_claimed(&row, now_ms) {
             self.unplaced.insert(id.clone());
             return false;
+        }
+        self.adopt(&mut row, now_ms);
+        if row.node.is_some() {
+            self.set(row);
+            return true;
         }
         let ready = self.nodes.iter().filter(|(name, node)| node.is_ready() && !row.tried.contains(name));
         let candidates =
