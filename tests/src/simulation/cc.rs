@@ -2,12 +2,13 @@
 
 use super::wire::Body;
 use karri_cc::app::book::{Book, Changes, Settings, Snapshot, Task};
-use karri_cc::app::node::NodeRecord;
+use karri_cc::app::node::{Node, NodeRecord};
 use karri_cc::app::placement::Policy;
+use karri_cc::app::plan::NodeCondition;
 use karri_cc::app::row::Row;
 use karri_cc::app::stray::stray_intent;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::InstanceIntent;
+use karri_proto::instance::{InstanceIntent, Phase};
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::Cursor;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,6 +17,8 @@ use std::collections::{BTreeMap, BTreeSet};
 const REPORTS_PER_PAGE: usize = 3;
 const TASKS_PER_ROUND: usize = 32;
 const RETRY_MS: i64 = 1_000;
+/// Ticks that come later than this say that the controller itself was away. Four seconds are a tick here.
+const AWAY_MS: i64 = 5_000;
 const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
 
 #[derive(Debug)]
@@ -23,6 +26,10 @@ pub struct Cc {
     pub disk: Disk,
     pub life: u64,
     pub run: Option<Run>,
+    /// A node that was taken for lost although it was the controller that was away.
+    pub wronged: Option<usize>,
+    /// An instance that was placed anew while a node was known to have it.
+    pub placed_twice: Option<InstanceId>,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +51,11 @@ pub struct Run {
     under_way: BTreeSet<(usize, InstanceId)>,
     retry_at: BTreeMap<usize, i64>,
     polling: BTreeSet<usize>,
+    ticked_ms: i64,
+    /// How long it was there to hear somebody.
+    awake_ms: i64,
+    /// By node: how long it was there when the node last answered.
+    answered: BTreeMap<usize, i64>,
 }
 
 #[derive(Debug, Clone)]
@@ -98,7 +110,7 @@ impl Disk {
 
 impl Cc {
     pub fn new() -> Self {
-        Self { disk: Disk::default(), life: 0, run: None }
+        Self { disk: Disk::default(), life: 0, run: None, wronged: None, placed_twice: None }
     }
 
     pub fn start(&mut self, now_ms: i64) {
@@ -109,6 +121,9 @@ impl Cc {
             under_way: BTreeSet::new(),
             retry_at: BTreeMap::new(),
             polling: BTreeSet::new(),
+            ticked_ms: now_ms,
+            awake_ms: 0,
+            answered: BTreeMap::new(),
         });
         self.commit(false);
     }
@@ -124,7 +139,14 @@ impl Cc {
         if crash {
             self.run = None;
         } else if let Some(run) = &mut self.run {
-            self.disk.commit(run.book.take_changes());
+            let changes = run.book.take_changes();
+            let mut placed = changes.rows.values().flatten().filter(|row| !row.ran);
+            let twice = placed.find(|row| {
+                let before = self.disk.rows.get(&row.id).and_then(|row| row.node.as_ref());
+                row.node.as_ref() != before && is_elsewhere(&run.book, row)
+            });
+            self.placed_twice = self.placed_twice.take().or_else(|| twice.map(|row| row.id.clone()));
+            self.disk.commit(changes);
         }
     }
 
@@ -149,7 +171,10 @@ impl Cc {
 
     pub fn tick(&mut self, now_ms: i64) {
         if let Some(run) = &mut self.run {
+            let gap_ms = now_ms - std::mem::replace(&mut run.ticked_ms, now_ms);
+            run.awake_ms += if gap_ms > AWAY_MS { 0 } else { gap_ms };
             run.book.tick(now_ms);
+            self.wronged = self.wronged.or_else(|| self.run.as_ref()?.wronged());
             self.commit(false);
         }
     }
@@ -188,6 +213,7 @@ impl Cc {
         let Some(run) = &mut self.run else { return };
         let Some(Call { node, what, .. }) = run.calls.remove(&call) else { return };
         let name = node_name(node);
+        run.answered.insert(node, run.awake_ms);
         match (what, body) {
             (Asked::Poll(cursor), Body::Page(page)) => {
                 run.polling.remove(&node);
@@ -227,6 +253,28 @@ impl Cc {
         }
         self.commit(false);
     }
+}
+
+impl Run {
+    fn wronged(&self) -> Option<usize> {
+        (0..super::NODES).find(|node| {
+            let answered_ms = self.answered.get(node).unwrap_or(&0);
+            let known = self.book.node(&node_name(*node));
+            let lost = known.is_some_and(|known| known.condition == NodeCondition::Lost);
+            lost && self.awake_ms - answered_ms < SETTINGS.node_lost_ms
+        })
+    }
+}
+
+/// Another node than its own has told of it, and it was not taken from there.
+fn is_elsewhere(book: &Book, row: &Row) -> bool {
+    let has_it = |node: &&Node| {
+        let stray = node.strays.get(&row.id).map(|stray| stray.report.phase);
+        let living = stray.is_some_and(|phase| !phase.is_final() && phase != Phase::Terminating);
+        living && node.condition == NodeCondition::Present
+    };
+    let mut others = book.nodes().filter(has_it).map(|node| &node.record.facts.name);
+    row.node.is_some() && others.any(|name| Some(name) != row.node.as_ref() && !row.tried.contains(name))
 }
 
 /// As the loop that speaks to nodes does it.

@@ -33,10 +33,15 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
     }
     none_doubled(sim)?;
     numbers_grow(sim, past)?;
+    ensure(sim.cc.wronged.is_none(), || {
+        format!("the cc was away, and took node {:?} for lost", sim.cc.wronged)
+    })?;
+    let twice = &sim.cc.placed_twice;
+    ensure(twice.is_none(), || format!("cc: {twice:?} was placed anew while a node was known to have it"))?;
     the_dead_stay_dead(sim)?;
     for node in &sim.nodes {
-        ensure(node.made_anew.is_none(), || {
-            format!("node {}: {:?} lost its data", node.number, node.made_anew)
+        ensure(node.data_lost.is_none(), || {
+            format!("node {}: {:?} lost its data", node.number, node.data_lost)
         })?;
     }
     accounts_are_right(sim)?;

@@ -50,8 +50,8 @@ pub struct Node {
     pub power: bool,
     pub cut_off: bool,
     pub dead: bool,
-    /// A disk was made anew for an instance that had one: its data is gone.
-    pub made_anew: Option<InstanceId>,
+    /// An instance that had run, and whose disk was made anew, or removed though nobody wanted it terminated.
+    pub data_lost: Option<InstanceId>,
     /// Its disk was replaced once: what it no longer knows of may have been started again.
     pub amnesiac: bool,
 }
@@ -98,7 +98,7 @@ impl Node {
             power: true,
             cut_off: false,
             dead: false,
-            made_anew: None,
+            data_lost: None,
             amnesiac: false,
         }
     }
@@ -348,7 +348,7 @@ impl Node {
             Step::FetchImages => self.save(&record, record.failed_start(server_reason("bad image"))),
             Step::MakeDisk => {
                 if record.has_run {
-                    self.made_anew = Some(id.clone());
+                    self.data_lost = Some(id.clone());
                 }
                 self.disks.insert(id);
             }
@@ -393,6 +393,9 @@ impl Node {
                 run.plugged.remove(&id);
             }
             Step::RemoveFiles => {
+                if record.has_run && record.intent.desired != Desired::Terminated {
+                    self.data_lost = Some(id.clone());
+                }
                 self.disks.remove(&id);
             }
         }
