@@ -52,7 +52,7 @@ impl Wakes {
         if let Some(bell) = bells.get(name) {
             return bell.clone();
         }
-        // As many as there are nodes, which the book limits.
+        // As many as there were nodes in this life: one that was forgotten may come back.
         let _ = self.new_nodes.send(name.to_owned());
         bells.entry(name.to_owned()).or_default().clone()
     }

@@ -75,6 +75,14 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         node_lost_ms: i64::from(config.placement.node_lost_secs) * 1000,
     };
     let (keeper, names) = Keeper::start(&base, store, reader, settings).await?;
+    let asked = keeper.clone();
+    base.health.check("database", move || {
+        let keeper = asked.clone();
+        async move {
+            keeper.reader.ping().await.map_err(|error| error.to_string())?;
+            keeper.ask(|_, _| ()).await.map_err(|error| error.to_string())
+        }
+    });
     let nodes = InternalClient::new("", Role::Nc, &config.controller.tls)?;
     let api = api::Api {
         base: base.clone(),

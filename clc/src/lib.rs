@@ -43,6 +43,11 @@ impl Controller for Clc {
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         let store = store::Store::open(&config.database).await?;
         let sealer = store::Sealer::load_or_create(&config.secrets.key_file)?;
+        let asked = store.clone();
+        base.health.check("database", move || {
+            let store = asked.clone();
+            async move { store.counter_fetch("instances").await.map(drop).map_err(|error| error.to_string()) }
+        });
         let app = Arc::new(app::App::new(&config, store, sealer, base.clone())?);
         app.recover().await?;
         let mut endpoint = base.serve(&config.controller, api::internal::router(app.clone())).await?;

@@ -237,7 +237,8 @@ pub enum Key {
 const NODE_EXAMPLES: &str = "Examples:\n  \
     karri node token --zone karri-1a          on the cloud's machine\n  \
     karri node join TOKEN --start             on the new node\n  \
-    karri node list";
+    karri node list\n  \
+    karri node forget attic                   a node that will not come back";
 
 #[derive(Debug, Subcommand)]
 pub enum Node {
@@ -253,6 +254,19 @@ pub enum Node {
     Join(NodeJoin),
     /// List the nodes of all zones
     List,
+    /// Forget a node that is gone for good
+    ///
+    /// Refused while the node answers (stop its controller first), and while instances are placed on it.
+    /// Should it ever return, it is a node again, and what still runs there is terminated.
+    Forget {
+        name: String,
+        /// [default: the only zone with a node of that name]
+        #[arg(long)]
+        zone: Option<String>,
+        /// Its instances are lost: they become `terminated`
+        #[arg(long)]
+        force: bool,
+    },
 }
 
 /// Make this machine a node of the cloud that printed TOKEN
@@ -266,8 +280,8 @@ pub struct NodeJoin {
     /// The address the cluster controller reaches this node by [default: the one that reaches the cloud]
     #[arg(long, value_name = "IP")]
     pub address: Option<IpAddr>,
-    /// The port of the node controller
-    #[arg(long, default_value_t = 8776)]
+    /// The port of the node controller; it is observed on the next. 0 picks free ones
+    #[arg(long, default_value_t = 8776, value_parser = clap::value_parser!(u16).range(0..=65_534))]
     pub port: u16,
     /// Simulated nodes instead of this machine's hypervisor
     #[arg(long)]

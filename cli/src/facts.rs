@@ -175,6 +175,13 @@ pub fn is_host_label(name: &str) -> bool {
 const FREE_PORTS: std::ops::Range<u16> = 10_000..32_000;
 const PICKS_MAX: usize = 1_000;
 
+impl Ports {
+    /// Two that follow `first`, or free ones for 0.
+    pub fn from(first: u16) -> anyhow::Result<Self> {
+        PortPicker::new(first)?.pair()
+    }
+}
+
 /// Ports one after the other, or free ones that stay reserved until all are picked.
 struct PortPicker {
     next: Option<u16>,
@@ -188,7 +195,7 @@ impl PortPicker {
 
     fn next(&mut self) -> anyhow::Result<u16> {
         if let Some(port) = self.next {
-            self.next = Some(port + 1);
+            self.next = port.checked_add(1);
             return Ok(port);
         }
         let mut rng = rand::thread_rng();

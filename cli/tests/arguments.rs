@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-const VERBS: [&str; 25] = [
+const VERBS: [&str; 26] = [
     "",
     "up",
     "down",
@@ -44,6 +44,7 @@ const VERBS: [&str; 25] = [
     "node token",
     "node join",
     "node list",
+    "node forget",
 ];
 
 #[test]

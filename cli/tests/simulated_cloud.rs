@@ -87,6 +87,13 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(imported["virtual_bytes"], 1 << 20);
     let image = imported["image_id"].as_str().unwrap();
     assert!(cloud.text(&["image", "list"]).contains(image));
+    let refused = cloud.karri(&["image", "import", "/etc/passwd", "--name", "passwords"]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("plain text"), "{}", refused.stderr);
+    let refused = cloud.karri(&["image", "import", &file, "--name", "booted", "--kernel", &file]);
+    assert_eq!(refused.code, 1);
+    assert!(refused.stderr.contains("does not look like a kernel"), "{}", refused.stderr);
+    assert!(!cloud.text(&["image", "list"]).contains("booted"));
 
     let ec2 = cloud.ec2();
     let instance = launch(&ec2, image).await;
@@ -162,7 +169,12 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let account = cloud.json(&["account", "create", "physics"]);
     assert_eq!(account["name"], "physics");
     assert_eq!(cloud.karri(&["account", "create", "physics"]).code, 1, "a name is taken once");
-    let user = cloud.json(&["user", "create", "ada", "--account", "physics"]);
+    let policy = cloud.file(
+        "looks-only.json",
+        br#"{"Statement": {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}}"#,
+    );
+    let user = cloud.json(&["user", "create", "ada", "--account", "physics", "--policy", &policy]);
+    assert_eq!(user["policies"][0][0], "looks-only");
     assert!(user["arn"].as_str().unwrap().ends_with(":user/ada"));
     let key = cloud.json(&["key", "create", "--account", "physics", "--user", "ada"]);
     let id = key["access_key_id"].as_str().unwrap();
@@ -183,17 +195,31 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let token = cloud.json(&["node", "token"]);
     let token = token["token"].as_str().unwrap();
     let elsewhere = Cloud::new();
-    let port = elsewhere.free_port_pair();
-    let join = ["node", "join", token, "--sim", "--name", "attic", "--port", &port];
+    let join = ["node", "join", token, "--sim", "--name", "attic", "--port", "0"];
     let joined = elsewhere.json(&join);
     assert_eq!((&joined["name"], &joined["zone"]), (&Value::from("attic"), &Value::from("karri-1a")));
     let reused = Cloud::new().karri(&["node", "join", token, "--sim", "--name", "cellar"]);
     assert_eq!(reused.code, 1, "a token is good for one node: {}", reused.stderr);
-    let _node = elsewhere.start(joined["start"].as_str().unwrap());
-    eventually("the new node in the list", || {
+    let node = elsewhere.start(joined["start"].as_str().unwrap());
+    let attic = || {
         let nodes = cloud.json(&["node", "list"]);
-        nodes.as_array().unwrap().iter().any(|n| n["name"] == "attic-0" && n["alive"] == true)
-    });
+        nodes.as_array().unwrap().iter().find(|n| n["name"] == "attic-0").map(|n| n["alive"].clone())
+    };
+    eventually("the new node in the list", || attic() == Some(Value::Bool(true)));
+    let status = cloud.text(&["status"]);
+    for name in ["sim", "attic-0"] {
+        assert!(status.contains(&format!("nc          {name} ")), "{status}");
+    }
+    let alive = cloud.karri(&["node", "forget", "attic-0", "--force"]);
+    assert_eq!(alive.code, 1);
+    assert!(alive.stderr.contains("still answers"), "{}", alive.stderr);
+    drop(node);
+    eventually("the node silent", || attic() == Some(Value::Bool(false)));
+    assert_eq!(cloud.karri(&["status"]).code, 1, "a node is missing");
+    assert_eq!(cloud.text(&["node", "forget", "attic-0"]), "");
+    assert_eq!(attic(), None);
+    assert_eq!(cloud.karri(&["node", "forget", "attic-0"]).code, 1, "there is none");
+    eventually("all is well", || cloud.karri(&["status"]).code == 0 && attic().is_none());
     up.interrupt();
     assert_eq!(up.ended(), Some(0));
 }

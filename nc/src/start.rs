@@ -38,6 +38,8 @@ use tokio::net::TcpListener;
 
 const GIB: u64 = 1 << 30;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// A look at all guests takes no longer, unless the hypervisor hangs.
+const WATCH_ROUND_MAX: Duration = Duration::from_secs(60);
 
 pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     match config.hypervisor.driver {
@@ -117,7 +119,8 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     adopt(&node).await;
     let key = metadata::token_key(state_dir)?;
     base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
-    base.spawn(watch(node.clone(), base.shutdown.clone()));
+    let pulse = base.health.pulse("hypervisor", WATCH_ROUND_MAX);
+    base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
     base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
     let endpoint = base.serve(&config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
@@ -199,7 +202,8 @@ async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint>
     let total = config.node.total(config.hypervisor.driver, &config.controller.state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
     for node in nodes {
-        base.spawn(watch(node.clone(), base.shutdown.clone()));
+        let pulse = base.health.pulse(&format!("hypervisor of {}", node.name), WATCH_ROUND_MAX);
+        base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
         let url = format!("{}/nodes/{}", endpoint.url, node.name);
         base.spawn(introduce(node, url, total, cc.clone(), base.clone()));
     }

@@ -239,3 +239,33 @@ async fn restart(cloud: &Cloud, config: &Config, node: RunningNode, intent: &Ins
     assert_eq!(run("pgrep", &["-f", &domain(intent)]), process_before);
     node
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_libvirt_does_not_answer_is_ill() {
+    let cloud = Cloud::start().await;
+    let socket = cloud.directory.path().join("nobody-listens");
+    let bridge = Bridge("karri-test-h");
+    let extra = format!(
+        "[network]\nbridge = \"{}\"\nmetadata = \"169.254.87.9:0\"\n[hypervisor]\naccel = \"tcg\"\n\
+         uri = \"qemu+unix:///system?socket={}\"\n",
+        bridge.0,
+        socket.display()
+    );
+    let node = cloud.node(&cloud.config("node-9", &extra)).await;
+    let client = cloud.cc_client(&node.endpoint.url).client;
+    let wrong = eventually("it notices", Duration::from_secs(30), || async {
+        client.get_stream("/healthz", "r", 0).await.err()
+    })
+    .await;
+    assert!(wrong.message.contains("503") && wrong.message.contains("hypervisor: "), "{wrong}");
+    node.stopper.stop().await;
+}
+
+/// Made by the node, with nobody else to remove it.
+struct Bridge(&'static str);
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        run("ip", &["link", "delete", self.0]);
+    }
+}

@@ -164,5 +164,7 @@ async fn the_story_is_told_to_the_cc_only() {
     let stranger = cloud.client_of(Identity::new(Role::Clc, "", "clc"), &url);
     let refused = stranger.client.story(&stranger.caller, "i-12345678").await;
     assert_eq!(refused.unwrap_err().kind, ApiErrorKind::Forbidden);
+    let healthy = cloud.cc_client(&node.endpoint.url).client.get_stream("/healthz", "r", 0).await.unwrap();
+    assert_eq!(healthy.text().await.unwrap(), "ok\n");
     node.stopper.stop().await;
 }

@@ -37,6 +37,7 @@ fault_codes! {
     IncompleteSignature = "IncompleteSignature", 400;
     IncorrectInstanceState = "IncorrectInstanceState", 400;
     IncorrectState = "IncorrectState", 400;
+    InstanceCreditSpecificationNotSupported = "InstanceCreditSpecification.NotSupported", 400;
     InstanceLimitExceeded = "InstanceLimitExceeded", 400;
     InsufficientFreeAddresses = "InsufficientFreeAddressesInSubnet", 400;
     InsufficientInstanceCapacity = "InsufficientInstanceCapacity", 500;

@@ -1,7 +1,9 @@
 """Real guests under libvirt, driven by boto3 and reached by ssh: what a first user does, and then worse."""
 
 import base64
+import contextlib
 import gzip
+import socket
 import subprocess
 import time
 import unittest
@@ -26,6 +28,33 @@ def console(instance_id):
 
 def address(instance_id):
     return instance(ec2, instance_id)["PrivateIpAddress"]
+
+
+@contextlib.contextmanager
+def metadata_answers(instance_id):
+    """What the metadata service answers an instance, as its tap carries it: (time to live, text) of each."""
+    listing = subprocess.run(["virsh", "-c", "qemu:///system", "domiflist", domains()[instance_id]], check=True,
+                             capture_output=True, text=True).stdout
+    tap = listing.splitlines()[2].split()[0]
+    every_protocol = socket.htons(3)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, every_protocol) as wire:
+        wire.bind((tap, 3))
+        wire.setblocking(False)
+        seen = []
+
+        def answers():
+            while True:
+                try:
+                    packet = wire.recv(65535)
+                except BlockingIOError:
+                    return seen
+                text = packet[(packet[0] & 15) * 4:] if packet[0] >> 4 == 4 else b""
+                if text and packet[9] == socket.IPPROTO_TCP and packet[12:16] == socket.inet_aton("169.254.169.254"):
+                    text = text[(text[12] >> 4) * 4:]
+                    if text.startswith(b"HTTP/1."):
+                        seen.append((packet[8], text))
+
+        yield answers
 
 
 class Guests(unittest.TestCase):
@@ -71,6 +100,21 @@ class Guests(unittest.TestCase):
                " | nc 169.254.169.254 80 | tail -n 1")
         token = ssh(ip, key, ask)
         self.assertEqual(ssh(ip, key, f"wget -qO- --header 'X-aws-ec2-metadata-token: {token}' {IMDS}/meta-data/instance-id"), one)
+
+    def test_an_answer_with_a_token_goes_as_far_as_the_hop_limit_says(self):
+        one = self.launch(MetadataOptions={"HttpPutResponseHopLimit": 3})
+        ip = address(one)
+        ssh(ip, key, "true")
+        ask = ("printf 'PUT /latest/api/token HTTP/1.0\\r\\nX-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n'"
+               " | nc 169.254.169.254 80")
+        with metadata_answers(one) as answers:
+            ssh(ip, key, ask)
+            ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id")
+            wait_until("both answers on the wire", lambda: len(answers()) >= 2, 20)
+            seen = answers()
+        token = {ttl for ttl, text in seen if b"token-ttl-seconds" in text}
+        other = {ttl for ttl, text in seen if b"token-ttl-seconds" not in text}
+        self.assertEqual((token, other), ({3}, {64}))
 
     def test_two_guests_reach_each_other_and_each_sees_only_its_own_metadata(self):
         one, two = self.launch(), self.launch()

@@ -53,7 +53,16 @@ impl Controller for Walrus {
         if let Err(error) = tool.version().await {
             tracing::warn!(%error, "only raw images can be imported");
         }
-        let importer = Importer::new(Arc::new(store), tool, limits, base.clone());
+        let store = Arc::new(store);
+        let asked = store.clone();
+        base.health.check("store", move || {
+            let store = asked.clone();
+            async move {
+                let probed = tokio::task::spawn_blocking(move || store.probe()).await;
+                probed.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+            }
+        });
+        let importer = Importer::new(store, tool, limits, base.clone());
         base.serve(&config.controller, api::router(importer, &base)).await
     }
 }

@@ -1,6 +1,6 @@
 //! Races that a book must survive, one by one.
 
-use crate::app::book::{Book, Settings, Snapshot, Task};
+use crate::app::book::{Book, NotForgotten, Settings, Snapshot, Task};
 use crate::app::node::NodeRecord;
 use crate::app::placement::Policy;
 use crate::app::plan::STRANGER_PATIENCE_MS;
@@ -194,4 +194,61 @@ fn what_an_earlier_database_had_placed_is_not_placed_again() {
     assert_eq!(book.row(&other.id).unwrap().node, None);
     wait(&mut book, 14_000, 16_000);
     assert!(book.row(&other.id).unwrap().node.is_some(), "nobody claimed it");
+}
+
+#[test]
+fn a_node_that_is_gone_is_forgotten_with_what_it_had_only_by_force() {
+    let mut book = book(&["a", "b"]);
+    let (ran, ending, fresh, elsewhere) = (intent(1), intent(2), intent(3), intent(4));
+    book.put(ran.clone(), 0).unwrap();
+    book.put(ending.clone(), 0).unwrap(); // two fit on a node, the first node is filled first
+    let told = vec![report(&ran, 0, Phase::Running), report(&ending, 0, Phase::Running)];
+    tell(&mut book, "a", told, false, 1);
+    book.put(elsewhere.clone(), 1).unwrap();
+    assert_eq!(book.row(&elsewhere.id).unwrap().node.as_deref(), Some("b"));
+    assert_eq!(book.node_forget("c", true, 1), Err(NotForgotten::Unknown("c".into())));
+    assert_eq!(book.node_forget("a", true, 1), Err(NotForgotten::Alive("a".into())));
+
+    book.put(next(&ending, Desired::Terminated), 2).unwrap();
+    for now_ms in (2_000..=12_000).step_by(2_000) {
+        let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 4) };
+        book.hello(record, now_ms).unwrap();
+        book.tick(now_ms);
+    }
+    assert!(!book.node("a").unwrap().alive);
+    let refused = book.node_forget("a", false, 12_000).unwrap_err();
+    assert!(refused.to_string().contains("2 instances"), "{refused}");
+    assert_eq!(phase(&book, &ran), Phase::Running);
+
+    book.take_changes();
+    book.node_forget("a", true, 12_000).unwrap();
+    assert_eq!(phase(&book, &ran), Phase::Failed);
+    assert!(book.row(&ran.id).unwrap().reason.as_ref().unwrap().message.contains("removed"));
+    assert_eq!(phase(&book, &ending), Phase::Gone);
+    assert_eq!(book.row(&elsewhere.id).unwrap().node.as_deref(), Some("b"));
+    assert_eq!(book.take_changes().nodes["a"], None, "not known after a restart either");
+    book.tick(12_500);
+    assert_eq!(book.resources().nodes.len(), 1);
+    book.put(fresh.clone(), 13_000).unwrap();
+    assert_eq!(book.row(&fresh.id).unwrap().node.as_deref(), Some("b"));
+
+    // It returns after all: what still runs there belongs to nobody.
+    let record = NodeRecord { owner: "a".into(), url: "https://x".into(), facts: facts("a", 2) };
+    book.hello(record, 14_000).unwrap();
+    tell(&mut book, "a", vec![report(&ran, 0, Phase::Running)], true, 14_000);
+    assert_eq!(phase(&book, &ran), Phase::Failed);
+    assert!(matches!(&book.tasks("a", 9, 14_000)[..], [Task::Terminate { id, .. }] if *id == ran.id));
+}
+
+#[test]
+fn what_never_ran_on_a_forgotten_node_is_placed_elsewhere() {
+    let mut book = book(&["a"]);
+    book.put(intent(1), 0).unwrap();
+    wait(&mut book, 0, 12_000);
+    let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 2) };
+    book.hello(record, 12_000).unwrap();
+    tell(&mut book, "b", Vec::new(), true, 12_000);
+    book.node_forget("a", true, 12_000).unwrap();
+    let row = book.row(&intent(1).id).unwrap();
+    assert_eq!((row.node.as_deref(), row.phase), (Some("b"), Phase::Preparing));
 }

@@ -89,7 +89,12 @@ impl Disk {
                 None => self.tombstones.remove(&id),
             };
         }
-        self.nodes.extend(changes.nodes);
+        for (name, record) in changes.nodes {
+            match record {
+                Some(record) => self.nodes.insert(name, record),
+                None => self.nodes.remove(&name),
+            };
+        }
         self.sequence = changes.sequence.unwrap_or(self.sequence);
     }
 

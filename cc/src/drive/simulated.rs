@@ -2,14 +2,21 @@
 
 use super::{DriveError, Driver, Host};
 use async_trait::async_trait;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Clone, Default)]
 pub struct Simulated {
     applied: Arc<Mutex<Vec<Host>>>,
+    failing: Arc<AtomicBool>,
 }
 
 impl Simulated {
+    /// From now on nothing can be applied, or all can again.
+    pub fn fail(&self, failing: bool) {
+        self.failing.store(failing, Ordering::Relaxed);
+    }
+
     pub fn hosts(&self) -> Vec<Host> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -18,6 +25,9 @@ impl Simulated {
 #[async_trait]
 impl Driver for Simulated {
     async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(DriveError::new("bridge", "told to fail"));
+        }
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
         if *applied != hosts {
             *applied = hosts.to_vec();

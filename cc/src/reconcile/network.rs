@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// A service that died is mended within this; what others changed, too.
 const CHECK_EVERY: Duration = Duration::from_secs(2);
+/// Programs that the driver calls have time limits of their own; together they stay below this.
+const ROUND_MAX: Duration = Duration::from_secs(120);
 /// Launches come in bursts; one writing of the file serves a burst.
 const GATHER: Duration = Duration::from_millis(100);
 
@@ -33,6 +35,7 @@ pub async fn run(base: Base, keeper: Keeper, mut driver: Box<dyn Driver>) {
     let mut wanted: Vec<Host> = Vec::new();
     let mut known: Option<u64> = None;
     let mut failing = false;
+    let pulse = base.health.pulse("network", ROUND_MAX);
     loop {
         let version = *leases.borrow_and_update();
         if known != Some(version)
@@ -47,6 +50,7 @@ pub async fn run(base: Base, keeper: Keeper, mut driver: Box<dyn Driver>) {
             _ => {}
         }
         failing = outcome.is_err();
+        pulse.told(outcome);
         base.metrics.gauge("karri_cc_network_ok", &[], if failing { 0.0 } else { 1.0 });
         tokio::select! {
             () = tokio::time::sleep(CHECK_EVERY) => {}

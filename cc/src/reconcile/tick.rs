@@ -8,9 +8,12 @@ use std::time::Duration;
 
 const TICK_EVERY: Duration = Duration::from_millis(500);
 const TICKS_PER_MEASURE: u32 = 20;
+/// Rounds are short; one that takes longer than this does not end.
+const ROUND_MAX: Duration = Duration::from_secs(60);
 
 pub async fn run(base: Base, keeper: Keeper) {
     let mut shutdown = base.shutdown.clone();
+    let pulse = base.health.pulse("book", ROUND_MAX);
     let mut timer = tokio::time::interval(TICK_EVERY);
     timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     for count in 0u32.. {
@@ -19,7 +22,7 @@ pub async fn run(base: Base, keeper: Keeper) {
             () = shutdown.wait() => return,
         }
         // A failure has been logged by the keeper; the next tick is the retry.
-        let _ = keeper.ask(|book, now_ms| book.tick(now_ms)).await;
+        pulse.told(keeper.ask(|book, now_ms| book.tick(now_ms)).await);
         if count % TICKS_PER_MEASURE == 0
             && let Ok(measured) = keeper.ask(|book, _| measure(book)).await
         {

@@ -101,7 +101,10 @@ impl Store {
             instance::tombstone_put_in_txn(&mut transaction, id, *until_ms).await?;
         }
         for (name, record) in &changes.nodes {
-            node::node_put_in_txn(&mut transaction, name, record).await?;
+            match record {
+                Some(record) => node::node_put_in_txn(&mut transaction, name, record).await?,
+                None => node::node_delete_in_txn(&mut transaction, name).await?,
+            }
         }
         if let Some(sequence) = changes.sequence {
             sqlx::query("UPDATE numbering SET sequence = ?")
@@ -115,6 +118,12 @@ impl Store {
 }
 
 impl Reader {
+    /// Whether the database can be read.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("SELECT epoch FROM numbering").fetch_one(&self.pool).await?;
+        Ok(())
+    }
+
     pub async fn intent(&self, id: &InstanceId) -> Result<Option<InstanceIntent>, StoreError> {
         instance::intent_fetch(&self.pool, id).await
     }

@@ -37,3 +37,8 @@ pub async fn node_put_in_txn(
     .await?;
     Ok(())
 }
+
+pub async fn node_delete_in_txn(transaction: &mut SqliteConnection, name: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM nodes WHERE name = ?").bind(name).execute(transaction).await?;
+    Ok(())
+}

@@ -50,6 +50,9 @@ async fn a_book_comes_back_from_the_store_as_it_was() {
     for row in rows {
         assert_eq!(Some(&row), book.row(&row.id));
     }
+    let forgotten = Changes { nodes: [("n".to_owned(), None)].into(), ..Changes::default() };
+    store.commit(&forgotten).await.unwrap();
+    assert_eq!(store.load().await.unwrap().nodes, []);
     let stored = reader.intent(&intent(2).id).await.unwrap().unwrap();
     assert_eq!(stored, next(&intent(2), Desired::Stopped));
     assert_eq!(reader.intent(&intent(4).id).await.unwrap(), None);

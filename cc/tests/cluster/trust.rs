@@ -6,6 +6,10 @@ use karri_proto::internal::Role;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::InstanceService;
 use karri_proto::internal::nodes::{NodeHello, NodeService};
+use karri_proto::runtime::client::InternalClient;
+use sqlx::Connection as _;
+use sqlx::sqlite::SqliteConnection;
+use std::time::Duration;
 
 #[tokio::test]
 async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet() {
@@ -33,4 +37,35 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
     assert_eq!(taken.kind, ApiErrorKind::Forbidden, "another certificate has this name");
     let plain = NodeHello { url: "http://127.0.0.1:1".to_owned(), ..hello };
     assert_eq!(node.node_hello(&caller("r"), plain).await.unwrap_err().kind, ApiErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn an_ill_controller_names_what_is_wrong() {
+    let cloud = Cloud::start().await;
+    let client = InternalClient::new(&cloud.cc_url, Role::Cc, &cloud.files(Role::Clc, "", "clc")).unwrap();
+    let health =
+        async || client.get_stream("/healthz", "r", 0).await.map(drop).map_err(|error| error.message);
+    health().await.unwrap();
+    cloud.network.fail(true);
+    until("it notices", async || health().await.is_err_and(|wrong| wrong.contains("network: bridge"))).await;
+    cloud.network.fail(false);
+    until("it is well again", async || health().await.is_ok()).await;
+
+    let path = cloud.state_dir().join("cc.sqlite").display().to_string();
+    let mut database = SqliteConnection::connect(&path).await.unwrap();
+    sqlx::query("ALTER TABLE numbering RENAME TO mislaid").execute(&mut database).await.unwrap();
+    until("it notices", async || {
+        health().await.is_err_and(|wrong| wrong.contains("503") && wrong.contains("database: "))
+    })
+    .await;
+    sqlx::query("ALTER TABLE mislaid RENAME TO numbering").execute(&mut database).await.unwrap();
+    until("it is well again", async || health().await.is_ok()).await;
+}
+
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await; // a poll with a deadline
+    }
 }

@@ -11,9 +11,10 @@ use crate::store::account::{
 use crate::store::{StoreError, Tx};
 use administrator::{AdministratorKey, takes_the_last};
 use karri_proto::internal::ApiError;
-use karri_proto::internal::admin::{AccessKey, Account, NewAccount, NewKey, NewUser, User};
+use karri_proto::internal::admin::{AccessKey, Account, NewAccount, NewKey, NewPolicy, NewUser, User};
 use karri_proto::policy::{Kind, Policy, managed};
 use rand::Rng;
+use std::collections::BTreeSet;
 
 const NAME_CHARS_MAX: usize = 64;
 const KEY_ID_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
@@ -43,11 +44,11 @@ fn taken(what: &str, name: &str) -> impl Fn(StoreError) -> ApiError {
 }
 
 /// Built-in policies by name, documents as they are; every one is read before it is kept.
-fn policies_of(given: &[String]) -> Result<Vec<(String, String)>, ApiError> {
+fn policies_of(given: &[NewPolicy]) -> Result<Vec<(String, String)>, ApiError> {
     if given.len() > POLICIES_PER_USER_MAX {
         return Err(ApiError::invalid(format!("at most {POLICIES_PER_USER_MAX} policies per user")));
     }
-    let read = |(n, text): (usize, &String)| {
+    let read = |(n, NewPolicy { name, policy: text }): (usize, &NewPolicy)| {
         if let Some(known) = managed(text) {
             return Ok((known.name.to_owned(), known.document.to_owned()));
         }
@@ -55,9 +56,16 @@ fn policies_of(given: &[String]) -> Result<Vec<(String, String)>, ApiError> {
             return Err(ApiError::invalid(format!("there is no policy named \"{text}\"")));
         }
         Policy::parse(text, Kind::Identity).map_err(|fault| ApiError::invalid(fault.to_string()))?;
-        Ok((format!("policy-{}", n + 1), text.clone()))
+        let name = name.clone().unwrap_or_else(|| format!("policy-{}", n + 1));
+        valid_name(&name)?;
+        Ok((name, text.clone()))
     };
-    given.iter().enumerate().map(read).collect()
+    let policies = given.iter().enumerate().map(read).collect::<Result<Vec<_>, _>>()?;
+    let names: BTreeSet<&str> = policies.iter().map(|(name, _)| name.as_str()).collect();
+    if names.len() < policies.len() {
+        return Err(ApiError::invalid("two of the user's policies have one name"));
+    }
+    Ok(policies)
 }
 
 /// `2 images (ami-1, ami-2)`; nothing for none.

@@ -161,6 +161,15 @@ impl Ledger {
         Err(Short { room: places.len() })
     }
 
+    /// The zones that would take so many, sorted.
+    pub fn zones_with_room(&self, need: Need, count: usize) -> Vec<String> {
+        let roomy = |book: &&ClusterBook| book.slots(need) >= u64::try_from(count).unwrap_or(u64::MAX);
+        let mut zones: Vec<String> =
+            self.clusters.values().filter(roomy).map(|book| book.zone.clone()).collect();
+        zones.sort();
+        zones
+    }
+
     fn emptiest_first(&self, wish: Wish<'_>) -> Vec<String> {
         let fits_zone = |book: &ClusterBook| wish.zone.is_none_or(|zone| zone == book.zone);
         let mut names: Vec<(u64, &String)> = self

@@ -5,6 +5,7 @@
 
 pub mod register;
 
+use crate::app::instance::said::VOLUME_TYPE_DEFAULT;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
 use karri_proto::instance::{BlobRef, Firmware};
@@ -116,7 +117,7 @@ pub struct RootDisk {
 
 impl Default for RootDisk {
     fn default() -> Self {
-        Self { gib: None, volume_type: "gp3".to_owned() }
+        Self { gib: None, volume_type: VOLUME_TYPE_DEFAULT.to_owned() }
     }
 }
 

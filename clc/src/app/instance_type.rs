@@ -2,8 +2,9 @@
 //!
 //! Values only; the file is read by `Catalogue::load`, nothing else here touches the outside.
 
+use karri_proto::fault::Fault;
 use karri_proto::resources::Need;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -40,7 +41,7 @@ pub enum Hypervisor {
     Nitro,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Credits {
     Standard,
@@ -54,12 +55,30 @@ impl Credits {
             Credits::Unlimited => "unlimited",
         }
     }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Standard, Self::Unlimited].into_iter().find(|mode| mode.as_str() == text)
+    }
 }
 
 impl InstanceType {
     /// What a node gives to one instance of it that asks for no larger root disk.
     pub fn need(&self) -> Need {
         Need { vcpus: self.vcpus, memory_mib: self.memory_mib, disk_gib: self.disk_gib }
+    }
+
+    /// AWS's words for an image that its machines cannot run.
+    pub fn check_architecture(&self, of_image: &str) -> Result<(), Fault> {
+        if self.architectures.iter().any(|known| known == of_image) {
+            return Ok(());
+        }
+        let own = self.architectures.join(", ");
+        Err(Fault::invalid_parameter(format!(
+            "The architecture '{own}' of the specified instance type does not match the architecture '{of_image}' \
+             of the specified AMI. Specify an instance type and an AMI that have matching architectures, and try \
+             again. You can use 'describe-instance-types' or 'describe-images' to discover the architecture of \
+             the instance type or AMI."
+        )))
     }
 
     /// A single vCPU is a whole core, however many threads its siblings' cores have.

@@ -17,6 +17,7 @@ pub mod security_group;
 pub mod status;
 pub mod story;
 pub mod tag;
+pub mod text;
 mod turns;
 pub mod volume;
 

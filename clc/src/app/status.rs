@@ -3,20 +3,23 @@
 use super::App;
 use super::cluster::ClusterLink;
 use karri_proto::internal::admin::{CloudStatus, ControllerStatus, TypeSlots, ZoneStatus};
+use karri_proto::internal::fleet::FleetService;
 use karri_proto::internal::{ApiError, Caller};
 use karri_proto::resources::ClusterResources;
 use std::time::Duration;
 
 impl App {
     pub async fn cloud_status(&self, _: &Caller) -> Result<CloudStatus, ApiError> {
+        let wrong = self.base.health.wrong().await;
+        let engine = format!("{:?}", self.store.engine()).to_lowercase();
         let mut status = CloudStatus {
             controllers: vec![ControllerStatus {
                 role: "clc".to_owned(),
                 name: self.base.identity.name.clone(),
                 url: self.internal_url(),
-                healthy: true,
+                healthy: wrong.is_empty(),
                 version: env!("CARGO_PKG_VERSION").to_owned(),
-                detail: format!("{:?}", self.store.engine()).to_lowercase(),
+                detail: if wrong.is_empty() { engine } else { wrong.join("; ") },
             }],
             zones: Vec::new(),
             instances: self.instances.states().into_iter().map(|(s, n)| (s.as_str().to_owned(), n)).collect(),
@@ -33,6 +36,25 @@ impl App {
             });
         }
         Ok(status)
+    }
+
+    /// The cluster forgets a node that is gone for good; what it ran comes back as reports.
+    pub async fn node_forget(
+        &self,
+        caller: &Caller,
+        zone: &str,
+        node: &str,
+        force: bool,
+    ) -> Result<(), ApiError> {
+        let link = self.clusters.by_zone(zone);
+        let link = link.ok_or_else(|| ApiError::not_found(format!("there is no zone \"{zone}\"")))?;
+        FleetService::node_forget(&link.client(), &self.caller(&caller.request_id), node, force).await?;
+        // Its own telling may take a moment.
+        let mut resources = self.cluster_resources(&link.name);
+        resources.nodes.retain(|known| known.facts.name != node);
+        self.resources_reported(&link.name, resources).await?;
+        tracing::info!(request_id = caller.request_id, zone, node, force, "node forgotten");
+        Ok(())
     }
 
     /// Silent for too long counts as away.

@@ -4,6 +4,7 @@ mod change;
 
 pub use change::Change;
 
+use super::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{
     InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
@@ -120,6 +121,9 @@ pub fn check(tags: &[(String, String)]) -> Result<(), Fault> {
             let sentence = format!("Tag value exceeds the maximum length of {VALUE_CHARS_MAX} characters");
             return Err(Fault::invalid_parameter(sentence));
         }
+        if !is_plain(value) {
+            return Err(Fault::invalid_parameter("Tag values must not contain control characters"));
+        }
         if tags[..at].iter().any(|(earlier, _)| earlier == key) {
             let shown: String = key.chars().take(KEY_CHARS_MAX).collect();
             return Err(Fault::invalid_parameter(format!("Duplicate tag key '{shown}' specified.")));
@@ -135,6 +139,9 @@ pub fn check_key(key: &str) -> Result<(), Fault> {
     if key.chars().count() > KEY_CHARS_MAX {
         let sentence = format!("Tag key exceeds the maximum length of {KEY_CHARS_MAX} characters");
         return Err(Fault::invalid_parameter(sentence));
+    }
+    if key.chars().any(char::is_control) || !is_plain(key) {
+        return Err(Fault::invalid_parameter("Tag keys must not contain control characters"));
     }
     // EC2 minds only lower case; any spelling would be mistaken for the real thing.
     if key.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("aws:")) {
@@ -163,6 +170,14 @@ mod tests {
         assert_eq!(check(&tag("k", &"v".repeat(257))).unwrap_err().code(), "InvalidParameterValue");
         assert_eq!(check(&tag("", "v")).unwrap_err().code(), "InvalidParameterValue");
         assert!(check(&tag("k", "")).is_ok());
+    }
+
+    #[test]
+    fn what_answers_cannot_carry_is_refused() {
+        for (key, value) in [("a\u{1}", ""), ("a\nb", ""), ("k", "\u{0}"), ("k", "a\rb"), ("\u{ffff}", "")] {
+            assert_eq!(check(&tag(key, value)).unwrap_err().code(), "InvalidParameterValue", "{key:?}");
+        }
+        assert!(check(&tag("k", "two\nlines")).is_ok());
     }
 
     #[test]

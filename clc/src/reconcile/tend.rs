@@ -8,18 +8,26 @@ use std::time::Duration;
 
 const TEND_EVERY: Duration = Duration::from_millis(500);
 
+/// Rounds are short; one that takes longer than this does not end.
+const ROUND_MAX: Duration = Duration::from_secs(60);
+
 pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
+    let pulse = app.base.health.pulse("deadlines", ROUND_MAX);
     while !shutdown.is_stopping() {
         silence(&app);
-        if let Err(error) = app.instances_expire().await {
+        let expired = app.instances_expire().await;
+        if let Err(error) = &expired {
             tracing::warn!(%error, "deadlines not kept this round");
         }
-        if let Err(error) = app.instances_purge().await {
+        let purged = app.instances_purge().await;
+        if let Err(error) = &purged {
             tracing::warn!(%error, "terminated instances not purged this round");
         }
+        pulse.told(expired.map(drop).and(purged.map(drop)));
         gauges(&app);
         pause(&mut shutdown, TEND_EVERY).await;
     }
+    pulse.end();
 }
 
 /// A cluster that is away gets nothing new until it is back.

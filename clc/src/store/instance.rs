@@ -18,7 +18,7 @@ use std::sync::Arc;
 
 const COLUMNS: &str = "id, change_number, account, reservation_id, cluster, zone, client_token, \
      CASE WHEN user_data IS NULL THEN 0 ELSE 1 END AS has_user_data, spec, shutdown_behavior, \
-     disable_api_stop, disable_api_termination, launched_at, desired, generation, reboots, force_stop, \
+     disable_api_stop, disable_api_termination, said, launched_at, desired, generation, reboots, force_stop, \
      request_id, state, acknowledged, forgotten, node, reason_code, reason_message, transition, \
      deadline_at, purge_at";
 
@@ -87,6 +87,7 @@ fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Result<Instanc
         shutdown_behavior: parsed(row, "shutdown_behavior", ShutdownBehavior::parse)?,
         disable_api_stop: flag(row, "disable_api_stop")?,
         disable_api_termination: flag(row, "disable_api_termination")?,
+        said: parsed(row, "said", |text| serde_json::from_str(text).ok())?,
         launched_ms: row.try_get("launched_at")?,
         desired: parsed(row, "desired", desired_of)?,
         generation: number(row, "generation")?,
@@ -144,12 +145,14 @@ async fn instance_insert_in_txn(
 ) -> Result<(), StoreError> {
     let spec = serde_json::to_string(&*instance.spec)
         .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
+    let said =
+        serde_json::to_string(&instance.said).map_err(|e| StoreError::corrupt("said of an instance", e))?;
     let statement = "INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, \
          client_token, user_data, spec, shutdown_behavior, disable_api_stop, disable_api_termination, \
          launched_at, desired, generation, reboots, force_stop, request_id, state, acknowledged, forgotten, \
-         node, transition, deadline_at) \
+         node, transition, deadline_at, said) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
-         $21, $22, $23, $24)";
+         $21, $22, $23, $24, $25)";
     sqlx::query(statement)
         .bind(instance.id.as_str())
         .bind(instance.change)
@@ -175,6 +178,7 @@ async fn instance_insert_in_txn(
         .bind(&instance.node)
         .bind(&instance.transition)
         .bind(instance.deadline_ms)
+        .bind(said)
         .execute(&mut **tx)
         .await?;
     Ok(())

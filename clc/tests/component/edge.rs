@@ -8,6 +8,7 @@ on_both! {
     a_request_that_is_not_signed_right_is_refused
     a_request_that_names_no_action_is_refused
     any_path_and_both_methods_are_served
+    whom_it_knows_it_knows_without_the_database
     users_may_do_what_their_policies_say
     dry_run_says_what_would_have_been
     sts_tells_who_asks
@@ -77,6 +78,26 @@ async fn any_path_and_both_methods_are_served(cloud: Cloud) {
         let got = alice.get("ec2", path, &parameters).await.ok();
         assert!(got.text.contains("<reservationSet/>"), "{}", got.text);
     }
+}
+
+async fn whom_it_knows_it_knows_without_the_database(cloud: Cloud) {
+    let (alice, rita) = (cloud.owner().await, cloud.user("acme", "rita", &["ReadOnlyAccess"]).await);
+    alice.ec2("DescribeInstances", &[]).await.ok();
+
+    // From now on a look at any of these tables is an error.
+    let pool = sqlx::AnyPool::connect(&cloud.config.database.url).await.unwrap();
+    for table in ["access_keys", "users", "user_policies", "accounts"] {
+        let rename = format!("ALTER TABLE {table} RENAME TO hidden_{table}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(&pool).await.unwrap();
+    }
+    for _ in 0..3 {
+        alice.ec2("DescribeInstances", &[]).await.ok();
+        let mut other = alice.clone();
+        other.secret = "wrong".into();
+        other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+    }
+    rita.ec2("DescribeInstances", &[]).await.refused(500, "InternalError"); // it has to look her up
+    pool.close().await;
 }
 
 async fn users_may_do_what_their_policies_say(cloud: Cloud) {

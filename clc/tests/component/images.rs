@@ -3,6 +3,7 @@
 use crate::support::{Answer, Client, Cloud, IMAGE};
 use karri_proto::instance::BlobFormat;
 use karri_proto::internal::admin::AdminService as _;
+use karri_proto::internal::blobs::Content;
 use karri_proto::internal::error::ApiErrorKind;
 
 on_both! {
@@ -10,6 +11,7 @@ on_both! {
     a_location_that_is_no_blob_is_refused
     what_an_image_cannot_be_is_refused
     kernels_and_ramdisks_are_images_of_their_own
+    an_image_that_is_not_what_it_says_is_refused
     private_images_of_others_do_not_exist_and_the_administrators_are_public
     images_are_filtered_named_and_paged
     an_image_is_told_attribute_by_attribute
@@ -117,8 +119,9 @@ async fn what_an_image_cannot_be_is_refused(cloud: Cloud) {
 
 async fn kernels_and_ramdisks_are_images_of_their_own(cloud: Cloud) {
     let alice = cloud.owner().await;
-    let raw = |seed| cloud.walrus.put(seed, BlobFormat::Raw, 1 << 20);
-    let (kernel, ramdisk, root) = (raw(1), raw(2), raw(3));
+    let (kernel, ramdisk) =
+        (cloud.walrus.put_content(1, Content::Kernel), cloud.walrus.put_content(2, Content::Ramdisk));
+    let root = cloud.walrus.put_content(3, Content::FileSystem);
     let aki = registered(&alice, "kernel", &format!("karri-kernel/{kernel}"), &[]).await;
     let ari = registered(&alice, "ramdisk", &format!("karri-ramdisk/{ramdisk}"), &[]).await;
     assert!(aki.starts_with("aki-") && ari.starts_with("ari-"));
@@ -137,6 +140,29 @@ async fn kernels_and_ramdisks_are_images_of_their_own(cloud: Cloud) {
     register(&alice, "both", &root, &uefi).await.refused(400, "InvalidParameterCombination");
     let wrong = [("RamdiskId", aki.as_str()), ("KernelId", aki.as_str())];
     register(&alice, "wrong", &root, &wrong).await.refused(400, "InvalidAMIID.Malformed");
+}
+
+async fn an_image_that_is_not_what_it_says_is_refused(cloud: Cloud) {
+    use Content::{Disk, FileSystem, Kernel, Ramdisk, Text, Unknown};
+    let alice = cloud.owner().await;
+    for (prefix, suited) in [
+        ("", vec![Disk, FileSystem, Unknown]),
+        ("karri-kernel/", vec![Kernel]),
+        ("karri-ramdisk/", vec![Ramdisk]),
+    ] {
+        for (seed, content) in (1..).zip([Kernel, Ramdisk, Disk, FileSystem, Text, Unknown]) {
+            let location = format!("{prefix}{}", cloud.walrus.put_content(seed, content));
+            let name = format!("{}x{seed}", prefix.trim_end_matches('/'));
+            let answer = register(&alice, &format!("is {name}"), &location, &[]).await;
+            if suited.contains(&content) {
+                answer.ok();
+            } else {
+                let refused = answer.refused(400, "InvalidManifest");
+                assert!(refused.message().contains(&format!("is {}, not ", content.phrase())));
+            }
+        }
+    }
+    assert_eq!(alice.ec2("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").len(), 5);
 }
 
 async fn private_images_of_others_do_not_exist_and_the_administrators_are_public(cloud: Cloud) {
@@ -241,8 +267,8 @@ async fn an_image_is_told_attribute_by_attribute(cloud: Cloud) {
 async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
     let cluster = cloud.cluster("zone-a", 1).await;
     let alice = cloud.owner().await;
-    let raw = |seed| cloud.walrus.put(seed, BlobFormat::Raw, 1 << 20);
-    let (kernel, root) = (raw(1), raw(2));
+    let kernel = cloud.walrus.put_content(1, Content::Kernel);
+    let root = cloud.walrus.put_content(2, Content::FileSystem);
     let aki = registered(&alice, "kernel", &format!("karri-kernel/{kernel}"), &[]).await;
     let more = [
         ("KernelId", aki.as_str()),

@@ -1,7 +1,7 @@
 //! The internal API: who may call what, joining, status, and the operator's verbs.
 
-use crate::support::Cloud;
-use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewToken, NewUser};
+use crate::support::{Cloud, until};
+use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewToken, NewUser};
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::join::{JoinRequest, JoinToken};
@@ -16,6 +16,7 @@ on_both! {
     a_token_lets_one_node_in_once
     the_operators_verbs_say_what_is_wrong
     the_last_administrator_cannot_be_deleted
+    an_ill_controller_names_what_is_wrong
     status_tells_controllers_capacity_and_instances
     keys_outlive_a_restart_and_are_not_readable_in_the_database
 }
@@ -100,7 +101,7 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
     let user = |account: &str, name: &str, policy: &str| NewUser {
         account: account.into(),
         name: name.into(),
-        policies: vec![policy.into()],
+        policies: vec![NewPolicy::from(policy)],
     };
     assert_eq!(
         kind(admin.user_create(&caller, user("nobody", "x", "ReadOnlyAccess")).await),
@@ -122,6 +123,14 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
         kind(admin.user_create(&caller, user("acme", "alice", "ReadOnlyAccess")).await),
         ApiErrorKind::Conflict
     );
+    let named = |name: &str| NewPolicy {
+        name: Some(name.into()),
+        policy: r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}"#.into(),
+    };
+    for policies in [vec![named("a"), named("a")], vec![named("a b")]] {
+        let new = NewUser { policies, ..user("acme", "x", "") };
+        assert_eq!(kind(admin.user_create(&caller, new).await), ApiErrorKind::Invalid);
+    }
     admin.user_create(&caller, user("acme", "x", "ReadOnlyAccess")).await.unwrap();
     let key = NewKey {
         account: "acme".into(),
@@ -168,6 +177,30 @@ async fn the_last_administrator_cannot_be_deleted(cloud: Cloud) {
     root.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
     refused(admin.key_delete(&caller, &second.id).await.unwrap_err());
     admin.user_delete(&caller, "admin", "auditor").await.unwrap();
+}
+
+async fn an_ill_controller_names_what_is_wrong(cloud: Cloud) {
+    let (admin, caller) = cloud.admin();
+    let health = async || admin.get_stream("/healthz", "r", 0).await.map(drop).map_err(|error| error.message);
+    health().await.unwrap();
+    let store = cloud.store().await;
+    let rename = async |from: &str, to: &str| {
+        let mut tx = store.begin().await.unwrap();
+        let statement = sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"));
+        sqlx::query(statement).execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+    };
+    rename("counters", "mislaid").await;
+    let wrong = until("it notices", async || health().await.err()).await;
+    assert!(wrong.contains("503") && wrong.contains("database: "), "{wrong}");
+    let status = admin.cloud_status(&caller).await.unwrap();
+    assert!(
+        !status.controllers[0].healthy && status.controllers[0].detail.contains("database"),
+        "{status:?}"
+    );
+    rename("mislaid", "counters").await;
+    until("it is well again", async || health().await.ok()).await;
+    store.close().await;
 }
 
 async fn status_tells_controllers_capacity_and_instances(cloud: Cloud) {

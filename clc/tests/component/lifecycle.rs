@@ -13,6 +13,7 @@ on_both! {
     others_instances_are_not_found_but_an_administrator_may_end_them
     the_same_client_token_launches_once
     over_capacity_is_refused_at_once_and_leaves_nothing
+    a_full_zone_is_told_with_those_that_have_room
     the_any_zone_fills_the_emptiest_cluster_and_overflows
     a_failed_launch_tells_its_reason
     a_launch_names_things_that_exist
@@ -221,6 +222,20 @@ async fn over_capacity_is_refused_at_once_and_leaves_nothing(cloud: Cloud) {
     let _ = cluster;
 }
 
+async fn a_full_zone_is_told_with_those_that_have_room(cloud: Cloud) {
+    let _full = cloud.cluster("zone-a", 1).await;
+    let _roomy = cloud.cluster("zone-b", 1).await;
+    let alice = cloud.owner().await;
+    let here = [("Placement.AvailabilityZone", "zone-a")];
+    alice.run(2, &here).await.ok();
+    let full = alice.run(1, &here).await.refused(500, "InsufficientInstanceCapacity");
+    let words = "You can currently get t3.micro capacity by not specifying an Availability Zone in your request \
+                 or choosing zone-b.";
+    assert!(full.message().ends_with(words), "{}", full.message());
+    let full = alice.run(3, &here).await.refused(500, "InsufficientInstanceCapacity");
+    assert!(!full.message().contains("You can currently"), "zone-b takes two: {}", full.message());
+}
+
 async fn the_any_zone_fills_the_emptiest_cluster_and_overflows(cloud: Cloud) {
     let _small = cloud.cluster("zone-a", 1).await;
     let _large = cloud.cluster("zone-b", 2).await;
@@ -233,6 +248,7 @@ async fn the_any_zone_fills_the_emptiest_cluster_and_overflows(cloud: Cloud) {
     assert_eq!(zones, ["zone-a", "zone-b", "zone-b", "zone-b", "zone-b"]);
     let full = alice.run(1, &here).await.refused(500, "InsufficientInstanceCapacity");
     assert!(full.message().contains("(zone-a)"), "{}", full.message());
+    assert!(!full.message().contains("You can currently"), "nowhere else is room: {}", full.message());
     let nowhere = alice.run(1, &[("Placement.AvailabilityZone", "zone-x")]).await;
     assert_eq!(
         nowhere.refused(400, "InvalidParameterValue").message(),
@@ -305,6 +321,7 @@ async fn a_launch_names_things_that_exist(cloud: Cloud) {
     counts("0", "1", "InvalidParameterValue").await;
     counts("2", "1", "InvalidParameterCombination").await;
     counts("1001", "2000", "InstanceLimitExceeded").await;
+    counts("1", "1001", "InstanceLimitExceeded").await;
     counts("1", "99999999999", "InvalidParameterValue").await;
     assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
 

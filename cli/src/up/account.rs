@@ -2,7 +2,7 @@
 
 use crate::cloud::Cloud;
 use crate::credentials::Credentials;
-use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewUser};
+use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewUser};
 
 pub const ACCOUNT: &str = "admin";
 pub const USER: &str = "admin";
@@ -27,7 +27,7 @@ pub async fn establish(cloud: &Cloud, keys: &Credentials) -> anyhow::Result<bool
         clc.account_create(caller, account).await?;
     }
     if !clc.user_list(caller, ACCOUNT).await?.iter().any(|user| user.name == USER) {
-        let policies = vec![POLICY.to_owned()];
+        let policies = vec![NewPolicy::from(POLICY)];
         clc.user_create(caller, NewUser { account: ACCOUNT.into(), name: USER.into(), policies }).await?;
     }
     let key = NewKey {

@@ -104,7 +104,9 @@ impl ChildSpec {
         // Without a plain listener the endpoint file itself, written when serving has begun, must do.
         if let Some(url) = &endpoint.observe_url {
             let answer = http.get(format!("{url}/healthz")).send().await.ok()?;
-            answer.status().is_success().then_some(())?;
+            // One that serves and is ill is `karri status`'s to tell: starting it again would not cure it.
+            let ill = answer.status() == reqwest::StatusCode::SERVICE_UNAVAILABLE;
+            (ill || answer.status().is_success()).then_some(())?;
         }
         Some(endpoint)
     }

@@ -4,7 +4,6 @@
 use super::join::NAME;
 use super::template::fill;
 use super::trust::{cc_name, nc_name};
-use crate::args::NodeJoin;
 use crate::facts::{Facts, Ports, Zone};
 use crate::home::Home;
 use karri_proto::internal::join::JoinAnswer;
@@ -112,26 +111,27 @@ fn nc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
 /// The configuration of a node that has joined from another machine.
 pub fn write_node(
     home: &Home,
-    wanted: &NodeJoin,
+    sim: bool,
     address: IpAddr,
+    ports: Ports,
     answer: &JoinAnswer,
 ) -> anyhow::Result<()> {
     let mut ledger = Ledger::open(home)?;
-    let values = joined_nc(home, wanted, address, answer);
+    let values = joined_nc(home, sim, address, ports, answer);
     ledger.put(NAME, &home.config(NAME), &fill(NC, &values)?)?;
     Ok(())
 }
 
-fn joined_nc(home: &Home, wanted: &NodeJoin, own: IpAddr, answer: &JoinAnswer) -> Values {
+fn joined_nc(home: &Home, sim: bool, own: IpAddr, ports: Ports, answer: &JoinAnswer) -> Values {
     let tls = home.tls(NAME);
-    let listen = SocketAddr::new(own, wanted.port);
-    let driver = if wanted.sim { "sim" } else { "libvirt" };
+    let listen = SocketAddr::new(own, ports.internal);
+    let driver = if sim { "sim" } else { "libvirt" };
     vec![
         ("hypervisor.driver", text(driver)),
         ("controller.state_dir", path(&home.controller(NAME))),
         ("controller.listen", address(listen)),
         ("controller.advertise", text(&format!("https://{listen}"))),
-        ("controller.observe", address(SocketAddr::from((Ipv4Addr::LOCALHOST, wanted.port + 1)))),
+        ("controller.observe", address(SocketAddr::from((Ipv4Addr::LOCALHOST, ports.observe)))),
         ("controller.tls.ca", path(&tls.ca)),
         ("controller.tls.certificate", path(&tls.certificate)),
         ("controller.tls.key", path(&tls.key)),

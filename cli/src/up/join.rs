@@ -2,6 +2,7 @@
 
 use super::configs;
 use crate::args::NodeJoin;
+use crate::facts::Ports;
 use crate::home::Home;
 use anyhow::Context;
 use karri_proto::internal::Identity;
@@ -28,6 +29,7 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
         Some(address) => address,
         None => address_towards(&token.clc_url)?,
     };
+    let ports = Ports::from(wanted.port)?;
     let (key, request) = certificate_request()?;
     let answer = ask(&token, name, &request).await.context("the cloud does not let us in")?;
 
@@ -36,7 +38,7 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
     write_secret(&tls.key, key.as_bytes())?;
     write_durably(&tls.ca, answer.ca_pem.as_bytes())?;
     write_durably(&tls.certificate, answer.certificate_pem.as_bytes())?;
-    configs::write_node(home, wanted, address, &answer)?;
+    configs::write_node(home, wanted.sim, address, ports, &answer)?;
     Ok(Node { identity: answer.identity, config: home.config(NAME) })
 }
 

@@ -1,4 +1,4 @@
-//! `karri node`: tokens on the cloud's machine, joining on the new one.
+//! `karri node`: tokens on the cloud's machine, joining on the new one, forgetting one that is gone.
 
 use super::when;
 use crate::args::{Node as Verb, NodeJoin, Usage};
@@ -7,7 +7,7 @@ use crate::home::{Home, is_root};
 use crate::output::{Format, Table};
 use crate::up::{join, trust::node_name};
 use anyhow::Context;
-use karri_proto::internal::admin::{AdminService, CloudStatus, NewToken, Token};
+use karri_proto::internal::admin::{AdminService, CloudStatus, NewToken, Token, ZoneStatus};
 use serde::Serialize;
 use std::path::PathBuf;
 
@@ -18,6 +18,9 @@ pub async fn run(state_dir: Option<PathBuf>, verb: Verb, output: Format) -> anyh
         }
         Verb::Join(wanted) => join_cloud(state_dir, &wanted, output).await,
         Verb::List => list(&Cloud::new(Home::for_verb(state_dir)?), output).await,
+        Verb::Forget { name, zone, force } => {
+            forget(&Cloud::new(Home::for_verb(state_dir)?), &name, zone, force).await
+        }
     }
 }
 
@@ -40,6 +43,25 @@ async fn token(cloud: &Cloud, zone: Option<String>, valid: u32, output: Format) 
         eprintln!("valid until {}, for one node", when(*expires_at_unix_ms));
         token.clone()
     })
+}
+
+async fn forget(cloud: &Cloud, name: &str, zone: Option<String>, force: bool) -> anyhow::Result<()> {
+    let clc = cloud.clc()?;
+    let zone = match zone {
+        Some(zone) => zone,
+        None => zone_of(&clc.cloud_status(cloud.caller()).await?, name)?,
+    };
+    Ok(clc.node_forget(cloud.caller(), &zone, name, force).await?)
+}
+
+fn zone_of(status: &CloudStatus, node: &str) -> anyhow::Result<String> {
+    let has = |zone: &&ZoneStatus| zone.resources.nodes.iter().any(|one| one.facts.name == node);
+    let zones: Vec<&str> = status.zones.iter().filter(has).map(|zone| zone.zone.as_str()).collect();
+    match zones.as_slice() {
+        [] => anyhow::bail!("no zone has a node \"{node}\" (karri node list)"),
+        [only] => Ok((*only).to_owned()),
+        several => Err(Usage(format!("{node} is in {}: which zone? (--zone)", several.join(" and "))).into()),
+    }
 }
 
 /// What joining has left on this machine.

@@ -5,7 +5,7 @@ use crate::args::User as Verb;
 use crate::cloud::Cloud;
 use crate::output::{Format, Table};
 use anyhow::Context;
-use karri_proto::internal::admin::{AdminService, NewUser, User};
+use karri_proto::internal::admin::{AdminService, NewPolicy, NewUser, User};
 use std::path::Path;
 
 const POLICY_BYTES_MAX: u64 = 64 * 1024;
@@ -14,7 +14,7 @@ pub async fn run(cloud: &Cloud, verb: Verb, output: Format) -> anyhow::Result<()
     let (clc, caller) = (cloud.clc()?, cloud.caller());
     match verb {
         Verb::Create { name, account, policies } => {
-            let policies = policies.iter().map(|policy| policy_text(policy)).collect::<Result<_, _>>()?;
+            let policies = policies.iter().map(|given| policy(given)).collect::<Result<_, _>>()?;
             let user = clc.user_create(caller, NewUser { account, name, policies }).await?;
             output.print(&user, |user| table(std::slice::from_ref(user)))
         }
@@ -23,16 +23,18 @@ pub async fn run(cloud: &Cloud, verb: Verb, output: Format) -> anyhow::Result<()
     }
 }
 
-/// A file's document, or the name of a built-in policy.
-fn policy_text(given: &str) -> anyhow::Result<String> {
+/// A file's document, called as the file is, or the name of a built-in policy.
+fn policy(given: &str) -> anyhow::Result<NewPolicy> {
     let path = Path::new(given);
     let looks_like_a_file = given.contains('/') || given.ends_with(".json");
     if !looks_like_a_file && !path.exists() {
-        return Ok(given.to_owned());
+        return Ok(NewPolicy::from(given));
     }
     let bytes = path.metadata().with_context(|| given.to_owned())?.len();
     anyhow::ensure!(bytes <= POLICY_BYTES_MAX, "{given}: a policy has at most {POLICY_BYTES_MAX} bytes");
-    std::fs::read_to_string(path).with_context(|| given.to_owned())
+    let document = std::fs::read_to_string(path).with_context(|| given.to_owned())?;
+    let name = path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
+    Ok(NewPolicy { name, policy: document })
 }
 
 fn table(users: &[User]) -> String {
@@ -55,12 +57,13 @@ mod tests {
 
     #[test]
     fn a_policy_is_a_name_or_a_file() {
-        assert_eq!(policy_text("AdministratorAccess").unwrap(), "AdministratorAccess");
+        assert_eq!(policy("AdministratorAccess").unwrap(), NewPolicy::from("AdministratorAccess"));
         let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("p.json");
-        assert!(policy_text(path.to_str().unwrap()).unwrap_err().to_string().contains("p.json"));
+        let path = directory.path().join("read-only.json");
+        assert!(policy(path.to_str().unwrap()).unwrap_err().to_string().contains("read-only.json"));
         std::fs::write(&path, "{}").unwrap();
-        assert_eq!(policy_text(path.to_str().unwrap()).unwrap(), "{}");
+        let read = policy(path.to_str().unwrap()).unwrap();
+        assert_eq!(read, NewPolicy { name: Some("read-only".into()), policy: "{}".into() });
     }
 
     #[test]

@@ -4,7 +4,6 @@ use karri_cli::credentials::Credentials;
 use karri_cli::ec2::Ec2;
 use karri_proto::runtime::endpoint::Endpoint;
 use serde_json::Value;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
@@ -134,15 +133,6 @@ impl Cloud {
 
     pub fn kill(&self, pid: u32) {
         signal(pid, rustix::process::Signal::KILL);
-    }
-
-    /// The first of two: a node controller serves, and is observed on the next.
-    pub fn free_port_pair(&self) -> String {
-        let free = |port: u16| TcpListener::bind(("127.0.0.1", port)).ok();
-        // Below what outgoing connections take, and elsewhere for every process.
-        let begin = 10_000 + u16::try_from(std::process::id() % 4_000).unwrap() * 2;
-        let mut pairs = (begin..20_000).step_by(2);
-        pairs.find(|port| free(*port).is_some() && free(port + 1).is_some()).unwrap().to_string()
     }
 }
 

@@ -3,9 +3,10 @@
 use super::instance::{wake, wake_due};
 use crate::app::plan::Guest;
 use crate::app::record::State;
-use crate::drive::hypervisor::{Found, FoundGuest};
+use crate::drive::hypervisor::{Found, FoundGuest, HypervisorError};
 use crate::node::{Node, now_unix_ms};
 use karri_proto::ids::InstanceId;
+use karri_proto::runtime::health::Pulse;
 use karri_proto::runtime::server::Shutdown;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ const POLL_EVERY: Duration = Duration::from_millis(1_000);
 const PURGE_EVERY: Duration = Duration::from_secs(600);
 
 /// Runs until shutdown.
-pub async fn watch(node: Arc<Node>, mut shutdown: Shutdown) {
+pub async fn watch(node: Arc<Node>, pulse: Pulse, mut shutdown: Shutdown) {
     let mut changes = node.drives.hypervisor.changes();
     let polled_at_all = node.drives.hypervisor.polled();
     let mut tick = tokio::time::interval(if polled_at_all { TICK } else { TICK_SIMULATED });
@@ -38,8 +39,10 @@ pub async fn watch(node: Arc<Node>, mut shutdown: Shutdown) {
             _ = tick.tick() => wake_due(&node),
         }
         if polled_at_all && polled.is_none_or(|at| at.elapsed() >= POLL_EVERY) {
-            poll(&node, &mut silent).await;
+            pulse.told(poll(&node, &mut silent).await);
             polled = Some(Instant::now());
+        } else if !polled_at_all {
+            pulse.told(Ok::<(), HypervisorError>(()));
         }
         if purged.elapsed() >= PURGE_EVERY {
             purge(&node).await;
@@ -61,16 +64,18 @@ fn guest_changed(node: &Arc<Node>, id: &InstanceId, rebooted: bool) {
     wake(node, id);
 }
 
-async fn poll(node: &Arc<Node>, silent: &mut bool) {
+async fn poll(node: &Arc<Node>, silent: &mut bool) -> Result<(), HypervisorError> {
     match node.drives.hypervisor.found().await {
         Ok(found) => {
             *silent = false;
             compare(node, found).await;
+            Ok(())
         }
         Err(error) => {
             if !std::mem::replace(silent, true) {
                 tracing::warn!(%error, "guests cannot be seen");
             }
+            Err(error)
         }
     }
 }

@@ -54,8 +54,22 @@ pub struct NewUser {
     /// Account id or name.
     pub account: String,
     pub name: String,
-    /// Names of built-in policies or JSON documents; none: the user may do nothing.
-    pub policies: Vec<String>,
+    /// None: the user may do nothing.
+    pub policies: Vec<NewPolicy>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewPolicy {
+    /// What the document is called; else `policy-` and its place. A built-in policy has its own name.
+    pub name: Option<String>,
+    /// The name of a built-in policy, or a JSON document.
+    pub policy: String,
+}
+
+impl From<&str> for NewPolicy {
+    fn from(policy: &str) -> Self {
+        Self { name: None, policy: policy.to_owned() }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -136,6 +150,9 @@ pub trait AdminService: Send + Sync + 'static {
     async fn key_list(&self, caller: &Caller, account: &str) -> Result<Vec<AccessKey>, ApiError>;
     async fn key_delete(&self, caller: &Caller, access_key_id: &str) -> Result<(), ApiError>;
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError>;
+    /// As [`super::fleet::FleetService`] has it.
+    async fn node_forget(&self, caller: &Caller, zone: &str, node: &str, force: bool)
+    -> Result<(), ApiError>;
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError>;
 }
 
@@ -163,6 +180,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn AdminService>> {
         .api_route("/v1/admin/accounts/{account}/keys", get_with(key_list, named("key_list")))
         .api_route("/v1/admin/keys/{key}", delete_with(key_delete, named("key_delete")))
         .api_route("/v1/admin/tokens", post_with(token_create, named("token_create")))
+        .api_route("/v1/admin/zones/{zone}/nodes/{node}", delete_with(node_forget, named("node_forget")))
         .api_route("/v1/admin/status", get_with(cloud_status, named("cloud_status")))
 }
 
@@ -215,6 +233,15 @@ async fn token_create(State(s): Service, caller: Caller, Json(new): Json<NewToke
     s.token_create(&caller, new).await.map(Json)
 }
 
+async fn node_forget(
+    State(s): Service,
+    caller: Caller,
+    Path((zone, node)): Path<(String, String)>,
+    Query(deletion): Query<Deletion>,
+) -> Result<(), ApiError> {
+    s.node_forget(&caller, &zone, &node, deletion.force).await
+}
+
 async fn cloud_status(State(s): Service, caller: Caller) -> Answer<CloudStatus> {
     s.cloud_status(&caller).await.map(Json)
 }
@@ -261,6 +288,17 @@ impl AdminService for InternalClient {
 
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError> {
         self.post("/v1/admin/tokens", &caller.request_id, &new).await
+    }
+
+    async fn node_forget(
+        &self,
+        caller: &Caller,
+        zone: &str,
+        node: &str,
+        force: bool,
+    ) -> Result<(), ApiError> {
+        let path = self.path(&["v1", "admin", "zones", zone, "nodes", node]);
+        self.delete(&format!("{path}?force={force}"), &caller.request_id).await
     }
 
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError> {

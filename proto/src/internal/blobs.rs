@@ -12,9 +12,69 @@ use serde::{Deserialize, Serialize};
 pub const BLOB_PATH: &str = "/v1/blobs/{digest}";
 /// `POST`, body: the bytes of an image in any known format; the answer is an [`ImportedBlob`].
 pub const BLOB_IMPORT_PATH: &str = "/v1/blobs";
-/// Taken as it is, without looking for a disk format: for ramdisks, which are compressed archives.
-pub const BLOB_IMPORT_RAMDISK_PATH: &str = "/v1/blobs?as=ramdisk";
+/// The answer is [`BlobFacts`].
 pub const BLOB_INFO_PATH: &str = "/v1/blobs/{digest}/info";
+
+/// What the bytes of a blob are, by marks that they carry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Content {
+    /// Linux for x86, or what else a hypervisor starts by itself.
+    Kernel,
+    /// A cpio archive, compressed or not.
+    Ramdisk,
+    /// It has partitions or a boot sector, or is of a format for disks.
+    Disk,
+    FileSystem,
+    Text,
+    /// No mark that is known: an empty disk has none.
+    #[default]
+    Unknown,
+}
+
+impl Content {
+    /// For a sentence that says what something is.
+    pub fn phrase(self) -> &'static str {
+        match self {
+            Content::Kernel => "a kernel",
+            Content::Ramdisk => "a ramdisk",
+            Content::Disk => "a disk",
+            Content::FileSystem => "a file system",
+            Content::Text => "plain text",
+            Content::Unknown => "nothing known",
+        }
+    }
+}
+
+/// What a sender says that an image is: Walrus refuses what is plainly something else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum BlobPurpose {
+    /// A whole disk, or a root file system.
+    Disk,
+    Kernel,
+    /// In any compression, kept as it is.
+    Ramdisk,
+}
+
+impl BlobPurpose {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BlobPurpose::Disk => "disk",
+            BlobPurpose::Kernel => "kernel",
+            BlobPurpose::Ramdisk => "ramdisk",
+        }
+    }
+}
+
+/// A blob and what Walrus knows of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BlobFacts {
+    #[serde(flatten)]
+    pub blob: BlobRef,
+    #[serde(default)]
+    pub content: Content,
+}
 
 /// What Walrus made of an imported image: its bytes are kept as raw or qcow2 without a backing file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +82,8 @@ pub struct ImportedBlob {
     pub blob: BlobRef,
     /// The format it came in, found by content: `raw`, `qcow2`, `vmdk`.
     pub source_format: String,
+    #[serde(default)]
+    pub content: Content,
 }
 
 impl ImportedBlob {
@@ -31,7 +93,7 @@ impl ImportedBlob {
 }
 
 impl InternalClient {
-    pub async fn blob_info(&self, caller: &Caller, digest: &Digest) -> Result<BlobRef, ApiError> {
+    pub async fn blob_info(&self, caller: &Caller, digest: &Digest) -> Result<BlobFacts, ApiError> {
         self.get(&format!("/v1/blobs/{digest}/info"), &caller.request_id).await
     }
 
@@ -49,12 +111,14 @@ impl InternalClient {
         self.post_stream(BLOB_IMPORT_PATH, &caller.request_id, body).await
     }
 
-    pub async fn blob_import_ramdisk(
+    pub async fn blob_import_as(
         &self,
         caller: &Caller,
+        purpose: BlobPurpose,
         body: reqwest::Body,
     ) -> Result<ImportedBlob, ApiError> {
-        self.post_stream(BLOB_IMPORT_RAMDISK_PATH, &caller.request_id, body).await
+        let path = format!("{BLOB_IMPORT_PATH}?as={}", purpose.as_str());
+        self.post_stream(&path, &caller.request_id, body).await
     }
 
     /// Idempotent. Nobody may need the blob any more: Walrus does not know who does.

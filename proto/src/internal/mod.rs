@@ -6,6 +6,7 @@
 //!   nc  ──NodeService──────► cc                                a node makes itself known
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
+//!   clc ──FleetService─────► cc                                nodes that are gone for good
 //!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod blobs;
 pub mod caller;
 pub mod clusters;
 pub mod error;
+pub mod fleet;
 pub mod instances;
 pub mod join;
 pub mod nodes;

@@ -2,7 +2,7 @@
 //!
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
-use super::{admin, clusters, instances, join, nodes, story};
+use super::{admin, clusters, fleet, instances, join, nodes, story};
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
 use aide::transform::TransformOperation;
@@ -13,6 +13,7 @@ pub fn documents() -> Vec<(&'static str, Value)> {
     vec![
         ("admin", document("AdminService: accounts, users, keys, tokens, status", admin::api)),
         ("clusters", document("ClusterService: a cluster makes itself known", clusters::api)),
+        ("fleet", document("FleetService: nodes as the operator wants them", fleet::api)),
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),
         ("nodes", document("NodeService: a node makes itself known", nodes::api)),

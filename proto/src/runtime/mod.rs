@@ -1,9 +1,10 @@
 //! What every controller process needs and none should write twice: configuration, logs, trust,
-//! serving, calling, metrics, shutting down.
+//! serving, calling, metrics, health, shutting down.
 
 pub mod client;
 pub mod config;
 pub mod endpoint;
+pub mod health;
 pub mod metrics;
 pub mod outage;
 pub mod pki;

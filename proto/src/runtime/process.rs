@@ -3,6 +3,7 @@
 use crate::internal::{ApiError, Caller, Identity};
 use crate::runtime::config;
 use crate::runtime::endpoint::Endpoint;
+use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::server::{self, Running, Shutdown, observe_router, shutdown_pair, stop_signal};
 use crate::runtime::story_log::StoryLog;
@@ -74,6 +75,8 @@ pub struct Base {
     pub identity: Identity,
     pub story: StoryLog,
     pub metrics: Arc<Metrics>,
+    /// What `/healthz` looks at.
+    pub health: Health,
     pub shutdown: Shutdown,
     running: Arc<std::sync::Mutex<Option<Running>>>,
 }
@@ -90,7 +93,14 @@ impl Base {
         let identity = tls::own_identity(&config.tls)?;
         let (trigger, shutdown) = shutdown_pair();
         let running = Arc::new(std::sync::Mutex::new(Some(Running::new(trigger))));
-        let base = Self { identity, story, metrics: Arc::default(), shutdown, running: running.clone() };
+        let base = Self {
+            identity,
+            story,
+            metrics: Arc::default(),
+            health: Health::default(),
+            shutdown,
+            running: running.clone(),
+        };
         Ok((base, Stopper(running)))
     }
 
@@ -113,11 +123,13 @@ impl Base {
             .await
             .map_err(|e| anyhow::anyhow!("controller.listen = {}: {e}", config.listen))?;
         let url = config.advertise.clone().unwrap_or(format!("https://{}", listener.local_addr()?));
-        let router = internal.merge(observe_router(self.metrics.clone()));
+        let router = internal.merge(observe_router(self.metrics.clone(), self.health.clone()));
         let tls = tls::server_config(&config.tls)?;
         self.spawn(server::serve(listener, Some(tls), router, self.shutdown.clone()));
         let observe_url = match config.observe {
-            Some(address) => Some(self.serve_plain(address, observe_router(self.metrics.clone())).await?),
+            Some(address) => Some(
+                self.serve_plain(address, observe_router(self.metrics.clone(), self.health.clone())).await?,
+            ),
             None => None,
         };
         Ok(Endpoint {

@@ -1,9 +1,9 @@
 //! Serving HTTP: plain for clients and observers, mutual TLS between controllers.
 
+use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::tls::identity_of;
 use axum::Router;
-use axum::http::StatusCode;
 use axum::routing::get;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -74,9 +74,9 @@ pub async fn stop_signal() {
 }
 
 /// `/healthz` and `/metrics`: for the plain observing listener and for the internal one.
-pub fn observe_router(metrics: Arc<Metrics>) -> Router {
+pub fn observe_router(metrics: Arc<Metrics>, health: Health) -> Router {
     Router::new()
-        .route("/healthz", get(|| async { (StatusCode::OK, "ok\n") }))
+        .route("/healthz", get(move || async move { health.answer().await }))
         .route("/metrics", get(move || async move { metrics.render() }))
 }
 

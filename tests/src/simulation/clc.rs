@@ -181,6 +181,7 @@ impl Clc {
             shutdown_behavior: behavior,
             disable_api_stop: false,
             disable_api_termination: false,
+            said: Default::default(),
             launched_ms: now_ms,
             desired: Desired::Running,
             generation: 1,

@@ -18,7 +18,9 @@ use axum::http::{Method, Response, StatusCode};
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use karri_proto::instance::{BlobRef, Digest};
-use karri_proto::internal::blobs::{BLOB_IMPORT_PATH, BLOB_INFO_PATH, BLOB_PATH, ImportedBlob};
+use karri_proto::internal::blobs::{
+    BLOB_IMPORT_PATH, BLOB_INFO_PATH, BLOB_PATH, BlobFacts, BlobPurpose, ImportedBlob,
+};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::openapi::{self, named};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
@@ -95,9 +97,9 @@ async fn handle_list(State(blobs): State<Blobs>) -> Json<Vec<BlobRef>> {
 async fn handle_info(
     State(blobs): State<Blobs>,
     Path(digest): Path<String>,
-) -> Result<Json<BlobRef>, ApiError> {
+) -> Result<Json<BlobFacts>, ApiError> {
     let (digest, info) = find(&blobs, &digest)?;
-    Ok(Json(info.as_ref(&digest)))
+    Ok(Json(info.facts(&digest)))
 }
 
 async fn handle_delete(
@@ -117,9 +119,8 @@ async fn handle_delete(
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ImportQuery {
-    /// `ramdisk`, or nothing.
     #[serde(rename = "as")]
-    purpose: Option<String>,
+    purpose: Option<BlobPurpose>,
 }
 
 async fn handle_import(
@@ -145,10 +146,11 @@ async fn import(
     query: Result<ImportQuery, String>,
     body: &mut BodyDataStream,
 ) -> Result<ImportedBlob, ApiError> {
-    let purpose = match query.map_err(ApiError::invalid)?.purpose.as_deref() {
+    let purpose = match query.map_err(ApiError::invalid)?.purpose {
         None => Purpose::Any,
-        Some("ramdisk") => Purpose::Ramdisk,
-        Some(_) => return Err(ApiError::invalid("as=ramdisk is the only purpose that can be given")),
+        Some(BlobPurpose::Disk) => Purpose::Disk,
+        Some(BlobPurpose::Kernel) => Purpose::Kernel,
+        Some(BlobPurpose::Ramdisk) => Purpose::Ramdisk,
     };
     Ok(blobs.importer.import(body, purpose, &caller.request_id).await?)
 }

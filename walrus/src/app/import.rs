@@ -10,7 +10,7 @@
 //! scratch directory and with it everything it wrote. Bytes stream through; memory holds one batch.
 
 use super::sniff::{self, Kind, Purpose, Sample};
-use super::{Refusal, qcow2, vmdk};
+use super::{Refusal, content, qcow2, vmdk};
 use crate::drive::qemu_img::{QemuImg, ToolError};
 use crate::store::blobs::{BlobInfo, BlobStore};
 use crate::store::scratch::Scratch;
@@ -18,7 +18,7 @@ use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use karri_proto::instance::{BlobFormat, Digest};
 use karri_proto::internal::ApiError;
-use karri_proto::internal::blobs::ImportedBlob;
+use karri_proto::internal::blobs::{Content, ImportedBlob};
 use karri_proto::runtime::process::Base;
 use sha2::{Digest as _, Sha256};
 use std::fmt::Display;
@@ -144,6 +144,7 @@ struct Judged {
     received: Received,
     name: &'static str,
     kind: Kind,
+    content: Content,
     format: BlobFormat,
     virtual_bytes: u64,
 }
@@ -191,6 +192,7 @@ impl Importer {
         let _slot = slot.map_err(|_| ImportError::Busy)?.map_err(|_| ImportError::Stopping)?;
         let received = self.receive(body, purpose).await?;
         if let Some(known) = self.store.blob_info(&received.digest) {
+            content::suits(known.content(), purpose)?;
             let format = if known.format == BlobFormat::Raw { Kind::Raw } else { Kind::Qcow2 };
             return Ok(answer(&received.digest, &known, format)); // the very bytes: judged before
         }
@@ -299,7 +301,8 @@ impl Importer {
                 (CONVERTED, BlobFormat::Qcow2, header.virtual_bytes)
             }
         };
-        Ok(Judged { received, name, kind, format, virtual_bytes })
+        let content = content::content(kind, &look.head);
+        Ok(Judged { received, name, kind, content, format, virtual_bytes })
     }
 
     /// Makes a qcow2 of a VMDK whose header has passed; `received` then speaks of the new file.
@@ -337,6 +340,7 @@ impl Importer {
                 bytes,
                 virtual_bytes: judged.virtual_bytes,
                 source_format: judged.kind.as_str().to_owned(),
+                content: Some(judged.content),
                 imported_at_unix_ms: i64::try_from(now).unwrap_or_default(),
             };
             let kept = store.blob_insert(&scratch, judged.name, &digest, info)?;
@@ -348,7 +352,8 @@ impl Importer {
 
 /// `sent` is how it came this time; the same blob may have come in another format first.
 fn answer(digest: &Digest, info: &BlobInfo, sent: Kind) -> ImportedBlob {
-    ImportedBlob { blob: info.as_ref(digest), source_format: sent.as_str().to_owned() }
+    let source_format = sent.as_str().to_owned();
+    ImportedBlob { blob: info.as_ref(digest), source_format, content: info.content() }
 }
 
 async fn blocking<T: Send + 'static>(

@@ -1,6 +1,7 @@
-//! Use cases and rules. `import` is the one use case; `sniff`, `qcow2` and `vmdk` are pure functions of
+//! Use cases and rules. `import` is the one use case; `content`, `sniff`, `qcow2` and `vmdk` are pure functions of
 //! bytes: no IO, no clock, and no panic whatever the bytes are.
 
+pub mod content;
 pub mod import;
 pub mod qcow2;
 pub mod sniff;
@@ -23,6 +24,7 @@ pub(crate) fn fuzz(data: &[u8]) {
     let bytes = data.len() as u64;
     let _ = sniff::decide(sniff::Sample { head: data, tail, bytes }, sniff::Purpose::Any);
     let _ = sniff::decide(sniff::Sample { head: data, tail, bytes: u64::MAX }, sniff::Purpose::Ramdisk);
+    let _ = content::content(sniff::Kind::Raw, data);
     let _ = qcow2::parse(data, bytes, u64::MAX);
     let _ = qcow2::parse(data, u64::MAX, 1 << 44);
     let _ = vmdk::parse(data, tail, u64::MAX);

@@ -3,8 +3,10 @@
 //! Raw has no mark of its own: it is what carries no other format's mark. So every format that people
 //! send by mistake is known here and told by its name, with what to do.
 
+use super::content::{content, suits};
 use super::{Refusal, bytes_at, qcow2, vmdk};
 use flate2::read::GzDecoder;
+use karri_proto::internal::blobs::Content;
 use std::io::Read;
 
 /// How much of a file's beginning and end the decisions need.
@@ -12,14 +14,18 @@ pub const HEAD_BYTES: usize = 64 * 1024;
 pub const TAIL_BYTES: usize = vmdk::TAIL_BYTES;
 const _: () = assert!(HEAD_BYTES >= qcow2::HEAD_BYTES && HEAD_BYTES >= vmdk::HEAD_BYTES);
 
-const IMAGE_BYTES_MIN: u64 = 512;
+const IMAGE_HEAD_MIN: usize = 512;
+const IMAGE_BYTES_MIN: u64 = IMAGE_HEAD_MIN as u64;
 const SECTOR: u64 = 512;
 
 /// What the sender says that it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Purpose {
-    /// A disk, a root file system, a kernel, or a gzipped ramdisk: told apart by content.
+    /// Nothing: a disk, a root file system, a kernel, or a gzipped ramdisk.
     Any,
+    /// A disk or a root file system.
+    Disk,
+    Kernel,
     /// A ramdisk in any compression, kept as it is.
     Ramdisk,
 }
@@ -52,7 +58,7 @@ pub struct Sample<'a> {
 /// From the beginning alone: may be refused before the rest has arrived.
 pub fn early(head: &[u8], purpose: Purpose) -> Result<Kind, Refusal> {
     if purpose == Purpose::Ramdisk {
-        return refuse_no_ramdisk(head).map(|()| Kind::Raw);
+        return suits(content(Kind::Raw, head), purpose).map(|()| Kind::Raw);
     }
     if head.starts_with(&qcow2::MAGIC) {
         let version = u32::from_be_bytes(bytes_at(head, 4));
@@ -62,7 +68,7 @@ pub fn early(head: &[u8], purpose: Purpose) -> Result<Kind, Refusal> {
         return Ok(Kind::Vmdk);
     }
     if is_gzipped_ramdisk(head) {
-        return Ok(Kind::Raw);
+        return suits(Content::Ramdisk, purpose).map(|()| Kind::Raw);
     }
     refuse_web_page(head)?;
     for (at, mark, name, advice) in FOREIGN {
@@ -70,7 +76,12 @@ pub fn early(head: &[u8], purpose: Purpose) -> Result<Kind, Refusal> {
             return looks_like(name, advice);
         }
     }
-    refuse_optical(head).map(|()| Kind::Raw)
+    refuse_optical(head)?;
+    // What is shorter is told by its length.
+    if head.len() >= IMAGE_HEAD_MIN {
+        suits(content(Kind::Raw, head), purpose)?;
+    }
+    Ok(Kind::Raw)
 }
 
 /// From all of the file.
@@ -82,7 +93,8 @@ pub fn decide(sample: Sample<'_>, purpose: Purpose) -> Result<Kind, Refusal> {
     if sample.bytes < IMAGE_BYTES_MIN {
         return Err(Refusal::new(format!("the image is only {} bytes long", sample.bytes)));
     }
-    if kind == Kind::Raw && purpose == Purpose::Any {
+    suits(content(kind, sample.head), purpose)?;
+    if kind == Kind::Raw && purpose != Purpose::Ramdisk {
         refuse_by_tail(sample.tail)?;
         refuse_cut_partition_table(sample)?;
     }
@@ -122,25 +134,6 @@ const FOREIGN: &[Mark] = &[
 
 fn looks_like<T>(what: &str, advice: &str) -> Result<T, Refusal> {
     Err(Refusal::new(format!("this looks like {what}; raw, qcow2 and vmdk images can be imported: {advice}")))
-}
-
-/// An archive, or one of the compressions that kernels know.
-fn refuse_no_ramdisk(head: &[u8]) -> Result<(), Refusal> {
-    const MARKS: [&[u8]; 9] = [
-        b"070701",
-        b"070702",
-        b"\x1f\x8b",
-        b"\x28\xb5\x2f\xfd",
-        b"\xfd7zXZ\0",
-        b"\x02\x21\x4c\x18",
-        b"BZh",
-        b"\x5d\0\0",
-        b"\x89LZO",
-    ];
-    if MARKS.iter().any(|mark| head.starts_with(mark)) {
-        return Ok(());
-    }
-    Err(Refusal::new("this does not look like a ramdisk: neither a cpio archive nor a compressed one"))
 }
 
 /// The kernel takes gzipped cpio archives as ramdisks; any other gzip is a compressed disk.
@@ -257,6 +250,7 @@ mod tests {
         refused(&disk(&[(0, b"\xef\xbb\xbf<?xml version='1.0'?>")]), "XML");
         refused(b"", "empty");
         refused(b"hello", "only 5 bytes");
+        refused(&b"root:x:0:0:root:/root:/bin/sh\n".repeat(40), "plain text");
     }
 
     #[test]

@@ -6,19 +6,24 @@
 //! whoever reads a blob verifies its digest.
 
 use super::scratch::Scratch;
+use crate::app::content;
+use crate::app::sniff::{self, Kind};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
+use karri_proto::internal::blobs::{BlobFacts, Content};
 use karri_proto::runtime::endpoint::write_durably;
 use karri_proto::runtime::metrics::Metrics;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const PRIVATE: u32 = 0o700;
 const BLOB_MODE: u32 = 0o600;
+/// More than a file system keeps in an inode: writing it takes room.
+const PROBE: &[u8] = &[0x6b; 4096];
 
 /// What is known of a blob besides its bytes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +32,9 @@ pub struct BlobInfo {
     pub bytes: u64,
     pub virtual_bytes: u64,
     pub source_format: String,
+    /// Absent where an older version wrote it; looked up again when the store is opened.
+    #[serde(default)]
+    pub content: Option<Content>,
     pub imported_at_unix_ms: i64,
 }
 
@@ -38,6 +46,14 @@ impl BlobInfo {
             bytes: self.bytes,
             virtual_bytes: self.virtual_bytes,
         }
+    }
+
+    pub fn content(&self) -> Content {
+        self.content.unwrap_or_default()
+    }
+
+    pub fn facts(&self, digest: &Digest) -> BlobFacts {
+        BlobFacts { blob: self.as_ref(digest), content: self.content() }
     }
 }
 
@@ -101,6 +117,23 @@ impl BlobStore {
         self.lock().blobs.iter().map(|(digest, info)| info.as_ref(digest)).collect()
     }
 
+    /// Whether blobs can be found and new ones written. Blocking.
+    pub fn probe(&self) -> io::Result<()> {
+        let named = |path: &Path, error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+        };
+        std::fs::read_dir(&self.root).map_err(|error| named(&self.root, error))?;
+        let path = self.incoming.join(format!("probe-{}", self.next_number()));
+        let written = std::fs::write(&path, PROBE).and_then(|()| std::fs::remove_file(&path));
+        written.map_err(|error| named(&path, error))
+    }
+
+    fn next_number(&self) -> u64 {
+        let mut known = self.lock();
+        known.imports += 1;
+        known.imports
+    }
+
     /// Blocking.
     pub fn blob_open(&self, digest: &Digest) -> io::Result<File> {
         File::open(self.path(digest))
@@ -108,12 +141,7 @@ impl BlobStore {
 
     /// A directory for one import. Blocking.
     pub fn scratch(self: &Arc<Self>) -> io::Result<Scratch> {
-        let number = {
-            let mut known = self.lock();
-            known.imports += 1;
-            known.imports
-        };
-        Scratch::new(self.clone(), self.incoming.join(number.to_string()))
+        Scratch::new(self.clone(), self.incoming.join(self.next_number().to_string()))
     }
 
     pub(super) fn reserve(&self, bytes: u64) -> bool {
@@ -225,12 +253,24 @@ fn recover(path: &Path) -> io::Result<Option<(Digest, BlobInfo)>> {
     let info = std::fs::read(path.with_extension("json")).ok();
     let info: Option<BlobInfo> = info.and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match info {
-        Some(info) if info.bytes == std::fs::metadata(path)?.len() => Ok(Some((digest, info))),
+        Some(mut info) if info.bytes == std::fs::metadata(path)?.len() => {
+            if info.content.is_none() {
+                info.content = Some(look(path, info.format)?);
+            }
+            Ok(Some((digest, info)))
+        }
         _ => {
             tracing::warn!(path = %path.display(), "a blob without a matching info file is not served");
             Ok(None)
         }
     }
+}
+
+fn look(path: &Path, format: BlobFormat) -> io::Result<Content> {
+    let mut head = Vec::new();
+    File::open(path)?.take(sniff::HEAD_BYTES as u64).read_to_end(&mut head)?;
+    let kind = if format == BlobFormat::Raw { Kind::Raw } else { Kind::Qcow2 };
+    Ok(content::content(kind, &head))
 }
 
 #[cfg(test)]
@@ -243,6 +283,7 @@ mod tests {
             bytes,
             virtual_bytes: bytes,
             source_format: "raw".into(),
+            content: None,
             imported_at_unix_ms: 1,
         }
     }
@@ -272,6 +313,11 @@ mod tests {
 
         let store = open(state.path());
         assert_eq!(store.blob_list(), vec![info(7).as_ref(&kept)]);
+        assert_eq!(
+            store.blob_info(&kept).unwrap().content,
+            Some(Content::Text),
+            "an older store's blob is looked at"
+        );
         assert!(!alone.exists() && !torn.exists());
         assert_eq!(std::fs::read_dir(state.path().join("incoming")).unwrap().count(), 0);
         assert_eq!(store.bytes_free(), 9_993);

@@ -66,7 +66,7 @@ async fn blobs_are_there_after_a_restart() {
     let server = server.restart().await;
     for image in &kept {
         let known = server.client(Role::Cc).blob_info(&caller(), &image.blob.digest).await.unwrap();
-        assert_eq!(known, image.blob);
+        assert_eq!((known.blob, known.content), (image.blob.clone(), image.content));
     }
     assert_eq!(server.read(&kept[0].blob.digest).await, raw);
     assert_eq!(server.import(raw).await.unwrap(), kept[0]);
@@ -211,4 +211,20 @@ async fn a_kill_at_any_moment_leaves_whole_blobs_only() {
     }
     assert_eq!((entries(&state.join("incoming")), blob_files(&state)), (0, 2 * blobs.len()));
     assert!(began.elapsed() < 3 * DEADLINE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_cannot_take_a_file_is_ill() {
+    let server = Server::start().await;
+    let client = server.client(Role::Admin);
+    let health =
+        async || client.get_stream("/healthz", "r", 0).await.map(drop).map_err(|error| error.message);
+    health().await.unwrap();
+    let (incoming, elsewhere) = (server.state_dir.join("incoming"), server.state_dir.join("elsewhere"));
+    std::fs::rename(&incoming, &elsewhere).unwrap();
+    let wrong = health().await.unwrap_err();
+    assert!(wrong.contains("503") && wrong.contains("store: ") && wrong.contains("incoming"), "{wrong}");
+    std::fs::rename(&elsewhere, &incoming).unwrap();
+    health().await.unwrap();
+    server.assert_nothing_left(0).await;
 }

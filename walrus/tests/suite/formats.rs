@@ -5,6 +5,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use karri_proto::instance::BlobFormat;
 use karri_proto::internal::Role;
+use karri_proto::internal::blobs::{BlobPurpose, Content};
+use karri_proto::internal::error::ApiErrorKind;
 use std::io::Write;
 
 #[tokio::test]
@@ -79,9 +81,45 @@ async fn ramdisks_are_kept_as_they_are() {
     zstd.resize(4096, 7);
     assert!(server.import(zstd.clone()).await.unwrap_err().message.contains("zstd"));
     let client = server.client(Role::Clc);
-    let kept = client.blob_import_ramdisk(&caller(), zstd.clone().into()).await.unwrap();
+    let kept = client.blob_import_as(&caller(), BlobPurpose::Ramdisk, zstd.clone().into()).await.unwrap();
     assert_eq!(kept.blob.digest, digest(&zstd));
     let hostile = image(&disk(1), "qcow2", &[]);
-    assert!(client.blob_import_ramdisk(&caller(), hostile.into()).await.is_err());
+    assert!(client.blob_import_as(&caller(), BlobPurpose::Ramdisk, hostile.into()).await.is_err());
     server.assert_nothing_left(2).await;
+}
+
+#[tokio::test]
+async fn what_is_plainly_something_else_than_its_sender_says_is_refused() {
+    let server = Server::start().await;
+    let client = server.client(Role::Admin);
+    let mut kernel = disk(1);
+    kernel[0x202..0x206].copy_from_slice(b"HdrS");
+    kernel[510..512].copy_from_slice(&[0x55, 0xaa]);
+    let mut ramdisk = b"070701".to_vec();
+    ramdisk.resize(100_000, 1);
+    let text = b"root:x:0:0:root:/root:/bin/bash\n".repeat(50);
+    let noise = disk(9);
+    let refused = async |purpose, bytes: &[u8], sentence: &str| {
+        let error = client.blob_import_as(&caller(), purpose, bytes.to_vec().into()).await.unwrap_err();
+        assert_eq!(error.kind, ApiErrorKind::Invalid);
+        assert!(error.message.contains(sentence), "{error}");
+    };
+    refused(BlobPurpose::Disk, &kernel, "this is a kernel, not a disk").await;
+    refused(BlobPurpose::Disk, &ramdisk, "this is a ramdisk, not a disk").await;
+    refused(BlobPurpose::Disk, &text, "plain text").await;
+    refused(BlobPurpose::Kernel, &noise, "does not look like a kernel").await;
+    refused(BlobPurpose::Kernel, &image(&disk(1), "qcow2", &[]), "does not look like a kernel").await;
+    refused(BlobPurpose::Ramdisk, &kernel, "does not look like a ramdisk").await;
+    assert!(server.import(text).await.unwrap_err().message.contains("plain text"));
+    server.assert_nothing_left(0).await;
+
+    let kept = client.blob_import_as(&caller(), BlobPurpose::Kernel, kernel.clone().into()).await.unwrap();
+    assert_eq!(kept.content, Content::Kernel);
+    let known = client.blob_info(&caller(), &kept.blob.digest).await.unwrap();
+    assert_eq!((known.content, known.blob), (Content::Kernel, kept.blob));
+    refused(BlobPurpose::Disk, &kernel, "this is a kernel, not a disk").await;
+    let kept = client.blob_import_as(&caller(), BlobPurpose::Ramdisk, ramdisk.into()).await.unwrap();
+    assert_eq!(kept.content, Content::Ramdisk);
+    let kept = client.blob_import_as(&caller(), BlobPurpose::Disk, noise.into()).await.unwrap();
+    assert_eq!(kept.content, Content::Unknown);
 }

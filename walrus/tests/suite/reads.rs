@@ -41,7 +41,7 @@ async fn info_and_list_say_what_is_kept_and_nothing_else_is_found() {
     let server = Server::start().await;
     let kept = server.import(disk(1)).await.unwrap().blob;
     let client = server.client(Role::Nc);
-    assert_eq!(client.blob_info(&caller(), &kept.digest).await.unwrap(), kept);
+    assert_eq!(client.blob_info(&caller(), &kept.digest).await.unwrap().blob, kept);
     assert_eq!(client.blob_list(&caller()).await.unwrap(), vec![kept]);
     let unknown = digest(b"unknown");
     assert_eq!(client.blob_info(&caller(), &unknown).await.unwrap_err().kind, ApiErrorKind::NotFound);

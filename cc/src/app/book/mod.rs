@@ -7,8 +7,11 @@
 
 mod clc;
 mod index;
+mod leaving;
 mod nodes;
 mod placing;
+
+pub use leaving::NotForgotten;
 
 use crate::app::node::{Node, NodeRecord};
 use crate::app::placement::Policy;
@@ -46,7 +49,7 @@ pub struct Snapshot {
 pub struct Changes {
     pub rows: BTreeMap<InstanceId, Option<Row>>,
     pub intents: BTreeMap<InstanceId, InstanceIntent>,
-    pub nodes: BTreeMap<String, NodeRecord>,
+    pub nodes: BTreeMap<String, Option<NodeRecord>>,
     pub tombstones: BTreeMap<InstanceId, Option<i64>>,
     pub sequence: Option<u64>,
 }

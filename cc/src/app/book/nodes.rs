@@ -26,14 +26,14 @@ impl Book {
                 if node.record != record {
                     node.record = record.clone();
                     self.resources_changed = true;
-                    self.changes.nodes.insert(name.clone(), record);
+                    self.changes.nodes.insert(name.clone(), Some(record));
                 }
             }
             None if count >= NODES_MAX => return Err(Refusal::TooManyNodes),
             None => {
                 tracing::info!(node = name, url = record.url, total = ?record.facts.total, "new node");
                 self.nodes.insert(name.clone(), Node::new(record.clone(), now_ms));
-                self.changes.nodes.insert(name.clone(), record);
+                self.changes.nodes.insert(name.clone(), Some(record));
                 self.resources_changed = true;
             }
         }

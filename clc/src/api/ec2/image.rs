@@ -5,6 +5,7 @@ mod filter;
 
 pub use attribute::describe_image_attribute;
 
+use super::instance::VOLUME_TYPES;
 use super::listing::{ids_or_page, page, time_of, time_text};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
@@ -68,7 +69,7 @@ fn draft(request: RegisterImageRequest, tags: Tags) -> Result<Draft, Fault> {
         boot_mode: request.boot_mode,
         virtualization_type: request.virtualization_type,
         root_device_name: request.root_device_name,
-        ena_support: request.ena_support.unwrap_or(true),
+        ena_support: request.ena_support.unwrap_or(false),
         sriov_net_support: request.sriov_net_support,
         imds_support: request.imds_support,
         disks,
@@ -94,6 +95,9 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
     }
     if ebs.iops.is_some() || ebs.throughput.is_some() || ebs.outpost_arn.is_some() {
         return Err(unsupported("Disks have no provisioned performance and no outpost"));
+    }
+    if ebs.volume_type.as_deref().is_some_and(|kind| !VOLUME_TYPES.contains(&kind)) {
+        return Err(unsupported("Root disks are of the volume types gp2, gp3 and standard"));
     }
     Ok(DiskDraft { device_name: mapping.device_name, gib: ebs.volume_size, volume_type: ebs.volume_type })
 }

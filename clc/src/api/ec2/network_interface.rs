@@ -55,7 +55,7 @@ fn describe(instance: &Instance, port: &PortSpec, index: i32, tags: &Tags) -> Ne
         attachment: Some(attachment(instance, port, index)),
         availability_zone: Some(instance.zone.clone()),
         availability_zone_id: Some(instance.zone.clone()),
-        description: Some(String::new()),
+        description: Some(instance.said.port_description.clone()),
         groups: port.groups.iter().map(group).collect(),
         interface_type: Some("interface".to_owned()),
         mac_address: Some(port.mac.clone()),

@@ -13,9 +13,6 @@ use karri_proto::aws::filter::Filterable;
 use karri_proto::fault::FaultCode;
 use karri_proto::ids::VolumeId;
 
-/// What a root disk passes for.
-pub const ROOT_VOLUME_TYPE: &str = "gp3";
-
 pub async fn describe_volumes(cx: Cx, request: DescribeVolumesRequest) -> Answer<DescribeVolumesResult> {
     ids_or_page(&request.volume_ids, request.max_results, "volumeSet")?;
     for id in &request.volume_ids {
@@ -60,7 +57,7 @@ fn describe(cx: &Cx, instance: &Instance, id: String, tags: &Tags) -> Volume {
         tags: shown(tags),
         volume_arn: Some(cx.arn("volume", &id)),
         volume_id: Some(id),
-        volume_type: Some(ROOT_VOLUME_TYPE.to_owned()),
+        volume_type: Some(instance.said.volume_type().to_owned()),
         ..Default::default()
     }
 }

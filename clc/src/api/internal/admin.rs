@@ -51,6 +51,16 @@ impl AdminService for Internal {
         self.app.token_create(new).await
     }
 
+    async fn node_forget(
+        &self,
+        caller: &Caller,
+        zone: &str,
+        node: &str,
+        force: bool,
+    ) -> Result<(), ApiError> {
+        self.app.node_forget(caller, zone, node, force).await
+    }
+
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError> {
         self.app.cloud_status(caller).await
     }

@@ -2,12 +2,14 @@
 
 use super::{Image, ImageDefinition, ImageKind, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
 use crate::app::tag::Tags;
+use crate::app::text::is_plain;
 use crate::drive::blobs::Blobs;
 use crate::store::{Store, StoreError};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{KernelImageId, RamdiskImageId};
-use karri_proto::instance::{BlobFormat, BlobRef, Digest, Firmware};
+use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
+use karri_proto::internal::blobs::{BlobFacts, Content};
 
 const KERNEL_PREFIX: &str = "karri-kernel/";
 const RAMDISK_PREFIX: &str = "karri-ramdisk/";
@@ -68,8 +70,9 @@ pub async fn register(
         Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
     })?;
     let missing = || Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {digest}"));
-    let blob = info.ok_or_else(missing)?;
-    let definition = define(&draft, kind, blob)?;
+    let facts = info.ok_or_else(missing)?;
+    check_content(kind, &facts)?;
+    let definition = define(&draft, kind, facts.blob)?;
     let image = Image {
         id: kind.new_id(),
         account: owner.account.to_owned(),
@@ -110,6 +113,9 @@ fn check_description(description: Option<&str>) -> Result<(), Fault> {
             let sentence =
                 format!("Image descriptions must be less than {} characters long", DESCRIPTION_CHARS_MAX + 1);
             Err(Fault::invalid_parameter(sentence))
+        }
+        Some(text) if !is_plain(text) => {
+            Err(Fault::invalid_parameter("Image descriptions must not contain control characters"))
         }
         _ => Ok(()),
     }
@@ -167,6 +173,10 @@ fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
             return Err(Fault::invalid_parameter(sentence));
         }
     }
+    if draft.sriov_net_support.as_deref().is_some_and(|mode| mode != "simple") {
+        let sentence = "The only value for parameter sriovNetSupport is simple";
+        return Err(Fault::invalid_parameter(sentence));
+    }
     check_device_name(draft.root_device_name.as_deref())
 }
 
@@ -203,11 +213,30 @@ async fn check_part(store: &Store, owner: Owner<'_>, id: &str) -> Result<(), Fau
     if image.as_ref().is_some_and(usable) { Ok(()) } else { Err(not_found(&[id])) }
 }
 
-fn define(draft: &Draft, kind: ImageKind, blob: BlobRef) -> Result<ImageDefinition, Fault> {
-    if kind != ImageKind::Machine && blob.format != BlobFormat::Raw {
-        let sentence = format!("The blob {} is a disk, not a {}", blob.digest, kind.as_str());
-        return Err(Fault::new(FaultCode::InvalidManifest, sentence));
+/// An image is what it says. A machine's disk may be anything that is not plainly something else: an empty
+/// one carries no mark.
+fn check_content(kind: ImageKind, facts: &BlobFacts) -> Result<(), Fault> {
+    let suits = match kind {
+        ImageKind::Machine => {
+            matches!(facts.content, Content::Disk | Content::FileSystem | Content::Unknown)
+        }
+        ImageKind::Kernel => facts.content == Content::Kernel,
+        ImageKind::Ramdisk => facts.content == Content::Ramdisk,
+    };
+    if suits {
+        return Ok(());
     }
+    let (digest, found) = (&facts.blob.digest, facts.content.phrase());
+    let expected = match kind {
+        ImageKind::Machine => "a disk",
+        ImageKind::Kernel => "a kernel",
+        ImageKind::Ramdisk => "a ramdisk",
+    };
+    let sentence = format!("The blob {digest} is {found}, not {expected}");
+    Err(Fault::new(FaultCode::InvalidManifest, sentence))
+}
+
+fn define(draft: &Draft, kind: ImageKind, blob: BlobRef) -> Result<ImageDefinition, Fault> {
     let uefi = draft.boot_mode.as_deref().is_some_and(|mode| mode.starts_with("uefi"));
     let paravirtual = draft.kernel_id.is_some() || kind != ImageKind::Machine;
     let presumed = if paravirtual { "paravirtual" } else { "hvm" };

@@ -162,8 +162,8 @@ impl App {
     ) -> Result<Arc<Instance>, Fault> {
         let ids = std::slice::from_ref(id);
         let found = self.instances_named(caller, ids)?;
-        let owner = found.first().map_or(caller.account, |instance| instance.account.as_str());
-        let wanted = self.understood(caller, owner, &wish).await?;
+        let instance = found.first().ok_or_else(|| id.not_found())?;
+        let wanted = self.understood(caller, instance, &wish).await?;
         match wish {
             Wish::UserData(text) => self.user_data_put(caller, id, &wanted, text.as_deref()).await?,
             _ => {
@@ -175,12 +175,19 @@ impl App {
     }
 
     /// Looks up what the names of a wish stand for.
-    async fn understood(&self, caller: Caller<'_>, owner: &str, wish: &Wish) -> Result<Change, Fault> {
+    async fn understood(
+        &self,
+        caller: Caller<'_>,
+        instance: &Instance,
+        wish: &Wish,
+    ) -> Result<Change, Fault> {
+        let (owner, architecture) = (instance.account.as_str(), instance.spec.architecture.as_str());
         Ok(match wish {
             Wish::InstanceType(name) => {
                 let unknown =
                     || Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."));
                 let kind = self.catalogue.get(name).ok_or_else(unknown)?;
+                kind.check_architecture(architecture)?;
                 Change::InstanceType { name: name.clone(), vcpus: kind.vcpus, memory_mib: kind.memory_mib }
             }
             Wish::UserData(text) => Change::UserData { present: text.is_some() },

@@ -10,6 +10,7 @@ pub use prepare::private_dns_name;
 pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
+use super::said::Said;
 use crate::app::App;
 use crate::app::admission::{Place, Wish};
 use crate::app::tag::Tags;
@@ -53,6 +54,7 @@ pub struct Order {
     pub root_gib: Option<u64>,
     pub root_device: Option<String>,
     pub metadata: MetadataOptions,
+    pub said: Said,
     pub shutdown_behavior: ShutdownBehavior,
     pub disable_api_stop: bool,
     pub disable_api_termination: bool,
@@ -171,7 +173,10 @@ impl App {
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
         let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids };
-        let places = book.ledger.reserve(wish).map_err(|_| full(&order.instance_type, zone))?;
+        let places = book.ledger.reserve(wish).map_err(|_| {
+            let others = book.ledger.zones_with_room(resolved.need, order.min);
+            full(&order.instance_type, zone, &others)
+        })?;
         let mut held =
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
@@ -215,18 +220,21 @@ impl App {
     }
 }
 
-/// AWS's words.
-fn full(kind: &str, zone: Option<&str>) -> Fault {
-    let sentence = match zone {
-        Some(zone) => format!(
-            "We currently do not have sufficient {kind} capacity in the Availability Zone you requested \
-             ({zone}). Our system will be working on provisioning additional capacity. You can currently get \
-             {kind} capacity by not specifying an Availability Zone in your request."
-        ),
-        None => format!(
-            "We currently do not have sufficient {kind} capacity in any Availability Zone. Our system will be \
-             working on provisioning additional capacity."
-        ),
-    };
+/// AWS's words. `others` are zones with room: none is named that could not help.
+fn full(kind: &str, zone: Option<&str>, others: &[String]) -> Fault {
+    let place = zone.map_or("any Availability Zone".to_owned(), |zone| {
+        format!("the Availability Zone you requested ({zone})")
+    });
+    let mut sentence = format!(
+        "We currently do not have sufficient {kind} capacity in {place}. Our system will be working on \
+         provisioning additional capacity."
+    );
+    if zone.is_some() && !others.is_empty() {
+        sentence += &format!(
+            " You can currently get {kind} capacity by not specifying an Availability Zone in your request or \
+             choosing {}.",
+            others.join(", ")
+        );
+    }
     Fault::new(FaultCode::InsufficientInstanceCapacity, sentence)
 }

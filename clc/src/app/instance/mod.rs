@@ -10,6 +10,7 @@ pub mod lifecycle;
 pub mod model;
 pub mod plan;
 pub mod report;
+pub mod said;
 #[cfg(test)]
 pub mod sample;
 pub mod state;

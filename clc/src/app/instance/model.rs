@@ -2,6 +2,7 @@
 //!
 //! A plain value. What may become of it is decided in `state`, `lifecycle` and `absorb`.
 
+use super::said::Said;
 use super::state::State;
 use karri_proto::ids::{InstanceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, StateReason};
@@ -24,6 +25,7 @@ pub struct Instance {
     pub shutdown_behavior: ShutdownBehavior,
     pub disable_api_stop: bool,
     pub disable_api_termination: bool,
+    pub said: Said,
     pub launched_ms: i64,
 
     pub desired: Desired,

@@ -64,6 +64,7 @@ pub fn instance() -> Instance {
         shutdown_behavior: ShutdownBehavior::Stop,
         disable_api_stop: false,
         disable_api_termination: false,
+        said: Default::default(),
         launched_ms: 0,
         desired: Desired::Running,
         generation: 3,

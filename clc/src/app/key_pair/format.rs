@@ -5,9 +5,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karri_proto::fault::{Fault, FaultCode};
 use md5::Digest as _;
-use rsa::RsaPublicKey;
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{BigUint, RsaPublicKey};
 use ssh_key::public::KeyData;
 use ssh_key::{HashAlg, PublicKey};
 
@@ -57,7 +57,7 @@ pub fn import(material: &[u8]) -> Result<Imported, Fault> {
 fn imported(key: Option<PublicKey>) -> Result<Imported, Fault> {
     let key = key.ok_or_else(|| refused("Key is not in valid OpenSSH public key format"))?;
     match key.key_data() {
-        KeyData::Rsa(rsa) => imported_rsa(RsaPublicKey::try_from(rsa).ok()),
+        KeyData::Rsa(rsa) => imported_rsa(from_openssh(rsa)),
         KeyData::Ed25519(_) => Ok(Imported {
             kind: KeyKind::Ed25519,
             fingerprint: openssh_fingerprint(&key),
@@ -65,6 +65,12 @@ fn imported(key: Option<PublicKey>) -> Result<Imported, Fault> {
         }),
         _ => Err(refused("Only RSA and ED25519 keys are supported")),
     }
+}
+
+/// From its numbers: ssh-key's own conversion refuses 1024 bits, which EC2 takes.
+fn from_openssh(key: &ssh_key::public::RsaPublicKey) -> Option<RsaPublicKey> {
+    let number = |number: &ssh_key::Mpint| number.as_positive_bytes().map(BigUint::from_bytes_be);
+    RsaPublicKey::new(number(&key.n)?, number(&key.e)?).ok()
 }
 
 fn imported_rsa(key: Option<RsaPublicKey>) -> Result<Imported, Fault> {

@@ -19,7 +19,7 @@ use karri_clc::config::{
 };
 use karri_clc::store::Store;
 use karri_proto::instance::{BlobFormat, BlobRef, Digest, Firmware};
-use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewUser};
+use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewUser};
 use karri_proto::internal::{Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;
@@ -166,7 +166,7 @@ impl Cloud {
             let new = NewAccount { name: account.into(), administrator: account == "admin" };
             admin.account_create(&caller, new).await.unwrap();
         }
-        let policies = policies.iter().map(|policy| (*policy).to_owned()).collect();
+        let policies = policies.iter().map(|policy| NewPolicy::from(*policy)).collect();
         let new = NewUser { account: account.into(), name: user.into(), policies };
         admin.user_create(&caller, new).await.unwrap();
         let new = NewKey {

@@ -6,7 +6,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use karri_clc::drive::blobs::{Blobs as _, BlobsInMemory};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
-use karri_proto::internal::blobs::BLOB_INFO_PATH;
+use karri_proto::internal::blobs::{BLOB_INFO_PATH, BlobFacts, Content};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -25,7 +25,7 @@ async fn info(
     State(blobs): State<Arc<BlobsInMemory>>,
     caller: Caller,
     Segment(digest): Segment<Digest>,
-) -> Result<Json<BlobRef>, ApiError> {
+) -> Result<Json<BlobFacts>, ApiError> {
     let missing = || ApiError::not_found(format!("no blob {digest}"));
     Ok(Json(blobs.blob_info(&caller, &digest).await?.ok_or_else(missing)?))
 }
@@ -43,10 +43,20 @@ impl FakeWalrus {
         Self { url, blobs, _server: trigger }
     }
 
-    /// A blob of that size; `seed` makes its digest.
+    /// A disk of that size; `seed` makes its digest.
     pub fn put(&self, seed: u8, format: BlobFormat, virtual_bytes: u64) -> String {
+        self.put_facts(seed, format, virtual_bytes, Content::Disk)
+    }
+
+    /// A mebibyte of that.
+    pub fn put_content(&self, seed: u8, content: Content) -> String {
+        self.put_facts(seed, BlobFormat::Raw, 1 << 20, content)
+    }
+
+    fn put_facts(&self, seed: u8, format: BlobFormat, virtual_bytes: u64, content: Content) -> String {
         let digest = Digest::from_sha256([seed; 32]);
-        self.blobs.put(BlobRef { digest: digest.clone(), format, bytes: virtual_bytes / 2, virtual_bytes });
+        let blob = BlobRef { digest: digest.clone(), format, bytes: virtual_bytes / 2, virtual_bytes };
+        self.blobs.put(BlobFacts { blob, content });
         digest.to_string()
     }
 }

@@ -52,7 +52,10 @@ impl Source {
     pub fn label(&self) -> String {
         match self {
             Source::File(path) => path.display().to_string(),
-            Source::Url(url) => format!("{}{}", url.host_str().unwrap_or_default(), url.path()),
+            Source::Url(url) => {
+                let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+                format!("{}{port}{}", url.host_str().unwrap_or_default(), url.path())
+            }
         }
     }
 
@@ -110,6 +113,8 @@ mod tests {
         assert_eq!(Source::parse("/x/debian-12.4.qcow2").unwrap().stem(), "debian-12.4");
         let url = Source::parse("https://ada:secret@example.org/d/x.vmdk?t=1").unwrap();
         assert_eq!((url.stem(), url.label()), ("x".to_owned(), "example.org/d/x.vmdk".to_owned()));
+        let url = Source::parse("http://127.0.0.1:8080/x.img").unwrap();
+        assert_eq!(url.label(), "127.0.0.1:8080/x.img");
         assert_eq!(Source::parse("https://example.org/").unwrap().stem(), "image");
     }
 

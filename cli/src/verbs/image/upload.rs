@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use indicatif::{ProgressBar, ProgressStyle};
 use karri_proto::instance::BlobRef;
-use karri_proto::internal::blobs::ImportedBlob;
+use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use std::io::IsTerminal;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -41,10 +41,12 @@ pub async fn import_bytes(cloud: &Cloud, bytes: Vec<u8>) -> anyhow::Result<BlobR
 
 async fn send(cloud: &Cloud, body: reqwest::Body, kind: Kind) -> anyhow::Result<ImportedBlob> {
     let (walrus, caller) = (cloud.walrus()?, cloud.caller());
-    Ok(match kind {
-        Kind::Machine | Kind::Kernel => walrus.blob_import(caller, body).await?,
-        Kind::Ramdisk => walrus.blob_import_ramdisk(caller, body).await?,
-    })
+    let purpose = match kind {
+        Kind::Machine => BlobPurpose::Disk,
+        Kind::Kernel => BlobPurpose::Kernel,
+        Kind::Ramdisk => BlobPurpose::Ramdisk,
+    };
+    Ok(walrus.blob_import_as(caller, purpose, body).await?)
 }
 
 /// Ends with its stream.
@@ -98,10 +100,19 @@ fn line(label: &str, sent: u64, total: Option<u64>) -> String {
     let label = crate::output::printable(label);
     match total {
         Some(total) if total > 0 => {
-            format!("{label}: {} of {} MiB sent ({} %)", sent / MIB, total / MIB, sent * 100 / total)
+            let (unit, name) = unit(total);
+            format!("{label}: {} of {} {name} sent ({} %)", sent / unit, total / unit, sent * 100 / total)
         }
-        _ => format!("{label}: {} MiB sent", sent / MIB),
+        _ => {
+            let (unit, name) = unit(sent);
+            format!("{label}: {} {name} sent", sent / unit)
+        }
     }
+}
+
+/// The largest unit that the amount is several of.
+fn unit(bytes: u64) -> (u64, &'static str) {
+    [(MIB, "MiB"), (1 << 10, "KiB")].into_iter().find(|(unit, _)| bytes >= 2 * unit).unwrap_or((1, "bytes"))
 }
 
 #[cfg(test)]
@@ -112,6 +123,8 @@ mod tests {
     fn lines_say_how_far_it_is() {
         assert_eq!(line("x", 5 * MIB, Some(20 * MIB)), "x: 5 of 20 MiB sent (25 %)");
         assert_eq!(line("x", 5 * MIB, None), "x: 5 MiB sent");
-        assert_eq!(line("x", 0, Some(0)), "x: 0 MiB sent");
+        assert_eq!(line("x", 0, Some(0)), "x: 0 bytes sent");
+        assert_eq!(line("x", 700, Some(1400)), "x: 700 of 1400 bytes sent (50 %)");
+        assert_eq!(line("x", MIB, Some(MIB)), "x: 1024 of 1024 KiB sent (100 %)");
     }
 }

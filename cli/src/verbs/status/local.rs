@@ -49,7 +49,10 @@ async fn one(cloud: &Cloud, client: &reqwest::Client, role: &str, name: String) 
 async fn health(client: &reqwest::Client, url: &str) -> String {
     match client.get(format!("{url}/healthz")).send().await {
         Ok(answer) if answer.status().is_success() => String::new(),
-        Ok(answer) => format!("/healthz answers {}", answer.status()),
+        Ok(answer) => match answer.text().await {
+            Ok(wrong) if !wrong.trim().is_empty() => wrong.trim().replace('\n', "; "),
+            _ => "/healthz answers without a reason".to_owned(),
+        },
         Err(_) => "does not answer".to_owned(),
     }
 }

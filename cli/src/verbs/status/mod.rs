@@ -31,10 +31,9 @@ pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The cloud controller names a node, and the numbered nodes that one process simulates, without saying
-/// where it answers; who runs here knows that.
+/// The cloud controller names a node without saying where it answers, and the numbered nodes that one process
+/// simulates without that process; who runs here knows both.
 fn merge(all: &mut Vec<ControllerStatus>, here: ControllerStatus) {
-    let numbered = format!("{}-", here.name);
     let same = |one: &ControllerStatus| one.role == here.role && one.name == here.name;
     if let Some(one) = all.iter_mut().find(|one| same(one)) {
         if one.url.is_empty() {
@@ -43,8 +42,7 @@ fn merge(all: &mut Vec<ControllerStatus>, here: ControllerStatus) {
         if one.healthy && !here.healthy {
             (one.healthy, one.detail) = (false, here.detail);
         }
-    } else if !here.healthy || !all.iter().any(|one| one.role == here.role && one.name.starts_with(&numbered))
-    {
+    } else {
         all.push(here);
     }
 }
@@ -63,8 +61,16 @@ fn text(status: &CloudStatus) -> String {
 
 fn controllers(all: &[ControllerStatus]) -> String {
     let mut table = Table::new(["CONTROLLER", "NAME", "HEALTH", "VERSION", "URL", ""]);
-    // Healthy nodes stand in the table of nodes.
-    for one in all.iter().filter(|one| one.role != "nc" || !one.url.is_empty() || !one.healthy) {
+    let mut nodes_unseen = 0;
+    let mut nodes_shown = 0;
+    for one in all.iter().filter(|one| !is_simulated(one, all)) {
+        if one.role == "nc" && one.healthy {
+            nodes_shown += 1;
+            if nodes_shown > NODES_SHOWN_MAX {
+                nodes_unseen += 1;
+                continue;
+            }
+        }
         let health = if one.healthy { "ok" } else { "ill" };
         table.row([
             one.role.clone(),
@@ -75,7 +81,18 @@ fn controllers(all: &[ControllerStatus]) -> String {
             one.detail.clone(),
         ]);
     }
-    table.to_string()
+    let more = if nodes_unseen > 0 { format!("… and {nodes_unseen} more nc\n") } else { String::new() };
+    format!("{table}{more}")
+}
+
+/// A healthy node that a process shown beside it simulates stands in the table of nodes alone.
+fn is_simulated(one: &ControllerStatus, all: &[ControllerStatus]) -> bool {
+    let Some((process, number)) = one.name.rsplit_once('-') else { return false };
+    let numbered = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    numbered
+        && one.role == "nc"
+        && one.healthy
+        && all.iter().any(|other| other.role == "nc" && other.name == process)
 }
 
 /// More nodes than these are only summed up: a table of hundreds helps nobody (`karri node list` has it).
@@ -83,13 +100,22 @@ const NODES_SHOWN_MAX: usize = 20;
 
 fn nodes(zone: &ZoneStatus) -> String {
     let nodes = &zone.resources.nodes;
-    let mut table =
-        Table::new(["NODE", "ALIVE", "ACCELERATOR", "VCPUS", "MEMORY MIB", "DISK GIB", "FOREIGN GUESTS"]);
+    let mut table = Table::new([
+        "NODE",
+        "ALIVE",
+        "VERSION",
+        "ACCELERATOR",
+        "VCPUS",
+        "MEMORY MIB",
+        "DISK GIB",
+        "FOREIGN GUESTS",
+    ]);
     for node in nodes.iter().take(NODES_SHOWN_MAX) {
         let (used, total) = (node.used, node.facts.total);
         table.row([
             node.facts.name.clone(),
             if node.alive { "yes" } else { "no" }.to_owned(),
+            node.facts.version.clone(),
             node.facts.accelerator.clone(),
             format!("{}/{}", used.vcpus, total.vcpus),
             format!("{}/{}", used.memory_mib, total.memory_mib),
@@ -181,8 +207,8 @@ CONTROLLER  NAME  HEALTH  VERSION  URL
 clc         clc   ok      0.1.0    https://127.0.0.1:8774
 
 Zone karri-1a (cluster karri-1a)
-NODE    ALIVE  ACCELERATOR  VCPUS  MEMORY MIB  DISK GIB  FOREIGN GUESTS
-node-1  yes    kvm          1/4    1024/8192   8/100     1
+NODE    ALIVE  VERSION  ACCELERATOR  VCPUS  MEMORY MIB  DISK GIB  FOREIGN GUESTS
+node-1  yes    7.2      kvm          1/4    1024/8192   8/100     1
 
 INSTANCE TYPE  FREE  TOTAL  VCPUS  MEMORY MIB  DISK GIB
 t3.micro       1     2      2      1024        8
@@ -213,9 +239,37 @@ Instances: 2 pending, 1 running
         let expected = [
             one("nc", "node-1", "https://a", false),
             one("nc", "sim-0", "", true),
+            one("nc", "sim", "https://b", true),
             one("walrus", "walrus", "https://c", true),
         ];
         assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn every_node_controller_is_in_the_table_and_not_what_it_simulates() {
+        let one = |name: &str, url: &str, healthy| ControllerStatus {
+            role: "nc".into(),
+            name: name.into(),
+            url: url.into(),
+            healthy,
+            version: "0.1.0".into(),
+            detail: String::new(),
+        };
+        let all = [
+            one("sim", "https://b", true),
+            one("sim-0", "", true),
+            one("sim-1", "", false),
+            one("host-7", "", true),
+        ];
+        let expected = "\
+CONTROLLER  NAME    HEALTH  VERSION  URL
+nc          sim     ok      0.1.0    https://b
+nc          sim-1   ill     0.1.0
+nc          host-7  ok      0.1.0
+";
+        assert_eq!(controllers(&all), expected);
+        let many: Vec<ControllerStatus> = (0..25).map(|n| one(&format!("host{n}"), "", true)).collect();
+        assert!(controllers(&many).ends_with("… and 5 more nc\n"));
     }
 
     #[test]

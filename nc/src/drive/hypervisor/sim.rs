@@ -20,27 +20,38 @@ const CHANGES_KEPT: usize = 1024;
 struct SimGuest {
     tag: OwnerTag,
     guest: Guest,
-    reboots: u64,
 }
 
 #[derive(Debug)]
 pub struct SimHypervisor {
     guests: Mutex<HashMap<InstanceId, SimGuest>>,
+    /// How often each has booted: what its console tells, also when it is off.
+    boots: Mutex<HashMap<InstanceId, u64>>,
     start_time: Duration,
     changes: broadcast::Sender<GuestChange>,
 }
 
 impl SimHypervisor {
     pub fn new(start_time: Duration) -> Self {
-        Self { guests: Mutex::default(), start_time, changes: broadcast::channel(CHANGES_KEPT).0 }
+        Self {
+            guests: Mutex::default(),
+            boots: Mutex::default(),
+            start_time,
+            changes: broadcast::channel(CHANGES_KEPT).0,
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<InstanceId, SimGuest>> {
         self.guests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn boots(&self) -> MutexGuard<'_, HashMap<InstanceId, u64>> {
+        self.boots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn remember(&self, tag: OwnerTag) {
-        self.lock().insert(tag.id.clone(), SimGuest { tag, guest: Guest::Running, reboots: 0 });
+        self.boots().insert(tag.id.clone(), 1);
+        self.lock().insert(tag.id.clone(), SimGuest { tag, guest: Guest::Running });
     }
 
     /// The guest's own doing, or somebody's behind our back.
@@ -64,8 +75,8 @@ impl SimHypervisor {
     }
 
     fn boots_again(&self, id: &InstanceId) {
-        if let Some(guest) = self.lock().get_mut(id) {
-            guest.reboots += 1;
+        if let Some(boots) = self.boots().get_mut(id) {
+            *boots += 1;
         }
         self.tell(id, true);
     }
@@ -124,9 +135,13 @@ impl Hypervisor for SimHypervisor {
     }
 
     async fn console(&self, id: &InstanceId) -> Option<Vec<u8>> {
-        let guests = self.lock();
-        let boots = guests.get(id)?.reboots + 1;
+        let boots = *self.boots().get(id)?;
         Some(format!("Simulated guest {id}, boot {boots}\n{id} login: \n").into_bytes())
+    }
+
+    async fn console_remove(&self, id: &InstanceId) -> std::io::Result<()> {
+        self.boots().remove(id);
+        Ok(())
     }
 
     fn polled(&self) -> bool {

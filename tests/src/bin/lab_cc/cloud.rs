@@ -4,6 +4,7 @@ use crate::{Arguments, eventually};
 use anyhow::Context;
 use async_trait::async_trait;
 use karri_proto::instance::BlobRef;
+use karri_proto::internal::blobs::BlobPurpose;
 use karri_proto::internal::nodes::{self, NodeHello, NodeService, NodeWelcome};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
@@ -156,7 +157,7 @@ impl Importer {
     async fn import(&self, file: &Path, ramdisk: bool) -> anyhow::Result<BlobRef> {
         let bytes = tokio::fs::read(file).await.with_context(|| file.display().to_string())?;
         let imported = if ramdisk {
-            self.client.blob_import_ramdisk(&self.caller, bytes.into()).await?
+            self.client.blob_import_as(&self.caller, BlobPurpose::Ramdisk, bytes.into()).await?
         } else {
             self.client.blob_import(&self.caller, bytes.into()).await?
         };

@@ -79,7 +79,9 @@ fn attribute(one: &Instance, name: &str) -> Answer<InstanceAttribute> {
 }
 
 pub fn of_modify_attribute(cx: &Cx, request: &ModifyInstanceAttributeRequest) -> Asks {
-    Asks::On(vec![cx.arn("instance", &request.instance_id)])
+    let mut arns = vec![cx.arn("instance", &request.instance_id)];
+    arns.extend(request.groups.iter().map(|id| cx.arn("security-group", id)));
+    Asks::On(arns)
 }
 
 pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeRequest) -> Answer<Done> {

@@ -1,4 +1,5 @@
-//! CPU credits of burstable instances: the mode of their type. Nothing throttles them.
+//! CPU credits of burstable instances: the mode that their launch asks for, else
+//! that of their type. Nothing throttles them.
 
 use super::control::parse_ids;
 use crate::api::cx::{Answer, Cx};
@@ -17,8 +18,9 @@ pub async fn describe_instance_credit_specifications(
     request: DescribeInstanceCreditSpecificationsRequest,
 ) -> Answer<DescribeInstanceCreditSpecificationsResult> {
     ids_or_page(&request.instance_ids, request.max_results, "instancesSet")?;
-    let credits =
-        |one: &Instance| cx.app.catalogue.get(&one.spec.instance_type).and_then(|kind| kind.credits);
+    let credits = |one: &Instance| {
+        cx.app.catalogue.get(&one.spec.instance_type).and_then(|kind| one.said.credits(kind))
+    };
     let found = if request.instance_ids.is_empty() {
         // EC2 names only those with unlimited credits to who asks for none in particular.
         let mut own = cx.app.instances.of_account(cx.account());

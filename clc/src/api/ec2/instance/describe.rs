@@ -1,12 +1,13 @@
 //! DescribeInstances and DescribeInstanceStatus, from memory.
 
 use super::control::{parse_ids, state};
-use super::filter::{Health, Subject};
+use super::filter::{Health, Subject, WithPortTags};
 use super::parts::parts;
 use crate::api::cx::{Answer, Cx};
 use crate::app::instance::view::sort_key;
 use crate::app::instance::{Instance, State};
 use crate::app::kept::{Before, Part};
+use crate::app::tag::Taggable;
 use axum::body::Bytes;
 use karri_proto::aws::ec2::{
     DescribeInstanceStatusRequest, DescribeInstanceStatusResult, DescribeInstancesRequest, InstanceStatus,
@@ -70,6 +71,13 @@ fn page_of(page: &Page, instances: Vec<Arc<Instance>>) -> (Vec<Arc<Instance>>, O
 pub async fn describe_instances(cx: Cx, request: DescribeInstancesRequest) -> Answer<Vec<Bytes>> {
     let selection = Selection::of::<Subject>(&request.filters)?;
     let page = Page::of(&request)?;
+    if request.filters.iter().any(|filter| WithPortTags::NAMES.contains(&filter.name.as_str())) {
+        // Never kept: tags of ports are no change of their instances.
+        let tags = cx.app.store.tags_of_type(Taggable::NetworkInterface).await?;
+        let mut instances = candidates(&cx, &request.instance_ids, request.max_results.is_some())?;
+        instances.retain(|one| selection.matches(&WithPortTags { subject: Subject(one), tags: &tags }));
+        return Ok(texts(&encode(instances, &Selection::of::<Subject>(&[])?, &page, &Before::default())));
+    }
     let whose = match scope(&cx, &request.instance_ids) {
         Scope::Own => Some(cx.account()),
         Scope::Everyones => None,
@@ -154,6 +162,7 @@ fn status(health: &Health<'_>) -> InstanceStatus {
     };
     InstanceStatus {
         availability_zone: Some(health.instance.zone.clone()),
+        availability_zone_id: Some(health.instance.zone.clone()),
         instance_id: Some(health.instance.id.to_string()),
         instance_state: Some(state(health.instance.state)),
         instance_status: Some(summary()),

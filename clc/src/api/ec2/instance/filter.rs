@@ -1,12 +1,14 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::at_ms;
+use super::shape::boot_mode;
+use crate::api::ec2::listing::{time_of, time_text};
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
+use crate::app::tag::Tags;
 use crate::app::volume::root_volume_id;
 use karri_proto::aws::filter::Filterable;
 use karri_proto::instance::PortSpec;
-use time::format_description::well_known::Rfc3339;
+use std::collections::HashMap;
 
 /// An instance, as filters see it.
 pub struct Subject<'a>(pub &'a Instance);
@@ -22,22 +24,25 @@ impl Subject<'_> {
         let name = name.strip_prefix("network-interface.").unwrap_or(name);
         match name {
             "addresses.private-ip-address" | "private-ip-address" => each(&port.private_ip.to_string()),
-            "addresses.primary" | "attachment.delete-on-termination" => each("true"),
-            "source-dest-check" => each("true"),
+            "addresses.primary" | "attachment.delete-on-termination" | "source-dest-check" => each("true"),
+            "ipv6-native" | "operator.managed" | "requester-managed" => each("false"),
+            "attachment.attach-time" => each(&stamp(self.0.spec.launched_at_unix_ms)),
             "attachment.attachment-id" => each(&port.id.as_str().replacen("eni-", "eni-attach-", 1)),
-            "attachment.device-index" => each("0"),
+            "attachment.device-index" | "attachment.network-card-index" => each("0"),
             "attachment.instance-id" => each(self.0.id.as_str()),
             "attachment.instance-owner-id" | "owner-id" => each(&self.0.account),
             "attachment.status" => {
                 each(if self.0.state == State::Pending { "attaching" } else { "attached" })
             }
             "availability-zone" => each(&self.0.zone),
-            "description" => each(""),
+            "description" => each(&self.0.said.port_description),
             "group-id" | "instance.group-id" => port.groups.iter().for_each(|(id, _)| each(id.as_str())),
             "group-name" | "instance.group-name" => port.groups.iter().for_each(|(_, name)| each(name)),
             "mac-address" => each(&port.mac),
             "network-interface-id" => each(port.id.as_str()),
-            "private-dns-name" => each(&private_dns_name(port.private_ip, &self.0.spec.region)),
+            "addresses.private-dns-name" | "private-dns-name" => {
+                each(&private_dns_name(port.private_ip, &self.0.spec.region))
+            }
             "status" => each("in-use"),
             "subnet-id" => each(port.subnet_id.as_str()),
             "vpc-id" => each(port.vpc_id.as_str()),
@@ -62,6 +67,9 @@ impl Subject<'_> {
     fn metadata(&self, name: &str, each: &mut dyn FnMut(&str)) {
         let options = &self.0.spec.metadata;
         match name {
+            "http-protocol-ipv4" => each("enabled"),
+            "http-protocol-ipv6" => each("disabled"),
+            "state" => each("applied"),
             "http-endpoint" => each(if options.enabled { "enabled" } else { "disabled" }),
             "http-tokens" => each(if options.tokens_required { "required" } else { "optional" }),
             "http-put-response-hop-limit" => each(&options.hop_limit.to_string()),
@@ -72,7 +80,7 @@ impl Subject<'_> {
 }
 
 fn stamp(ms: i64) -> String {
-    at_ms(ms).and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default()
+    time_text(time_of(ms))
 }
 
 impl Filterable for Subject<'_> {
@@ -80,15 +88,30 @@ impl Filterable for Subject<'_> {
         "affinity",
         "architecture",
         "availability-zone",
+        "availability-zone-id",
         "block-device-mapping.attach-time",
         "block-device-mapping.delete-on-termination",
         "block-device-mapping.device-name",
         "block-device-mapping.status",
         "block-device-mapping.volume-id",
+        "boot-mode",
+        "capacity-reservation-id",
+        "capacity-reservation-specification.capacity-reservation-preference",
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-id",
+        "capacity-reservation-specification.capacity-reservation-target.capacity-reservation-resource-group-arn",
         "client-token",
+        "current-instance-boot-mode",
         "dns-name",
+        "ebs-optimized",
+        "ena-support",
+        "enclave-options.enabled",
+        "group-id",
+        "group-name",
+        "hibernation-options.configured",
+        "host-id",
         "hypervisor",
         "iam-instance-profile.arn",
+        "iam-instance-profile.id",
         "image-id",
         "instance-id",
         "instance-lifecycle",
@@ -97,46 +120,90 @@ impl Filterable for Subject<'_> {
         "instance-type",
         "instance.group-id",
         "instance.group-name",
-        "group-id",
-        "group-name",
         "ip-address",
+        "ipv6-address",
         "kernel-id",
         "key-name",
         "launch-index",
         "launch-time",
+        "maintenance-options.auto-recovery",
         "metadata-options.http-endpoint",
+        "metadata-options.http-protocol-ipv4",
+        "metadata-options.http-protocol-ipv6",
         "metadata-options.http-put-response-hop-limit",
         "metadata-options.http-tokens",
         "metadata-options.instance-metadata-tags",
+        "metadata-options.state",
         "monitoring-state",
+        "network-interface.addresses.association.allocation-id",
+        "network-interface.addresses.association.association-id",
+        "network-interface.addresses.association.carrier-ip",
+        "network-interface.addresses.association.customer-owned-ip",
+        "network-interface.addresses.association.ip-owner-id",
+        "network-interface.addresses.association.public-dns-name",
+        "network-interface.addresses.association.public-ip",
         "network-interface.addresses.primary",
+        "network-interface.addresses.private-dns-name",
         "network-interface.addresses.private-ip-address",
+        "network-interface.association.allocation-id",
+        "network-interface.association.association-id",
+        "network-interface.association.carrier-ip",
+        "network-interface.association.customer-owned-ip",
+        "network-interface.association.ip-owner-id",
+        "network-interface.association.public-dns-name",
+        "network-interface.association.public-ip",
+        "network-interface.attachment.attach-time",
         "network-interface.attachment.attachment-id",
         "network-interface.attachment.delete-on-termination",
         "network-interface.attachment.device-index",
         "network-interface.attachment.instance-id",
         "network-interface.attachment.instance-owner-id",
+        "network-interface.attachment.network-card-index",
         "network-interface.attachment.status",
         "network-interface.availability-zone",
+        "network-interface.deny-all-igw-traffic",
         "network-interface.description",
         "network-interface.group-id",
         "network-interface.group-name",
+        "network-interface.ipv4-prefixes.ipv4-prefix",
+        "network-interface.ipv6-address",
+        "network-interface.ipv6-addresses.ipv6-address",
+        "network-interface.ipv6-addresses.is-primary-ipv6",
+        "network-interface.ipv6-native",
+        "network-interface.ipv6-prefixes.ipv6-prefix",
         "network-interface.mac-address",
         "network-interface.network-interface-id",
+        "network-interface.operator.managed",
+        "network-interface.operator.principal",
+        "network-interface.outpost-arn",
         "network-interface.owner-id",
         "network-interface.private-dns-name",
         "network-interface.private-ip-address",
+        "network-interface.public-dns-name",
+        "network-interface.requester-id",
+        "network-interface.requester-managed",
         "network-interface.source-dest-check",
         "network-interface.status",
         "network-interface.subnet-id",
+        "network-interface.tag-key",
+        "network-interface.tag-value",
         "network-interface.vpc-id",
+        "network-performance-options.bandwidth-weighting",
+        "operator.managed",
+        "operator.principal",
+        "outpost-arn",
         "owner-id",
         "placement-group-name",
+        "placement-partition-number",
         "platform",
         "platform-details",
         "private-dns-name",
+        "private-dns-name-options.enable-resource-name-dns-a-record",
+        "private-dns-name-options.enable-resource-name-dns-aaaa-record",
+        "private-dns-name-options.hostname-type",
         "private-ip-address",
         "product-code",
+        "product-code.type",
         "ramdisk-id",
         "reason",
         "requester-id",
@@ -149,7 +216,9 @@ impl Filterable for Subject<'_> {
         "state-reason-message",
         "subnet-id",
         "tenancy",
+        "tpm-support",
         "usage-operation",
+        "usage-operation-update-time",
         "virtualization-type",
         "vpc-id",
     ];
@@ -158,8 +227,11 @@ impl Filterable for Subject<'_> {
         let (one, spec) = (self.0, &self.0.spec);
         match name {
             "architecture" => each(&spec.architecture),
-            "availability-zone" => each(&one.zone),
+            "availability-zone" | "availability-zone-id" => each(&one.zone),
             "client-token" => one.client_token.iter().for_each(|token| each(token)),
+            "current-instance-boot-mode" => each(boot_mode(one)),
+            "ebs-optimized" | "ena-support" | "operator.managed" => each("false"),
+            "enclave-options.enabled" | "hibernation-options.configured" => each("false"),
             "hypervisor" => each("xen"),
             "image-id" => each(spec.image_id.as_str()),
             "instance-id" => each(one.id.as_str()),
@@ -170,9 +242,14 @@ impl Filterable for Subject<'_> {
             "key-name" => spec.key.iter().for_each(|key| each(&key.name)),
             "launch-index" => each(&spec.launch_index.to_string()),
             "launch-time" => each(&stamp(one.launched_ms)),
+            "maintenance-options.auto-recovery" => each(one.said.auto_recovery()),
             "monitoring-state" => each("disabled"),
             "owner-id" => each(&one.account),
             "platform-details" => each("Linux/UNIX"),
+            "network-performance-options.bandwidth-weighting" => each("default"),
+            "private-dns-name-options.enable-resource-name-dns-a-record"
+            | "private-dns-name-options.enable-resource-name-dns-aaaa-record" => each("false"),
+            "private-dns-name-options.hostname-type" => each("ip-name"),
             "ramdisk-id" => spec.ramdisk_id.iter().for_each(|id| each(id)),
             "reason" => each(&one.transition),
             "reservation-id" => each(one.reservation.as_str()),
@@ -182,7 +259,9 @@ impl Filterable for Subject<'_> {
             "state-reason-message" => one.reason.iter().for_each(|reason| each(&reason.message)),
             "tenancy" => each("default"),
             "usage-operation" => each("RunInstances"),
+            "usage-operation-update-time" => each(&stamp(one.launched_ms)),
             "virtualization-type" => each("hvm"),
+            // What an instance never has, such as a host of its own, falls through all of these.
             _ => match name.split_once('.') {
                 Some(("block-device-mapping", part)) => self.disk(part, each),
                 Some(("metadata-options", part)) => self.metadata(part, each),
@@ -193,6 +272,34 @@ impl Filterable for Subject<'_> {
 
     fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
         self.0.tags.iter().for_each(|(key, value)| each(key, value));
+    }
+}
+
+/// An instance with the tags of its ports, which only these filters look at.
+pub struct WithPortTags<'a> {
+    pub subject: Subject<'a>,
+    pub tags: &'a HashMap<String, Tags>,
+}
+
+impl WithPortTags<'_> {
+    pub const NAMES: [&'static str; 2] = ["network-interface.tag-key", "network-interface.tag-value"];
+}
+
+impl Filterable for WithPortTags<'_> {
+    const FILTERS: &'static [&'static str] = Subject::FILTERS;
+
+    fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
+        if !Self::NAMES.contains(&name) {
+            return self.subject.filter_values(name, each);
+        }
+        let tags = self.subject.port().and_then(|port| self.tags.get(port.id.as_str()));
+        for (key, value) in tags.into_iter().flatten() {
+            each(if name.ends_with("key") { key } else { value });
+        }
+    }
+
+    fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
+        self.subject.filter_tags(each);
     }
 }
 
@@ -215,7 +322,10 @@ impl Health<'_> {
 
 impl Filterable for Health<'_> {
     const FILTERS: &'static [&'static str] = &[
+        "application-status.status",
+        "attached-ebs-status.status",
         "availability-zone",
+        "availability-zone-id",
         "event.code",
         "event.description",
         "event.instance-event-id",
@@ -226,20 +336,23 @@ impl Filterable for Health<'_> {
         "instance-state-name",
         "instance-status.reachability",
         "instance-status.status",
+        "operator.managed",
+        "operator.principal",
         "system-status.reachability",
         "system-status.status",
     ];
 
     fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
         match name {
-            "availability-zone" => each(&self.instance.zone),
+            "availability-zone" | "availability-zone-id" => each(&self.instance.zone),
+            "operator.managed" => each("false"),
             "instance-state-code" => each(&self.instance.state.code().to_string()),
             "instance-state-name" => each(self.instance.state.as_str()),
             "instance-status.status" | "system-status.status" => each(self.status),
             "instance-status.reachability" | "system-status.reachability" => {
                 self.reachability().into_iter().for_each(each);
             }
-            _ => {} // no event was ever scheduled
+            _ => {} // no event was ever scheduled, no status of a volume or an application looked at
         }
     }
 

@@ -8,6 +8,7 @@ mod filter;
 mod parts;
 mod run;
 mod shape;
+mod unsupported;
 
 pub use attribute::{
     describe_instance_attribute, modify_instance_attribute, modify_instance_metadata_options,
@@ -20,3 +21,4 @@ pub use control::{
 pub use credit::describe_instance_credit_specifications;
 pub use describe::{describe_instance_status, describe_instances};
 pub use run::{of_run, run_instances};
+pub use unsupported::VOLUME_TYPES;

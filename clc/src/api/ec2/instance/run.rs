@@ -1,19 +1,24 @@
 //! RunInstances: the request's words into an order. What Karri does not do is refused, never ignored.
 
 use super::shape::reservation;
+use super::unsupported::{
+    refuse_unsupported, refuse_unsupported_disk, refuse_unsupported_interface, unsupported,
+};
 use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified_for;
 use crate::api::permit::permit;
 use crate::app::instance::ShutdownBehavior;
 use crate::app::instance::launch::{Order, Touched};
+use crate::app::instance::said::Said;
+use crate::app::instance_type::Credits;
 use crate::app::tag::{Taggable, Tags};
+use crate::app::text::is_plain;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
-    BlockDeviceMapping, InstanceMetadataOptionsRequest, InstanceNetworkInterfaceSpecification, Reservation,
-    RunInstancesRequest,
+    BlockDeviceMapping, InstanceMetadataOptionsRequest, Reservation, RunInstancesRequest,
 };
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
@@ -24,6 +29,7 @@ const DEFAULT_TYPE: &str = "m1.small";
 /// EC2's limit, before encoding.
 const USER_DATA_BYTES_MAX: usize = 16 * 1024;
 const CLIENT_TOKEN_CHARS_MAX: usize = 64;
+const DESCRIPTION_CHARS_MAX: usize = 255;
 const ROOT_GIB_MAX: i32 = 16_384;
 
 /// What is known of a launch from its words alone; `of_touched` asks for the rest.
@@ -60,7 +66,8 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         let sentence = "A private address can be asked for only when one instance is launched";
         return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
     }
-    let (root_device, root_gib) = root_disk(&request.block_device_mappings)?;
+    let root = root_disk(&request.block_device_mappings)?;
+    let recovery = request.maintenance_options.as_ref().and_then(|options| options.auto_recovery.as_deref());
     let shutdown = request.instance_initiated_shutdown_behavior.as_deref();
     let specifications = &request.tag_specifications;
     Ok(Order {
@@ -90,8 +97,14 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         group_ids: network.group_ids,
         group_names: request.security_groups.clone(),
         user_data_base64: user_data(request.user_data.clone())?,
-        root_gib,
-        root_device,
+        root_gib: root.gib,
+        root_device: root.device,
+        said: Said {
+            volume_type: root.volume_type,
+            credits: credits(request)?,
+            port_description: port_description(request)?,
+            auto_recovery_disabled: recovery == Some("disabled"),
+        },
         metadata: metadata(request.metadata_options.as_ref())?,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
         shutdown_behavior: shutdown.and_then(ShutdownBehavior::parse).unwrap_or(ShutdownBehavior::Stop),
@@ -116,24 +129,28 @@ fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Faul
         return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
     }
     let limit = cx.app.limits.instances_per_request;
-    if min > limit {
+    // All of them, not as many as may be: who asks for so many is to know.
+    if max > limit {
         let sentence = format!(
-            "You have requested more instances ({min}) than your current instance limit of {limit} per request \
+            "You have requested more instances ({max}) than your current instance limit of {limit} per request \
              allows."
         );
         return Err(Fault::new(FaultCode::InstanceLimitExceeded, sentence));
     }
     let count = |n: i32| usize::try_from(n).unwrap_or(0);
-    Ok((count(min), count(max.min(limit))))
+    Ok((count(min), count(max)))
 }
 
 /// None also for a launch that is only tried: it has no earlier telling.
 fn client_token(request: &RunInstancesRequest) -> Result<Option<String>, Fault> {
     let token = request.client_token.as_deref().filter(|token| !token.is_empty());
     let Some(token) = token else { return Ok(None) };
-    if token.len() > CLIENT_TOKEN_CHARS_MAX || !token.is_ascii() {
-        let sentence =
-            format!("The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters");
+    let printable = token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
+    if token.len() > CLIENT_TOKEN_CHARS_MAX || !printable {
+        let sentence = format!(
+            "The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters, none of them control \
+             characters"
+        );
         return Err(Fault::invalid_parameter(sentence));
     }
     Ok(Some(token.to_owned()).filter(|_| request.dry_run != Some(true)))
@@ -188,29 +205,54 @@ fn network(request: &RunInstancesRequest) -> Result<Network, Fault> {
     })
 }
 
-/// The root disk's size; other disks come with volumes.
-fn root_disk(mappings: &[BlockDeviceMapping]) -> Result<(Option<String>, Option<u64>), Fault> {
-    let Some((first, rest)) = mappings.split_first() else { return Ok((None, None)) };
-    let ebs = first.ebs.as_ref();
+#[derive(Default)]
+struct RootDisk {
+    device: Option<String>,
+    gib: Option<u64>,
+    volume_type: Option<String>,
+}
+
+/// What is said of the root disk; other disks come with volumes.
+fn root_disk(mappings: &[BlockDeviceMapping]) -> Result<RootDisk, Fault> {
+    let Some((first, rest)) = mappings.split_first() else { return Ok(RootDisk::default()) };
     if !rest.is_empty() || first.virtual_name.is_some() || first.no_device.is_some() {
         return Err(unsupported("block devices other than the root disk"));
     }
-    if let Some(ebs) = ebs
-        && (ebs.encrypted == Some(true)
-            || ebs.snapshot_id.is_some()
-            || ebs.delete_on_termination == Some(false))
-    {
-        return Err(unsupported("an encrypted or kept root disk, or one from a snapshot"));
-    }
-    let size = ebs.and_then(|ebs| ebs.volume_size);
-    if let Some(size) = size
+    let ebs = first.ebs.clone().unwrap_or_default();
+    refuse_unsupported_disk(&ebs)?;
+    if let Some(size) = ebs.volume_size
         && !(1..=ROOT_GIB_MAX).contains(&size)
     {
         return Err(Fault::invalid_parameter(format!(
             "Volume size must be between 1 and {ROOT_GIB_MAX} GiB"
         )));
     }
-    Ok((first.device_name.clone(), size.and_then(|size| u64::try_from(size).ok())))
+    Ok(RootDisk {
+        device: first.device_name.clone(),
+        gib: ebs.volume_size.and_then(|size| u64::try_from(size).ok()),
+        volume_type: ebs.volume_type,
+    })
+}
+
+fn credits(request: &RunInstancesRequest) -> Result<Option<Credits>, Fault> {
+    let Some(asked) = request.credit_specification.as_ref().map(|asked| asked.cpu_credits.as_str()) else {
+        return Ok(None);
+    };
+    let why = "Expecting standard or unlimited.";
+    let unknown = || WireFault::invalid("CreditSpecification.CpuCredits", asked, why);
+    Ok(Some(Credits::parse(asked).ok_or_else(unknown)?))
+}
+
+fn port_description(request: &RunInstancesRequest) -> Result<String, Fault> {
+    let text = request.network_interfaces.first().and_then(|one| one.description.clone()).unwrap_or_default();
+    if text.chars().count() > DESCRIPTION_CHARS_MAX || !is_plain(&text) {
+        let sentence = format!(
+            "The description of a network interface has at most {DESCRIPTION_CHARS_MAX} characters, none of \
+             them control characters"
+        );
+        return Err(Fault::invalid_parameter(sentence));
+    }
+    Ok(text)
 }
 
 fn metadata(options: Option<&InstanceMetadataOptionsRequest>) -> Result<MetadataOptions, Fault> {
@@ -238,63 +280,6 @@ const TAGGED: [Taggable; 3] = [Taggable::Instance, Taggable::Volume, Taggable::N
 fn sorted(mut tags: Tags) -> Tags {
     tags.sort();
     tags
-}
-
-fn unsupported(what: &str) -> Fault {
-    Fault::new(FaultCode::Unsupported, format!("The requested configuration is not supported: {what}."))
-}
-
-fn refuse(wanted: &[(bool, &str)]) -> Result<(), Fault> {
-    match wanted.iter().find(|(wanted, _)| *wanted) {
-        Some((_, what)) => Err(unsupported(what)),
-        None => Ok(()),
-    }
-}
-
-fn refuse_unsupported(request: &RunInstancesRequest) -> Result<(), Fault> {
-    let placement = request.placement.clone().unwrap_or_default();
-    let given = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
-    refuse(&[
-        (request.launch_template.is_some(), "launch templates"),
-        (request.instance_market_options.is_some(), "spot instances"),
-        (request.iam_instance_profile.is_some(), "instance profiles"),
-        (request.monitoring.as_ref().is_some_and(|monitoring| monitoring.enabled), "detailed monitoring"),
-        (request.ebs_optimized == Some(true), "EBS optimisation"),
-        (request.cpu_options.is_some(), "CPU options"),
-        (request.capacity_reservation_specification.is_some(), "capacity reservations"),
-        (!request.elastic_gpu_specification.is_empty(), "elastic GPUs"),
-        (!request.elastic_inference_accelerators.is_empty(), "inference accelerators"),
-        (request.enclave_options.as_ref().is_some_and(|o| o.enabled == Some(true)), "enclaves"),
-        (request.hibernation_options.as_ref().is_some_and(|o| o.configured == Some(true)), "hibernation"),
-        (!request.license_specifications.is_empty(), "licence configurations"),
-        (request.ipv6_address_count.is_some_and(|count| count > 0), "IPv6"),
-        (!request.ipv6_addresses.is_empty() || request.enable_primary_ipv6 == Some(true), "IPv6"),
-        (!request.secondary_interfaces.is_empty(), "secondary interfaces"),
-        (given(&placement.affinity) || given(&placement.host_id), "dedicated hosts"),
-        (given(&placement.host_resource_group_arn), "dedicated hosts"),
-        (given(&placement.group_name) || given(&placement.group_id), "placement groups"),
-        (placement.partition_number.is_some(), "placement groups"),
-        (given(&placement.availability_zone_id), "zones by their id"),
-        (placement.tenancy.as_deref().is_some_and(|tenancy| tenancy != "default"), "dedicated tenancy"),
-    ])
-}
-
-fn refuse_unsupported_interface(one: &InstanceNetworkInterfaceSpecification) -> Result<(), Fault> {
-    let elsewhere = one.device_index.is_some_and(|index| index != 0)
-        || one.network_card_index.is_some_and(|index| index != 0);
-    let more = !one.private_ip_addresses.is_empty()
-        || one.secondary_private_ip_address_count.is_some_and(|count| count > 0);
-    let ipv6 = !one.ipv6_addresses.is_empty() || one.ipv6_address_count.is_some_and(|count| count > 0);
-    refuse(&[
-        (elsewhere, "a network interface other than the first"),
-        (one.network_interface_id.is_some(), "network interfaces made before"),
-        (one.associate_public_ip_address == Some(true), "public addresses"),
-        (one.delete_on_termination == Some(false), "network interfaces that outlive their instance"),
-        (more, "several addresses"),
-        (ipv6 || one.primary_ipv6 == Some(true), "IPv6"),
-        (!one.ipv4_prefixes.is_empty() || one.ipv4_prefix_count.is_some(), "address prefixes"),
-        (one.interface_type.as_deref().is_some_and(|kind| kind != "interface"), "special interfaces"),
-    ])
 }
 
 #[cfg(test)]

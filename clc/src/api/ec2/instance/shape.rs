@@ -39,19 +39,24 @@ pub fn reservation_of(one: &Instance) -> ec2::Reservation {
     }
 }
 
-pub fn instance(one: &Instance) -> ec2::Instance {
-    let spec = &one.spec;
-    let boot_mode = match spec.boot.firmware {
+pub fn boot_mode(one: &Instance) -> &'static str {
+    match one.spec.boot.firmware {
         Firmware::Bios => "legacy-bios",
         Firmware::Uefi => "uefi",
-    };
+    }
+}
+
+pub fn instance(one: &Instance) -> ec2::Instance {
+    let spec = &one.spec;
     ec2::Instance {
         ami_launch_index: i32::try_from(spec.launch_index).ok(),
         architecture: Some(spec.architecture.clone()),
         client_token: Some(one.client_token.clone().unwrap_or_default()),
-        current_instance_boot_mode: some(boot_mode),
+        current_instance_boot_mode: some(boot_mode(one)),
         ebs_optimized: Some(false),
         ena_support: Some(false),
+        enclave_options: Some(ec2::EnclaveOptions { enabled: Some(false) }),
+        hibernation_options: Some(ec2::HibernationOptions { configured: Some(false) }),
         hypervisor: some("xen"), // what EC2 says of every instance, whatever it runs on
         image_id: Some(spec.image_id.to_string()),
         instance_id: Some(one.id.to_string()),
@@ -59,15 +64,28 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         kernel_id: spec.kernel_id.clone(),
         key_name: spec.key.as_ref().map(|key| key.name.clone()),
         launch_time: at_ms(one.launched_ms),
+        maintenance_options: Some(ec2::InstanceMaintenanceOptions {
+            auto_recovery: some(one.said.auto_recovery()),
+            reboot_migration: some("default"),
+        }),
         metadata_options: Some(metadata_options(one)),
         monitoring: Some(ec2::Monitoring { state: some("disabled"), ..Default::default() }),
+        network_performance_options: Some(ec2::InstanceNetworkPerformanceOptions {
+            bandwidth_weighting: some("default"),
+        }),
         placement: Some(ec2::Placement {
             availability_zone: Some(one.zone.clone()),
+            availability_zone_id: Some(one.zone.clone()),
             group_name: Some(String::new()),
             tenancy: some("default"),
             ..Default::default()
         }),
         platform_details: some("Linux/UNIX"),
+        private_dns_name_options: Some(ec2::PrivateDnsNameOptionsResponse {
+            enable_resource_name_dns_aaaa_record: Some(false),
+            enable_resource_name_dns_a_record: Some(false),
+            hostname_type: some("ip-name"),
+        }),
         public_dns_name: Some(String::new()),
         ramdisk_id: spec.ramdisk_id.clone(),
         root_device_name: Some(spec.root_device_name.clone()),
@@ -126,7 +144,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
             status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
             ..Default::default()
         }),
-        description: Some(String::new()),
+        description: Some(one.said.port_description.clone()),
         groups: port.groups.iter().map(group).collect(),
         interface_type: some("interface"),
         mac_address: Some(port.mac.clone()),

@@ -26,7 +26,9 @@ pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, 
         let subnet = subnets.get(place.zone.as_str())?;
         let port = port_of(resolved, subnet, *address);
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
-        Some(instance_of(app, order, place, spec, &reservation, created_ms))
+        let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
+        instance.said.volume_type.get_or_insert_with(|| resolved.image.definition.root.volume_type.clone());
+        Some(instance)
     });
     Launch {
         instances: instances.collect(),
@@ -129,6 +131,7 @@ fn instance_of(
         shutdown_behavior: order.shutdown_behavior,
         disable_api_stop: order.disable_api_stop,
         disable_api_termination: order.disable_api_termination,
+        said: order.said.clone(),
         launched_ms: created_ms,
         desired: Desired::Running,
         generation: 1,

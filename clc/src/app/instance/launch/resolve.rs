@@ -51,7 +51,12 @@ impl App {
             let name = &order.instance_type;
             Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
         })?;
+        if order.said.credits.is_some() && kind.credits.is_none() {
+            let sentence = format!("The {} instance type does not support T2 Unlimited.", kind.name); // AWS's words
+            return Err(Fault::new(FaultCode::InstanceCreditSpecificationNotSupported, sentence));
+        }
         let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
+        kind.check_architecture(&image.definition.architecture)?;
         let (given, own) = (order.kernel_id.as_ref(), &image.definition.kernel_id);
         let (kernel, kernel_id) = self.part(order, given, own, ImageKind::Kernel).await?;
         let (given, own) = (order.ramdisk_id.as_ref(), &image.definition.ramdisk_id);

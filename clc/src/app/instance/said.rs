@@ -1,0 +1,37 @@
+//! What a launch says that is told again and changes nothing: no node hears of it.
+
+use crate::app::instance_type::{Credits, InstanceType};
+use serde::{Deserialize, Serialize};
+
+/// What the root disk of an image that says nothing passes for.
+pub const VOLUME_TYPE_DEFAULT: &str = "gp3";
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Said {
+    /// Of the root disk: the launch's word, else its image's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub credits: Option<Credits>,
+    /// Of the first network interface.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub port_description: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub auto_recovery_disabled: bool,
+}
+
+impl Said {
+    pub fn volume_type(&self) -> &str {
+        self.volume_type.as_deref().unwrap_or(VOLUME_TYPE_DEFAULT)
+    }
+
+    /// The credit mode of an instance of that type; none where the type has no credits.
+    pub fn credits(&self, kind: &InstanceType) -> Option<Credits> {
+        kind.credits.map(|usual| self.credits.unwrap_or(usual))
+    }
+
+    pub fn auto_recovery(&self) -> &'static str {
+        if self.auto_recovery_disabled { "disabled" } else { "default" }
+    }
+}
