@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -54,7 +55,7 @@ class RealCloud(Cloud):
         links = json.loads(subprocess.check_output(["ip", "-j", "link"]))
         left += [link["ifname"] for link in links if link["ifname"] == self.bridge or link.get("master") == self.bridge]
         rules = subprocess.check_output(["iptables-save"], text=True)
-        left += [rule for rule in rules.splitlines() if self.bridge in rule]
+        left += [rule for rule in rules.splitlines() if re.search(rf"\b{self.bridge}\b", rule)]
         return left
 
     def children(self):
