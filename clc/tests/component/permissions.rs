@@ -39,7 +39,7 @@ async fn a_denied_subnet_or_group_is_denied_however_it_comes_into_the_launch(clo
     let subnet = subnet(&alice, "zone-a").await;
     let group = alice.ec2("DescribeSecurityGroups", &[]).await.ok().first("groupId").unwrap();
     let not_there = but(&cloud, "sue", &deny("RunInstances", "subnet", &subnet)).await;
-    let not_so = but(&cloud, "gus", &deny("RunInstances", "security-group", &group)).await;
+    let not_so = but(&cloud, "gus", &deny("*", "security-group", &group)).await;
     let interface = ("NetworkInterface.1.DeviceIndex", "0");
     let ways = [
         vec![],
@@ -57,7 +57,10 @@ async fn a_denied_subnet_or_group_is_denied_however_it_comes_into_the_launch(clo
         }
     }
     assert!(alice.ec2("DescribeInstances", &[]).await.ok().instances().is_empty());
-    alice.run(1, &[]).await.ok();
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    let join = [("InstanceId", id.as_str()), ("GroupId.1", &group)];
+    not_so.ec2("ModifyInstanceAttribute", &join).await.refused(403, "UnauthorizedOperation");
+    alice.ec2("ModifyInstanceAttribute", &join).await.ok();
 }
 
 async fn only_the_subnets_that_a_launch_may_come_to_lie_in_are_asked_for(cloud: Cloud) {
