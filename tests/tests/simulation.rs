@@ -24,8 +24,11 @@ fn depth(seed: u64) -> u32 {
 }
 
 fn tell(failures: &[Failure]) -> String {
-    let lines = failures.iter().map(|failure| format!("seed {}: {}\n", failure.seed, failure.what));
-    let again = "again, with what happened: KARRI_SIM_SEED=… cargo test -p karri-tests --test simulation";
+    let line = |failure: &Failure| {
+        format!("seed {}, depth {}: {}\n", failure.seed, depth(failure.seed), failure.what)
+    };
+    let lines = failures.iter().map(line);
+    let again = "again, with what happened: KARRI_SIM_SEED=… KARRI_SIM_DEPTH=… cargo test --workspace --test simulation";
     format!("{}({again})", lines.collect::<String>())
 }
 
@@ -41,6 +44,7 @@ fn failures(first: u64, schedules: u64, failures_max: usize) -> Vec<Failure> {
             }
             if let Err(failure) = run(seed, depth(seed), false) {
                 failed.fetch_add(1, Ordering::Relaxed);
+                println!("seed {seed}, depth {}: {}", depth(seed), failure.what); // long runs may be ended
                 failures.push(failure);
             }
         }

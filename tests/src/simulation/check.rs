@@ -3,7 +3,6 @@
 use super::Sim;
 use super::cc::node_name;
 use super::clc::{CLUSTER, SUBNET};
-use karri_cc::app::row::Row;
 use karri_clc::app::address::Cidr;
 use karri_clc::app::instance::{Instance, ShutdownBehavior, State};
 use karri_nc::app::plan::Guest;
@@ -185,9 +184,8 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         let name = node_name(node.number);
         let held = sim.clc.run.as_ref().map(|run| run.book.ledger.used_on(CLUSTER, &name));
         let used = book.node(&name).map(|known| known.used);
-        // What is stopped and was never placed holds room at the clc alone; what a node died over before it
-        // could be told of is presumed elsewhere by the clc.
-        let placed = book.rows().all(|row| row.node.is_some() && !is_presumed(sim, row));
+        // What is stopped and was never placed holds room at the clc alone.
+        let placed = book.rows().all(|row| row.node.is_some());
         ensure(used == held || !placed, || format!("{name}: the cc counts {used:?}, the clc {held:?}"))?;
         let strays = book.node(&name).map_or(0, |known| known.strays.len());
         ensure(strays == 0, || format!("cc: {strays} strays on {name}"))?;
@@ -195,12 +193,6 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         ensure(tasks.is_empty(), || format!("cc: {name} is still to be told {tasks:?}"))?;
     }
     Ok(())
-}
-
-fn is_presumed(sim: &Sim, row: &Row) -> bool {
-    let here = |name: &String| sim.nodes.iter().any(|node| node.dead && node_name(node.number) == *name);
-    let told = sim.clc.rows.get(&row.id).is_some_and(|known| known.node.is_some());
-    row.node.as_ref().is_some_and(here) && !told
 }
 
 fn instance_rests(sim: &Sim, row: &Instance) -> Verdict {

@@ -61,11 +61,7 @@ fn absorb_running(instance: &mut Instance, report: &InstanceReport, order: Order
         return; // failed before; what comes later is an echo
     }
     match report.phase {
-        Phase::Preparing | Phase::Stopping | Phase::Terminating => {
-            if report.node.is_some() {
-                instance.node.clone_from(&report.node);
-            }
-        }
+        Phase::Preparing | Phase::Stopping | Phase::Terminating => told_of(instance, report),
         Phase::Running => {
             instance.state = State::Running;
             instance.node.clone_from(&report.node);
@@ -106,7 +102,14 @@ fn absorb_stopped(instance: &mut Instance, report: &InstanceReport, order: Order
             instance.deadline_ms = None;
         }
         Phase::Failed | Phase::Gone => fail(instance, report, order),
-        Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Terminating => {}
+        // Where it is counts, also before it rests: its room is held there.
+        Phase::Preparing | Phase::Running | Phase::Stopping | Phase::Terminating => told_of(instance, report),
+    }
+}
+
+fn told_of(instance: &mut Instance, report: &InstanceReport) {
+    if report.node.is_some() {
+        instance.node.clone_from(&report.node);
     }
 }
 
