@@ -45,7 +45,7 @@ impl HostTraces {
         // The platform matters only to guests that are started.
         let platform = PlatformChoice::Qemu(Platform::Tcg);
         let instances = config.controller.state_dir.join("instances");
-        let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
+        let hypervisor = Libvirt::visiting(&config.hypervisor.uri, owner.clone(), platform, &instances);
         let guests = hypervisor.found().await?.own.into_iter().map(|guest| guest.tag.id).collect();
         let network = &config.network;
         let names = TapNames::new(&owner);

@@ -108,7 +108,7 @@ class Guests(unittest.TestCase):
         ask = ("printf 'PUT /latest/api/token HTTP/1.0\\r\\nX-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n'"
                " | nc 169.254.169.254 80")
         with metadata_answers(one) as answers:
-            ssh(ip, key, ask)
+            self.assertIn("200 OK", ssh(ip, key, ask))
             ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id")
             wait_until("both answers on the wire", lambda: len(answers()) >= 2, 20)
             seen = answers()

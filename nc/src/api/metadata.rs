@@ -173,6 +173,7 @@ async fn connection(stream: TcpStream, claim: &Claim) {
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .half_close(true) // "printf … | nc" has asked all that it will, and waits for the answer
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(CONNECTION_TIME_MAX, served).await {

@@ -86,10 +86,19 @@ impl PlatformChoice {
 impl Libvirt {
     /// `instances` is where the instances' directories are.
     pub fn new(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path) -> Self {
+        Self::made(uri, owner, platform, instances, true)
+    }
+
+    /// For a short visit: nothing is heard of changes, and no thread of libvirt's runs when the process ends.
+    pub fn visiting(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path) -> Self {
+        Self::made(uri, owner, platform, instances, false)
+    }
+
+    fn made(uri: &str, owner: Owner, platform: PlatformChoice, instances: &Path, listens: bool) -> Self {
         virt::error::clear_error_callback(); // errors come back as values; stderr is for our log
         let changes = broadcast::channel(CHANGES_KEPT).0;
         let shared = Shared {
-            pool: Pool::new(uri, changes.clone()),
+            pool: Pool::new(uri, listens.then(|| changes.clone())),
             owner,
             platform,
             consoles: (platform.accelerator() == "xen").then(|| Consoles::new(instances)),

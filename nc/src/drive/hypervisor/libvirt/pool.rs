@@ -42,7 +42,8 @@ impl Drop for Connection {
 
 pub struct Pool {
     uri: String,
-    changes: Sender<GuestChange>,
+    /// None: nobody wants to hear of them.
+    changes: Option<Sender<GuestChange>>,
     events: Mutex<Option<Link>>,
     idle: Mutex<Vec<Connection>>,
 }
@@ -53,7 +54,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Pool {
     /// Opens nothing yet.
-    pub fn new(uri: &str, changes: Sender<GuestChange>) -> Self {
+    pub fn new(uri: &str, changes: Option<Sender<GuestChange>>) -> Self {
         Self { uri: uri.to_owned(), changes, events: Mutex::default(), idle: Mutex::default() }
     }
 
@@ -81,6 +82,7 @@ impl Pool {
 
     /// Before the first call, so that no change after its answer is missed.
     fn listen(&self) -> Result<(), Error> {
+        let Some(changes) = &self.changes else { return Ok(()) };
         let mut events = locked(&self.events);
         match events.as_ref() {
             Some(link) if link.is_alive() => return Ok(()),
@@ -88,8 +90,17 @@ impl Pool {
             None => {}
         }
         *events = None;
-        *events = Some(Link::open(&self.uri, &self.changes)?);
+        *events = Some(Link::open(&self.uri, changes)?);
         tracing::info!(uri = self.uri, "connected to libvirt");
         Ok(())
+    }
+}
+
+impl Drop for Pool {
+    /// The process ends. Closing the connection of events from here would meet libvirt's own thread on it;
+    /// its socket goes with the process.
+    fn drop(&mut self) {
+        let events = self.events.get_mut().unwrap_or_else(PoisonError::into_inner);
+        std::mem::forget(events.take());
     }
 }
