@@ -6,7 +6,7 @@ use karri_proto::internal::{ApiError, Role};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::tls::TlsFiles;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use tokio::sync::Notify;
 
@@ -17,6 +17,8 @@ pub struct ClusterLink {
     pub wake: Notify,
     facts: Mutex<Facts>,
     seen_ms: AtomicI64,
+    /// How often it has told everything: what it answered before the newest telling is old news.
+    tellings: AtomicU64,
 }
 
 struct Facts {
@@ -35,6 +37,14 @@ impl ClusterLink {
 
     pub fn service(&self) -> Arc<dyn InstanceService> {
         Arc::new(self.client())
+    }
+
+    pub fn tellings(&self) -> u64 {
+        self.tellings.load(Ordering::SeqCst)
+    }
+
+    pub fn told_everything(&self) {
+        self.tellings.fetch_add(1, Ordering::SeqCst);
     }
 
     /// When it last said hello or answered.
@@ -78,6 +88,7 @@ impl Clusters {
             wake: Notify::new(),
             facts: Mutex::new(Facts { hello, client }),
             seen_ms: AtomicI64::new(0),
+            tellings: AtomicU64::new(0),
         });
         links.insert(name.to_owned(), link.clone());
         self.arrived.notify_one();

@@ -98,10 +98,11 @@ impl Listener {
         if let Some(resources) = page.resources {
             self.app.resources_reported(cluster, resources).await?;
         }
-        self.unknown.extend(self.app.reports_absorb(cluster, &page.reports).await?);
+        self.unknown.extend(self.app.reports_absorb(cluster, &page.reports, || true).await?);
         if page.caught_up
             && let Some(told) = self.told.take()
         {
+            self.link.told_everything();
             self.app.instances_untold(cluster, &told).await?;
         }
         self.cursor = page.next;

@@ -40,6 +40,8 @@ enum Outcome {
 struct Done {
     id: InstanceId,
     generation: u64,
+    /// How often the cluster had told everything when it was asked.
+    tellings: u64,
     outcome: Outcome,
 }
 
@@ -115,13 +117,17 @@ impl Pusher {
     async fn settle(&mut self, finished: Vec<Done>) {
         let mut reports = Vec::new();
         let mut forgotten = Vec::new();
+        let tellings = self.link.tellings();
         for done in finished {
             self.under_way.remove(&done.id);
             match done.outcome {
                 Outcome::Accepted(report) => {
                     self.retries.remove(&done.id);
                     self.complained = false;
-                    reports.push(report);
+                    // Accepted by a cluster that may have lost it since: it is told once more.
+                    if done.tellings == tellings {
+                        reports.push(report);
+                    }
                 }
                 Outcome::Forgotten => {
                     self.retries.remove(&done.id);
@@ -132,7 +138,7 @@ impl Pusher {
                 Outcome::Failed(error) => self.failed(done.id, &error),
             }
         }
-        if let Err(error) = self.absorb(&reports, &forgotten).await {
+        if let Err(error) = self.absorb(&reports, &forgotten, tellings).await {
             // The rows are as they were, so all of it will be said again.
             tracing::warn!(cluster = self.link.name, %error, "answers not absorbed");
             let ids = reports.iter().map(|report| report.id.clone()).chain(forgotten);
@@ -140,8 +146,13 @@ impl Pusher {
         }
     }
 
-    async fn absorb(&self, reports: &[InstanceReport], forgotten: &[InstanceId]) -> Result<(), StoreError> {
-        self.app.reports_absorb(&self.link.name, reports).await?;
+    async fn absorb(
+        &self,
+        reports: &[InstanceReport],
+        forgotten: &[InstanceId],
+        tellings: u64,
+    ) -> Result<(), StoreError> {
+        self.app.reports_absorb(&self.link.name, reports, || self.link.tellings() == tellings).await?;
         self.app.instance_forgotten(forgotten).await
     }
 
@@ -177,12 +188,13 @@ impl Pusher {
 async fn call(app: Arc<App>, link: Arc<ClusterLink>, instance: Arc<Instance>) -> Done {
     // It may have waited for its turn: what counts is the row as it is now.
     let instance = app.instances.get(&instance.id).unwrap_or(instance);
+    let tellings = link.tellings();
     let outcome = match plan(&instance) {
         Step::Put => put(&app, &link, &instance).await,
         Step::Forget => forget(&app, &link, &instance).await,
         Step::Rest => Outcome::Moot,
     };
-    Done { id: instance.id.clone(), generation: instance.generation, outcome }
+    Done { id: instance.id.clone(), generation: instance.generation, tellings, outcome }
 }
 
 async fn put(app: &App, link: &ClusterLink, instance: &Instance) -> Outcome {

@@ -134,11 +134,11 @@ fn fail(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
 /// Its cluster has told everything and did not mention it: it is to be told again. What is over is left to
 /// its forgetting, which does no harm where nothing is known: the telling may be older than the instance.
 pub fn untold(instance: &mut Instance) -> bool {
-    let living = instance.state != State::Terminated;
-    if living {
+    let accepted = instance.state != State::Terminated && instance.acknowledged > 0;
+    if accepted {
         instance.acknowledged = 0;
     }
-    living
+    accepted
 }
 
 /// Its cluster refuses this generation for good.

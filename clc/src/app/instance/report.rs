@@ -16,11 +16,13 @@ impl App {
     }
 
     /// Absorbs reports of one cluster. Returns those instances that the cluster should simply forget:
-    /// over there they are final, and here nobody knows them any more.
+    /// over there they are final, and here nobody knows them any more. `counts` is asked within the
+    /// transaction whether the reports are still worth something.
     pub async fn reports_absorb(
         &self,
         cluster: &str,
         reports: &[InstanceReport],
+        counts: impl Fn() -> bool,
     ) -> Result<Vec<InstanceId>, StoreError> {
         let mut by_id = HashMap::with_capacity(reports.len());
         let mut unknown = Vec::new();
@@ -41,7 +43,7 @@ impl App {
         }
         let ids: Vec<InstanceId> = by_id.keys().cloned().collect();
         self.instances_settle(&ids, |instance, order| {
-            by_id.get(&instance.id).is_some_and(|report| absorb(instance, report, order))
+            counts() && by_id.get(&instance.id).is_some_and(|report| absorb(instance, report, order))
         })
         .await?;
         Ok(unknown)
@@ -118,13 +120,14 @@ impl App {
         cluster: &str,
         told: &HashSet<InstanceId>,
     ) -> Result<(), StoreError> {
-        let lost = self.instances.select(|one| {
-            one.cluster == cluster && one.acknowledged > 0 && !one.forgotten && !told.contains(&one.id)
-        });
-        if lost.is_empty() {
-            return Ok(());
+        // Also those that it has not accepted as far as anyone here knows: its answer may just be on its way
+        // into the row, and is worth nothing any more.
+        let lost =
+            self.instances.select(|one| one.cluster == cluster && !one.forgotten && !told.contains(&one.id));
+        let accepted = lost.iter().filter(|one| one.acknowledged > 0).count();
+        if accepted > 0 {
+            tracing::warn!(cluster, count = accepted, "a cluster lost instances; it is told of them again");
         }
-        tracing::warn!(cluster, count = lost.len(), "a cluster lost instances; it is told of them again");
         let ids: Vec<InstanceId> = lost.iter().map(|instance| instance.id.clone()).collect();
         self.instances_settle(&ids, |instance, _| untold(instance)).await
     }

@@ -87,11 +87,10 @@ fn a_report_of_the_newest_intent_moves_the_state() {
 
 #[test]
 fn where_it_is_counts_while_it_is_being_stopped() {
-    let mut one = instance();
-    stop(&mut one, false, order(0)).unwrap();
-    assert!(absorb(&mut one, &report(2, Phase::Preparing), order(0)));
+    let mut one = Instance { node: None, ..brought_to(State::Stopping) };
+    assert!(absorb(&mut one, &report(2, Phase::Stopping), order(0)));
     assert_eq!(one.node.as_deref(), Some("n"));
-    let nowhere = InstanceReport { node: None, ..report(2, Phase::Preparing) };
+    let nowhere = InstanceReport { node: None, ..report(2, Phase::Stopping) };
     absorb(&mut one, &nowhere, order(0));
     assert_eq!(one.node.as_deref(), Some("n"), "no news of where");
 }
