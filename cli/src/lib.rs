@@ -19,6 +19,9 @@ pub mod verbs;
 use clap::Parser;
 use std::process::ExitCode;
 
+/// How long a command waits for its helper threads at its end.
+const HELPERS_END_WITHIN: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// Parses the arguments and runs the verb. Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own).
 pub fn main() -> ExitCode {
     let arguments = args::Arguments::parse();
@@ -30,8 +33,9 @@ pub fn main() -> ExitCode {
         }
     };
     let done = runtime.block_on(verbs::run(arguments));
-    // A helper thread stuck in a system call must not hold the command back.
-    runtime.shutdown_background();
+    // Helper threads end before the process does: what C libraries clean up at a thread's end must not meet
+    // what they clean up at the process's. One that is stuck in a system call does not hold the command back.
+    runtime.shutdown_timeout(HELPERS_END_WITHIN);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
