@@ -82,22 +82,36 @@ async fn any_path_and_both_methods_are_served(cloud: Cloud) {
 
 async fn whom_it_knows_it_knows_without_the_database(cloud: Cloud) {
     let (alice, rita) = (cloud.owner().await, cloud.user("acme", "rita", &["ReadOnlyAccess"]).await);
-    alice.ec2("DescribeInstances", &[]).await.ok();
-
-    // From now on a look at any of these tables is an error.
+    let mut other = alice.clone();
+    other.secret = "wrong".into();
     let pool = sqlx::AnyPool::connect(&cloud.config.database.url).await.unwrap();
-    for table in ["access_keys", "users", "user_policies", "accounts"] {
-        let rename = format!("ALTER TABLE {table} RENAME TO hidden_{table}");
-        sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(&pool).await.unwrap();
-    }
-    for _ in 0..3 {
+    // With several controllers on one database, each hears a little later that users have changed, and forgets
+    // once whom it knew. That may fall between what follows, so it is tried again.
+    for attempt in 1.. {
         alice.ec2("DescribeInstances", &[]).await.ok();
-        let mut other = alice.clone();
-        other.secret = "wrong".into();
-        other.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+        hide_identities(&pool, true).await; // from now on a look at them is an error
+        let mut statuses = Vec::new();
+        for _ in 0..3 {
+            statuses.push(alice.ec2("DescribeInstances", &[]).await.status);
+            statuses.push(other.ec2("DescribeInstances", &[]).await.status);
+        }
+        if statuses == [200, 401, 200, 401, 200, 401] {
+            break;
+        }
+        assert!(attempt < 3 && statuses.contains(&500), "{statuses:?}");
+        hide_identities(&pool, false).await;
     }
     rita.ec2("DescribeInstances", &[]).await.refused(500, "InternalError"); // it has to look her up
     pool.close().await;
+}
+
+async fn hide_identities(pool: &sqlx::AnyPool, hide: bool) {
+    for table in ["access_keys", "users", "user_policies", "accounts"] {
+        let hidden = format!("hidden_{table}");
+        let (from, to) = if hide { (table, hidden.as_str()) } else { (hidden.as_str(), table) };
+        let rename = format!("ALTER TABLE {from} RENAME TO {to}");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(rename)).execute(pool).await.unwrap();
+    }
 }
 
 async fn users_may_do_what_their_policies_say(cloud: Cloud) {
