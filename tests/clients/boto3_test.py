@@ -142,6 +142,7 @@ class InstanceLife(unittest.TestCase):
         [instance] = run()
         output = wait_until("console output", lambda: ec2.get_console_output(InstanceId=instance, Latest=True).get("Output"))
         self.assertTrue(output)
+        ec2.get_waiter("instance_running").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 30})
         ec2.stop_instances(InstanceIds=[instance])
         ec2.get_waiter("instance_stopped").wait(InstanceIds=[instance], WaiterConfig={"Delay": 1, "MaxAttempts": 60})
         self.assertEqual(ec2.get_console_output(InstanceId=instance, Latest=True)["Output"], output)
