@@ -4,11 +4,11 @@
 //! The memory is emptied whenever accounts, users, keys or policies change. Several controllers on one
 //! PostgreSQL watch the counter of such changes (`reconcile/follow`).
 
+use crate::store::memory::Memory;
 use crate::store::{Sealer, Store, StoreError};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 /// Keys remembered at most, known and unknown ones together. A full memory is emptied.
 const REMEMBERED_MAX: usize = 20_000;
@@ -26,22 +26,16 @@ pub struct Signer {
     pub policies: Vec<Policy>,
 }
 
-#[derive(Debug, Default)]
-struct Memory {
-    /// Grows at every clearing, so that what was read before it is not put in after it.
-    age: u64,
-    signers: HashMap<String, Option<Arc<Signer>>>,
-}
-
 #[derive(Debug)]
 pub struct Identities {
     sealer: Sealer,
-    memory: Mutex<Memory>,
+    /// By access key, those that nobody has too.
+    memory: Memory<Option<Arc<Signer>>>,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, memory: Mutex::default() }
+        Self { sealer, memory: Memory::new(REMEMBERED_MAX) }
     }
 
     pub fn sealer(&self) -> &Sealer {
@@ -50,9 +44,7 @@ impl Identities {
 
     /// Forgets everything; the next requests look again.
     pub fn clear(&self) {
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        memory.age += 1;
-        memory.signers.clear();
+        self.memory.forget();
     }
 
     pub async fn signer(
@@ -60,22 +52,11 @@ impl Identities {
         store: &Store,
         access_key_id: &str,
     ) -> Result<Option<Arc<Signer>>, StoreError> {
-        let age = {
-            let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = memory.signers.get(access_key_id) {
-                return Ok(known.clone());
-            }
-            memory.age
+        let found = async {
+            let signer = self.fetch(store, access_key_id).await?;
+            Ok::<_, StoreError>(Some(signer.map(Arc::new)))
         };
-        let signer = self.fetch(store, access_key_id).await?.map(Arc::new);
-        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        if memory.age == age {
-            if memory.signers.len() >= REMEMBERED_MAX {
-                memory.signers.clear();
-            }
-            memory.signers.insert(access_key_id.to_owned(), signer.clone());
-        }
-        Ok(signer)
+        Ok(self.memory.get(access_key_id, found).await?.flatten())
     }
 
     async fn fetch(&self, store: &Store, access_key_id: &str) -> Result<Option<Signer>, StoreError> {

@@ -3,21 +3,27 @@
 //! On SQLite only, where this process alone writes. Whoever changes or removes such rows commits by
 //! `Store::commit_and_forget`. That something is not there is never remembered, so new rows need nothing.
 
+use super::memory::Memory;
 use super::network::Network;
 use super::{Engine, Store, StoreError, Tx};
 use crate::app::image::Image;
 use crate::app::key_pair::KeyPair;
-use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Of each kind. A full memory is emptied.
+/// Of each kind.
 const REMEMBERED_MAX: usize = 5_000;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Known {
     pub images: Memory<Image>,
     pub key_pairs: Memory<KeyPair>,
     pub networks: Memory<Network>,
+}
+
+impl Default for Known {
+    fn default() -> Self {
+        let (images, key_pairs) = (Memory::new(REMEMBERED_MAX), Memory::new(REMEMBERED_MAX));
+        Self { images, key_pairs, networks: Memory::new(REMEMBERED_MAX) }
+    }
 }
 
 impl Known {
@@ -25,60 +31,6 @@ impl Known {
         self.images.forget();
         self.key_pairs.forget();
         self.networks.forget();
-    }
-}
-
-#[derive(Debug)]
-pub struct Memory<V>(Mutex<Rows<V>>);
-
-#[derive(Debug)]
-struct Rows<V> {
-    /// Grows at every forgetting, so that what was read before it is not put in after it.
-    age: u64,
-    by_key: HashMap<String, V>,
-}
-
-impl<V> Default for Memory<V> {
-    fn default() -> Self {
-        Self(Mutex::new(Rows { age: 0, by_key: HashMap::new() }))
-    }
-}
-
-impl<V: Clone> Memory<V> {
-    fn rows(&self) -> MutexGuard<'_, Rows<V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn forget(&self) {
-        let mut rows = self.rows();
-        rows.age += 1;
-        rows.by_key.clear();
-    }
-
-    /// What is remembered of `key`, or what `read` finds.
-    async fn get<E>(
-        &self,
-        key: &str,
-        read: impl Future<Output = Result<Option<V>, E>>,
-    ) -> Result<Option<V>, E> {
-        let age = {
-            let rows = self.rows();
-            if let Some(known) = rows.by_key.get(key) {
-                return Ok(Some(known.clone()));
-            }
-            rows.age
-        };
-        let found = read.await?;
-        let mut rows = self.rows();
-        if let Some(found) = &found
-            && rows.age == age
-        {
-            if rows.by_key.len() >= REMEMBERED_MAX {
-                rows.by_key.clear();
-            }
-            rows.by_key.insert(key.to_owned(), found.clone());
-        }
-        Ok(found)
     }
 }
 
@@ -106,52 +58,5 @@ impl Store {
             committed
         });
         Ok(task.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::convert::Infallible;
-    use std::future::ready;
-
-    fn found(value: Option<u32>) -> impl Future<Output = Result<Option<u32>, Infallible>> {
-        ready(Ok(value))
-    }
-
-    #[tokio::test]
-    async fn what_was_found_is_remembered_until_it_is_to_be_forgotten() {
-        let memory = Memory::default();
-        assert_eq!(memory.get("a", found(Some(1))).await, Ok(Some(1)));
-        assert_eq!(memory.get("a", found(Some(2))).await, Ok(Some(1)));
-        memory.forget();
-        assert_eq!(memory.get("a", found(Some(2))).await, Ok(Some(2)));
-    }
-
-    #[tokio::test]
-    async fn what_is_not_there_is_looked_for_again() {
-        let memory = Memory::default();
-        assert_eq!(memory.get("a", found(None)).await, Ok(None));
-        assert_eq!(memory.get("a", found(Some(1))).await, Ok(Some(1)));
-    }
-
-    #[tokio::test]
-    async fn what_was_read_before_the_forgetting_is_not_remembered_after_it() {
-        let memory = Memory::default();
-        let slow = async {
-            memory.forget();
-            found(Some(1)).await
-        };
-        assert_eq!(memory.get("a", slow).await, Ok(Some(1)));
-        assert_eq!(memory.get("a", found(Some(2))).await, Ok(Some(2)));
-    }
-
-    #[tokio::test]
-    async fn a_full_memory_is_emptied() {
-        let memory = Memory::default();
-        for n in 0..2 * REMEMBERED_MAX {
-            memory.get(&n.to_string(), found(Some(0))).await.unwrap();
-            assert!(memory.rows().by_key.len() <= REMEMBERED_MAX);
-        }
     }
 }

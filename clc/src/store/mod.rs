@@ -15,6 +15,7 @@ pub mod join_token;
 pub mod key_pair;
 mod known;
 pub mod leadership;
+pub mod memory;
 mod migrate;
 pub mod network;
 pub mod resource;
