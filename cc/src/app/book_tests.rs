@@ -1,20 +1,22 @@
 //! Races that a book must survive, one by one.
 
-use crate::app::book::{Book, NotForgotten, Settings, Snapshot, Task};
-use crate::app::node::NodeRecord;
+use crate::app::book::{Book, NotForgotten, Refusal, Settings, Snapshot, Task};
+use crate::app::node::{NodeRecord, is_of};
 use crate::app::placement::Policy;
-use crate::app::plan::STRANGER_PATIENCE_MS;
 use crate::app::samples::{facts, intent, next};
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase};
+use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, TOMBSTONE_KEEP_SECS};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
 const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
 
+fn record(name: &str, vcpus: u32) -> NodeRecord {
+    NodeRecord { owner: name.into(), url: format!("https://{name}"), facts: facts(name, vcpus) }
+}
+
 fn book(nodes: &[&str]) -> Book {
     let mut book = Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 0);
     for name in nodes {
-        let record = NodeRecord { owner: (*name).into(), url: "https://x".into(), facts: facts(name, 2) };
-        book.hello(record, 0).unwrap();
+        book.hello(record(name, 2), 0).unwrap();
         tell(&mut book, name, Vec::new(), true, 0);
     }
     book
@@ -52,11 +54,11 @@ fn an_answer_that_a_page_has_overtaken_does_not_turn_back_time() {
     let mut book = book(&["a"]);
     let wanted = intent(1);
     book.put(wanted.clone(), 0).unwrap();
-    let task = book.tasks("a", 9, 0).remove(0);
+    let task = book.tasks("a", 9).remove(0);
     tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
     book.node_answer("a", &task, Ok(Some(report(&wanted, 0, Phase::Preparing))), 2);
     assert_eq!(phase(&book, &wanted), Phase::Running);
-    assert_eq!(book.tasks("a", 9, 2), []);
+    assert_eq!(book.tasks("a", 9), []);
 }
 
 #[test]
@@ -98,21 +100,64 @@ fn nothing_is_pushed_before_the_node_has_told_what_it_has() {
     let mut book = book(&["a"]);
     book.put(intent(1), 0).unwrap();
     book.node_unreachable("a");
-    assert_eq!(book.tasks("a", 9, 1), []);
+    assert_eq!(book.tasks("a", 9), []);
     tell(&mut book, "a", vec![report(&intent(1), 0, Phase::Running)], true, 2);
-    assert_eq!(book.tasks("a", 9, 2), [], "it had it already");
+    assert_eq!(book.tasks("a", 9), [], "it had it already");
 }
 
 #[test]
-fn a_stranger_is_given_time_to_be_claimed() {
+fn a_stranger_is_told_and_left_alone_until_it_is_claimed() {
     let mut book = book(&["a"]);
+    let heard = book.page(Cursor::default(), 9).next;
     tell(&mut book, "a", vec![report(&intent(1), 2, Phase::Running)], false, 0);
-    assert_eq!(book.tasks("a", 9, 1), []);
-    let ends = Task::Terminate { id: intent(1).id, generation: 1, attempt: 3 };
-    assert_eq!(book.tasks("a", 9, STRANGER_PATIENCE_MS), [ends]);
+    assert_eq!(book.tasks("a", 9), []);
+    wait(&mut book, 0, 1_000_000);
+    assert_eq!(book.tasks("a", 9), [], "nobody has said that it is to go");
+    let page = book.page(heard, 9);
+    let told = &page.reports[0];
+    let seen = (told.generation, told.attempt, told.phase, told.node.as_deref());
+    assert_eq!(seen, (0, 0, Phase::Running, Some("a")), "no acknowledgement");
     let claimed = book.put(intent(1), 2).unwrap();
     assert_eq!((claimed.phase, claimed.node.as_deref(), claimed.attempt), (Phase::Running, Some("a"), 2));
-    assert_eq!(book.tasks("a", 9, STRANGER_PATIENCE_MS), []);
+    assert_eq!((book.tasks("a", 9).len(), book.strangers_count()), (0, 0));
+    assert_eq!(book.page(page.next, 9).reports, [claimed]);
+}
+
+#[test]
+fn a_stranger_that_is_known_to_be_over_is_ended() {
+    let mut book = book(&["a"]);
+    let ended = next(&intent(1), Desired::Terminated);
+    // Even by an intent that is no newer than what it runs by.
+    let runs = InstanceIntent { generation: ended.generation, ..intent(1) };
+    tell(&mut book, "a", vec![report(&runs, 2, Phase::Running)], false, 0);
+    book.put(ended.clone(), 1).unwrap();
+    let push = Task::Push { id: ended.id.clone(), generation: ended.generation, attempt: 3 };
+    assert_eq!(book.tasks("a", 9), [push]);
+    tell(&mut book, "a", vec![report(&ended, 3, Phase::Gone)], false, 2);
+    assert_eq!(phase(&book, &ended), Phase::Gone);
+}
+
+#[test]
+fn a_tombstone_stands_until_every_node_has_told_what_it_has() {
+    let mut book = book(&["a", "b"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    book.node_unreachable("a");
+    wait(&mut book, 0, 62_000);
+    book.put(next(&wanted, Desired::Terminated), 62_000).unwrap();
+    book.forget(&wanted.id, 62_000).unwrap();
+    let later = 62_000 + 2 * TOMBSTONE_KEEP_SECS * 1000;
+    wait(&mut book, 62_000, later);
+    assert!(book.is_tombstoned(&wanted.id));
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], true, later);
+    let ends = Task::Terminate { id: wanted.id.clone(), generation: 1, attempt: 1 };
+    greet(&mut book, "a", later);
+    assert_eq!(book.tasks("a", 9), [ends]);
+    tell(&mut book, "a", vec![report(&wanted, 1, Phase::Gone)], false, later);
+    book.node_answer("a", &Task::Forget { id: wanted.id.clone() }, Ok(None), later);
+    book.tick(later + 500);
+    assert!(!book.is_tombstoned(&wanted.id));
 }
 
 #[test]
@@ -123,7 +168,7 @@ fn a_failing_instance_is_tried_on_three_nodes_and_then_given_up() {
     for (attempt, node) in [(0, "a"), (1, "b"), (2, "c")] {
         assert_eq!(book.row(&wanted.id).unwrap().node.as_deref(), Some(node));
         tell(&mut book, node, vec![report(&wanted, attempt, Phase::Failed)], false, 20_000);
-        assert_eq!(book.tasks(node, 9, 20_000), [Task::Forget { id: wanted.id.clone() }]);
+        assert_eq!(book.tasks(node, 9), [Task::Forget { id: wanted.id.clone() }]);
     }
     assert_eq!(phase(&book, &wanted), Phase::Failed);
     assert!(book.row(&wanted.id).unwrap().reason.is_some());
@@ -148,9 +193,8 @@ fn wait(book: &mut Book, from_ms: i64, to_ms: i64) {
 fn a_silent_node_is_lost_and_what_never_ran_moves() {
     let mut book = book(&["a"]);
     book.put(intent(1), 0).unwrap();
-    let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 2) };
     wait(&mut book, 0, 58_000);
-    book.hello(record, 58_000).unwrap();
+    book.hello(record("b", 2), 58_000).unwrap();
     tell(&mut book, "b", Vec::new(), true, 58_000);
     assert_eq!(book.row(&intent(1).id).unwrap().node.as_deref(), Some("a"));
     wait(&mut book, 58_000, 62_000);
@@ -170,8 +214,7 @@ fn a_process_that_stood_still_blames_no_node() {
 }
 
 fn greet(book: &mut Book, name: &str, now_ms: i64) {
-    let record = NodeRecord { owner: name.into(), url: "https://x".into(), facts: facts(name, 2) };
-    book.hello(record, now_ms).unwrap();
+    book.hello(record(name, 2), now_ms).unwrap();
 }
 
 #[test]
@@ -186,7 +229,7 @@ fn what_an_earlier_database_had_placed_is_not_placed_again() {
     tell(&mut book, "b", vec![report(&old, 1, Phase::Running)], true, 6_000);
     let row = book.row(&old.id).unwrap();
     assert_eq!((row.node.as_deref(), row.phase, row.attempt), (Some("b"), Phase::Running, 1));
-    assert_eq!(book.tasks("b", 9, 6_000), []);
+    assert_eq!(book.tasks("b", 9), []);
 
     let other = intent(2);
     book.put(other.clone(), 6_100).unwrap();
@@ -212,8 +255,7 @@ fn a_node_that_is_gone_is_forgotten_with_what_it_had_only_by_force() {
 
     book.put(next(&ending, Desired::Terminated), 2).unwrap();
     for now_ms in (2_000..=12_000).step_by(2_000) {
-        let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 4) };
-        book.hello(record, now_ms).unwrap();
+        book.hello(record("b", 4), now_ms).unwrap();
         book.tick(now_ms);
     }
     assert!(!book.node("a").unwrap().alive);
@@ -234,11 +276,10 @@ fn a_node_that_is_gone_is_forgotten_with_what_it_had_only_by_force() {
     assert_eq!(book.row(&fresh.id).unwrap().node.as_deref(), Some("b"));
 
     // It returns after all: what still runs there belongs to nobody.
-    let record = NodeRecord { owner: "a".into(), url: "https://x".into(), facts: facts("a", 2) };
-    book.hello(record, 14_000).unwrap();
+    book.hello(record("a", 2), 14_000).unwrap();
     tell(&mut book, "a", vec![report(&ran, 0, Phase::Running)], true, 14_000);
     assert_eq!(phase(&book, &ran), Phase::Failed);
-    assert!(matches!(&book.tasks("a", 9, 14_000)[..], [Task::Terminate { id, .. }] if *id == ran.id));
+    assert!(matches!(&book.tasks("a", 9)[..], [Task::Terminate { id, .. }] if *id == ran.id));
 }
 
 #[test]
@@ -246,8 +287,7 @@ fn what_never_ran_on_a_forgotten_node_is_placed_elsewhere() {
     let mut book = book(&["a"]);
     book.put(intent(1), 0).unwrap();
     wait(&mut book, 0, 12_000);
-    let record = NodeRecord { owner: "b".into(), url: "https://x".into(), facts: facts("b", 2) };
-    book.hello(record, 12_000).unwrap();
+    book.hello(record("b", 2), 12_000).unwrap();
     tell(&mut book, "b", Vec::new(), true, 12_000);
     book.node_forget("a", true, 12_000).unwrap();
     let row = book.row(&intent(1).id).unwrap();
@@ -281,4 +321,22 @@ fn what_its_node_does_not_have_is_looked_for_before_it_is_placed_anew() {
     let row = book.row(&wanted.id).unwrap();
     assert_eq!((row.node.as_deref(), row.ran), (Some("b"), true));
     assert!(book.node("b").unwrap().strays.is_empty());
+}
+
+#[test]
+fn a_node_speaks_from_its_own_address_and_of_itself() {
+    let mut book = book(&["a", "b"]);
+    let borrowed = NodeRecord { url: "https://a".into(), ..record("b", 2) };
+    assert_eq!(book.hello(borrowed.clone(), 1), Err(Refusal::AddressTaken));
+    assert_eq!(book.node("b").unwrap().record.url, "https://b");
+    for now_ms in (2_000..=14_000).step_by(2_000) {
+        greet(&mut book, "b", now_ms);
+        book.tick(now_ms);
+    }
+    book.hello(borrowed, 14_000).unwrap(); // whoever had it before is silent
+    let of = |node: Option<&str>| InstanceReport {
+        node: node.map(str::to_owned),
+        ..report(&intent(1), 0, Phase::Running)
+    };
+    assert!(is_of(&of(Some("a")), "a") && is_of(&of(None), "a") && !is_of(&of(Some("b")), "a"));
 }

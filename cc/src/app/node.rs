@@ -20,7 +20,11 @@ pub struct NodeRecord {
 #[derive(Debug, Clone)]
 pub struct Stray {
     pub report: InstanceReport,
-    pub first_heard_ms: i64,
+}
+
+/// Whether a report that came from node `name` speaks of it.
+pub fn is_of(report: &InstanceReport, name: &str) -> bool {
+    report.node.as_deref().is_none_or(|node| node == name)
 }
 
 #[derive(Debug)]

@@ -11,9 +11,6 @@ pub const ATTEMPTS_MAX: u32 = 3;
 /// killed and starts again is no reason to fail a launch; one that stays away is lost
 /// (`placement.node_lost_secs`) and is hoped for no longer. This is for those that come and go.
 pub const PLACE_PATIENCE_MS: i64 = 180_000;
-/// A guest that nobody here has heard of may belong to an instance whose intent is still on its way
-/// (a cluster database that was lost and is being told anew). Only then is it terminated.
-pub const STRANGER_PATIENCE_MS: i64 = 600_000;
 
 /// How the instance's node is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +94,13 @@ pub enum StrayStep {
     },
 }
 
-/// `known`: the cluster has the instance (elsewhere) or had it and forgot it.
-pub fn stray(known: bool, report: &InstanceReport, first_heard_ms: i64, now_ms: i64) -> StrayStep {
+/// `known`: the cluster has the instance (elsewhere) or had it and forgot it. A guest that it has never heard
+/// of may be somebody's whose database was lost, this cluster's or the cloud's: it is left alone.
+pub fn stray(known: bool, report: &InstanceReport) -> StrayStep {
     match report.phase {
         Phase::Gone | Phase::Failed => StrayStep::Forget,
         Phase::Terminating => StrayStep::Wait,
-        _ if known || now_ms - first_heard_ms >= STRANGER_PATIENCE_MS => {
+        _ if known => {
             StrayStep::Terminate { generation: report.generation, attempt: report.attempt.saturating_add(1) }
         }
         _ => StrayStep::Wait,

@@ -26,7 +26,7 @@ fn page(asked: Cursor, restarted: bool, reports: Vec<InstanceReport>) -> ReportP
 fn launch(book: &mut Book, number: u32) {
     let accepted = book.put(intent(number), 0).unwrap();
     let node = accepted.node.clone().unwrap();
-    assert!(!book.tasks(&node, 32, 0).is_empty());
+    assert!(!book.tasks(&node, 32).is_empty());
     let asked = book.node(&node).unwrap().cursor;
     let running = InstanceReport { phase: Phase::Running, ..accepted };
     book.node_page(&node, asked, page(asked, false, vec![running]), 0);
@@ -38,7 +38,8 @@ fn twenty_thousand_instances_fit() {
     let mut book = Book::load(Snapshot::default(), SETTINGS, 0);
     for number in 0..NODES {
         let name = format!("node-{number}");
-        let record = NodeRecord { owner: name.clone(), url: "https://x".into(), facts: facts(&name, 64) };
+        let record =
+            NodeRecord { owner: name.clone(), url: format!("https://{name}"), facts: facts(&name, 64) };
         book.hello(record, 0).unwrap();
         book.node_page(&name, Cursor::default(), page(Cursor::default(), true, Vec::new()), 0);
     }

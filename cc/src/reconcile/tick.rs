@@ -31,6 +31,7 @@ pub async fn run(base: Base, keeper: Keeper) {
             }
             base.metrics.gauge("karri_cc_nodes", &[("state", "alive")], measured.alive);
             base.metrics.gauge("karri_cc_nodes", &[("state", "silent")], measured.silent);
+            base.metrics.gauge("karri_cc_strangers", &[], measured.strangers);
         }
     }
 }
@@ -39,6 +40,7 @@ struct Measured {
     instances: BTreeMap<&'static str, f64>,
     alive: f64,
     silent: f64,
+    strangers: f64,
 }
 
 fn measure(book: &Book) -> Measured {
@@ -61,5 +63,5 @@ fn measure(book: &Book) -> Measured {
     for node in book.nodes() {
         *if node.alive { &mut alive } else { &mut silent } += 1.0;
     }
-    Measured { instances, alive, silent }
+    Measured { instances, alive, silent, strangers: book.strangers_count() as f64 }
 }

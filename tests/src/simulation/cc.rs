@@ -202,7 +202,7 @@ impl Cc {
         if run.retry_at.get(&node).is_some_and(|at| *at > now_ms) {
             return out;
         }
-        for task in run.book.tasks(&name, TASKS_PER_ROUND, now_ms) {
+        for task in run.book.tasks(&name, TASKS_PER_ROUND) {
             if run.under_way.contains(&(node, task.id().clone())) {
                 continue;
             }

@@ -189,7 +189,7 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         ensure(used == held || !placed, || format!("{name}: the cc counts {used:?}, the clc {held:?}"))?;
         let strays = book.node(&name).map_or(0, |known| known.strays.len());
         ensure(strays == 0, || format!("cc: {strays} strays on {name}"))?;
-        let tasks = book.tasks(&name, 9, now_ms);
+        let tasks = book.tasks(&name, 9);
         ensure(tasks.is_empty(), || format!("cc: {name} is still to be told {tasks:?}"))?;
     }
     Ok(())

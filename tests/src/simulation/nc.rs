@@ -181,7 +181,7 @@ impl Node {
             version: String::new(),
             foreign_guests: Vec::new(),
         };
-        Body::Hello(Box::new(NodeRecord { owner: name, url: String::new(), facts }))
+        Body::Hello(Box::new(NodeRecord { owner: name.clone(), url: format!("https://{name}"), facts }))
     }
 
     /// What the cluster controller asks.

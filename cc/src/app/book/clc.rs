@@ -28,6 +28,7 @@ impl Book {
             );
             self.changes.intents.insert(id.clone(), intent);
             self.set(row);
+            self.stranger_review(&id);
             self.replan(&id, now_ms);
         }
         Ok(self.rows[&id].report())
@@ -65,7 +66,7 @@ impl Book {
             next: Cursor { epoch: self.epoch, sequence },
             restarted,
             caught_up,
-            reports: taken.into_iter().map(|(_, id)| self.rows[id].report()).collect(),
+            reports: taken.into_iter().filter_map(|(_, id)| self.told(id)).collect(),
             resources: (caught_up && told).then(|| self.resources()),
         }
     }

@@ -41,7 +41,8 @@ impl Book {
         for id in &placed {
             self.lose(id, now_ms);
         }
-        self.nodes.remove(name);
+        let strays = self.nodes.remove(name).map(|node| node.strays).unwrap_or_default();
+        strays.keys().for_each(|id| self.stranger_review(id));
         self.changes.nodes.insert(name.to_owned(), None);
         self.resources_changed = true;
         Ok(())
@@ -54,7 +55,7 @@ impl Book {
                 "Server.InternalError",
                 "Server.InternalError: the node that ran the instance was removed",
             );
-            self.take_away(id, now_ms, |row| row.settle(Phase::Failed, Some(reason)));
+            self.take_away(id, |row| row.settle(Phase::Failed, Some(reason)));
         } else {
             self.replan(id, now_ms);
         }

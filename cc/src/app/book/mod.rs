@@ -10,6 +10,7 @@ mod index;
 mod leaving;
 mod nodes;
 mod placing;
+mod strangers;
 
 pub use leaving::NotForgotten;
 
@@ -25,6 +26,8 @@ pub const NODES_MAX: usize = 2_000;
 /// Ticks come twice a second. When they do not, it is this process that was away, not every node.
 const TICK_GAP_MAX_MS: i64 = 5_000;
 const TOMBSTONES_PURGED_PER_TICK: usize = 1_000;
+/// Tombstones wait for nodes that are away, but not without end: more than these crumble at their time.
+const TOMBSTONES_WAITING_MAX: usize = 200_000;
 
 #[derive(Debug, Clone, Copy)]
 pub struct Settings {
@@ -96,6 +99,8 @@ pub enum Refusal {
     NotFinal,
     #[error("another certificate speaks for this node")]
     NotTheOwner,
+    #[error("another node answers at this address")]
+    AddressTaken,
     #[error("the cluster has as many nodes as it can take")]
     TooManyNodes,
 }
@@ -110,6 +115,8 @@ pub struct Book {
     /// Launched before this life began, and placed nowhere yet: first heard of in it, or left over from the
     /// last one.
     unclaimed: BTreeSet<InstanceId>,
+    /// Guests of nobody, with the number by which each is told.
+    strangers: HashMap<InstanceId, u64>,
     tombstones: HashMap<InstanceId, i64>,
     tombstones_by_end: BTreeSet<(i64, InstanceId)>,
     epoch: u64,
@@ -132,6 +139,7 @@ impl Book {
             by_sequence: BTreeMap::new(),
             unplaced: BTreeSet::new(),
             unclaimed: BTreeSet::new(),
+            strangers: HashMap::new(),
             tombstones: HashMap::new(),
             tombstones_by_end: BTreeSet::new(),
             epoch: snapshot.epoch,
@@ -181,18 +189,27 @@ impl Book {
         for id in self.unplaced.clone() {
             self.replan(&id, now_ms);
         }
-        for _ in 0..TOMBSTONES_PURGED_PER_TICK {
-            let Some((until, id)) = self.tombstones_by_end.first().cloned().filter(|(end, _)| *end <= now_ms)
-            else {
-                break;
-            };
-            self.tombstones_by_end.remove(&(until, id.clone()));
-            self.tombstones.remove(&id);
-            self.changes.tombstones.insert(id, None);
-        }
+        self.tombstones_purge(now_ms);
         if self.resources_changed {
             self.resources_changed = false;
             self.resources_sequence = self.next_sequence();
+        }
+    }
+
+    /// A node that is away may come back with what was terminated meanwhile, and only its tombstone then says
+    /// that it is to go.
+    fn tombstones_purge(&mut self, now_ms: i64) {
+        let few = self.tombstones.len() <= TOMBSTONES_WAITING_MAX;
+        if few && !self.nodes.values().all(|node| node.synced) {
+            return;
+        }
+        let needed = |id: &InstanceId| few && self.nodes.values().any(|node| node.strays.contains_key(id));
+        let due = self.tombstones_by_end.iter().take_while(|(end, _)| *end <= now_ms);
+        let due = due.take(TOMBSTONES_PURGED_PER_TICK).filter(|(_, id)| !needed(id));
+        for (until, id) in due.cloned().collect::<Vec<_>>() {
+            self.tombstones_by_end.remove(&(until, id.clone()));
+            self.tombstones.remove(&id);
+            self.changes.tombstones.insert(id, None);
         }
     }
 

@@ -14,6 +14,9 @@ impl Book {
     pub fn hello(&mut self, record: NodeRecord, now_ms: i64) -> Result<(), Refusal> {
         let name = record.facts.name.clone();
         let count = self.nodes.len();
+        if self.is_taken(&record) {
+            return Err(Refusal::AddressTaken);
+        }
         match self.nodes.get_mut(&name) {
             Some(node) if node.record.owner != record.owner => return Err(Refusal::NotTheOwner),
             Some(node) => {
@@ -39,6 +42,17 @@ impl Book {
         }
         self.woken.insert(name);
         Ok(())
+    }
+
+    /// Another node that is there answers at the address; one that is silent may have left it.
+    fn is_taken(&self, record: &NodeRecord) -> bool {
+        let name = &record.facts.name;
+        let moves = self.nodes.get(name).is_none_or(|node| node.record.url != record.url);
+        moves
+            && self
+                .nodes
+                .iter()
+                .any(|(other, node)| other != name && node.alive && node.record.url == record.url)
     }
 
     /// A page of a node's reports. `asked` is the cursor it answers.
@@ -76,6 +90,7 @@ impl Book {
                 if let Some(node) = self.nodes.get_mut(name) {
                     node.strays.remove(id);
                 }
+                self.stranger_review(id);
             }
             (Task::Push { id, .. }, Ok(Some(report))) if !report.phase.is_final() => {
                 // Only that it was accepted: pages tell the phases, and this answer may have been
@@ -105,7 +120,7 @@ impl Book {
     }
 
     /// What to tell a node now, at most `limit`. The same tasks again until they are answered.
-    pub fn tasks(&self, name: &str, limit: usize, now_ms: i64) -> Vec<Task> {
+    pub fn tasks(&self, name: &str, limit: usize) -> Vec<Task> {
         let Some(node) = self.nodes.get(name).filter(|node| node.is_ready()) else { return Vec::new() };
         let pushes = node.push.iter().filter_map(|id| self.rows.get(id)).map(|row| Task::Push {
             id: row.id.clone(),
@@ -114,7 +129,7 @@ impl Book {
         });
         let strays = node.strays.iter().filter_map(|(id, seen)| {
             let id = id.clone();
-            match stray(self.knows(&id), &seen.report, seen.first_heard_ms, now_ms) {
+            match stray(self.knows(&id), &seen.report) {
                 StrayStep::Wait => None,
                 StrayStep::Forget => Some(Task::Forget { id }),
                 StrayStep::Terminate { generation, attempt } => {
@@ -152,10 +167,10 @@ impl Book {
         if own {
             node.strays.remove(&id);
         } else {
-            let first_heard_ms = node.strays.get(&id).map_or(now_ms, |stray| stray.first_heard_ms);
-            node.strays.insert(id, Stray { report, first_heard_ms });
+            node.strays.insert(id.clone(), Stray { report });
             self.woken.insert(name.to_owned());
         }
+        self.stranger_review(&id);
     }
 
     fn node_accepted(&mut self, name: &str, id: &InstanceId, report: &InstanceReport, now_ms: i64) {
@@ -169,13 +184,17 @@ impl Book {
     /// What was not heard of in a full telling is not there: pushed again.
     pub(super) fn node_caught_up(&mut self, name: &str, now_ms: i64) {
         let Some(node) = self.nodes.get_mut(name) else { return };
+        let mut gone = Vec::new();
         for id in node.unheard.take().unwrap_or_default() {
             node.strays.remove(&id);
             if let Some(row) = self.rows.get_mut(&id).filter(|row| row.node.as_deref() == Some(name)) {
                 row.seen = None;
-                node.push.insert(id);
+                node.push.insert(id.clone());
             }
+            gone.push(id);
         }
+        gone.iter().for_each(|id| self.stranger_review(id));
+        let Some(node) = self.nodes.get_mut(name) else { return };
         if !node.synced {
             node.synced = true;
             self.woken.insert(name.to_owned());
@@ -197,6 +216,7 @@ impl Book {
             if let Some(node) = self.nodes.get_mut(name) {
                 node.strays.remove(task.id());
             }
+            self.stranger_review(task.id());
             return;
         };
         let Some(row) = self.rows.get(id) else { return };

@@ -6,7 +6,7 @@ use crate::app::placement::{Candidate, choose};
 use crate::app::plan::{ATTEMPTS_MAX, NodeCondition, Step, plan, unplaceable};
 use crate::app::row::{Row, absorb};
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{InstanceReport, Phase};
+use karri_proto::instance::{Desired, InstanceReport, Phase};
 
 /// Place, settle, release: a row comes to rest in a few steps. More would be a circle.
 const STEPS_MAX: u32 = 4 + 2 * ATTEMPTS_MAX;
@@ -59,8 +59,8 @@ impl Book {
                         return;
                     }
                 }
-                Step::Release(reason) => self.take_away(id, now_ms, |row| row.release(reason, now_ms)),
-                Step::Settle(phase) => self.take_away(id, now_ms, |row| row.settle(phase, None)),
+                Step::Release(reason) => self.take_away(id, |row| row.release(reason, now_ms)),
+                Step::Settle(phase) => self.take_away(id, |row| row.settle(phase, None)),
                 Step::Wait | Step::Push => return self.queue(id, step == Step::Push),
             }
         }
@@ -80,7 +80,7 @@ impl Book {
     }
 
     /// `change` takes the row from a node that cannot be asked now: what it may still have is a stray.
-    pub(super) fn take_away(&mut self, id: &InstanceId, now_ms: i64, change: impl FnOnce(&mut Row)) {
+    pub(super) fn take_away(&mut self, id: &InstanceId, change: impl FnOnce(&mut Row)) {
         let Some(mut row) = self.rows.get(id).cloned() else { return };
         let mut left = row.report();
         left.phase = Phase::Preparing;
@@ -88,7 +88,7 @@ impl Book {
         let moved_from = left.node.take().filter(|name| row.node.as_ref() != Some(name));
         self.set(row);
         if let Some(node) = moved_from.as_ref().and_then(|name| self.nodes.get_mut(name)) {
-            node.strays.insert(id.clone(), Stray { report: left, first_heard_ms: now_ms });
+            node.strays.insert(id.clone(), Stray { report: left });
         }
     }
 
@@ -138,7 +138,7 @@ impl Book {
     }
 }
 
-fn is_living(report: &InstanceReport) -> bool {
+pub(super) fn is_living(report: &InstanceReport) -> bool {
     !report.phase.is_final() && report.phase != Phase::Terminating
 }
 
@@ -146,6 +146,9 @@ fn is_living(report: &InstanceReport) -> bool {
 fn settle_in(row: &mut Row, node: String, report: &InstanceReport, now_ms: i64) {
     tracing::warn!(instance_id = %row.id, node, "instance found on a node: adopted");
     row.attempt = row.attempt.max(report.attempt);
+    if row.desired == Desired::Terminated {
+        row.attempt += 1; // newer than what it runs by, whatever the generation
+    }
     row.place(node, now_ms);
     row.ran = true; // it is there; never make a second one elsewhere
     if let Some(heard) = absorb(row, report, now_ms) {
