@@ -20,6 +20,7 @@ use crate::app::book::Settings;
 pub use crate::config::Config;
 use crate::config::NetworkMode;
 use crate::drive::Driver;
+use crate::drive::nodes::NodeClients;
 use crate::keeper::Keeper;
 use crate::store::Store;
 use karri_proto::internal::Role;
@@ -83,7 +84,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
             keeper.ask(|_, _| ()).await.map_err(|error| error.to_string())
         }
     });
-    let nodes = InternalClient::new("", Role::Nc, &config.controller.tls)?;
+    let nodes = NodeClients::new(&base.identity.cluster, &config.controller.tls);
     let api = api::Api {
         base: base.clone(),
         keeper: keeper.clone(),
@@ -106,7 +107,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     base.spawn(reconcile::heartbeat::run(base.clone(), clc, hello));
     base.spawn(reconcile::tick::run(base.clone(), keeper.clone()));
     base.spawn(reconcile::network::run(base.clone(), keeper.clone(), driver));
-    let loops = reconcile::node::Nodes { base: base.clone(), keeper, client: nodes, lost_after };
+    let loops = reconcile::node::Nodes { base: base.clone(), keeper, clients: nodes, lost_after };
     base.spawn(loops.run(names));
     Ok(endpoint)
 }

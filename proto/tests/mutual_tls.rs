@@ -9,7 +9,7 @@ use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::server::{serve, shutdown_pair};
-use karri_proto::runtime::tls::{TlsFiles, server_config};
+use karri_proto::runtime::tls::{Peer, TlsFiles, server_config};
 use std::path::Path;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -39,7 +39,7 @@ fn files(cloud: &Path, role: Role, cluster: &str, name: &str) -> TlsFiles {
 async fn call(
     client_files: &TlsFiles,
     server_files: &TlsFiles,
-    expected: Role,
+    expected: impl Into<Peer>,
 ) -> Result<Vec<StoryLine>, ApiError> {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
@@ -67,4 +67,12 @@ async fn only_the_right_certificate_is_served() {
     assert_eq!(call(&stranger, &node, Role::Nc).await.unwrap_err().kind, ApiErrorKind::Unreachable);
 
     assert_eq!(call(&cc, &node, Role::Walrus).await.unwrap_err().kind, ApiErrorKind::Unreachable);
+
+    let exactly = |cluster: &str, name: &str| Peer::Exactly(Identity::new(Role::Nc, cluster, name));
+    call(&cc, &node, exactly("zone-a", "node-1")).await.unwrap();
+    for (cluster, name) in [("zone-a", "node-2"), ("zone-b", "node-1")] {
+        let refused = call(&cc, &node, exactly(cluster, name)).await.unwrap_err();
+        assert_eq!(refused.kind, ApiErrorKind::Unreachable, "{cluster} {name}");
+        assert!(refused.message.contains("karri:nc:zone-a:node-1 answers"), "{refused}");
+    }
 }

@@ -15,7 +15,9 @@ use tokio::time::Instant;
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::Forgotten | Refusal::NotFinal => ApiError::conflict(refusal.to_string()),
+            Refusal::Forgotten | Refusal::NotFinal | Refusal::AddressTaken => {
+                ApiError::conflict(refusal.to_string())
+            }
             Refusal::NotTheOwner => ApiError::forbidden(refusal.to_string()),
             Refusal::TooManyNodes => ApiError::full(refusal.to_string()),
         }
@@ -64,9 +66,9 @@ impl InstanceService for Api {
         let wanted = id.clone();
         let node = self.keeper.ask(move |book, _| {
             let name = book.row(&wanted)?.node.clone()?;
-            Some(book.node(&name)?.record.url.clone())
+            book.node(&name).map(|node| (node.record.owner.clone(), node.record.url.clone()))
         });
-        let url = node.await?.ok_or_else(|| ApiError::not_found(format!("{id} is on no node")))?;
-        self.nodes.with_base(&url).instance_console(caller, id).await
+        let (owner, url) = node.await?.ok_or_else(|| ApiError::not_found(format!("{id} is on no node")))?;
+        self.nodes.to(&owner, &url)?.instance_console(caller, id).await
     }
 }

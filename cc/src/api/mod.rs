@@ -5,12 +5,12 @@ mod instance;
 mod node;
 mod story;
 
+use crate::drive::nodes::NodeClients;
 use crate::keeper::{Keeper, KeeperError};
 use axum::Router;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::nodes::NodeWelcome;
 use karri_proto::internal::{ApiError, Role, fleet as fleets, instances, nodes, story as stories};
-use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ pub struct Api {
     pub base: Base,
     pub keeper: Keeper,
     /// For calls on to nodes.
-    pub nodes: InternalClient,
+    pub nodes: NodeClients,
     pub welcome: NodeWelcome,
 }
 

@@ -5,6 +5,7 @@ use async_trait::async_trait;
 use futures_util::StreamExt;
 use karri_proto::internal::story::{STORY_LINES_MAX, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller};
+use karri_proto::runtime::client::InternalClient;
 use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ impl StoryService for Api {
         let mut lines = own.await.map_err(ApiError::internal)?;
         let asked = self.nodes_of(about, &lines).await?;
         let theirs: Vec<Vec<StoryLine>> = futures_util::stream::iter(asked)
-            .map(|(name, url)| self.ask_node(caller, about, name, url))
+            .map(|(name, owner, url)| self.ask_node(caller, about, name, self.nodes.to(&owner, &url)))
             .buffer_unordered(NODES_AT_ONCE)
             .collect()
             .await;
@@ -31,8 +32,12 @@ impl StoryService for Api {
 }
 
 impl Api {
-    /// Those that had a part in it, with their addresses.
-    async fn nodes_of(&self, about: &str, own: &[StoryLine]) -> Result<Vec<(String, String)>, ApiError> {
+    /// Those that had a part in it, with their owners and addresses.
+    async fn nodes_of(
+        &self,
+        about: &str,
+        own: &[StoryLine],
+    ) -> Result<Vec<(String, String, String)>, ApiError> {
         let logged = own.iter().filter_map(|line| line.fields.get("node")?.as_str());
         let mut names: BTreeSet<String> = logged.map(str::to_owned).collect();
         let id = about.parse().ok();
@@ -41,17 +46,23 @@ impl Api {
                 names.extend(row.node.iter().chain(&row.tried).cloned());
             }
             let known = names.into_iter().filter_map(|name| {
-                let url = book.node(&name)?.record.url.clone();
-                Some((name, url))
+                let record = &book.node(&name)?.record;
+                Some((name, record.owner.clone(), record.url.clone()))
             });
             known.take(NODES_ASKED_MAX).collect()
         });
         Ok(nodes.await?)
     }
 
-    async fn ask_node(&self, caller: &Caller, about: &str, name: String, url: String) -> Vec<StoryLine> {
-        let node = self.nodes.with_base(&url);
-        let answer = tokio::time::timeout(NODE_TIMEOUT, node.story(caller, about)).await;
+    async fn ask_node(
+        &self,
+        caller: &Caller,
+        about: &str,
+        name: String,
+        node: Result<InternalClient, ApiError>,
+    ) -> Vec<StoryLine> {
+        let ask = async { node?.story(caller, about).await };
+        let answer = tokio::time::timeout(NODE_TIMEOUT, ask).await;
         match answer {
             Ok(Ok(lines)) => lines,
             Ok(Err(error)) => vec![missing(&name, &error.to_string())],

@@ -6,12 +6,14 @@
 //!   firewall.rs   our own iptables chains
 //!   dnsmasq.rs    DHCP and DNS: its files and its process
 //!   simulated.rs  no network at all
+//!   nodes.rs      connections to nodes
 //! ```
 
 mod dnsmasq;
 mod firewall;
 pub mod flat;
 mod netlink;
+pub mod nodes;
 pub mod simulated;
 
 use async_trait::async_trait;

@@ -1,13 +1,15 @@
 //! Two loops per node: one tells it what is wanted, one listens to what it reports.
 
 use crate::app::book::Task;
+use crate::app::node::is_of;
 use crate::app::stray::stray_intent;
+use crate::drive::nodes::NodeClients;
 use crate::keeper::Keeper;
 use futures_util::StreamExt;
 use karri_proto::instance::{InstanceIntent, InstanceReport};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::error::ApiErrorKind;
-use karri_proto::internal::instances::{InstanceService, REPORT_WAIT_MAX};
+use karri_proto::internal::instances::{Cursor, InstanceService, REPORT_WAIT_MAX, ReportPage};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::process::Base;
@@ -26,8 +28,7 @@ const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 pub struct Nodes {
     pub base: Base,
     pub keeper: Keeper,
-    /// Trust and connections; every node has its own address.
-    pub client: InternalClient,
+    pub clients: NodeClients,
     /// A node that answers no report call for this long is lost, so calls must not wait longer.
     pub lost_after: Duration,
 }
@@ -64,21 +65,26 @@ impl Nodes {
         let bell = self.keeper.bell(name);
         loop {
             let node = name.to_owned();
-            let asked = self.keeper.ask(move |book, now_ms| {
-                let url = book.node(&node).map(|node| node.record.url.clone());
-                (url, book.tasks(&node, TASKS_PER_ROUND, now_ms))
+            let asked = self.keeper.ask(move |book, _| {
+                let place = book.node(&node).map(|node| (node.record.owner.clone(), node.record.url.clone()));
+                (place, book.tasks(&node, TASKS_PER_ROUND))
             });
-            let (url, tasks) = match asked.await {
-                Ok((Some(url), tasks)) => (url, tasks),
-                Ok((None, _)) => (String::new(), Vec::new()),
+            let (place, tasks) = match asked.await {
                 Err(crate::keeper::KeeperError::Stopped) => return,
-                Err(_) => (String::new(), Vec::new()),
+                told => told.unwrap_or_default(),
             };
-            if tasks.is_empty() {
+            let Some((owner, url)) = place.filter(|_| !tasks.is_empty()) else {
                 bell.notified().await;
                 continue;
-            }
-            let client = self.client.with_base(&url);
+            };
+            let client = match self.clients.to(&owner, &url) {
+                Ok(client) => client,
+                Err(error) => {
+                    tracing::warn!(node = name, %error, "node cannot be called");
+                    tokio::time::sleep(RETRY_PAUSE_MAX).await; // our own certificate cannot be read
+                    continue;
+                }
+            };
             let failed = futures_util::stream::iter(tasks)
                 .map(|task| self.carry_out(name, &client, task, calls))
                 .buffer_unordered(CALLS_PER_NODE_MAX)
@@ -95,7 +101,10 @@ impl Nodes {
         let Ok(_permit) = calls.acquire().await else { return true };
         let answer = match self.call(node, &task).await {
             None => return false,
-            Some(answer) => answer,
+            Some(answer) => answer.and_then(|report| match report {
+                Some(report) => check_own(name, std::slice::from_ref(&report)).map(|()| Some(report)),
+                None => Ok(None),
+            }),
         };
         let outcome = if answer.is_ok() { "ok" } else { "failed" };
         self.base.metrics.count("karri_cc_node_calls_total", &[("outcome", outcome)]);
@@ -144,10 +153,10 @@ impl Nodes {
         let mut silence = Outage::default();
         loop {
             let node = name.to_owned();
-            let asked = self
-                .keeper
-                .ask(move |book, _| book.node(&node).map(|node| (node.record.url.clone(), node.cursor)));
-            let (url, cursor) = match asked.await {
+            let asked = self.keeper.ask(move |book, _| {
+                book.node(&node).map(|node| (node.record.owner.clone(), node.record.url.clone(), node.cursor))
+            });
+            let (owner, url, cursor) = match asked.await {
                 Ok(Some(known)) => known,
                 Err(crate::keeper::KeeperError::Stopped) => return,
                 Ok(None) | Err(_) => {
@@ -155,8 +164,7 @@ impl Nodes {
                     continue;
                 }
             };
-            let caller = self.base.caller("reports");
-            let answer = self.client.with_base(&url).instance_reports(&caller, cursor, wait).await;
+            let answer = self.reports(name, &owner, &url, cursor, wait).await;
             let node = name.to_owned();
             // A page that could not be stored is asked for again: the cursor is in the book.
             let _ = match answer {
@@ -177,5 +185,30 @@ impl Nodes {
                 tokio::time::sleep((RETRY_PAUSE * failures).min(RETRY_PAUSE_MAX)).await;
             }
         }
+    }
+
+    /// Reports of another node are none: nothing of them is taken.
+    async fn reports(
+        &self,
+        name: &str,
+        owner: &str,
+        url: &str,
+        cursor: Cursor,
+        wait: Duration,
+    ) -> Result<ReportPage, ApiError> {
+        let caller = self.base.caller("reports");
+        let page = self.clients.to(owner, url)?.instance_reports(&caller, cursor, wait).await?;
+        check_own(name, &page.reports)?;
+        Ok(page)
+    }
+}
+
+fn check_own(name: &str, reports: &[InstanceReport]) -> Result<(), ApiError> {
+    match reports.iter().find(|report| !is_of(report, name)) {
+        Some(report) => {
+            let other = report.node.as_deref().unwrap_or_default();
+            Err(ApiError::unreachable(format!("node {other} answers where {name} is expected")))
+        }
+        None => Ok(()),
     }
 }

@@ -1,9 +1,9 @@
 //! The calling side of the internal APIs.
 
+use crate::internal::ApiError;
 use crate::internal::caller::REQUEST_ID_HEADER;
 use crate::internal::error::ApiErrorKind;
-use crate::internal::{ApiError, Role};
-use crate::runtime::tls::{self, TlsFiles};
+use crate::runtime::tls::{self, Peer, TlsFiles};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::Serialize;
@@ -28,9 +28,10 @@ pub struct InternalClient {
 }
 
 impl InternalClient {
-    /// `base` is the peer's URL (it may end in a path); the peer must hold a certificate of `role`.
-    pub fn new(base: &str, role: Role, files: &TlsFiles) -> Result<Self, ApiError> {
-        Self::over(base, tls::client_config(files, role).map_err(ApiError::internal)?)
+    /// `base` is the peer's URL (it may end in a path); the peer must hold a certificate of this role, or of
+    /// this very identity.
+    pub fn new(base: &str, peer: impl Into<Peer>, files: &TlsFiles) -> Result<Self, ApiError> {
+        Self::over(base, tls::client_config(files, peer.into()).map_err(ApiError::internal)?)
     }
 
     /// For `/v1/join` only: no certificate of our own yet, and trust in one CA by its fingerprint.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use time::OffsetDateTime;
 use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,12 +86,48 @@ fn chain_with_ca(files: &TlsFiles) -> Result<Vec<CertificateDer<'static>>, TlsEr
     Ok(chain)
 }
 
-/// A client that presents its certificate and accepts only a peer of `role`.
-pub fn client_config(files: &TlsFiles, role: Role) -> Result<ClientConfig, TlsError> {
+/// Whom a client accepts at the other end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Peer {
+    /// Anybody of this role.
+    Any(Role),
+    /// The one with exactly this identity.
+    Exactly(Identity),
+}
+
+impl From<Role> for Peer {
+    fn from(role: Role) -> Self {
+        Peer::Any(role)
+    }
+}
+
+impl Peer {
+    fn role(&self) -> Role {
+        match self {
+            Peer::Any(role) => *role,
+            Peer::Exactly(identity) => identity.role,
+        }
+    }
+
+    /// Of a certificate that was verified.
+    fn check(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let Peer::Exactly(wanted) = self else { return Ok(()) };
+        match identity_of(certificate) {
+            Some(shown) if shown == *wanted => Ok(()),
+            shown => {
+                let shown = shown.map_or_else(|| "nobody".to_owned(), |shown| shown.to_string());
+                Err(rustls::Error::General(format!("{wanted} is expected there, and {shown} answers")))
+            }
+        }
+    }
+}
+
+/// A client that presents its certificate and accepts only `peer`.
+pub fn client_config(files: &TlsFiles, peer: Peer) -> Result<ClientConfig, TlsError> {
     let provider = Arc::new(ring::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(roots(&files.ca)?, provider.clone()).build()?;
-    let name = ServerName::try_from(server_name(role)).expect("role names are valid DNS labels");
-    let verifier = Arc::new(RoleVerifier { inner, name });
+    let name = ServerName::try_from(server_name(peer.role())).expect("role names are valid DNS labels");
+    let verifier = Arc::new(PeerVerifier { inner, name, peer });
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .dangerous()
@@ -136,6 +173,29 @@ pub fn own_identity(files: &TlsFiles) -> Result<Identity, TlsError> {
     chain.first().and_then(identity_of).ok_or(TlsError::NoIdentity)
 }
 
+/// From when until when a certificate is good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Validity {
+    pub from: OffsetDateTime,
+    pub until: OffsetDateTime,
+}
+
+impl Validity {
+    /// Less than a third of its life is left: time for a new one.
+    pub fn ends_soon(&self, now: OffsetDateTime) -> bool {
+        self.until - now < (self.until - self.from) / 3
+    }
+}
+
+/// Of our own certificate file.
+pub fn own_validity(files: &TlsFiles) -> Result<Validity, TlsError> {
+    let chain = certificates(&files.certificate)?;
+    let parsed = chain.first().and_then(|certificate| X509Certificate::from_der(certificate).ok());
+    let (_, parsed) = parsed.ok_or(TlsError::NoIdentity)?;
+    let validity = parsed.validity();
+    Ok(Validity { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
+}
+
 /// Reads the identity out of a certificate that the handshake has already verified.
 pub fn identity_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
     let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
@@ -146,15 +206,16 @@ pub fn identity_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
     })
 }
 
-/// Checks the peer against its role's name instead of the address it was called by: controllers are
-/// reached by addresses that no certificate could foresee.
+/// Checks the peer against its role's name, or its own, instead of the address it was called by: controllers
+/// are reached by addresses that no certificate could foresee.
 #[derive(Debug)]
-struct RoleVerifier {
+struct PeerVerifier {
     inner: Arc<WebPkiServerVerifier>,
     name: ServerName<'static>,
+    peer: Peer,
 }
 
-impl ServerCertVerifier for RoleVerifier {
+impl ServerCertVerifier for PeerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -163,7 +224,10 @@ impl ServerCertVerifier for RoleVerifier {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+        let verified =
+            self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)?;
+        self.peer.check(end_entity)?;
+        Ok(verified)
     }
 
     fn verify_tls12_signature(
@@ -190,7 +254,7 @@ impl ServerCertVerifier for RoleVerifier {
 }
 
 /// Trusts the one CA whose fingerprint it knows, once the peer has shown it, and then checks as
-/// [`RoleVerifier`] does.
+/// [`PeerVerifier`] does.
 #[derive(Debug)]
 struct PinnedVerifier {
     ca_fingerprint: String,
