@@ -5,12 +5,13 @@
 
 use crate::app::book::{Book, Settings};
 use crate::store::{Reader, Store, StoreError};
+use karri_proto::runtime::clock::Clock;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::process::Base;
 use karri_proto::runtime::server::Shutdown;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, mpsc, oneshot, watch};
 
 const QUEUE_MAX: usize = 1024;
@@ -55,24 +56,6 @@ impl Wakes {
         // As many as there were nodes in this life: one that was forgotten may come back.
         let _ = self.new_nodes.send(name.to_owned());
         bells.entry(name.to_owned()).or_default().clone()
-    }
-}
-
-/// Never goes back while the process lives, whatever happens to the system's clock.
-#[derive(Debug, Clone, Copy)]
-struct Clock {
-    started: Instant,
-    started_unix_ms: i64,
-}
-
-impl Clock {
-    fn start() -> Self {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Instant::now(), started_unix_ms: i64::try_from(unix.as_millis()).unwrap_or_default() }
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.started_unix_ms + i64::try_from(self.started.elapsed().as_millis()).unwrap_or_default()
     }
 }
 

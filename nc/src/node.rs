@@ -12,12 +12,12 @@ use crate::store::{Journal, Store, is_full};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceReport, Phase};
 use karri_proto::internal::ApiError;
+use karri_proto::runtime::clock::Clock;
 use karri_proto::runtime::metrics::Metrics;
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
-use time::OffsetDateTime;
 use tokio::sync::{Notify, Semaphore};
 
 const WRITER_LOCKS: usize = 64;
@@ -67,6 +67,8 @@ pub struct Live {
     /// Since when a guest that should run is seen to be off.
     pub down_since: Option<Instant>,
     pub complaint: Option<String>,
+    /// When this process first looked at the intent that was accepted then.
+    pub looked: Option<(i64, Instant)>,
     pub changed: Arc<Notify>,
 }
 
@@ -81,9 +83,9 @@ pub struct NodeParts {
     pub metrics: Arc<Metrics>,
 }
 
+/// Deadlines count by it, so it does not follow the system's clock when that is set.
 pub fn now_unix_ms() -> i64 {
-    let now = OffsetDateTime::now_utc();
-    now.unix_timestamp() * 1000 + i64::from(now.millisecond())
+    Clock::of_process().now_ms()
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -198,11 +200,11 @@ impl Node {
         })
     }
 
-    /// Images that instances other than `except` stand on.
-    pub fn pinned(&self, except: &InstanceId) -> HashSet<Digest> {
+    /// Images that instances stand on, or will.
+    pub fn pinned(&self) -> HashSet<Digest> {
         let records = self.store.records();
-        let others = records.iter().filter(|r| r.holds_images() && r.intent.id != *except);
-        others.flat_map(|r| blobs_of(&r.intent.spec).map(|blob| blob.digest.clone())).collect()
+        let holders = records.iter().filter(|record| record.holds_images());
+        holders.flat_map(|r| blobs_of(&r.intent.spec).map(|blob| blob.digest.clone())).collect()
     }
 
     pub fn is_plugged(&self, id: &InstanceId) -> bool {

@@ -1,6 +1,6 @@
 //! InstanceService for the cluster controller.
 
-use crate::node::{Node, now_unix_ms};
+use crate::node::Node;
 use crate::reconcile::instance::wake;
 use async_trait::async_trait;
 use base64::Engine;
@@ -13,6 +13,7 @@ use karri_proto::internal::instances::{
 use karri_proto::internal::{ApiError, Caller};
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 
 pub struct Instances(pub Arc<Node>);
 
@@ -20,6 +21,12 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ApiError> + Send + 'static,
 ) -> Result<T, ApiError> {
     tokio::task::spawn_blocking(work).await.map_err(ApiError::internal)?
+}
+
+/// As people read it off their clocks.
+fn wall_unix_ms() -> i64 {
+    let now = OffsetDateTime::now_utc();
+    now.unix_timestamp() * 1000 + i64::from(now.millisecond())
 }
 
 impl Instances {
@@ -80,6 +87,6 @@ impl InstanceService for Instances {
             Some(bytes) => bytes,
             None => self.0.drives.storage.console(id).await,
         };
-        Ok(ConsoleOutput { base64: STANDARD.encode(bytes), at_unix_ms: now_unix_ms() })
+        Ok(ConsoleOutput { base64: STANDARD.encode(bytes), at_unix_ms: wall_unix_ms() })
     }
 }

@@ -15,9 +15,12 @@ pub enum HypervisorError {
     /// Nobody answers: whether it was done is unknown, and it is worth trying again.
     #[error("the hypervisor does not answer: {0}")]
     Unreachable(String),
-    /// It was understood and refused.
+    /// It was understood and refused, or failed. Of the guest it says nothing.
     #[error("{0}")]
     Refused(String),
+    /// A domain of somebody else's has the guest's name, so there is no guest of ours.
+    #[error("a domain {0} that is not ours is in the way")]
+    Foreign(String),
 }
 
 /// Something happened to a guest of ours.

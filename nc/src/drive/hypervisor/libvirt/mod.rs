@@ -101,7 +101,7 @@ impl Libvirt {
             pool: Pool::new(uri, listens.then(|| changes.clone())),
             owner,
             platform,
-            consoles: (platform.accelerator() == "xen").then(|| Consoles::new(instances)),
+            consoles: (listens && platform.is_xen()).then(|| Consoles::new(instances)),
             tags: Mutex::default(),
             changes,
         };
@@ -179,11 +179,11 @@ impl Shared {
             {
                 return Err(unreachable(error));
             }
-            Err(CallError::Libvirt(error)) => error.message().to_owned(),
-            Err(CallError::Foreign(name)) => format!("a domain {name} that is not ours is in the way"),
+            Err(CallError::Libvirt(error)) => HypervisorError::Refused(error.message().to_owned()),
+            Err(CallError::Foreign(name)) => HypervisorError::Foreign(name),
         };
         self.pool.give_back(connection);
-        Err(HypervisorError::Refused(refused))
+        Err(refused)
     }
 
     fn own_domain(
@@ -237,6 +237,7 @@ impl Shared {
         let mut runs = Vec::new();
         for domain in connect.list_all_domains(0)? {
             let name = domain.get_name()?;
+            runs.extend(domain.get_id().map(|run| (name.clone(), run)));
             if self.platform.is_xen() && name == xen::DOM0 {
                 continue;
             }
@@ -248,7 +249,6 @@ impl Shared {
                 found.foreign.push(name);
                 continue;
             };
-            runs.extend(domain.get_id().map(|run| (name, run)));
             if let Some(consoles) = &self.consoles {
                 consoles.follow(self.pool.uri(), &domain);
             }
@@ -259,7 +259,7 @@ impl Shared {
             }
         }
         let mut tags = self.tags.lock().unwrap_or_else(PoisonError::into_inner);
-        tags.retain(|key, tag| runs.contains(key) || tag.is_none());
+        tags.retain(|key, _| runs.contains(key));
         found.foreign.sort();
         Ok(found)
     }

@@ -3,7 +3,8 @@
 //! On nested machines KVM often opens, and guests die at once or hang as soon as they leave the mode
 //! that a BIOS runs in. So a boot sector that goes all the way to 64-bit mode is run under KVM with a
 //! time limit, on the CPU that instances get; it tells that it ran by QEMU's exit code. The answer is
-//! kept per boot of the host and version of QEMU.
+//! kept per boot of the host and version of QEMU; that it does not run, for some minutes only, as it may have
+//! been the machine's load, or be mended.
 
 use crate::app::domain_xml::Platform;
 use karri_proto::runtime::endpoint::write_durably;
@@ -15,6 +16,8 @@ use tokio::process::Command;
 
 const QEMU: &str = "qemu-system-x86_64";
 const GUEST_TIME_MAX: Duration = Duration::from_secs(6);
+/// Starts in quick succession, of a controller that ends again and again, do not pay for the probe each.
+const FAILURE_KEPT_SECS: i64 = 300;
 const VERSION_TIME_MAX: Duration = Duration::from_secs(10);
 /// `probe.s`, assembled.
 #[rustfmt::skip]
@@ -39,6 +42,18 @@ struct Verdict {
     qemu: String,
     /// Why KVM cannot be used; none: it can.
     kvm_fails: Option<String>,
+    at_unix_secs: i64,
+}
+
+impl Verdict {
+    fn stands(&self, boot_id: &str, qemu: &str, now_unix_secs: i64) -> bool {
+        let recent = (0..FAILURE_KEPT_SECS).contains(&(now_unix_secs - self.at_unix_secs));
+        self.boot_id == boot_id && self.qemu == qemu && (self.kvm_fails.is_none() || recent)
+    }
+}
+
+fn now_unix_secs() -> i64 {
+    time::OffsetDateTime::now_utc().unix_timestamp()
 }
 
 /// KVM if a guest really runs under it, else TCG.
@@ -57,14 +72,18 @@ pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
 
 /// Whether a guest runs under KVM; the error says why not. `directory` keeps the verdict.
 pub async fn kvm_works(directory: &Path, boot_id: &str) -> Result<(), String> {
+    if !Path::new("/dev/kvm").exists() {
+        return Err("there is no /dev/kvm".to_owned());
+    }
     let qemu = qemu_version().await;
     let file = directory.join("accelerator.json");
     let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
-    if let Some(kept) = kept.filter(|kept| kept.boot_id == boot_id && kept.qemu == qemu) {
+    if let Some(kept) = kept.filter(|kept| kept.stands(boot_id, &qemu, now_unix_secs())) {
         return kept.kvm_fails.map_or(Ok(()), Err);
     }
     let result = guest_runs_under_kvm(directory).await;
-    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, kvm_fails: result.clone().err() };
+    let kvm_fails = result.clone().err();
+    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, kvm_fails, at_unix_secs: now_unix_secs() };
     if let Ok(json) = serde_json::to_vec(&verdict) {
         let _ = write_durably(&file, &json); // only costs the next start another probe
     }
@@ -82,9 +101,6 @@ async fn qemu_version() -> String {
 }
 
 async fn guest_runs_under_kvm(directory: &Path) -> Result<(), String> {
-    if !Path::new("/dev/kvm").exists() {
-        return Err("there is no /dev/kvm".to_owned());
-    }
     let image = directory.join("probe.img");
     std::fs::write(&image, boot_sector()).map_err(|e| format!("{}: {e}", image.display()))?;
     let result = run(&image, "kvm", "host").await;
@@ -133,12 +149,14 @@ mod tests {
         assert_eq!(run(&image, "tcg", "max").await, Ok(()));
     }
 
-    #[tokio::test]
-    async fn the_verdict_is_kept_for_this_boot_and_this_qemu() {
-        let directory = tempfile::tempdir().unwrap();
-        let kept = Verdict { boot_id: "this".into(), qemu: qemu_version().await, kvm_fails: None };
-        std::fs::write(directory.path().join("accelerator.json"), serde_json::to_vec(&kept).unwrap())
-            .unwrap();
-        assert_eq!(accelerator(directory.path(), "this").await, Platform::Kvm);
+    #[test]
+    fn a_verdict_is_kept_for_this_boot_and_this_qemu_and_a_bad_one_for_minutes() {
+        let good =
+            Verdict { boot_id: "this".into(), qemu: "7.2".into(), kvm_fails: None, at_unix_secs: 1_000 };
+        assert!(good.stands("this", "7.2", 90_000));
+        assert!(!good.stands("next", "7.2", 1_000) && !good.stands("this", "8.0", 1_000));
+        let bad = Verdict { kvm_fails: Some("too slow".into()), ..good };
+        assert!(bad.stands("this", "7.2", 1_299));
+        assert!(!bad.stands("this", "7.2", 1_300) && !bad.stands("this", "7.2", 900), "a clock set back");
     }
 }
