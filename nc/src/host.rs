@@ -1,7 +1,7 @@
 //! Finds everything of a node on its host, and takes it away: what `karri down --terminate` asks for.
 //!
-//! The controller must not be running. Guests, ports, rules, the node's address on the bridge and the
-//! bridge itself (unless others use it) go; so do the instances' files, but not the image cache, which
+//! The controller must not be running. Guests, ports and rules go, and what the node itself has made of address,
+//! bridge and uplink (the bridge unless others use it); so do the instances' files, but not the image cache, which
 //! belongs to no instance. Only what carries this node's own mark is touched.
 
 use crate::app::domain_xml::Platform;
@@ -10,7 +10,7 @@ use crate::config::{Config, Driver};
 use crate::drive::hypervisor::Hypervisor;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice};
 use crate::drive::ports::{BridgePorts, Ports, TapNames};
-use crate::start::owner;
+use crate::start::{boot_id, owner, place};
 use karri_proto::ids::InstanceId;
 use karri_proto::runtime::tls;
 use std::path::PathBuf;
@@ -42,14 +42,13 @@ impl HostTraces {
     async fn survey(config: &Config) -> anyhow::Result<Self> {
         let identity = tls::own_identity(&config.controller.tls)?;
         let owner = owner(config, &identity.name)?;
-        // The platform matters only to guests that are started.
-        let platform = PlatformChoice::Qemu(Platform::Tcg);
+        // Which one matters only to guests that are started, but that it is Xen also to what they leave.
+        let xen = config.hypervisor.is_xen();
+        let platform = if xen { PlatformChoice::XenAny } else { PlatformChoice::Qemu(Platform::Tcg) };
         let instances = config.controller.state_dir.join("instances");
         let hypervisor = Libvirt::visiting(&config.hypervisor.uri, owner.clone(), platform, &instances);
         let guests = hypervisor.found().await?.own.into_iter().map(|guest| guest.tag.id).collect();
-        let network = &config.network;
-        let names = TapNames::new(&owner);
-        let ports = BridgePorts::attach(&network.bridge, names, *network.metadata.ip()).await?;
+        let ports = BridgePorts::attach(place(config, &boot_id()?), TapNames::new(&owner)).await?;
         let taps = ports.plugged().await?;
         Ok(Self { hypervisor, guests, ports, taps })
     }
@@ -75,6 +74,7 @@ impl Traces {
             for id in &host.guests {
                 host.hypervisor.force_off(id).await?;
                 host.hypervisor.undefine(id).await?;
+                host.hypervisor.console_remove(id).await?;
             }
             host.ports.clean().await?;
         }

@@ -11,13 +11,14 @@ use crate::config::{Accelerator, Config, Driver, GuestConfig};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, NoPorts, TapNames};
+use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
 use crate::node::{Drives, Node, NodeParts};
 use crate::reconcile::adopt::{adopt, first_look};
 use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
+use crate::reconcile::ports::mend_ports;
 use crate::reconcile::starved::resume_starved;
 use crate::reconcile::watch::watch;
 use crate::store::Store;
@@ -40,6 +41,7 @@ const GIB: u64 = 1 << 30;
 const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A look at all guests takes no longer, unless the hypervisor hangs.
 const WATCH_ROUND_MAX: Duration = Duration::from_secs(60);
+const MEND_ROUND_MAX: Duration = Duration::from_secs(90);
 
 pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     match config.hypervisor.driver {
@@ -87,11 +89,11 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let name = base.identity.name.clone();
     let owner = owner(&config, &name)?;
     let boot_id = boot_id()?;
+    // Before anything of the host is touched: another controller there has the address.
+    let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
-    let names = TapNames::new(&owner);
-    let ports =
-        BridgePorts::open(&network.bridge, network.uplink.as_deref(), names, *network.metadata.ip()).await?;
+    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner)).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
@@ -122,11 +124,24 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let pulse = base.health.pulse("hypervisor", WATCH_ROUND_MAX);
     base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
     base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
-    let endpoint = base.serve(&config.controller, router).await?;
+    let pulse = base.health.pulse("ports", MEND_ROUND_MAX);
+    base.spawn(mend_ports(node.clone(), pulse, base.shutdown.clone()));
+    let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
     base.spawn(introduce(node, endpoint.url.clone(), total, cc, base.clone()));
     Ok(endpoint)
+}
+
+pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
+    let network = &config.network;
+    Place {
+        bridge: &network.bridge,
+        uplink: network.uplink.as_deref(),
+        metadata_address: *network.metadata.ip(),
+        state_dir: &config.controller.state_dir,
+        boot_id,
+    }
 }
 
 async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow::Result<TcpListener> {

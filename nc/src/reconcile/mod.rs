@@ -4,6 +4,10 @@ pub mod adopt;
 pub mod heartbeat;
 pub mod instance;
 pub mod observe;
+pub mod ports;
 pub mod starved;
 pub mod step;
 pub mod watch;
+
+#[cfg(test)]
+mod tests;

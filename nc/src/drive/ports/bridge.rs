@@ -1,60 +1,93 @@
 //! Ports of real guests on the node's bridge.
+//!
+//! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
+//! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+use super::made::Notes;
 use super::netlink::Netlink;
 use super::{Port, PortError, Ports, TapNames, dnat, ebtables};
 use async_trait::async_trait;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use tokio::sync::Mutex;
 
 pub struct BridgePorts {
     netlink: Netlink,
     bridge: String,
-    bridge_index: u32,
+    uplink: Option<String>,
     names: TapNames,
     metadata_address: Ipv4Addr,
-    /// Taps whose chain is jumped to. Held over every change, for changes go one by one.
-    chains: Mutex<HashSet<String>>,
+    notes: Notes,
+    /// Held over every change, for changes go one by one.
+    rules: Mutex<Rules>,
+}
+
+#[derive(Default)]
+struct Rules {
+    /// Taps whose chain is there and jumped to.
+    chains: HashSet<String>,
+    /// How the kernel printed a tap's rules after we put them: the same later means that nobody changed them.
+    printed: HashMap<String, Vec<String>>,
+    /// Where metadata requests go, and how the kernel printed that.
+    metadata: Option<(SocketAddrV4, Vec<String>)>,
+}
+
+/// What a node is told of its bridge.
+pub struct Place<'a> {
+    pub bridge: &'a str,
+    pub uplink: Option<&'a str>,
+    pub metadata_address: Ipv4Addr,
+    pub state_dir: &'a Path,
+    pub boot_id: &'a str,
 }
 
 impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
-    pub async fn open(
-        bridge: &str,
-        uplink: Option<&str>,
-        names: TapNames,
-        metadata_address: Ipv4Addr,
-    ) -> Result<Self, PortError> {
-        let netlink = Netlink::open()?;
-        let bridge_index = netlink.bridge_ensure(bridge).await?;
-        if let Some(uplink) = uplink {
-            netlink.join(uplink, bridge_index).await?;
-        }
-        netlink.address_ensure(bridge_index, metadata_address).await?;
-        Self::over(netlink, bridge, bridge_index, names, metadata_address).await
+    pub async fn open(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
+        let ports = Self::attach(place, names).await?;
+        ports.bridge_ensure().await?;
+        Ok(ports)
     }
 
     /// Sees what is there and makes nothing: enough to clean.
-    pub async fn attach(
-        bridge: &str,
-        names: TapNames,
-        metadata_address: Ipv4Addr,
-    ) -> Result<Self, PortError> {
-        let netlink = Netlink::open()?;
-        let bridge_index = netlink.index(bridge).await?.unwrap_or(0); // no link has index 0
-        Self::over(netlink, bridge, bridge_index, names, metadata_address).await
+    pub async fn attach(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
+        let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
+        let rules = Rules { chains: chains.into_iter().collect(), ..Rules::default() };
+        Ok(Self {
+            netlink: Netlink::open()?,
+            bridge: place.bridge.to_owned(),
+            uplink: place.uplink.map(str::to_owned),
+            names,
+            metadata_address: place.metadata_address,
+            notes: Notes::open(place.state_dir, place.boot_id)?,
+            rules: Mutex::new(rules),
+        })
     }
 
-    async fn over(
-        netlink: Netlink,
-        bridge: &str,
-        bridge_index: u32,
-        names: TapNames,
-        metadata_address: Ipv4Addr,
-    ) -> Result<Self, PortError> {
-        let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
-        let chains = Mutex::new(chains.into_iter().collect());
-        Ok(Self { netlink, bridge: bridge.to_owned(), bridge_index, names, metadata_address, chains })
+    /// The bridge's index; with address and uplink, and with the taps that a bridge before it had.
+    async fn bridge_ensure(&self) -> Result<u32, PortError> {
+        let known = self.netlink.index(&self.bridge).await?;
+        if known.is_none() {
+            self.notes.note(|made| made.bridge = true)?;
+        }
+        let index = self.netlink.bridge_ensure(&self.bridge).await?;
+        if !self.netlink.has_address(index, self.metadata_address).await? {
+            self.notes.note(|made| made.address = true)?;
+            self.netlink.address_ensure(index, self.metadata_address).await?;
+        }
+        if let Some(uplink) = &self.uplink
+            && self.netlink.controller(uplink).await? != Some(index)
+        {
+            self.notes.note(|made| made.uplink = Some(uplink.clone()))?;
+            self.netlink.join(uplink, index).await?;
+        }
+        if known.is_none() {
+            for tap in self.netlink.link_names().await?.iter().filter(|name| self.names.owns(name)) {
+                self.netlink.join(tap, index).await?;
+            }
+        }
+        Ok(index)
     }
 
     /// How this node's rules of the whole bridge are known.
@@ -62,21 +95,25 @@ impl BridgePorts {
         format!("karri-{}", self.names.prefix())
     }
 
-    /// Takes away everything of this node: ports, rules, its address, and the bridge if it has no
-    /// other port.
+    /// Takes away everything that this node has made: ports, rules, the address, the bridge if nobody else has
+    /// a port on it. A bridge that was there before stays, without the uplink that was joined to it.
     pub async fn clean(&self) -> Result<(), PortError> {
         self.unplug(&self.plugged().await?).await?;
         let tag = self.tag();
-        tokio::task::spawn_blocking(move || dnat::remove(&tag))
-            .await
-            .map_err(|e| PortError(e.to_string()))??;
-        if self.bridge_index == 0 {
-            return Ok(());
+        blocking(move || dnat::remove(&tag)).await?;
+        let made = self.notes.made();
+        if let Some(uplink) = &made.uplink {
+            self.netlink.leave(uplink).await?;
         }
-        if self.netlink.has_ports(self.bridge_index).await? {
-            return self.netlink.address_delete(self.bridge_index, self.metadata_address).await;
+        if let Some(index) = self.netlink.index(&self.bridge).await? {
+            if made.bridge && !self.netlink.has_ports(index).await? {
+                self.netlink.link_delete(&self.bridge).await?;
+            } else if made.address {
+                self.netlink.address_delete(index, self.metadata_address).await?;
+            }
         }
-        self.netlink.link_delete(&self.bridge).await
+        self.notes.forget();
+        Ok(())
     }
 
     pub fn bridge(&self) -> &str {
@@ -85,36 +122,98 @@ impl BridgePorts {
 
     /// Sends guests' metadata requests to `listener`.
     pub async fn serve_metadata(&self, listener: SocketAddrV4) -> Result<(), PortError> {
+        let mut rules = self.rules.lock().await;
         let (bridge, tag) = (self.bridge.clone(), self.tag());
-        tokio::task::spawn_blocking(move || dnat::install(&bridge, &tag, listener))
-            .await
-            .map_err(|e| PortError(e.to_string()))?
+        let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
+        rules.metadata = Some((listener, printed));
+        Ok(())
     }
+
+    /// True: it had to be put again.
+    async fn metadata_mend(&self, rules: &mut Rules) -> Result<bool, PortError> {
+        let Some((listener, wanted)) = rules.metadata.clone() else { return Ok(false) };
+        let tag = self.tag();
+        if blocking(move || dnat::printed(&tag)).await? == wanted {
+            return Ok(false);
+        }
+        let (bridge, tag) = (self.bridge.clone(), self.tag());
+        let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
+        rules.metadata = Some((listener, printed));
+        Ok(true)
+    }
+
+    /// Of `ports`, those whose rules had to be put again.
+    async fn rules_mend(&self, rules: &mut Rules, ports: &[Port]) -> Result<Vec<String>, PortError> {
+        let saved = ebtables::Saved::parse(&ebtables::save().await?);
+        // One that was unplugged since it was listed is not in the set.
+        let plugged = ports.iter().filter(|port| rules.chains.contains(&port.tap));
+        let broken = plugged.filter(|port| {
+            let now = saved.of(&port.tap);
+            match rules.printed.get(&port.tap) {
+                Some(before) => now != *before,
+                None => !ebtables::is_whole(port, &now),
+            }
+        });
+        let broken: Vec<Port> = broken.cloned().collect();
+        if !broken.is_empty() {
+            ebtables::restore(ebtables::plug_script(&broken, |tap| saved.jumps_to(tap))).await?;
+        }
+        let saved = match broken.is_empty() {
+            true => saved,
+            false => ebtables::Saved::parse(&ebtables::save().await?),
+        };
+        for port in ports.iter().filter(|port| rules.chains.contains(&port.tap)) {
+            rules.printed.insert(port.tap.clone(), saved.of(&port.tap));
+        }
+        Ok(broken.into_iter().map(|port| port.tap).collect())
+    }
+
+    async fn routes_ensure(&self, bridge: u32, ports: &[Port]) -> Result<(), PortError> {
+        let networks: HashSet<&str> = ports.iter().map(|port| port.subnet_cidr.as_str()).collect();
+        for network in networks {
+            let parsed =
+                parse_cidr(network).ok_or_else(|| PortError(format!("{network} is not a network")))?;
+            self.netlink.route_ensure(bridge, parsed, self.metadata_address).await?;
+        }
+        Ok(())
+    }
+}
+
+/// iptables is a program.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
+) -> Result<T, PortError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| PortError(e.to_string()))?
 }
 
 #[async_trait]
 impl Ports for BridgePorts {
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError> {
-        let mut chains = self.chains.lock().await;
-        ebtables::restore(ebtables::plug_script(ports, |tap| chains.contains(tap))).await?;
-        chains.extend(ports.iter().map(|port| port.tap.clone()));
-        drop(chains);
+        let mut rules = self.rules.lock().await;
+        ebtables::restore(ebtables::plug_script(ports, |tap| rules.chains.contains(tap))).await?;
         for port in ports {
-            let network = parse_cidr(&port.subnet_cidr)
-                .ok_or_else(|| PortError(format!("{} is not a network", port.subnet_cidr)))?;
-            self.netlink.route_ensure(self.bridge_index, network, self.metadata_address).await?;
+            rules.printed.remove(&port.tap);
+            rules.chains.insert(port.tap.clone());
         }
-        Ok(())
+        let bridge = self.bridge_ensure().await?;
+        drop(rules);
+        self.routes_ensure(bridge, ports).await
     }
 
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
-        let mut chains = self.chains.lock().await;
-        let known: Vec<String> = taps.iter().filter(|tap| chains.contains(*tap)).cloned().collect();
+        let mut rules = self.rules.lock().await;
+        let known: Vec<String> = taps.iter().filter(|tap| rules.chains.contains(*tap)).cloned().collect();
         if !known.is_empty() {
-            ebtables::restore(ebtables::unplug_script(&known)).await?;
-            chains.retain(|tap| !known.contains(tap));
+            if ebtables::restore(ebtables::unplug_script(&known, |_| (1, true))).await.is_err() {
+                // Somebody else took some of it away, or put more.
+                let saved = ebtables::Saved::parse(&ebtables::save().await?);
+                let there = |tap: &str| (saved.jumps(tap), saved.has(tap));
+                ebtables::restore(ebtables::unplug_script(&known, there)).await?;
+            }
+            rules.chains.retain(|tap| !known.contains(tap));
+            rules.printed.retain(|tap, _| !known.contains(tap));
         }
-        drop(chains);
+        drop(rules);
         for tap in taps {
             self.netlink.link_delete(tap).await?;
         }
@@ -122,10 +221,27 @@ impl Ports for BridgePorts {
     }
 
     async fn plugged(&self) -> Result<Vec<String>, PortError> {
-        let mut all: HashSet<String> = self.chains.lock().await.clone();
+        let mut all: HashSet<String> = self.rules.lock().await.chains.clone();
         let links = self.netlink.link_names().await?;
         all.extend(links.into_iter().filter(|name| self.names.owns(name)));
         Ok(all.into_iter().collect())
+    }
+
+    async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError> {
+        let mut rules = self.rules.lock().await;
+        let mut mended = Vec::new();
+        let before = self.netlink.index(&self.bridge).await?;
+        let bridge = self.bridge_ensure().await?;
+        if before != Some(bridge) {
+            mended.push(format!("bridge {}", self.bridge));
+        }
+        self.routes_ensure(bridge, ports).await?;
+        if self.metadata_mend(&mut rules).await? {
+            mended.push("the way to metadata".to_owned());
+        }
+        let taps = self.rules_mend(&mut rules, ports).await?;
+        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
+        Ok(mended)
     }
 }
 

@@ -5,11 +5,28 @@ use super::{METADATA_ADDRESS, PortError};
 use iptables::IPTables;
 use std::net::SocketAddrV4;
 
+const CHAINS: [(&str, &str); 2] = [("nat", "PREROUTING"), ("filter", "INPUT")];
+
 type Any = Box<dyn std::error::Error>;
 
-/// Replaces whatever an earlier life of this node has left. Blocking: iptables is a program.
-pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), PortError> {
-    install_rules(bridge, tag, listener).map_err(|e| PortError(format!("iptables: {e}")))
+/// Replaces whatever an earlier life of this node has left; returns how it is printed. Blocking: iptables is a
+/// program.
+pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<Vec<String>, PortError> {
+    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    install_rules(bridge, tag, listener).map_err(failed)?;
+    printed(tag)
+}
+
+/// The rules as iptables prints them now. Blocking.
+pub fn printed(tag: &str) -> Result<Vec<String>, PortError> {
+    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    let tables = iptables::new(false).map_err(failed)?;
+    let mut rules = Vec::new();
+    for (table, chain) in CHAINS {
+        let all = tables.list(table, chain).map_err(failed)?;
+        rules.extend(all.into_iter().filter(|rule| rule.contains(tag)));
+    }
+    Ok(rules)
 }
 
 /// Takes away what [`install`] has put. Blocking.
@@ -38,7 +55,7 @@ fn install_rules(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), 
 }
 
 fn remove_rules(tables: &IPTables, tag: &str) -> Result<(), Any> {
-    for (table, chain) in [("nat", "PREROUTING"), ("filter", "INPUT")] {
+    for (table, chain) in CHAINS {
         for rule in tables.list(table, chain)? {
             if let Some(rule) = rule.strip_prefix(&format!("-A {chain} ")).filter(|r| r.contains(tag)) {
                 tables.delete(table, chain, rule)?;

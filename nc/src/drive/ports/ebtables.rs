@@ -4,6 +4,7 @@
 //! (`redirect`), and because it comes before everything else that could look at the frame.
 
 use super::{METADATA_ADDRESS, Port, PortError};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::process::Stdio;
 use std::time::Duration;
@@ -48,14 +49,66 @@ fn rules(port: &Port) -> Vec<String> {
     ]
 }
 
-pub fn unplug_script(taps: &[String]) -> String {
+/// `there` tells how many jumps to a tap's chain there are, and whether there is the chain.
+pub fn unplug_script(taps: &[String], there: impl Fn(&str) -> (usize, bool)) -> String {
     let mut script = String::from("*nat\n");
     for tap in taps {
-        let _ = writeln!(script, "-D PREROUTING -i {tap} -j {tap}");
-        let _ = writeln!(script, "-F {tap}");
-        let _ = writeln!(script, "-X {tap}");
+        let (jumps, chain) = there(tap);
+        for _ in 0..jumps {
+            let _ = writeln!(script, "-D PREROUTING -i {tap} -j {tap}");
+        }
+        if chain {
+            let _ = writeln!(script, "-F {tap}");
+            let _ = writeln!(script, "-X {tap}");
+        }
     }
     script + "COMMIT\n"
+}
+
+/// A saved table, by chain.
+#[derive(Debug, Default)]
+pub struct Saved {
+    chains: HashMap<String, Vec<String>>,
+}
+
+impl Saved {
+    pub fn parse(text: &str) -> Self {
+        let mut chains: HashMap<String, Vec<String>> = HashMap::new();
+        for line in text.lines() {
+            if let Some(name) = line.strip_prefix(':').and_then(|line| line.split(' ').next()) {
+                chains.entry(name.to_owned()).or_default();
+            } else if let Some((chain, rule)) = line.strip_prefix("-A ").and_then(|line| line.split_once(' '))
+            {
+                chains.entry(chain.to_owned()).or_default().push(rule.trim().to_owned());
+            }
+        }
+        Self { chains }
+    }
+
+    pub fn has(&self, tap: &str) -> bool {
+        self.chains.contains_key(tap)
+    }
+
+    pub fn jumps(&self, tap: &str) -> usize {
+        let jump = format!("-i {tap} -j {tap}");
+        self.chains.get("PREROUTING").map_or(0, |rules| rules.iter().filter(|rule| **rule == jump).count())
+    }
+
+    pub fn jumps_to(&self, tap: &str) -> bool {
+        self.jumps(tap) > 0
+    }
+
+    /// All that there is of a tap: its rules, and a line per jump to them.
+    pub fn of(&self, tap: &str) -> Vec<String> {
+        let mut all = self.chains.get(tap).cloned().unwrap_or_default();
+        all.extend((0..self.jumps(tap)).map(|_| "jump".to_owned()));
+        all
+    }
+}
+
+/// Whether what there is of a port looks as it was put.
+pub fn is_whole(port: &Port, of_tap: &[String]) -> bool {
+    of_tap.len() == rules(port).len() + 1 && of_tap.last().is_some_and(|last| last == "jump")
 }
 
 /// The chains of a saved table whose names `owns` accepts.
@@ -119,6 +172,15 @@ mod tests {
             )
         );
         assert!(!plug_script(&[port()], |_| true).contains("PREROUTING"));
+    }
+
+    #[test]
+    fn only_what_is_there_is_taken_away() {
+        let tap = port().tap;
+        let saved = Saved::parse(&format!("*nat\n:PREROUTING ACCEPT\n:{tap} RETURN\n-A {tap} -j DROP\n"));
+        let script = unplug_script(&[tap.clone(), "kx".into()], |tap| (saved.jumps(tap), saved.has(tap)));
+        assert_eq!(script, format!("*nat\n-F {tap}\n-X {tap}\nCOMMIT\n"));
+        assert!(!is_whole(&port(), &saved.of(&tap)));
     }
 
     #[test]

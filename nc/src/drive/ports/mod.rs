@@ -7,9 +7,10 @@
 mod bridge;
 mod dnat;
 mod ebtables;
+mod made;
 mod netlink;
 
-pub use bridge::BridgePorts;
+pub use bridge::{BridgePorts, Place};
 
 use crate::app::owner_tag::Owner;
 use async_trait::async_trait;
@@ -79,6 +80,8 @@ pub trait Ports: Send + Sync + 'static {
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError>;
     /// Names of all taps of this node that have rules or exist.
     async fn plugged(&self) -> Result<Vec<String>, PortError>;
+    /// Puts right what somebody else has changed, of the host's part and of these ports; tells what it was.
+    async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError>;
 }
 
 /// Ports of simulated guests: nothing at all.
@@ -96,6 +99,10 @@ impl Ports for NoPorts {
     }
 
     async fn plugged(&self) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
     }
 }

@@ -66,6 +66,31 @@ impl Netlink {
         self.handle.link().set(message).execute().await.map_err(failed(port))
     }
 
+    /// Takes it off whatever bridge it is a port of.
+    pub async fn leave(&self, port: &str) -> Result<(), PortError> {
+        let Some(index) = self.index(port).await? else { return Ok(()) };
+        let message = LinkUnspec::new_with_index(index).nocontroller().build();
+        self.handle.link().set(message).execute().await.map_err(failed(port))
+    }
+
+    /// The bridge that a link is a port of.
+    pub async fn controller(&self, name: &str) -> Result<Option<u32>, PortError> {
+        let links = self.links().await?;
+        let is_it = |link: &&LinkMessage| link.attributes.contains(&LinkAttribute::IfName(name.to_owned()));
+        let link = links.iter().find(is_it).ok_or_else(|| PortError(format!("there is no link {name}")))?;
+        Ok(link.attributes.iter().find_map(|attribute| match attribute {
+            LinkAttribute::Controller(index) => Some(*index),
+            _ => None,
+        }))
+    }
+
+    pub async fn has_address(&self, link: u32, address: Ipv4Addr) -> Result<bool, PortError> {
+        let filter =
+            self.handle.address().get().set_link_index_filter(link).set_address_filter(IpAddr::V4(address));
+        let found: Vec<_> = filter.execute().try_collect().await.map_err(failed("addresses"))?;
+        Ok(!found.is_empty())
+    }
+
     pub async fn address_ensure(&self, link: u32, address: Ipv4Addr) -> Result<(), PortError> {
         let request = self.handle.address().add(link, IpAddr::V4(address), 32);
         unless(EXISTS, request.execute().await).map_err(failed("address"))

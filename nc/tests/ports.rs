@@ -1,0 +1,154 @@
+//! Ports on a real bridge with real rules, in a network namespace of the test's own.
+//!
+//! The test runs itself again inside `unshare --net`, so that nothing it does reaches the host.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+use karri_nc::app::owner_tag::Owner;
+use karri_nc::drive::ports::{BridgePorts, Place, Port, Ports, TapNames};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
+use std::process::Command;
+
+const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
+const BRIDGE: &str = "karri-t0";
+const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
+
+/// Runs the named test of this file in fresh network and mount namespaces. `false`: this is that run.
+fn runs_elsewhere(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return false;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
+    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
+    assert!(status.success(), "the test failed inside its namespaces");
+    true
+}
+
+#[track_caller]
+fn must(command: &str) -> String {
+    let output = Command::new("sh").args(["-c", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn names() -> TapNames {
+    TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() })
+}
+
+async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
+    let place = Place { bridge: BRIDGE, uplink, metadata_address: ADDRESS, state_dir, boot_id: "boot-1" };
+    BridgePorts::open(place, names()).await.unwrap()
+}
+
+fn port(number: u8) -> Port {
+    Port {
+        tap: format!("{}00000000{number:02}", names().prefix()),
+        mac: format!("02:00:00:00:00:{number:02x}"),
+        address: Ipv4Addr::new(172, 31, 0, number),
+        subnet_cidr: "172.31.0.0/20".to_owned(),
+    }
+}
+
+/// Stands for the tap that libvirt makes.
+fn tap(port: &Port) {
+    must(&format!("ip link add {} type veth peer name x{}", port.tap, port.mac.replace(':', "")));
+    must(&format!("ip link set {} master {BRIDGE} up", port.tap));
+}
+
+fn rules_of(port: &Port) -> usize {
+    let saved = must("ebtables-save -t nat");
+    let jump = format!("-A PREROUTING -i {0} -j {0}", port.tap);
+    assert_eq!(saved.lines().filter(|line| line.trim() == jump).count(), 1, "{saved}");
+    saved.lines().filter(|line| line.starts_with(&format!("-A {} ", port.tap))).count()
+}
+
+fn is_joined(link: &str) -> bool {
+    must(&format!("ip -o link show {link}")).contains(&format!("master {BRIDGE}"))
+}
+
+fn has_address() -> bool {
+    must(&format!("ip -o addr show dev {BRIDGE}")).contains("169.254.87.1/32")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_change_is_put_right() {
+    if runs_elsewhere("what_others_change_is_put_right") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open(directory.path(), None).await;
+    ports.serve_metadata(SocketAddrV4::new(ADDRESS, 8775)).await.unwrap();
+    let both = [port(5), port(6)];
+    ports.plug(&both).await.unwrap();
+    both.iter().for_each(tap);
+    let (nothing, rules) = (Vec::<String>::new(), rules_of(&both[0]));
+    assert_eq!(ports.mend(&both).await.unwrap(), nothing);
+    let tagged = must("iptables-save").matches("karri-k").count();
+    assert_eq!(tagged, 3);
+
+    must("ebtables -t nat -F");
+    assert_eq!(ports.mend(&both).await.unwrap().len(), 2);
+    assert_eq!((rules_of(&both[0]), rules_of(&both[1])), (rules, rules));
+    must(&format!("ebtables -t nat -I {} 1 -j ACCEPT", both[0].tap));
+    assert_eq!(ports.mend(&both).await.unwrap(), [format!("rules of {}", both[0].tap)]);
+    assert_eq!(rules_of(&both[0]), rules);
+
+    must("iptables -F && iptables -t nat -F");
+    assert_eq!(ports.mend(&both).await.unwrap(), ["the way to metadata"]);
+    assert_eq!(must("iptables-save").matches("karri-k").count(), tagged);
+
+    must(&format!("ip addr del 169.254.87.1/32 dev {BRIDGE}"));
+    ports.mend(&both).await.unwrap();
+    assert!(has_address() && must("ip route").contains("172.31.0.0/20"));
+    must(&format!("ip link del {BRIDGE}"));
+    assert_eq!(ports.mend(&both).await.unwrap(), [format!("bridge {BRIDGE}")]);
+    assert!(has_address() && both.iter().all(|port| is_joined(&port.tap)));
+    assert_eq!(ports.mend(&both).await.unwrap(), nothing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_goes_also_when_its_rules_are_gone_already() {
+    if runs_elsewhere("a_port_goes_also_when_its_rules_are_gone_already") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open(directory.path(), None).await;
+    let both = [port(5), port(6)];
+    ports.plug(&both).await.unwrap();
+    let first = &both[0].tap;
+    must(&format!(
+        "ebtables -t nat -D PREROUTING -i {first} -j {first} && ebtables -t nat -F {first} && ebtables -t nat -X {first}"
+    ));
+    let taps: Vec<String> = both.iter().map(|port| port.tap.clone()).collect();
+    ports.unplug(&taps).await.unwrap();
+    assert!(!must("ebtables-save -t nat").contains(names().prefix()));
+    // What is gone is not put again by a look that was under way.
+    assert_eq!(ports.mend(&both).await.unwrap(), Vec::<String>::new());
+    assert_eq!(ports.plugged().await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_made_here_is_taken_away() {
+    if runs_elsewhere("only_what_was_made_here_is_taken_away") {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    must(&format!("ip link add {BRIDGE} type bridge && ip addr add 10.9.8.7/24 dev {BRIDGE}"));
+    must("ip link add up0 type veth peer name far0");
+    let ports = open(directory.path(), Some("up0")).await;
+    ports.serve_metadata(SocketAddrV4::new(ADDRESS, 8775)).await.unwrap();
+    ports.plug(&[port(5)]).await.unwrap();
+    assert!(is_joined("up0") && has_address());
+    drop(ports);
+    open(directory.path(), Some("up0")).await.clean().await.unwrap(); // another life knows as much
+    assert!(!is_joined("up0") && !has_address(), "the uplink and the address were ours");
+    assert!(must(&format!("ip -o addr show dev {BRIDGE}")).contains("10.9.8.7"), "the bridge was not");
+    assert!(!must("iptables-save").contains("karri-k"));
+
+    must(&format!("ip link del {BRIDGE}"));
+    let ports = open(directory.path(), None).await;
+    ports.clean().await.unwrap();
+    assert!(!must("ip -o link").contains(BRIDGE), "this one was");
+}
