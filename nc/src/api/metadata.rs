@@ -28,10 +28,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_PER_INSTANCE_MAX: usize = 32;
+/// Of all connections, those that only an instance without any may take.
+const CONNECTIONS_RESERVED: usize = 128;
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
@@ -55,13 +56,42 @@ pub fn token_key(state_dir: &Path) -> anyhow::Result<TokenKey> {
 struct Server {
     node: Arc<Node>,
     key: TokenKey,
-    per_instance: Mutex<HashMap<InstanceId, usize>>,
+    counts: Mutex<Counts>,
+}
+
+/// Open connections.
+#[derive(Default)]
+struct Counts {
+    all: usize,
+    per_instance: HashMap<InstanceId, usize>,
+}
+
+impl Counts {
+    /// A few guests that hold on to all they can get must not leave the others without metadata.
+    fn claim(&mut self, id: &InstanceId) -> bool {
+        let own = self.per_instance.get(id).copied().unwrap_or_default();
+        let most = if own == 0 { CONNECTIONS_MAX } else { CONNECTIONS_MAX - CONNECTIONS_RESERVED };
+        if own >= CONNECTIONS_PER_INSTANCE_MAX || self.all >= most {
+            return false;
+        }
+        self.all += 1;
+        self.per_instance.insert(id.clone(), own + 1);
+        true
+    }
+
+    fn release(&mut self, id: &InstanceId) {
+        let Some(own) = self.per_instance.get_mut(id) else { return };
+        self.all -= 1;
+        *own -= 1;
+        if *own == 0 {
+            self.per_instance.remove(id);
+        }
+    }
 }
 
 /// Runs until shutdown.
 pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut shutdown: Shutdown) {
-    let server = Arc::new(Server { node, key, per_instance: Mutex::default() });
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let server = Arc::new(Server { node, key, counts: Mutex::default() });
     loop {
         let accepted = tokio::select! {
             _ = shutdown.wait() => return,
@@ -75,13 +105,12 @@ pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut sh
                 continue;
             }
         };
-        let (Some(record), Ok(slot)) = (server.instance_at(peer), slots.clone().try_acquire_owned()) else {
-            continue; // a stranger, or one too many: the connection is closed
-        };
+        // A stranger, or one too many: the connection is closed.
+        let Some(record) = server.instance_at(peer) else { continue };
         let Some(claim) = Claim::of(&server, &record.intent.id) else { continue };
         tokio::spawn(async move {
             connection(stream, &claim).await;
-            drop((claim, slot));
+            drop(claim);
         });
     }
 }
@@ -95,8 +124,8 @@ impl Server {
         self.node.store.records().into_iter().find(|record| owns(record))
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<InstanceId, usize>> {
-        self.per_instance.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -112,13 +141,8 @@ struct Claim {
 
 impl Claim {
     fn of(server: &Arc<Server>, id: &InstanceId) -> Option<Self> {
-        let mut counts = server.lock();
-        let count = counts.entry(id.clone()).or_default();
-        if *count >= CONNECTIONS_PER_INSTANCE_MAX {
-            return None;
-        }
-        *count += 1;
-        Some(Self { server: server.clone(), id: id.clone() })
+        let granted = server.lock().claim(id);
+        granted.then(|| Self { server: server.clone(), id: id.clone() })
     }
 
     fn answer(&self, request: &hyper::Request<Incoming>) -> Option<(Answer, u8)> {
@@ -147,13 +171,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        let mut counts = self.server.lock();
-        if let Some(count) = counts.get_mut(&self.id) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.id);
-            }
-        }
+        self.server.lock().release(&self.id);
     }
 }
 
@@ -206,4 +224,27 @@ fn response(answer: Answer) -> Response<Full<Bytes>> {
     builder
         .body(Full::new(Bytes::from(answer.body)))
         .unwrap_or_else(|_| empty(StatusCode::INTERNAL_SERVER_ERROR))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(number: usize) -> InstanceId {
+        format!("i-{number:08x}").parse().unwrap()
+    }
+
+    #[test]
+    fn guests_that_hold_all_they_can_get_leave_room_for_the_others() {
+        let mut counts = Counts::default();
+        for number in 0..100 {
+            while counts.claim(&id(number)) {}
+        }
+        assert!(counts.all < CONNECTIONS_MAX && counts.claim(&id(500)), "{}", counts.all);
+        assert!(!counts.claim(&id(0)));
+        for number in 0..=500 {
+            (0..CONNECTIONS_PER_INSTANCE_MAX).for_each(|_| counts.release(&id(number)));
+        }
+        assert_eq!((counts.all, counts.per_instance.len()), (0, 0));
+    }
 }

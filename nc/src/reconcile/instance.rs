@@ -32,7 +32,25 @@ enum Pause {
     For(Duration),
 }
 
+/// A worker that panics must not be waited for: another one looks in a moment.
+pub(super) struct Alive {
+    pub node: Arc<Node>,
+    pub id: InstanceId,
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Some(entry) = self.node.live().get_mut(&self.id)
+        {
+            entry.busy = false;
+            entry.wake_at = Some(Instant::now() + RETRY_AFTER);
+        }
+    }
+}
+
 async fn work(node: Arc<Node>, id: InstanceId) {
+    let _alive = Alive { node: node.clone(), id: id.clone() };
     loop {
         if let Some(entry) = node.live().get_mut(&id) {
             entry.dirty = false;

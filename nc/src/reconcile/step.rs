@@ -30,7 +30,9 @@ impl From<HypervisorError> for Failure {
     fn from(error: HypervisorError) -> Self {
         match error {
             HypervisorError::Unreachable(_) => Failure::Later(error.to_string()),
-            HypervisorError::Refused(_) => Failure::Final(server_reason(&error.to_string())),
+            HypervisorError::Refused(_) | HypervisorError::Foreign(_) => {
+                Failure::Final(server_reason(&error.to_string()))
+            }
         }
     }
 }
@@ -189,9 +191,13 @@ async fn fetch(node: &Arc<Node>, record: &Record) -> Result<(), Failure> {
     let id = &record.intent.id;
     let changed = node.live().entry(id.clone()).or_default().changed.clone();
     let changed = changed.notified();
+    // What was wanted between the look at the record and this moment rang for nobody.
+    if node.store.record(id).is_none_or(|newest| newest.intent != record.intent) {
+        return Ok(());
+    }
     let fetched = async {
         let _slot = node.fetches.acquire().await; // never closed
-        node.drives.storage.fetch_images(&record.intent.spec, &node.pinned(id)).await
+        node.drives.storage.fetch_images(&record.intent.spec, &|| node.pinned()).await
     };
     tokio::select! {
         fetched = fetched => Ok(fetched?),
@@ -203,7 +209,7 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
     let (id, spec) = (&record.intent.id, &record.intent.spec);
     let (hypervisor, storage) = (&node.drives.hypervisor, &node.drives.storage);
     match step {
-        Step::MakeDisk => Ok(storage.make_disk(id, spec).await?),
+        Step::MakeDisk => Ok(storage.make_disk(id, spec, &|| node.pinned()).await?),
         Step::PlugPorts => {
             node.set_plugged(id, true); // before the first rule: half a port is to be taken away too
             let ports: Vec<_> = spec.ports.iter().map(|port| node.names.port(port)).collect();

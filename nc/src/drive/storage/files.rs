@@ -1,11 +1,10 @@
 //! Storage in files: the image cache, and a directory per instance beside its record.
 
 use super::images::ImageCache;
-use super::{CONSOLE_BYTES_MAX, GuestPaths, Lying, Storage, StorageError, blobs_of, overlay};
+use super::{CONSOLE_BYTES_MAX, GuestPaths, Lying, Pins, Storage, StorageError, blobs_of, overlay};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Digest, InstanceSpec};
-use std::collections::HashSet;
+use karri_proto::instance::InstanceSpec;
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -54,7 +53,7 @@ impl Storage for FileStorage {
         blobs_of(spec).all(|blob| self.images.has(blob))
     }
 
-    async fn fetch_images(&self, spec: &InstanceSpec, pinned: &HashSet<Digest>) -> Result<(), StorageError> {
+    async fn fetch_images(&self, spec: &InstanceSpec, pinned: Pins<'_>) -> Result<(), StorageError> {
         for blob in blobs_of(spec) {
             self.images.get(blob, pinned).await?;
         }
@@ -66,9 +65,14 @@ impl Storage for FileStorage {
         Lying { disk: files.contains(&self.disk(id)), files: !files.is_empty() }
     }
 
-    async fn make_disk(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), StorageError> {
+    async fn make_disk(
+        &self,
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        pinned: Pins<'_>,
+    ) -> Result<(), StorageError> {
         let root = &spec.boot.root;
-        let base = self.images.get(root, &HashSet::new()).await?; // marks it as used just now
+        let base = self.images.get(root, pinned).await?; // marks it as used just now
         let facts = rustix::fs::statvfs(&self.instances).map_err(std::io::Error::from)?;
         let free = facts.f_bavail * facts.f_frsize;
         if free < START_FREE_BYTES {

@@ -4,11 +4,12 @@
 //! the rest is asked for by range, and the digest of the whole decides. A file's modification time is
 //! the time of its last use, so that the order outlives the process.
 
-use super::StorageError;
 use super::overlay;
+use super::{Pins, StorageError};
 use crate::drive::blobs::{BlobError, BlobSource};
 use futures_util::StreamExt;
 use karri_proto::instance::{BlobRef, Digest};
+use karri_proto::runtime::files::create_passable;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ pub struct ImageCache {
 
 impl ImageCache {
     pub fn open(directory: &Path, limit_bytes: u64, source: Arc<dyn BlobSource>) -> std::io::Result<Self> {
-        std::fs::create_dir_all(directory)?;
+        create_passable(directory)?; // the user of QEMU reads its bases there
         let (fetching, room) = (Mutex::default(), tokio::sync::Mutex::default());
         Ok(Self { directory: directory.to_owned(), limit_bytes, source, fetching, room })
     }
@@ -49,8 +50,8 @@ impl ImageCache {
         self.path(blob).exists()
     }
 
-    /// The image's file, fetched if it is not here.
-    pub async fn get(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<PathBuf, StorageError> {
+    /// The image's file, fetched if it is not here. `pinned` tells what is in use at the moment that room is made.
+    pub async fn get(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<PathBuf, StorageError> {
         let lock = self.lock_of(&blob.digest);
         let guard = lock.lock().await;
         let result = self.get_alone(blob, pinned).await;
@@ -72,7 +73,7 @@ impl ImageCache {
         }
     }
 
-    async fn get_alone(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<PathBuf, StorageError> {
+    async fn get_alone(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<PathBuf, StorageError> {
         let path = self.path(blob);
         if path.exists() {
             touch(&path);
@@ -134,14 +135,15 @@ impl ImageCache {
         Ok(Digest::from_sha256(hash.finalize().into()))
     }
 
-    async fn make_room(&self, blob: &BlobRef, pinned: &HashSet<Digest>) -> Result<(), StorageError> {
+    async fn make_room(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<(), StorageError> {
         let _alone = self.room.lock().await;
+        let pinned = pinned();
         let here = tokio::fs::metadata(self.part(&blob.digest)).await.map_or(0, |facts| facts.len());
         let missing = blob.bytes.saturating_sub(here);
         let mut images = self.images();
         images.sort_by_key(|image| image.used);
         let mut total: u64 = images.iter().map(|image| image.bytes).sum();
-        let mut oldest = images.into_iter().filter(|image| !self.in_use(image, blob, pinned));
+        let mut oldest = images.into_iter().filter(|image| !self.in_use(image, blob, &pinned));
         while total + missing > self.limit_bytes || self.free_bytes()? < missing + KEEP_FREE_BYTES {
             let Some(image) = oldest.next() else {
                 return Err(StorageError::Full(format!(
@@ -304,7 +306,7 @@ mod tests {
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(1, 5120));
         let launches = (0..10).map(|_| {
             let (cache, blob) = (cache.clone(), blob.clone());
-            tokio::spawn(async move { cache.get(&blob, &nobody()).await })
+            tokio::spawn(async move { cache.get(&blob, &nobody).await })
         });
         for launch in launches.collect::<Vec<_>>() {
             assert_eq!(launch.await.unwrap(), Ok(cache.path(&blob)));
@@ -318,9 +320,9 @@ mod tests {
         let fixture = Fixture::new();
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(2, 5120));
         *fixture.source.break_after.lock().unwrap() = Some(3000);
-        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Later(_))));
+        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::Later(_))));
         // Another life of the process goes on with what came.
-        fixture.cache(1 << 20).get(&blob, &nobody()).await.unwrap();
+        fixture.cache(1 << 20).get(&blob, &nobody).await.unwrap();
         assert_eq!(fixture.asked(), [0, 3000]);
         assert_eq!(std::fs::read(cache.path(&blob)).unwrap(), vec![2; 5120]);
     }
@@ -330,9 +332,9 @@ mod tests {
         let fixture = Fixture::new();
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(3, 5120));
         fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 5120]);
-        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
         fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 9999]);
-        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
         assert_eq!(fixture.names(), [""; 0]);
     }
 
@@ -343,7 +345,7 @@ mod tests {
         let wrong_size = BlobRef { virtual_bytes: 1 << 30, ..fixture.blob(5, 5120) };
         let wrong_kind = BlobRef { format: BlobFormat::Qcow2, ..fixture.blob(6, 5120) };
         for blob in [wrong_size, wrong_kind] {
-            assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::BadImage(_))));
+            assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
         }
         assert_eq!(fixture.names(), [""; 0]);
     }
@@ -353,17 +355,34 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache(12_000);
         let (first, second, third) = (fixture.blob(7, 5120), fixture.blob(8, 5120), fixture.blob(9, 5120));
-        cache.get(&first, &nobody()).await.unwrap();
-        cache.get(&second, &nobody()).await.unwrap();
+        cache.get(&first, &nobody).await.unwrap();
+        cache.get(&second, &nobody).await.unwrap();
         let long_ago = SystemTime::now() - std::time::Duration::from_secs(60);
         std::fs::File::open(cache.path(&second)).unwrap().set_modified(long_ago).unwrap();
-        cache.get(&third, &nobody()).await.unwrap();
+        cache.get(&third, &nobody).await.unwrap();
         assert!(cache.has(&first) && !cache.has(&second) && cache.has(&third));
 
         let pinned = HashSet::from([first.digest.clone(), third.digest.clone()]);
-        let full = cache.get(&second, &pinned).await;
+        let full = cache.get(&second, &|| pinned.clone()).await;
         assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
         assert!(cache.has(&first) && cache.has(&third));
+    }
+
+    #[tokio::test]
+    async fn what_is_taken_into_use_while_room_is_waited_for_stays() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(6_000);
+        let (first, second) = (fixture.blob(7, 5120), fixture.blob(8, 5120));
+        cache.get(&first, &nobody).await.unwrap();
+        let (pins, room) = (Mutex::new(HashSet::new()), cache.room.lock().await);
+        let pinned = || pins.lock().unwrap().clone();
+        let fetched = cache.get(&second, &pinned);
+        tokio::pin!(fetched);
+        assert!(futures_util::poll!(&mut fetched).is_pending());
+        pins.lock().unwrap().insert(first.digest.clone());
+        drop(room);
+        assert!(matches!(fetched.await, Err(StorageError::Full(_))));
+        assert!(cache.has(&first));
     }
 
     #[tokio::test]
@@ -371,7 +390,7 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache(u64::MAX);
         let blob = BlobRef { bytes: 1 << 60, ..fixture.blob(1, 512) };
-        assert!(matches!(cache.get(&blob, &nobody()).await, Err(StorageError::Full(_))));
+        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::Full(_))));
         assert!(fixture.asked().is_empty());
     }
 }

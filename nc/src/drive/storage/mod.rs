@@ -56,14 +56,22 @@ pub struct GuestPaths {
     pub console_log: PathBuf,
 }
 
+/// Tells which images are in use now.
+pub type Pins<'a> = &'a (dyn Fn() -> HashSet<Digest> + Send + Sync);
+
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
     /// Every image of the instance is here and was verified.
     async fn images_ready(&self, spec: &InstanceSpec) -> bool;
-    /// Brings them here. Images in `pinned` are in use by others and stay.
-    async fn fetch_images(&self, spec: &InstanceSpec, pinned: &HashSet<Digest>) -> Result<(), StorageError>;
+    /// Brings them here. Images in `pinned` stay.
+    async fn fetch_images(&self, spec: &InstanceSpec, pinned: Pins<'_>) -> Result<(), StorageError>;
     async fn lying(&self, id: &InstanceId) -> Lying;
-    async fn make_disk(&self, id: &InstanceId, spec: &InstanceSpec) -> Result<(), StorageError>;
+    async fn make_disk(
+        &self,
+        id: &InstanceId,
+        spec: &InstanceSpec,
+        pinned: Pins<'_>,
+    ) -> Result<(), StorageError>;
     async fn remove_files(&self, id: &InstanceId) -> Result<(), StorageError>;
     /// The last of what the guest wrote to its console.
     async fn console(&self, id: &InstanceId) -> Vec<u8>;

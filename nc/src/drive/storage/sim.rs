@@ -1,9 +1,9 @@
 //! Disks that are only remembered.
 
-use super::{GuestPaths, Lying, Storage, StorageError};
+use super::{GuestPaths, Lying, Pins, Storage, StorageError};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Digest, InstanceSpec};
+use karri_proto::instance::InstanceSpec;
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Storage for SimStorage {
         true
     }
 
-    async fn fetch_images(&self, _: &InstanceSpec, _: &HashSet<Digest>) -> Result<(), StorageError> {
+    async fn fetch_images(&self, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -39,7 +39,7 @@ impl Storage for SimStorage {
         Lying { disk, files: disk }
     }
 
-    async fn make_disk(&self, id: &InstanceId, _: &InstanceSpec) -> Result<(), StorageError> {
+    async fn make_disk(&self, id: &InstanceId, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
         self.remember(id);
         Ok(())
     }
