@@ -10,6 +10,7 @@
 #
 # --check changes nothing: exit 0 if all is well, else 1 and what would be done.
 set -euo pipefail
+umask 022 # the daemons are not karri alone, which runs under a private one
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
 check=

@@ -24,6 +24,7 @@ const HELPERS_END_WITHIN: std::time::Duration = std::time::Duration::from_secs(2
 
 /// Parses the arguments and runs the verb. Exit codes: 0 done, 1 failed, 2 wrong usage (clap's own).
 pub fn main() -> ExitCode {
+    karri_proto::runtime::files::private_umask();
     let arguments = args::Arguments::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

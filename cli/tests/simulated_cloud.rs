@@ -7,6 +7,8 @@ use cloud::{Cloud, alive, eventually};
 use karri_cli::ec2::Ec2;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 async fn launch(ec2: &Ec2, image: &str) -> String {
@@ -46,6 +48,26 @@ async fn state(ec2: &Ec2, instance: &str) -> String {
     let reservation = answer.items("reservationSet").next().unwrap();
     let instance = reservation.items("instancesSet").next().unwrap();
     instance.at(&["instanceState", "name"]).unwrap().content.clone()
+}
+
+/// What of a directory's content another user can read or list. What lies in a directory that he cannot enter
+/// he cannot reach.
+fn exposed(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(facts) = path.symlink_metadata() else { continue }; // it is gone meanwhile
+        let others = facts.permissions().mode() & 0o077;
+        if facts.is_dir() {
+            if others & 0o001 != 0 {
+                found.extend(exposed(&path));
+            }
+            found.extend((others & 0o066 != 0).then_some(path));
+        } else {
+            found.extend((others != 0).then_some(path));
+        }
+    }
+    found
 }
 
 async fn until_running(ec2: &Ec2, instance: &str) {
@@ -102,6 +124,10 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     for one in &many.instances {
         until_running(&ec2, one).await;
     }
+    assert_eq!(exposed(&cloud.root()), Vec::<PathBuf>::new(), "nothing here is for others to read");
+    let second = cloud.controller("karri-nc", "nc-karri-1a", &[], &[]);
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains("another controller runs there"), "{}", second.stderr);
     let told = told_by_all(&cloud.json(&["why", &many.instances[5]]), &many.request_id);
     assert!(told.iter().any(|line| line["message"] == "running"), "{told:#?}");
     let told = told_by_all(&cloud.json(&["why", &many.request_id]), &many.request_id);

@@ -6,6 +6,7 @@ mod support;
 use base64::Engine;
 use karri_nc::Config;
 use karri_proto::instance::{BlobFormat, Desired, InstanceIntent, Phase};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -164,8 +165,22 @@ fn assert_nothing_left(cloud: &Cloud, intent: &InstanceIntent) {
     assert!(!directory.exists(), "{}", directory.display());
 }
 
+/// A guest runs on files that nobody but its own QEMU can read.
+fn assert_private(cloud: &Cloud, intent: &InstanceIntent) {
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let directory = cloud.state_dir().join("instances").join(intent.id.as_str());
+    for name in ["intent.json", "disk.qcow2", "console.log"] {
+        assert_eq!(mode(&directory.join(name)) & 0o077, 0, "{name}");
+    }
+    for image in std::fs::read_dir(cloud.state_dir().join("images")).unwrap() {
+        assert_eq!(mode(&image.unwrap().path()) & 0o077, 0);
+    }
+    assert_eq!(mode(&directory), 0o711);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guest_lives_is_watched_and_leaves_nothing() {
+    karri_proto::runtime::files::private_umask(); // as in its own process
     let cloud = Cloud::start().await;
     let config = config(&cloud);
     let _clean_up = CleanUp(config.clone());
@@ -187,6 +202,7 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     console_shows(&client, &first, "own address passes").await;
     console_shows(&client, &first, "forged address is dropped").await;
 
+    assert_private(&cloud, &first);
     let tag = rules_tag(&first);
     let disk = disk_intent(&cloud);
     client.put(&disk).await;

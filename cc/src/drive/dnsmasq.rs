@@ -5,7 +5,7 @@
 
 use super::{DriveError, Host};
 use crate::config::NetworkConfig;
-use karri_proto::runtime::endpoint::write_durably;
+use karri_proto::runtime::files::write_readable;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
 use std::fs::File;
@@ -185,7 +185,7 @@ fn signal(pid: Pid, signal: Signal) {
 }
 
 fn write_file(path: &Path, text: &str) -> Result<(), DriveError> {
-    write_durably(path, text.as_bytes()).map_err(|cause| DriveError::new(path.display().to_string(), cause))
+    write_readable(path, text.as_bytes()).map_err(|cause| DriveError::new(path.display().to_string(), cause))
 }
 
 fn arguments(network: &NetworkConfig) -> Vec<String> {

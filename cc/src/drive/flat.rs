@@ -145,9 +145,10 @@ pub async fn remove(network: &NetworkConfig) -> Result<(), DriveError> {
 /// dnsmasq reads its files as a user without rights.
 fn make_directory(path: &Path) -> Result<(), DriveError> {
     let failed = |cause: std::io::Error| DriveError::new(path.display().to_string(), cause);
-    if !path.is_dir() {
-        std::fs::create_dir_all(path).map_err(failed)?;
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|directory| !directory.exists()).collect();
+    for directory in missing.into_iter().rev() {
+        std::fs::create_dir(directory).map_err(failed)?;
+        std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).map_err(failed)?;
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use karri_proto::internal::Identity;
 use karri_proto::internal::join::{JoinToken, join as ask};
 use karri_proto::runtime::endpoint::write_durably;
+use karri_proto::runtime::files::create_passable;
 use karri_proto::runtime::pki::{certificate_request, write_secret};
 use std::net::{IpAddr, UdpSocket};
 use std::path::PathBuf;
@@ -33,6 +34,7 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
     let (key, request) = certificate_request()?;
     let answer = ask(&token, name, &request).await.context("the cloud does not let us in")?;
 
+    create_passable(home.root())?;
     let tls = home.tls(NAME);
     std::fs::create_dir_all(home.tls_directory(NAME))?;
     write_secret(&tls.key, key.as_bytes())?;

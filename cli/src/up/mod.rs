@@ -33,6 +33,7 @@ use crate::output::Format;
 use anyhow::Context;
 use child::ChildSpec;
 use demo::Demo;
+use karri_proto::runtime::files::create_passable;
 use lock::Lock;
 use progress::Progress;
 use serde::Serialize;
@@ -64,7 +65,8 @@ pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyh
                        --sim 3 for simulated nodes";
         return Err(Usage(message.to_owned()).into());
     }
-    std::fs::create_dir_all(home.root()).with_context(|| home.root().display().to_string())?;
+    // The user of QEMU passes through it to its disks.
+    create_passable(home.root()).with_context(|| home.root().display().to_string())?;
     let _lock = Lock::take(&home.lock_file())?;
     let facts = decide(&home, &wanted)?;
     facts.write(&home.facts_file())?;

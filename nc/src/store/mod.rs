@@ -18,7 +18,7 @@ pub use reserve::is_full;
 use crate::app::record::{Record, Tombstone};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::TOMBSTONE_KEEP_SECS;
-use karri_proto::runtime::endpoint::write_durably;
+use karri_proto::runtime::files::{create_passable, write_secret};
 use reserve::Reserve;
 use serde::de::DeserializeOwned;
 use std::collections::HashMap;
@@ -48,7 +48,9 @@ impl Store {
 
     /// Reads what is there and removes what a crash has left half made.
     pub fn open(directory: &Path) -> io::Result<Self> {
-        std::fs::create_dir_all(directory.join("instances"))?;
+        // The user of QEMU passes through these to its disks; what else is there is not its to read.
+        create_passable(directory)?;
+        create_passable(&directory.join("instances"))?;
         std::fs::create_dir_all(directory.join("tombstones"))?;
         let reserve = Some(Reserve::open(directory));
         let store = Self { directory: Some(directory.to_owned()), reserve, inner: Mutex::default() };
@@ -127,9 +129,9 @@ impl Store {
 
     /// On a full disk with the room that is kept for it.
     fn write(&self, path: &Path, json: &[u8]) -> io::Result<()> {
-        match write_durably(path, json) {
+        match write_secret(path, json) {
             Err(error) if is_full(&error) && self.reserve.as_ref().is_some_and(Reserve::give_up) => {
-                write_durably(path, json)
+                write_secret(path, json)
             }
             other => other,
         }
@@ -175,8 +177,8 @@ impl Store {
 
 /// An instance that is new here: it gets none of the room that is kept for those that are.
 fn write_first(directory: &Path, json: &[u8]) -> io::Result<()> {
-    std::fs::create_dir_all(directory)?;
-    write_durably(&directory.join(RECORD_FILE), json)?;
+    create_passable(directory)?;
+    write_secret(&directory.join(RECORD_FILE), json)?;
     sync_parent(directory)
 }
 
@@ -235,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn user_data_is_nobody_elses_to_read_and_disks_can_be_reached() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(directory.path()).unwrap();
+        store.record_put(record()).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let instances = directory.path().join("instances");
+        let own = instances.join(record().intent.id.as_str());
+        assert_eq!((mode(directory.path()), mode(&instances), mode(&own)), (0o711, 0o711, 0o711));
+        assert_eq!(mode(&own.join(RECORD_FILE)), 0o600);
+        store.record_put(record().after(Change::Gone)).unwrap();
+        assert_eq!(mode(&own.join(RECORD_FILE)), 0o600);
+    }
+
+    #[test]
     fn a_crash_before_the_record_is_whole_leaves_no_instance() {
         let directory = tempfile::tempdir().unwrap();
         let half = directory.path().join("instances").join(record().intent.id.as_str());
@@ -260,7 +277,7 @@ mod tests {
         let id = gone.intent.id.clone();
         Store::open(directory.path()).unwrap().record_put(gone.clone()).unwrap();
         let file = directory.path().join("tombstones").join(format!("{id}.json"));
-        write_durably(&file, &serde_json::to_vec(&stone(&gone)).unwrap()).unwrap();
+        write_secret(&file, &serde_json::to_vec(&stone(&gone)).unwrap()).unwrap();
         let store = Store::open(directory.path()).unwrap();
         assert!(store.record(&id).is_none() && store.tombstone(&id).is_some());
         assert!(!directory.path().join("instances").join(id.as_str()).exists());

@@ -2,14 +2,17 @@
 //! serving, calling, metrics, health, shutting down.
 
 pub mod client;
+pub mod clock;
 pub mod config;
 pub mod endpoint;
+pub mod files;
 pub mod health;
 pub mod metrics;
 pub mod outage;
 pub mod pki;
 pub mod process;
 pub mod server;
+pub mod state_lock;
 pub mod story_log;
 pub mod telemetry;
 pub mod tls;

@@ -4,13 +4,15 @@
 //! checks the second, a server reads the first.
 
 use crate::internal::{Identity, Role};
-use crate::runtime::endpoint::write_durably;
-use crate::runtime::tls::TlsFiles;
+pub use crate::runtime::files::write_secret;
+
+use crate::runtime::files::write_durably;
+use crate::runtime::tls::{self, TlsFiles};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
 };
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use time::{Duration, OffsetDateTime};
 
@@ -43,7 +45,8 @@ impl Authority {
     pub fn load_or_create(directory: &Path) -> Result<Self, PkiError> {
         let (certificate, key) = (directory.join("ca.pem"), directory.join("ca-key.pem"));
         if !certificate.exists() {
-            std::fs::create_dir_all(directory)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o700))?;
             let key_pair = KeyPair::generate()?;
             write_secret(&key, key_pair.serialize_pem().as_bytes())?;
             write_durably(&certificate, authority_params().self_signed(&key_pair)?.pem().as_bytes())?;
@@ -57,15 +60,26 @@ impl Authority {
         &self.certificate_pem
     }
 
-    /// Writes key, certificate and CA into `directory` unless they are there.
+    /// Writes key, certificate and CA into `directory` unless they are there and good for long enough.
     pub fn issue_files(&self, directory: &Path, identity: &Identity) -> Result<TlsFiles, PkiError> {
+        self.issue_files_at(directory, identity, OffsetDateTime::now_utc())
+    }
+
+    fn issue_files_at(
+        &self,
+        directory: &Path,
+        identity: &Identity,
+        now: OffsetDateTime,
+    ) -> Result<TlsFiles, PkiError> {
         let files = TlsFiles::in_directory(directory);
-        if files.certificate.exists() && files.key.exists() && files.ca.exists() {
+        let fresh = || tls::own_validity(&files).is_ok_and(|validity| !validity.ends_soon(now));
+        if files.certificate.exists() && files.key.exists() && files.ca.exists() && fresh() {
             return Ok(files);
         }
         std::fs::create_dir_all(directory)?;
         let key_pair = KeyPair::generate()?;
         let certificate = identity_params(identity)?.signed_by(&key_pair, &self.issuer)?;
+        let _ = std::fs::remove_file(&files.certificate); // a crash in between must not leave a pair that differs
         write_secret(&files.key, key_pair.serialize_pem().as_bytes())?;
         write_durably(&files.ca, self.certificate_pem.as_bytes())?;
         write_durably(&files.certificate, certificate.pem().as_bytes())?;
@@ -87,15 +101,6 @@ pub fn certificate_request() -> Result<(String, String), PkiError> {
     Ok((key_pair.serialize_pem(), request.pem()?))
 }
 
-/// Readable by its owner only, from its first byte on.
-pub fn write_secret(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    write_durably(path, b"")?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-    let file = std::fs::File::options().write(true).truncate(true).open(path)?;
-    std::io::Write::write_all(&mut &file, bytes)?;
-    file.sync_all()
-}
-
 fn authority_params() -> CertificateParams {
     let mut params = CertificateParams::default();
     params.distinguished_name.push(DnType::CommonName, "Karri cloud CA");
@@ -115,4 +120,37 @@ fn identity_params(identity: &Identity) -> Result<CertificateParams, PkiError> {
     params.not_before = OffsetDateTime::now_utc() - BACKDATED;
     params.not_after = OffsetDateTime::now_utc() + Duration::days(CERTIFICATE_VALID_DAYS);
     Ok(params)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_is_renewed_in_the_last_third_of_its_life() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(&directory.path().join("ca")).unwrap();
+        let identity = Identity::new(Role::Nc, "zone-a", "node-1");
+        let place = directory.path().join("tls");
+        let at = |days| {
+            let now = OffsetDateTime::now_utc() + Duration::days(days);
+            let files = authority.issue_files_at(&place, &identity, now).unwrap();
+            std::fs::read_to_string(files.certificate).unwrap()
+        };
+        let first = at(0);
+        assert_eq!(at(CERTIFICATE_VALID_DAYS * 2 / 3 - 1), first);
+        assert_ne!(at(CERTIFICATE_VALID_DAYS * 2 / 3 + 1), first);
+        let files = TlsFiles::in_directory(&place);
+        tls::client_config(&files, Role::Cc.into()).unwrap(); // key and certificate are a pair
+        assert_eq!(tls::own_identity(&files).unwrap(), identity);
+    }
+
+    #[test]
+    fn the_key_of_the_cloud_is_its_owners_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let ca = directory.path().join("ca");
+        Authority::load_or_create(&ca).unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&ca), mode(&ca.join("ca-key.pem"))), (0o700, 0o600));
+    }
 }

@@ -1,11 +1,14 @@
 //! What the four `main.rs` share: arguments, configuration, logs, a clean stop.
 
+use crate::internal::caller::guarded;
 use crate::internal::{ApiError, Caller, Identity};
 use crate::runtime::config;
 use crate::runtime::endpoint::Endpoint;
+use crate::runtime::files::private_umask;
 use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
-use crate::runtime::server::{self, Running, Shutdown, observe_router, shutdown_pair, stop_signal};
+use crate::runtime::server::{self, Observed, Running, Shutdown, observe_router, shutdown_pair, stop_signal};
+use crate::runtime::state_lock::StateLock;
 use crate::runtime::story_log::StoryLog;
 use crate::runtime::telemetry;
 use crate::runtime::tls::{self, TlsFiles};
@@ -91,8 +94,9 @@ impl Base {
 
     fn with_story(config: &ControllerConfig, story: StoryLog) -> anyhow::Result<(Self, Stopper)> {
         let identity = tls::own_identity(&config.tls)?;
+        let lock = StateLock::take(&config.state_dir)?;
         let (trigger, shutdown) = shutdown_pair();
-        let running = Arc::new(std::sync::Mutex::new(Some(Running::new(trigger))));
+        let running = Arc::new(std::sync::Mutex::new(Some(Running::new(trigger, lock))));
         let base = Self {
             identity,
             story,
@@ -117,19 +121,34 @@ impl Base {
         Caller { identity: self.identity.clone(), request_id: request_id.to_owned() }
     }
 
+    /// Binds the internal API's address: first of all where a start changes the host.
+    pub async fn bind(&self, config: &ControllerConfig) -> anyhow::Result<TcpListener> {
+        let bound = TcpListener::bind(config.listen).await;
+        bound.map_err(|e| anyhow::anyhow!("controller.listen = {}: {e}", config.listen))
+    }
+
     /// Binds and serves the internal API and the observing listener; returns their addresses.
     pub async fn serve(&self, config: &ControllerConfig, internal: Router) -> anyhow::Result<Endpoint> {
-        let listener = TcpListener::bind(config.listen)
-            .await
-            .map_err(|e| anyhow::anyhow!("controller.listen = {}: {e}", config.listen))?;
+        self.serve_on(self.bind(config).await?, config, internal).await
+    }
+
+    pub async fn serve_on(
+        &self,
+        listener: TcpListener,
+        config: &ControllerConfig,
+        internal: Router,
+    ) -> anyhow::Result<Endpoint> {
         let url = config.advertise.clone().unwrap_or(format!("https://{}", listener.local_addr()?));
-        let router = internal.merge(observe_router(self.metrics.clone(), self.health.clone()));
+        let observed = Observed {
+            metrics: self.metrics.clone(),
+            health: self.health.clone(),
+            certificate_until: tls::own_validity(&config.tls)?.until,
+        };
+        let router = internal.merge(guarded(observe_router(observed.clone()), |_| true));
         let tls = tls::server_config(&config.tls)?;
         self.spawn(server::serve(listener, Some(tls), router, self.shutdown.clone()));
         let observe_url = match config.observe {
-            Some(address) => Some(
-                self.serve_plain(address, observe_router(self.metrics.clone(), self.health.clone())).await?,
-            ),
+            Some(address) => Some(self.serve_plain(address, observe_router(observed)).await?),
             None => None,
         };
         Ok(Endpoint {
@@ -175,6 +194,7 @@ pub fn main<C: Controller>() -> ExitCode {
 }
 
 fn run<C: Controller>() -> anyhow::Result<()> {
+    private_umask();
     let command = <Arguments as clap::CommandFactory>::command()
         .name(C::NAME)
         .about(C::ABOUT)

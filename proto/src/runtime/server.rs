@@ -2,6 +2,7 @@
 
 use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::state_lock::StateLock;
 use crate::runtime::tls::identity_of;
 use axum::Router;
 use axum::routing::get;
@@ -13,6 +14,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
@@ -73,11 +75,28 @@ pub async fn stop_signal() {
     }
 }
 
+/// What a controller shows of itself.
+#[derive(Debug, Clone)]
+pub struct Observed {
+    pub metrics: Arc<Metrics>,
+    pub health: Health,
+    pub certificate_until: OffsetDateTime,
+}
+
+impl Observed {
+    fn metrics(&self) -> String {
+        let left = (self.certificate_until - OffsetDateTime::now_utc()).as_seconds_f64();
+        self.metrics.gauge("karri_certificate_expiry_seconds", &[], left.floor());
+        self.metrics.render()
+    }
+}
+
 /// `/healthz` and `/metrics`: for the plain observing listener and for the internal one.
-pub fn observe_router(metrics: Arc<Metrics>, health: Health) -> Router {
+pub fn observe_router(observed: Observed) -> Router {
+    let asked = observed.clone();
     Router::new()
-        .route("/healthz", get(move || async move { health.answer().await }))
-        .route("/metrics", get(move || async move { metrics.render() }))
+        .route("/healthz", get(move || async move { asked.health.answer().await }))
+        .route("/metrics", get(move || async move { observed.metrics() }))
 }
 
 /// Serves until told to stop, then lets answers under way finish. `tls: None` is plain HTTP.
@@ -168,16 +187,17 @@ async fn http(
     }
 }
 
-/// A handle to something that runs until it is stopped.
+/// A handle to something that runs until it is stopped, and holds its state directory so long.
 #[derive(Debug)]
 pub struct Running {
+    _lock: StateLock,
     trigger: ShutdownTrigger,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Running {
-    pub fn new(trigger: ShutdownTrigger) -> Self {
-        Self { trigger, tasks: Vec::new() }
+    pub fn new(trigger: ShutdownTrigger, lock: StateLock) -> Self {
+        Self { _lock: lock, trigger, tasks: Vec::new() }
     }
 
     pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
