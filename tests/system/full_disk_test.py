@@ -4,11 +4,13 @@ what is terminated goes, for that is how room comes back."""
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 import unittest
 
-from real_cloud import BOOT_SECONDS, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+from real_cloud import (BOOT_SECONDS, KARRI, KILLED, RealCloud, domains, instance, new_key, ssh, state, wait_state,
+                        wait_until)
 
 DISK_MIB = 640
 MIB = 1 << 20
@@ -124,6 +126,22 @@ class FullDisk(unittest.TestCase):
         self.assertIn("full", self.launch_fails().lower())
         cloud.make_room()
         self.launch_works()
+
+    def test_a_node_controller_that_is_killed_on_a_full_disk_starts_again(self):
+        cloud.expect(*KILLED)
+        children = cloud.state_dir / "run" / "children.json"
+        pid = {child["name"]: child["pid"] for child in json.loads(children.read_text())}["nc-karri-1a"]
+        cloud.fill(leave_bytes=0)
+        self.addCleanup(cloud.make_room)
+        os.kill(pid, signal.SIGKILL)
+
+        def back():
+            again = {child["name"]: child["pid"] for child in json.loads(children.read_text())}["nc-karri-1a"]
+            asked = [KARRI, "status", "--output", "json", "--state-dir", cloud.state_dir]
+            return again != pid and subprocess.run(asked, capture_output=True).returncode == 0
+
+        wait_until("it is back", back, BOOT_SECONDS)
+        self.assertEqual(ssh(self.ip, key, "echo alive"), "alive")
 
     def test_a_guest_that_finds_no_room_stands_still_and_goes_on_when_there_is_some(self):
         cloud.fill(leave_bytes=GUEST_WRITES_MIB * MIB // 4)

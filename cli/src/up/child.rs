@@ -21,8 +21,9 @@ const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 const STOP_WITHIN: Duration = Duration::from_secs(10);
 /// Of a controller that failed, how much of its log is shown.
 const LOG_TAIL_BYTES: u64 = 2_000;
-/// A log is put aside when it is larger at a start; one older log is kept.
+/// A log is put aside when it is larger, at a start or while its writer runs; one older log is kept.
 const LOG_BYTES_MAX: u64 = 32 * 1024 * 1024;
+const LOG_LOOK_EVERY: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone)]
 pub struct ChildSpec {
@@ -72,6 +73,22 @@ impl ChildSpec {
             .with_context(|| self.log.display().to_string())
     }
 
+    /// The writer keeps its file, so what it holds is copied and the file begins anew. A line that is written
+    /// in between is lost; `log.jsonl` in the state directory has it.
+    fn bound_log(&self, bytes_max: u64) -> std::io::Result<()> {
+        if self.log.metadata()?.len() <= bytes_max {
+            return Ok(());
+        }
+        let older = self.log.with_extension("log.1");
+        let copied = std::fs::copy(&self.log, &older);
+        // On a full disk the room is worth more than the older lines.
+        let emptied = File::options().write(true).open(&self.log)?.set_len(0);
+        if copied.is_err() {
+            let _ = std::fs::remove_file(&older);
+        }
+        emptied
+    }
+
     /// Waits until this very process has written its endpoint and calls itself healthy. A child that
     /// ends instead is an error that shows its last words.
     pub async fn ready(&self, running: &mut Running) -> anyhow::Result<Endpoint> {
@@ -117,8 +134,17 @@ impl ChildSpec {
 }
 
 impl Running {
-    pub async fn ended(&mut self) -> std::io::Result<ExitStatus> {
-        self.child.wait().await
+    /// Waits for its end, and keeps its log within bounds until then.
+    pub async fn ended(&mut self, spec: &ChildSpec) -> std::io::Result<ExitStatus> {
+        let mut look = interval(LOG_LOOK_EVERY);
+        loop {
+            tokio::select! {
+                status = self.child.wait() => return status,
+                _ = look.tick() => {
+                    let _ = spec.bound_log(LOG_BYTES_MAX); // the next look is the retry
+                }
+            }
+        }
     }
 
     /// SIGTERM, and SIGKILL for one that does not heed it in time. False: it had to be killed.
@@ -207,6 +233,24 @@ pub(super) mod tests {
         let mut running = spec.spawn().unwrap();
         let error = spec.ready(&mut running).await.unwrap_err().to_string();
         assert!(error.contains("exit code 3") && error.contains("the port is taken"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_log_is_bounded_while_its_writer_runs() {
+        let directory = tempfile::tempdir().unwrap();
+        let loud = "echo first; while [ ! -e \"$(dirname \"$0\")/go\" ]; do sleep 0.01; done; echo second";
+        let spec = spec(directory.path(), &format!("{loud}\n{READY}\nexec sleep 600"));
+        let mut running = spec.spawn().unwrap();
+        while !std::fs::read_to_string(&spec.log).unwrap().contains("first") {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        spec.bound_log(3).unwrap();
+        std::fs::write(directory.path().join("go"), "").unwrap();
+        spec.ready(&mut running).await.unwrap();
+        spec.bound_log(1_000).unwrap();
+        assert_eq!(std::fs::read_to_string(&spec.log).unwrap(), "second\n");
+        assert_eq!(std::fs::read_to_string(spec.log.with_extension("log.1")).unwrap(), "first\n");
+        assert!(running.stop().await);
     }
 
     #[tokio::test]

@@ -3,6 +3,7 @@
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 /// Held until dropped. Children do not inherit it: Rust opens files close-on-exec.
@@ -23,6 +24,8 @@ impl Lock {
     pub fn take(path: &Path) -> Result<Self, LockError> {
         let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            // Its last holder may have removed it in between: a lock on that file keeps nobody out.
+            Ok(()) if !is_still_there(&file, path)? => return Self::take(path),
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let directory = path.parent().unwrap_or(path).display().to_string();
@@ -51,6 +54,14 @@ impl Lock {
     }
 }
 
+fn is_still_there(file: &File, path: &Path) -> std::io::Result<bool> {
+    match path.metadata() {
+        Ok(there) => Ok(there.ino() == file.metadata()?.ino()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 fn read_pid(file: &mut File) -> Option<u32> {
     let mut text = String::new();
     file.read_to_string(&mut text).ok()?;
@@ -60,6 +71,18 @@ fn read_pid(file: &mut File) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_was_removed_meanwhile_is_no_lock() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let file = File::create(&path).unwrap();
+        assert!(is_still_there(&file, &path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        assert!(!is_still_there(&file, &path).unwrap());
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_still_there(&file, &path).unwrap(), "another file of the same name");
+    }
 
     #[test]
     fn the_second_taker_hears_the_pid_of_the_first() {

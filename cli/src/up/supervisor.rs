@@ -48,10 +48,15 @@ struct Roll {
 }
 
 impl Roll {
-    fn spawned(&self, name: &str, pid: u32) -> anyhow::Result<()> {
+    /// A child that cannot be written down (the disk is full) is kept all the same: it is needed, and only a
+    /// supervisor that is killed would leave it behind. It is written down with the next one.
+    fn spawned(&self, name: &str, pid: u32) {
         let mut processes = self.processes.lock().unwrap_or_else(PoisonError::into_inner);
         processes.extend(Process::of(name, pid).map(|process| (name.to_owned(), process)));
-        leftovers::write(&self.path, &processes.values().cloned().collect::<Vec<_>>())
+        let written = leftovers::write(&self.path, &processes.values().cloned().collect::<Vec<_>>());
+        if let Err(error) = written {
+            say(&format!("karri-{name} (pid {pid}) runs, but cannot be written down: {error:#}"));
+        }
     }
 
     fn pids(&self) -> Vec<u32> {
@@ -75,7 +80,7 @@ impl Supervisor {
         let mut waiting = Vec::new();
         for (stage, spec) in specs {
             let running = spec.spawn()?;
-            self.roll.spawned(&spec.name, running.pid)?;
+            self.roll.spawned(&spec.name, running.pid);
             let (ready, told) = tokio::sync::oneshot::channel();
             let name = spec.name.clone();
             let keeper = Keeper { spec, roll: self.roll.clone(), stage, stop: self.stop.subscribe() };
@@ -142,7 +147,7 @@ impl Keeper {
             let begun = Instant::now();
             tokio::select! {
                 () = stopping(&mut self.stop, self.stage) => return running.stop().await,
-                status = running.ended() => {
+                status = running.ended(&self.spec) => {
                     let how = status.map_or_else(|e| e.to_string(), |s| describe(&s));
                     if begun.elapsed() > STEADY_AFTER {
                         pause = PAUSE_MIN;
@@ -169,12 +174,11 @@ async fn start_again(spec: &ChildSpec, roll: &Roll, pause: &mut Duration) -> Run
     loop {
         tokio::time::sleep(*pause).await; // the back-off
         *pause = (*pause * 2).min(PAUSE_MAX);
-        let spawned = spec.spawn().and_then(|running| {
-            roll.spawned(&spec.name, running.pid)?;
-            Ok(running)
-        });
-        match spawned {
-            Ok(running) => return running,
+        match spec.spawn() {
+            Ok(running) => {
+                roll.spawned(&spec.name, running.pid);
+                return running;
+            }
             Err(error) => say(&format!("{error:#}; trying again in {:.1} s", pause.as_secs_f64())),
         }
     }
@@ -254,6 +258,24 @@ mv new endpoint.json
         assert!(supervisor.stop().await.is_empty());
         assert_eq!(std::fs::read_to_string(order).unwrap(), "clc\nnc\nwalrus\n");
         assert!(!roll.exists());
+    }
+
+    #[tokio::test]
+    async fn one_that_cannot_be_written_down_is_kept_and_stopped() {
+        let directory = tempfile::tempdir().unwrap();
+        let in_the_way = directory.path().join("run");
+        std::fs::write(&in_the_way, "").unwrap();
+        let mut supervisor = Supervisor::new(in_the_way.join("children.json"));
+        let specs = vec![(Stage::Nc, spec(directory.path(), "nc", "exec sleep 600"))];
+        let endpoints = supervisor.start(specs, &Progress::begin()).await.unwrap();
+        let pid = endpoints["nc"].pid;
+        assert!(Process::of("nc", pid).is_some());
+        send(pid, Signal::KILL);
+        let again = || Endpoint::read(&directory.path().join("nc")).filter(|endpoint| endpoint.pid != pid);
+        eventually("it is started again", || again().is_some()).await;
+        let pid = again().unwrap().pid;
+        supervisor.stop().await;
+        assert!(Process::of("nc", pid).is_none(), "no process is left");
     }
 
     #[tokio::test]

@@ -13,6 +13,7 @@ use karri_nc::host::{Traces, survey};
 use karri_proto::runtime::config;
 use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::Controller;
+use karri_proto::runtime::state_lock::StateLock;
 use std::path::Path;
 
 pub struct Host {
@@ -79,10 +80,30 @@ fn load<C: Controller>(path: &Path, environment: &[(String, String)]) -> anyhow:
 
 /// A joined node's controller is not the supervisor's child, so nobody has stopped it.
 fn refuse_running(name: &str, state_dir: &Path) -> anyhow::Result<()> {
-    if let Some(endpoint) = Endpoint::read(state_dir)
-        && Path::new("/proc").join(endpoint.pid.to_string()).exists()
-    {
-        bail!("karri-{name} still runs (pid {}); stop it first", endpoint.pid);
+    if StateLock::is_held(state_dir).with_context(|| state_dir.display().to_string())? {
+        let pid = Endpoint::read(state_dir).map(|endpoint| format!(" (pid {})", endpoint.pid));
+        bail!("karri-{name} still runs{}; stop it first", pid.unwrap_or_default());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_got_the_number_of_a_dead_controller_is_not_taken_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let stale = Endpoint {
+            pid: std::process::id(),
+            version: String::new(),
+            url: String::new(),
+            public_url: None,
+            observe_url: None,
+        };
+        stale.write(directory.path()).unwrap();
+        refuse_running("nc", directory.path()).unwrap();
+        let _running = StateLock::take(directory.path()).unwrap();
+        assert!(refuse_running("nc", directory.path()).unwrap_err().to_string().contains("still runs"));
+    }
 }

@@ -3,12 +3,14 @@
 
 use crate::cloud::Cloud;
 use crate::facts::Facts;
+use crate::home::Home;
 use crate::http;
 use crate::up::trust::{cc_name, nc_name};
 use karri_proto::internal::admin::ControllerStatus;
 use karri_proto::runtime::endpoint::Endpoint;
-use karri_proto::runtime::tls::own_identity;
+use karri_proto::runtime::tls::{own_identity, own_validity};
 use std::time::Duration;
+use time::OffsetDateTime;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -45,6 +47,16 @@ async fn one(cloud: &Cloud, client: &reqwest::Client, role: &str, name: String) 
     }
 }
 
+/// Certificates of this machine that are in the last third of their life, with their last day.
+pub fn ending_certificates(home: &Home, now: OffsetDateTime) -> anyhow::Result<Vec<String>> {
+    let names = roles(&home.facts()?).into_iter().map(|(_, name)| name).chain(["admin".to_owned()]);
+    let ending = names.filter_map(|name| {
+        let validity = own_validity(&home.tls(&name)).ok().filter(|validity| validity.ends_soon(now))?;
+        Some(format!("the certificate of {name} is good until {}", validity.until.date()))
+    });
+    Ok(ending.collect())
+}
+
 /// What is wrong; nothing if all is well.
 async fn health(client: &reqwest::Client, url: &str) -> String {
     match client.get(format!("{url}/healthz")).send().await {
@@ -54,5 +66,27 @@ async fn health(client: &reqwest::Client, url: &str) -> String {
             _ => "/healthz answers without a reason".to_owned(),
         },
         Err(_) => "does not answer".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::args::Up;
+    use crate::up::trust;
+
+    #[test]
+    fn certificates_that_end_soon_are_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().to_owned());
+        let wanted =
+            Up { sim: Some(1), port_base: None, address: None, region: None, zones: vec![], images: None };
+        let facts = Facts::new(&wanted).unwrap();
+        facts.write(&home.facts_file()).unwrap();
+        let count = trust::establish(&home, &facts).unwrap();
+        let now = OffsetDateTime::now_utc();
+        assert!(ending_certificates(&home, now).unwrap().is_empty());
+        let late = ending_certificates(&home, now + time::Duration::days(4 * 365)).unwrap();
+        assert_eq!(late.len(), count, "{late:?}");
     }
 }

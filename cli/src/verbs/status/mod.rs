@@ -23,6 +23,9 @@ pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
     };
     here.into_iter().for_each(|one| merge(&mut status.controllers, one));
     output.print(&status, text)?;
+    for ending in local::ending_certificates(cloud.home(), time::OffsetDateTime::now_utc())? {
+        eprintln!("karri: {ending}; the next karri up makes a new one");
+    }
     let ill = status.controllers.iter().filter(|one| !one.healthy);
     let ill: Vec<String> = ill.map(|one| format!("{} {}", one.role, one.name)).collect();
     if !ill.is_empty() {
