@@ -31,7 +31,7 @@ impl InternalClient {
     /// `base` is the peer's URL (it may end in a path); the peer must hold a certificate of this role, or of
     /// this very identity.
     pub fn new(base: &str, peer: impl Into<Peer>, files: &TlsFiles) -> Result<Self, ApiError> {
-        Self::over(base, tls::client_config(files, peer.into()).map_err(ApiError::internal)?)
+        Self::over(base, tls::client_config(files, peer).map_err(ApiError::internal)?)
     }
 
     /// For `/v1/join` only: no certificate of our own yet, and trust in one CA by its fingerprint.

@@ -141,7 +141,7 @@ mod tests {
         assert_eq!(at(CERTIFICATE_VALID_DAYS * 2 / 3 - 1), first);
         assert_ne!(at(CERTIFICATE_VALID_DAYS * 2 / 3 + 1), first);
         let files = TlsFiles::in_directory(&place);
-        tls::client_config(&files, Role::Cc.into()).unwrap(); // key and certificate are a pair
+        tls::client_config(&files, Role::Cc).unwrap(); // key and certificate are a pair
         assert_eq!(tls::own_identity(&files).unwrap(), identity);
     }
 

@@ -123,7 +123,8 @@ impl Peer {
 }
 
 /// A client that presents its certificate and accepts only `peer`.
-pub fn client_config(files: &TlsFiles, peer: Peer) -> Result<ClientConfig, TlsError> {
+pub fn client_config(files: &TlsFiles, peer: impl Into<Peer>) -> Result<ClientConfig, TlsError> {
+    let peer = peer.into();
     let provider = Arc::new(ring::default_provider());
     let inner = WebPkiServerVerifier::builder_with_provider(roots(&files.ca)?, provider.clone()).build()?;
     let name = ServerName::try_from(server_name(peer.role())).expect("role names are valid DNS labels");
