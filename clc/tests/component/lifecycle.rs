@@ -104,13 +104,13 @@ async fn a_guest_that_shuts_itself_down_is_stopped_or_terminated(cloud: Cloud) {
     let goes = alice.run(1, &[behavior]).await.ok().one("instanceId");
     alice.wait_for(&goes, "running").await;
 
-    cluster.report(&stays, Phase::Stopped, None);
+    cluster.report(&stays, Phase::Stopped, Some(StateReason::guest_shut_down()));
     alice.wait_for(&stays, "stopped").await;
     cluster.wait_for_intent(&stays, |intent| intent.desired == Desired::Stopped).await;
     let described = alice.ec2("DescribeInstances", &[("InstanceId.1", &stays)]).await.ok();
     assert!(described.text.contains("Client.InstanceInitiatedShutdown"), "{}", described.text);
 
-    cluster.report(&goes, Phase::Stopped, None);
+    cluster.report(&goes, Phase::Stopped, Some(StateReason::guest_shut_down()));
     alice.wait_for(&goes, "terminated").await;
     until("forgotten", || async { cluster.has_forgotten(&goes).then_some(()) }).await;
 }
