@@ -4,6 +4,7 @@
 //! find the handler. The audit line, the span and the metrics are made here for every action.
 
 use super::answer::Refusal;
+use super::cx::Client;
 use super::{Cx, Table};
 use crate::app::App;
 use crate::app::identity::Signer;
@@ -107,7 +108,8 @@ impl Edge {
         let app = self.app.clone();
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host.into();
-        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
+        let (request_id, client) = (request_id.clone(), Arc::new(Client::of(&parts)));
+        let cx = Cx { app, signer, request_id, service, version, host, client, query, form };
         // A task of its own: a client that hangs up must not stop a handler between its commit and what
         // follows from it, and a panic must not take the connection's other requests along.
         let task = tokio::spawn(run(cx, params).in_current_span());

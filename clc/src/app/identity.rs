@@ -4,14 +4,18 @@
 //! The memory is emptied whenever accounts, users, keys or policies change. Several controllers on one
 //! PostgreSQL watch the counter of such changes (`reconcile/follow`).
 
+use crate::app::account::policy::minds_tags;
 use crate::store::memory::Memory;
 use crate::store::{Sealer, Store, StoreError};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
 use std::sync::Arc;
 
-/// Keys remembered at most, known and unknown ones together. A full memory is emptied.
+/// Keys remembered at most. A full memory is emptied.
 const REMEMBERED_MAX: usize = 20_000;
+
+/// Keys that nobody has are remembered apart: whoever makes them up must not crowd out those who have one.
+const UNKNOWN_MAX: usize = 1_000;
 
 /// A user who signed a request.
 #[derive(Debug)]
@@ -24,18 +28,22 @@ pub struct Signer {
     pub arn: String,
     pub secret: Secret,
     pub policies: Vec<Policy>,
+    /// Whether the policies ask for tags of what is touched.
+    pub minds_tags: bool,
 }
 
 #[derive(Debug)]
 pub struct Identities {
     sealer: Sealer,
-    /// By access key, those that nobody has too.
-    memory: Memory<Option<Arc<Signer>>>,
+    /// By access key.
+    memory: Memory<Arc<Signer>>,
+    /// Access keys that nobody has.
+    unknown: Memory<()>,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, memory: Memory::new(REMEMBERED_MAX) }
+        Self { sealer, memory: Memory::new(REMEMBERED_MAX), unknown: Memory::new(UNKNOWN_MAX) }
     }
 
     pub fn sealer(&self) -> &Sealer {
@@ -45,6 +53,7 @@ impl Identities {
     /// Forgets everything; the next requests look again.
     pub fn clear(&self) {
         self.memory.forget();
+        self.unknown.forget();
     }
 
     pub async fn signer(
@@ -52,11 +61,14 @@ impl Identities {
         store: &Store,
         access_key_id: &str,
     ) -> Result<Option<Arc<Signer>>, StoreError> {
-        let found = async {
-            let signer = self.fetch(store, access_key_id).await?;
-            Ok::<_, StoreError>(Some(signer.map(Arc::new)))
+        let mut found = None;
+        let absent = async {
+            let read = async { self.fetch(store, access_key_id).await.map(|found| found.map(Arc::new)) };
+            found = self.memory.get(access_key_id, read).await?;
+            Ok::<_, StoreError>(found.is_none().then_some(()))
         };
-        Ok(self.memory.get(access_key_id, found).await?.flatten())
+        self.unknown.get(access_key_id, absent).await?;
+        Ok(found)
     }
 
     async fn fetch(&self, store: &Store, access_key_id: &str) -> Result<Option<Signer>, StoreError> {
@@ -77,6 +89,7 @@ impl Identities {
             user: key.user.clone(),
             user_id: identity.user_id,
             secret: Secret::new(secret),
+            minds_tags: policies.iter().any(minds_tags),
             policies,
         }))
     }

@@ -6,7 +6,7 @@ mod format;
 
 pub use format::{Imported, import};
 
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use rsa::pkcs8::EncodePrivateKey as _;
 use sha1::Digest as _;
@@ -61,7 +61,7 @@ pub struct Generated {
 /// Any text that is not blank at an end, for old clients name keys as they like.
 pub fn check_name(name: &str) -> Result<(), Fault> {
     let invalid = |why: &str| {
-        let shown: String = name.chars().take(64).collect();
+        let shown = shown(name);
         Err(Fault::invalid_parameter(format!("Value ({shown}) for parameter KeyName is invalid. {why}")))
     };
     if name.is_empty() {

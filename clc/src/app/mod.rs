@@ -124,7 +124,7 @@ impl App {
         tracing::info!(instances = instances.len(), clusters = self.clusters.list().len(), "state recovered");
         self.instances.followed_to(instances.iter().map(|instance| instance.change).max());
         self.adopt(instances);
-        Ok(())
+        Ok(self.policies_check().await?)
     }
 
     /// Takes over the clusters as the store has them.

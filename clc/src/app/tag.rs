@@ -5,7 +5,7 @@ mod change;
 pub use change::Change;
 
 use super::text::is_plain;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
     InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
     SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
@@ -34,6 +34,18 @@ pub enum Taggable {
 }
 
 impl Taggable {
+    const ALL: [Taggable; 9] = [
+        Taggable::Instance,
+        Taggable::Image,
+        Taggable::KeyPair,
+        Taggable::Vpc,
+        Taggable::Subnet,
+        Taggable::SecurityGroup,
+        Taggable::SecurityGroupRule,
+        Taggable::NetworkInterface,
+        Taggable::Volume,
+    ];
+
     /// EC2's name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,6 +59,10 @@ impl Taggable {
             Taggable::NetworkInterface => "network-interface",
             Taggable::Volume => "volume",
         }
+    }
+
+    pub fn of_name(name: &str) -> Option<Self> {
+        Taggable::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// The kind that an id is of. A wrong id has the code of its kind; one of no kind is `InvalidID`.
@@ -69,7 +85,7 @@ impl Taggable {
             }
             VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
             _ => {
-                let shown: String = id.chars().take(64).collect();
+                let shown = shown(id);
                 Err(Fault::new(FaultCode::InvalidId, format!("The ID '{shown}' is not valid")))
             }
         }

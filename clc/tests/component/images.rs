@@ -78,7 +78,7 @@ async fn a_location_that_is_no_blob_is_refused(cloud: Cloud) {
     alice.ec2("RegisterImage", &[("Name", "bad")]).await.refused(400, "MissingParameter");
     alice.ec2("RegisterImage", &[("ImageLocation", &absent)]).await.refused(400, "MissingParameter");
     let dry = [("Name", "dry"), ("ImageLocation", absent.as_str()), ("DryRun", "true")];
-    alice.ec2("RegisterImage", &dry).await.refused(412, "DryRunOperation");
+    alice.ec2("RegisterImage", &dry).await.refused(400, "InvalidManifest");
     assert_eq!(alice.ec2("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").len(), 0);
 }
 

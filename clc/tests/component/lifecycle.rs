@@ -291,7 +291,7 @@ async fn a_launch_names_things_that_exist(cloud: Cloud) {
     check(("SecurityGroupId.1", "sg-0123456789abcdef0"), "InvalidGroup.NotFound").await;
     check(("SecurityGroup.1", "nope"), "InvalidGroup.NotFound").await;
     check(("InstanceType", "z9.huge"), "InvalidParameterValue").await;
-    check(("UserData", "%%%"), "InvalidUserData.Malformed").await;
+    check(("UserData", "%%%"), "InvalidParameterValue").await;
     check(("KernelId", "aki-0123456789abcdef0"), "InvalidAMIID.NotFound").await;
     check(("InstanceInitiatedShutdownBehavior", "explode"), "InvalidParameterValue").await;
     check(("BlockDeviceMapping.1.Ebs.VolumeSize", "0"), "InvalidParameterValue").await;

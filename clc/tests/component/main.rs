@@ -9,6 +9,7 @@
 mod support;
 
 mod attributes;
+mod dry_run;
 mod edge;
 mod images;
 mod instance_filters;
@@ -19,6 +20,7 @@ mod launches;
 mod lifecycle;
 mod listing;
 mod network;
+mod permission_keys;
 mod permissions;
 mod places;
 mod restart;

@@ -16,6 +16,7 @@ use crate::app::admission::{Place, Wish};
 use crate::app::tag::Tags;
 use crate::store::Engine;
 use crate::store::instance::{Earlier, Launched};
+use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId};
 use karri_proto::instance::MetadataOptions;
@@ -92,10 +93,10 @@ impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
     ///
     /// `permit` decides about what the order's names turned out to stand for.
-    pub async fn launch(
+    pub async fn launch<'p>(
         &self,
         order: Order,
-        permit: impl Fn(&Touched<'_>) -> Result<(), Fault>,
+        permit: impl Fn(Touched) -> BoxFuture<'p, Result<(), Fault>>,
     ) -> Result<Vec<Arc<Instance>>, Fault> {
         // The second telling of a request that is under way waits for the first: it must not compete with it
         // for room. Across controllers the unique index decides.
@@ -107,7 +108,7 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         let resolved = self.resolve(&order).await?;
-        permit(&resolved.touched())?;
+        permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
             let mut held = self.reserve(&order, &resolved)?;
             let launch = prepare(self, &order, &resolved, &held.places);

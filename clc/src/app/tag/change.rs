@@ -3,7 +3,7 @@
 use super::{RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, too_many};
 use crate::app::{App, security_group};
 use crate::store::instance::instances_retag_in_txn;
-use crate::store::resource::resource_account_in_txn;
+use crate::store::resource::resource_account;
 use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
 use crate::store::{StoreError, Tx, counter_next_in_txn};
 use karri_proto::fault::Fault;
@@ -30,6 +30,7 @@ impl Change {
 }
 
 impl App {
+    /// `dry`: nothing is changed after all.
     pub async fn tags_change(
         &self,
         account: &str,
@@ -37,6 +38,7 @@ impl App {
         request_id: &str,
         resources: &[String],
         change: Change,
+        dry: bool,
     ) -> Result<(), Fault> {
         change.check()?;
         if resources.len() > RESOURCES_MAX {
@@ -61,11 +63,14 @@ impl App {
                 Taggable::SecurityGroupRule => {
                     security_group::has_rule(&groups, id).then(|| account.to_owned())
                 }
-                kind => resource_account_in_txn(&mut tx, kind, id).await?,
+                kind => resource_account(&mut tx, kind, id).await?,
             };
             let owner = owner.filter(|owner| administrator || owner == account);
             let owner = owner.ok_or_else(|| kind.not_found(id))?;
             apply_in_txn(&mut tx, &owner, kind, id, &change).await?;
+        }
+        if dry {
+            return Ok(()); // all that could be refused has been
         }
         let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
         tx.commit().await.map_err(StoreError::from)?;

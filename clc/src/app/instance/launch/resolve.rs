@@ -25,22 +25,22 @@ pub struct Resolved {
 
 /// What a launch uses that was there before it: permissions are about these.
 #[derive(Debug)]
-pub struct Touched<'a> {
-    pub images: Vec<&'a str>,
+pub struct Touched {
+    pub images: Vec<String>,
     /// All that the launch may come to lie in.
-    pub subnets: Vec<&'a str>,
-    pub groups: Vec<&'a str>,
+    pub subnets: Vec<String>,
+    pub groups: Vec<String>,
 }
 
 impl Resolved {
-    pub fn touched(&self) -> Touched<'_> {
+    pub fn touched(&self) -> Touched {
         let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
         let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);
         let subnets = self.subnets.iter().filter(|subnet| subnet.is_default).filter(within);
         Touched {
-            images: images.into_iter().flatten().map(String::as_str).collect(),
-            subnets: subnets.map(|subnet| subnet.id.as_str()).collect(),
-            groups: self.groups.iter().map(|group| group.id.as_str()).collect(),
+            images: images.into_iter().flatten().cloned().collect(),
+            subnets: subnets.map(|subnet| subnet.id.clone()).collect(),
+            groups: self.groups.iter().map(|group| group.id.clone()).collect(),
         }
     }
 }
