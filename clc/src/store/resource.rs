@@ -13,7 +13,7 @@ pub async fn resource_account(
 ) -> Result<Option<String>, StoreError> {
     let instance = volume::instance_text(id);
     let (statement, id) = match kind {
-        Taggable::Instance => ("SELECT account FROM instances WHERE id = $1", id),
+        Taggable::Instance => ("SELECT account FROM instances WHERE id = $1 AND purged_at IS NULL", id),
         Taggable::Image => ("SELECT account FROM images WHERE id = $1 AND state = 'available'", id),
         Taggable::KeyPair => ("SELECT account FROM key_pairs WHERE id = $1", id),
         Taggable::Vpc => ("SELECT account FROM vpcs WHERE id = $1", id),

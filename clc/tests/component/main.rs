@@ -8,6 +8,7 @@
 #[macro_use]
 mod support;
 
+mod addresses;
 mod attributes;
 mod dry_run;
 mod edge;
@@ -23,6 +24,7 @@ mod network;
 mod permission_keys;
 mod permissions;
 mod places;
+mod purged;
 mod restart;
 mod served;
 mod shared;

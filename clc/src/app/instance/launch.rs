@@ -11,17 +11,20 @@ pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
 use super::said::Said;
-use crate::app::App;
 use crate::app::admission::{Place, Wish};
+use crate::app::cluster::ClusterLink;
 use crate::app::tag::Tags;
-use crate::store::Engine;
-use crate::store::instance::{Earlier, Launched};
+use crate::app::{App, Book, no_address};
+use crate::store::instance::instances_changed_after_in_txn;
+use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
+use crate::store::{Engine, StoreError, counter_next_in_txn};
 use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId};
 use karri_proto::instance::MetadataOptions;
 use prepare::prepare;
 use resolve::Resolved;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -110,20 +113,18 @@ impl App {
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
-            let mut held = self.reserve(&order, &resolved)?;
-            let launch = prepare(self, &order, &resolved, &held.places);
-            match self.store.launch_insert(launch).await? {
+            // Before the transaction: what is refused costs no writer's turn.
+            let held = self.reserve(&order, &resolved)?;
+            let (launched, mut held) = self.write(&order, &resolved, held).await?;
+            match launched {
                 Launched::New(instances) => {
                     held.committed = true;
                     return Ok(self.launched(instances));
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
-                Launched::AddressTaken => {
-                    held.committed = true; // keep what is taken out of the book: somebody has it
-                    for (place, _) in &held.places {
-                        self.book().ledger.release(&place.id);
-                    }
+                Launched::AddressTaken { cluster, address } => {
                     drop(held);
+                    self.book().addresses.take_this(&cluster, address); // somebody has it
                     self.follow().await?;
                 }
             }
@@ -131,10 +132,35 @@ impl App {
         Err(Fault::internal("other controllers took every address that was tried"))
     }
 
+    /// Writes what is held, or what is held instead now that nobody else can write: other controllers on the
+    /// same database may have taken the room, or what is left of the account's limit.
+    async fn write<'a>(
+        &'a self,
+        order: &'a Order,
+        resolved: &Resolved,
+        mut held: Held<'a>,
+    ) -> Result<(Launched, Held<'a>), Fault> {
+        let mut tx = self.store.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        if self.store.engine() == Engine::Postgres {
+            let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
+            self.adopt(news);
+            self.instances.followed_to(Some(change - 1));
+            drop(held);
+            held = self.reserve(order, resolved)?;
+        }
+        let launch = prepare(self, order, resolved, &held.places);
+        let launched = launch_insert_in_txn(&mut tx, change, launch).await?;
+        if matches!(launched, Launched::New(_)) {
+            tx.commit().await.map_err(StoreError::from)?;
+        }
+        Ok((launched, held))
+    }
+
     async fn earlier(&self, order: &Order) -> Result<Option<Earlier>, Fault> {
         let Some(token) = &order.client_token else { return Ok(None) };
-        // Reservations last as long as their instances, and where nobody else launches all of these are here.
-        if self.store.engine() == Engine::Sqlite && !self.instances.token_is_used(&order.account, token) {
+        // Where nobody else launches, every token that is remembered is here.
+        if self.store.engine() == Engine::Sqlite && !self.tokens.is_used(&order.account, token) {
             return Ok(None);
         }
         Ok(self.store.launch_earlier(&order.account, token).await?)
@@ -150,6 +176,9 @@ impl App {
                 instance_type = instance.spec.instance_type,
                 "instance accepted"
             );
+        }
+        if self.store.engine() == Engine::Sqlite {
+            instances.iter().for_each(|instance| self.tokens.remember_launch(instance));
         }
         let all: Vec<Arc<Instance>> = instances.iter().cloned().map(Arc::new).collect();
         self.adopt(instances);
@@ -169,15 +198,19 @@ impl App {
     }
 
     fn reserve<'a>(&'a self, order: &'a Order, resolved: &Resolved) -> Result<Held<'a>, Fault> {
+        let clusters = self.clusters.list();
         let mut book = self.book();
         let max = self.within_limit(&book, order)?;
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
-        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids };
-        let places = book.ledger.reserve(wish).map_err(|_| {
-            let others = book.ledger.zones_with_room(resolved.need, order.min);
-            full(&order.instance_type, zone, &others)
-        })?;
+        let free = |link: &Arc<ClusterLink>| {
+            let free = book.addresses.free_count(&link.name);
+            (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
+        };
+        let free: HashMap<String, usize> = clusters.iter().map(free).collect();
+        let most = Some(&free).filter(|_| order.private_ip.is_none()); // one that is asked for is free or not
+        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids, most };
+        let places = book.ledger.reserve(wish).map_err(|_| refusal(&mut book, wish, &order.instance_type))?;
         let mut held =
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
@@ -204,7 +237,7 @@ impl App {
     }
 
     /// How many may be launched at most.
-    fn within_limit(&self, book: &crate::app::Book, order: &Order) -> Result<usize, Fault> {
+    fn within_limit(&self, book: &Book, order: &Order) -> Result<usize, Fault> {
         let limit = self.limits.instances_per_account;
         let have = self.instances.count_of_account(&order.account) + book.launching(&order.account);
         let left = limit.saturating_sub(have);
@@ -219,6 +252,15 @@ impl App {
             ),
         ))
     }
+}
+
+/// Why there is no place: no address, or no room.
+fn refusal(book: &mut Book, wish: Wish<'_>, kind: &str) -> Fault {
+    if let Ok(places) = book.ledger.reserve(Wish { most: None, ..wish }) {
+        places.iter().for_each(|place| book.ledger.release(&place.id));
+        return no_address();
+    }
+    full(kind, wish.zone, &book.ledger.zones_with_room(wish))
 }
 
 /// AWS's words. `others` are zones with room: none is named that could not help.

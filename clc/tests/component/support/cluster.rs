@@ -22,6 +22,7 @@ use tokio::sync::Notify;
 pub struct FakeCluster {
     pub zone: String,
     pub url: String,
+    pub subnet_cidr: String,
     pub inner: Arc<Inner>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
     _server: ShutdownTrigger,
@@ -221,7 +222,7 @@ impl FleetService for Inner {
 }
 
 impl FakeCluster {
-    pub async fn start(cloud: &Cloud, zone: &str, nodes: usize) -> Self {
+    pub async fn start(cloud: &Cloud, zone: &str, nodes: usize, subnet_cidr: &str) -> Self {
         let nodes = (1..=nodes).map(|number| node(zone, number)).collect();
         let state = State { epoch: 1, sequence: 1, nodes, ..State::default() };
         let inner = Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() });
@@ -232,7 +233,8 @@ impl FakeCluster {
         let router = router(inner.clone()).merge(fleet::router(inner.clone()));
         let router = guarded(router, |caller| caller.role == Role::Clc);
         tokio::spawn(serve(listener, Some(server_config(&files).unwrap()), router, shutdown));
-        Self { zone: zone.into(), url, inner, heart: Mutex::default(), _server: server }
+        let subnet_cidr = subnet_cidr.into();
+        Self { zone: zone.into(), url, subnet_cidr, inner, heart: Mutex::default(), _server: server }
     }
 
     /// Says hello to the cloud now, and again and again as a cluster does.
@@ -244,7 +246,7 @@ impl FakeCluster {
         let hello = ClusterHello {
             zone: self.zone.clone(),
             url: self.url.clone(),
-            subnet_cidr: "172.31.0.0/20".into(),
+            subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
             version: "0".into(),
         };

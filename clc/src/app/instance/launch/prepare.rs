@@ -8,7 +8,7 @@ use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
 use crate::app::{App, now_ms};
-use crate::store::instance::Launch;
+use crate::store::launch::Launch;
 use crate::store::network::{SecurityGroup, Subnet};
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};

@@ -2,12 +2,14 @@
 
 use super::Order;
 use crate::app::App;
+use crate::app::address::Cidr;
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
 use crate::store::network::{SecurityGroup, Subnet, Vpc};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::instance::{BlobRef, BootSource, PublicKey};
 use karri_proto::resources::Need;
+use std::net::Ipv4Addr;
 
 /// What an order's names stand for.
 pub struct Resolved {
@@ -138,7 +140,11 @@ impl App {
         {
             return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{zone}]")));
         }
-        let Some(subnet_id) = &order.subnet_id else { return Ok(asked.map(str::to_owned)) };
+        let Some(subnet_id) = &order.subnet_id else {
+            // An address leads to the zone that has it.
+            let holding = order.private_ip.filter(|_| asked.is_none()).and_then(|ip| zone_of(subnets, ip));
+            return Ok(asked.map(str::to_owned).or(holding));
+        };
         let id: karri_proto::ids::SubnetId = subnet_id.parse()?;
         let subnet = subnets.iter().find(|subnet| subnet.id == *subnet_id).ok_or_else(|| id.not_found())?;
         if asked.is_some_and(|zone| zone != subnet.zone) {
@@ -148,6 +154,12 @@ impl App {
         }
         Ok(Some(subnet.zone.clone()))
     }
+}
+
+fn zone_of(subnets: &[Subnet], address: Ipv4Addr) -> Option<String> {
+    let holds =
+        |subnet: &&Subnet| Cidr::parse(&subnet.cidr).is_some_and(|range| range.is_assignable(address));
+    subnets.iter().filter(|subnet| subnet.is_default).find(holds).map(|subnet| subnet.zone.clone())
 }
 
 fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, Fault> {
