@@ -119,6 +119,19 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     }
 }
 
+/// So many of a client's names are told back.
+const SHOWN_NAMES_MAX: usize = 20;
+
+/// A client's names, one after the other, as far as they belong in a message.
+pub fn shown_list(names: &[impl AsRef<str>]) -> String {
+    let mut texts: Vec<Cow<'_, str>> =
+        names.iter().take(SHOWN_NAMES_MAX).map(|name| shown(name.as_ref())).collect();
+    if names.len() > SHOWN_NAMES_MAX {
+        texts.push(Cow::Borrowed("…"));
+    }
+    texts.join(", ")
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}: {message}", .code.as_str())]
 pub struct Fault {

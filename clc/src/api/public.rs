@@ -32,6 +32,9 @@ const DRAINED_BYTES_MAX: usize = 64 << 20;
 /// No key id is longer, and longer ones are not looked up.
 const KEY_ID_CHARS_MAX: usize = 128;
 
+/// So much of an answer's message is logged: it may list a thousand ids.
+const LOGGED_CHARS_MAX: usize = 512;
+
 pub struct Edge {
     app: Arc<App>,
     table: Table,
@@ -197,7 +200,7 @@ impl Edge {
                 tracing::error!(action, account, user, source, code, took_us, cause, "request failed");
             }
             Some(refusal) => {
-                let message = &refusal.message;
+                let message: String = refusal.message.chars().take(LOGGED_CHARS_MAX).collect();
                 tracing::info!(
                     action,
                     account,

@@ -11,7 +11,7 @@ use karri_proto::aws::ec2::{
     DescribeKeyPairsResult, ImportKeyPairRequest, ImportKeyPairResult, KeyPair, KeyPairInfo,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{self, Fault, FaultCode, shown_list};
 use karri_proto::ids::KeyPairId;
 
 pub fn create_asks(_: &Cx, request: &CreateKeyPairRequest) -> Asks {
@@ -101,8 +101,8 @@ pub async fn describe_key_pairs(cx: Cx, request: DescribeKeyPairsRequest) -> Ans
     let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::KeyPair).await?;
     let missing_name = |names: &[&str]| {
         let sentence = match names {
-            [name] => format!("The key pair '{name}' does not exist"),
-            names => format!("The key pairs '{}' do not exist", names.join(", ")),
+            [name] => format!("The key pair '{}' does not exist", fault::shown(name)),
+            names => format!("The key pairs '{}' do not exist", shown_list(names)),
         };
         Fault::new(FaultCode::InvalidKeyPairNotFound, sentence)
     };

@@ -1,6 +1,8 @@
 //! Changing tags: of all the named resources or of none.
 
-use super::{RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, too_many};
+use super::{
+    RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, check_metadata_keys, too_many,
+};
 use crate::app::{App, security_group};
 use crate::store::instance::instances_retag_in_txn;
 use crate::store::resource::resource_account;
@@ -69,10 +71,15 @@ impl App {
             let owner = owner.ok_or_else(|| kind.not_found(id))?;
             apply_in_txn(&mut tx, &owner, kind, id, &change).await?;
         }
+        let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
+        if let Change::Put(tags) = &change
+            && retagged.iter().any(|instance| instance.spec.metadata.tags_shown)
+        {
+            check_metadata_keys(tags.iter().map(|(key, _)| key))?;
+        }
         if dry {
             return Ok(()); // all that could be refused has been
         }
-        let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
         tx.commit().await.map_err(StoreError::from)?;
         self.adopt(retagged);
         Ok(())

@@ -11,7 +11,7 @@ use crate::app::instance::ShutdownBehavior;
 use crate::app::instance::launch::{Order, Touched};
 use crate::app::instance::said::Said;
 use crate::app::instance_type::Credits;
-use crate::app::tag::{Taggable, Tags};
+use crate::app::tag::{Taggable, Tags, check_metadata_keys};
 use crate::app::text::is_plain;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,7 +20,7 @@ use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
     BlockDeviceMapping, InstanceMetadataOptionsRequest, Reservation, RunInstancesRequest,
 };
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
 use karri_proto::instance::MetadataOptions;
 use std::net::Ipv4Addr;
@@ -74,6 +74,11 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
     let recovery = request.maintenance_options.as_ref().and_then(|options| options.auto_recovery.as_deref());
     let shutdown = request.instance_initiated_shutdown_behavior.as_deref();
     let specifications = &request.tag_specifications;
+    let metadata = metadata(request.metadata_options.as_ref())?;
+    let tags = sorted(specified_for(specifications, Taggable::Instance, &TAGGED)?);
+    if metadata.tags_shown {
+        check_metadata_keys(tags.iter().map(|(key, _)| key))?;
+    }
     Ok(Order {
         account: cx.account().to_owned(),
         administrator: cx.is_administrator(),
@@ -109,12 +114,12 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             port_description: port_description(request)?,
             auto_recovery_disabled: recovery == Some("disabled"),
         },
-        metadata: metadata(request.metadata_options.as_ref())?,
+        metadata,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
         shutdown_behavior: shutdown.and_then(ShutdownBehavior::parse).unwrap_or(ShutdownBehavior::Stop),
         disable_api_stop: request.disable_api_stop == Some(true),
         disable_api_termination: request.disable_api_termination == Some(true),
-        tags: sorted(specified_for(specifications, Taggable::Instance, &TAGGED)?),
+        tags,
         disk_tags: specified_for(specifications, Taggable::Volume, &TAGGED)?,
         port_tags: specified_for(specifications, Taggable::NetworkInterface, &TAGGED)?,
     })
@@ -199,7 +204,7 @@ fn network(request: &RunInstancesRequest) -> Result<Network, Fault> {
         _ => return Err(unsupported("more than one network interface")),
     };
     let parse = |text: &String| {
-        text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {text}")))
+        text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {}", shown(text))))
     };
     Ok(Network {
         subnet_id: subnet.clone(),

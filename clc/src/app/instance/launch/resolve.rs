@@ -6,7 +6,7 @@ use crate::app::address::Cidr;
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
 use crate::store::network::{SecurityGroup, Subnet, Vpc};
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::instance::{BlobRef, BootSource, PublicKey};
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
@@ -50,7 +50,7 @@ impl Resolved {
 impl App {
     pub async fn resolve(&self, order: &Order) -> Result<Resolved, Fault> {
         let kind = self.catalogue.get(&order.instance_type).ok_or_else(|| {
-            let name = &order.instance_type;
+            let name = shown(&order.instance_type);
             Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
         })?;
         if order.said.credits.is_some() && kind.credits.is_none() {
@@ -109,8 +109,10 @@ impl App {
     async fn key(&self, order: &Order) -> Result<Option<PublicKey>, Fault> {
         let Some(name) = &order.key_name else { return Ok(None) };
         let pair = self.store.key_pair_fetch(&order.account, name).await?;
-        let missing =
-            || Fault::new(FaultCode::InvalidKeyPairNotFound, format!("The key pair '{name}' does not exist"));
+        let missing = || {
+            let sentence = format!("The key pair '{}' does not exist", shown(name));
+            Fault::new(FaultCode::InvalidKeyPairNotFound, sentence)
+        };
         let pair = pair.ok_or_else(missing)?;
         Ok(Some(PublicKey { name: pair.name, openssh: pair.openssh }))
     }
@@ -138,7 +140,7 @@ impl App {
         if let Some(zone) = asked
             && self.clusters.by_zone(zone).is_none()
         {
-            return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{zone}]")));
+            return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{}]", shown(zone))));
         }
         let Some(subnet_id) = &order.subnet_id else {
             // An address leads to the zone that has it.
@@ -171,7 +173,7 @@ fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, 
         }
         let group = known.iter().find(|group| if by_id { group.id == *text } else { group.name == *text });
         let missing = || {
-            let sentence = format!("The security group '{text}' does not exist");
+            let sentence = format!("The security group '{}' does not exist", shown(text));
             Fault::new(FaultCode::InvalidGroupNotFound, sentence)
         };
         let group = group.ok_or_else(missing)?;
