@@ -94,3 +94,50 @@ impl Identities {
         }))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use crate::store::account::{KeyRecord, account_insert_in_txn};
+    use karri_proto::internal::admin::{AccessKey, Account, User};
+
+    async fn with_alice(store: &Store, sealer: &Sealer) {
+        let account =
+            Account { id: "1".into(), name: "acme".into(), administrator: false, created_at_unix_ms: 0 };
+        let mut tx = store.begin().await.unwrap();
+        account_insert_in_txn(&mut tx, &account).await.unwrap();
+        tx.commit().await.unwrap();
+        let (account, name) = ("1".to_owned(), "alice".to_owned());
+        let user = User { arn: String::new(), account, name, policies: Vec::new(), created_at_unix_ms: 0 };
+        store.user_insert(&user, "AIDA").await.unwrap();
+        let key = AccessKey {
+            access_key_id: "AKIAALICE".into(),
+            secret_access_key: None,
+            account: "1".into(),
+            user: "alice".into(),
+            created_at_unix_ms: 0,
+        };
+        let sealed_secret = sealer.seal("AKIAALICE", "secret");
+        store.key_put(&KeyRecord { key, sealed_secret }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_makes_up_keys_does_not_crowd_out_those_who_have_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/clc.sqlite", directory.path().display());
+        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
+        let sealer = Sealer::load_or_create(&directory.path().join("key")).unwrap();
+        with_alice(&store, &sealer).await;
+        let identities = Identities::new(sealer);
+        assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());
+        for n in 0..UNKNOWN_MAX + 10 {
+            assert!(identities.signer(&store, &format!("AKIA{n}")).await.unwrap().is_none());
+            assert!(identities.unknown.len() <= UNKNOWN_MAX);
+        }
+        assert_eq!(identities.memory.len(), 1, "alice, and nobody else");
+        // From memory: the database does not answer any more.
+        store.close().await;
+        assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());
+    }
+}

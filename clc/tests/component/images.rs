@@ -265,7 +265,7 @@ async fn an_image_is_told_attribute_by_attribute(cloud: Cloud) {
 }
 
 async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
-    let cluster = cloud.cluster("zone-a", 1).await;
+    let cluster = cloud.cluster("zone-a", 2).await;
     let alice = cloud.owner().await;
     let kernel = cloud.walrus.put_content(1, Content::Kernel);
     let root = cloud.walrus.put_content(2, Content::FileSystem);
@@ -294,6 +294,11 @@ async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
     assert_eq!(spec.boot.root.digest.as_str(), root);
     assert_eq!((spec.need.disk_gib, spec.root_device_name.as_str()), (12, "/dev/vda"));
     assert!(spec.metadata.tokens_required);
+    assert_eq!(spec.metadata.hop_limit, 2);
+    let near = run(&[("MetadataOptions.HttpPutResponseHopLimit", "1")]).await;
+    alice.wait_for(&near, "running").await;
+    let metadata = cluster.intent(&near).unwrap().spec.metadata;
+    assert_eq!((metadata.tokens_required, metadata.hop_limit), (true, 1));
     let said = run(&[("MetadataOptions.HttpTokens", "optional")]).await;
     alice.wait_for(&said, "running").await;
     assert!(!cluster.intent(&said).unwrap().spec.metadata.tokens_required);

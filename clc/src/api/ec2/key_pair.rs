@@ -42,7 +42,7 @@ pub async fn create_key_pair(cx: Cx, request: CreateKeyPairRequest) -> Answer<Ke
         return Err(key_pair::duplicate(&request.key_name));
     }
     not_dry(&request)?;
-    let made = key_pair::make(kind).await?;
+    let made = key_pair::make(cx.account(), kind).await?;
     let pair = keep(&cx, &request.key_name, kind, made.fingerprint, &made.openssh, &tags).await?;
     Ok(KeyPair {
         key_fingerprint: Some(pair.fingerprint),

@@ -29,13 +29,20 @@ pub fn specified_for(
     possible: &[Taggable],
 ) -> Result<Tags, Fault> {
     let mut tags = Tags::new();
-    for specification in specifications {
+    for (at, specification) in specifications.iter().enumerate() {
         let named = specification.resource_type.as_deref();
         let named = named
             .ok_or_else(|| Fault::invalid_parameter("Tag specification resource type must have a value"))?;
         if !possible.iter().any(|one| one.as_str() == named) {
             let shown = fault::shown(named);
             let sentence = format!("'{shown}' is not a valid taggable resource type for this operation.");
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        if specification.tags.is_empty() {
+            return Err(Fault::invalid_parameter("Tag specification must have at least one tag"));
+        }
+        if specifications[..at].iter().any(|earlier| earlier.resource_type.as_deref() == Some(named)) {
+            let sentence = format!("The resource type '{named}' may be specified only once.");
             return Err(Fault::invalid_parameter(sentence));
         }
         let given = read(&specification.tags)?;

@@ -64,6 +64,7 @@ pub struct Order {
     pub disable_api_termination: bool,
     /// Whether `metadata` says on purpose what is said of tokens; else the image may.
     pub tokens_said: bool,
+    pub hop_limit_said: bool,
     pub tags: Tags,
     pub disk_tags: Tags,
     pub port_tags: Tags,

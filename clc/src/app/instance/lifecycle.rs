@@ -88,6 +88,12 @@ pub fn stop(instance: &mut Instance, force: bool, order: Order<'_>) -> Result<bo
             instance.advance(order.request_id);
             Ok(true)
         }
+        State::Pending if !instance.is_restart() => {
+            let id = &instance.id;
+            let sentence =
+                format!("Instance '{id}' cannot be stopped as it has never reached the 'running' state.");
+            Err(Fault::new(FaultCode::IncorrectInstanceState, sentence))
+        }
         State::Pending | State::ShuttingDown | State::Terminated => Err(wrong_state(instance, "stopped")),
     }
 }

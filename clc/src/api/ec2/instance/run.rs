@@ -18,7 +18,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
 use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
-    BlockDeviceMapping, InstanceMetadataOptionsRequest, Reservation, RunInstancesRequest,
+    BlockDeviceMapping, InstanceMetadataOptionsRequest, Placement, Reservation, RunInstancesRequest,
 };
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
@@ -100,7 +100,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             .transpose()?,
         instance_type: request.instance_type.clone().unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
         key_name: request.key_name.clone().filter(|name| !name.is_empty()),
-        zone: request.placement.as_ref().and_then(|placement| placement.availability_zone.clone()),
+        zone: zone(request.placement.as_ref())?,
         subnet_id: network.subnet_id,
         private_ip: network.private_ip,
         group_ids: network.group_ids,
@@ -116,6 +116,10 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         },
         metadata,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
+        hop_limit_said: request
+            .metadata_options
+            .as_ref()
+            .is_some_and(|options| options.http_put_response_hop_limit.is_some()),
         shutdown_behavior: shutdown.and_then(ShutdownBehavior::parse).unwrap_or(ShutdownBehavior::Stop),
         disable_api_stop: request.disable_api_stop == Some(true),
         disable_api_termination: request.disable_api_termination == Some(true),
@@ -123,6 +127,19 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         disk_tags: specified_for(specifications, Taggable::Volume, &TAGGED)?,
         port_tags: specified_for(specifications, Taggable::NetworkInterface, &TAGGED)?,
     })
+}
+
+/// A zone's id is its name here.
+fn zone(placement: Option<&Placement>) -> Result<Option<String>, Fault> {
+    let Some(placement) = placement else { return Ok(None) };
+    match (&placement.availability_zone, &placement.availability_zone_id) {
+        (Some(_), Some(_)) => {
+            let sentence =
+                "The parameters AvailabilityZone and AvailabilityZoneId cannot be used together in Placement";
+            Err(Fault::new(FaultCode::InvalidParameterCombination, sentence))
+        }
+        (zone, id) => Ok(zone.clone().or_else(|| id.clone())),
+    }
 }
 
 fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Fault> {
@@ -203,6 +220,10 @@ fn network(request: &RunInstancesRequest) -> Result<Network, Fault> {
         }
         _ => return Err(unsupported("more than one network interface")),
     };
+    if subnet.is_some() && !request.security_groups.is_empty() {
+        let sentence = "The parameter groupName cannot be used with the parameter subnet";
+        return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+    }
     let parse = |text: &String| {
         text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {}", shown(text))))
     };
