@@ -35,6 +35,8 @@ tempfile.tempdir = str(SCRATCH)
 
 API_VERSION = "2016-11-15"
 CALL_SECONDS_MAX = 900
+# A connection that rests for longer is not used again.
+IDLE_SECONDS_MAX = 5
 
 
 def say(text):
@@ -102,6 +104,8 @@ class Client:
         return signed(self.host, self.region, self.key, self.secret, form)
 
     def send(self, request):
+        if time.monotonic() - self.used > IDLE_SECONDS_MAX:
+            self.connection.close()  # the server may have done so too
         if self.connection.sock is None:
             self.connection.connect()
         self.connection.sock.sendall(request)
@@ -112,6 +116,7 @@ class Client:
             raise Refused(f"{answer.status}: {body[:500].decode(errors='replace')}")
         if answer.will_close:
             self.connection.close()
+        self.used = time.monotonic()
         return body
 
     def timed(self, request):
