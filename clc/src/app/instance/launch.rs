@@ -114,9 +114,7 @@ impl App {
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
-            // Before the transaction: what is refused costs no writer's turn.
-            let held = self.reserve(&order, &resolved)?;
-            let (launched, mut held) = self.write(&order, &resolved, held).await?;
+            let (launched, mut held) = self.write(&order, &resolved).await?;
             match launched {
                 Launched::New(instances) => {
                     held.committed = true;
@@ -133,23 +131,29 @@ impl App {
         Err(Fault::internal("other controllers took every address that was tried"))
     }
 
-    /// Writes what is held, or what is held instead now that nobody else can write: other controllers on the
-    /// same database may have taken the room, or what is left of the account's limit.
+    /// Reserves and writes. Who is alone on the database does so in that order: what is refused costs no
+    /// writer's turn. Where other controllers may have taken the room, or what is left of the account's limit,
+    /// that is looked at when nobody else can write.
     async fn write<'a>(
         &'a self,
         order: &'a Order,
         resolved: &Resolved,
-        mut held: Held<'a>,
     ) -> Result<(Launched, Held<'a>), Fault> {
+        let early = match self.store.engine() {
+            Engine::Sqlite => Some(self.reserve(order, resolved)?),
+            Engine::Postgres => None,
+        };
         let mut tx = self.store.begin().await?;
         let change = counter_next_in_txn(&mut tx, "instances").await?;
-        if self.store.engine() == Engine::Postgres {
-            let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
-            self.adopt(news);
-            self.instances.followed_to(Some(change - 1));
-            drop(held);
-            held = self.reserve(order, resolved)?;
-        }
+        let held = match early {
+            Some(held) => held,
+            None => {
+                let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
+                self.adopt(news);
+                self.instances.followed_to(Some(change - 1));
+                self.reserve(order, resolved)?
+            }
+        };
         let launch = prepare(self, order, resolved, &held.places);
         let launched = launch_insert_in_txn(&mut tx, change, launch).await?;
         if matches!(launched, Launched::New(_)) {
