@@ -250,6 +250,9 @@ pub enum Node {
         /// How long it is good for
         #[arg(long, default_value_t = 3600, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=604_800))]
         valid: u32,
+        /// The node may take the name of one that the zone has: the same machine again, or its successor
+        #[arg(long)]
+        replace: bool,
     },
     Join(NodeJoin),
     /// List the nodes of all zones

@@ -81,7 +81,6 @@ fault_codes! {
     InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", 400;
     InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
-    InvalidUserDataMalformed = "InvalidUserData.Malformed", 400;
     InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed", 400;
     InvalidVolumeNotFound = "InvalidVolume.NotFound", 400;
     InvalidVpcIdMalformed = "InvalidVpcID.Malformed", 400;
@@ -107,6 +106,30 @@ fault_codes! {
     Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
     ValidationError = "ValidationError", 400;
+}
+
+/// So much of a client's own text is told back.
+pub const SHOWN_CHARS_MAX: usize = 64;
+
+/// A client's text, cut to what belongs in a message.
+pub fn shown(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(SHOWN_CHARS_MAX) {
+        Some((cut, _)) => Cow::Owned(format!("{}…", &text[..cut])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// So many of a client's names are told back.
+const SHOWN_NAMES_MAX: usize = 20;
+
+/// A client's names, one after the other, as far as they belong in a message.
+pub fn shown_list(names: &[impl AsRef<str>]) -> String {
+    let mut texts: Vec<Cow<'_, str>> =
+        names.iter().take(SHOWN_NAMES_MAX).map(|name| shown(name.as_ref())).collect();
+    if names.len() > SHOWN_NAMES_MAX {
+        texts.push(Cow::Borrowed("…"));
+    }
+    texts.join(", ")
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -2,7 +2,7 @@
 //!
 //! An id is a prefix, a dash and 17 hex digits; the 8-digit form of older clouds is accepted too.
 
-use crate::fault::{Fault, FaultCode};
+use crate::fault::{Fault, FaultCode, shown};
 use rand::Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -52,7 +52,7 @@ macro_rules! typed_id {
                     Some(digits) if digits_are_valid(digits) => Ok(Self(text.to_owned())),
                     _ => Err(Fault::new(
                         FaultCode::$malformed,
-                        format!("Invalid id: \"{text}\" (expecting \"{}-...\")", $prefix),
+                        format!("Invalid id: \"{}\" (expecting \"{}-...\")", shown(text), $prefix),
                     )),
                 }
             }

@@ -242,16 +242,21 @@ pub struct StateReason {
     pub message: String,
 }
 
+const GUEST_SHUT_DOWN: &str = "Client.InstanceInitiatedShutdown";
+
 impl StateReason {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
         Self { code: code.to_owned(), message: message.into() }
     }
 
     pub fn guest_shut_down() -> Self {
-        Self::new(
-            "Client.InstanceInitiatedShutdown",
-            "Client.InstanceInitiatedShutdown: Instance initiated shutdown",
-        )
+        Self::new(GUEST_SHUT_DOWN, "Client.InstanceInitiatedShutdown: Instance initiated shutdown")
+    }
+
+    /// The guest has shut itself down: nothing else is to be answered as `InstanceInitiatedShutdownBehavior`
+    /// says.
+    pub fn is_guest_shut_down(&self) -> bool {
+        self.code == GUEST_SHUT_DOWN
     }
 }
 

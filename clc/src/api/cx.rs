@@ -4,10 +4,14 @@ use crate::app::App;
 use crate::app::identity::Signer;
 use crate::app::instance::control::Caller;
 use axum::body::Bytes;
+use axum::http::header;
+use axum::http::request::Parts;
 use karri_proto::aws::Service;
 use karri_proto::fault::Fault;
+use karri_proto::runtime::server::PeerAddr;
 use karri_proto::sign::form_pairs;
 use sha2::{Digest, Sha256};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Parameters that may differ between two tellings of one request.
@@ -24,6 +28,25 @@ const INCIDENTAL: &[&[u8]] = &[
     b"Version",
 ];
 
+/// Where a request came from, as policies may ask.
+#[derive(Debug, Default)]
+pub struct Client {
+    pub address: Option<IpAddr>,
+    pub user_agent: Option<String>,
+    pub referer: Option<String>,
+}
+
+impl Client {
+    pub fn of(parts: &Parts) -> Self {
+        let text = |name| Some(parts.headers.get(name)?.to_str().ok()?.to_owned());
+        Self {
+            address: parts.extensions.get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical()),
+            user_agent: text(header::USER_AGENT),
+            referer: text(header::REFERER),
+        }
+    }
+}
+
 /// Cheap to clone.
 #[derive(Clone)]
 pub struct Cx {
@@ -35,6 +58,7 @@ pub struct Cx {
     pub version: &'static str,
     /// How the client reached us: host, and port if it named one.
     pub host: Arc<str>,
+    pub client: Arc<Client>,
     pub(super) query: Bytes,
     pub(super) form: Bytes,
 }
@@ -63,9 +87,14 @@ impl Cx {
         self.signer.administrator || self.signer.account == owner
     }
 
-    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's names no account, as EC2 has it.
+    /// The ARN of one of the caller's own.
     pub fn arn(&self, kind: &str, id: &str) -> String {
-        let account = if kind == "image" { "" } else { &self.signer.account };
+        self.arn_of(self.account(), kind, id)
+    }
+
+    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's names no account, as EC2 has it.
+    pub fn arn_of(&self, owner: &str, kind: &str, id: &str) -> String {
+        let account = if kind == "image" { "" } else { owner };
         format!("arn:aws:ec2:{}:{account}:{kind}/{id}", self.app.region)
     }
 

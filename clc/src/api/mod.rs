@@ -13,7 +13,7 @@ pub mod sts;
 pub mod table;
 
 pub use cx::Cx;
-pub use permit::Asks;
+pub use permit::{Asks, Target};
 pub use table::Table;
 
 /// Every action that is served.

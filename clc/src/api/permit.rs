@@ -2,10 +2,16 @@
 //!
 //! Each resource is asked for by itself: what a request tags is in the context of what it tags only.
 
+mod target;
+
+pub use target::Target;
+
 use super::cx::Cx;
 use karri_proto::aws::{Action, Service};
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::policy::{Decision, RequestContext, evaluate};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// What an action asks of the caller's policies.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,18 +20,18 @@ pub enum Asks {
     Nothing,
     /// The action, on no resource in particular.
     Action,
-    /// The action, on each of these (ARNs).
-    On(Vec<String>),
-    /// The action, which is about these tags, on each of these (ARNs).
-    Tagging(Vec<String>, Vec<GivenTag>),
+    /// The action, on each of these.
+    On(Vec<Target>),
+    /// The action, which is about these tags, on each of these.
+    Tagging(Vec<Target>, Vec<GivenTag>),
 }
 
 /// A tag's key, and its value unless that does not matter.
 pub type GivenTag = (String, Option<String>);
 
 /// The last look at the policies of a handler that looks up what its request touches.
-pub fn permit<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fault> {
-    grant(cx, request, asks)?;
+pub async fn permit<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fault> {
+    grant(cx, request, asks).await?;
     not_dry(request)
 }
 
@@ -39,20 +45,32 @@ pub fn not_dry<A: Action>(request: &A) -> Result<(), Fault> {
 }
 
 /// Whether the policies allow the action on all that it is about.
-pub fn grant<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fault> {
+pub async fn grant<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fault> {
     let context = context::<A>(cx, A::NAME);
     match asks {
         Asks::Nothing => Ok(()),
         Asks::Action => decide::<A>(cx, context, "*"),
-        Asks::On(arns) => arns.iter().try_for_each(|arn| {
-            let tags = given(request, kind_of(arn));
-            decide::<A>(cx, tagged(context.clone(), &tags), arn)
-        }),
-        Asks::Tagging(arns, tags) => {
+        Asks::On(targets) => {
+            for target in targets {
+                let context = tagged(context.clone(), &given(request, &target.kind));
+                decide_on::<A>(cx, context, target).await?;
+            }
+            Ok(())
+        }
+        Asks::Tagging(targets, tags) => {
             let context = tagged(context, &tags);
-            arns.iter().try_for_each(|arn| decide::<A>(cx, context.clone(), arn))
+            for target in targets {
+                decide_on::<A>(cx, context.clone(), target).await?;
+            }
+            Ok(())
         }
     }
+}
+
+async fn decide_on<A: Action>(cx: &Cx, context: RequestContext, target: Target) -> Result<(), Fault> {
+    let seen = target.look_up(cx).await?;
+    let context = seen.keys.iter().fold(context, |context, (key, value)| context.key(key, value));
+    decide::<A>(cx, context, &seen.arn)
 }
 
 /// Who tags what the request makes needs CreateTags for it as well, as on EC2.
@@ -66,12 +84,6 @@ pub fn grant_tags<A: Action>(cx: &Cx, request: &A) -> Result<(), Fault> {
     Ok(())
 }
 
-/// `instance` of `arn:aws:ec2:REGION:ACCOUNT:instance/ID`
-fn kind_of(arn: &str) -> &str {
-    let resource = arn.splitn(6, ':').nth(5).unwrap_or_default();
-    resource.split_once('/').map_or(resource, |(kind, _)| kind)
-}
-
 /// The tags that the request gives to resources of that kind.
 fn given<A: Action>(request: &A, kind: &str) -> Vec<GivenTag> {
     let of_kind =
@@ -80,12 +92,30 @@ fn given<A: Action>(request: &A, kind: &str) -> Vec<GivenTag> {
     tags.filter_map(|tag| Some((tag.key.clone()?, Some(tag.value.clone().unwrap_or_default())))).collect()
 }
 
+/// What holds for a request whatever it touches. `app::account::policy` lists these keys.
 fn context<A: Action>(cx: &Cx, action: &str) -> RequestContext {
-    RequestContext::new(&cx.signer.arn, format!("{}:{action}", A::SERVICE.name()))
+    let now = OffsetDateTime::now_utc();
+    let context = RequestContext::new(&cx.signer.arn, format!("{}:{action}", A::SERVICE.name()))
         .key("aws:username", &cx.signer.user)
         .key("aws:userid", &cx.signer.user_id)
         .key("aws:PrincipalAccount", &cx.signer.account)
         .key("aws:PrincipalArn", &cx.signer.arn)
+        .key("aws:PrincipalType", "User")
+        .key("aws:PrincipalIsAWSService", "false")
+        .key("aws:ViaAWSService", "false")
+        .key("aws:CurrentTime", now.format(&Rfc3339).unwrap_or_default())
+        .key("aws:EpochTime", now.unix_timestamp().to_string())
+        .key("aws:RequestedRegion", &cx.app.region)
+        .key("ec2:Region", &cx.app.region)
+        .key("aws:SecureTransport", "false"); // the API is served in plain HTTP
+    let client = &cx.client;
+    let told = [
+        ("aws:SourceIp", client.address.map(|address| address.to_string())),
+        ("aws:UserAgent", client.user_agent.clone()),
+        ("aws:Referer", client.referer.clone()),
+    ];
+    let told = told.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    told.fold(context, |context, (key, value)| context.key(key, value))
 }
 
 fn tagged(context: RequestContext, tags: &[GivenTag]) -> RequestContext {
@@ -106,7 +136,7 @@ fn decide<A: Action>(cx: &Cx, context: RequestContext, arn: &str) -> Result<(), 
         Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
         Decision::ImplicitDeny => format!("because no identity-based policy allows the {action} action"),
     };
-    let on = if arn == "*" { String::new() } else { format!("on resource: {arn} ") };
+    let on = if arn == "*" { String::new() } else { format!("on resource: {} ", shown_arn(arn)) };
     let subject = format!("User: {} is not authorized to perform: {action} {on}{why}", cx.signer.arn);
     Err(match A::SERVICE {
         Service::Ec2 => {
@@ -115,4 +145,12 @@ fn decide<A: Action>(cx: &Cx, context: RequestContext, arn: &str) -> Result<(), 
         }
         Service::Sts => Fault::new(FaultCode::AccessDenied, subject),
     })
+}
+
+/// What a client names is told back, but not without end.
+fn shown_arn(arn: &str) -> String {
+    match arn.rsplit_once('/') {
+        Some((start, id)) => format!("{start}/{}", shown(id)),
+        None => arn.to_owned(),
+    }
 }

@@ -4,6 +4,7 @@
 //! find the handler. The audit line, the span and the metrics are made here for every action.
 
 use super::answer::Refusal;
+use super::cx::Client;
 use super::{Cx, Table};
 use crate::app::App;
 use crate::app::identity::Signer;
@@ -30,6 +31,9 @@ const DRAINED_BYTES_MAX: usize = 64 << 20;
 
 /// No key id is longer, and longer ones are not looked up.
 const KEY_ID_CHARS_MAX: usize = 128;
+
+/// So much of an answer's message is logged: it may list a thousand ids.
+const LOGGED_CHARS_MAX: usize = 512;
 
 pub struct Edge {
     app: Arc<App>,
@@ -107,7 +111,8 @@ impl Edge {
         let app = self.app.clone();
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
         let host = host.into();
-        let cx = Cx { app, signer, request_id: request_id.clone(), service, version, host, query, form };
+        let (request_id, client) = (request_id.clone(), Arc::new(Client::of(&parts)));
+        let cx = Cx { app, signer, request_id, service, version, host, client, query, form };
         // A task of its own: a client that hangs up must not stop a handler between its commit and what
         // follows from it, and a panic must not take the connection's other requests along.
         let task = tokio::spawn(run(cx, params).in_current_span());
@@ -195,7 +200,7 @@ impl Edge {
                 tracing::error!(action, account, user, source, code, took_us, cause, "request failed");
             }
             Some(refusal) => {
-                let message = &refusal.message;
+                let message: String = refusal.message.chars().take(LOGGED_CHARS_MAX).collect();
                 tracing::info!(
                     action,
                     account,

@@ -1,6 +1,6 @@
 //! The handler table. A request type names its action and its answer, so the compiler checks each line.
 //!
-//! What every action shares is done here, once: decoding, the policy check, DryRun, encoding.
+//! What every action shares is done here, once: decoding, the policy check, dry runs of reads, encoding.
 
 use super::answer::Reply;
 use super::cx::Cx;
@@ -25,7 +25,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// Serves an action. `asks` says which permission it takes.
+    /// Serves an action that changes nothing. `asks` says which permission it takes. A dry run is carried out and
+    /// not told, so that it is refused what the request would be.
     #[must_use]
     pub fn on<A, F, Answer>(self, handler: F, asks: fn(&Cx, &A) -> Asks) -> Self
     where
@@ -35,18 +36,21 @@ impl Table {
     {
         self.line::<A>(Box::new(move |cx, params| {
             Box::pin(async move {
-                let request = admit::<A>(&cx, params, asks)?;
+                let request = admit::<A>(&cx, params, asks).await?;
                 let (version, request_id) = (cx.version, cx.request_id.clone());
+                let tried = permit::not_dry(&request);
                 let output = handler(cx, request).await?;
+                tried?;
                 Ok(Reply::whole(envelope::answer::<A>(&output, version, &request_id)))
             })
         }))
     }
 
-    /// As `on`, for a handler that learns only on its way what the request touches: `asks` says what is
-    /// known before, and the handler ends its own looking up with `permit::permit`, dry runs included.
+    /// Serves an action that changes something. `asks` says which permission it takes as far as that is known
+    /// before anything is looked up. The handler ends dry runs, when all is checked and nothing done, with
+    /// `permit::not_dry`; or with `permit::permit` when it had to find out what the request touches.
     #[must_use]
-    pub fn on_looked_up<A, F, Answer>(self, handler: F, asks: fn(&Cx, &A) -> Asks) -> Self
+    pub fn on_change<A, F, Answer>(self, handler: F, asks: fn(&Cx, &A) -> Asks) -> Self
     where
         A: Action,
         F: Fn(Cx, A) -> Answer + Send + Sync + Copy + 'static,
@@ -54,9 +58,7 @@ impl Table {
     {
         self.line::<A>(Box::new(move |cx, params| {
             Box::pin(async move {
-                let request: A = decode(params)?;
-                grant(&cx, &request, asks(&cx, &request))?;
-                grant_tags(&cx, &request)?;
+                let request = admit::<A>(&cx, params, asks).await?;
                 let (version, request_id) = (cx.version, cx.request_id.clone());
                 let output = handler(cx, request).await?;
                 Ok(Reply::whole(envelope::answer::<A>(&output, version, &request_id)))
@@ -74,9 +76,11 @@ impl Table {
     {
         self.line::<A>(Box::new(move |cx, params| {
             Box::pin(async move {
-                let request = admit::<A>(&cx, params, asks)?;
+                let request = admit::<A>(&cx, params, asks).await?;
                 let (version, request_id) = (cx.version, cx.request_id.clone());
+                let tried = permit::not_dry(&request);
                 let body = handler(cx, request).await?;
+                tried?;
                 Ok(Reply::around::<A>(body, version, &request_id))
             })
         }))
@@ -100,11 +104,10 @@ impl Table {
     }
 }
 
-/// Decodes, checks the policies, and ends here when it was only to be tried.
-fn admit<A: Action>(cx: &Cx, params: Params, asks: fn(&Cx, &A) -> Asks) -> Result<A, Fault> {
+/// Decodes and checks the policies.
+async fn admit<A: Action>(cx: &Cx, params: Params, asks: fn(&Cx, &A) -> Asks) -> Result<A, Fault> {
     let request: A = decode(params)?;
-    grant(cx, &request, asks(cx, &request))?;
+    grant(cx, &request, asks(cx, &request)).await?;
     grant_tags(cx, &request)?;
-    permit::not_dry(&request)?;
     Ok(request)
 }

@@ -1,6 +1,7 @@
 //! Accounts, users, keys: who may use the cloud. The operator's verbs; IAM's API is to call the same.
 
 pub mod administrator;
+pub mod policy;
 
 use super::App;
 use super::network;
@@ -55,7 +56,12 @@ fn policies_of(given: &[NewPolicy]) -> Result<Vec<(String, String)>, ApiError> {
         if !text.trim_start().starts_with('{') {
             return Err(ApiError::invalid(format!("there is no policy named \"{text}\"")));
         }
-        Policy::parse(text, Kind::Identity).map_err(|fault| ApiError::invalid(fault.to_string()))?;
+        let read =
+            Policy::parse(text, Kind::Identity).map_err(|fault| ApiError::invalid(fault.to_string()))?;
+        if let Some(key) = policy::unknown_key(&read) {
+            let sentence = "no request has that key, so the statement would never apply as it is meant";
+            return Err(ApiError::invalid(format!("unknown condition key or variable {key}: {sentence}")));
+        }
         let name = name.clone().unwrap_or_else(|| format!("policy-{}", n + 1));
         valid_name(&name)?;
         Ok((name, text.clone()))
@@ -93,6 +99,27 @@ async fn keep_an_administrator(
 }
 
 impl App {
+    /// Names the stored policies that were given when any key was taken.
+    pub async fn policies_check(&self) -> Result<(), StoreError> {
+        for account in self.store.account_list().await? {
+            for user in self.store.user_list(&account.id).await? {
+                for (name, document) in &user.policies {
+                    let policy = Policy::parse(document, Kind::Identity).ok();
+                    let Some(key) = policy.as_ref().and_then(policy::unknown_key) else { continue };
+                    let (account, user) = (&account.id, &user.name);
+                    tracing::warn!(
+                        account,
+                        user,
+                        policy = name,
+                        key,
+                        "a policy has a key that no request has"
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// With its default network, in every zone there is.
     pub async fn account_create(&self, new: NewAccount) -> Result<Account, ApiError> {
         valid_name(&new.name)?;

@@ -25,7 +25,7 @@ struct ClusterBook {
     answers: bool,
     nodes: BTreeMap<String, NodeBook>,
     /// Holds that are on no known node.
-    adrift: usize,
+    adrift: BTreeSet<InstanceId>,
 }
 
 #[derive(Debug, Default)]
@@ -56,6 +56,14 @@ pub struct Wish<'a> {
     pub min: usize,
     /// One id for each instance at most.
     pub ids: &'a [InstanceId],
+    /// By cluster, how many it may take at most for other reasons than room. None: as many as fit.
+    pub most: Option<&'a HashMap<String, usize>>,
+}
+
+impl Wish<'_> {
+    fn most(&self, cluster: &str) -> usize {
+        self.most.map_or(usize::MAX, |most| most.get(cluster).copied().unwrap_or(0))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,26 +132,26 @@ impl Ledger {
         }
         book.nodes
             .retain(|_, node| node.alive || node.total != Need::default() || node.used != Need::default());
-        if book.adrift > 0 {
-            self.settle_adrift(cluster);
-        }
+        self.settle_adrift(cluster);
     }
 
     /// Gives holds without a node a place, now that there may be one.
     fn settle_adrift(&mut self, cluster: &str) {
-        let mut adrift: Vec<InstanceId> = self
-            .holds
-            .iter()
-            .filter(|(_, hold)| hold.cluster == cluster && hold.node.is_none())
-            .map(|(id, _)| id.clone())
-            .collect();
-        adrift.sort();
+        let adrift = self.clusters.get(cluster).map(|book| book.adrift.clone()).unwrap_or_default();
         for id in adrift {
-            let Some(hold) = self.holds.get(&id).cloned() else { continue };
-            let book = self.clusters.get(cluster);
-            let node = book.and_then(|book| book.roomiest(hold.need)).map(str::to_owned);
-            self.hold(&id, cluster, node.as_deref(), hold.need, false);
+            self.settle(cluster, &id);
         }
+    }
+
+    /// False: there is no room for it.
+    fn settle(&mut self, cluster: &str, id: &InstanceId) -> bool {
+        let Some(hold) = self.holds.get(id).cloned() else { return false };
+        let book = self.clusters.get(cluster);
+        let node = book.and_then(|book| book.roomiest(hold.need)).map(str::to_owned);
+        if let Some(node) = &node {
+            self.hold(id, cluster, Some(node), hold.need, false);
+        }
+        node.is_some()
     }
 
     /// Holds room for as many as fit, at least `min`; or holds nothing.
@@ -156,16 +164,19 @@ impl Ledger {
             return Ok(places);
         }
         for place in &places {
-            self.release(&place.id);
+            self.take_out(&place.id);
         }
         Err(Short { room: places.len() })
     }
 
-    /// The zones that would take so many, sorted.
-    pub fn zones_with_room(&self, need: Need, count: usize) -> Vec<String> {
-        let roomy = |book: &&ClusterBook| book.slots(need) >= u64::try_from(count).unwrap_or(u64::MAX);
+    /// The zones that would take as many as are needed, sorted.
+    pub fn zones_with_room(&self, wish: Wish<'_>) -> Vec<String> {
+        let count = u64::try_from(wish.min).unwrap_or(u64::MAX);
+        let roomy = |(name, book): &(&String, &ClusterBook)| {
+            book.slots(wish.need) >= count && wish.most(name) >= wish.min
+        };
         let mut zones: Vec<String> =
-            self.clusters.values().filter(roomy).map(|book| book.zone.clone()).collect();
+            self.clusters.iter().filter(roomy).map(|(_, book)| book.zone.clone()).collect();
         zones.sort();
         zones
     }
@@ -176,6 +187,7 @@ impl Ledger {
             .clusters
             .iter()
             .filter(|(_, book)| fits_zone(book))
+            .filter(|(name, _)| wish.most(name) > 0)
             .map(|(name, book)| (book.slots(wish.need), name))
             .filter(|(slots, _)| *slots > 0)
             .collect();
@@ -184,7 +196,8 @@ impl Ledger {
     }
 
     fn fill(&mut self, cluster: &str, wish: Wish<'_>, places: &mut Vec<Place>) {
-        while let Some(id) = wish.ids.get(places.len()) {
+        let until = places.len().saturating_add(wish.most(cluster));
+        while let Some(id) = wish.ids.get(places.len()).filter(|_| places.len() < until) {
             let Some(book) = self.clusters.get(cluster) else { return };
             let Some(node) = book.roomiest(wish.need).map(str::to_owned) else { return };
             let zone = book.zone.clone();
@@ -225,7 +238,7 @@ impl Ledger {
     fn make_way(&mut self, cluster: &str, node: &str) {
         while let Some(id) = self.first_too_many(cluster, node) {
             let Some(hold) = self.holds.get(&id).cloned() else { return };
-            self.release(&id);
+            self.take_out(&id);
             let room = self.clusters.get(cluster).and_then(|book| book.roomiest(hold.need));
             let room = room.unwrap_or(node).to_owned();
             self.hold(&id, cluster, Some(&room), hold.need, false);
@@ -242,7 +255,7 @@ impl Ledger {
     }
 
     fn hold(&mut self, id: &InstanceId, cluster: &str, node: Option<&str>, need: Need, confirmed: bool) {
-        self.release(id);
+        self.take_out(id);
         let book = self.clusters.entry(cluster.to_owned()).or_default();
         match node {
             Some(name) => {
@@ -252,14 +265,25 @@ impl Ledger {
                     node.presumed.insert(id.clone());
                 }
             }
-            None => book.adrift += 1,
+            None => drop(book.adrift.insert(id.clone())),
         }
         let hold = Hold { cluster: cluster.to_owned(), node: node.map(str::to_owned), need, confirmed };
         self.holds.insert(id.clone(), hold);
     }
 
-    /// Rollback, or the end of an instance. Idempotent.
+    /// Rollback, or the end of an instance. Idempotent. What came when there was no room has the first claim on
+    /// what becomes free.
     pub fn release(&mut self, id: &InstanceId) {
+        let cluster = self.holds.get(id).map(|hold| hold.cluster.clone());
+        self.take_out(id);
+        // In their order, as far as it goes: this is asked often.
+        while let Some(cluster) = &cluster
+            && let Some(first) = self.clusters.get(cluster).and_then(|book| book.adrift.first().cloned())
+            && self.settle(cluster, &first)
+        {}
+    }
+
+    fn take_out(&mut self, id: &InstanceId) {
         let Some(hold) = self.holds.remove(id) else { return };
         let Some(book) = self.clusters.get_mut(&hold.cluster) else { return };
         match hold.node.and_then(|name| book.nodes.get_mut(&name)) {
@@ -267,7 +291,7 @@ impl Ledger {
                 node.used = node.used - hold.need;
                 node.presumed.remove(id);
             }
-            None => book.adrift = book.adrift.saturating_sub(1),
+            None => drop(book.adrift.remove(id)),
         }
     }
 
@@ -317,9 +341,10 @@ impl Ledger {
                     return Err(format!("{cluster}/{name}: booked {:?}, held {sum:?}", node.used));
                 }
             }
-            let adrift = self.holds.values().filter(|h| h.cluster == *cluster && h.node.is_none()).count();
+            let adrift = self.holds.iter().filter(|(_, h)| h.cluster == *cluster && h.node.is_none());
+            let adrift: BTreeSet<InstanceId> = adrift.map(|(id, _)| id.clone()).collect();
             if adrift != book.adrift {
-                return Err(format!("{cluster}: {} adrift booked, {adrift} held", book.adrift));
+                return Err(format!("{cluster}: {:?} adrift booked, {adrift:?} held", book.adrift));
             }
         }
         Ok(())

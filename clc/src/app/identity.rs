@@ -4,14 +4,18 @@
 //! The memory is emptied whenever accounts, users, keys or policies change. Several controllers on one
 //! PostgreSQL watch the counter of such changes (`reconcile/follow`).
 
+use crate::app::account::policy::minds_tags;
 use crate::store::memory::Memory;
 use crate::store::{Sealer, Store, StoreError};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
 use std::sync::Arc;
 
-/// Keys remembered at most, known and unknown ones together. A full memory is emptied.
+/// Keys remembered at most. A full memory is emptied.
 const REMEMBERED_MAX: usize = 20_000;
+
+/// Keys that nobody has are remembered apart: whoever makes them up must not crowd out those who have one.
+const UNKNOWN_MAX: usize = 1_000;
 
 /// A user who signed a request.
 #[derive(Debug)]
@@ -24,18 +28,22 @@ pub struct Signer {
     pub arn: String,
     pub secret: Secret,
     pub policies: Vec<Policy>,
+    /// Whether the policies ask for tags of what is touched.
+    pub minds_tags: bool,
 }
 
 #[derive(Debug)]
 pub struct Identities {
     sealer: Sealer,
-    /// By access key, those that nobody has too.
-    memory: Memory<Option<Arc<Signer>>>,
+    /// By access key.
+    memory: Memory<Arc<Signer>>,
+    /// Access keys that nobody has.
+    unknown: Memory<()>,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, memory: Memory::new(REMEMBERED_MAX) }
+        Self { sealer, memory: Memory::new(REMEMBERED_MAX), unknown: Memory::new(UNKNOWN_MAX) }
     }
 
     pub fn sealer(&self) -> &Sealer {
@@ -45,6 +53,7 @@ impl Identities {
     /// Forgets everything; the next requests look again.
     pub fn clear(&self) {
         self.memory.forget();
+        self.unknown.forget();
     }
 
     pub async fn signer(
@@ -52,11 +61,14 @@ impl Identities {
         store: &Store,
         access_key_id: &str,
     ) -> Result<Option<Arc<Signer>>, StoreError> {
-        let found = async {
-            let signer = self.fetch(store, access_key_id).await?;
-            Ok::<_, StoreError>(Some(signer.map(Arc::new)))
+        let mut found = None;
+        let absent = async {
+            let read = async { self.fetch(store, access_key_id).await.map(|found| found.map(Arc::new)) };
+            found = self.memory.get(access_key_id, read).await?;
+            Ok::<_, StoreError>(found.is_none().then_some(()))
         };
-        Ok(self.memory.get(access_key_id, found).await?.flatten())
+        self.unknown.get(access_key_id, absent).await?;
+        Ok(found)
     }
 
     async fn fetch(&self, store: &Store, access_key_id: &str) -> Result<Option<Signer>, StoreError> {
@@ -77,7 +89,55 @@ impl Identities {
             user: key.user.clone(),
             user_id: identity.user_id,
             secret: Secret::new(secret),
+            minds_tags: policies.iter().any(minds_tags),
             policies,
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::DatabaseConfig;
+    use crate::store::account::{KeyRecord, account_insert_in_txn};
+    use karri_proto::internal::admin::{AccessKey, Account, User};
+
+    async fn with_alice(store: &Store, sealer: &Sealer) {
+        let account =
+            Account { id: "1".into(), name: "acme".into(), administrator: false, created_at_unix_ms: 0 };
+        let mut tx = store.begin().await.unwrap();
+        account_insert_in_txn(&mut tx, &account).await.unwrap();
+        tx.commit().await.unwrap();
+        let (account, name) = ("1".to_owned(), "alice".to_owned());
+        let user = User { arn: String::new(), account, name, policies: Vec::new(), created_at_unix_ms: 0 };
+        store.user_insert(&user, "AIDA").await.unwrap();
+        let key = AccessKey {
+            access_key_id: "AKIAALICE".into(),
+            secret_access_key: None,
+            account: "1".into(),
+            user: "alice".into(),
+            created_at_unix_ms: 0,
+        };
+        let sealed_secret = sealer.seal("AKIAALICE", "secret");
+        store.key_put(&KeyRecord { key, sealed_secret }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_makes_up_keys_does_not_crowd_out_those_who_have_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/clc.sqlite", directory.path().display());
+        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
+        let sealer = Sealer::load_or_create(&directory.path().join("key")).unwrap();
+        with_alice(&store, &sealer).await;
+        let identities = Identities::new(sealer);
+        assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());
+        for n in 0..UNKNOWN_MAX + 10 {
+            assert!(identities.signer(&store, &format!("AKIA{n}")).await.unwrap().is_none());
+            assert!(identities.unknown.len() <= UNKNOWN_MAX);
+        }
+        assert_eq!(identities.memory.len(), 1, "alice, and nobody else");
+        // From memory: the database does not answer any more.
+        store.close().await;
+        assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());
     }
 }

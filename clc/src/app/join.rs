@@ -1,6 +1,7 @@
 //! How a node comes in: an operator's token, good once and for a short time, against a certificate.
 
 use super::App;
+use crate::store::join_token::TokenUse;
 use karri_proto::internal::admin::{NewToken, Token};
 use karri_proto::internal::join::{JoinAnswer, JoinRequest, JoinToken};
 use karri_proto::internal::{ApiError, Identity, Role};
@@ -10,6 +11,15 @@ use rand::RngCore;
 const VALID_SECS_MAX: u32 = 7 * 24 * 3600;
 const SECRET_BYTES: usize = 32;
 const NAME_CHARS_MAX: usize = 63;
+
+/// Two nodes of one name would run the same instances twice.
+fn name_taken(cluster: &str, name: &str) -> ApiError {
+    ApiError::conflict(format!(
+        "{cluster} has a node \"{name}\" already: give this one another name (--name), or, if it is the same \
+         machine or takes its place, join with a token made by `karri node token --replace`; `karri node forget \
+         {name}` frees the name of a node that is gone"
+    ))
+}
 
 impl App {
     pub async fn token_create(&self, new: NewToken) -> Result<Token, ApiError> {
@@ -25,10 +35,11 @@ impl App {
         let now_ms = super::now_ms();
         let expires_at_unix_ms = now_ms + i64::from(new.valid_secs) * 1000;
         self.store.join_tokens_purge(now_ms).await?;
-        self.store.join_token_insert(&secret, &new.cluster, expires_at_unix_ms).await?;
+        self.store.join_token_insert(&secret, &new.cluster, new.replace, expires_at_unix_ms).await?;
         let ca_fingerprint = fingerprint(self.authority.certificate_pem()).map_err(ApiError::internal)?;
         let token = JoinToken { clc_url: self.internal_url(), ca_fingerprint, secret };
-        tracing::info!(cluster = new.cluster, valid_secs = new.valid_secs, "join token made");
+        let (cluster, valid_secs, replace) = (&new.cluster, new.valid_secs, new.replace);
+        tracing::info!(cluster, valid_secs, replace, "join token made");
         Ok(Token { token: token.encode(), expires_at_unix_ms })
     }
 
@@ -38,9 +49,16 @@ impl App {
         if name.is_empty() || name.len() > NAME_CHARS_MAX || !name.bytes().all(plain) {
             return Err(ApiError::invalid("a node's name has up to 63 letters, digits, dots and dashes"));
         }
-        let cluster = self.store.join_token_use(&request.secret, name, super::now_ms()).await?;
-        let refused = || ApiError::forbidden("the token is unknown, used by another node, or expired");
-        let cluster = cluster.ok_or_else(refused)?;
+        let present =
+            |cluster: &str| self.cluster_resources(cluster).nodes.iter().any(|node| node.facts.name == *name);
+        let used = self.store.join_token_use(&request.secret, name, super::now_ms(), present).await?;
+        let cluster = match used {
+            TokenUse::Good { cluster } => cluster,
+            TokenUse::Void => {
+                return Err(ApiError::forbidden("the token is unknown, used by another node, or expired"));
+            }
+            TokenUse::NameTaken { cluster } => return Err(name_taken(&cluster, name)),
+        };
         let link = self.clusters.get(&cluster);
         let link = link.ok_or_else(|| ApiError::not_found(format!("there is no cluster \"{cluster}\"")))?;
         let identity = Identity::new(Role::Nc, &cluster, name);

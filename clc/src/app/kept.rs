@@ -8,7 +8,7 @@
 use super::instance::Instance;
 use bytes::Bytes;
 use karri_proto::ids::InstanceId;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -87,6 +87,8 @@ struct Slots {
     clock: u64,
     bytes: usize,
     by_question: HashMap<Question, Slot>,
+    /// By when they were last used, so that the longest unused is found at once.
+    by_use: BTreeMap<u64, Question>,
 }
 
 #[derive(Debug)]
@@ -134,6 +136,8 @@ impl Slots {
             self.bytes += ANSWER_BYTES;
             Slot { used, bytes: ANSWER_BYTES, answer: Arc::default() }
         });
+        self.by_use.remove(&slot.used);
+        self.by_use.insert(used, question);
         slot.used = used;
         slot.answer.clone()
     }
@@ -150,8 +154,8 @@ impl Slots {
     }
 
     fn drop_longest_unused(&mut self) -> bool {
-        let oldest = self.by_question.iter().min_by_key(|(_, slot)| slot.used).map(|(question, _)| *question);
-        let slot = oldest.and_then(|question| self.by_question.remove(&question));
+        let oldest = self.by_use.pop_first();
+        let slot = oldest.and_then(|(_, question)| self.by_question.remove(&question));
         self.bytes -= slot.as_ref().map_or(0, |slot| slot.bytes);
         slot.is_some()
     }

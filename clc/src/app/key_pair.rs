@@ -6,16 +6,19 @@ mod format;
 
 pub use format::{Imported, import};
 
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use rsa::pkcs1::EncodeRsaPrivateKey as _;
 use rsa::pkcs8::EncodePrivateKey as _;
 use sha1::Digest as _;
 use ssh_key::LineEnding;
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Semaphore;
 
 pub const NAME_CHARS_MAX: usize = 255;
 const RSA_BITS: usize = 2048;
 const GENERATED_AT_ONCE_MAX: usize = 2;
+const ASKED_PER_ACCOUNT_MAX: usize = 8;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyPair {
@@ -61,7 +64,7 @@ pub struct Generated {
 /// Any text that is not blank at an end, for old clients name keys as they like.
 pub fn check_name(name: &str) -> Result<(), Fault> {
     let invalid = |why: &str| {
-        let shown: String = name.chars().take(64).collect();
+        let shown = shown(name);
         Err(Fault::invalid_parameter(format!("Value ({shown}) for parameter KeyName is invalid. {why}")))
     };
     if name.is_empty() {
@@ -77,7 +80,7 @@ pub fn check_name(name: &str) -> Result<(), Fault> {
 }
 
 pub fn duplicate(name: &str) -> Fault {
-    Fault::new(FaultCode::InvalidKeyDuplicate, format!("The keypair already exists: {name}"))
+    Fault::new(FaultCode::InvalidKeyDuplicate, format!("The keypair already exists: {}", shown(name)))
 }
 
 /// The name goes where OpenSSH has its comment.
@@ -85,11 +88,44 @@ pub fn with_comment(openssh: &str, name: &str) -> String {
     format!("{openssh} {name}")
 }
 
-/// `generate`, waiting for its turn.
-pub async fn make(kind: KeyKind) -> Result<Generated, Fault> {
+/// `generate`, waiting for its turn. Who has too many under way is to come back: the others wait behind them.
+pub async fn make(account: &str, kind: KeyKind) -> Result<Generated, Fault> {
     static TURNS: Semaphore = Semaphore::const_new(GENERATED_AT_ONCE_MAX);
+    let _asked = Asked::by(account)?;
     let _turn = TURNS.acquire().await.map_err(Fault::internal)?;
     tokio::task::spawn_blocking(move || generate(kind)).await.map_err(Fault::internal)?
+}
+
+/// A key that an account waits for, counted while it does.
+struct Asked(String);
+
+fn under_way() -> MutexGuard<'static, BTreeMap<String, usize>> {
+    static UNDER_WAY: Mutex<BTreeMap<String, usize>> = Mutex::new(BTreeMap::new());
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Asked {
+    fn by(account: &str) -> Result<Self, Fault> {
+        let mut all = under_way();
+        let count = all.entry(account.to_owned()).or_default();
+        if *count >= ASKED_PER_ACCOUNT_MAX {
+            return Err(Fault::new(FaultCode::RequestLimitExceeded, "Request limit exceeded."));
+        }
+        *count += 1;
+        Ok(Self(account.to_owned()))
+    }
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        let mut all = under_way();
+        if let Some(count) = all.get_mut(&self.0) {
+            *count -= 1;
+            if *count == 0 {
+                all.remove(&self.0);
+            }
+        }
+    }
 }
 
 pub fn generate(kind: KeyKind) -> Result<Generated, Fault> {

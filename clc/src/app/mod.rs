@@ -28,7 +28,7 @@ use address::AddressBook;
 use admission::Ledger;
 use cluster::Clusters;
 use identity::Identities;
-use instance::{Instance, State, View};
+use instance::{Instance, State, Tokens, View};
 use instance_type::Catalogue;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
@@ -58,6 +58,7 @@ pub struct App {
     pub store: Store,
     pub identities: Identities,
     pub instances: View,
+    pub tokens: Tokens,
     pub clusters: Clusters,
     pub answers: KeptAnswers,
     pub catalogue: Catalogue,
@@ -100,6 +101,7 @@ impl App {
             store,
             identities: Identities::new(sealer),
             instances: View::default(),
+            tokens: Tokens::default(),
             clusters: Clusters::default(),
             answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
             catalogue,
@@ -124,7 +126,10 @@ impl App {
         tracing::info!(instances = instances.len(), clusters = self.clusters.list().len(), "state recovered");
         self.instances.followed_to(instances.iter().map(|instance| instance.change).max());
         self.adopt(instances);
-        Ok(())
+        if self.store.engine() == Engine::Sqlite {
+            self.tokens.remember(self.store.client_tokens().await?);
+        }
+        Ok(self.policies_check().await?)
     }
 
     /// Takes over the clusters as the store has them.
@@ -262,9 +267,7 @@ impl Book {
     /// A free address, or the very one that was asked for.
     fn address(&mut self, cluster: &str, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, Fault> {
         let Some(address) = asked else {
-            let sentence = "The subnet has no free addresses left";
-            let none = || Fault::new(FaultCode::InsufficientFreeAddresses, sentence);
-            return self.addresses.take(cluster).ok_or_else(none);
+            return self.addresses.take(cluster).ok_or_else(no_address);
         };
         if !self.addresses.is_assignable(cluster, address) {
             let sentence = format!("Address {address} does not fall within the subnet's address range");
@@ -304,6 +307,10 @@ impl Book {
             }
         }
     }
+}
+
+pub fn no_address() -> Fault {
+    Fault::new(FaultCode::InsufficientFreeAddresses, "The subnet has no free addresses left")
 }
 
 pub fn now_ms() -> i64 {

@@ -3,6 +3,7 @@
 use super::App;
 use super::cluster::ClusterLink;
 use karri_proto::internal::admin::{CloudStatus, ControllerStatus, TypeSlots, ZoneStatus};
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::fleet::FleetService;
 use karri_proto::internal::{ApiError, Caller};
 use karri_proto::resources::ClusterResources;
@@ -48,7 +49,18 @@ impl App {
     ) -> Result<(), ApiError> {
         let link = self.clusters.by_zone(zone);
         let link = link.ok_or_else(|| ApiError::not_found(format!("there is no zone \"{zone}\"")))?;
-        FleetService::node_forget(&link.client(), &self.caller(&caller.request_id), node, force).await?;
+        let caller_own = self.caller(&caller.request_id);
+        let forgotten = FleetService::node_forget(&link.client(), &caller_own, node, force).await;
+        match forgotten {
+            Ok(()) => {
+                self.store.node_name_free(&link.name, node).await?;
+            }
+            // It was given its name and never came.
+            Err(error) if error.kind == ApiErrorKind::NotFound => {
+                return if self.store.node_name_free(&link.name, node).await? { Ok(()) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
+        }
         // Its own telling may take a moment.
         let mut resources = self.cluster_resources(&link.name);
         resources.nodes.retain(|known| known.facts.name != node);

@@ -5,7 +5,7 @@ mod change;
 pub use change::Change;
 
 use super::text::is_plain;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
     InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
     SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
@@ -14,6 +14,7 @@ use karri_proto::ids::{
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
 pub const KEY_CHARS_MAX: usize = 128;
 pub const VALUE_CHARS_MAX: usize = 256;
+const METADATA_KEY_BYTES_MAX: usize = 255;
 /// Resources in one CreateTags or DeleteTags.
 pub const RESOURCES_MAX: usize = 1000;
 
@@ -34,6 +35,18 @@ pub enum Taggable {
 }
 
 impl Taggable {
+    const ALL: [Taggable; 9] = [
+        Taggable::Instance,
+        Taggable::Image,
+        Taggable::KeyPair,
+        Taggable::Vpc,
+        Taggable::Subnet,
+        Taggable::SecurityGroup,
+        Taggable::SecurityGroupRule,
+        Taggable::NetworkInterface,
+        Taggable::Volume,
+    ];
+
     /// EC2's name of the kind.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -47,6 +60,10 @@ impl Taggable {
             Taggable::NetworkInterface => "network-interface",
             Taggable::Volume => "volume",
         }
+    }
+
+    pub fn of_name(name: &str) -> Option<Self> {
+        Taggable::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
     /// The kind that an id is of. A wrong id has the code of its kind; one of no kind is `InvalidID`.
@@ -69,7 +86,7 @@ impl Taggable {
             }
             VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
             _ => {
-                let shown: String = id.chars().take(64).collect();
+                let shown = shown(id);
                 Err(Fault::new(FaultCode::InvalidId, format!("The ID '{shown}' is not valid")))
             }
         }
@@ -150,6 +167,24 @@ pub fn check_key(key: &str) -> Result<(), Fault> {
     Ok(())
 }
 
+/// Instance metadata has each tag under its key, as the end of a path.
+pub fn check_metadata_keys<'a>(keys: impl IntoIterator<Item = &'a String>) -> Result<(), Fault> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_+=,.@:".contains(&b);
+    let fits = |key: &str| {
+        (1..=METADATA_KEY_BYTES_MAX).contains(&key.len())
+            && key.bytes().all(plain)
+            && ![".", "..", "_index"].contains(&key)
+    };
+    match keys.into_iter().find(|key| !fits(key)) {
+        None => Ok(()),
+        Some(key) => Err(Fault::invalid_parameter(format!(
+            "'{}' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\\\-_+=,.@:]{{1,255}}), and must \
+             not be a reserved name ('.', '..', '_index')",
+            shown(key)
+        ))),
+    }
+}
+
 pub fn too_many() -> Fault {
     let sentence = "The maximum number of Tags for a resource has been reached.";
     Fault::new(FaultCode::TagLimitExceeded, sentence)
@@ -178,6 +213,22 @@ mod tests {
             assert_eq!(check(&tag(key, value)).unwrap_err().code(), "InvalidParameterValue", "{key:?}");
         }
         assert!(check(&tag("k", "two\nlines")).is_ok());
+    }
+
+    #[test]
+    fn metadata_shows_tags_with_plain_keys_only() {
+        let check = |key: &str, good: bool| {
+            assert_eq!(check_metadata_keys([&key.to_owned()]).is_ok(), good, "{key}");
+        };
+        for key in ["Name", "a:b=c,d.e@f+g_h-i", "..."] {
+            check(key, true);
+        }
+        for key in ["Patch Group", "a/b", "ü", ".", "..", "_index"] {
+            check(key, false);
+        }
+        let fault = check_metadata_keys([&"Patch Group".to_owned()]).unwrap_err();
+        let expected = r"'Patch Group' is not a valid tag key. Tag keys must match pattern ([0-9a-zA-Z\\-_+=,.@:]{1,255}), and must not be a reserved name ('.', '..', '_index')";
+        assert_eq!(fault.message(), expected);
     }
 
     #[test]

@@ -38,6 +38,7 @@ async fn follow(app: &App, seen: &mut Seen) -> Result<(), StoreError> {
     if !app.leads() {
         // Which clusters are silent is known to the one who reconciles.
         app.clusters.list().iter().for_each(|link| link.saw(now_ms()));
+        app.instances_drop_over();
     }
     let clusters = app.store.counter_fetch("clusters").await?;
     if clusters != seen.clusters {

@@ -4,22 +4,30 @@ use super::pause;
 use crate::app::App;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const TEND_EVERY: Duration = Duration::from_millis(500);
+
+/// What only the database knows of is looked for less often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Rounds are short; one that takes longer than this does not end.
 const ROUND_MAX: Duration = Duration::from_secs(60);
 
 pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
     let pulse = app.base.health.pulse("deadlines", ROUND_MAX);
+    let mut swept = None;
     while !shutdown.is_stopping() {
         silence(&app);
         let expired = app.instances_expire().await;
         if let Err(error) = &expired {
             tracing::warn!(%error, "deadlines not kept this round");
         }
-        let purged = app.instances_purge().await;
+        let thoroughly = swept.is_none_or(|at: Instant| at.elapsed() >= SWEEP_EVERY);
+        if thoroughly {
+            swept = Some(Instant::now());
+        }
+        let purged = app.instances_purge(thoroughly).await;
         if let Err(error) = &purged {
             tracing::warn!(%error, "terminated instances not purged this round");
         }

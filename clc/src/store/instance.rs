@@ -1,58 +1,27 @@
-//! Instances with their reservations and ports.
+//! Instances with their ports. What a terminated one leaves behind is in `launch`.
 //!
 //! Every change takes the next number of the `instances` counter first. That makes writers wait for each
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn, tags_put_in_txn};
+use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn};
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
-use karri_proto::ids::{InstanceId, ReservationId};
+use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, StateReason};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-const COLUMNS: &str = "id, change_number, account, reservation_id, cluster, zone, client_token, \
+pub(super) const COLUMNS: &str = "id, change_number, account, reservation_id, cluster, zone, client_token, \
      CASE WHEN user_data IS NULL THEN 0 ELSE 1 END AS has_user_data, spec, shutdown_behavior, \
      disable_api_stop, disable_api_termination, said, launched_at, desired, generation, reboots, force_stop, \
      request_id, state, acknowledged, forgotten, node, reason_code, reason_message, transition, \
      deadline_at, purge_at";
-
-/// A launch, ready to be written. `instances` carry their tags.
-#[derive(Debug, Clone)]
-pub struct Launch {
-    pub reservation: ReservationId,
-    pub account: String,
-    pub client_token: Option<String>,
-    pub request_digest: String,
-    pub created_ms: i64,
-    pub user_data_base64: Option<String>,
-    /// Of every root disk and every port.
-    pub disk_tags: Tags,
-    pub port_tags: Tags,
-    pub instances: Vec<Instance>,
-}
-
-#[derive(Debug)]
-pub enum Launched {
-    /// The instances with their change numbers.
-    New(Vec<Instance>),
-    /// The client token was used before: by this reservation, for a request of this digest.
-    Before(Earlier),
-    /// Somebody else has taken one of the addresses in the meantime.
-    AddressTaken,
-}
-
-/// What an earlier request with the same client token led to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Earlier {
-    pub reservation: ReservationId,
-    pub request_digest: String,
-}
 
 fn number(row: &AnyRow, column: &str) -> Result<u64, StoreError> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|e| StoreError::corrupt("number", e))
@@ -62,12 +31,16 @@ fn flag(row: &AnyRow, column: &str) -> Result<bool, StoreError> {
     Ok(row.try_get::<i64, _>(column)? != 0)
 }
 
-fn parsed<T>(row: &AnyRow, column: &'static str, parse: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+pub(super) fn parsed<T>(
+    row: &AnyRow,
+    column: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or_else(|| StoreError::corrupt(column, text))
 }
 
-fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Result<Instance, StoreError> {
+pub(super) fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Result<Instance, StoreError> {
     let id: InstanceId = parsed(row, "id", |text| text.parse().ok())?;
     let spec: String = row.try_get("spec")?;
     let spec =
@@ -124,21 +97,7 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-async fn reservation_insert_in_txn(tx: &mut Tx, launch: &Launch) -> Result<bool, StoreError> {
-    let statement = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, client_token) DO NOTHING";
-    let done = sqlx::query(statement)
-        .bind(launch.reservation.as_str())
-        .bind(&launch.account)
-        .bind(&launch.client_token)
-        .bind(&launch.request_digest)
-        .bind(launch.created_ms)
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() > 0)
-}
-
-async fn instance_insert_in_txn(
+pub(super) async fn instance_insert_in_txn(
     tx: &mut Tx,
     instance: &Instance,
     user_data: Option<&str>,
@@ -184,8 +143,11 @@ async fn instance_insert_in_txn(
     Ok(())
 }
 
-/// False: an address is taken.
-async fn ports_insert_in_txn(tx: &mut Tx, instance: &Instance) -> Result<bool, StoreError> {
+/// The address that is taken, if one is.
+pub(super) async fn ports_insert_in_txn(
+    tx: &mut Tx,
+    instance: &Instance,
+) -> Result<Option<Ipv4Addr>, StoreError> {
     let statement = "INSERT INTO ports (id, cluster, private_ip, instance_id) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (cluster, private_ip) DO NOTHING";
     for port in &instance.spec.ports {
@@ -197,10 +159,10 @@ async fn ports_insert_in_txn(tx: &mut Tx, instance: &Instance) -> Result<bool, S
             .execute(&mut **tx)
             .await?;
         if done.rows_affected() == 0 {
-            return Ok(false);
+            return Ok(Some(port.private_ip));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), StoreError> {
@@ -253,7 +215,10 @@ pub async fn instances_fetch_in_txn(tx: &mut Tx, ids: &[InstanceId]) -> Result<V
     let mut tags = tags_of_in_txn(tx, &texts).await?;
     let mut found = Vec::with_capacity(ids.len());
     for ids in texts.chunks(IDS_PER_STATEMENT_MAX) {
-        let statement = format!("SELECT {COLUMNS} FROM instances WHERE id IN {}", placeholders(1, ids.len()));
+        let statement = format!(
+            "SELECT {COLUMNS} FROM instances WHERE purged_at IS NULL AND id IN {}",
+            placeholders(1, ids.len())
+        );
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for id in ids {
             query = query.bind(*id);
@@ -263,6 +228,21 @@ pub async fn instances_fetch_in_txn(tx: &mut Tx, ids: &[InstanceId]) -> Result<V
         }
     }
     Ok(found)
+}
+
+fn changed_after() -> String {
+    format!(
+        "SELECT {COLUMNS} FROM instances WHERE purged_at IS NULL AND change_number > $1 ORDER BY change_number"
+    )
+}
+
+/// As `instances_changed_after`: with the next change number taken, all that there is.
+pub async fn instances_changed_after_in_txn(tx: &mut Tx, change: i64) -> Result<Vec<Instance>, StoreError> {
+    let rows = sqlx::query(AssertSqlSafe(changed_after())).bind(change).fetch_all(&mut **tx).await?;
+    let ids = rows.iter().map(|row| row.try_get::<String, _>("id")).collect::<Result<Vec<_>, _>>()?;
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let mut tags = tags_of_in_txn(tx, &ids).await?;
+    rows.iter().map(|row| instance_of(row, &mut tags)).collect()
 }
 
 /// Instances whose tags the transaction has changed take its change number, and a new generation where
@@ -284,57 +264,7 @@ pub async fn instances_retag_in_txn(
     Ok(instances)
 }
 
-async fn earlier_in_txn(tx: &mut Tx, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
-    let statement = "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
-    let row = sqlx::query(statement).bind(account).bind(token).fetch_optional(&mut **tx).await?;
-    let Some(row) = row else { return Ok(None) };
-    Ok(Some(Earlier {
-        reservation: parsed(&row, "id", |text| text.parse().ok())?,
-        request_digest: row.try_get("request_digest")?,
-    }))
-}
-
 impl Store {
-    /// Writes a whole launch or nothing.
-    pub async fn launch_insert(&self, mut launch: Launch) -> Result<Launched, StoreError> {
-        let mut tx = self.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
-        if !reservation_insert_in_txn(&mut tx, &launch).await? {
-            let token = launch.client_token.as_deref().unwrap_or_default();
-            let earlier = earlier_in_txn(&mut tx, &launch.account, token).await?;
-            let missing = || StoreError::corrupt("client token", "it is taken by nobody");
-            return Ok(Launched::Before(earlier.ok_or_else(missing)?));
-        }
-        for instance in &mut launch.instances {
-            instance.change = change;
-            instance_insert_in_txn(&mut tx, instance, launch.user_data_base64.as_deref()).await?;
-            if !ports_insert_in_txn(&mut tx, instance).await? {
-                return Ok(Launched::AddressTaken);
-            }
-            let (account, id) = (&instance.account, instance.id.as_str());
-            tags_put_in_txn(&mut tx, account, Taggable::Instance, id, &instance.tags).await?;
-            let disk = root_volume_id(&instance.id);
-            tags_put_in_txn(&mut tx, account, Taggable::Volume, &disk, &launch.disk_tags).await?;
-            for port in &instance.spec.ports {
-                let (kind, id) = (Taggable::NetworkInterface, port.id.as_str());
-                tags_put_in_txn(&mut tx, account, kind, id, &launch.port_tags).await?;
-            }
-        }
-        tx.commit().await?;
-        Ok(Launched::New(launch.instances))
-    }
-
-    pub async fn launch_earlier(&self, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
-        let statement =
-            "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
-        let row = sqlx::query(statement).bind(account).bind(token).fetch_optional(self.reader()).await?;
-        let Some(row) = row else { return Ok(None) };
-        Ok(Some(Earlier {
-            reservation: parsed(&row, "id", |text| text.parse().ok())?,
-            request_digest: row.try_get("request_digest")?,
-        }))
-    }
-
     /// Lets `decide` look at each of these instances as it is now and change it. It says whether it did;
     /// an error leaves all of them as they were. Returns the changed ones.
     pub async fn instances_change<E: From<StoreError>>(
@@ -381,19 +311,9 @@ impl Store {
         Ok(Some(instance))
     }
 
-    pub async fn instances_of_reservation(&self, id: &ReservationId) -> Result<Vec<Instance>, StoreError> {
-        let statement = "SELECT id FROM instances WHERE reservation_id = $1 ORDER BY id";
-        let mut tx = self.begin().await?;
-        let ids: Vec<String> = sqlx::query_scalar(statement).bind(id.as_str()).fetch_all(&mut *tx).await?;
-        let ids: Vec<InstanceId> = ids.iter().filter_map(|id| id.parse().ok()).collect();
-        instances_fetch_in_txn(&mut tx, &ids).await
-    }
-
     /// Every instance that changed after a number; all of them after 0.
     pub async fn instances_changed_after(&self, change: i64) -> Result<Vec<Instance>, StoreError> {
-        let statement =
-            format!("SELECT {COLUMNS} FROM instances WHERE change_number > $1 ORDER BY change_number");
-        let rows = sqlx::query(AssertSqlSafe(statement)).bind(change).fetch_all(self.reader()).await?;
+        let rows = sqlx::query(AssertSqlSafe(changed_after())).bind(change).fetch_all(self.reader()).await?;
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -405,22 +325,5 @@ impl Store {
         let statement = "SELECT user_data FROM instances WHERE id = $1";
         let row = sqlx::query_scalar::<_, Option<String>>(statement).bind(id.as_str());
         Ok(row.fetch_optional(self.reader()).await?.flatten())
-    }
-
-    /// Removes instances for good, with their tags, and reservations that are empty then.
-    pub async fn instances_purge(&self, ids: &[InstanceId]) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        for id in ids {
-            for statement in
-                ["DELETE FROM tags WHERE resource_id = $1", "DELETE FROM instances WHERE id = $1"]
-            {
-                sqlx::query(statement).bind(id.as_str()).execute(&mut *tx).await?;
-            }
-        }
-        let statement = "DELETE FROM reservations WHERE NOT EXISTS \
-             (SELECT 1 FROM instances WHERE instances.reservation_id = reservations.id)";
-        sqlx::query(statement).execute(&mut *tx).await?;
-        tx.commit().await?;
-        Ok(())
     }
 }

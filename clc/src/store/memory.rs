@@ -22,6 +22,11 @@ impl<V: Clone> Memory<V> {
         Self { rows_max, rows: Mutex::new(Rows { age: 0, by_key: HashMap::new() }) }
     }
 
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.rows().by_key.len()
+    }
+
     fn rows(&self) -> MutexGuard<'_, Rows<V>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }

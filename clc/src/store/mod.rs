@@ -14,6 +14,7 @@ pub mod instance;
 pub mod join_token;
 pub mod key_pair;
 mod known;
+pub mod launch;
 pub mod leadership;
 pub mod memory;
 mod migrate;

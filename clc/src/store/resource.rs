@@ -1,18 +1,19 @@
 //! Whose is it? The owner of any resource that can be tagged.
 
-use super::{StoreError, Tx};
+use super::{Store, StoreError};
 use crate::app::tag::Taggable;
 use crate::app::volume;
+use sqlx::AnyConnection;
 
 /// The account of a resource that is there; None: there is none, or nothing of its own in the database.
-pub async fn resource_account_in_txn(
-    tx: &mut Tx,
+pub async fn resource_account(
+    connection: &mut AnyConnection,
     kind: Taggable,
     id: &str,
 ) -> Result<Option<String>, StoreError> {
     let instance = volume::instance_text(id);
     let (statement, id) = match kind {
-        Taggable::Instance => ("SELECT account FROM instances WHERE id = $1", id),
+        Taggable::Instance => ("SELECT account FROM instances WHERE id = $1 AND purged_at IS NULL", id),
         Taggable::Image => ("SELECT account FROM images WHERE id = $1 AND state = 'available'", id),
         Taggable::KeyPair => ("SELECT account FROM key_pairs WHERE id = $1", id),
         Taggable::Vpc => ("SELECT account FROM vpcs WHERE id = $1", id),
@@ -29,5 +30,13 @@ pub async fn resource_account_in_txn(
         // Rules follow from their group; see `app::security_group`.
         Taggable::SecurityGroupRule => return Ok(None),
     };
-    Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(&mut **tx).await?)
+    Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)
+}
+
+impl Store {
+    /// As `resource_account`, by itself.
+    pub async fn resource_owner(&self, kind: Taggable, id: &str) -> Result<Option<String>, StoreError> {
+        let mut connection = self.reader().acquire().await?;
+        resource_account(&mut connection, kind, id).await
+    }
 }

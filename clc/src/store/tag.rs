@@ -103,6 +103,13 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
+    /// The tags of one resource, sorted by key.
+    pub async fn tags_of_resource(&self, id: &str) -> Result<Tags, StoreError> {
+        let statement = "SELECT key, value FROM tags WHERE resource_id = $1 ORDER BY key";
+        let rows = sqlx::query(statement).bind(id).fetch_all(self.reader()).await?;
+        rows.iter().map(|row| Ok((row.try_get("key")?, row.try_get("value")?))).collect()
+    }
+
     /// The tags of an account's resources of a type; one without tags is absent.
     pub async fn tags_of_account(
         &self,

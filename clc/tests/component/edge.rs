@@ -5,6 +5,7 @@ use crate::support::{Cloud, IMAGE};
 use std::time::{Duration, SystemTime};
 
 on_both! {
+    what_a_client_says_is_not_told_back_without_end
     a_request_that_is_not_signed_right_is_refused
     a_request_that_names_no_action_is_refused
     any_path_and_both_methods_are_served
@@ -165,4 +166,52 @@ async fn sts_tells_who_asks(cloud: Cloud) {
     assert_eq!(wrong.one("Type"), "Sender");
     nobody.call("sts", "2011-06-15", "DescribeInstances", &[]).await.refused(400, "InvalidAction");
     nobody.call("ec2", "2016-11-15", "GetCallerIdentity", &[]).await.refused(400, "InvalidAction");
+}
+
+async fn what_a_client_says_is_not_told_back_without_end(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let nobody = cloud.user("acme", "nick", &[]).await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    let long = "x".repeat(100_000);
+    let long = long.as_str();
+    for name in [
+        "InstanceType",
+        "KeyName",
+        "Placement.AvailabilityZone",
+        "SubnetId",
+        "SecurityGroup.1",
+        "PrivateIpAddress",
+    ] {
+        let answer = alice.run(1, &[(name, long)]).await;
+        assert!(answer.status == 400 && answer.text.len() < 1000, "{name} {} bytes", answer.text.len());
+    }
+    let named = ("InstanceId", id.as_str());
+    let calls: &[(&str, &[(&str, &str)])] = &[
+        ("StartInstances", &[("InstanceId.1", long)]),
+        ("CreateTags", &[("ResourceId.1", long), ("Tag.1.Key", "k")]),
+        ("CreateTags", &[("ResourceId.1", id.as_str()), ("Tag.1.Key", long)]),
+        ("DescribeKeyPairs", &[("KeyName.1", long)]),
+        ("DescribeVpcs", &[("VpcId.1", long)]),
+        ("DescribeVolumes", &[("VolumeId.1", long)]),
+        ("DescribeSecurityGroups", &[("GroupName.1", long)]),
+        ("DescribeAddresses", &[("PublicIp.1", long)]),
+        ("DescribeImages", &[("ImageId.1", long)]),
+        ("DescribeInstanceTypes", &[("InstanceType.1", long)]),
+        ("DescribeAvailabilityZones", &[("ZoneName.1", long)]),
+        ("DescribeInstances", &[("Filter.1.Name", long), ("Filter.1.Value.1", "x")]),
+        ("DescribeInstances", &[("NextToken", long)]),
+        ("DescribeImageAttribute", &[("ImageId", IMAGE), ("Attribute", long)]),
+        ("ModifyInstanceAttribute", &[named, ("InstanceType.Value", long)]),
+        ("ModifyInstanceAttribute", &[named, ("Attribute", long), ("Value", "x")]),
+        ("RegisterImage", &[("Name", "bad"), ("ImageLocation", long)]),
+        (long, &[]),
+    ];
+    for (action, request) in calls {
+        for client in [&alice, &nobody] {
+            let answer = client.ec2(action, request).await;
+            let name = &action[..action.len().min(30)];
+            assert!(answer.status >= 400 && answer.text.len() < 1000, "{name} {} bytes", answer.text.len());
+        }
+    }
 }

@@ -78,7 +78,7 @@ async fn a_location_that_is_no_blob_is_refused(cloud: Cloud) {
     alice.ec2("RegisterImage", &[("Name", "bad")]).await.refused(400, "MissingParameter");
     alice.ec2("RegisterImage", &[("ImageLocation", &absent)]).await.refused(400, "MissingParameter");
     let dry = [("Name", "dry"), ("ImageLocation", absent.as_str()), ("DryRun", "true")];
-    alice.ec2("RegisterImage", &dry).await.refused(412, "DryRunOperation");
+    alice.ec2("RegisterImage", &dry).await.refused(400, "InvalidManifest");
     assert_eq!(alice.ec2("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").len(), 0);
 }
 
@@ -265,7 +265,7 @@ async fn an_image_is_told_attribute_by_attribute(cloud: Cloud) {
 }
 
 async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
-    let cluster = cloud.cluster("zone-a", 1).await;
+    let cluster = cloud.cluster("zone-a", 2).await;
     let alice = cloud.owner().await;
     let kernel = cloud.walrus.put_content(1, Content::Kernel);
     let root = cloud.walrus.put_content(2, Content::FileSystem);
@@ -294,6 +294,11 @@ async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
     assert_eq!(spec.boot.root.digest.as_str(), root);
     assert_eq!((spec.need.disk_gib, spec.root_device_name.as_str()), (12, "/dev/vda"));
     assert!(spec.metadata.tokens_required);
+    assert_eq!(spec.metadata.hop_limit, 2);
+    let near = run(&[("MetadataOptions.HttpPutResponseHopLimit", "1")]).await;
+    alice.wait_for(&near, "running").await;
+    let metadata = cluster.intent(&near).unwrap().spec.metadata;
+    assert_eq!((metadata.tokens_required, metadata.hop_limit), (true, 1));
     let said = run(&[("MetadataOptions.HttpTokens", "optional")]).await;
     alice.wait_for(&said, "running").await;
     assert!(!cluster.intent(&said).unwrap().spec.metadata.tokens_required);

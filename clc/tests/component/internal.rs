@@ -14,6 +14,7 @@ use karri_proto::runtime::tls::fingerprint;
 on_both! {
     each_role_may_call_its_own_service_only
     a_token_lets_one_node_in_once
+    a_name_belongs_to_one_node_until_it_is_forgotten
     the_operators_verbs_say_what_is_wrong
     the_last_administrator_cannot_be_deleted
     an_ill_controller_names_what_is_wrong
@@ -63,7 +64,7 @@ async fn each_role_may_call_its_own_service_only(cloud: Cloud) {
 async fn a_token_lets_one_node_in_once(cloud: Cloud) {
     let cluster = cloud.cluster("zone-a", 1).await;
     let (admin, caller) = cloud.admin();
-    let new = NewToken { cluster: "zone-a".into(), valid_secs: 60 };
+    let new = NewToken { cluster: "zone-a".into(), valid_secs: 60, replace: false };
     let token = admin.token_create(&caller, new).await.unwrap();
     let token = JoinToken::decode(&token.token).unwrap();
     let ca_pem = std::fs::read_to_string(cloud.path().join("ca/ca.pem")).unwrap();
@@ -87,9 +88,34 @@ async fn a_token_lets_one_node_in_once(cloud: Cloud) {
     for (cluster, valid_secs, expected) in
         [("nowhere", 60, ApiErrorKind::NotFound), ("zone-a", 0, ApiErrorKind::Invalid)]
     {
-        let new = NewToken { cluster: cluster.into(), valid_secs };
+        let new = NewToken { cluster: cluster.into(), valid_secs, replace: false };
         assert_eq!(kind(admin.token_create(&caller, new).await), expected);
     }
+}
+
+async fn a_name_belongs_to_one_node_until_it_is_forgotten(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (admin, caller) = cloud.admin();
+    let join = async |replace: bool, name: &str| {
+        let new = NewToken { cluster: "zone-a".into(), valid_secs: 60, replace };
+        let token = admin.token_create(&caller, new).await.unwrap();
+        let secret = JoinToken::decode(&token.token).unwrap().secret;
+        let request = JoinRequest { secret, name: name.into(), csr_pem: certificate_request().unwrap().1 };
+        let answer = admin.post::<karri_proto::internal::join::JoinAnswer>("/v1/join", "r", &request).await;
+        answer.map(|answer| answer.identity.name)
+    };
+    join(false, "debian").await.unwrap();
+    let refused = join(false, "debian").await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    assert!(refused.message.contains("--replace"), "{refused}");
+    assert_eq!(join(true, "debian").await.unwrap(), "debian", "the operator says so");
+    // The supervisor's own node has joined with no token.
+    assert_eq!(kind(join(false, "zone-a-node-1").await), ApiErrorKind::Conflict);
+    admin.node_forget(&caller, "zone-a", "debian", false).await.unwrap();
+    assert_eq!(kind(admin.node_forget(&caller, "zone-a", "debian", false).await), ApiErrorKind::NotFound);
+    join(false, "debian").await.unwrap();
+    admin.node_forget(&caller, "zone-a", "zone-a-node-1", false).await.unwrap();
+    join(false, "zone-a-node-1").await.unwrap();
 }
 
 async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {

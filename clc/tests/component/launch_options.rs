@@ -3,6 +3,9 @@
 use crate::support::{Client, Cloud, IMAGE};
 
 on_both! {
+    what_contradicts_itself_is_refused
+    a_zone_is_known_by_its_id
+    a_gp3_disk_has_its_usual_performance
     what_a_launch_says_is_told_again
     the_root_disk_passes_for_what_its_image_says
     cpu_credits_are_for_types_that_have_them
@@ -238,4 +241,53 @@ async fn text_that_answers_cannot_carry_is_refused(cloud: Cloud) {
     put("two\nlines").await.ok();
     let told = alice.ec2("DescribeTags", &[]).await.ok();
     assert_eq!(told.one("value"), "two\nlines");
+}
+
+async fn what_contradicts_itself_is_refused(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let subnet = alice.ec2("DescribeSubnets", &[]).await.ok().one("subnetId");
+    let both = [("SubnetId", subnet.as_str()), ("SecurityGroup.1", "default")];
+    let refused = alice.run(1, &both).await.refused(400, "InvalidParameterCombination");
+    assert_eq!(refused.message(), "The parameter groupName cannot be used with the parameter subnet");
+    let empty = [("TagSpecification.1.ResourceType", "instance")];
+    let refused = alice.run(1, &empty).await.refused(400, "InvalidParameterValue");
+    assert_eq!(refused.message(), "Tag specification must have at least one tag");
+    let twice = [
+        ("TagSpecification.1.ResourceType", "instance"),
+        ("TagSpecification.1.Tag.1.Key", "a"),
+        ("TagSpecification.2.ResourceType", "instance"),
+        ("TagSpecification.2.Tag.1.Key", "b"),
+    ];
+    alice.run(1, &twice).await.refused(400, "InvalidParameterValue");
+    let by_tag = [("Filter.1.Name", "tag:a"), ("Filter.1.Value.1", "b")];
+    alice.ec2("DescribeInstanceStatus", &by_tag).await.refused(400, "InvalidParameterValue");
+    alice.ec2("DescribeInstances", &by_tag).await.ok();
+}
+
+async fn a_zone_is_known_by_its_id(cloud: Cloud) {
+    let _first = cloud.cluster("zone-a", 2).await;
+    let _second = cloud.cluster("zone-b", 1).await;
+    let alice = cloud.owner().await;
+    let id = ("Placement.AvailabilityZoneId", "zone-b");
+    assert_eq!(alice.run(1, &[id]).await.ok().one("availabilityZone"), "zone-b");
+    let both = [id, ("Placement.AvailabilityZone", "zone-b")];
+    alice.run(1, &both).await.refused(400, "InvalidParameterCombination");
+}
+
+async fn a_gp3_disk_has_its_usual_performance(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let disk = |iops: &'static str| {
+        [
+            ("BlockDeviceMapping.1.DeviceName", "/dev/xvda"),
+            ("BlockDeviceMapping.1.Ebs.VolumeType", "gp3"),
+            ("BlockDeviceMapping.1.Ebs.Throughput", "125"),
+            ("BlockDeviceMapping.1.Ebs.Iops", iops),
+        ]
+    };
+    alice.run(1, &disk("4000")).await.refused(400, "Unsupported");
+    alice.run(1, &disk("3000")).await.ok();
+    let volume = alice.ec2("DescribeVolumes", &[]).await.ok();
+    assert_eq!((volume.one("iops").as_str(), volume.one("throughput").as_str()), ("3000", "125"));
 }

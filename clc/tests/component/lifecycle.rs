@@ -104,13 +104,13 @@ async fn a_guest_that_shuts_itself_down_is_stopped_or_terminated(cloud: Cloud) {
     let goes = alice.run(1, &[behavior]).await.ok().one("instanceId");
     alice.wait_for(&goes, "running").await;
 
-    cluster.report(&stays, Phase::Stopped, None);
+    cluster.report(&stays, Phase::Stopped, Some(StateReason::guest_shut_down()));
     alice.wait_for(&stays, "stopped").await;
     cluster.wait_for_intent(&stays, |intent| intent.desired == Desired::Stopped).await;
     let described = alice.ec2("DescribeInstances", &[("InstanceId.1", &stays)]).await.ok();
     assert!(described.text.contains("Client.InstanceInitiatedShutdown"), "{}", described.text);
 
-    cluster.report(&goes, Phase::Stopped, None);
+    cluster.report(&goes, Phase::Stopped, Some(StateReason::guest_shut_down()));
     alice.wait_for(&goes, "terminated").await;
     until("forgotten", || async { cluster.has_forgotten(&goes).then_some(()) }).await;
 }
@@ -121,7 +121,9 @@ async fn what_is_not_in_the_right_state_is_refused(cloud: Cloud) {
     cluster.be_manual();
     let id = alice.run(1, &[]).await.ok().one("instanceId");
     let named = [("InstanceId.1", id.as_str())];
-    alice.ec2("StopInstances", &named).await.refused(400, "IncorrectInstanceState");
+    let early = alice.ec2("StopInstances", &named).await.refused(400, "IncorrectInstanceState");
+    let expected = format!("Instance '{id}' cannot be stopped as it has never reached the 'running' state.");
+    assert_eq!(early.message(), expected);
     cluster.wait_for_intent(&id, |_| true).await;
     cluster.report(&id, Phase::Running, None);
     alice.wait_for(&id, "running").await;
@@ -291,7 +293,7 @@ async fn a_launch_names_things_that_exist(cloud: Cloud) {
     check(("SecurityGroupId.1", "sg-0123456789abcdef0"), "InvalidGroup.NotFound").await;
     check(("SecurityGroup.1", "nope"), "InvalidGroup.NotFound").await;
     check(("InstanceType", "z9.huge"), "InvalidParameterValue").await;
-    check(("UserData", "%%%"), "InvalidUserData.Malformed").await;
+    check(("UserData", "%%%"), "InvalidParameterValue").await;
     check(("KernelId", "aki-0123456789abcdef0"), "InvalidAMIID.NotFound").await;
     check(("InstanceInitiatedShutdownBehavior", "explode"), "InvalidParameterValue").await;
     check(("BlockDeviceMapping.1.Ebs.VolumeSize", "0"), "InvalidParameterValue").await;

@@ -8,7 +8,9 @@
 #[macro_use]
 mod support;
 
+mod addresses;
 mod attributes;
+mod dry_run;
 mod edge;
 mod images;
 mod instance_filters;
@@ -19,8 +21,10 @@ mod launches;
 mod lifecycle;
 mod listing;
 mod network;
+mod permission_keys;
 mod permissions;
 mod places;
+mod purged;
 mod restart;
 mod served;
 mod shared;

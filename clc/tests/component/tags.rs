@@ -4,6 +4,7 @@ use crate::support::{Client, Cloud, IMAGE};
 use karri_proto::instance::BlobFormat;
 
 on_both! {
+    tags_that_metadata_cannot_show_are_refused_where_it_shows_them
     every_kind_of_resource_takes_tags
     tags_are_given_to_all_or_none
     tags_have_limits
@@ -197,4 +198,31 @@ async fn a_launch_tags_what_it_makes(cloud: Cloud) {
         let wrong = [("TagSpecification.1.ResourceType", wrong), ("TagSpecification.1.Tag.1.Key", "k")];
         alice.run(1, &wrong).await.refused(400, "InvalidParameterValue");
     }
+}
+
+async fn tags_that_metadata_cannot_show_are_refused_where_it_shows_them(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 2).await;
+    let alice = cloud.owner().await;
+    let tagged = [
+        ("TagSpecification.1.ResourceType", "instance"),
+        ("TagSpecification.1.Tag.1.Key", "Patch Group"),
+        ("TagSpecification.1.Tag.1.Value", "a"),
+    ];
+    let shown = ("MetadataOptions.InstanceMetadataTags", "enabled");
+    let refused = alice.run(1, &[&tagged[..], &[shown]].concat()).await.refused(400, "InvalidParameterValue");
+    assert!(refused.message().contains("Patch Group"), "{}", refused.text);
+    let hidden = alice.run(1, &tagged).await.ok().one("instanceId");
+    let open = alice.run(1, &[shown]).await.ok().one("instanceId");
+    let show = [("InstanceId", hidden.as_str()), ("InstanceMetadataTags", "enabled")];
+    alice.ec2("ModifyInstanceMetadataOptions", &show).await.refused(400, "InvalidParameterValue");
+    let tag = async |key: &str| {
+        let tag = [("ResourceId.1", open.as_str()), ("Tag.1.Key", key), ("Tag.1.Value", "v")];
+        alice.ec2("CreateTags", &tag).await
+    };
+    for key in ["Patch Group", "a/b", "_index", ".."] {
+        tag(key).await.refused(400, "InvalidParameterValue");
+    }
+    tag("Patch-Group").await.ok();
+    alice.ec2("DeleteTags", &[("ResourceId.1", &hidden), ("Tag.1.Key", "Patch Group")]).await.ok();
+    alice.ec2("ModifyInstanceMetadataOptions", &show).await.ok();
 }

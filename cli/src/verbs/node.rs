@@ -13,8 +13,8 @@ use std::path::PathBuf;
 
 pub async fn run(state_dir: Option<PathBuf>, verb: Verb, output: Format) -> anyhow::Result<()> {
     match verb {
-        Verb::Token { zone, valid } => {
-            token(&Cloud::new(Home::for_verb(state_dir)?), zone, valid, output).await
+        Verb::Token { zone, valid, replace } => {
+            token(&Cloud::new(Home::for_verb(state_dir)?), zone, valid, replace, output).await
         }
         Verb::Join(wanted) => join_cloud(state_dir, &wanted, output).await,
         Verb::List => list(&Cloud::new(Home::for_verb(state_dir)?), output).await,
@@ -24,14 +24,20 @@ pub async fn run(state_dir: Option<PathBuf>, verb: Verb, output: Format) -> anyh
     }
 }
 
-async fn token(cloud: &Cloud, zone: Option<String>, valid: u32, output: Format) -> anyhow::Result<()> {
+async fn token(
+    cloud: &Cloud,
+    zone: Option<String>,
+    valid: u32,
+    replace: bool,
+    output: Format,
+) -> anyhow::Result<()> {
     let facts = cloud.home().facts()?;
     let cluster = match (zone, facts.zones.as_slice()) {
         (Some(zone), _) => zone,
         (None, [only]) => only.name.clone(),
         (None, _) => return Err(Usage("which zone? (--zone)".to_owned()).into()),
     };
-    let new = NewToken { cluster, valid_secs: valid };
+    let new = NewToken { cluster, valid_secs: valid, replace };
     let token = cloud.clc()?.token_create(cloud.caller(), new).await?;
     if facts.address.is_loopback() {
         eprintln!(

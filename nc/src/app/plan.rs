@@ -60,7 +60,9 @@ impl OffReason {
         let server =
             |what: &str| StateReason::new("Server.InternalError", format!("Server.InternalError: {what}"));
         match self {
-            OffReason::Unknown | OffReason::GuestShutDown => StateReason::guest_shut_down(),
+            OffReason::GuestShutDown => StateReason::guest_shut_down(),
+            // Never taken for the guest's own wish: that may cost the instance its disk.
+            OffReason::Unknown => server("The guest is gone from its node for an unknown reason"),
             OffReason::Destroyed => server("The guest was stopped on its node by someone else"),
             OffReason::Crashed => server("The guest crashed"),
         }
@@ -369,6 +371,9 @@ mod tests {
         let steps = carry_on(&mut record, &mut seen);
         assert!(!steps.contains(&Step::StartGuest));
         assert_eq!(record.phase(), Phase::Stopped);
+        assert!(record.reason().unwrap().is_guest_shut_down());
+        let vanished = Guest::Absent;
+        assert!(!off_reason(&vanished).state_reason().is_guest_shut_down());
     }
 
     #[test]

@@ -2,8 +2,7 @@
 //!
 //! Only faults of the wire: what a well-formed request may not do is the handler's to say.
 
-/// The most of a client's value that is repeated back to it.
-const SHOWN_CHARS_MAX: usize = 64;
+use crate::fault::shown;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -55,13 +54,5 @@ impl From<WireFault> for crate::fault::Fault {
             Some(code) => Fault::new(code, fault.message),
             None => Fault::internal(fault),
         }
-    }
-}
-
-/// A client's text, cut to what belongs in a message.
-fn shown(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_CHARS_MAX) {
-        Some((cut, _)) => format!("{}…", &text[..cut]),
-        None => text.to_string(),
     }
 }

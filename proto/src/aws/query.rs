@@ -5,6 +5,7 @@
 //! that are not UTF-8, or a parameter given twice is a fault, never a guess. Knows no action.
 
 use super::{Decode, WireFault};
+use crate::fault::shown;
 use std::collections::BTreeMap;
 
 /// A form larger than this is refused unread. RunInstances with full user data needs 25 kB.
@@ -91,7 +92,7 @@ impl Params {
             None => Ok(()),
             Some(_) => Err(WireFault::new(
                 "InvalidQueryParameter",
-                format!("The parameter {} may only be specified once.", node.path),
+                format!("The parameter {} may only be specified once.", shown(&node.path)),
             )),
         }
     }

@@ -85,6 +85,9 @@ pub struct NewKey {
 pub struct NewToken {
     pub cluster: String,
     pub valid_secs: u32,
+    /// The node may take the name of one that the cluster has: the same machine once more, or its successor.
+    #[serde(default)]
+    pub replace: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -9,6 +9,7 @@ use super::context::RequestContext;
 use super::document::strings;
 use super::fault::PolicyFault;
 use super::operator::{Compare, Operand, find};
+use super::pattern::Pattern;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Quantifier {
@@ -75,6 +76,17 @@ impl Condition {
             return Err(PolicyFault::syntax(at, "It is empty."));
         }
         Ok(Condition { key: key.to_owned(), compare, negated, quantifier, if_exists, operands })
+    }
+
+    pub(super) fn key(&self) -> &str {
+        &self.key
+    }
+
+    pub(super) fn patterns(&self) -> impl Iterator<Item = &Pattern> {
+        self.operands.iter().filter_map(|operand| match operand {
+            Operand::Pattern(pattern) => Some(pattern),
+            _ => None,
+        })
     }
 
     pub(super) fn holds(&self, cx: &RequestContext) -> bool {

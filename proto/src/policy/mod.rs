@@ -13,6 +13,7 @@ mod document;
 mod evaluate;
 mod fault;
 mod json;
+mod keys;
 mod managed;
 mod operator;
 mod pattern;

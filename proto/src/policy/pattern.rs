@@ -48,6 +48,14 @@ impl Pattern {
         Pattern(parts)
     }
 
+    /// The names of its variables.
+    pub(super) fn variables(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Variable { name, .. } => Some(name.as_str()),
+            Part::Text(_) | Part::Many | Part::One => None,
+        })
+    }
+
     /// Whether it matches the text, with variables from the request.
     pub(super) fn matches(&self, text: &str, cx: &RequestContext) -> bool {
         self.glyphs(cx).is_some_and(|glyphs| glob(&glyphs, &chars(text)))

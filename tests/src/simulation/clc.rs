@@ -158,7 +158,8 @@ impl Clc {
         let id = instance_id(number);
         let run = self.run.as_mut()?;
         let ids = [id.clone()];
-        let places = run.book.ledger.reserve(Wish { need, zone: None, min: 1, ids: &ids }).ok()?;
+        let places =
+            run.book.ledger.reserve(Wish { need, zone: None, min: 1, ids: &ids, most: None }).ok()?;
         let Some(address) = run.book.addresses.take(CLUSTER) else {
             places.iter().for_each(|place| run.book.ledger.release(&place.id));
             return None;

@@ -5,7 +5,7 @@ use karri_proto::aws::ec2::{
     AccountAttribute, AccountAttributeValue, DescribeAccountAttributesRequest,
     DescribeAccountAttributesResult,
 };
-use karri_proto::fault::Fault;
+use karri_proto::fault::{Fault, shown};
 
 /// EC2's limits of things that are not there yet are zero, not EC2's.
 const NONE_YET: &str = "0";
@@ -25,7 +25,7 @@ pub async fn describe_account_attributes(
         ("vpc-max-security-groups-per-interface", "1".to_owned()),
     ];
     if let Some(unknown) = request.attribute_names.iter().find(|name| known.iter().all(|(k, _)| k != name)) {
-        let shown: String = unknown.chars().take(64).collect();
+        let shown = shown(unknown);
         let sentence = format!("Value ({shown}) for parameter attributeName is invalid. Unknown attribute.");
         return Err(Fault::invalid_parameter(sentence));
     }

@@ -4,12 +4,12 @@ use super::listing::{Shown, absent, filtered, named, tell, tell_tags};
 use crate::api::cx::{Answer, Cx};
 use karri_proto::aws::ec2::{Address, DescribeAddressesRequest, DescribeAddressesResult};
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown_list};
 
 pub async fn describe_addresses(_: Cx, request: DescribeAddressesRequest) -> Answer<DescribeAddressesResult> {
     let addresses: Vec<(String, Address)> = Vec::new();
     let missing = |ips: &[&str]| {
-        Fault::new(FaultCode::InvalidAddressNotFound, format!("Address '{}' not found.", ips.join(", ")))
+        Fault::new(FaultCode::InvalidAddressNotFound, format!("Address '{}' not found.", shown_list(ips)))
     };
     let addresses = named(&request.public_ips, addresses, |(ip, _)| ip, missing)?;
     let missing = |ids: &[&str]| absent(FaultCode::InvalidAllocationIdNotFound, "allocation ID", ids);

@@ -9,8 +9,8 @@ use super::instance::VOLUME_TYPES;
 use super::listing::{ids_or_page, page, time_of, time_text};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
-use crate::api::permit::Asks;
-use crate::app::image::register::{DiskDraft, Draft, Owner, register};
+use crate::api::permit::{Asks, Target, not_dry};
+use crate::app::image::register::{DiskDraft, Draft, Owner, check, register};
 use crate::app::image::{self, Image, ImageKind};
 use crate::app::tag::{Taggable, Tags};
 use karri_proto::aws::ec2;
@@ -18,26 +18,29 @@ use karri_proto::aws::ec2::{
     BlockDeviceMapping, DeregisterImageRequest, DeregisterImageResult, DescribeImagesRequest,
     DescribeImagesResult, EbsBlockDevice, RegisterImageRequest, RegisterImageResult,
 };
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{self, Fault, FaultCode};
 use std::collections::{HashMap, HashSet};
 
 /// Whose images `Owners=amazon` means: the cloud's own.
 const OWNER_ALIAS: &str = "amazon";
 
-pub fn register_asks(cx: &Cx, _: &RegisterImageRequest) -> Asks {
-    Asks::On(vec![cx.arn("image", "*")])
+pub fn register_asks(_: &Cx, _: &RegisterImageRequest) -> Asks {
+    Asks::On(vec![Target::new("image", "*")])
 }
 
-pub fn deregister_asks(cx: &Cx, request: &DeregisterImageRequest) -> Asks {
-    Asks::On(vec![cx.arn("image", &request.image_id)])
+pub fn deregister_asks(_: &Cx, request: &DeregisterImageRequest) -> Asks {
+    Asks::On(vec![Target::new("image", &request.image_id)])
 }
 
 pub async fn register_image(cx: Cx, request: RegisterImageRequest) -> Answer<RegisterImageResult> {
     let tags = specified(&request.tag_specifications, Taggable::Image)?;
+    let tried = not_dry(&request);
     let draft = draft(request, tags)?;
     let owner = Owner { account: cx.account(), administrator: cx.is_administrator() };
     let caller = cx.app.caller(&cx.request_id);
-    let image = register(&cx.app.store, &*cx.app.blobs, &caller, owner, draft, crate::app::now_ms()).await?;
+    let image = check(&cx.app.store, &*cx.app.blobs, &caller, owner, &draft, crate::app::now_ms()).await?;
+    tried?;
+    register(&cx.app.store, &image, &draft.tags).await?;
     tracing::info!(image_id = image.id, digest = %image.definition.blob.digest, "image registered");
     Ok(RegisterImageResult { image_id: Some(image.id) })
 }
@@ -83,7 +86,7 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
     }
     let ebs = mapping.ebs.unwrap_or_default();
     if let Some(id) = ebs.snapshot_id {
-        let shown: String = id.chars().take(64).collect();
+        let shown = fault::shown(&id);
         let sentence = format!("The snapshot '{shown}' does not exist.");
         return Err(Fault::new(FaultCode::InvalidSnapshotNotFound, sentence));
     }
@@ -112,6 +115,7 @@ pub async fn deregister_image(cx: Cx, request: DeregisterImageRequest) -> Answer
         let sentence = format!("You do not have permission to deregister the image {}", found.id);
         return Err(Fault::new(FaultCode::AuthFailure, sentence));
     }
+    not_dry(&request)?;
     if !cx.app.store.image_deregister(&found.id).await? {
         return Err(missing());
     }

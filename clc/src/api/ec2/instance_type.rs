@@ -11,7 +11,7 @@ use karri_proto::aws::ec2::{
     NetworkCardInfo, NetworkInfo, PlacementGroupInfo, ProcessorInfo, VCpuInfo,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown_list};
 
 const NAMES_MAX: usize = 100;
 
@@ -25,11 +25,7 @@ pub async fn describe_instance_types(
         let sentence = format!("At most {NAMES_MAX} instance types can be named in one request");
         return Err(Fault::invalid_parameter(sentence));
     }
-    let unknown: Vec<String> = wanted
-        .iter()
-        .filter(|name| cx.app.catalogue.get(name).is_none())
-        .map(|name| name.chars().take(64).collect())
-        .collect();
+    let unknown: Vec<&String> = wanted.iter().filter(|name| cx.app.catalogue.get(name).is_none()).collect();
     if !unknown.is_empty() {
         return Err(not_there(&unknown));
     }
@@ -40,8 +36,8 @@ pub async fn describe_instance_types(
     Ok(DescribeInstanceTypesResult { instance_types, next_token })
 }
 
-fn not_there(names: &[String]) -> Fault {
-    let sentence = format!("The following supplied instance types do not exist: [{}]", names.join(", "));
+fn not_there(names: &[&String]) -> Fault {
+    let sentence = format!("The following supplied instance types do not exist: [{}]", shown_list(names));
     Fault::new(FaultCode::InvalidInstanceType, sentence)
 }
 

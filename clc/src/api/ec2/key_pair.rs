@@ -3,7 +3,7 @@
 use super::listing::{Shown, filtered, named, tell, tell_tags, time_of};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
-use crate::api::permit::{Asks, permit};
+use crate::api::permit::{Asks, Target, not_dry, permit};
 use crate::app::key_pair::{self, KeyKind, KeyPair as Pair};
 use crate::app::tag::{Taggable, Tags};
 use karri_proto::aws::ec2::{
@@ -11,21 +11,21 @@ use karri_proto::aws::ec2::{
     DescribeKeyPairsResult, ImportKeyPairRequest, ImportKeyPairResult, KeyPair, KeyPairInfo,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{self, Fault, FaultCode, shown_list};
 use karri_proto::ids::KeyPairId;
 
-pub fn create_asks(cx: &Cx, request: &CreateKeyPairRequest) -> Asks {
-    Asks::On(vec![cx.arn("key-pair", &request.key_name)])
+pub fn create_asks(_: &Cx, request: &CreateKeyPairRequest) -> Asks {
+    Asks::On(vec![Target::new("key-pair", &request.key_name)])
 }
 
-pub fn import_asks(cx: &Cx, request: &ImportKeyPairRequest) -> Asks {
-    Asks::On(vec![cx.arn("key-pair", &request.key_name)])
+pub fn import_asks(_: &Cx, request: &ImportKeyPairRequest) -> Asks {
+    Asks::On(vec![Target::new("key-pair", &request.key_name)])
 }
 
 /// Policies know key pairs by name: one that is named by its id has to be looked up first.
-pub fn delete_asks(cx: &Cx, request: &DeleteKeyPairRequest) -> Asks {
+pub fn delete_asks(_: &Cx, request: &DeleteKeyPairRequest) -> Asks {
     match &request.key_name {
-        Some(name) => Asks::On(vec![cx.arn("key-pair", name)]),
+        Some(name) => Asks::On(vec![Target::new("key-pair", name)]),
         None => Asks::Nothing,
     }
 }
@@ -41,7 +41,8 @@ pub async fn create_key_pair(cx: Cx, request: CreateKeyPairRequest) -> Answer<Ke
     if cx.app.store.key_pair_fetch(cx.account(), &request.key_name).await?.is_some() {
         return Err(key_pair::duplicate(&request.key_name));
     }
-    let made = key_pair::make(kind).await?;
+    not_dry(&request)?;
+    let made = key_pair::make(cx.account(), kind).await?;
     let pair = keep(&cx, &request.key_name, kind, made.fingerprint, &made.openssh, &tags).await?;
     Ok(KeyPair {
         key_fingerprint: Some(pair.fingerprint),
@@ -56,6 +57,12 @@ pub async fn import_key_pair(cx: Cx, request: ImportKeyPairRequest) -> Answer<Im
     key_pair::check_name(&request.key_name)?;
     let tags = specified(&request.tag_specifications, Taggable::KeyPair)?;
     let key = key_pair::import(&request.public_key_material)?;
+    if request.dry_run == Some(true)
+        && cx.app.store.key_pair_fetch(cx.account(), &request.key_name).await?.is_some()
+    {
+        return Err(key_pair::duplicate(&request.key_name));
+    }
+    not_dry(&request)?;
     let pair = keep(&cx, &request.key_name, key.kind, key.fingerprint, &key.openssh, &tags).await?;
     Ok(ImportKeyPairResult {
         key_fingerprint: Some(pair.fingerprint),
@@ -94,8 +101,8 @@ pub async fn describe_key_pairs(cx: Cx, request: DescribeKeyPairsRequest) -> Ans
     let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::KeyPair).await?;
     let missing_name = |names: &[&str]| {
         let sentence = match names {
-            [name] => format!("The key pair '{name}' does not exist"),
-            names => format!("The key pairs '{}' do not exist", names.join(", ")),
+            [name] => format!("The key pair '{}' does not exist", fault::shown(name)),
+            names => format!("The key pairs '{}' do not exist", shown_list(names)),
         };
         Fault::new(FaultCode::InvalidKeyPairNotFound, sentence)
     };
@@ -144,7 +151,7 @@ pub async fn delete_key_pair(cx: Cx, request: DeleteKeyPairRequest) -> Answer<De
         }
     };
     let name = pair.as_ref().map(|pair| pair.name.as_str()).or(request.key_name.as_deref());
-    permit(&cx, &request, Asks::On(vec![cx.arn("key-pair", name.unwrap_or("*"))]))?;
+    permit(&cx, &request, Asks::On(vec![Target::new("key-pair", name.unwrap_or("*"))])).await?;
     if let Some(pair) = &pair {
         store.key_pair_delete(&pair.id).await?;
     }

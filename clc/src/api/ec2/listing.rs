@@ -6,7 +6,7 @@ use karri_proto::aws::Action;
 use karri_proto::aws::ec2::Tag;
 use karri_proto::aws::filter::{Filterable, Selection};
 use karri_proto::aws::paging::Page;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown, shown_list};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -77,8 +77,8 @@ pub fn named<T>(
 /// `The vpc ID 'vpc-1' does not exist`, `The vpc IDs 'vpc-1, vpc-2' do not exist`
 pub fn absent(code: FaultCode, what: &str, ids: &[&str]) -> Fault {
     let sentence = match ids {
-        [id] => format!("The {what} '{id}' does not exist"),
-        ids => format!("The {what}s '{}' do not exist", ids.join(", ")),
+        [id] => format!("The {what} '{}' does not exist", shown(id)),
+        ids => format!("The {what}s '{}' do not exist", shown_list(ids)),
     };
     Fault::new(code, sentence)
 }

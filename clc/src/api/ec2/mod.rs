@@ -27,17 +27,17 @@ pub fn table(table: Table) -> Table {
 
 fn instances(table: Table) -> Table {
     table
-        .on_looked_up(instance::run_instances, instance::of_run)
+        .on_change(instance::run_instances, instance::of_run)
         .on_encoded(instance::describe_instances, action_alone)
         .on(instance::describe_instance_status, action_alone)
-        .on(instance::start_instances, instance::of_start)
-        .on(instance::stop_instances, instance::of_stop)
-        .on(instance::reboot_instances, instance::of_reboot)
-        .on(instance::terminate_instances, instance::of_terminate)
+        .on_change(instance::start_instances, instance::of_start)
+        .on_change(instance::stop_instances, instance::of_stop)
+        .on_change(instance::reboot_instances, instance::of_reboot)
+        .on_change(instance::terminate_instances, instance::of_terminate)
         .on(instance::get_console_output, instance::of_console)
         .on(instance::describe_instance_attribute, instance::of_describe_attribute)
-        .on(instance::modify_instance_attribute, instance::of_modify_attribute)
-        .on(instance::modify_instance_metadata_options, instance::of_modify_metadata)
+        .on_change(instance::modify_instance_attribute, instance::of_modify_attribute)
+        .on_change(instance::modify_instance_metadata_options, instance::of_modify_metadata)
         .on(instance::describe_instance_credit_specifications, action_alone)
 }
 
@@ -52,18 +52,18 @@ fn cloud(table: Table) -> Table {
 
 fn images(table: Table) -> Table {
     table
-        .on(image::register_image, image::register_asks)
-        .on(image::deregister_image, image::deregister_asks)
+        .on_change(image::register_image, image::register_asks)
+        .on_change(image::deregister_image, image::deregister_asks)
         .on(image::describe_images, action_alone)
         .on(image::describe_image_attribute, action_alone)
 }
 
 fn key_pairs(table: Table) -> Table {
     table
-        .on(key_pair::create_key_pair, key_pair::create_asks)
-        .on(key_pair::import_key_pair, key_pair::import_asks)
+        .on_change(key_pair::create_key_pair, key_pair::create_asks)
+        .on_change(key_pair::import_key_pair, key_pair::import_asks)
         .on(key_pair::describe_key_pairs, action_alone)
-        .on_looked_up(key_pair::delete_key_pair, key_pair::delete_asks)
+        .on_change(key_pair::delete_key_pair, key_pair::delete_asks)
 }
 
 fn network(table: Table) -> Table {
@@ -80,7 +80,7 @@ fn network(table: Table) -> Table {
 
 fn tags(table: Table) -> Table {
     table
-        .on(tag::create_tags, tag::create_asks)
-        .on(tag::delete_tags, tag::delete_asks)
+        .on_change(tag::create_tags, tag::create_asks)
+        .on_change(tag::delete_tags, tag::delete_asks)
         .on(tag::describe_tags, action_alone)
 }

@@ -8,7 +8,7 @@ use karri_proto::aws::ec2::{
     DescribeRegionsRequest, DescribeRegionsResult, Region,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::Fault;
+use karri_proto::fault::{Fault, shown_list};
 use karri_proto::internal::admin::TypeSlots;
 
 const NOT_REQUIRED: &str = "opt-in-not-required";
@@ -31,8 +31,7 @@ pub async fn describe_regions(cx: Cx, request: DescribeRegionsRequest) -> Answer
 }
 
 fn unknown(what: &str, names: &[&str]) -> Fault {
-    let names: Vec<String> = names.iter().map(|name| name.chars().take(64).collect()).collect();
-    Fault::invalid_parameter(format!("Invalid {what}s: [{}]", names.join(", ")))
+    Fault::invalid_parameter(format!("Invalid {what}s: [{}]", shown_list(names)))
 }
 
 pub async fn describe_availability_zones(

@@ -2,15 +2,15 @@
 
 use super::listing::{Shown, page, tell};
 use crate::api::cx::{Answer, Cx};
-use crate::api::permit::Asks;
+use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::tag::{self, Change, Taggable, Tags};
-use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
     CreateTagsRequest, DeleteTagsRequest, DescribeTagsRequest, DescribeTagsResult, Tag, TagDescription,
     TagSpecification,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::aws::{Action, Done};
+use karri_proto::fault::{self, Fault, FaultCode};
 
 /// Tags as an answer shows them.
 pub fn shown(tags: &Tags) -> Vec<Tag> {
@@ -29,13 +29,20 @@ pub fn specified_for(
     possible: &[Taggable],
 ) -> Result<Tags, Fault> {
     let mut tags = Tags::new();
-    for specification in specifications {
+    for (at, specification) in specifications.iter().enumerate() {
         let named = specification.resource_type.as_deref();
         let named = named
             .ok_or_else(|| Fault::invalid_parameter("Tag specification resource type must have a value"))?;
         if !possible.iter().any(|one| one.as_str() == named) {
-            let shown: String = named.chars().take(64).collect();
+            let shown = fault::shown(named);
             let sentence = format!("'{shown}' is not a valid taggable resource type for this operation.");
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        if specification.tags.is_empty() {
+            return Err(Fault::invalid_parameter("Tag specification must have at least one tag"));
+        }
+        if specifications[..at].iter().any(|earlier| earlier.resource_type.as_deref() == Some(named)) {
+            let sentence = format!("The resource type '{named}' may be specified only once.");
             return Err(Fault::invalid_parameter(sentence));
         }
         let given = read(&specification.tags)?;
@@ -55,22 +62,22 @@ fn read(tags: &[Tag]) -> Result<Tags, Fault> {
     tags.iter().map(read).collect()
 }
 
-fn on(cx: &Cx, resources: &[String], tags: &[Tag], values: bool) -> Asks {
-    let arn = |id: &String| match Taggable::of_id(id) {
-        Ok(kind) => cx.arn(kind.as_str(), id),
-        Err(_) => cx.arn("*", id),
+fn on(resources: &[String], tags: &[Tag], values: bool) -> Asks {
+    let target = |id: &String| match Taggable::of_id(id) {
+        Ok(kind) => Target::new(kind.as_str(), id),
+        Err(_) => Target::new("*", id),
     };
     let value = |tag: &Tag| values.then(|| tag.value.clone().unwrap_or_default());
     let tags = tags.iter().filter_map(|tag| Some((tag.key.clone()?, value(tag))));
-    Asks::Tagging(resources.iter().map(arn).collect(), tags.collect())
+    Asks::Tagging(resources.iter().map(target).collect(), tags.collect())
 }
 
-pub fn create_asks(cx: &Cx, request: &CreateTagsRequest) -> Asks {
-    on(cx, &request.resources, &request.tags, true)
+pub fn create_asks(_: &Cx, request: &CreateTagsRequest) -> Asks {
+    on(&request.resources, &request.tags, true)
 }
 
-pub fn delete_asks(cx: &Cx, request: &DeleteTagsRequest) -> Asks {
-    on(cx, &request.resources, &request.tags, false)
+pub fn delete_asks(_: &Cx, request: &DeleteTagsRequest) -> Asks {
+    on(&request.resources, &request.tags, false)
 }
 
 pub async fn create_tags(cx: Cx, request: CreateTagsRequest) -> Answer<Done> {
@@ -78,16 +85,15 @@ pub async fn create_tags(cx: Cx, request: CreateTagsRequest) -> Answer<Done> {
         let sentence = "The request must contain the parameter Tag";
         return Err(Fault::new(FaultCode::MissingParameter, sentence));
     }
-    let tags = read(&request.tags)?;
-    cx.app
-        .tags_change(
-            cx.account(),
-            cx.is_administrator(),
-            &cx.request_id,
-            &request.resources,
-            Change::Put(tags),
-        )
-        .await?;
+    let change = Change::Put(read(&request.tags)?);
+    carry_out(&cx, &request, &request.resources, change).await
+}
+
+async fn carry_out<A: Action>(cx: &Cx, request: &A, resources: &[String], change: Change) -> Answer<Done> {
+    let (account, administrator) = (cx.account(), cx.is_administrator());
+    let dry = request.dry_run() == Some(true);
+    cx.app.tags_change(account, administrator, &cx.request_id, resources, change, dry).await?;
+    not_dry(request)?;
     Ok(Done)
 }
 
@@ -97,10 +103,7 @@ pub async fn delete_tags(cx: Cx, request: DeleteTagsRequest) -> Answer<Done> {
     let read = |tag: &Tag| Ok((tag.key.clone().ok_or_else(missing)?, tag.value.clone()));
     let keys = request.tags.iter().map(read).collect::<Result<Vec<_>, Fault>>()?;
     let change = if keys.is_empty() { Change::DeleteAll } else { Change::Delete(keys) };
-    cx.app
-        .tags_change(cx.account(), cx.is_administrator(), &cx.request_id, &request.resources, change)
-        .await?;
-    Ok(Done)
+    carry_out(&cx, &request, &request.resources, change).await
 }
 
 pub async fn describe_tags(cx: Cx, request: DescribeTagsRequest) -> Answer<DescribeTagsResult> {

@@ -1,5 +1,6 @@
 //! Volumes: the root disks of the account's instances.
 
+use super::instance::{GP3_IOPS, GP3_THROUGHPUT_MIB};
 use super::listing::{
     Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_number, tell_tags, tell_time, time_of,
 };
@@ -44,17 +45,20 @@ fn describe(cx: &Cx, instance: &Instance, id: String, tags: &Tags) -> Volume {
         volume_id: Some(id.clone()),
         ..Default::default()
     };
+    let gp3 = instance.said.volume_type() == "gp3";
     Volume {
         attachments: vec![attachment],
         availability_zone: Some(instance.zone.clone()),
         availability_zone_id: Some(instance.zone.clone()),
         create_time: Some(created),
         encrypted: Some(false),
+        iops: gp3.then_some(GP3_IOPS),
         multi_attach_enabled: Some(false),
         size: i32::try_from(instance.spec.need.disk_gib).ok(),
         snapshot_id: Some(String::new()),
         state: Some("in-use".to_owned()),
         tags: shown(tags),
+        throughput: gp3.then_some(GP3_THROUGHPUT_MIB),
         volume_arn: Some(cx.arn("volume", &id)),
         volume_id: Some(id),
         volume_type: Some(instance.said.volume_type().to_owned()),

@@ -39,7 +39,7 @@ fn ledger(clusters: &[(&str, &[u32])]) -> Ledger {
 }
 
 fn wish<'a>(zone: Option<&'a str>, min: usize, ids: &'a [InstanceId]) -> Wish<'a> {
-    Wish { need: SMALL, zone, min, ids }
+    Wish { need: SMALL, zone, min, ids, most: None }
 }
 
 fn clusters_of(places: &[Place]) -> Vec<&str> {
@@ -67,7 +67,7 @@ fn a_need_is_not_split_over_nodes() {
     let need = Need { vcpus: 2, ..SMALL };
     let ids = ids(1);
     assert_eq!(ledger.slots("a", need), (0, 0));
-    assert!(ledger.reserve(Wish { need, zone: None, min: 1, ids: &ids }).is_err());
+    assert!(ledger.reserve(Wish { need, zone: None, min: 1, ids: &ids, most: None }).is_err());
 }
 
 #[test]
@@ -170,7 +170,7 @@ fn reserve(ledger: &mut Ledger, zone: Option<u8>, ids: &[InstanceId], min: usize
     let zone = zone.map(name);
     let before = [ledger.free("c0"), ledger.free("c1")];
     let fresh: Vec<InstanceId> = ids.iter().filter(|id| !ledger.is_held(id)).cloned().collect();
-    let wish = Wish { need, zone: zone.as_deref(), min, ids: &fresh };
+    let wish = Wish { need, zone: zone.as_deref(), min, ids: &fresh, most: None };
     match ledger.reserve(wish) {
         Ok(places) => {
             assert!(places.len() >= min && places.len() <= fresh.len());
@@ -223,4 +223,27 @@ proptest! {
         prop_assert_eq!(ledger.holds_count(), 0);
         prop_assert_eq!(ledger.check(), Ok(()));
     }
+}
+
+#[test]
+fn what_found_no_room_has_the_first_claim_on_what_becomes_free() {
+    let mut ledger = ledger(&[("a", &[1])]);
+    let (own, late) = (ids(1), &ids(3)[1..]);
+    ledger.reserve(wish(None, 1, &own)).unwrap();
+    // Another controller on the same database has launched one here at the same time.
+    ledger.observe(&late[0], "a", None, SMALL);
+    ledger.release(&own[0]);
+    assert!(ledger.reserve(wish(None, 1, &late[1..])).is_err(), "the room is the other's");
+    ledger.check().unwrap();
+    ledger.release(&late[0]);
+    ledger.reserve(wish(None, 1, &late[1..])).unwrap();
+}
+
+#[test]
+fn a_cluster_takes_no_more_than_it_may() {
+    let mut ledger = ledger(&[("a", &[5]), ("b", &[3])]);
+    let most = HashMap::from([("a".to_owned(), 1), ("b".to_owned(), 9)]);
+    let ids = ids(6);
+    let limited = Wish { most: Some(&most), ..wish(None, 1, &ids) };
+    assert_eq!(clusters_of(&ledger.reserve(limited).unwrap()), ["a", "b", "b", "b"]);
 }

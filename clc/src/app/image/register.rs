@@ -4,8 +4,8 @@ use super::{Image, ImageDefinition, ImageKind, ROOT_DEVICE_DEFAULT, RootDisk, no
 use crate::app::tag::Tags;
 use crate::app::text::is_plain;
 use crate::drive::blobs::Blobs;
-use crate::store::{Store, StoreError};
-use karri_proto::fault::{Fault, FaultCode};
+use crate::store::Store;
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{KernelImageId, RamdiskImageId};
 use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
@@ -52,19 +52,20 @@ pub struct Owner<'a> {
     pub administrator: bool,
 }
 
-pub async fn register(
+/// The image that the draft describes, if it may be registered.
+pub async fn check(
     store: &Store,
     blobs: &dyn Blobs,
     caller: &Caller,
     owner: Owner<'_>,
-    draft: Draft,
+    draft: &Draft,
     now_ms: i64,
 ) -> Result<Image, Fault> {
     check_name(&draft.name)?;
     check_description(draft.description.as_deref())?;
     let (kind, digest) = parse_location(draft.location.as_deref())?;
-    check_boot(&draft, kind)?;
-    check_ids(store, owner, &draft).await?;
+    check_boot(draft, kind)?;
+    check_ids(store, owner, draft).await?;
     let info = blobs.blob_info(caller, &digest).await.map_err(|error| {
         tracing::warn!(request_id = caller.request_id, %error, "the image store does not answer");
         Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
@@ -72,29 +73,37 @@ pub async fn register(
     let missing = || Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {digest}"));
     let facts = info.ok_or_else(missing)?;
     check_content(kind, &facts)?;
-    let definition = define(&draft, kind, facts.blob)?;
+    let definition = define(draft, kind, facts.blob)?;
     let image = Image {
         id: kind.new_id(),
         account: owner.account.to_owned(),
-        name: draft.name,
+        name: draft.name.clone(),
         available: true,
         public: owner.administrator,
         kind,
         definition,
         created_ms: now_ms,
     };
-    match store.image_insert(&image, &draft.tags).await {
-        Ok(()) => Ok(image),
-        Err(error) if error.is_unique_violation() => Err(duplicate(store, &image).await?),
-        Err(error) => Err(error.into()),
+    match store.image_fetch_by_name(&image.account, &image.name).await? {
+        Some(earlier) => Err(duplicate(&image.name, &earlier.id)),
+        None => Ok(image),
     }
 }
 
-async fn duplicate(store: &Store, image: &Image) -> Result<Fault, StoreError> {
-    let earlier = store.image_fetch_by_name(&image.account, &image.name).await?;
-    let id = earlier.map(|image| image.id).unwrap_or_default();
-    let sentence = format!("AMI name {} is already in use by AMI {id}", image.name);
-    Ok(Fault::new(FaultCode::InvalidAmiNameDuplicate, sentence))
+/// Writes what was checked. The name may have been taken since.
+pub async fn register(store: &Store, image: &Image, tags: &Tags) -> Result<(), Fault> {
+    match store.image_insert(image, tags).await {
+        Err(error) if error.is_unique_violation() => {
+            let earlier = store.image_fetch_by_name(&image.account, &image.name).await?;
+            Err(duplicate(&image.name, &earlier.map(|image| image.id).unwrap_or_default()))
+        }
+        other => Ok(other?),
+    }
+}
+
+fn duplicate(name: &str, id: &str) -> Fault {
+    let sentence = format!("AMI name {name} is already in use by AMI {id}");
+    Fault::new(FaultCode::InvalidAmiNameDuplicate, sentence)
 }
 
 fn check_name(name: &str) -> Result<(), Fault> {
@@ -166,7 +175,7 @@ fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
     match draft.virtualization_type.as_deref() {
         None | Some("hvm" | "paravirtual") => {}
         Some(other) => {
-            let shown: String = other.chars().take(64).collect();
+            let shown = shown(other);
             let sentence = format!(
                 "Value ({shown}) for parameter virtualizationType is invalid. Expecting hvm or paravirtual."
             );
@@ -187,7 +196,7 @@ fn check_device_name(name: Option<&str>) -> Result<(), Fault> {
     if (2..=16).contains(&short.len()) && short.bytes().all(plain) {
         return Ok(());
     }
-    let shown: String = name.chars().take(64).collect();
+    let shown = shown(name);
     let sentence = format!(
         "Value ({shown}) for parameter rootDeviceName is invalid. Expecting a name such as /dev/sda1."
     );

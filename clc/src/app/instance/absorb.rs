@@ -2,8 +2,8 @@
 //!
 //! ```text
 //!   desired Running      Preparing → as it is      Running → running
-//!                        Stopped   → the guest shut itself down: stopped, or shutting-down when
-//!                                    that is its shutdown behaviour
+//!                        Stopped   → stopped; shutting-down when the guest shut itself down and that
+//!                                    is its shutdown behaviour
 //!                        Failed, Gone → terminated
 //!   desired Stopped      Stopped → stopped         Failed, Gone → terminated
 //!   desired Terminated   Failed, Gone → terminated
@@ -68,17 +68,26 @@ fn absorb_running(instance: &mut Instance, report: &InstanceReport, order: Order
             instance.reason = None;
             instance.deadline_ms = None;
         }
-        Phase::Stopped => guest_shut_down(instance, report, order),
+        Phase::Stopped => ended_by_itself(instance, report, order),
         Phase::Failed | Phase::Gone => fail(instance, report, order),
     }
 }
 
-fn guest_shut_down(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
+/// Only a guest's own shutdown may cost its disk: one that crashed or was killed on its node, or could not
+/// be started again, did not ask for that.
+fn ended_by_itself(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) {
     let request_id = instance.request_id.clone();
-    instance.reason = Some(report.reason.clone().unwrap_or_else(StateReason::guest_shut_down));
+    let unsaid =
+        || StateReason::new("Server.InternalError", "Server.InternalError: The instance has stopped");
+    let reason = report.reason.clone().unwrap_or_else(unsaid);
+    let behavior = match reason.is_guest_shut_down() {
+        true => instance.shutdown_behavior,
+        false => ShutdownBehavior::Stop,
+    };
+    instance.reason = Some(reason);
     instance.transition = String::new();
     instance.node.clone_from(&report.node);
-    match instance.shutdown_behavior {
+    match behavior {
         ShutdownBehavior::Stop => {
             instance.desired = Desired::Stopped;
             instance.state = State::Stopped;
@@ -147,9 +156,22 @@ pub fn refused(instance: &mut Instance, generation: u64, reason: &StateReason, o
     if asked {
         instance.reason = Some(reason.clone());
         instance.acknowledged = instance.generation;
-        end(instance, order);
+        if instance.is_restart() {
+            remain_stopped(instance);
+        } else {
+            end(instance, order);
+        }
     }
     asked
+}
+
+/// What has run before keeps its disk when it cannot be started again.
+fn remain_stopped(instance: &mut Instance) {
+    let request_id = instance.request_id.clone();
+    instance.desired = Desired::Stopped;
+    instance.state = State::Stopped;
+    instance.deadline_ms = None;
+    instance.advance(&request_id);
 }
 
 /// Its cluster has forgotten it, as it was told to.

@@ -7,7 +7,8 @@ use super::model::{Instance, ShutdownBehavior};
 use super::state::State;
 use crate::app::App;
 use crate::app::image::{ImageKind, not_found};
-use karri_proto::fault::{Fault, FaultCode};
+use crate::app::tag::check_metadata_keys;
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{InstanceId, SecurityGroupId};
 use karri_proto::instance::{BlobRef, InstanceSpec, MetadataOptions};
 use std::sync::Arc;
@@ -114,7 +115,12 @@ pub fn change(instance: &mut Instance, change: &Change, order: Order<'_>) -> Res
         Change::DisableApiTermination(value) => instance.disable_api_termination = *value,
         Change::DisableApiStop(value) => instance.disable_api_stop = *value,
         Change::ShutdownBehavior(value) => instance.shutdown_behavior = *value,
-        Change::Metadata(wish) => apply_metadata(&mut Arc::make_mut(&mut instance.spec).metadata, wish),
+        Change::Metadata(wish) => {
+            if wish.tags_shown == Some(true) {
+                check_metadata_keys(instance.tags.iter().map(|(key, _)| key))?;
+            }
+            apply_metadata(&mut Arc::make_mut(&mut instance.spec).metadata, wish);
+        }
         Change::AsItIs => {}
     }
     if *instance == before {
@@ -185,7 +191,7 @@ impl App {
         Ok(match wish {
             Wish::InstanceType(name) => {
                 let unknown =
-                    || Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."));
+                    || Fault::invalid_parameter(format!("Invalid value '{}' for InstanceType.", shown(name)));
                 let kind = self.catalogue.get(name).ok_or_else(unknown)?;
                 kind.check_architecture(architecture)?;
                 Change::InstanceType { name: name.clone(), vcpus: kind.vcpus, memory_mib: kind.memory_mib }

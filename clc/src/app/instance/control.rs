@@ -107,6 +107,8 @@ impl App {
         caller: Caller<'_>,
         ids: &[InstanceId],
     ) -> Result<Vec<StateChange>, Fault> {
+        // What other controllers on the same database have given away since is not free any more.
+        self.follow().await?;
         let stopped: Vec<Arc<Instance>> = self
             .instances_named(caller, ids)?
             .into_iter()

@@ -11,16 +11,20 @@ pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
 use super::said::Said;
-use crate::app::App;
 use crate::app::admission::{Place, Wish};
+use crate::app::cluster::ClusterLink;
 use crate::app::tag::Tags;
-use crate::store::Engine;
-use crate::store::instance::{Earlier, Launched};
+use crate::app::{App, Book, no_address};
+use crate::store::instance::instances_changed_after_in_txn;
+use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
+use crate::store::{Engine, StoreError, counter_next_in_txn};
+use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId};
 use karri_proto::instance::MetadataOptions;
 use prepare::prepare;
 use resolve::Resolved;
+use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -60,6 +64,7 @@ pub struct Order {
     pub disable_api_termination: bool,
     /// Whether `metadata` says on purpose what is said of tokens; else the image may.
     pub tokens_said: bool,
+    pub hop_limit_said: bool,
     pub tags: Tags,
     pub disk_tags: Tags,
     pub port_tags: Tags,
@@ -92,10 +97,10 @@ impl App {
     /// The instances of the new reservation; those of the old one when the client repeats itself.
     ///
     /// `permit` decides about what the order's names turned out to stand for.
-    pub async fn launch(
+    pub async fn launch<'p>(
         &self,
         order: Order,
-        permit: impl Fn(&Touched<'_>) -> Result<(), Fault>,
+        permit: impl Fn(Touched) -> BoxFuture<'p, Result<(), Fault>>,
     ) -> Result<Vec<Arc<Instance>>, Fault> {
         // The second telling of a request that is under way waits for the first: it must not compete with it
         // for room. Across controllers the unique index decides.
@@ -107,22 +112,18 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         let resolved = self.resolve(&order).await?;
-        permit(&resolved.touched())?;
+        permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
-            let mut held = self.reserve(&order, &resolved)?;
-            let launch = prepare(self, &order, &resolved, &held.places);
-            match self.store.launch_insert(launch).await? {
+            let (launched, mut held) = self.write(&order, &resolved).await?;
+            match launched {
                 Launched::New(instances) => {
                     held.committed = true;
                     return Ok(self.launched(instances));
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
-                Launched::AddressTaken => {
-                    held.committed = true; // keep what is taken out of the book: somebody has it
-                    for (place, _) in &held.places {
-                        self.book().ledger.release(&place.id);
-                    }
+                Launched::AddressTaken { cluster, address } => {
                     drop(held);
+                    self.book().addresses.take_this(&cluster, address); // somebody has it
                     self.follow().await?;
                 }
             }
@@ -130,10 +131,41 @@ impl App {
         Err(Fault::internal("other controllers took every address that was tried"))
     }
 
+    /// Reserves and writes. Who is alone on the database does so in that order: what is refused costs no
+    /// writer's turn. Where other controllers may have taken the room, or what is left of the account's limit,
+    /// that is looked at when nobody else can write.
+    async fn write<'a>(
+        &'a self,
+        order: &'a Order,
+        resolved: &Resolved,
+    ) -> Result<(Launched, Held<'a>), Fault> {
+        let early = match self.store.engine() {
+            Engine::Sqlite => Some(self.reserve(order, resolved)?),
+            Engine::Postgres => None,
+        };
+        let mut tx = self.store.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let held = match early {
+            Some(held) => held,
+            None => {
+                let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
+                self.adopt(news);
+                self.instances.followed_to(Some(change - 1));
+                self.reserve(order, resolved)?
+            }
+        };
+        let launch = prepare(self, order, resolved, &held.places);
+        let launched = launch_insert_in_txn(&mut tx, change, launch).await?;
+        if matches!(launched, Launched::New(_)) {
+            tx.commit().await.map_err(StoreError::from)?;
+        }
+        Ok((launched, held))
+    }
+
     async fn earlier(&self, order: &Order) -> Result<Option<Earlier>, Fault> {
         let Some(token) = &order.client_token else { return Ok(None) };
-        // Reservations last as long as their instances, and where nobody else launches all of these are here.
-        if self.store.engine() == Engine::Sqlite && !self.instances.token_is_used(&order.account, token) {
+        // Where nobody else launches, every token that is remembered is here.
+        if self.store.engine() == Engine::Sqlite && !self.tokens.is_used(&order.account, token) {
             return Ok(None);
         }
         Ok(self.store.launch_earlier(&order.account, token).await?)
@@ -149,6 +181,9 @@ impl App {
                 instance_type = instance.spec.instance_type,
                 "instance accepted"
             );
+        }
+        if self.store.engine() == Engine::Sqlite {
+            instances.iter().for_each(|instance| self.tokens.remember_launch(instance));
         }
         let all: Vec<Arc<Instance>> = instances.iter().cloned().map(Arc::new).collect();
         self.adopt(instances);
@@ -168,15 +203,19 @@ impl App {
     }
 
     fn reserve<'a>(&'a self, order: &'a Order, resolved: &Resolved) -> Result<Held<'a>, Fault> {
+        let clusters = self.clusters.list();
         let mut book = self.book();
         let max = self.within_limit(&book, order)?;
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
-        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids };
-        let places = book.ledger.reserve(wish).map_err(|_| {
-            let others = book.ledger.zones_with_room(resolved.need, order.min);
-            full(&order.instance_type, zone, &others)
-        })?;
+        let free = |link: &Arc<ClusterLink>| {
+            let free = book.addresses.free_count(&link.name);
+            (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
+        };
+        let free: HashMap<String, usize> = clusters.iter().map(free).collect();
+        let most = Some(&free).filter(|_| order.private_ip.is_none()); // one that is asked for is free or not
+        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids, most };
+        let places = book.ledger.reserve(wish).map_err(|_| refusal(&mut book, wish, &order.instance_type))?;
         let mut held =
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
@@ -203,7 +242,7 @@ impl App {
     }
 
     /// How many may be launched at most.
-    fn within_limit(&self, book: &crate::app::Book, order: &Order) -> Result<usize, Fault> {
+    fn within_limit(&self, book: &Book, order: &Order) -> Result<usize, Fault> {
         let limit = self.limits.instances_per_account;
         let have = self.instances.count_of_account(&order.account) + book.launching(&order.account);
         let left = limit.saturating_sub(have);
@@ -218,6 +257,15 @@ impl App {
             ),
         ))
     }
+}
+
+/// Why there is no place: no address, or no room.
+fn refusal(book: &mut Book, wish: Wish<'_>, kind: &str) -> Fault {
+    if let Ok(places) = book.ledger.reserve(Wish { most: None, ..wish }) {
+        places.iter().for_each(|place| book.ledger.release(&place.id));
+        return no_address();
+    }
+    full(kind, wish.zone, &book.ledger.zones_with_room(wish))
 }
 
 /// AWS's words. `others` are zones with room: none is named that could not help.

@@ -88,6 +88,12 @@ pub fn stop(instance: &mut Instance, force: bool, order: Order<'_>) -> Result<bo
             instance.advance(order.request_id);
             Ok(true)
         }
+        State::Pending if !instance.is_restart() => {
+            let id = &instance.id;
+            let sentence =
+                format!("Instance '{id}' cannot be stopped as it has never reached the 'running' state.");
+            Err(Fault::new(FaultCode::IncorrectInstanceState, sentence))
+        }
         State::Pending | State::ShuttingDown | State::Terminated => Err(wrong_state(instance, "stopped")),
     }
 }
@@ -104,6 +110,10 @@ pub fn terminate(instance: &mut Instance, force: bool, order: Order<'_>) -> Resu
         State::Pending | State::Running | State::Stopping | State::Stopped | State::ShuttingDown => {
             if instance.disable_api_termination {
                 return Err(protected(instance, "disableApiTermination", "terminated"));
+            }
+            // EC2's stop protection keeps an instance from being terminated as well.
+            if instance.disable_api_stop {
+                return Err(protected(instance, "disableApiStop", "terminated"));
             }
             instance.desired = Desired::Terminated;
             instance.state = State::ShuttingDown;
@@ -138,16 +148,7 @@ pub fn expire(instance: &mut Instance, order: Order<'_>) -> bool {
     }
     match instance.state {
         State::Pending => {
-            // It may still come up somewhere: the cluster is told to take it down.
-            instance.desired = Desired::Terminated;
-            instance.force = true;
-            instance.state = State::ShuttingDown;
-            instance.reason = Some(StateReason::new(
-                "Server.InternalError",
-                "Server.InternalError: The instance did not start in time",
-            ));
-            instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
-            instance.advance(order.request_id);
+            expire_start(instance, order);
             true
         }
         // Asked nicely for long enough: pull the plug.
@@ -175,6 +176,24 @@ pub fn expire(instance: &mut Instance, order: Order<'_>) -> bool {
         }
         State::Running | State::Stopped | State::Terminated => false,
     }
+}
+
+/// It may still come up somewhere: the cluster is told to take it down. What has run before has a disk that
+/// somebody wants, so it is stopped; a launch is undone.
+fn expire_start(instance: &mut Instance, order: Order<'_>) {
+    if instance.is_restart() {
+        instance.desired = Desired::Stopped;
+        instance.state = State::Stopping;
+        instance.deadline_ms = Some(order.after_secs(order.limits.stopping_secs));
+    } else {
+        instance.desired = Desired::Terminated;
+        instance.force = true;
+        instance.state = State::ShuttingDown;
+        instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
+    }
+    let sentence = "Server.InternalError: The instance did not start in time";
+    instance.reason = Some(StateReason::new("Server.InternalError", sentence));
+    instance.advance(order.request_id);
 }
 
 /// Terminated, and visible for a while.

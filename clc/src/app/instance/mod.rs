@@ -14,8 +14,10 @@ pub mod said;
 #[cfg(test)]
 pub mod sample;
 pub mod state;
+mod tokens;
 pub mod view;
 
 pub use model::{Instance, ShutdownBehavior};
 pub use state::State;
+pub use tokens::Tokens;
 pub use view::View;

@@ -89,6 +89,11 @@ impl Instance {
         }
     }
 
+    /// Whether it was started again since its launch: then it has run, and its disk holds what it did.
+    pub fn is_restart(&self) -> bool {
+        self.launched_ms > self.spec.launched_at_unix_ms
+    }
+
     /// A new generation: the cluster is to hear of what was just changed.
     pub fn advance(&mut self, request_id: &str) {
         self.generation += 1;

@@ -101,16 +101,31 @@ impl App {
         self.instances_settle(&ids, expire).await
     }
 
-    /// Removes what has been terminated long enough and is forgotten below.
-    pub async fn instances_purge(&self) -> Result<(), StoreError> {
+    /// Removes what has been terminated long enough and is forgotten below. `thoroughly`: also what is not in
+    /// memory any more, and what client tokens were remembered by.
+    pub async fn instances_purge(&self, thoroughly: bool) -> Result<(), StoreError> {
         let now = now_ms();
-        let over = |one: &Instance| one.forgotten && one.purge_ms.is_some_and(|at| at <= now);
-        let ids: Vec<InstanceId> = self.instances.select(over).iter().map(|one| one.id.clone()).collect();
-        if !ids.is_empty() {
-            self.store.instances_purge(&ids).await?;
-            self.instances.remove(&ids);
+        if thoroughly || !self.instances_over(now).is_empty() {
+            self.store.instances_purge(now).await?;
+            self.instances_drop_over();
+        }
+        if thoroughly {
+            self.tokens.forget(&self.store.reservations_purge(now).await?);
         }
         Ok(())
+    }
+
+    fn instances_over(&self, now_ms: i64) -> Vec<InstanceId> {
+        let over = |one: &Instance| one.forgotten && one.purge_ms.is_some_and(|at| at <= now_ms);
+        self.instances.select(over).iter().map(|one| one.id.clone()).collect()
+    }
+
+    /// Nobody is shown it any more; it is purged by whoever reconciles.
+    pub fn instances_drop_over(&self) {
+        let over = self.instances_over(now_ms());
+        if !over.is_empty() {
+            self.instances.remove(&over);
+        }
     }
 
     /// A cluster has told everything it knows: what it did not mention is unknown to it and is to be told

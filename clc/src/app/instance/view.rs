@@ -36,8 +36,6 @@ struct Owned {
     changes: u64,
     /// Those that are not terminated.
     alive: usize,
-    /// Client tokens, by how many instances were launched with them.
-    tokens: HashMap<String, usize>,
     sorted: BTreeMap<SortKey, Arc<Instance>>,
 }
 
@@ -104,11 +102,6 @@ impl View {
         self.read().accounts.get(account).map_or(0, |owned| owned.alive)
     }
 
-    /// Whether an instance was launched with this client token.
-    pub fn token_is_used(&self, account: &str, token: &str) -> bool {
-        self.read().accounts.get(account).is_some_and(|owned| owned.tokens.contains_key(token))
-    }
-
     /// Moves whenever one of the account's instances does; of all accounts when none is named.
     pub fn changes(&self, account: Option<&str>) -> u64 {
         let inner = self.read();
@@ -141,17 +134,6 @@ impl View {
     }
 }
 
-impl Owned {
-    fn token_gone(&mut self, instance: &Instance) {
-        let Some(token) = &instance.client_token else { return };
-        let Some(count) = self.tokens.get_mut(token) else { return };
-        *count -= 1;
-        if *count == 0 {
-            self.tokens.remove(token);
-        }
-    }
-}
-
 impl Inner {
     fn insert(&mut self, instance: Arc<Instance>) {
         let before = self.all.insert(instance.id.clone(), instance.clone());
@@ -161,9 +143,6 @@ impl Inner {
         self.count(&instance, 1);
         let owned = self.accounts.entry(instance.account.clone()).or_default();
         owned.sorted.insert(sort_key(&instance), instance.clone());
-        if let (None, Some(token)) = (before, &instance.client_token) {
-            *owned.tokens.entry(token.clone()).or_default() += 1;
-        }
         let unsettled = self.unsettled.entry(instance.cluster.clone()).or_default();
         match plan(&instance) {
             Step::Rest => unsettled.remove(&instance.id),
@@ -176,7 +155,6 @@ impl Inner {
         self.count(&instance, -1);
         if let Some(owned) = self.accounts.get_mut(&instance.account) {
             owned.sorted.remove(&sort_key(&instance));
-            owned.token_gone(&instance);
         }
         if let Some(unsettled) = self.unsettled.get_mut(&instance.cluster) {
             unsettled.remove(id);

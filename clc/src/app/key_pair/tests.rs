@@ -128,3 +128,12 @@ fn names_may_be_odd_but_not_blank_endless_or_with_control_characters() {
         assert_eq!(check_name(name).unwrap_err().code(), "InvalidParameterValue", "{name:?}");
     }
 }
+
+#[test]
+fn an_account_waits_for_a_few_keys_at_once() {
+    let waiting: Vec<Asked> = (0..ASKED_PER_ACCOUNT_MAX).map(|_| Asked::by("busy").unwrap()).collect();
+    assert_eq!(Asked::by("busy").err().unwrap().code(), "RequestLimitExceeded");
+    Asked::by("other").unwrap();
+    drop(waiting);
+    Asked::by("busy").unwrap();
+}

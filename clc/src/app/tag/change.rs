@@ -1,9 +1,11 @@
 //! Changing tags: of all the named resources or of none.
 
-use super::{RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, too_many};
+use super::{
+    RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, check_metadata_keys, too_many,
+};
 use crate::app::{App, security_group};
 use crate::store::instance::instances_retag_in_txn;
-use crate::store::resource::resource_account_in_txn;
+use crate::store::resource::resource_account;
 use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
 use crate::store::{StoreError, Tx, counter_next_in_txn};
 use karri_proto::fault::Fault;
@@ -30,6 +32,7 @@ impl Change {
 }
 
 impl App {
+    /// `dry`: nothing is changed after all.
     pub async fn tags_change(
         &self,
         account: &str,
@@ -37,6 +40,7 @@ impl App {
         request_id: &str,
         resources: &[String],
         change: Change,
+        dry: bool,
     ) -> Result<(), Fault> {
         change.check()?;
         if resources.len() > RESOURCES_MAX {
@@ -61,13 +65,21 @@ impl App {
                 Taggable::SecurityGroupRule => {
                     security_group::has_rule(&groups, id).then(|| account.to_owned())
                 }
-                kind => resource_account_in_txn(&mut tx, kind, id).await?,
+                kind => resource_account(&mut tx, kind, id).await?,
             };
             let owner = owner.filter(|owner| administrator || owner == account);
             let owner = owner.ok_or_else(|| kind.not_found(id))?;
             apply_in_txn(&mut tx, &owner, kind, id, &change).await?;
         }
         let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
+        if let Change::Put(tags) = &change
+            && retagged.iter().any(|instance| instance.spec.metadata.tags_shown)
+        {
+            check_metadata_keys(tags.iter().map(|(key, _)| key))?;
+        }
+        if dry {
+            return Ok(()); // all that could be refused has been
+        }
         tx.commit().await.map_err(StoreError::from)?;
         self.adopt(retagged);
         Ok(())

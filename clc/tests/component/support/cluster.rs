@@ -6,6 +6,7 @@ use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
+use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
@@ -21,6 +22,7 @@ use tokio::sync::Notify;
 pub struct FakeCluster {
     pub zone: String,
     pub url: String,
+    pub subnet_cidr: String,
     pub inner: Arc<Inner>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
     _server: ShutdownTrigger,
@@ -207,8 +209,20 @@ impl InstanceService for Inner {
     }
 }
 
+#[async_trait]
+impl FleetService for Inner {
+    async fn node_forget(&self, _: &Caller, node: &str, _: bool) -> Result<(), ApiError> {
+        self.check()?;
+        self.with(|state| {
+            let before = state.nodes.len();
+            state.nodes.retain(|known| known.facts.name != node);
+            if state.nodes.len() < before { Ok(()) } else { Err(ApiError::not_found("no such node")) }
+        })
+    }
+}
+
 impl FakeCluster {
-    pub async fn start(cloud: &Cloud, zone: &str, nodes: usize) -> Self {
+    pub async fn start(cloud: &Cloud, zone: &str, nodes: usize, subnet_cidr: &str) -> Self {
         let nodes = (1..=nodes).map(|number| node(zone, number)).collect();
         let state = State { epoch: 1, sequence: 1, nodes, ..State::default() };
         let inner = Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() });
@@ -216,9 +230,11 @@ impl FakeCluster {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let files = cloud.files(Role::Cc, zone, zone);
         let (server, shutdown) = shutdown_pair();
-        let router = guarded(router(inner.clone()), |caller| caller.role == Role::Clc);
+        let router = router(inner.clone()).merge(fleet::router(inner.clone()));
+        let router = guarded(router, |caller| caller.role == Role::Clc);
         tokio::spawn(serve(listener, Some(server_config(&files).unwrap()), router, shutdown));
-        Self { zone: zone.into(), url, inner, heart: Mutex::default(), _server: server }
+        let subnet_cidr = subnet_cidr.into();
+        Self { zone: zone.into(), url, subnet_cidr, inner, heart: Mutex::default(), _server: server }
     }
 
     /// Says hello to the cloud now, and again and again as a cluster does.
@@ -230,7 +246,7 @@ impl FakeCluster {
         let hello = ClusterHello {
             zone: self.zone.clone(),
             url: self.url.clone(),
-            subnet_cidr: "172.31.0.0/20".into(),
+            subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
             version: "0".into(),
         };

@@ -138,6 +138,13 @@ impl Cloud {
         (self.endpoint, self.stopper) = (endpoint, Some(stopper));
     }
 
+    /// Another controller over the same database.
+    pub async fn second(&self) -> (Endpoint, Stopper) {
+        let mut config = self.config.clone();
+        config.controller.state_dir = self.path().join("second");
+        launch(&config).await
+    }
+
     pub fn path(&self) -> &Path {
         self.directory.path()
     }
@@ -186,7 +193,11 @@ impl Cloud {
 
     /// A cluster with nodes of 4 vCPUs, 8 GiB and 100 GiB, known to the cloud, and an image to start.
     pub async fn cluster(&self, zone: &str, nodes: usize) -> FakeCluster {
-        let cluster = FakeCluster::start(self, zone, nodes).await;
+        self.cluster_at(zone, nodes, "172.31.0.0/20").await
+    }
+
+    pub async fn cluster_at(&self, zone: &str, nodes: usize, subnet_cidr: &str) -> FakeCluster {
+        let cluster = FakeCluster::start(self, zone, nodes, subnet_cidr).await;
         cluster.hello(self).await;
         cluster.wait_until_heard(0).await;
         let store = self.store().await;

@@ -6,7 +6,7 @@ use crate::app::image::{self, ImageKind};
 use karri_proto::aws::ec2::{
     AttributeValue, DescribeImageAttributeRequest, ImageAttribute, LaunchPermission,
 };
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{self, Fault, FaultCode};
 
 pub async fn describe_image_attribute(
     cx: Cx,
@@ -47,7 +47,10 @@ fn attribute(image: &Image, name: &str) -> Answer<ImageAttribute> {
         "lastLaunchedTime" => shown.last_launched_time = value(&None),
         "deregistrationProtection" => shown.deregistration_protection = value(&Some("disabled".to_owned())),
         other => {
-            let sentence = format!("Value ({other}) for parameter attribute is invalid. Unknown attribute.");
+            let sentence = format!(
+                "Value ({}) for parameter attribute is invalid. Unknown attribute.",
+                fault::shown(other)
+            );
             return Err(Fault::invalid_parameter(sentence));
         }
     }

@@ -2,8 +2,8 @@
 
 use super::control::parse_ids;
 use super::shape;
-use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
+use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::instance::attribute::{MetadataWish, Wish};
 use crate::app::instance::{Instance, ShutdownBehavior};
 use base64::Engine as _;
@@ -14,14 +14,14 @@ use karri_proto::aws::ec2::{
     ModifyInstanceMetadataOptionsRequest, ModifyInstanceMetadataOptionsResult,
 };
 use karri_proto::aws::{Done, WireFault};
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{InstanceId, KernelImageId, RamdiskImageId};
 
 /// EC2's limit, before encoding.
 const USER_DATA_BYTES_MAX: usize = 16 * 1024;
 
-pub fn of_describe_attribute(cx: &Cx, request: &DescribeInstanceAttributeRequest) -> Asks {
-    Asks::On(vec![cx.arn("instance", &request.instance_id)])
+pub fn of_describe_attribute(_: &Cx, request: &DescribeInstanceAttributeRequest) -> Asks {
+    Asks::On(vec![Target::new("instance", &request.instance_id)])
 }
 
 pub async fn describe_instance_attribute(
@@ -78,10 +78,15 @@ fn attribute(one: &Instance, name: &str) -> Answer<InstanceAttribute> {
     Ok(told)
 }
 
-pub fn of_modify_attribute(cx: &Cx, request: &ModifyInstanceAttributeRequest) -> Asks {
-    let mut arns = vec![cx.arn("instance", &request.instance_id)];
-    arns.extend(request.groups.iter().map(|id| cx.arn("security-group", id)));
-    Asks::On(arns)
+pub fn of_modify_attribute(_: &Cx, request: &ModifyInstanceAttributeRequest) -> Asks {
+    let mut targets = vec![Target::new("instance", &request.instance_id)];
+    targets.extend(request.groups.iter().map(|id| Target::new("security-group", id)));
+    let value = |value: &Option<AttributeValue>| value.as_ref().and_then(|value| value.value.clone());
+    let spelled = ["kernel", "ramdisk"].contains(&request.attribute.as_deref().unwrap_or_default());
+    let spelled = request.value.clone().filter(|_| spelled);
+    let parts = [value(&request.kernel), value(&request.ramdisk), spelled];
+    targets.extend(parts.iter().flatten().map(|id| Target::new("image", id)));
+    Asks::On(targets)
 }
 
 pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeRequest) -> Answer<Done> {
@@ -102,6 +107,7 @@ pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeR
             return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
         }
     };
+    not_dry(&request)?;
     cx.app.instance_modify(cx.caller(), &id, wish).await?;
     Ok(Done)
 }
@@ -155,8 +161,7 @@ fn spelled(request: &ModifyInstanceAttributeRequest) -> Result<Option<Named>, Fa
     // Clients name the attribute besides giving its own parameter, too.
     let Some(value) = request.value.as_deref() else { return Ok(None) };
     if name == "userData" {
-        let malformed =
-            || Fault::new(FaultCode::InvalidUserDataMalformed, "Invalid BASE64 encoding of user data");
+        let malformed = || Fault::invalid_parameter("Invalid BASE64 encoding of user data");
         return user_data(&STANDARD.decode(value).map_err(|_| malformed())?).map(Some);
     }
     wish(name, value).map(Some)
@@ -191,7 +196,7 @@ fn wish(name: &str, value: &str) -> Result<Named, Fault> {
         "enclaveOptions" => return Err(unsupported("Enclaves are not supported")),
         "sriovNetSupport" => return Err(unsupported("Enhanced networking is not supported")),
         other => {
-            let shown: String = other.chars().take(64).collect();
+            let shown = shown(other);
             return Err(WireFault::invalid("attribute", &shown, "It cannot be modified.").into());
         }
     })
@@ -210,7 +215,7 @@ fn user_data(bytes: &[u8]) -> Result<Named, Fault> {
 fn mapping(one: &InstanceBlockDeviceMappingSpecification, root: &str) -> Result<(), Fault> {
     let device = one.device_name.as_deref().unwrap_or_default();
     if device != root {
-        let shown: String = device.chars().take(64).collect();
+        let shown = shown(device);
         let sentence = format!("No device is currently mapped at {shown}");
         return Err(Fault::new(FaultCode::InvalidInstanceAttributeValue, sentence));
     }
@@ -225,8 +230,8 @@ fn unsupported(sentence: &'static str) -> Fault {
     Fault::new(FaultCode::UnsupportedOperation, sentence)
 }
 
-pub fn of_modify_metadata(cx: &Cx, request: &ModifyInstanceMetadataOptionsRequest) -> Asks {
-    Asks::On(vec![cx.arn("instance", &request.instance_id)])
+pub fn of_modify_metadata(_: &Cx, request: &ModifyInstanceMetadataOptionsRequest) -> Asks {
+    Asks::On(vec![Target::new("instance", &request.instance_id)])
 }
 
 pub async fn modify_instance_metadata_options(
@@ -235,6 +240,8 @@ pub async fn modify_instance_metadata_options(
 ) -> Answer<ModifyInstanceMetadataOptionsResult> {
     let id: InstanceId = request.instance_id.parse()?;
     let wish = metadata(&request)?;
+    cx.app.instances_named(cx.caller(), std::slice::from_ref(&id))?;
+    not_dry(&request)?;
     let instance = cx.app.instance_modify(cx.caller(), &id, Wish::Metadata(wish)).await?;
     let mut options = shape::metadata_options(&instance);
     if instance.acknowledged < instance.generation {
@@ -298,7 +305,7 @@ mod tests {
         check(&spelled("kernel", "ami-0123456789abcdef0"), Err("InvalidAMIID.Malformed"));
         check(&spelled("sourceDestCheck", "true"), Ok(&["sourceDestCheck"]));
         check(&spelled("sourceDestCheck", "false"), Err("UnsupportedOperation"));
-        check(&spelled("userData", "%%%"), Err("InvalidUserData.Malformed"));
+        check(&spelled("userData", "%%%"), Err("InvalidParameterValue"));
         check(&spelled("productCodes", "x"), Err("InvalidParameterValue"));
     }
 }

@@ -1,15 +1,15 @@
 //! Start, stop, reboot, terminate, and the console.
 
-use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
+use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::instance::control::StateChange;
 use crate::app::instance::{State, lifecycle};
-use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
     GetConsoleOutputRequest, GetConsoleOutputResult, InstanceState, InstanceStateChange,
     RebootInstancesRequest, StartInstancesRequest, StartInstancesResult, StopInstancesRequest,
     StopInstancesResult, TerminateInstancesRequest, TerminateInstancesResult,
 };
+use karri_proto::aws::{Action, Done};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use time::OffsetDateTime;
@@ -40,22 +40,30 @@ fn changes(all: Vec<StateChange>) -> Vec<InstanceStateChange> {
     all.into_iter().map(change).collect()
 }
 
-fn on_instances(cx: &Cx, ids: &[String]) -> Asks {
-    Asks::On(ids.iter().map(|id| cx.arn("instance", id)).collect())
+fn on_instances(ids: &[String]) -> Asks {
+    Asks::On(ids.iter().map(|id| Target::new("instance", id)).collect())
 }
 
-pub fn of_start(cx: &Cx, request: &StartInstancesRequest) -> Asks {
-    on_instances(cx, &request.instance_ids)
+/// The ids of a request that is to be carried out: a dry run ends here, when all of them are there.
+fn named<A: Action>(cx: &Cx, request: &A, ids: &[String]) -> Result<Vec<InstanceId>, Fault> {
+    let ids = parse_ids(ids)?;
+    cx.app.instances_named(cx.caller(), &ids)?;
+    not_dry(request)?;
+    Ok(ids)
+}
+
+pub fn of_start(_: &Cx, request: &StartInstancesRequest) -> Asks {
+    on_instances(&request.instance_ids)
 }
 
 pub async fn start_instances(cx: Cx, request: StartInstancesRequest) -> Answer<StartInstancesResult> {
-    let ids = parse_ids(&request.instance_ids)?;
+    let ids = named(&cx, &request, &request.instance_ids)?;
     let started = cx.app.instances_start(cx.caller(), &ids).await?;
     Ok(StartInstancesResult { starting_instances: changes(started) })
 }
 
-pub fn of_stop(cx: &Cx, request: &StopInstancesRequest) -> Asks {
-    on_instances(cx, &request.instance_ids)
+pub fn of_stop(_: &Cx, request: &StopInstancesRequest) -> Asks {
+    on_instances(&request.instance_ids)
 }
 
 pub async fn stop_instances(cx: Cx, request: StopInstancesRequest) -> Answer<StopInstancesResult> {
@@ -63,32 +71,32 @@ pub async fn stop_instances(cx: Cx, request: StopInstancesRequest) -> Answer<Sto
         let sentence = "The instances are not configured for hibernation.";
         return Err(Fault::new(FaultCode::UnsupportedOperation, sentence));
     }
-    let ids = parse_ids(&request.instance_ids)?;
+    let ids = named(&cx, &request, &request.instance_ids)?;
     let force = request.force == Some(true) || request.skip_os_shutdown == Some(true);
     let stop = move |instance: &mut _, order: lifecycle::Order<'_>| lifecycle::stop(instance, force, order);
     let stopped = cx.app.instances_order(cx.caller(), &ids, stop).await?;
     Ok(StopInstancesResult { stopping_instances: changes(stopped) })
 }
 
-pub fn of_reboot(cx: &Cx, request: &RebootInstancesRequest) -> Asks {
-    on_instances(cx, &request.instance_ids)
+pub fn of_reboot(_: &Cx, request: &RebootInstancesRequest) -> Asks {
+    on_instances(&request.instance_ids)
 }
 
 pub async fn reboot_instances(cx: Cx, request: RebootInstancesRequest) -> Answer<Done> {
-    let ids = parse_ids(&request.instance_ids)?;
+    let ids = named(&cx, &request, &request.instance_ids)?;
     cx.app.instances_order(cx.caller(), &ids, lifecycle::reboot).await?;
     Ok(Done)
 }
 
-pub fn of_terminate(cx: &Cx, request: &TerminateInstancesRequest) -> Asks {
-    on_instances(cx, &request.instance_ids)
+pub fn of_terminate(_: &Cx, request: &TerminateInstancesRequest) -> Asks {
+    on_instances(&request.instance_ids)
 }
 
 pub async fn terminate_instances(
     cx: Cx,
     request: TerminateInstancesRequest,
 ) -> Answer<TerminateInstancesResult> {
-    let ids = parse_ids(&request.instance_ids)?;
+    let ids = named(&cx, &request, &request.instance_ids)?;
     let force = request.force == Some(true) || request.skip_os_shutdown == Some(true);
     let end =
         move |instance: &mut _, order: lifecycle::Order<'_>| lifecycle::terminate(instance, force, order);
@@ -96,8 +104,8 @@ pub async fn terminate_instances(
     Ok(TerminateInstancesResult { terminating_instances: changes(terminated) })
 }
 
-pub fn of_console(cx: &Cx, request: &GetConsoleOutputRequest) -> Asks {
-    on_instances(cx, std::slice::from_ref(&request.instance_id))
+pub fn of_console(_: &Cx, request: &GetConsoleOutputRequest) -> Asks {
+    on_instances(std::slice::from_ref(&request.instance_id))
 }
 
 pub async fn get_console_output(cx: Cx, request: GetConsoleOutputRequest) -> Answer<GetConsoleOutputResult> {

@@ -341,6 +341,8 @@ impl Filterable for Health<'_> {
         "system-status.reachability",
         "system-status.status",
     ];
+    /// EC2 finds no health by tags.
+    const TAGGED: bool = false;
 
     fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
         match name {
@@ -354,9 +356,5 @@ impl Filterable for Health<'_> {
             }
             _ => {} // no event was ever scheduled, no status of a volume or an application looked at
         }
-    }
-
-    fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
-        self.instance.tags.iter().for_each(|(key, value)| each(key, value));
     }
 }

@@ -4,23 +4,23 @@ use super::shape::reservation;
 use super::unsupported::{
     refuse_unsupported, refuse_unsupported_disk, refuse_unsupported_interface, unsupported,
 };
-use crate::api::Asks;
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified_for;
-use crate::api::permit::permit;
+use crate::api::permit::{Asks, Target, permit};
 use crate::app::instance::ShutdownBehavior;
 use crate::app::instance::launch::{Order, Touched};
 use crate::app::instance::said::Said;
 use crate::app::instance_type::Credits;
-use crate::app::tag::{Taggable, Tags};
+use crate::app::tag::{Taggable, Tags, check_metadata_keys};
 use crate::app::text::is_plain;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures_util::FutureExt as _;
 use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
-    BlockDeviceMapping, InstanceMetadataOptionsRequest, Reservation, RunInstancesRequest,
+    BlockDeviceMapping, InstanceMetadataOptionsRequest, Placement, Reservation, RunInstancesRequest,
 };
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
 use karri_proto::instance::MetadataOptions;
 use std::net::Ipv4Addr;
@@ -33,26 +33,30 @@ const DESCRIPTION_CHARS_MAX: usize = 255;
 const ROOT_GIB_MAX: i32 = 16_384;
 
 /// What is known of a launch from its words alone; `of_touched` asks for the rest.
-pub fn of_run(cx: &Cx, request: &RunInstancesRequest) -> Asks {
-    let mut arns = vec![cx.arn("instance", "*"), cx.arn("network-interface", "*"), cx.arn("volume", "*")];
-    arns.extend(request.image_id.iter().map(|id| cx.arn("image", id)));
-    arns.extend(request.key_name.iter().map(|name| cx.arn("key-pair", name)));
-    Asks::On(arns)
+pub fn of_run(_: &Cx, request: &RunInstancesRequest) -> Asks {
+    let kind = request.instance_type.as_deref().unwrap_or(DEFAULT_TYPE);
+    let mut targets = vec![
+        Target::new("instance", "*").key("ec2:InstanceType", kind),
+        Target::new("network-interface", "*"),
+        Target::new("volume", "*"),
+    ];
+    targets.extend(request.image_id.iter().map(|id| Target::new("image", id)));
+    targets.extend(request.key_name.iter().map(|name| Target::new("key-pair", name)));
+    Asks::On(targets)
 }
 
 /// What the words stand for: a launch that names no subnet or group gets one all the same.
-fn of_touched(cx: &Cx, touched: &Touched<'_>) -> Asks {
-    let arns =
-        |kind: &'static str, ids: &[&str]| -> Vec<String> { ids.iter().map(|id| cx.arn(kind, id)).collect() };
-    let parts =
-        [("image", &touched.images), ("subnet", &touched.subnets), ("security-group", &touched.groups)];
-    Asks::On(parts.into_iter().flat_map(|(kind, ids)| arns(kind, ids)).collect())
+fn of_touched(touched: &Touched) -> Asks {
+    let images = touched.images.iter().map(|id| Target::new("image", id));
+    let subnets = touched.subnets.iter().map(|id| Target::own("subnet", id));
+    let groups = touched.groups.iter().map(|id| Target::own("security-group", id));
+    Asks::On(images.chain(subnets).chain(groups).collect())
 }
 
 pub async fn run_instances(cx: Cx, request: RunInstancesRequest) -> Answer<Reservation> {
     refuse_unsupported(&request)?;
     let order = order(&cx, &request)?;
-    let permit = |touched: &Touched<'_>| permit(&cx, &request, of_touched(&cx, touched));
+    let permit = |touched: Touched| permit(&cx, &request, of_touched(&touched)).boxed();
     let instances = cx.app.launch(order, permit).await?;
     Ok(reservation(&instances))
 }
@@ -70,6 +74,11 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
     let recovery = request.maintenance_options.as_ref().and_then(|options| options.auto_recovery.as_deref());
     let shutdown = request.instance_initiated_shutdown_behavior.as_deref();
     let specifications = &request.tag_specifications;
+    let metadata = metadata(request.metadata_options.as_ref())?;
+    let tags = sorted(specified_for(specifications, Taggable::Instance, &TAGGED)?);
+    if metadata.tags_shown {
+        check_metadata_keys(tags.iter().map(|(key, _)| key))?;
+    }
     Ok(Order {
         account: cx.account().to_owned(),
         administrator: cx.is_administrator(),
@@ -91,7 +100,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             .transpose()?,
         instance_type: request.instance_type.clone().unwrap_or_else(|| DEFAULT_TYPE.to_owned()),
         key_name: request.key_name.clone().filter(|name| !name.is_empty()),
-        zone: request.placement.as_ref().and_then(|placement| placement.availability_zone.clone()),
+        zone: zone(request.placement.as_ref())?,
         subnet_id: network.subnet_id,
         private_ip: network.private_ip,
         group_ids: network.group_ids,
@@ -105,15 +114,32 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             port_description: port_description(request)?,
             auto_recovery_disabled: recovery == Some("disabled"),
         },
-        metadata: metadata(request.metadata_options.as_ref())?,
+        metadata,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
+        hop_limit_said: request
+            .metadata_options
+            .as_ref()
+            .is_some_and(|options| options.http_put_response_hop_limit.is_some()),
         shutdown_behavior: shutdown.and_then(ShutdownBehavior::parse).unwrap_or(ShutdownBehavior::Stop),
         disable_api_stop: request.disable_api_stop == Some(true),
         disable_api_termination: request.disable_api_termination == Some(true),
-        tags: sorted(specified_for(specifications, Taggable::Instance, &TAGGED)?),
+        tags,
         disk_tags: specified_for(specifications, Taggable::Volume, &TAGGED)?,
         port_tags: specified_for(specifications, Taggable::NetworkInterface, &TAGGED)?,
     })
+}
+
+/// A zone's id is its name here.
+fn zone(placement: Option<&Placement>) -> Result<Option<String>, Fault> {
+    let Some(placement) = placement else { return Ok(None) };
+    match (&placement.availability_zone, &placement.availability_zone_id) {
+        (Some(_), Some(_)) => {
+            let sentence =
+                "The parameters AvailabilityZone and AvailabilityZoneId cannot be used together in Placement";
+            Err(Fault::new(FaultCode::InvalidParameterCombination, sentence))
+        }
+        (zone, id) => Ok(zone.clone().or_else(|| id.clone())),
+    }
 }
 
 fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Fault> {
@@ -159,8 +185,7 @@ fn client_token(request: &RunInstancesRequest) -> Result<Option<String>, Fault> 
 fn user_data(text: Option<String>) -> Result<Option<String>, Fault> {
     let Some(mut text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
     text.retain(|c| !c.is_ascii_whitespace()); // old clients wrap lines
-    let malformed =
-        || Fault::new(FaultCode::InvalidUserDataMalformed, "Invalid BASE64 encoding of user data");
+    let malformed = || Fault::invalid_parameter("Invalid BASE64 encoding of user data");
     let bytes = STANDARD.decode(&text).map_err(|_| malformed())?;
     if bytes.len() > USER_DATA_BYTES_MAX {
         let sentence = format!("User data is limited to {USER_DATA_BYTES_MAX} bytes");
@@ -195,8 +220,12 @@ fn network(request: &RunInstancesRequest) -> Result<Network, Fault> {
         }
         _ => return Err(unsupported("more than one network interface")),
     };
+    if subnet.is_some() && !request.security_groups.is_empty() {
+        let sentence = "The parameter groupName cannot be used with the parameter subnet";
+        return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+    }
     let parse = |text: &String| {
-        text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {text}")))
+        text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {}", shown(text))))
     };
     Ok(Network {
         subnet_id: subnet.clone(),
@@ -295,7 +324,7 @@ mod tests {
         };
         check("", Ok(None));
         check("aGVs\nbG8=", Ok(Some("aGVsbG8=")));
-        check("%%%", Err("InvalidUserData.Malformed"));
+        check("%%%", Err("InvalidParameterValue"));
         assert!(user_data(Some(STANDARD.encode(vec![0; 16_384]))).is_ok());
         let long = user_data(Some(STANDARD.encode(vec![0; 16_385])));
         assert_eq!(long.unwrap_err().code(), "InvalidParameterValue");

@@ -9,6 +9,10 @@ use karri_proto::fault::{Fault, FaultCode};
 /// Volume types that differ from others in nothing that a disk of ours could show.
 pub const VOLUME_TYPES: [&str; 3] = ["gp2", "gp3", "standard"];
 
+/// What EC2 tells of a gp3 volume that was made without saying anything of it.
+pub const GP3_IOPS: i32 = 3000;
+pub const GP3_THROUGHPUT_MIB: i32 = 125;
+
 pub fn unsupported(what: &str) -> Fault {
     Fault::new(FaultCode::Unsupported, format!("The requested configuration is not supported: {what}."))
 }
@@ -53,7 +57,7 @@ pub fn refuse_unsupported(request: &RunInstancesRequest) -> Result<(), Fault> {
 fn refuse_placement(placement: &Placement) -> Result<(), Fault> {
     let Placement {
         availability_zone: _,
-        availability_zone_id,
+        availability_zone_id: _,
         affinity,
         host_id,
         host_resource_group_arn,
@@ -67,7 +71,6 @@ fn refuse_placement(placement: &Placement) -> Result<(), Fault> {
         (given(affinity) || given(host_id) || given(host_resource_group_arn), "dedicated hosts"),
         (given(group_name) || given(group_id) || partition_number.is_some(), "placement groups"),
         (given(spread_domain), "spread domains"),
-        (given(availability_zone_id), "zones by their id"),
         (tenancy.as_deref().is_some_and(|tenancy| tenancy != "default"), "dedicated tenancy"),
     ])
 }
@@ -110,11 +113,15 @@ pub fn refuse_unsupported_disk(ebs: &EbsBlockDevice) -> Result<(), Fault> {
     if let Some(kind @ ("st1" | "sc1")) = volume_type.as_deref() {
         return combination(format!("Volumes of type {kind} cannot be root volumes."));
     }
+    // What a gp3 volume has anyway may be said.
+    let gp3 = volume_type.as_deref() == Some("gp3");
+    let usual = |said: Option<i32>, has: i32| said.is_none_or(|said| gp3 && said == has);
+    let performance = usual(*iops, GP3_IOPS) && usual(*throughput, GP3_THROUGHPUT_MIB);
     refuse(&[
         (*encrypted == Some(true) || kms_key_id.is_some(), "an encrypted root disk"),
         (snapshot_id.is_some(), "a root disk from a snapshot"),
         (*delete_on_termination == Some(false), "a root disk that outlives its instance"),
-        (iops.is_some() || throughput.is_some(), "provisioned performance of disks"),
+        (!performance, "provisioned performance of disks"),
         (volume_initialization_rate.is_some(), "initialization rates of disks"),
         (volume_type.as_deref().is_some_and(|kind| !VOLUME_TYPES.contains(&kind)), "that type of volume"),
         (given(availability_zone) || given(availability_zone_id), "a disk's own zone"),

@@ -105,14 +105,30 @@ fn a_stale_report_changes_nothing() {
 
 #[test]
 fn a_guest_that_shuts_down_is_told_to_stay_down() {
+    let own = InstanceReport { reason: Some(StateReason::guest_shut_down()), ..report(1, Phase::Stopped) };
     let mut one = brought_to(State::Running);
-    assert!(absorb(&mut one, &report(1, Phase::Stopped), order(0)));
+    assert!(absorb(&mut one, &own, order(0)));
     assert_eq!((one.state, one.desired, one.generation), (State::Stopped, Desired::Stopped, 2));
     assert_eq!(plan(&one), Step::Put);
     let mut one = brought_to(State::Running);
     one.shutdown_behavior = ShutdownBehavior::Terminate;
-    absorb(&mut one, &report(1, Phase::Stopped), order(0));
+    absorb(&mut one, &own, order(0));
     assert_eq!((one.state, one.desired), (State::ShuttingDown, Desired::Terminated));
+}
+
+#[test]
+fn only_the_guests_own_shutdown_terminates() {
+    let crashed = StateReason::new("Server.InternalError", "Server.InternalError: The guest crashed");
+    for reason in [Some(crashed), None] {
+        for state in [State::Running, State::Pending] {
+            let mut one = brought_to(state);
+            one.shutdown_behavior = ShutdownBehavior::Terminate;
+            let ended = InstanceReport { reason: reason.clone(), ..report(1, Phase::Stopped) };
+            absorb(&mut one, &ended, order(0));
+            assert_eq!((one.state, one.desired), (State::Stopped, Desired::Stopped), "{reason:?}");
+            assert_eq!(one.reason.unwrap().code, "Server.InternalError");
+        }
+    }
 }
 
 #[test]
@@ -165,6 +181,53 @@ fn a_launch_that_is_late_is_taken_down() {
     assert!(expire(&mut one, order(1_200_000)));
     assert_eq!(one.state, State::Terminated);
     assert_eq!(plan(&one), Step::Put, "the cluster has not heard yet");
+}
+
+/// Stopped, and started again at 1000.
+fn started_again() -> Instance {
+    let mut one = brought_to(State::Stopped);
+    one.disable_api_termination = true;
+    start(&mut one, order(1000)).unwrap();
+    one
+}
+
+#[test]
+fn a_late_start_of_what_has_run_ends_stopped_with_its_disk() {
+    let mut one = started_again();
+    assert!(expire(&mut one, order(601_000)));
+    assert_eq!((one.state, one.desired, one.force), (State::Stopping, Desired::Stopped, false));
+    assert_eq!(one.reason.as_ref().unwrap().code, "Server.InternalError");
+    assert_eq!(plan(&one), Step::Put);
+    for now_ms in [10_000_000, 20_000_000] {
+        expire(&mut one, order(now_ms));
+    }
+    assert_eq!((one.state, one.desired), (State::Stopped, Desired::Stopped));
+    assert_eq!(one.reason.as_ref().unwrap().code, "Server.InternalError");
+}
+
+#[test]
+fn a_refused_start_of_what_has_run_ends_stopped() {
+    let reason = StateReason::new("Server.InsufficientInstanceCapacity", "no room");
+    let mut one = started_again();
+    let generation = one.generation;
+    assert!(refused(&mut one, generation, &reason, order(2000)));
+    assert_eq!((one.state, one.desired, plan(&one)), (State::Stopped, Desired::Stopped, Step::Put));
+    let mut launch = instance();
+    assert!(refused(&mut launch, 1, &reason, order(0)));
+    assert_eq!(launch.state, State::Terminated);
+}
+
+#[test]
+fn either_protection_keeps_an_instance_from_being_terminated() {
+    for (stop, termination, named) in
+        [(true, false, "disableApiStop"), (false, true, "disableApiTermination")]
+    {
+        let mut one = brought_to(State::Running);
+        (one.disable_api_stop, one.disable_api_termination) = (stop, termination);
+        let fault = terminate(&mut one, false, order(0)).unwrap_err();
+        assert_eq!(fault.code(), "OperationNotPermitted");
+        assert!(fault.message().contains(named), "{}", fault.message());
+    }
 }
 
 #[derive(Debug, Clone)]

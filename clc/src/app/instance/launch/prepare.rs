@@ -8,13 +8,16 @@ use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
 use crate::app::{App, now_ms};
-use crate::store::instance::Launch;
+use crate::store::launch::Launch;
 use crate::store::network::{SecurityGroup, Subnet};
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+
+/// Of images that ask for tokens.
+const IMDS_V2_HOP_LIMIT: u8 = 2;
 
 pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4Addr)]) -> Launch {
     let reservation = ReservationId::random(&mut rand::thread_rng());
@@ -93,10 +96,16 @@ fn spec_of(
     }
 }
 
-/// An image may ask for tokens where the launch says nothing.
+/// An image may ask for tokens where the launch says nothing, and lets containers have them then, as on EC2.
 fn metadata_of(order: &Order, image: &Image) -> MetadataOptions {
-    let by_image = !order.tokens_said && image.definition.requires_imds_v2();
-    MetadataOptions { tokens_required: order.metadata.tokens_required || by_image, ..order.metadata.clone() }
+    let mut options = order.metadata.clone();
+    if image.definition.requires_imds_v2() {
+        options.tokens_required |= !order.tokens_said;
+        if !order.hop_limit_said {
+            options.hop_limit = IMDS_V2_HOP_LIMIT;
+        }
+    }
+    options
 }
 
 /// `ip-172-31-0-4.REGION.compute.internal`

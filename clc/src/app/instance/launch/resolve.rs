@@ -2,12 +2,14 @@
 
 use super::Order;
 use crate::app::App;
+use crate::app::address::Cidr;
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
 use crate::store::network::{SecurityGroup, Subnet, Vpc};
-use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::instance::{BlobRef, BootSource, PublicKey};
 use karri_proto::resources::Need;
+use std::net::Ipv4Addr;
 
 /// What an order's names stand for.
 pub struct Resolved {
@@ -25,22 +27,22 @@ pub struct Resolved {
 
 /// What a launch uses that was there before it: permissions are about these.
 #[derive(Debug)]
-pub struct Touched<'a> {
-    pub images: Vec<&'a str>,
+pub struct Touched {
+    pub images: Vec<String>,
     /// All that the launch may come to lie in.
-    pub subnets: Vec<&'a str>,
-    pub groups: Vec<&'a str>,
+    pub subnets: Vec<String>,
+    pub groups: Vec<String>,
 }
 
 impl Resolved {
-    pub fn touched(&self) -> Touched<'_> {
+    pub fn touched(&self) -> Touched {
         let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
         let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);
         let subnets = self.subnets.iter().filter(|subnet| subnet.is_default).filter(within);
         Touched {
-            images: images.into_iter().flatten().map(String::as_str).collect(),
-            subnets: subnets.map(|subnet| subnet.id.as_str()).collect(),
-            groups: self.groups.iter().map(|group| group.id.as_str()).collect(),
+            images: images.into_iter().flatten().cloned().collect(),
+            subnets: subnets.map(|subnet| subnet.id.clone()).collect(),
+            groups: self.groups.iter().map(|group| group.id.clone()).collect(),
         }
     }
 }
@@ -48,7 +50,7 @@ impl Resolved {
 impl App {
     pub async fn resolve(&self, order: &Order) -> Result<Resolved, Fault> {
         let kind = self.catalogue.get(&order.instance_type).ok_or_else(|| {
-            let name = &order.instance_type;
+            let name = shown(&order.instance_type);
             Fault::invalid_parameter(format!("Invalid value '{name}' for InstanceType."))
         })?;
         if order.said.credits.is_some() && kind.credits.is_none() {
@@ -107,8 +109,10 @@ impl App {
     async fn key(&self, order: &Order) -> Result<Option<PublicKey>, Fault> {
         let Some(name) = &order.key_name else { return Ok(None) };
         let pair = self.store.key_pair_fetch(&order.account, name).await?;
-        let missing =
-            || Fault::new(FaultCode::InvalidKeyPairNotFound, format!("The key pair '{name}' does not exist"));
+        let missing = || {
+            let sentence = format!("The key pair '{}' does not exist", shown(name));
+            Fault::new(FaultCode::InvalidKeyPairNotFound, sentence)
+        };
         let pair = pair.ok_or_else(missing)?;
         Ok(Some(PublicKey { name: pair.name, openssh: pair.openssh }))
     }
@@ -136,9 +140,13 @@ impl App {
         if let Some(zone) = asked
             && self.clusters.by_zone(zone).is_none()
         {
-            return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{zone}]")));
+            return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{}]", shown(zone))));
         }
-        let Some(subnet_id) = &order.subnet_id else { return Ok(asked.map(str::to_owned)) };
+        let Some(subnet_id) = &order.subnet_id else {
+            // An address leads to the zone that has it.
+            let holding = order.private_ip.filter(|_| asked.is_none()).and_then(|ip| zone_of(subnets, ip));
+            return Ok(asked.map(str::to_owned).or(holding));
+        };
         let id: karri_proto::ids::SubnetId = subnet_id.parse()?;
         let subnet = subnets.iter().find(|subnet| subnet.id == *subnet_id).ok_or_else(|| id.not_found())?;
         if asked.is_some_and(|zone| zone != subnet.zone) {
@@ -150,6 +158,12 @@ impl App {
     }
 }
 
+fn zone_of(subnets: &[Subnet], address: Ipv4Addr) -> Option<String> {
+    let holds =
+        |subnet: &&Subnet| Cidr::parse(&subnet.cidr).is_some_and(|range| range.is_assignable(address));
+    subnets.iter().filter(|subnet| subnet.is_default).find(holds).map(|subnet| subnet.zone.clone())
+}
+
 fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, Fault> {
     let mut found: Vec<SecurityGroup> = Vec::new();
     let asked = order.group_ids.iter().map(|id| (id, true));
@@ -159,7 +173,7 @@ fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, 
         }
         let group = known.iter().find(|group| if by_id { group.id == *text } else { group.name == *text });
         let missing = || {
-            let sentence = format!("The security group '{text}' does not exist");
+            let sentence = format!("The security group '{}' does not exist", shown(text));
             Fault::new(FaultCode::InvalidGroupNotFound, sentence)
         };
         let group = group.ok_or_else(missing)?;

@@ -1,0 +1,171 @@
+//! Launches: reservations with their instances, and the client tokens that they are remembered by.
+//!
+//! A client token answers for [`TOKEN_KEEP_MS`] after the last of its instances was purged. Until then their
+//! rows stay, hidden from everything but the answer to that token.
+
+use super::instance::{COLUMNS, instance_insert_in_txn, instance_of, parsed, ports_insert_in_txn};
+use super::tag::{Tags, tags_of_in_txn, tags_put_in_txn};
+use super::{Store, StoreError, Tx};
+use crate::app::instance::Instance;
+use crate::app::tag::Taggable;
+use crate::app::volume::root_volume_id;
+use karri_proto::ids::{InstanceId, ReservationId};
+use sqlx::any::AnyRow;
+use sqlx::{AssertSqlSafe, Row as _};
+use std::net::Ipv4Addr;
+
+/// As long as EC2 does at least.
+const TOKEN_KEEP_MS: i64 = 24 * 3600 * 1000;
+
+/// A launch, ready to be written. `instances` carry their tags.
+#[derive(Debug, Clone)]
+pub struct Launch {
+    pub reservation: ReservationId,
+    pub account: String,
+    pub client_token: Option<String>,
+    pub request_digest: String,
+    pub created_ms: i64,
+    pub user_data_base64: Option<String>,
+    /// Of every root disk and every port.
+    pub disk_tags: Tags,
+    pub port_tags: Tags,
+    pub instances: Vec<Instance>,
+}
+
+#[derive(Debug)]
+pub enum Launched {
+    /// The instances with their change numbers. Nothing is written before the caller commits.
+    New(Vec<Instance>),
+    /// The client token was used before: by this reservation, for a request of this digest.
+    Before(Earlier),
+    /// Somebody else has this address.
+    AddressTaken { cluster: String, address: Ipv4Addr },
+}
+
+/// What an earlier request with the same client token led to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Earlier {
+    pub reservation: ReservationId,
+    pub request_digest: String,
+}
+
+async fn reservation_insert_in_txn(tx: &mut Tx, launch: &Launch) -> Result<bool, StoreError> {
+    let statement = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, client_token) DO NOTHING";
+    let done = sqlx::query(statement)
+        .bind(launch.reservation.as_str())
+        .bind(&launch.account)
+        .bind(&launch.client_token)
+        .bind(&launch.request_digest)
+        .bind(launch.created_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+fn earlier_of(row: &AnyRow) -> Result<Earlier, StoreError> {
+    Ok(Earlier {
+        reservation: parsed(row, "id", |text| text.parse().ok())?,
+        request_digest: row.try_get("request_digest")?,
+    })
+}
+
+const EARLIER: &str = "SELECT id, request_digest FROM reservations WHERE account = $1 AND client_token = $2";
+
+async fn earlier_in_txn(tx: &mut Tx, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
+    let row = sqlx::query(EARLIER).bind(account).bind(token).fetch_optional(&mut **tx).await?;
+    row.as_ref().map(earlier_of).transpose()
+}
+
+/// Writes a whole launch, or nothing that the caller should commit. `change` is the next number of the
+/// `instances` counter, taken in this transaction.
+pub async fn launch_insert_in_txn(
+    tx: &mut Tx,
+    change: i64,
+    mut launch: Launch,
+) -> Result<Launched, StoreError> {
+    if !reservation_insert_in_txn(tx, &launch).await? {
+        let token = launch.client_token.as_deref().unwrap_or_default();
+        let earlier = earlier_in_txn(tx, &launch.account, token).await?;
+        let missing = || StoreError::corrupt("client token", "it is taken by nobody");
+        return Ok(Launched::Before(earlier.ok_or_else(missing)?));
+    }
+    for instance in &mut launch.instances {
+        instance.change = change;
+        instance_insert_in_txn(tx, instance, launch.user_data_base64.as_deref()).await?;
+        if let Some(address) = ports_insert_in_txn(tx, instance).await? {
+            return Ok(Launched::AddressTaken { cluster: instance.cluster.clone(), address });
+        }
+        let (account, id) = (&instance.account, instance.id.as_str());
+        tags_put_in_txn(tx, account, Taggable::Instance, id, &instance.tags).await?;
+        let disk = root_volume_id(&instance.id);
+        tags_put_in_txn(tx, account, Taggable::Volume, &disk, &launch.disk_tags).await?;
+        for port in &instance.spec.ports {
+            let (kind, id) = (Taggable::NetworkInterface, port.id.as_str());
+            tags_put_in_txn(tx, account, kind, id, &launch.port_tags).await?;
+        }
+    }
+    Ok(Launched::New(launch.instances))
+}
+
+impl Store {
+    pub async fn launch_earlier(&self, account: &str, token: &str) -> Result<Option<Earlier>, StoreError> {
+        let row = sqlx::query(EARLIER).bind(account).bind(token).fetch_optional(self.reader()).await?;
+        row.as_ref().map(earlier_of).transpose()
+    }
+
+    /// Those that are purged, too: terminated, as they were.
+    pub async fn instances_of_reservation(&self, id: &ReservationId) -> Result<Vec<Instance>, StoreError> {
+        let statement = format!("SELECT {COLUMNS} FROM instances WHERE reservation_id = $1 ORDER BY id");
+        let mut tx = self.begin().await?;
+        let rows = sqlx::query(AssertSqlSafe(statement)).bind(id.as_str()).fetch_all(&mut *tx).await?;
+        let ids = rows.iter().map(|row| row.try_get::<String, _>("id")).collect::<Result<Vec<_>, _>>()?;
+        let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+        let mut tags = tags_of_in_txn(&mut tx, &ids).await?;
+        rows.iter().map(|row| instance_of(row, &mut tags)).collect()
+    }
+
+    /// Every client token that is remembered, with its account.
+    pub async fn client_tokens(&self) -> Result<Vec<(String, String)>, StoreError> {
+        let statement = "SELECT account, client_token FROM reservations WHERE client_token IS NOT NULL";
+        let rows = sqlx::query(statement).fetch_all(self.reader()).await?;
+        rows.iter().map(|row| Ok((row.try_get("account")?, row.try_get("client_token")?))).collect()
+    }
+
+    /// Hides what was terminated for long enough and is forgotten below. Returns the ids.
+    pub async fn instances_purge(&self, now_ms: i64) -> Result<Vec<InstanceId>, StoreError> {
+        let mut tx = self.begin().await?;
+        let statement =
+            "SELECT id FROM instances WHERE forgotten <> 0 AND purged_at IS NULL AND purge_at <= $1";
+        let ids: Vec<String> = sqlx::query_scalar(statement).bind(now_ms).fetch_all(&mut *tx).await?;
+        for id in &ids {
+            sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
+            let statement = "UPDATE instances SET purged_at = $1, user_data = NULL WHERE id = $2";
+            sqlx::query(statement).bind(now_ms).bind(id).execute(&mut *tx).await?;
+        }
+        tx.commit().await?;
+        Ok(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    }
+
+    /// Removes for good what no client token answers with any more, and reservations that are empty then.
+    /// Returns the tokens that are free again, with their accounts.
+    pub async fn reservations_purge(&self, now_ms: i64) -> Result<Vec<(String, String)>, StoreError> {
+        let mut tx = self.begin().await?;
+        let statement = "DELETE FROM instances WHERE purged_at IS NOT NULL AND (client_token IS NULL OR NOT EXISTS \
+             (SELECT 1 FROM instances AS one WHERE one.reservation_id = instances.reservation_id \
+             AND (one.purged_at IS NULL OR one.purged_at > $1)))";
+        sqlx::query(statement).bind(now_ms - TOKEN_KEEP_MS).execute(&mut *tx).await?;
+        let statement = "DELETE FROM reservations WHERE NOT EXISTS \
+             (SELECT 1 FROM instances WHERE instances.reservation_id = reservations.id) \
+             RETURNING account, client_token";
+        let rows = sqlx::query(statement).fetch_all(&mut *tx).await?;
+        tx.commit().await?;
+        let mut free = Vec::new();
+        for row in &rows {
+            if let Some(token) = row.try_get::<Option<String>, _>("client_token")? {
+                free.push((row.try_get("account")?, token));
+            }
+        }
+        Ok(free)
+    }
+}

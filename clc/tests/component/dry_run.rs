@@ -1,0 +1,143 @@
+//! DryRun: every action looks at what it was given, and then does nothing.
+
+use crate::support::{Client, Cloud, IMAGE};
+use karri_clc::api::table;
+use karri_proto::aws::Service;
+use karri_proto::instance::BlobFormat;
+use std::collections::BTreeSet;
+
+on_both! {
+    whatever_would_succeed_says_so_and_is_not_done
+    a_trial_is_refused_what_the_request_would_be
+}
+
+const DRY: (&str, &str) = ("DryRun", "true");
+const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUp1czYzTW8wRUtSb2dCVlQ1bGpSZE02dkxUMjVHNldLRXZX\
+     VGNQUHNSRVI=";
+
+/// What a request of that action needs to succeed. Those that nothing need are not here.
+fn needs<'a>(
+    action: &str,
+    id: &'a str,
+    vpc: &'a str,
+    blob: &'a str,
+    pair: &'a str,
+) -> Vec<(&'static str, &'a str)> {
+    let named = ("InstanceId", id);
+    match action {
+        "RunInstances" => {
+            vec![("ImageId", IMAGE), ("InstanceType", "t3.micro"), ("MinCount", "1"), ("MaxCount", "1")]
+        }
+        "StartInstances" | "StopInstances" | "RebootInstances" | "TerminateInstances" => {
+            vec![("InstanceId.1", id)]
+        }
+        "GetConsoleOutput" => vec![named],
+        "DescribeInstanceAttribute" => vec![named, ("Attribute", "kernel")],
+        "ModifyInstanceAttribute" => vec![named, ("DisableApiStop.Value", "true")],
+        "ModifyInstanceMetadataOptions" => vec![named, ("HttpTokens", "required")],
+        "RegisterImage" => vec![("Name", "tried"), ("ImageLocation", blob)],
+        "DeregisterImage" => vec![("ImageId", IMAGE)],
+        "DescribeImageAttribute" => vec![("ImageId", IMAGE), ("Attribute", "description")],
+        "CreateKeyPair" => vec![("KeyName", "tried"), ("KeyType", "ed25519")],
+        "ImportKeyPair" => vec![("KeyName", "tried"), ("PublicKeyMaterial", PUBLIC_KEY)],
+        "DeleteKeyPair" => vec![("KeyName", pair)],
+        "DescribeVpcAttribute" => vec![("VpcId", vpc), ("Attribute", "enableDnsSupport")],
+        "CreateTags" | "DeleteTags" => {
+            vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")]
+        }
+        _ => Vec::new(),
+    }
+}
+
+async fn everything(client: &Client) -> Vec<String> {
+    let mut told = Vec::new();
+    for action in ["DescribeInstances", "DescribeImages", "DescribeKeyPairs", "DescribeTags"] {
+        let text = client.ec2(action, &[]).await.ok().text;
+        told.push(text.split_once("</requestId>").unwrap().1.to_owned());
+    }
+    told
+}
+
+async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let id = root.run(1, &[]).await.ok().one("instanceId");
+    root.wait_for(&id, "running").await;
+    cloud.key_pair(&root.account, "pair").await;
+    let vpc = root.ec2("DescribeVpcs", &[]).await.ok().one("vpcId");
+    let blob = cloud.walrus.put(1, BlobFormat::Raw, 1 << 30);
+    let before = everything(&root).await;
+    for action in table().actions(Service::Ec2) {
+        let request = [&needs(action, &id, &vpc, &blob, "pair")[..], &[DRY]].concat();
+        let answer = root.ec2(action, &request).await;
+        assert_eq!(
+            (answer.status, answer.code().as_str()),
+            (412, "DryRunOperation"),
+            "{action} {}",
+            answer.text
+        );
+    }
+    assert_eq!(everything(&root).await, before);
+    let told = [("InstanceId", id.as_str()), ("Attribute", "disableApiStop")];
+    let told = root.ec2("DescribeInstanceAttribute", &told).await.ok();
+    assert!(told.text.contains("<value>false</value>"), "{}", told.text);
+}
+
+async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let other = cloud.user("other", "olga", &["AdministratorAccess"]).await;
+    let foreign = other.run(1, &[]).await.ok().one("instanceId");
+    cloud.key_pair(&alice.account, "pair").await;
+    let mut tried = BTreeSet::new();
+    let mut check = async |action: &'static str, request: &[(&str, &str)], code: &str| {
+        tried.insert(action);
+        let answer = alice.ec2(action, &[request, &[DRY]].concat()).await;
+        assert_eq!(answer.code(), code, "{action} {request:?} {}", answer.text);
+    };
+    let ids =
+        [("i-nonsense", "InvalidInstanceID.Malformed"), (foreign.as_str(), "InvalidInstanceID.NotFound")];
+    for (id, code) in ids {
+        for action in ["StartInstances", "StopInstances", "RebootInstances", "TerminateInstances"] {
+            check(action, &[("InstanceId.1", id)], code).await;
+        }
+        for action in ["DescribeInstances", "DescribeInstanceStatus", "DescribeInstanceCreditSpecifications"]
+        {
+            check(action, &[("InstanceId.1", id)], code).await;
+        }
+        let named = ("InstanceId", id);
+        check("GetConsoleOutput", &[named], code).await;
+        check("DescribeInstanceAttribute", &[named, ("Attribute", "kernel")], code).await;
+        check("ModifyInstanceAttribute", &[named, ("DisableApiStop.Value", "true")], code).await;
+        check("ModifyInstanceMetadataOptions", &[named, ("HttpTokens", "required")], code).await;
+        for action in ["CreateTags", "DeleteTags"] {
+            check(action, &[("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")], code).await;
+        }
+    }
+    let image = ("ImageId", "ami-0123456789abcdef0");
+    let absent = format!("sha256:{}", "0".repeat(64));
+    check("RunInstances", &[image, ("MinCount", "1"), ("MaxCount", "1")], "InvalidAMIID.NotFound").await;
+    check("DeregisterImage", &[image], "InvalidAMIID.NotFound").await;
+    check("DeregisterImage", &[("ImageId", IMAGE)], "AuthFailure").await;
+    check("DescribeImageAttribute", &[image, ("Attribute", "description")], "InvalidAMIID.NotFound").await;
+    check("RegisterImage", &[("Name", "tried"), ("ImageLocation", &absent)], "InvalidManifest").await;
+    check("CreateKeyPair", &[("KeyName", "pair")], "InvalidKeyPair.Duplicate").await;
+    check("ImportKeyPair", &[("KeyName", "new"), ("PublicKeyMaterial", "AAAA")], "InvalidKey.Format").await;
+    let twice = [("KeyName", "pair"), ("PublicKeyMaterial", PUBLIC_KEY)];
+    check("ImportKeyPair", &twice, "InvalidKeyPair.Duplicate").await;
+    check("DeleteKeyPair", &[("KeyPairId", "nonsense")], "InvalidParameterValue").await;
+    let vpc = [("VpcId", "vpc-0123456789abcdef0"), ("Attribute", "enableDnsSupport")];
+    check("DescribeVpcAttribute", &vpc, "InvalidVpcID.NotFound").await;
+    let attribute = ("AttributeName.1", "nonsense");
+    check("DescribeAccountAttributes", &[attribute], "InvalidParameterValue").await;
+    for action in table().actions(Service::Ec2).into_iter().filter(|action| action.starts_with("Describe")) {
+        if !tried.contains(action) {
+            let filter = [("Filter.1.Name", "nonsense"), ("Filter.1.Value.1", "x")];
+            let answer = alice.ec2(action, &[&filter[..], &[DRY]].concat()).await;
+            assert_eq!(answer.code(), "InvalidParameterValue", "{action} {}", answer.text);
+            tried.insert(action);
+        }
+    }
+    let served: BTreeSet<&str> = table().actions(Service::Ec2).into_iter().collect();
+    assert_eq!(tried, served, "each action is tried with something wrong");
+}
