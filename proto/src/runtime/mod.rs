@@ -5,6 +5,7 @@ pub mod client;
 pub mod config;
 pub mod endpoint;
 pub mod health;
+pub mod keys;
 pub mod metrics;
 pub mod outage;
 pub mod pki;
