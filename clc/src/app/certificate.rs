@@ -10,7 +10,7 @@ use crate::store::certificate::{
 };
 use karri_proto::internal::ApiError;
 use karri_proto::internal::admin::{Certificate, NewCertificate};
-use karri_proto::runtime::keys::check_rsa_certificate;
+use karri_proto::runtime::rsa_pair::check_rsa_certificate;
 
 /// As IAM has it: one in use, and one to change over to.
 const CERTIFICATES_PER_USER_MAX: i64 = 2;

@@ -46,16 +46,14 @@ impl App {
 
     pub async fn signer_account(&self, name: &AccountName) -> Result<Told<AccountFacts>, ApiError> {
         let version = self.store.counter_fetch(IDENTITIES).await?;
-        let found = match name {
+        let found = match &name.folded() {
             AccountName::Id(id) => self.account_by_id(id).await?.as_ref().map(facts),
             // There is no way back from a digest; accounts are few, and Walrus remembers.
             AccountName::Canonical(id) => {
                 let all = self.store.account_list().await?;
                 all.iter().map(facts).find(|account| account.canonical_id == *id)
             }
-            AccountName::Email(email) => {
-                self.store.account_by_email(&email.to_lowercase()).await?.as_ref().map(facts)
-            }
+            AccountName::Email(email) => self.store.account_by_email(email).await?.as_ref().map(facts),
         };
         Ok(Told { version, found })
     }

@@ -8,7 +8,7 @@ use aes_gcm::aead::{Aead, Payload};
 use aes_gcm::{Aes256Gcm, Key, KeyInit, Nonce};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use karri_proto::runtime::keys::{KeyFileError, load_or_create_key};
+use karri_proto::runtime::pki::write_secret;
 use rand::RngCore;
 use std::path::Path;
 
@@ -31,8 +31,30 @@ impl Sealer {
 
     /// Reads the key file (64 hex digits), or makes it.
     pub fn load_or_create(path: &Path) -> Result<Self, StoreError> {
-        let failed = |error: KeyFileError| StoreError::KeyFile { path: error.path, cause: error.cause };
-        Ok(Self::new(load_or_create_key(path).map_err(failed)?))
+        let failed = |cause: String| StoreError::KeyFile { path: path.display().to_string(), cause };
+        let text = match std::fs::read_to_string(path) {
+            Ok(text) if !text.is_empty() => text,
+            // Empty: a first start was cut short between making the file and filling it.
+            Ok(_) => Self::create_key_file(path).map_err(failed)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                Self::create_key_file(path).map_err(failed)?
+            }
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let mut key = [0; KEY_BYTES];
+        hex::decode_to_slice(text.trim(), &mut key)
+            .map_err(|_| failed("expecting 64 hex digits".to_owned()))?;
+        Ok(Self::new(key))
+    }
+
+    fn create_key_file(path: &Path) -> Result<String, String> {
+        let mut key = [0; KEY_BYTES];
+        rand::rngs::OsRng.fill_bytes(&mut key);
+        let text = hex::encode(key);
+        let directory = path.parent().unwrap_or(Path::new("."));
+        std::fs::create_dir_all(directory).map_err(|e| e.to_string())?;
+        write_secret(path, text.as_bytes()).map_err(|e| e.to_string())?;
+        Ok(text)
     }
 
     pub fn seal(&self, access_key_id: &str, secret: &str) -> String {
@@ -67,5 +89,17 @@ mod tests {
         assert!(sealer.open("AKIA2", &sealed).is_err());
         assert!(Sealer::new([8; 32]).open("AKIA1", &sealed).is_err());
         assert!(sealer.open("AKIA1", "AAAA").is_err());
+    }
+
+    #[test]
+    fn the_key_file_is_made_once_and_only_for_its_owner() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("deep/secrets.key");
+        let sealed = Sealer::load_or_create(&path).unwrap().seal("A", "s");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(Sealer::load_or_create(&path).unwrap().open("A", &sealed).unwrap(), "s");
+        std::fs::write(&path, "short").unwrap();
+        assert!(Sealer::load_or_create(&path).unwrap_err().to_string().contains("secrets.key"));
     }
 }

@@ -6,7 +6,7 @@ use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::signers::{AccountName, SignerService, canonical_id};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
-use karri_proto::runtime::keys::RsaPair;
+use karri_proto::runtime::rsa_pair::RsaPair;
 use std::time::{Duration, Instant};
 
 on_both! {

@@ -97,6 +97,19 @@ pub enum AccountName {
 }
 
 impl AccountName {
+    pub fn text(&self) -> &str {
+        self.parts().1
+    }
+
+    /// Addresses have no case.
+    #[must_use]
+    pub fn folded(&self) -> Self {
+        match self {
+            AccountName::Email(email) => AccountName::Email(email.to_lowercase()),
+            AccountName::Id(_) | AccountName::Canonical(_) => self.clone(),
+        }
+    }
+
     fn parts(&self) -> (&'static str, &str) {
         match self {
             AccountName::Id(text) => ("id", text),

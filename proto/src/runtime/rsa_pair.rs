@@ -1,12 +1,11 @@
-//! Keys that live in files: 256-bit ones that encrypt what a controller stores, and RSA pairs with a certificate
-//! for image bundles. Each is made once, when it is missing, and read by its owner only.
+//! RSA keys with a certificate, for image bundles: the cloud's, which bundles are encrypted for, and users', which
+//! sign them. No X.509 authority has a part in it: a certificate is known or it is not.
 //!
 //! Must not: print a key.
 
 use crate::runtime::endpoint::write_durably;
 use crate::runtime::pki::write_secret;
 use crate::runtime::tls::fingerprint;
-use rand::RngCore;
 use rcgen::{CertificateParams, DnType, KeyPair, KeyUsagePurpose};
 use rsa::pkcs8::{EncodePrivateKey as _, LineEnding};
 use rustls::pki_types::CertificateDer;
@@ -17,7 +16,6 @@ use time::{Duration, OffsetDateTime};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::public_key::PublicKey;
 
-const KEY_BYTES: usize = 32;
 const RSA_BITS: usize = 2048;
 /// A manifest must be readable for as long as its image is used.
 const CERTIFICATE_VALID_DAYS: i64 = 20 * 365;
@@ -40,32 +38,6 @@ impl KeyFileError {
     }
 }
 
-/// Reads a key file (64 hex digits), or makes it.
-pub fn load_or_create_key(path: &Path) -> Result<[u8; KEY_BYTES], KeyFileError> {
-    let failed = |cause: String| KeyFileError::new(path, cause);
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) if !text.is_empty() => text,
-        // Empty: a first start was cut short between making the file and filling it.
-        Ok(_) => create_key_file(path).map_err(|error| failed(error.to_string()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            create_key_file(path).map_err(|error| failed(error.to_string()))?
-        }
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    let mut key = [0; KEY_BYTES];
-    hex::decode_to_slice(text.trim(), &mut key).map_err(|_| failed("expecting 64 hex digits".to_owned()))?;
-    Ok(key)
-}
-
-fn create_key_file(path: &Path) -> std::io::Result<String> {
-    let mut key = [0; KEY_BYTES];
-    rand::rngs::OsRng.fill_bytes(&mut key);
-    let text = hex::encode(key);
-    make_directory(path)?;
-    write_secret(path, text.as_bytes())?;
-    Ok(text)
-}
-
 fn make_directory(path: &Path) -> std::io::Result<()> {
     path.parent().map_or(Ok(()), std::fs::create_dir_all)
 }
@@ -75,8 +47,7 @@ fn make_directory(path: &Path) -> std::io::Result<()> {
 pub struct RsaPair {
     /// PKCS #8.
     pub key_pem: String,
-    /// Signed by the key itself: bundles are checked against certificates that are known one by one, so that no
-    /// authority, least of all the one that controllers trust, has a part in them.
+    /// Signed by the key itself: least of all the authority that controllers trust should vouch for it.
     pub certificate_pem: String,
 }
 
@@ -170,19 +141,6 @@ mod tests {
 
     fn mode(path: &Path) -> u32 {
         std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn a_key_file_is_made_once_and_only_for_its_owner() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("deep/master.key");
-        let key = load_or_create_key(&path).unwrap();
-        assert_eq!(mode(&path), 0o600);
-        assert_eq!(load_or_create_key(&path).unwrap(), key);
-        std::fs::write(&path, "").unwrap();
-        assert_ne!(load_or_create_key(&path).unwrap(), key, "an empty one never held a key");
-        std::fs::write(&path, "short").unwrap();
-        assert!(load_or_create_key(&path).unwrap_err().to_string().contains("master.key"));
     }
 
     #[test]
