@@ -10,6 +10,8 @@ use crate::store::{Sealer, Store, StoreError};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
 use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Keys remembered at most. A full memory is emptied.
 const REMEMBERED_MAX: usize = 20_000;
@@ -39,21 +41,29 @@ pub struct Identities {
     memory: Memory<Arc<Signer>>,
     /// Access keys that nobody has.
     unknown: Memory<()>,
+    changed: Notify,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, memory: Memory::new(REMEMBERED_MAX), unknown: Memory::new(UNKNOWN_MAX) }
+        let (memory, unknown) = (Memory::new(REMEMBERED_MAX), Memory::new(UNKNOWN_MAX));
+        Self { sealer, memory, unknown, changed: Notify::new() }
     }
 
     pub fn sealer(&self) -> &Sealer {
         &self.sealer
     }
 
-    /// Forgets everything; the next requests look again.
+    /// Forgets everything; the next requests look again, and who waits for a change does.
     pub fn clear(&self) {
         self.memory.forget();
         self.unknown.forget();
+        self.changed.notify_waiters();
+    }
+
+    /// Completes at the next change after this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     pub async fn signer(

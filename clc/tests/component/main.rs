@@ -28,4 +28,5 @@ mod purged;
 mod restart;
 mod served;
 mod shared;
+mod signers;
 mod tags;
