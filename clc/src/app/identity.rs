@@ -113,8 +113,13 @@ mod tests {
     use karri_proto::internal::admin::{AccessKey, Account, User};
 
     async fn with_alice(store: &Store, sealer: &Sealer) {
-        let account =
-            Account { id: "1".into(), name: "acme".into(), administrator: false, created_at_unix_ms: 0 };
+        let account = Account {
+            id: "1".into(),
+            name: "acme".into(),
+            email: None,
+            administrator: false,
+            created_at_unix_ms: 0,
+        };
         let mut tx = store.begin().await.unwrap();
         account_insert_in_txn(&mut tx, &account).await.unwrap();
         tx.commit().await.unwrap();
