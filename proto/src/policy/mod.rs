@@ -24,3 +24,5 @@ pub use document::{Kind, Policy};
 pub use evaluate::{Decision, evaluate};
 pub use fault::PolicyFault;
 pub use managed::{Managed, managed};
+
+pub(crate) use json::Strict;
