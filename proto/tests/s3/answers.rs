@@ -34,76 +34,82 @@ const V4_URL: &str = "botocore s3v4, presigned get";
 const V2: &str = "botocore s3, get odd key";
 const V2_URL: &str = "botocore s3, presigned get";
 
+const NONE: (&str, &str) = ("", "");
+
+fn check_v4(change: fn(&mut Request), status: u16, code: &str, text: &str, field: (&str, &str)) {
+    let refusal = refusal(V4, change);
+    assert_eq!((refusal.status, refusal.code), (status, code), "{refusal}");
+    assert_eq!(refusal.message, text);
+    if field != NONE {
+        assert_eq!(refusal.field(field.0), Some(field.1), "{refusal:?}");
+    }
+}
+
 #[test]
-fn version_4_headers() {
-    let check = |change: fn(&mut Request), status: u16, code: &str, text: &str, field: (&str, &str)| {
-        let refusal = refusal(V4, change);
-        assert_eq!((refusal.status, refusal.code), (status, code), "{refusal}");
-        assert_eq!(refusal.message, text);
-        if !field.0.is_empty() {
-            assert_eq!(refusal.field(field.0), Some(field.1), "{refusal:?}");
-        }
-    };
-    let none = ("", "");
+fn credentials_of_version_4() {
     let malformed = "AuthorizationHeaderMalformed";
-    check(
+    check_v4(
         |r| edit(r, "authorization", "/us-east-1/", "/mars-1/"),
         400,
         malformed,
         "The authorization header is malformed; the region 'mars-1' is wrong; expecting 'us-east-1'",
         ("Region", "us-east-1"),
     );
-    check(
+    check_v4(
         |r| edit(r, "authorization", "/us-east-1/s3/", "/mars-1/ec2/"),
         400,
         malformed,
         r#"The authorization header is malformed; incorrect service "ec2". This endpoint belongs to "s3"."#,
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| edit(r, "authorization", "aws4_request", "aws5"),
         400,
         malformed,
         r#"The authorization header is malformed; incorrect terminal "aws5". This endpoint uses "aws4_request"."#,
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| edit(r, "authorization", "/20261127/", "/2026/"),
         400,
         malformed,
         r#"The authorization header is malformed; incorrect date format "2026". This date in the credential must be in the format "yyyyMMdd"."#,
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| edit(r, "authorization", "/20261127/", "/20261126/"),
         400,
         malformed,
         r#"The authorization header is malformed; Invalid credential date "20261126". This date is not the same as X-Amz-Date: "20261127"."#,
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| edit(r, "authorization", "/s3/aws4_request", ""),
         400,
         malformed,
         r#"The authorization header is malformed; the Credential is mal-formed; expecting "<YOUR-AKID>/YYYYMMDD/REGION/SERVICE/aws4_request"."#,
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| r.set("Authorization", "AWS4-HMAC-SHA256 Credential=HAHAHA"),
         400,
         malformed,
         "The authorization header is malformed; the authorization header requires three components: Credential, SignedHeaders, and Signature.",
-        none,
+        NONE,
     );
+}
+
+#[test]
+fn what_version_4_must_cover_and_when() {
     let not_signed = "There were headers present in the request which were not signed";
-    check(
+    check_v4(
         |r| edit(r, "authorization", "=host;", "="),
         403,
         "AccessDenied",
         not_signed,
         ("HeadersNotSigned", "host"),
     );
-    check(
+    check_v4(
         |r| {
             r.set("X-Amz-Acl", "public-read");
             r.set("x-amz-meta-a", "b");
@@ -114,46 +120,50 @@ fn version_4_headers() {
         ("HeadersNotSigned", "x-amz-acl, x-amz-meta-a"),
     );
     let no_date = "AWS authentication requires a valid Date or x-amz-date header";
-    check(|r| r.remove("x-amz-date"), 403, "AccessDenied", no_date, none);
-    check(|r| r.set("x-amz-date", "Bad Date"), 403, "AccessDenied", no_date, none);
-    check(|r| r.set("x-amz-date", "19500707T215304Z"), 403, "AccessDenied", no_date, none);
+    check_v4(|r| r.remove("x-amz-date"), 403, "AccessDenied", no_date, NONE);
+    check_v4(|r| r.set("x-amz-date", "Bad Date"), 403, "AccessDenied", no_date, NONE);
+    check_v4(|r| r.set("x-amz-date", "19500707T215304Z"), 403, "AccessDenied", no_date, NONE);
     let skewed = "The difference between the request time and the current time is too large.";
-    check(
+    check_v4(
         |r| r.set("x-amz-date", "20100707T215304Z"),
         403,
         "RequestTimeTooSkewed",
         skewed,
         ("RequestTime", "20100707T215304Z"),
     );
-    check(
+    check_v4(
         |r| r.set("x-amz-date", "99990707T215304Z"),
         403,
         "RequestTimeTooSkewed",
         skewed,
         ("ServerTime", "2026-11-27T03:05:00Z"),
     );
-    check(
+    check_v4(
         |r| r.set("x-amz-date", "20261127T024900Z"),
         403,
         "RequestTimeTooSkewed",
         skewed,
         ("MaxAllowedSkewMilliseconds", "900000"),
     );
-    check(
+}
+
+#[test]
+fn payload_hashes_of_version_4() {
+    check_v4(
         |r| r.remove("x-amz-content-sha256"),
         400,
         "InvalidRequest",
         "Missing required header for this request: x-amz-content-sha256",
-        none,
+        NONE,
     );
-    check(
+    check_v4(
         |r| r.set("x-amz-content-sha256", "unsigned-payload"),
         400,
         "InvalidArgument",
         "x-amz-content-sha256 must be UNSIGNED-PAYLOAD, STREAMING-UNSIGNED-PAYLOAD-TRAILER, STREAMING-AWS4-HMAC-SHA256-PAYLOAD, STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD, STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD-TRAILER or a valid sha256 value.",
         ("ArgumentValue", "unsigned-payload"),
     );
-    check(
+    check_v4(
         |r| r.set("x-amz-content-sha256", "STREAMING-AWS4-ECDSA-P256-SHA256-PAYLOAD"),
         501,
         "NotImplemented",
