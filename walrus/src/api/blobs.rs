@@ -100,6 +100,10 @@ async fn handle_info(
     Path(digest): Path<String>,
 ) -> Result<Json<BlobFacts>, ApiError> {
     let (digest, info) = find(&blobs, &digest)?;
+    if info.hold == Hold::Cached {
+        // Whoever asks is about to register an image on it, and this one may go at any time.
+        return Err(ApiError::not_found(format!("there is no blob {digest}")));
+    }
     Ok(Json(info.facts(&digest)))
 }
 

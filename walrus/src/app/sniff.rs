@@ -141,7 +141,9 @@ const FOREIGN: &[Mark] = &[
 ];
 
 fn looks_like<T>(what: &str, advice: &str) -> Result<T, Refusal> {
-    Err(Refusal::new(format!("this looks like {what}; raw, qcow2, vmdk and vhd images can be imported: {advice}")))
+    Err(Refusal::new(format!(
+        "this looks like {what}; raw, qcow2, vmdk and vhd images can be imported: {advice}"
+    )))
 }
 
 /// The kernel takes gzipped cpio archives as ramdisks; any other gzip is a compressed disk.

@@ -94,9 +94,8 @@ impl BlobStore {
 
     /// Removes cached blobs of at least `bytes`, or all that there are.
     pub(super) fn make_room(&self, known: &mut Known, bytes: u64) {
-        let mut candidates: Vec<(SystemTime, Digest, u64)> = cached(known)
-            .map(|(digest, bytes)| (self.last_use(digest), digest.clone(), bytes))
-            .collect();
+        let mut candidates: Vec<(SystemTime, Digest, u64)> =
+            cached(known).map(|(digest, bytes)| (self.last_use(digest), digest.clone(), bytes)).collect();
         candidates.sort();
         let mut removed = 0;
         for (_, digest, bytes_of_it) in candidates {

@@ -28,7 +28,7 @@ pub struct Bundles {
     index: Arc<BundleIndex>,
     key: Arc<CloudKey>,
     /// One lock per bundle that is being made: who comes second waits and finds it.
-    making: Arc<Mutex<HashMap<BundleName, Arc<tokio::sync::Mutex<()>>>>>,
+    making: Arc<Making>,
 }
 
 /// What an image is asked of.
@@ -75,16 +75,12 @@ impl Bundles {
         if manifest.image.bytes > image_bytes_max {
             return Err(ImportError::TooLarge(image_bytes_max));
         }
-        let lock = self.lock_of(bundle.name);
-        let guard = lock.lock().await;
-        let made = match self.find(&bundle, hold).await {
-            Ok(Some(image)) => Ok((image, true)),
-            Ok(None) => self.make(&bundle, &manifest, source, hold, progress, request_id).await,
-            Err(error) => Err(error),
+        let turn = Turn::new(&self.making, bundle.name);
+        let _alone = turn.lock.lock().await;
+        let (image, cached) = match self.find(&bundle, hold).await? {
+            Some(image) => (image, true),
+            None => (self.make(&bundle, &manifest, source, hold, progress, request_id).await?, false),
         };
-        drop(guard);
-        self.forget_lock(bundle.name, lock);
-        let (image, cached) = made?;
         Ok(BundledImage { manifest, signer, image, cached })
     }
 
@@ -111,7 +107,7 @@ impl Bundles {
         hold: Hold,
         progress: Progress,
         request_id: &str,
-    ) -> Result<(ImportedBlob, bool), ImportError> {
+    ) -> Result<ImportedBlob, ImportError> {
         let key = self.key.clone();
         let wrapped = manifest.image.cloud_key.clone();
         let secrets = blocking(move || Ok(key.unwrap(&wrapped))).await?;
@@ -132,7 +128,7 @@ impl Bundles {
             Ok(())
         })
         .await?;
-        Ok((image, false))
+        Ok(image)
     }
 
     /// The manifest was overwritten or deleted.
@@ -140,17 +136,31 @@ impl Bundles {
         let (index, name) = (self.index.clone(), name.clone());
         blocking(move || index.bundle_forget(&name)).await
     }
+}
 
-    fn lock_of(&self, name: &BundleName) -> Arc<tokio::sync::Mutex<()>> {
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        making.entry(name.clone()).or_default().clone()
+type Making = Mutex<HashMap<BundleName, Arc<tokio::sync::Mutex<()>>>>;
+
+/// A place in the row of those who want one bundle. The row goes away with the last of them, however they
+/// leave.
+struct Turn<'a> {
+    making: &'a Making,
+    name: &'a BundleName,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(making: &'a Making, name: &'a BundleName) -> Self {
+        let mut rows = making.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = rows.entry(name.clone()).or_default().clone();
+        Self { making, name, lock }
     }
+}
 
-    fn forget_lock(&self, name: &BundleName, lock: Arc<tokio::sync::Mutex<()>>) {
-        let mut making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(lock);
-        if making.get(name).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            making.remove(name);
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut rows = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(&self.lock) == 2 {
+            rows.remove(self.name); // the row's own, and this one
         }
     }
 }

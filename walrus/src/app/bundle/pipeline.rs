@@ -64,12 +64,7 @@ struct Stages {
 }
 
 impl Stages {
-    fn start(
-        image: Arc<Image>,
-        secrets: Secrets,
-        source: Arc<dyn PartSource>,
-        progress: Progress,
-    ) -> Self {
+    fn start(image: Arc<Image>, secrets: Secrets, source: Arc<dyn PartSource>, progress: Progress) -> Self {
         let (to_thread, pieces) = mpsc::channel(PIECES_WAITING_MAX);
         let (to_stream, images) = mpsc::channel(PIECES_WAITING_MAX);
         let feeding = tokio::spawn(feed(source, image.clone(), progress, to_thread)).abort_handle();

@@ -186,11 +186,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What `read` makes of the element that was entered last; there may be one of its kind.
-    pub fn once<T>(
-        &mut self,
-        slot: &mut Option<T>,
-        read: impl FnOnce(&mut Self) -> Parsed<T>,
-    ) -> Parsed<()> {
+    pub fn once<T>(&mut self, slot: &mut Option<T>, read: impl FnOnce(&mut Self) -> Parsed<T>) -> Parsed<()> {
         if slot.is_some() {
             return self.error("is there twice");
         }

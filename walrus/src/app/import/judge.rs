@@ -26,7 +26,11 @@ pub(super) struct Judged {
 }
 
 impl Importer {
-    pub(super) async fn judge(&self, mut received: Received, purpose: Purpose) -> Result<Judged, ImportError> {
+    pub(super) async fn judge(
+        &self,
+        mut received: Received,
+        purpose: Purpose,
+    ) -> Result<Judged, ImportError> {
         let look = look(received.scratch.path(SOURCE)).await?;
         let virtual_max = self.limits.virtual_bytes_max;
         let kind = sniff::decide(look.sample(), purpose)?;

@@ -61,7 +61,9 @@ fn complete(fields: ImageFields) -> Parsed<Image> {
     let users = (fields.user_key.unwrap_or_default(), fields.user_iv.unwrap_or_default());
     let user_key = match users {
         (key, iv) if key.is_empty() && iv.is_empty() => None,
-        (_, iv) if iv.is_empty() => return error("user_encrypted_iv", "is empty, and user_encrypted_key is not"),
+        (_, iv) if iv.is_empty() => {
+            return error("user_encrypted_iv", "is empty, and user_encrypted_key is not");
+        }
         (key, _) if key.is_empty() => {
             return error("user_encrypted_key", "is empty, and user_encrypted_iv is not");
         }
@@ -155,6 +157,10 @@ fn read_part(cx: &mut Cursor<'_>) -> Parsed<Part> {
 fn read_filename(cx: &mut Cursor<'_>) -> Parsed<String> {
     parsed(cx, TEXT_BYTES_MAX, |text| {
         let leads_elsewhere = text.contains(['/', '\\']) || matches!(text, "" | "." | "..");
-        if leads_elsewhere { Err("expecting the name of a file beside the manifest".to_owned()) } else { Ok(text.to_owned()) }
+        if leads_elsewhere {
+            Err("expecting the name of a file beside the manifest".to_owned())
+        } else {
+            Ok(text.to_owned())
+        }
     })
 }

@@ -16,9 +16,9 @@ pub(super) fn read_machine(cx: &mut Cursor<'_>) -> Parsed<(Machine, [bool; 2])> 
     while let Some(name) = cx.child()? {
         match name.as_str() {
             "architecture" => cx.once(&mut architecture, read_architecture)?,
-            "block_device_mapping" | "block_device_mappings" => cx.once(&mut mappings, |cx| {
-                several(cx, &["mapping"], MAPPINGS_MAX, read_mapping)
-            })?,
+            "block_device_mapping" | "block_device_mappings" => {
+                cx.once(&mut mappings, |cx| several(cx, &["mapping"], MAPPINGS_MAX, read_mapping))?
+            }
             "product_codes" | "productcodes" => cx.once(&mut codes, |cx| {
                 several(cx, &["product_code", "productcode"], PRODUCT_CODES_MAX, read_name)
             })?,

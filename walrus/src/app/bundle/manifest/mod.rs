@@ -172,7 +172,11 @@ fn manifest(cx: &mut Cursor<'_>) -> Parsed<Manifest> {
 }
 
 fn read_version(cx: &mut Cursor<'_>) -> Parsed<()> {
-    parsed(cx, TEXT_BYTES_MAX, |text| if text == VERSION { Ok(()) } else { Err(format!("expecting {VERSION}")) })
+    parsed(
+        cx,
+        TEXT_BYTES_MAX,
+        |text| if text == VERSION { Ok(()) } else { Err(format!("expecting {VERSION}")) },
+    )
 }
 
 fn read_bundler(cx: &mut Cursor<'_>) -> Parsed<Bundler> {
@@ -192,6 +196,8 @@ fn read_signature(cx: &mut Cursor<'_>) -> Parsed<Signature> {
     parsed(cx, HEX_BYTES_MAX, |text| match text {
         UNSIGNED => Ok(Signature::Unsigned),
         "" => Err("expecting a signature, or UNSIGNED".to_owned()),
-        _ => hex::decode(text).map(Signature::Signed).map_err(|_| "expecting hex digits, or UNSIGNED".to_owned()),
+        _ => hex::decode(text)
+            .map(Signature::Signed)
+            .map_err(|_| "expecting hex digits, or UNSIGNED".to_owned()),
     })
 }

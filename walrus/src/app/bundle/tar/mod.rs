@@ -207,7 +207,8 @@ impl Pax {
                 b"path" => pax.path = Some(value.to_vec()),
                 b"size" => {
                     let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                    pax.bytes = Some(number.ok_or_else(|| BundleError::Tar("claims an impossible length".into()))?);
+                    pax.bytes =
+                        Some(number.ok_or_else(|| BundleError::Tar("claims an impossible length".into()))?);
                 }
                 _ if key.starts_with(b"GNU.sparse.") => {
                     return refused("holds a sparse file in the pax format: archive it with --format=gnu");
@@ -231,7 +232,9 @@ fn record(rest: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
 
 fn read_extension<R: Read>(from: &mut R, bytes: u64) -> Result<Vec<u8>, BundleError> {
     if bytes > EXTENSION_BYTES_MAX {
-        return refused(format!("has an extended header of {bytes} bytes; {EXTENSION_BYTES_MAX} are allowed"));
+        return refused(format!(
+            "has an extended header of {bytes} bytes; {EXTENSION_BYTES_MAX} are allowed"
+        ));
     }
     let bytes = bytes as usize;
     let mut text = vec![0; bytes.next_multiple_of(BLOCK_BYTES)];
