@@ -25,6 +25,8 @@ const TARGETS: &[Target] = &[
     Target { name: "sign", entry: karri_proto::sign::fuzz_sign },
     Target { name: "metadata", entry: karri_nc::fuzz_metadata },
     Target { name: "image", entry: karri_walrus::fuzz_image },
+    Target { name: "manifest", entry: karri_walrus::fuzz_manifest },
+    Target { name: "tar", entry: karri_walrus::fuzz_tar },
 ];
 
 #[derive(Debug, Default)]

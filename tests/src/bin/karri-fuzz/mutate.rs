@@ -76,6 +76,17 @@ const WORDS: &[&[u8]] = &[
     b"meta-data",
     b"GET ",
     b"PUT ",
+    b"<",
+    b"</",
+    b"/>",
+    b"<!DOCTYPE x [",
+    b"<![CDATA[",
+    b"]]>",
+    b"<!--",
+    b"&amp;",
+    b"&#x10ffff;",
+    b"&x;",
+    b"true",
 ];
 
 /// A change or several of one of `corpus`.

@@ -35,14 +35,22 @@ pub(crate) fn fuzz_manifest(data: &[u8]) {
     }
 }
 
-/// Whatever bytes come out of a bundle, as its archive. For fuzzing.
+/// Whatever bytes come out of a bundle, as its archive: as they are, and with checksums that fit. For fuzzing.
 pub(crate) fn fuzz_tar(data: &[u8]) {
+    unpack(data);
+    let mut sealed = data.to_vec();
+    tar::seal(&mut sealed);
+    unpack(&sealed);
+}
+
+fn unpack(data: &[u8]) {
+    const BYTES_MAX: u64 = 1 << 24; // holes may be of any size
     let Ok(mut archive) = tar::Tar::open(data) else { return };
     let mut bytes = 0;
     while let Ok(Some(piece)) = archive.next() {
         bytes += piece.len() as u64;
-        if bytes > 1 << 24 {
-            return; // holes may be of any size
+        if bytes > BYTES_MAX {
+            return;
         }
     }
     assert!(bytes <= archive.bytes());

@@ -92,6 +92,15 @@ fn number(field: &[u8]) -> Option<u64> {
     })
 }
 
+/// Gives the first blocks checksums that fit: for fuzzing, which would not get past them.
+pub fn seal(archive: &mut [u8]) {
+    for block in archive.chunks_exact_mut(BLOCK_BYTES).take(4) {
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    }
+}
+
 /// Some writers have added up signed bytes.
 fn check_sum(block: &Block) -> Result<(), String> {
     let in_sum = |at: usize| if (148..156).contains(&at) { b' ' } else { block[at] };

@@ -16,6 +16,8 @@ use bytes::{Bytes, BytesMut};
 use header::{BLOCK_BYTES, Block, Extent, Header};
 use std::io::Read;
 
+pub(super) use header::seal;
+
 /// Pieces of the file that are given out.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
 const ZEROS: &[u8] = &[0; PIECE_BYTES];
