@@ -146,7 +146,7 @@ pub enum Image {
     List,
 }
 
-/// Import a disk image (raw, qcow2 or vmdk, found by content) and register it
+/// Import a disk image (raw, qcow2, vmdk or vhd, found by content) and register it
 #[derive(Debug, Args)]
 #[command(after_help = IMAGE_EXAMPLES)]
 pub struct ImageImport {

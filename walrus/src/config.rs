@@ -34,6 +34,7 @@ pub struct BlobsConfig {
     pub virtual_max_gib: u64,
     pub imports_at_once: usize,
     pub reads_at_once: usize,
+    pub bundle_cache_max_gib: u64,
     pub idle_secs: u64,
     pub tool_timeout_secs: u64,
     pub tool_memory_mib: u64,
@@ -47,6 +48,7 @@ impl Default for BlobsConfig {
             virtual_max_gib: 16_384,
             imports_at_once: 4,
             reads_at_once: 512,
+            bundle_cache_max_gib: 40,
             idle_secs: 30,
             tool_timeout_secs: 900,
             tool_memory_mib: 2048,
@@ -63,6 +65,7 @@ impl Config {
             ("virtual_max_gib", b.virtual_max_gib, GIB_MAX),
             ("imports_at_once", b.imports_at_once as u64, 64),
             ("reads_at_once", b.reads_at_once as u64, 4096),
+            ("bundle_cache_max_gib", b.bundle_cache_max_gib, GIB_MAX),
             ("idle_secs", b.idle_secs, 3600),
             ("tool_timeout_secs", b.tool_timeout_secs, 6 * 3600),
             ("tool_memory_mib", b.tool_memory_mib, 1 << 20),
@@ -83,6 +86,7 @@ impl BlobsConfig {
             virtual_bytes_max: self.virtual_max_gib * GIB,
             imports_at_once: self.imports_at_once,
             reads_at_once: self.reads_at_once,
+            bundle_cache_bytes_max: self.bundle_cache_max_gib * GIB,
             idle: Duration::from_secs(self.idle_secs),
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //!   api/     HTTP edge: image blobs for the other controllers, S3 for everybody
-//!   app/     import, and the pure rules: what a file is, which qcow2 and VMDK are harmless
+//!   app/     import, and the pure rules: what a file is, which qcow2, VMDK and VHD are harmless,
+//!            image bundles
 //!   store/   blobs on disk, each with its info file; the only room that names files
 //!   drive/   qemu-img, under limits; who signs S3 requests
 //! ```
@@ -70,6 +71,16 @@ impl Controller for Walrus {
         }
         Ok(endpoint)
     }
+}
+
+/// Whatever bytes are sent as a bundle's manifest. For fuzzing.
+pub fn fuzz_manifest(data: &[u8]) {
+    app::bundle::fuzz_manifest(data);
+}
+
+/// Whatever bytes a bundle's archive has. For fuzzing.
+pub fn fuzz_tar(data: &[u8]) {
+    app::bundle::fuzz_tar(data);
 }
 
 /// Whatever bytes are sent as an image must be judged without a panic. For fuzzing.

@@ -4,9 +4,10 @@
 //! directions are streams.
 
 use super::range::{self, Range};
-use crate::app::import::Importer;
+use crate::app::import::{ImportError, Importer};
 use crate::app::sniff::Purpose;
 use crate::store::blobs::BlobInfo;
+use crate::store::holds::Hold;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{delete_with, get_with, post_with};
 use axum::body::{Body, BodyDataStream};
@@ -99,6 +100,10 @@ async fn handle_info(
     Path(digest): Path<String>,
 ) -> Result<Json<BlobFacts>, ApiError> {
     let (digest, info) = find(&blobs, &digest)?;
+    if info.hold == Hold::Cached {
+        // Whoever asks is about to register an image on it, and this one may go at any time.
+        return Err(ApiError::not_found(format!("there is no blob {digest}")));
+    }
     Ok(Json(info.facts(&digest)))
 }
 
@@ -152,7 +157,8 @@ async fn import(
         Some(BlobPurpose::Kernel) => Purpose::Kernel,
         Some(BlobPurpose::Ramdisk) => Purpose::Ramdisk,
     };
-    Ok(blobs.importer.import(body, purpose, &caller.request_id).await?)
+    let mut body = body.map(|bytes| bytes.map_err(|error| ImportError::Broken(error.to_string())));
+    Ok(blobs.importer.import(&mut body, purpose, Hold::Imported, &caller.request_id).await?)
 }
 
 async fn handle_read(

@@ -1,10 +1,12 @@
-//! Use cases and rules. `import` is the one use case; `content`, `sniff`, `qcow2` and `vmdk` are pure functions of
-//! bytes: no IO, no clock, and no panic whatever the bytes are.
+//! Use cases and rules. `import` takes images in, `bundle` makes them of bundles; `content`, `sniff`, `qcow2`,
+//! `vmdk` and `vhd` are pure functions of bytes: no IO, no clock, and no panic whatever the bytes are.
 
+pub mod bundle;
 pub mod content;
 pub mod import;
 pub mod qcow2;
 pub mod sniff;
+pub mod vhd;
 pub mod vmdk;
 
 /// Why an image is not taken: one sentence for whoever sent it.
@@ -28,6 +30,11 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = qcow2::parse(data, bytes, u64::MAX);
     let _ = qcow2::parse(data, u64::MAX, 1 << 44);
     let _ = vmdk::parse(data, tail, u64::MAX);
+    if let Ok(vhd::Header { table: Some(table), .. }) = vhd::parse(data, tail, bytes, u64::MAX) {
+        let at = usize::try_from(table.at).unwrap_or(usize::MAX);
+        assert!(table.at + table.bytes() <= bytes);
+        let _ = table.check(data.get(at..).unwrap_or_default(), bytes);
+    }
 }
 
 const SHOWN_MAX: usize = 80;

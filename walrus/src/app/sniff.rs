@@ -4,7 +4,7 @@
 //! send by mistake is known here and told by its name, with what to do.
 
 use super::content::{content, suits};
-use super::{Refusal, bytes_at, qcow2, vmdk};
+use super::{Refusal, bytes_at, qcow2, vhd, vmdk};
 use flate2::read::GzDecoder;
 use karri_proto::internal::blobs::Content;
 use std::io::Read;
@@ -13,6 +13,7 @@ use std::io::Read;
 pub const HEAD_BYTES: usize = 64 * 1024;
 pub const TAIL_BYTES: usize = vmdk::TAIL_BYTES;
 const _: () = assert!(HEAD_BYTES >= qcow2::HEAD_BYTES && HEAD_BYTES >= vmdk::HEAD_BYTES);
+const _: () = assert!(HEAD_BYTES >= vhd::HEAD_BYTES && TAIL_BYTES >= vhd::TAIL_BYTES);
 
 const IMAGE_HEAD_MIN: usize = 512;
 const IMAGE_BYTES_MIN: u64 = IMAGE_HEAD_MIN as u64;
@@ -35,6 +36,7 @@ pub enum Kind {
     Raw,
     Qcow2,
     Vmdk,
+    Vhd,
 }
 
 impl Kind {
@@ -43,6 +45,7 @@ impl Kind {
             Kind::Raw => "raw",
             Kind::Qcow2 => "qcow2",
             Kind::Vmdk => "vmdk",
+            Kind::Vhd => "vhd",
         }
     }
 }
@@ -67,6 +70,9 @@ pub fn early(head: &[u8], purpose: Purpose) -> Result<Kind, Refusal> {
     if head.starts_with(&vmdk::MAGIC) {
         return Ok(Kind::Vmdk);
     }
+    if head.starts_with(&vhd::MAGIC) {
+        return Ok(Kind::Vhd);
+    }
     if is_gzipped_ramdisk(head) {
         return suits(Content::Ramdisk, purpose).map(|()| Kind::Raw);
     }
@@ -89,7 +95,10 @@ pub fn decide(sample: Sample<'_>, purpose: Purpose) -> Result<Kind, Refusal> {
     if sample.bytes == 0 {
         return Err(Refusal::new("the image is empty"));
     }
-    let kind = early(sample.head, purpose)?;
+    let mut kind = early(sample.head, purpose)?;
+    if kind == Kind::Raw && purpose != Purpose::Ramdisk && vhd::ends_as_one(sample.tail) {
+        kind = Kind::Vhd; // of fixed size: a raw disk with a mark at its end
+    }
     if sample.bytes < IMAGE_BYTES_MIN {
         return Err(Refusal::new(format!("the image is only {} bytes long", sample.bytes)));
     }
@@ -107,7 +116,6 @@ const UNPACK: &str = "unpack it first";
 type Mark = (usize, &'static [u8], &'static str, &'static str);
 
 const FOREIGN: &[Mark] = &[
-    (0, b"conectix", "a VHD image", CONVERT),
     (0, b"vhdxfile", "a VHDX image", CONVERT),
     (0x40, b"\x7f\x10\xda\xbe", "a VDI image", CONVERT),
     (0, b"COWD", "a VMDK image of VMware's old sparse kind", CONVERT),
@@ -133,7 +141,9 @@ const FOREIGN: &[Mark] = &[
 ];
 
 fn looks_like<T>(what: &str, advice: &str) -> Result<T, Refusal> {
-    Err(Refusal::new(format!("this looks like {what}; raw, qcow2 and vmdk images can be imported: {advice}")))
+    Err(Refusal::new(format!(
+        "this looks like {what}; raw, qcow2, vmdk and vhd images can be imported: {advice}"
+    )))
 }
 
 /// The kernel takes gzipped cpio archives as ramdisks; any other gzip is a compressed disk.
@@ -168,8 +178,8 @@ fn refuse_optical(head: &[u8]) -> Result<(), Refusal> {
 
 fn refuse_by_tail(tail: &[u8]) -> Result<(), Refusal> {
     let from_end = |bytes: usize| tail.len().checked_sub(bytes).map(|at| &tail[at..]).unwrap_or_default();
-    if from_end(512).starts_with(b"conectix") || from_end(511).starts_with(b"conectix") {
-        return looks_like("a VHD image of fixed size", CONVERT);
+    if from_end(511).starts_with(&vhd::MAGIC) {
+        return looks_like("a VHD image of Virtual PC's first version", CONVERT);
     }
     if from_end(512).starts_with(b"koly") {
         return looks_like("an Apple disk image", CONVERT);
@@ -226,15 +236,19 @@ mod tests {
     }
 
     #[test]
-    fn the_three_formats_are_known_by_content() {
+    fn the_formats_are_known_by_content() {
         for (patch, kind) in [
             (&b"QFI\xfb\0\0\0\x03"[..], Kind::Qcow2),
             (b"KDMV", Kind::Vmdk),
+            (b"conectix", Kind::Vhd),
             (b"\x55\xaa", Kind::Raw),
             (b"\x7fELF", Kind::Raw),
         ] {
             assert_eq!(decide(sample(&disk(&[(0, patch)])), Purpose::Any), Ok(kind));
         }
+        let fixed = disk(&[((1 << 20) - 512, b"conectix")]);
+        assert_eq!(decide(sample(&fixed), Purpose::Disk), Ok(Kind::Vhd));
+        assert!(decide(sample(&fixed), Purpose::Kernel).is_err());
     }
 
     #[test]
@@ -242,7 +256,7 @@ mod tests {
         for (at, mark, name, _) in FOREIGN {
             refused(&disk(&[(*at, mark)]), name);
         }
-        refused(&disk(&[((1 << 20) - 512, b"conectix")]), "VHD image of fixed size");
+        refused(&disk(&[((1 << 20) - 511, b"conectix")]), "VHD image of Virtual PC's first");
         refused(&disk(&[((1 << 20) - 512, b"koly")]), "Apple");
         refused(&disk(&[(0, b"QFI\xfb\0\0\0\x01")]), "version 1");
         refused(&disk(&[(0x8001, b"CD001")]), "ISO 9660");

@@ -2,7 +2,7 @@
 //!
 //! The formats are always given, never probed. The tool runs in the import's own directory and is given
 //! bare file names, so no path can be taken for a protocol (`nbd:…`) or an option. Callers have read
-//! the header with `app::qcow2` or `app::vmdk` before.
+//! the header with `app::qcow2`, `app::vmdk` or `app::vhd` before.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -20,6 +20,13 @@ const SIGXFSZ: i32 = 25;
 pub struct ToolLimits {
     pub timeout: Duration,
     pub memory_bytes: u64,
+}
+
+/// What is converted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Vmdk,
+    Vhd,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +75,24 @@ impl QemuImg {
         }
     }
 
-    /// Makes `to`, a qcow2 of at most `bytes_max`, from the VMDK `from`.
-    pub async fn convert_vmdk(
+    /// Makes `to`, a qcow2 of at most `bytes_max`, from `from`.
+    pub async fn convert(
         &self,
         directory: &Path,
+        format: Format,
         from: &str,
         to: &str,
         bytes_max: u64,
     ) -> Result<(), ToolError> {
-        let arguments = ["convert", "-q", "-f", "vmdk", "-O", "qcow2", "-o", "compat=1.1", from, to];
+        let source = match format {
+            Format::Vmdk => format!("driver=vmdk,file.driver=file,file.filename={from}"),
+            // Left to itself, it believes the cylinders and heads of some programs' files and cuts the
+            // disk to them; the size is what the guest's data fits in.
+            Format::Vhd => {
+                format!("driver=vpc,force_size_calc=current_size,file.driver=file,file.filename={from}")
+            }
+        };
+        let arguments = ["convert", "-q", "--image-opts", "-O", "qcow2", "-o", "compat=1.1", &source, to];
         let outcome = self.run(directory, bytes_max, &arguments).await?;
         if outcome.status.success() { Ok(()) } else { Err(outcome.into_error(bytes_max)) }
     }

@@ -5,6 +5,7 @@
 //! Imports under way live in `incoming/`, which every start empties. The bytes are not read at start:
 //! whoever reads a blob verifies its digest.
 
+use super::holds::{self, Hold};
 use super::scratch::Scratch;
 use crate::app::content;
 use crate::app::sniff::{self, Kind};
@@ -35,6 +36,8 @@ pub struct BlobInfo {
     /// Absent where an older version wrote it; looked up again when the store is opened.
     #[serde(default)]
     pub content: Option<Content>,
+    #[serde(default)]
+    pub hold: Hold,
     pub imported_at_unix_ms: i64,
 }
 
@@ -61,16 +64,16 @@ impl BlobInfo {
 pub struct BlobStore {
     root: PathBuf,
     incoming: PathBuf,
-    bytes_max: u64,
+    pub(super) bytes_max: u64,
     known: Mutex<Known>,
     metrics: Arc<Metrics>,
 }
 
 #[derive(Debug, Default)]
-struct Known {
-    blobs: BTreeMap<Digest, BlobInfo>,
-    bytes: u64,
-    reserved_bytes: u64,
+pub(super) struct Known {
+    pub(super) blobs: BTreeMap<Digest, BlobInfo>,
+    pub(super) bytes: u64,
+    pub(super) reserved_bytes: u64,
     imports: u64,
 }
 
@@ -95,17 +98,17 @@ impl BlobStore {
         Ok(store)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn show(&self, known: &Known) {
+    pub(super) fn show(&self, known: &Known) {
         self.metrics.gauge("karri_walrus_blobs", &[], known.blobs.len() as f64);
         self.metrics.gauge("karri_walrus_blob_bytes", &[], known.bytes as f64);
         self.metrics.gauge("karri_walrus_incoming_bytes", &[], known.reserved_bytes as f64);
     }
 
-    fn path(&self, digest: &Digest) -> PathBuf {
+    pub(super) fn path(&self, digest: &Digest) -> PathBuf {
         self.root.join(&digest.hex()[..2]).join(digest.hex())
     }
 
@@ -136,7 +139,9 @@ impl BlobStore {
 
     /// Blocking.
     pub fn blob_open(&self, digest: &Digest) -> io::Result<File> {
-        File::open(self.path(digest))
+        let file = File::open(self.path(digest))?;
+        self.blob_used(digest);
+        Ok(file)
     }
 
     /// A directory for one import. Blocking.
@@ -144,13 +149,22 @@ impl BlobStore {
         Scratch::new(self.clone(), self.incoming.join(self.next_number().to_string()))
     }
 
+    /// Copies that nobody needs make room.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
         let mut known = self.lock();
-        let after = known.bytes.saturating_add(known.reserved_bytes).saturating_add(bytes);
-        if after <= self.bytes_max {
+        let over = |known: &Known| {
+            let after = known.bytes.saturating_add(known.reserved_bytes).saturating_add(bytes);
+            after.saturating_sub(self.bytes_max)
+        };
+        let missing = over(&known);
+        if missing > 0 {
+            self.make_room(&mut known, missing);
+        }
+        let fits = over(&known) == 0;
+        if fits {
             known.reserved_bytes += bytes;
         }
-        after <= self.bytes_max
+        fits
     }
 
     pub(super) fn release(&self, bytes: u64) {
@@ -159,13 +173,15 @@ impl BlobStore {
         self.show(&known);
     }
 
+    /// What [`Scratch::reserve`] could still grant.
     pub fn bytes_free(&self) -> u64 {
         let known = self.lock();
-        self.bytes_max.saturating_sub(known.bytes).saturating_sub(known.reserved_bytes)
+        let needed = known.bytes.saturating_sub(holds::cached_bytes(&known));
+        self.bytes_max.saturating_sub(needed).saturating_sub(known.reserved_bytes)
     }
 
     /// Keeps the finished file `name` of `scratch` as the blob `digest`. A blob that is there already
-    /// stays as it is. Durable when it returns; blocking.
+    /// stays as it is, and is held by the stronger hold. Durable when it returns; blocking.
     pub fn blob_insert(
         &self,
         scratch: &Scratch,
@@ -177,8 +193,8 @@ impl BlobStore {
         file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
         file.sync_all()?; // before the lock: it may take long, and readers want the lock too
         let mut known = self.lock();
-        if let Some(present) = known.blobs.get(digest) {
-            return Ok(present.clone());
+        if let Some(present) = self.hold_more(&mut known, digest, info.hold)? {
+            return Ok(present);
         }
         let (from, to) = (scratch.path(name), self.path(digest));
         let directory = to.parent().ok_or_else(|| io::Error::other("a blob lies in a directory"))?;
@@ -186,11 +202,7 @@ impl BlobStore {
             std::fs::DirBuilder::new().mode(PRIVATE).create(directory)?;
             File::open(&self.root)?.sync_all()?;
         }
-        let json = serde_json::to_vec(&info).map_err(io::Error::other)?;
-        if let Err(error) = write_durably(&to.with_extension("json"), &json) {
-            let _ = std::fs::remove_file(to.with_file_name(format!(".{}.json.new", digest.hex())));
-            return Err(error);
-        }
+        self.info_write(digest, &info)?;
         std::fs::rename(&from, &to)?;
         File::open(directory)?.sync_all()?;
         known.bytes += info.bytes;
@@ -199,15 +211,23 @@ impl BlobStore {
         Ok(info)
     }
 
+    pub(super) fn info_write(&self, digest: &Digest, info: &BlobInfo) -> io::Result<()> {
+        let json = serde_json::to_vec(info).map_err(io::Error::other)?;
+        write_durably(&self.path(digest).with_extension("json"), &json)
+    }
+
     /// Forgets the blob and removes its files; false when there was none. Blocking.
     pub fn blob_delete(&self, digest: &Digest) -> io::Result<bool> {
-        let mut known = self.lock();
+        self.remove(&mut self.lock(), digest)
+    }
+
+    pub(super) fn remove(&self, known: &mut Known, digest: &Digest) -> io::Result<bool> {
         let path = self.path(digest);
         remove_if_there(&path)?;
         remove_if_there(&path.with_extension("json"))?;
         let removed = known.blobs.remove(digest);
         known.bytes -= removed.as_ref().map_or(0, |info| info.bytes);
-        self.show(&known);
+        self.show(known);
         Ok(removed.is_some())
     }
 }
@@ -284,6 +304,7 @@ mod tests {
             virtual_bytes: bytes,
             source_format: "raw".into(),
             content: None,
+            hold: Hold::Imported,
             imported_at_unix_ms: 1,
         }
     }

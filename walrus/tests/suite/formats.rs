@@ -53,6 +53,36 @@ async fn a_vmdk_becomes_a_qcow2_with_the_same_disk() {
 }
 
 #[tokio::test]
+async fn a_vhd_becomes_a_qcow2_with_the_same_disk() {
+    let server = Server::start().await;
+    let disk = disk(4);
+    for options in ["subformat=fixed,force_size=on", "subformat=dynamic,force_size=on"] {
+        let bytes = image(&disk, "vpc", &["-o", options]);
+        // VirtualBox' name: a reader that believes its cylinders and heads would cut the disk.
+        let mut other = bytes.clone();
+        for at in [bytes.len() - 512, 0] {
+            if other[at..].starts_with(b"conectix") {
+                other[at + 28..at + 32].copy_from_slice(b"vbox");
+                other[at + 64..at + 68].fill(0);
+                let sum: u32 = other[at..at + 512].iter().map(|byte| u32::from(*byte)).sum();
+                other[at + 64..at + 68].copy_from_slice(&(!sum).to_be_bytes());
+            }
+        }
+        for bytes in [bytes, other] {
+            let kept = server.import(bytes).await.unwrap();
+            assert_eq!((kept.source_format.as_str(), kept.blob.format), ("vhd", BlobFormat::Qcow2));
+            assert_eq!(kept.blob.virtual_bytes, 4 << 20, "{options}");
+            let stored = server.read(&kept.blob.digest).await;
+            assert!(as_guest_sees(&stored, "qcow2") == disk, "{options}");
+        }
+    }
+    let kernel = image(&disk, "vpc", &["-o", "subformat=fixed"]);
+    let client = server.client(Role::Clc);
+    assert!(client.blob_import_as(&caller(), BlobPurpose::Kernel, kernel.into()).await.is_err());
+    server.assert_nothing_left(1).await; // all kinds convert to the same bytes
+}
+
+#[tokio::test]
 async fn an_empty_disk_and_one_that_ends_in_a_hole_keep_their_length() {
     let server = Server::start().await;
     let mut bytes = vec![0; (3 << 20) + 512];

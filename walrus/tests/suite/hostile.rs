@@ -125,14 +125,48 @@ async fn a_cut_vmdk_is_refused() {
     }
 }
 
+/// A VHD of 4 MiB with one footer field and its checksum written anew, at the end and at the beginning.
+fn vhd(options: &str, at: usize, field: &[u8]) -> Vec<u8> {
+    let mut bytes = image(&disk(4), "vpc", &["-o", options]);
+    let end = bytes.len() - 512;
+    let mut footer = bytes[end..].to_vec();
+    footer[at..at + field.len()].copy_from_slice(field);
+    footer[64..68].fill(0);
+    let sum: u32 = footer.iter().map(|byte| u32::from(*byte)).sum();
+    footer[64..68].copy_from_slice(&(!sum).to_be_bytes());
+    bytes[end..].copy_from_slice(&footer);
+    if bytes.starts_with(b"conectix") {
+        bytes[..512].copy_from_slice(&footer);
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_vhd_that_is_cut_lies_or_needs_another_is_refused() {
+    let server = Server::start().await;
+    let (fixed, dynamic) = ("subformat=fixed,force_size=on", "subformat=dynamic,force_size=on");
+    for options in [fixed, dynamic] {
+        refused(&server, "a child", vhd(options, 60, &4u32.to_be_bytes()), "parent").await;
+        refused(&server, "a giant", vhd(options, 48, &(1u64 << 60).to_be_bytes()), "limit").await;
+        refused(&server, "of the future", vhd(options, 12, &[0, 2]), "version 2").await;
+    }
+    refused(&server, "longer", vhd(fixed, 48, &(8u64 << 20).to_be_bytes()), "truncated").await;
+    refused(&server, "nowhere", vhd(dynamic, 16, &[0x7f; 8]), "impossible place").await;
+    let whole = vhd(dynamic, 0, b"c");
+    let footer = whole[whole.len() - 512..].to_vec();
+    for part in [2, 4] {
+        let cut = whole[..whole.len() / part].to_vec();
+        refused(&server, "cut", cut.clone(), "no footer").await;
+        refused(&server, "cut and closed", [cut, footer.clone()].concat(), "not inside the file").await;
+    }
+}
+
 #[tokio::test]
 async fn other_formats_are_told_by_their_name() {
     let server = Server::start().await;
     let disk = disk(1);
     for (format, options, expected) in [
-        ("vpc", &[][..], "VHD"),
-        ("vpc", &["-o", "subformat=fixed,force_size=on"], "VHD"),
-        ("vhdx", &[], "VHDX"),
+        ("vhdx", &[][..], "VHDX"),
         ("vdi", &[], "VDI"),
         ("qed", &[], "QED"),
         ("qcow", &[], "qcow (version 1)"),

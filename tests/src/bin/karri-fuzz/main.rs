@@ -29,6 +29,8 @@ const TARGETS: &[Target] = &[
     Target { name: "policy_form", entry: karri_proto::sign::fuzz_policy_form },
     Target { name: "metadata", entry: karri_nc::fuzz_metadata },
     Target { name: "image", entry: karri_walrus::fuzz_image },
+    Target { name: "manifest", entry: karri_walrus::fuzz_manifest },
+    Target { name: "tar", entry: karri_walrus::fuzz_tar },
 ];
 
 #[derive(Debug, Default)]

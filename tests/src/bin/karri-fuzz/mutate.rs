@@ -82,6 +82,17 @@ const WORDS: &[&[u8]] = &[
     b"Content-Disposition: form-data; name=\"file\"",
     b"${filename}",
     b"[\"eq\", \"$key\", \"\"]",
+    b"<",
+    b"</",
+    b"/>",
+    b"<!DOCTYPE x [",
+    b"<![CDATA[",
+    b"]]>",
+    b"<!--",
+    b"&amp;",
+    b"&#x10ffff;",
+    b"&x;",
+    b"true",
 ];
 
 /// A change or several of one of `corpus`.

@@ -2,6 +2,7 @@
 //! Generated: shapes that several resources share.
 
 use crate::aws::{Decode, Encode, Params, WireFault, XmlWriter};
+use time::OffsetDateTime;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttributeBooleanValue {
@@ -45,6 +46,63 @@ pub struct BlockPublicAccessStates {
 impl Encode for BlockPublicAccessStates {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("internetGatewayBlockMode", &self.internet_gateway_block_mode);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BundleTask {
+    pub bundle_id: Option<String>,
+    pub bundle_task_error: Option<BundleTaskError>,
+    pub instance_id: Option<String>,
+    pub progress: Option<String>,
+    pub start_time: Option<OffsetDateTime>,
+    pub state: Option<String>,
+    pub storage: Option<Storage>,
+    pub update_time: Option<OffsetDateTime>,
+}
+
+impl Encode for BundleTask {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("bundleId", &self.bundle_id);
+        xml.optional("error", &self.bundle_task_error);
+        xml.optional("instanceId", &self.instance_id);
+        xml.optional("progress", &self.progress);
+        xml.optional("startTime", &self.start_time);
+        xml.optional("state", &self.state);
+        xml.optional("storage", &self.storage);
+        xml.optional("updateTime", &self.update_time);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BundleTaskError {
+    pub code: Option<String>,
+    pub message: Option<String>,
+}
+
+impl Encode for BundleTaskError {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("code", &self.code);
+        xml.optional("message", &self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ClientData {
+    pub comment: Option<String>,
+    pub upload_end: Option<OffsetDateTime>,
+    pub upload_size: Option<f64>,
+    pub upload_start: Option<OffsetDateTime>,
+}
+
+impl Decode for ClientData {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            comment: params.optional("Comment")?,
+            upload_end: params.optional("UploadEnd")?,
+            upload_size: params.optional("UploadSize")?,
+            upload_start: params.optional("UploadStart")?,
+        })
     }
 }
 
@@ -105,6 +163,19 @@ impl Encode for EbsBlockDevice {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3Location {
+    pub s3_bucket: Option<String>,
+    pub s3_prefix: Option<String>,
+}
+
+impl Encode for ExportTaskS3Location {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("s3Bucket", &self.s3_bucket);
+        xml.optional("s3Prefix", &self.s3_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct GroupIdentifier {
     pub group_id: Option<String>,
     pub group_name: Option<String>,
@@ -114,6 +185,17 @@ impl Encode for GroupIdentifier {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("groupId", &self.group_id);
         xml.optional("groupName", &self.group_name);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationResponse {
+    pub license_configuration_arn: Option<String>,
+}
+
+impl Encode for ImportImageLicenseConfigurationResponse {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("licenseConfigurationArn", &self.license_configuration_arn);
     }
 }
 
@@ -145,6 +227,144 @@ impl Encode for ProductCode {
     }
 }
 
+#[derive(Clone, Default, PartialEq)]
+pub struct S3Storage {
+    pub aws_access_key_id: Option<String>,
+    pub bucket: Option<String>,
+    pub prefix: Option<String>,
+    pub upload_policy: Option<Vec<u8>>,
+    pub upload_policy_signature: Option<String>,
+}
+
+impl std::fmt::Debug for S3Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("S3Storage")
+            .field("aws_access_key_id", &self.aws_access_key_id)
+            .field("bucket", &self.bucket)
+            .field("prefix", &self.prefix)
+            .field("upload_policy", &"(hidden)")
+            .field("upload_policy_signature", &"(hidden)")
+            .finish()
+    }
+}
+
+impl Decode for S3Storage {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            aws_access_key_id: params.optional("AWSAccessKeyId")?,
+            bucket: params.optional("Bucket")?,
+            prefix: params.optional("Prefix")?,
+            upload_policy: params.optional("UploadPolicy")?,
+            upload_policy_signature: params.optional("UploadPolicySignature")?,
+        })
+    }
+}
+
+impl Encode for S3Storage {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("AWSAccessKeyId", &self.aws_access_key_id);
+        xml.optional("bucket", &self.bucket);
+        xml.optional("prefix", &self.prefix);
+        xml.optional("uploadPolicy", &self.upload_policy);
+        xml.optional("uploadPolicySignature", &self.upload_policy_signature);
+    }
+}
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SnapshotDetail {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub format: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+
+impl std::fmt::Debug for SnapshotDetail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotDetail")
+            .field("description", &self.description)
+            .field("device_name", &self.device_name)
+            .field("disk_image_size", &self.disk_image_size)
+            .field("format", &self.format)
+            .field("progress", &self.progress)
+            .field("snapshot_id", &self.snapshot_id)
+            .field("status", &self.status)
+            .field("status_message", &self.status_message)
+            .field("url", &"(hidden)")
+            .field("user_bucket", &self.user_bucket)
+            .finish()
+    }
+}
+
+impl Encode for SnapshotDetail {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("description", &self.description);
+        xml.optional("deviceName", &self.device_name);
+        xml.optional("diskImageSize", &self.disk_image_size);
+        xml.optional("format", &self.format);
+        xml.optional("progress", &self.progress);
+        xml.optional("snapshotId", &self.snapshot_id);
+        xml.optional("status", &self.status);
+        xml.optional("statusMessage", &self.status_message);
+        xml.optional("url", &self.url);
+        xml.optional("userBucket", &self.user_bucket);
+    }
+}
+
+#[derive(Clone, Default, PartialEq)]
+pub struct SnapshotTaskDetail {
+    pub description: Option<String>,
+    pub disk_image_size: Option<f64>,
+    pub encrypted: Option<bool>,
+    pub format: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<UserBucketDetails>,
+}
+
+impl std::fmt::Debug for SnapshotTaskDetail {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SnapshotTaskDetail")
+            .field("description", &self.description)
+            .field("disk_image_size", &self.disk_image_size)
+            .field("encrypted", &self.encrypted)
+            .field("format", &self.format)
+            .field("kms_key_id", &self.kms_key_id)
+            .field("progress", &self.progress)
+            .field("snapshot_id", &self.snapshot_id)
+            .field("status", &self.status)
+            .field("status_message", &self.status_message)
+            .field("url", &"(hidden)")
+            .field("user_bucket", &self.user_bucket)
+            .finish()
+    }
+}
+
+impl Encode for SnapshotTaskDetail {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("description", &self.description);
+        xml.optional("diskImageSize", &self.disk_image_size);
+        xml.optional("encrypted", &self.encrypted);
+        xml.optional("format", &self.format);
+        xml.optional("kmsKeyId", &self.kms_key_id);
+        xml.optional("progress", &self.progress);
+        xml.optional("snapshotId", &self.snapshot_id);
+        xml.optional("status", &self.status);
+        xml.optional("statusMessage", &self.status_message);
+        xml.optional("url", &self.url);
+        xml.optional("userBucket", &self.user_bucket);
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct StateReason {
     pub code: Option<String>,
@@ -155,6 +375,48 @@ impl Encode for StateReason {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("code", &self.code);
         xml.optional("message", &self.message);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Storage {
+    pub s3: Option<S3Storage>,
+}
+
+impl Decode for Storage {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { s3: params.optional("S3")? })
+    }
+}
+
+impl Encode for Storage {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("S3", &self.s3);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucket {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+
+impl Decode for UserBucket {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { s3_bucket: params.optional("S3Bucket")?, s3_key: params.optional("S3Key")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UserBucketDetails {
+    pub s3_bucket: Option<String>,
+    pub s3_key: Option<String>,
+}
+
+impl Encode for UserBucketDetails {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("s3Bucket", &self.s3_bucket);
+        xml.optional("s3Key", &self.s3_key);
     }
 }
 
@@ -203,6 +465,22 @@ impl BootModeValues {
     pub const UEFI: &'static str = "uefi";
     pub const UEFI_PREFERRED: &'static str = "uefi-preferred";
     pub const VALUES: &'static [&'static str] = &["legacy-bios", "uefi", "uefi-preferred"];
+}
+
+/// Known values of `BundleTaskState`.
+#[derive(Debug)]
+pub enum BundleTaskState {}
+
+impl BundleTaskState {
+    pub const PENDING: &'static str = "pending";
+    pub const WAITING_FOR_SHUTDOWN: &'static str = "waiting-for-shutdown";
+    pub const BUNDLING: &'static str = "bundling";
+    pub const STORING: &'static str = "storing";
+    pub const CANCELLING: &'static str = "cancelling";
+    pub const COMPLETE: &'static str = "complete";
+    pub const FAILED: &'static str = "failed";
+    pub const VALUES: &'static [&'static str] =
+        &["pending", "waiting-for-shutdown", "bundling", "storing", "cancelling", "complete", "failed"];
 }
 
 /// Known values of `DeviceType`.

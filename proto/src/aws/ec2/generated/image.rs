@@ -153,6 +153,95 @@ impl Encode for DescribeImagesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageRequest {
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_image_format: String,
+    pub dry_run: Option<bool>,
+    pub image_id: String,
+    pub role_name: Option<String>,
+    pub s3_export_location: ExportTaskS3LocationRequest,
+    pub tag_specifications: Vec<super::TagSpecification>,
+}
+
+impl Decode for ExportImageRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("DiskImageFormat")?;
+        params.check_choice("DiskImageFormat", DiskImageFormat::VALUES)?;
+        params.check_present("ImageId")?;
+        params.check_present("S3ExportLocation")?;
+        Ok(Self {
+            client_token: params.optional("ClientToken")?,
+            description: params.optional("Description")?,
+            disk_image_format: params.required("DiskImageFormat")?,
+            dry_run: params.optional("DryRun")?,
+            image_id: params.required("ImageId")?,
+            role_name: params.optional("RoleName")?,
+            s3_export_location: params.required("S3ExportLocation")?,
+            tag_specifications: params.list("TagSpecification")?,
+        })
+    }
+}
+
+impl Action for ExportImageRequest {
+    const NAME: &'static str = "ExportImage";
+    const SERVICE: Service = Service::Ec2;
+    type Output = ExportImageResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn client_token(&self) -> Option<&str> {
+        self.client_token.as_deref()
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportImageResult {
+    pub description: Option<String>,
+    pub disk_image_format: Option<String>,
+    pub export_image_task_id: Option<String>,
+    pub image_id: Option<String>,
+    pub progress: Option<String>,
+    pub role_name: Option<String>,
+    pub s3_export_location: Option<super::ExportTaskS3Location>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<super::Tag>,
+}
+
+impl Encode for ExportImageResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("description", &self.description);
+        xml.optional("diskImageFormat", &self.disk_image_format);
+        xml.optional("exportImageTaskId", &self.export_image_task_id);
+        xml.optional("imageId", &self.image_id);
+        xml.optional("progress", &self.progress);
+        xml.optional("roleName", &self.role_name);
+        xml.optional("s3ExportLocation", &self.s3_export_location);
+        xml.optional("status", &self.status);
+        xml.optional("statusMessage", &self.status_message);
+        xml.list("tagSet", "item", &self.tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ExportTaskS3LocationRequest {
+    pub s3_bucket: String,
+    pub s3_prefix: Option<String>,
+}
+
+impl Decode for ExportTaskS3LocationRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("S3Bucket")?;
+        Ok(Self { s3_bucket: params.required("S3Bucket")?, s3_prefix: params.optional("S3Prefix")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Image {
     pub architecture: Option<String>,
     pub block_device_mappings: Vec<super::BlockDeviceMapping>,
@@ -280,6 +369,42 @@ impl Encode for ImageAttribute {
     }
 }
 
+#[derive(Clone, Default, PartialEq)]
+pub struct ImageDiskContainer {
+    pub description: Option<String>,
+    pub device_name: Option<String>,
+    pub format: Option<String>,
+    pub snapshot_id: Option<String>,
+    pub url: Option<String>,
+    pub user_bucket: Option<super::UserBucket>,
+}
+
+impl std::fmt::Debug for ImageDiskContainer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ImageDiskContainer")
+            .field("description", &self.description)
+            .field("device_name", &self.device_name)
+            .field("format", &self.format)
+            .field("snapshot_id", &self.snapshot_id)
+            .field("url", &"(hidden)")
+            .field("user_bucket", &self.user_bucket)
+            .finish()
+    }
+}
+
+impl Decode for ImageDiskContainer {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            description: params.optional("Description")?,
+            device_name: params.optional("DeviceName")?,
+            format: params.optional("Format")?,
+            snapshot_id: params.optional("SnapshotId")?,
+            url: params.optional("Url")?,
+            user_bucket: params.optional("UserBucket")?,
+        })
+    }
+}
+
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImageWatermark {
     pub source_image_creation_time: Option<OffsetDateTime>,
@@ -296,6 +421,118 @@ impl Encode for ImageWatermark {
         xml.optional("sourceImageRegion", &self.source_image_region);
         xml.optional("watermarkCreationTime", &self.watermark_creation_time);
         xml.optional("watermarkKey", &self.watermark_key);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageLicenseConfigurationRequest {
+    pub license_configuration_arn: Option<String>,
+}
+
+impl Decode for ImportImageLicenseConfigurationRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { license_configuration_arn: params.optional("LicenseConfigurationArn")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageRequest {
+    pub architecture: Option<String>,
+    pub boot_mode: Option<String>,
+    pub client_data: Option<super::ClientData>,
+    pub client_token: Option<String>,
+    pub description: Option<String>,
+    pub disk_containers: Vec<ImageDiskContainer>,
+    pub dry_run: Option<bool>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_specifications: Vec<ImportImageLicenseConfigurationRequest>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub role_name: Option<String>,
+    pub tag_specifications: Vec<super::TagSpecification>,
+    pub usage_operation: Option<String>,
+}
+
+impl Decode for ImportImageRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_choice("BootMode", super::BootModeValues::VALUES)?;
+        Ok(Self {
+            architecture: params.optional("Architecture")?,
+            boot_mode: params.optional("BootMode")?,
+            client_data: params.optional("ClientData")?,
+            client_token: params.optional("ClientToken")?,
+            description: params.optional("Description")?,
+            disk_containers: params.list("DiskContainer")?,
+            dry_run: params.optional("DryRun")?,
+            encrypted: params.optional("Encrypted")?,
+            hypervisor: params.optional("Hypervisor")?,
+            kms_key_id: params.optional("KmsKeyId")?,
+            license_specifications: params.list("LicenseSpecifications")?,
+            license_type: params.optional("LicenseType")?,
+            platform: params.optional("Platform")?,
+            role_name: params.optional("RoleName")?,
+            tag_specifications: params.list("TagSpecification")?,
+            usage_operation: params.optional("UsageOperation")?,
+        })
+    }
+}
+
+impl Action for ImportImageRequest {
+    const NAME: &'static str = "ImportImage";
+    const SERVICE: Service = Service::Ec2;
+    type Output = ImportImageResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn client_token(&self) -> Option<&str> {
+        self.client_token.as_deref()
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ImportImageResult {
+    pub architecture: Option<String>,
+    pub description: Option<String>,
+    pub encrypted: Option<bool>,
+    pub hypervisor: Option<String>,
+    pub image_id: Option<String>,
+    pub import_task_id: Option<String>,
+    pub kms_key_id: Option<String>,
+    pub license_specifications: Vec<super::ImportImageLicenseConfigurationResponse>,
+    pub license_type: Option<String>,
+    pub platform: Option<String>,
+    pub progress: Option<String>,
+    pub snapshot_details: Vec<super::SnapshotDetail>,
+    pub status: Option<String>,
+    pub status_message: Option<String>,
+    pub tags: Vec<super::Tag>,
+    pub usage_operation: Option<String>,
+}
+
+impl Encode for ImportImageResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("architecture", &self.architecture);
+        xml.optional("description", &self.description);
+        xml.optional("encrypted", &self.encrypted);
+        xml.optional("hypervisor", &self.hypervisor);
+        xml.optional("imageId", &self.image_id);
+        xml.optional("importTaskId", &self.import_task_id);
+        xml.optional("kmsKeyId", &self.kms_key_id);
+        xml.list("licenseSpecifications", "item", &self.license_specifications);
+        xml.optional("licenseType", &self.license_type);
+        xml.optional("platform", &self.platform);
+        xml.optional("progress", &self.progress);
+        xml.list("snapshotDetailSet", "item", &self.snapshot_details);
+        xml.optional("status", &self.status);
+        xml.optional("statusMessage", &self.status_message);
+        xml.list("tagSet", "item", &self.tags);
+        xml.optional("usageOperation", &self.usage_operation);
     }
 }
 
@@ -462,6 +699,17 @@ impl Encode for ScanResults {
         xml.optional("lowFixAvailableSince", &self.low_fix_available_since);
         xml.optional("mediumFixAvailableSince", &self.medium_fix_available_since);
     }
+}
+
+/// Known values of `DiskImageFormat`.
+#[derive(Debug)]
+pub enum DiskImageFormat {}
+
+impl DiskImageFormat {
+    pub const VMDK: &'static str = "VMDK";
+    pub const RAW: &'static str = "RAW";
+    pub const VHD: &'static str = "VHD";
+    pub const VALUES: &'static [&'static str] = &["VMDK", "RAW", "VHD"];
 }
 
 /// Known values of `ImageAttributeName`.

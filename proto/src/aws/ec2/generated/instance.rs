@@ -18,6 +18,46 @@ impl Encode for ApplicationStatusSummary {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct BundleInstanceRequest {
+    pub dry_run: Option<bool>,
+    pub instance_id: String,
+    pub storage: super::Storage,
+}
+
+impl Decode for BundleInstanceRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("InstanceId")?;
+        params.check_present("Storage")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            instance_id: params.required("InstanceId")?,
+            storage: params.required("Storage")?,
+        })
+    }
+}
+
+impl Action for BundleInstanceRequest {
+    const NAME: &'static str = "BundleInstance";
+    const SERVICE: Service = Service::Ec2;
+    type Output = BundleInstanceResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BundleInstanceResult {
+    pub bundle_task: Option<super::BundleTask>,
+}
+
+impl Encode for BundleInstanceResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("bundleInstanceTask", &self.bundle_task);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct CapacityReservationSpecification {
     pub capacity_reservation_preference: Option<String>,
     pub capacity_reservation_target: Option<CapacityReservationTarget>,

@@ -273,6 +273,124 @@ impl Sample for BlockPublicAccessStates {
     }
 }
 
+impl Dump for BundleInstanceRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("InstanceId", &self.instance_id);
+        sheet.required("Storage", &self.storage);
+        sheet.done()
+    }
+}
+
+impl Dump for BundleInstanceResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("BundleTask", &self.bundle_task);
+        sheet.done()
+    }
+}
+
+impl Sample for BundleInstanceResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { bundle_task: dice.optional() }
+    }
+}
+
+impl Dump for BundleTask {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("BundleId", &self.bundle_id);
+        sheet.optional("BundleTaskError", &self.bundle_task_error);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("StartTime", &self.start_time);
+        sheet.optional("State", &self.state);
+        sheet.optional("Storage", &self.storage);
+        sheet.optional("UpdateTime", &self.update_time);
+        sheet.done()
+    }
+}
+
+impl Sample for BundleTask {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            bundle_id: dice.optional(),
+            bundle_task_error: dice.optional(),
+            instance_id: dice.optional(),
+            progress: dice.optional(),
+            start_time: dice.optional(),
+            state: dice.optional_of(BundleTaskState::VALUES),
+            storage: dice.optional(),
+            update_time: dice.optional(),
+        }
+    }
+}
+
+impl Dump for BundleTaskError {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Code", &self.code);
+        sheet.optional("Message", &self.message);
+        sheet.done()
+    }
+}
+
+impl Sample for BundleTaskError {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { code: dice.optional(), message: dice.optional() }
+    }
+}
+
+impl Dump for CancelBundleTaskRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("BundleId", &self.bundle_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
+    }
+}
+
+impl Dump for CancelBundleTaskResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("BundleTask", &self.bundle_task);
+        sheet.done()
+    }
+}
+
+impl Sample for CancelBundleTaskResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { bundle_task: dice.optional() }
+    }
+}
+
+impl Dump for CancelImportTaskRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CancelReason", &self.cancel_reason);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CancelImportTaskResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.optional("PreviousState", &self.previous_state);
+        sheet.optional("State", &self.state);
+        sheet.done()
+    }
+}
+
+impl Sample for CancelImportTaskResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { import_task_id: dice.optional(), previous_state: dice.optional(), state: dice.optional() }
+    }
+}
+
 impl Dump for CapacityReservationSpecification {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -324,6 +442,17 @@ impl Sample for CapacityReservationTargetResponse {
             capacity_reservation_id: dice.optional(),
             capacity_reservation_resource_group_arn: dice.optional(),
         }
+    }
+}
+
+impl Dump for ClientData {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Comment", &self.comment);
+        sheet.optional("UploadEnd", &self.upload_end);
+        sheet.optional("UploadSize", &self.upload_size);
+        sheet.optional("UploadStart", &self.upload_start);
+        sheet.done()
     }
 }
 
@@ -609,6 +738,57 @@ impl Sample for DescribeAvailabilityZonesResult {
     }
 }
 
+impl Dump for DescribeBundleTasksRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("BundleIds", &self.bundle_ids);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeBundleTasksResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("BundleTasks", &self.bundle_tasks);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeBundleTasksResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { bundle_tasks: dice.list() }
+    }
+}
+
+impl Dump for DescribeExportImageTasksRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("ExportImageTaskIds", &self.export_image_task_ids);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeExportImageTasksResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("ExportImageTasks", &self.export_image_tasks);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeExportImageTasksResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { export_image_tasks: dice.list(), next_token: dice.optional() }
+    }
+}
+
 impl Dump for DescribeImageAttributeRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -647,6 +827,60 @@ impl Dump for DescribeImagesResult {
 impl Sample for DescribeImagesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { images: dice.list(), next_token: dice.optional() }
+    }
+}
+
+impl Dump for DescribeImportImageTasksRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("ImportTaskIds", &self.import_task_ids);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeImportImageTasksResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("ImportImageTasks", &self.import_image_tasks);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeImportImageTasksResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { import_image_tasks: dice.list(), next_token: dice.optional() }
+    }
+}
+
+impl Dump for DescribeImportSnapshotTasksRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("ImportTaskIds", &self.import_task_ids);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeImportSnapshotTasksResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("ImportSnapshotTasks", &self.import_snapshot_tasks);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeImportSnapshotTasksResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { import_snapshot_tasks: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -1414,6 +1648,109 @@ impl Dump for EnclaveOptionsRequest {
     }
 }
 
+impl Dump for ExportImageRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("Description", &self.description);
+        sheet.required("DiskImageFormat", &self.disk_image_format);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("ImageId", &self.image_id);
+        sheet.optional("RoleName", &self.role_name);
+        sheet.required("S3ExportLocation", &self.s3_export_location);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for ExportImageResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("DiskImageFormat", &self.disk_image_format);
+        sheet.optional("ExportImageTaskId", &self.export_image_task_id);
+        sheet.optional("ImageId", &self.image_id);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("RoleName", &self.role_name);
+        sheet.optional("S3ExportLocation", &self.s3_export_location);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for ExportImageResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            disk_image_format: dice.optional_of(DiskImageFormat::VALUES),
+            export_image_task_id: dice.optional(),
+            image_id: dice.optional(),
+            progress: dice.optional(),
+            role_name: dice.optional(),
+            s3_export_location: dice.optional(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for ExportImageTask {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("ExportImageTaskId", &self.export_image_task_id);
+        sheet.optional("ImageId", &self.image_id);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("S3ExportLocation", &self.s3_export_location);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for ExportImageTask {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            export_image_task_id: dice.optional(),
+            image_id: dice.optional(),
+            progress: dice.optional(),
+            s3_export_location: dice.optional(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for ExportTaskS3Location {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("S3Bucket", &self.s3_bucket);
+        sheet.optional("S3Prefix", &self.s3_prefix);
+        sheet.done()
+    }
+}
+
+impl Sample for ExportTaskS3Location {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { s3_bucket: dice.optional(), s3_prefix: dice.optional() }
+    }
+}
+
+impl Dump for ExportTaskS3LocationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("S3Bucket", &self.s3_bucket);
+        sheet.optional("S3Prefix", &self.s3_prefix);
+        sheet.done()
+    }
+}
+
 impl Dump for FpgaDeviceInfo {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1747,6 +2084,19 @@ impl Sample for ImageAttribute {
     }
 }
 
+impl Dump for ImageDiskContainer {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("DeviceName", &self.device_name);
+        sheet.optional("Format", &self.format);
+        sheet.optional("SnapshotId", &self.snapshot_id);
+        sheet.optional("Url", &self.url);
+        sheet.optional("UserBucket", &self.user_bucket);
+        sheet.done()
+    }
+}
+
 impl Dump for ImageWatermark {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1767,6 +2117,145 @@ impl Sample for ImageWatermark {
             source_image_region: dice.optional(),
             watermark_creation_time: dice.optional(),
             watermark_key: dice.optional(),
+        }
+    }
+}
+
+impl Dump for ImportImageLicenseConfigurationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("LicenseConfigurationArn", &self.license_configuration_arn);
+        sheet.done()
+    }
+}
+
+impl Dump for ImportImageLicenseConfigurationResponse {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("LicenseConfigurationArn", &self.license_configuration_arn);
+        sheet.done()
+    }
+}
+
+impl Sample for ImportImageLicenseConfigurationResponse {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { license_configuration_arn: dice.optional() }
+    }
+}
+
+impl Dump for ImportImageRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Architecture", &self.architecture);
+        sheet.optional("BootMode", &self.boot_mode);
+        sheet.optional("ClientData", &self.client_data);
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("Description", &self.description);
+        sheet.list("DiskContainers", &self.disk_containers);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("Hypervisor", &self.hypervisor);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.list("LicenseSpecifications", &self.license_specifications);
+        sheet.optional("LicenseType", &self.license_type);
+        sheet.optional("Platform", &self.platform);
+        sheet.optional("RoleName", &self.role_name);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("UsageOperation", &self.usage_operation);
+        sheet.done()
+    }
+}
+
+impl Dump for ImportImageResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Architecture", &self.architecture);
+        sheet.optional("Description", &self.description);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("Hypervisor", &self.hypervisor);
+        sheet.optional("ImageId", &self.image_id);
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.list("LicenseSpecifications", &self.license_specifications);
+        sheet.optional("LicenseType", &self.license_type);
+        sheet.optional("Platform", &self.platform);
+        sheet.optional("Progress", &self.progress);
+        sheet.list("SnapshotDetails", &self.snapshot_details);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("UsageOperation", &self.usage_operation);
+        sheet.done()
+    }
+}
+
+impl Sample for ImportImageResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            architecture: dice.optional(),
+            description: dice.optional(),
+            encrypted: dice.optional(),
+            hypervisor: dice.optional(),
+            image_id: dice.optional(),
+            import_task_id: dice.optional(),
+            kms_key_id: dice.optional(),
+            license_specifications: dice.list(),
+            license_type: dice.optional(),
+            platform: dice.optional(),
+            progress: dice.optional(),
+            snapshot_details: dice.list(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            tags: dice.list(),
+            usage_operation: dice.optional(),
+        }
+    }
+}
+
+impl Dump for ImportImageTask {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Architecture", &self.architecture);
+        sheet.optional("BootMode", &self.boot_mode);
+        sheet.optional("Description", &self.description);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("Hypervisor", &self.hypervisor);
+        sheet.optional("ImageId", &self.image_id);
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.list("LicenseSpecifications", &self.license_specifications);
+        sheet.optional("LicenseType", &self.license_type);
+        sheet.optional("Platform", &self.platform);
+        sheet.optional("Progress", &self.progress);
+        sheet.list("SnapshotDetails", &self.snapshot_details);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("UsageOperation", &self.usage_operation);
+        sheet.done()
+    }
+}
+
+impl Sample for ImportImageTask {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            architecture: dice.optional(),
+            boot_mode: dice.optional_of(BootModeValues::VALUES),
+            description: dice.optional(),
+            encrypted: dice.optional(),
+            hypervisor: dice.optional(),
+            image_id: dice.optional(),
+            import_task_id: dice.optional(),
+            kms_key_id: dice.optional(),
+            license_specifications: dice.list(),
+            license_type: dice.optional(),
+            platform: dice.optional(),
+            progress: dice.optional(),
+            snapshot_details: dice.list(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            tags: dice.list(),
+            usage_operation: dice.optional(),
         }
     }
 }
@@ -1799,6 +2288,66 @@ impl Sample for ImportKeyPairResult {
             key_fingerprint: dice.optional(),
             key_name: dice.optional(),
             key_pair_id: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for ImportSnapshotRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientData", &self.client_data);
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("Description", &self.description);
+        sheet.optional("DiskContainer", &self.disk_container);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.optional("RoleName", &self.role_name);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for ImportSnapshotResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.optional("SnapshotTaskDetail", &self.snapshot_task_detail);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for ImportSnapshotResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            import_task_id: dice.optional(),
+            snapshot_task_detail: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for ImportSnapshotTask {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("ImportTaskId", &self.import_task_id);
+        sheet.optional("SnapshotTaskDetail", &self.snapshot_task_detail);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for ImportSnapshotTask {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            import_task_id: dice.optional(),
+            snapshot_task_detail: dice.optional(),
             tags: dice.list(),
         }
     }
@@ -3895,6 +4444,30 @@ impl Dump for RunInstancesRequest {
     }
 }
 
+impl Dump for S3Storage {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AWSAccessKeyId", &self.aws_access_key_id);
+        sheet.optional("Bucket", &self.bucket);
+        sheet.optional("Prefix", &self.prefix);
+        sheet.optional("UploadPolicy", &self.upload_policy);
+        sheet.optional("UploadPolicySignature", &self.upload_policy_signature);
+        sheet.done()
+    }
+}
+
+impl Sample for S3Storage {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            aws_access_key_id: dice.optional(),
+            bucket: dice.optional(),
+            prefix: dice.optional(),
+            upload_policy: dice.optional(),
+            upload_policy_signature: dice.optional(),
+        }
+    }
+}
+
 impl Dump for ScanResults {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4005,6 +4578,87 @@ impl Sample for SecurityGroupRule {
     }
 }
 
+impl Dump for SnapshotDetail {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("DeviceName", &self.device_name);
+        sheet.optional("DiskImageSize", &self.disk_image_size);
+        sheet.optional("Format", &self.format);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("SnapshotId", &self.snapshot_id);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.optional("Url", &self.url);
+        sheet.optional("UserBucket", &self.user_bucket);
+        sheet.done()
+    }
+}
+
+impl Sample for SnapshotDetail {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            device_name: dice.optional(),
+            disk_image_size: dice.optional(),
+            format: dice.optional(),
+            progress: dice.optional(),
+            snapshot_id: dice.optional(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            url: dice.optional(),
+            user_bucket: dice.optional(),
+        }
+    }
+}
+
+impl Dump for SnapshotDiskContainer {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("Format", &self.format);
+        sheet.optional("Url", &self.url);
+        sheet.optional("UserBucket", &self.user_bucket);
+        sheet.done()
+    }
+}
+
+impl Dump for SnapshotTaskDetail {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("DiskImageSize", &self.disk_image_size);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("Format", &self.format);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("SnapshotId", &self.snapshot_id);
+        sheet.optional("Status", &self.status);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.optional("Url", &self.url);
+        sheet.optional("UserBucket", &self.user_bucket);
+        sheet.done()
+    }
+}
+
+impl Sample for SnapshotTaskDetail {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            description: dice.optional(),
+            disk_image_size: dice.optional(),
+            encrypted: dice.optional(),
+            format: dice.optional(),
+            kms_key_id: dice.optional(),
+            progress: dice.optional(),
+            snapshot_id: dice.optional(),
+            status: dice.optional(),
+            status_message: dice.optional(),
+            url: dice.optional(),
+            user_bucket: dice.optional(),
+        }
+    }
+}
+
 impl Dump for SpotMarketOptions {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4079,6 +4733,20 @@ impl Dump for StopInstancesResult {
 impl Sample for StopInstancesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { stopping_instances: dice.list() }
+    }
+}
+
+impl Dump for Storage {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("S3", &self.s3);
+        sheet.done()
+    }
+}
+
+impl Sample for Storage {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { s3: dice.optional() }
     }
 }
 
@@ -4249,6 +4917,30 @@ impl Dump for TerminateInstancesResult {
 impl Sample for TerminateInstancesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { terminating_instances: dice.list() }
+    }
+}
+
+impl Dump for UserBucket {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("S3Bucket", &self.s3_bucket);
+        sheet.optional("S3Key", &self.s3_key);
+        sheet.done()
+    }
+}
+
+impl Dump for UserBucketDetails {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("S3Bucket", &self.s3_bucket);
+        sheet.optional("S3Key", &self.s3_key);
+        sheet.done()
+    }
+}
+
+impl Sample for UserBucketDetails {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { s3_bucket: dice.optional(), s3_key: dice.optional() }
     }
 }
 
@@ -4580,6 +5272,9 @@ impl Sample for VpcIpv6CidrBlockAssociation {
 /// Decodes a request as the handler table would, and tells what was seen.
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
+        "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
+        "CancelBundleTask" => Some(asked::<CancelBundleTaskRequest>(params)),
+        "CancelImportTask" => Some(asked::<CancelImportTaskRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
@@ -4588,8 +5283,12 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
         "DescribeAddresses" => Some(asked::<DescribeAddressesRequest>(params)),
         "DescribeAvailabilityZones" => Some(asked::<DescribeAvailabilityZonesRequest>(params)),
+        "DescribeBundleTasks" => Some(asked::<DescribeBundleTasksRequest>(params)),
+        "DescribeExportImageTasks" => Some(asked::<DescribeExportImageTasksRequest>(params)),
         "DescribeImageAttribute" => Some(asked::<DescribeImageAttributeRequest>(params)),
         "DescribeImages" => Some(asked::<DescribeImagesRequest>(params)),
+        "DescribeImportImageTasks" => Some(asked::<DescribeImportImageTasksRequest>(params)),
+        "DescribeImportSnapshotTasks" => Some(asked::<DescribeImportSnapshotTasksRequest>(params)),
         "DescribeInstanceAttribute" => Some(asked::<DescribeInstanceAttributeRequest>(params)),
         "DescribeInstanceCreditSpecifications" => {
             Some(asked::<DescribeInstanceCreditSpecificationsRequest>(params))
@@ -4608,8 +5307,11 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeVolumes" => Some(asked::<DescribeVolumesRequest>(params)),
         "DescribeVpcAttribute" => Some(asked::<DescribeVpcAttributeRequest>(params)),
         "DescribeVpcs" => Some(asked::<DescribeVpcsRequest>(params)),
+        "ExportImage" => Some(asked::<ExportImageRequest>(params)),
         "GetConsoleOutput" => Some(asked::<GetConsoleOutputRequest>(params)),
+        "ImportImage" => Some(asked::<ImportImageRequest>(params)),
         "ImportKeyPair" => Some(asked::<ImportKeyPairRequest>(params)),
+        "ImportSnapshot" => Some(asked::<ImportSnapshotRequest>(params)),
         "ModifyInstanceAttribute" => Some(asked::<ModifyInstanceAttributeRequest>(params)),
         "ModifyInstanceMetadataOptions" => Some(asked::<ModifyInstanceMetadataOptionsRequest>(params)),
         "RebootInstances" => Some(asked::<RebootInstancesRequest>(params)),
@@ -4625,6 +5327,9 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 /// A random answer: its XML, and what is in it.
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
+        "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
+        "CancelBundleTask" => Some(answered::<CancelBundleTaskRequest>(dice)),
+        "CancelImportTask" => Some(answered::<CancelImportTaskRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
@@ -4633,8 +5338,12 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
         "DescribeAddresses" => Some(answered::<DescribeAddressesRequest>(dice)),
         "DescribeAvailabilityZones" => Some(answered::<DescribeAvailabilityZonesRequest>(dice)),
+        "DescribeBundleTasks" => Some(answered::<DescribeBundleTasksRequest>(dice)),
+        "DescribeExportImageTasks" => Some(answered::<DescribeExportImageTasksRequest>(dice)),
         "DescribeImageAttribute" => Some(answered::<DescribeImageAttributeRequest>(dice)),
         "DescribeImages" => Some(answered::<DescribeImagesRequest>(dice)),
+        "DescribeImportImageTasks" => Some(answered::<DescribeImportImageTasksRequest>(dice)),
+        "DescribeImportSnapshotTasks" => Some(answered::<DescribeImportSnapshotTasksRequest>(dice)),
         "DescribeInstanceAttribute" => Some(answered::<DescribeInstanceAttributeRequest>(dice)),
         "DescribeInstanceCreditSpecifications" => {
             Some(answered::<DescribeInstanceCreditSpecificationsRequest>(dice))
@@ -4653,8 +5362,11 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeVolumes" => Some(answered::<DescribeVolumesRequest>(dice)),
         "DescribeVpcAttribute" => Some(answered::<DescribeVpcAttributeRequest>(dice)),
         "DescribeVpcs" => Some(answered::<DescribeVpcsRequest>(dice)),
+        "ExportImage" => Some(answered::<ExportImageRequest>(dice)),
         "GetConsoleOutput" => Some(answered::<GetConsoleOutputRequest>(dice)),
+        "ImportImage" => Some(answered::<ImportImageRequest>(dice)),
         "ImportKeyPair" => Some(answered::<ImportKeyPairRequest>(dice)),
+        "ImportSnapshot" => Some(answered::<ImportSnapshotRequest>(dice)),
         "ModifyInstanceAttribute" => Some(answered::<ModifyInstanceAttributeRequest>(dice)),
         "ModifyInstanceMetadataOptions" => Some(answered::<ModifyInstanceMetadataOptionsRequest>(dice)),
         "RebootInstances" => Some(answered::<RebootInstancesRequest>(dice)),

@@ -3,8 +3,13 @@
 
 mod account;
 mod address;
+mod bundle_task;
 mod common;
+mod export_image_task;
 mod image;
+mod import_image_task;
+mod import_snapshot_task;
+mod import_task;
 mod instance;
 mod instance_type;
 #[cfg(feature = "judge")]
@@ -13,6 +18,7 @@ mod key_pair;
 mod network_interface;
 mod region;
 mod security_group;
+mod snapshot;
 mod subnet;
 mod tag;
 mod volume;
@@ -20,14 +26,20 @@ mod vpc;
 
 pub use account::*;
 pub use address::*;
+pub use bundle_task::*;
 pub use common::*;
+pub use export_image_task::*;
 pub use image::*;
+pub use import_image_task::*;
+pub use import_snapshot_task::*;
+pub use import_task::*;
 pub use instance::*;
 pub use instance_type::*;
 pub use key_pair::*;
 pub use network_interface::*;
 pub use region::*;
 pub use security_group::*;
+pub use snapshot::*;
 pub use subnet::*;
 pub use tag::*;
 pub use volume::*;
@@ -71,4 +83,14 @@ pub const ACTIONS: &[&str] = &[
     "DescribeVolumes",
     "DescribeNetworkInterfaces",
     "DescribeAddresses",
+    "BundleInstance",
+    "DescribeBundleTasks",
+    "CancelBundleTask",
+    "ImportImage",
+    "DescribeImportImageTasks",
+    "CancelImportTask",
+    "ImportSnapshot",
+    "DescribeImportSnapshotTasks",
+    "ExportImage",
+    "DescribeExportImageTasks",
 ];

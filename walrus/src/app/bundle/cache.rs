@@ -1,0 +1,173 @@
+//! The image of a bundle: verified, made once, found again.
+//!
+//! A bundle is decrypted when an image is asked of it for the first time. What comes out is a blob like any
+//! other, which nodes fetch by its digest; `store::bundles` remembers which manifest it came from, so that
+//! asking again costs a signature check. "Cache" is said of such blobs as long as no image is registered
+//! on them (`store::holds`): up to a limit they stay, the least recently used go first. A blob with an image on
+//! it is no cache: the image must boot although its bundle has been overwritten or deleted since.
+
+use super::keys::{Certificate, CloudKey, signer};
+use super::manifest::{Kind, Manifest};
+use super::parts::{PartSource, Progress};
+use super::pipeline::image_stream;
+use crate::app::import::{ImportError, Importer};
+use crate::app::sniff::Purpose;
+use crate::store::bundles::{BundleIndex, BundleName};
+use crate::store::holds::Hold;
+use futures_util::StreamExt;
+use karri_proto::internal::blobs::ImportedBlob;
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::task::spawn_blocking;
+
+#[derive(Debug, Clone)]
+pub struct Bundles {
+    importer: Importer,
+    index: Arc<BundleIndex>,
+    key: Arc<CloudKey>,
+    /// One lock per bundle that is being made: who comes second waits and finds it.
+    making: Arc<Making>,
+}
+
+/// What an image is asked of.
+#[derive(Debug, Clone, Copy)]
+pub struct Bundle<'a> {
+    pub name: &'a BundleName,
+    /// Of the manifest as it was read.
+    pub etag: &'a str,
+    pub manifest: &'a [u8],
+    /// Those of the account that asks.
+    pub certificates: &'a [Certificate],
+}
+
+#[derive(Debug, Clone)]
+pub struct BundledImage {
+    pub manifest: Manifest,
+    /// Which of the certificates signed it; None when nobody did.
+    pub signer: Option<usize>,
+    pub image: ImportedBlob,
+    /// It had been made before.
+    pub cached: bool,
+}
+
+impl Bundles {
+    /// Blocking.
+    pub fn open(importer: Importer, state_dir: &Path, key: CloudKey) -> io::Result<Self> {
+        let index = BundleIndex::open(state_dir, importer.store().clone())?;
+        importer.store().cache_trim(importer.limits().bundle_cache_bytes_max);
+        Ok(Self { importer, index: Arc::new(index), key: Arc::new(key), making: Arc::default() })
+    }
+
+    /// The image of `bundle`, held by `hold`: `Registered` for an image that is about to be registered.
+    pub async fn image(
+        &self,
+        bundle: Bundle<'_>,
+        source: Arc<dyn PartSource>,
+        hold: Hold,
+        progress: Progress,
+        request_id: &str,
+    ) -> Result<BundledImage, ImportError> {
+        let manifest = Manifest::parse(bundle.manifest).map_err(super::BundleError::from)?;
+        let signer = signer(&manifest, bundle.manifest, bundle.certificates)?;
+        let image_bytes_max = self.importer.limits().import_bytes_max;
+        if manifest.image.bytes > image_bytes_max {
+            return Err(ImportError::TooLarge(image_bytes_max));
+        }
+        let turn = Turn::new(&self.making, bundle.name);
+        let _alone = turn.lock.lock().await;
+        let (image, cached) = match self.find(&bundle, hold).await? {
+            Some(image) => (image, true),
+            None => (self.make(&bundle, &manifest, source, hold, progress, request_id).await?, false),
+        };
+        Ok(BundledImage { manifest, signer, image, cached })
+    }
+
+    async fn find(&self, bundle: &Bundle<'_>, hold: Hold) -> Result<Option<ImportedBlob>, ImportError> {
+        let Some(digest) = self.index.bundle_fetch(bundle.name, bundle.etag) else { return Ok(None) };
+        let store = self.importer.store().clone();
+        blocking(move || {
+            let info = store.blob_hold(&digest, hold)?;
+            store.blob_used(&digest);
+            Ok(info.map(|info| ImportedBlob {
+                blob: info.as_ref(&digest),
+                source_format: info.source_format.clone(),
+                content: info.content(),
+            }))
+        })
+        .await
+    }
+
+    async fn make(
+        &self,
+        bundle: &Bundle<'_>,
+        manifest: &Manifest,
+        source: Arc<dyn PartSource>,
+        hold: Hold,
+        progress: Progress,
+        request_id: &str,
+    ) -> Result<ImportedBlob, ImportError> {
+        let key = self.key.clone();
+        let wrapped = manifest.image.cloud_key.clone();
+        let secrets = blocking(move || Ok(key.unwrap(&wrapped))).await?;
+        let stream = image_stream(Arc::new(manifest.image.clone()), secrets, source, progress);
+        let mut stream = stream.map(|bytes| bytes.map_err(ImportError::from));
+        let purpose = match manifest.image.kind {
+            Kind::Machine => Purpose::Disk,
+            Kind::Kernel => Purpose::Kernel,
+            Kind::Ramdisk => Purpose::Ramdisk,
+        };
+        let image = self.importer.import(&mut stream, purpose, hold, request_id).await?;
+        let (index, name, etag) = (self.index.clone(), bundle.name.clone(), bundle.etag.to_owned());
+        let (store, digest) = (self.importer.store().clone(), image.blob.digest.clone());
+        let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max;
+        blocking(move || {
+            index.bundle_insert(&name, &etag, &digest)?;
+            store.cache_trim(cache_bytes_max);
+            Ok(())
+        })
+        .await?;
+        Ok(image)
+    }
+
+    /// The manifest was overwritten or deleted.
+    pub async fn forget(&self, name: &BundleName) -> Result<(), ImportError> {
+        let (index, name) = (self.index.clone(), name.clone());
+        blocking(move || index.bundle_forget(&name)).await
+    }
+}
+
+type Making = Mutex<HashMap<BundleName, Arc<tokio::sync::Mutex<()>>>>;
+
+/// A place in the row of those who want one bundle. The row goes away with the last of them, however they
+/// leave.
+struct Turn<'a> {
+    making: &'a Making,
+    name: &'a BundleName,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(making: &'a Making, name: &'a BundleName) -> Self {
+        let mut rows = making.lock().unwrap_or_else(PoisonError::into_inner);
+        let lock = rows.entry(name.clone()).or_default().clone();
+        Self { making, name, lock }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut rows = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if Arc::strong_count(&self.lock) == 2 {
+            rows.remove(self.name); // the row's own, and this one
+        }
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, ImportError> {
+    let result = spawn_blocking(work).await.map_err(|_| ImportError::Stopping)?;
+    result.map_err(ImportError::from)
+}
