@@ -53,6 +53,8 @@ pub(super) enum Fresh {
     Inline(Bytes),
     Blob(FreshBlob),
     Pieces(Vec<FreshPiece>),
+    /// Blobs that the store has already.
+    Assembled(Arc<Manifest>),
 }
 
 #[derive(Debug)]
@@ -114,18 +116,16 @@ impl Stored {
                 for (blob, bytes) in manifest.blobs() {
                     batch.changes.blobs.insert(blob.0, BlobChange::New(bytes));
                 }
-                let body = manifest.encode();
-                batch.changes.manifests.insert(seq, ManifestChange::New { body, garbage: false });
-                let lease = batch.shared.leases.take(lease::Bytes::Manifest(seq));
-                Content::Manifest(Some(lease), OnceCell::new_with(Some(Arc::new(manifest))))
+                keep_manifest(batch, seq, Arc::new(manifest))
             }
+            Fresh::Assembled(manifest) => keep_manifest(batch, seq, manifest.clone()),
         }
     }
 
     /// They belong to the store now.
     pub(super) fn kept(&mut self) {
         match &mut self.fresh {
-            Fresh::Empty | Fresh::Inline(_) => {}
+            Fresh::Empty | Fresh::Inline(_) | Fresh::Assembled(_) => {}
             Fresh::Blob(blob) => blob.kept = true,
             Fresh::Pieces(pieces) => {
                 for piece in pieces {
@@ -136,6 +136,13 @@ impl Stored {
             }
         }
     }
+}
+
+fn keep_manifest(batch: &mut Batch<'_>, seq: u64, manifest: Arc<Manifest>) -> Content {
+    let body = manifest.encode();
+    batch.changes.manifests.insert(seq, ManifestChange::New { body, garbage: false });
+    let lease = batch.shared.leases.take(lease::Bytes::Manifest(seq));
+    Content::Manifest(Some(lease), OnceCell::new_with(Some(manifest)))
 }
 
 impl FreshPiece {

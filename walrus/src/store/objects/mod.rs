@@ -2,8 +2,9 @@
 //!
 //! ```text
 //!   bucket.rs object.rs facts.rs upload.rs ids.rs    what there is
+//!   assemble.rs parts.rs                             uploads that become objects; copies
 //!   bytes.rs read.rs                                 bytes in and out
-//!   fetch.rs list.rs versions.rs scan.rs             reading: any number at a time, each one a snapshot
+//!   fetch.rs page.rs list.rs runs.rs versions.rs     reading: any number at a time, each one a snapshot
 //!   writer/                                          writing: one task, one transaction for all who wait
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
 //!   sweep.rs scrub.rs check.rs backup.rs             housekeeping
@@ -17,6 +18,7 @@
 //! Nothing here decides anything about S3: conditions, locks and checksums are the caller's, as checks that
 //! the writer runs inside its transaction.
 
+mod assemble;
 mod bucket;
 mod bytes;
 mod error;
@@ -33,10 +35,14 @@ mod page;
 mod parts;
 mod read;
 mod row;
+mod runs;
+mod sweep;
+mod upload;
 mod versions;
 mod wire;
 mod writer;
 
+pub use assemble::{Assemble, AssembledPart, Assembly, Completed, UploadComplete};
 pub use bucket::{Bucket, BucketPage, BucketQuery, NewBucket, Owned, Usage, Versioning};
 pub use bytes::{ByteWriter, INLINE_BYTES_MAX, Stored};
 pub use error::{Refusal, StoreError};
@@ -49,6 +55,8 @@ pub use object::Object;
 pub use page::{Next, Page};
 pub use parts::PartFacts;
 pub use read::{Body, ByteStream};
+pub use sweep::Swept;
+pub use upload::{NewUpload, Part, PartPut, Upload, UploadQuery};
 pub use versions::{VersionEntry, VersionQuery};
 pub use writer::delete::{Deleted, ObjectDelete};
 pub use writer::put::ObjectPut;
@@ -133,6 +141,8 @@ struct Shared {
     next_blob: AtomicU64,
     /// Blobs that did not verify: none of their bytes is served.
     damaged: Mutex<HashSet<u64>>,
+    /// Whose turn it is to remove blobs, or to rely on their staying.
+    sweeping: tokio::sync::Mutex<()>,
 }
 
 impl std::ops::Deref for Inner {
@@ -185,6 +195,7 @@ impl Objects {
             buckets: Hot::new(BUCKETS_BYTES_MAX),
             leases: Arc::default(),
             next_blob: AtomicU64::new(newest + 1),
+            sweeping: tokio::sync::Mutex::default(),
             damaged: Mutex::new(damaged.into_iter().map(|id| id as u64).collect()),
             config,
             keeper,

@@ -27,18 +27,21 @@ impl Objects {
         if !manifest.has_parts {
             return Ok(Vec::new());
         }
-        let mut offset = 0;
-        let part = |piece: &super::manifest::Piece| {
-            let part = PartFacts {
-                number: piece.number,
-                offset,
-                size: piece.size,
-                checksum: piece.checksum.clone(),
-            };
+        let (mut parts, mut offset): (Vec<PartFacts>, _) = (Vec::new(), 0);
+        for piece in &manifest.pieces {
+            match parts.last_mut() {
+                // A part that was copied from an object of several blobs.
+                Some(last) if last.number == piece.number => last.size += piece.size,
+                _ => parts.push(PartFacts {
+                    number: piece.number,
+                    offset,
+                    size: piece.size,
+                    checksum: piece.checksum.clone(),
+                }),
+            }
             offset += piece.size;
-            part
-        };
-        Ok(manifest.pieces.iter().map(part).collect())
+        }
+        Ok(parts)
     }
 
     /// The bytes of `object` once more, without reading them: for a copy that is sealed as it is.

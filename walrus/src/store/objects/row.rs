@@ -107,14 +107,19 @@ pub(super) fn version_of(flags: i64, seq: i64) -> VersionId {
     if flags & FLAG_NULL != 0 { VersionId::Null } else { VersionId::Seq(seq as u64) }
 }
 
-/// A version's flags and the number of its blob.
-pub(super) fn flags_and_blob(object: &Object) -> (i64, i64) {
-    let (content, blob) = match &object.content {
+/// The flags that say where bytes lie, and the number of their blob.
+pub(super) fn content_flags(content: &Content) -> (i64, i64) {
+    match content {
         Content::Empty => (0, 0),
         Content::Inline(_) => (CONTENT_INLINE, 0),
         Content::Blob(id, _) => (CONTENT_BLOB, id.0 as i64),
         Content::Manifest(..) => (CONTENT_MANIFEST, 0),
-    };
+    }
+}
+
+/// A version's flags and the number of its blob.
+pub(super) fn flags_and_blob(object: &Object) -> (i64, i64) {
+    let (content, blob) = content_flags(&object.content);
     let null = if object.is_null() { FLAG_NULL } else { 0 };
     let marker = if object.is_marker { FLAG_MARKER } else { 0 };
     let checksum = checksum_flags(object.facts.checksums.first());

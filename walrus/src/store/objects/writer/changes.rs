@@ -28,8 +28,13 @@ pub(in super::super) enum BlobChange {
 
 #[derive(Debug)]
 pub(in super::super) enum ManifestChange {
-    New { body: Vec<u8>, garbage: bool },
+    New {
+        body: Vec<u8>,
+        garbage: bool,
+    },
     Garbage,
+    /// Its blobs belong to another manifest now.
+    Absorbed,
 }
 
 impl Changes {
@@ -43,7 +48,11 @@ impl Changes {
     pub fn drop_manifest(&mut self, id: u64) {
         match self.manifests.entry(id).or_insert(ManifestChange::Garbage) {
             ManifestChange::New { garbage, .. } => *garbage = true,
-            ManifestChange::Garbage => {}
+            ManifestChange::Garbage | ManifestChange::Absorbed => {}
         }
+    }
+
+    pub fn absorb_manifest(&mut self, id: u64) {
+        self.manifests.insert(id, ManifestChange::Absorbed);
     }
 }

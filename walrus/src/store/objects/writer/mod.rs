@@ -7,11 +7,13 @@
 pub(super) mod batch;
 pub(super) mod bucket;
 pub(super) mod changes;
+pub(super) mod complete;
 pub(super) mod damage;
 pub(super) mod delete;
 pub(super) mod put;
 pub(super) mod statements;
 pub(super) mod update;
+pub(super) mod upload;
 
 use super::Shared;
 use super::bucket::Bucket;
