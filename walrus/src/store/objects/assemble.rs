@@ -60,11 +60,11 @@ const TRIES_MAX: usize = 5;
 impl Objects {
     pub async fn upload_complete(&self, complete: UploadComplete) -> Result<Completed, StoreError> {
         for _ in 0..TRIES_MAX {
-            let upload = match self.upload_fetch(complete.bucket, &complete.key, complete.upload).await {
+            let found = self.upload_with_parts(complete.bucket, &complete.key, complete.upload).await;
+            let (upload, rows) = match found {
                 Err(StoreError::NoSuchUpload) => return self.completed(&complete).await,
-                upload => upload?,
+                found => found?,
             };
-            let rows = self.part_rows(upload.id).await?;
             let completing = match self.assembled(&complete, &upload, &rows).await {
                 Err(StoreError::Busy) => continue,
                 completing => completing?,

@@ -179,10 +179,19 @@ impl Objects {
         Ok((parts.collect::<Result<_, StoreError>>()?, rows.len() > limit))
     }
 
-    pub(super) async fn part_rows(&self, id: UploadId) -> Result<Vec<PartRow>, StoreError> {
+    /// An upload with all its parts, as they were at one instant.
+    pub(super) async fn upload_with_parts(
+        &self,
+        bucket: BucketId,
+        key: &str,
+        id: UploadId,
+    ) -> Result<(Upload, Vec<PartRow>), StoreError> {
         const ALL: &str = part_rows!("upload = ? ORDER BY number");
-        let rows = sqlx::query(ALL).bind(id.0 as i64).fetch_all(&self.0.reader).await?;
-        rows.iter().map(PartRow::read).collect()
+        let mut tx = self.0.reader.begin().await?;
+        let row = sqlx::query(ONE).bind(bucket.0).bind(key.as_bytes()).bind(id.0 as i64);
+        let row = row.fetch_optional(&mut *tx).await?.ok_or(StoreError::NoSuchUpload)?;
+        let parts = sqlx::query(ALL).bind(id.0 as i64).fetch_all(&mut *tx).await?;
+        Ok((read(&row)?, parts.iter().map(PartRow::read).collect::<Result<_, _>>()?))
     }
 
     pub async fn upload_list(
