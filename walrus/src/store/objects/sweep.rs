@@ -105,7 +105,7 @@ impl Objects {
                 .await;
             swept.blobs += gone.len();
             let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-            gone.iter().for_each(|id| drop(damaged.remove(id)));
+            damaged.retain(|id| !gone.contains(id));
             drop(damaged);
             self.write(BlobsSwept(gone)).await?;
         }

@@ -8,8 +8,8 @@ use super::super::ids::{BucketId, ETag, VersionId};
 use super::super::object::{Content, Object};
 use super::super::row::{Row, version_columns};
 use super::batch::{Batch, Key};
-use super::put::NULL_VERSION;
-use super::{Check, Existing, Work};
+use super::put::{NULL_VERSION, ask, displace};
+use super::{Check, Work};
 use crate::store::keeper::seal::Seal;
 use std::sync::Arc;
 
@@ -78,52 +78,19 @@ async fn delete(
 ) -> Result<Deleted, StoreError> {
     let bucket = batch.bucket(bucket).await?;
     let key = (bucket.id, delete.key.clone());
-    let current = batch.live(&key).await?;
     match delete.version {
-        Some(version) => delete_version(batch, &bucket, &key, current, version, delete).await,
-        None => delete_key(batch, &bucket, &key, current, delete).await,
+        Some(version) => delete_version(batch, &bucket, &key, version, delete).await,
+        None => delete_key(batch, &bucket, &key, delete).await,
     }
-}
-
-fn ask(
-    check: Option<&Check>,
-    bucket: &Bucket,
-    current: Option<&Row>,
-    target: Option<&Row>,
-) -> Result<(), StoreError> {
-    let Some(check) = check else { return Ok(()) };
-    let (current, target) = (current.map(|row| &*row.object), target.map(|row| &*row.object));
-    check(&Existing { bucket, current, target }).map_err(StoreError::refused)
 }
 
 async fn delete_key(
     batch: &mut Batch<'_>,
     bucket: &Bucket,
     key: &Key,
-    current: Option<Row>,
     delete: &ObjectDelete,
 ) -> Result<Deleted, StoreError> {
-    let existed = current.is_some();
-    let current_is_null = current.as_ref().is_some_and(|row| row.object.is_null());
-    let target = match bucket.versioning {
-        Versioning::Enabled => None,
-        Versioning::Off | Versioning::Suspended if current_is_null => current.clone(),
-        Versioning::Off => None,
-        Versioning::Suspended => batch.history(NULL_VERSION, key, 0).await?,
-    };
-    ask(delete.check.as_ref(), bucket, current.as_ref(), target.as_ref())?;
-    if let Some(target) = &target {
-        batch.drop_content(&target.object);
-        if !current_is_null {
-            batch.set_history(key, target.object.seq, None);
-        }
-    }
-    if let Some(current) = current {
-        if !current_is_null {
-            batch.set_history(key, current.object.seq, Some(current));
-        }
-        batch.set_live(key, None);
-    }
+    let existed = displace(batch, bucket, key, delete.check.as_ref()).await?;
     if bucket.versioning == Versioning::Off {
         return Ok(Deleted { version: None, marker: false, existed });
     }
@@ -170,10 +137,10 @@ async fn delete_version(
     batch: &mut Batch<'_>,
     bucket: &Bucket,
     key: &Key,
-    current: Option<Row>,
     version: VersionId,
     delete: &ObjectDelete,
 ) -> Result<Deleted, StoreError> {
+    let current = batch.live(key).await?;
     let is_current = current.as_ref().is_some_and(|row| row.object.version == version);
     let target = if is_current { current.clone() } else { old_version(batch, key, version).await? };
     ask(delete.check.as_ref(), bucket, current.as_ref(), target.as_ref())?;

@@ -1,7 +1,7 @@
 //! A new version of a key.
 
 use super::super::Objects;
-use super::super::bucket::Versioning;
+use super::super::bucket::{Bucket, Versioning};
 use super::super::bytes::Stored;
 use super::super::error::StoreError;
 use super::super::facts::Facts;
@@ -71,8 +71,20 @@ pub(super) async fn put(
     content: &Stored,
     check: Option<&Check>,
 ) -> Result<Arc<Object>, StoreError> {
-    let key = &new.key;
-    let bucket = batch.bucket(key.0).await?;
+    let bucket = batch.bucket(new.key.0).await?;
+    displace(batch, &bucket, &new.key, check).await?;
+    Ok(insert(batch, new, content, bucket.versioning != Versioning::Enabled))
+}
+
+/// Makes room for a newer version of the key, after `check`: the one that is current becomes an older one,
+/// and where the newer one will be the null version, the present null version goes. Answers whether
+/// there was a current one.
+pub(super) async fn displace(
+    batch: &mut Batch<'_>,
+    bucket: &Bucket,
+    key: &Key,
+    check: Option<&Check>,
+) -> Result<bool, StoreError> {
     let current = batch.live(key).await?;
     let current_is_null = current.as_ref().is_some_and(|row| row.object.is_null());
     let target = match bucket.versioning {
@@ -81,24 +93,32 @@ pub(super) async fn put(
         Versioning::Off => None,
         Versioning::Suspended => batch.history(NULL_VERSION, key, 0).await?,
     };
-    if let Some(check) = check {
-        let current = current.as_ref().map(|row| &*row.object);
-        let target = target.as_ref().map(|row| &*row.object);
-        check(&Existing { bucket: &bucket, current, target }).map_err(StoreError::refused)?;
-    }
+    ask(check, bucket, current.as_ref(), target.as_ref())?;
     if let Some(target) = &target {
         batch.drop_content(&target.object);
         if !current_is_null {
             batch.set_history(key, target.object.seq, None);
         }
     }
-    if let Some(current) = current
-        && !(current_is_null && target.is_some())
-    {
-        batch.set_history(key, current.object.seq, Some(current.clone()));
+    let existed = current.is_some();
+    if let Some(current) = current {
+        if !(current_is_null && target.is_some()) {
+            batch.set_history(key, current.object.seq, Some(current));
+        }
+        batch.set_live(key, None);
     }
-    let null = bucket.versioning != Versioning::Enabled;
-    Ok(insert(batch, new, content, null))
+    Ok(existed)
+}
+
+pub(super) fn ask(
+    check: Option<&Check>,
+    bucket: &Bucket,
+    current: Option<&Row>,
+    target: Option<&Row>,
+) -> Result<(), StoreError> {
+    let Some(check) = check else { return Ok(()) };
+    let (current, target) = (current.map(|row| &*row.object), target.map(|row| &*row.object));
+    check(&Existing { bucket, current, target }).map_err(StoreError::refused)
 }
 
 /// Nothing may fail from here on.
