@@ -3,5 +3,6 @@
 
 mod basics;
 mod harness;
+mod house;
 mod model;
 mod multipart;
