@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod basics;
+mod crash;
 mod harness;
 mod house;
 mod model;
