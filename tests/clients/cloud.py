@@ -136,6 +136,12 @@ class Cloud:
             aws_access_key_id=key or self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret or self.env["AWS_SECRET_ACCESS_KEY"], **more)
 
+    def s3(self, **more):
+        import boto3
+        return boto3.client("s3", endpoint_url=self.env["AWS_ENDPOINT_URL_S3"], region_name=self.env["AWS_DEFAULT_REGION"],
+                            aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
+                            aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"], **more)
+
     def expect(self, *patterns):
         """From now on, and until the cloud ends, trouble in which one of these is found is what the test wants."""
         self.expected += patterns

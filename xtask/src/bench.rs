@@ -86,7 +86,7 @@ fn prepare(root: &Path) -> Result<()> {
     Ok(())
 }
 
-fn succeed(root: &Path, command: &mut Command) -> Result<()> {
+pub fn succeed(root: &Path, command: &mut Command) -> Result<()> {
     let status = command.current_dir(root).status().with_context(|| format!("cannot run {command:?}"))?;
     if !status.success() {
         bail!("{command:?}: {status}");

@@ -4,6 +4,7 @@ mod bench;
 mod codegen;
 mod facts;
 mod model;
+mod s3_tests;
 mod test;
 mod tidy;
 
@@ -56,6 +57,13 @@ enum Verb {
         #[arg(long)]
         target: Option<String>,
     },
+    /// Run ceph's s3-tests from a checkout, and write docs/s3-tests.md
+    S3Tests {
+        checkout: PathBuf,
+        /// Passed on to pytest, such as `-k multipart`; the document then stays as it is
+        #[arg(last = true)]
+        pytest: Vec<String>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -67,6 +75,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Test { only } => test::run(root, &only),
         Verb::Bench { names } => bench::run(root, &names),
         Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
+        Verb::S3Tests { checkout, pytest } => s3_tests::run(root, &checkout.canonicalize()?, &pytest),
     }
 }
 
