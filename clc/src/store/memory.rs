@@ -23,7 +23,7 @@ impl<V: Clone> Memory<V> {
     }
 
     #[cfg(test)]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.rows().by_key.len()
     }
 
