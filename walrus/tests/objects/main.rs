@@ -3,6 +3,7 @@
 
 mod basics;
 mod crash;
+mod full;
 mod harness;
 mod house;
 mod model;
