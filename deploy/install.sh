@@ -62,6 +62,7 @@ packages[run]='
 '
 packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user
+    openssl                     encrypts and signs the image bundles that tests make
     busybox-static              a DHCP client for network namespaces that play guests
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '

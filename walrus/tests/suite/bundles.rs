@@ -1,8 +1,10 @@
 //! Bundles, from manifest and parts to an image in the store: the golden vector, every way to be wrong, the cache.
 
 use crate::bundler::{Bundle, Draft, Source, gzip, header, private_key, sign, tar, vector, vector_text};
-use crate::harness::{DEADLINE, config, digest, disk, eventually};
+use crate::harness::{DEADLINE, Server, caller, config, digest, disk, eventually};
+use karri_proto::internal::Role;
 use karri_proto::internal::blobs::Content;
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::runtime::process::{Base, Stopper};
 use karri_walrus::app::bundle::cache::{BundledImage, Bundles};
 use karri_walrus::app::bundle::{Certificate, CloudKey, PartError, PartSource, PartStream, Progress, cache};
@@ -363,6 +365,23 @@ async fn progress_is_told_in_bytes_of_the_bundle() {
     let told = told.lock().unwrap();
     assert!(told.is_sorted() && told.iter().all(|(_, of)| *of == all));
     assert_eq!(told.last(), Some(&(all, all)));
+}
+
+#[tokio::test]
+async fn a_copy_that_may_go_is_nothing_to_register_an_image_on() {
+    let server = Server::start().await;
+    let bytes = disk(1);
+    let kept = server.import(bytes.clone()).await.unwrap().blob.digest;
+    let info = server.state_dir.join("blobs").join(&kept.hex()[..2]).join(format!("{}.json", kept.hex()));
+    let text = std::fs::read_to_string(&info).unwrap();
+    assert!(text.contains("\"hold\":\"imported\""), "{text}");
+    std::fs::write(&info, text.replace("\"imported\"", "\"cached\"")).unwrap();
+    let server = server.restart().await;
+    let client = server.client(Role::Clc);
+    assert_eq!(client.blob_info(&caller(), &kept).await.unwrap_err().kind, ApiErrorKind::NotFound);
+    assert_eq!(server.read(&kept).await, bytes, "whoever has it in use can read it");
+    server.import(bytes).await.unwrap();
+    assert_eq!(client.blob_info(&caller(), &kept).await.unwrap().blob.digest, kept, "now somebody wants it");
 }
 
 /// Gives a first piece and then nothing; counts those that are still held.

@@ -12,13 +12,16 @@ use super::manifest::{Manifest, Signature, Wrapped};
 use rand::RngCore;
 use rand::rngs::OsRng;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::pkcs8::{DecodePrivateKey as _, DecodePublicKey as _};
+use rsa::pkcs8::DecodePrivateKey as _;
 use rsa::traits::PublicKeyParts as _;
-use rsa::{Pkcs1v15Encrypt, Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
+use rsa::{BigUint, Pkcs1v15Encrypt, Pkcs1v15Sign, RsaPrivateKey, RsaPublicKey};
 use sha1::{Digest as _, Sha1};
 use x509_parser::pem::Pem;
+use x509_parser::public_key::PublicKey;
 
 const RSA_BITS_MIN: usize = 1024;
+/// Larger ones take long to check.
+const RSA_BITS_MAX: usize = 8192;
 pub const AES_KEY_BYTES: usize = 16;
 
 /// A user's X.509 certificate.
@@ -33,12 +36,15 @@ impl Certificate {
             let error = |problem: String| BundleError::Certificate { number, problem };
             let block = block.map_err(|e| error(e.to_string()))?;
             let certificate = block.parse_x509().map_err(|e| error(e.to_string()))?;
-            let key = RsaPublicKey::from_public_key_der(certificate.public_key().raw);
-            let key = key.map_err(|e| error(format!("it holds no RSA key ({e})")))?;
-            if key.n().bits() < RSA_BITS_MIN {
+            let Ok(PublicKey::RSA(key)) = certificate.public_key().parsed() else {
+                return Err(error("it holds no RSA key".to_owned()));
+            };
+            let [modulus, exponent] = [key.modulus, key.exponent].map(BigUint::from_bytes_be);
+            if modulus.bits() < RSA_BITS_MIN {
                 return Err(error(format!("its key has less than {RSA_BITS_MIN} bits")));
             }
-            certificates.push(Self(key));
+            let key = RsaPublicKey::new_with_max_size(modulus, exponent, RSA_BITS_MAX);
+            certificates.push(Self(key.map_err(|e| error(e.to_string()))?));
         }
         Ok(certificates)
     }
