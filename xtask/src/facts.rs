@@ -6,6 +6,8 @@
 //! ```text
 //! service ec2 protocol=ec2 version=2016-11-15 xmlns=http://…
 //! action RunInstances input=RunInstancesRequest output=Reservation
+//! action GetBucketAcl input=GetBucketAclRequest method=GET output=GetBucketAclOutput uri=/{Bucket}?acl
+//! refused GetObjectTorrent method=GET uri=/{Bucket}/{Key+}?torrent
 //! structure RunInstancesRequest
 //!   MaxCount Integer required
 //! list FilterList of=Filter itemName=Filter
@@ -25,6 +27,8 @@ pub struct Model {
     pub service: String,
     pub traits: Traits,
     pub actions: Vec<ActionFact>,
+    /// Actions of a REST service that we do not serve: a router must know that they exist.
+    pub refused: Vec<ActionFact>,
     pub shapes: BTreeMap<String, Shape>,
 }
 
@@ -33,6 +37,8 @@ pub struct ActionFact {
     pub name: String,
     pub input: Option<String>,
     pub output: Option<String>,
+    /// How HTTP says it, in a REST service: `method`, `uri`, `status`.
+    pub http: Traits,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -48,6 +54,20 @@ pub struct Member {
     pub name: String,
     pub shape: String,
     pub traits: Traits,
+}
+
+impl ActionFact {
+    fn to_line(&self, kind: &str) -> String {
+        let mut traits = self.http.clone();
+        let named = [("input", &self.input), ("output", &self.output)];
+        traits.extend(named.into_iter().filter_map(|(k, v)| Some((k.to_string(), v.clone()?))));
+        line(kind, &self.name, &traits)
+    }
+
+    fn parse(name: String, mut traits: Traits) -> Self {
+        let (input, output) = (traits.remove("input"), traits.remove("output"));
+        Self { name, input, output, http: traits }
+    }
 }
 
 impl Shape {
@@ -72,7 +92,9 @@ impl Model {
             return;
         }
         let Some(shape) = self.shapes.get(root) else { return };
+        let entries = ["key", "value"].into_iter().filter_map(|key| shape.traits.get(key));
         let below = shape.members.iter().map(|m| m.shape.as_str()).chain(shape.item());
+        let below = below.chain(entries.map(String::as_str));
         for name in below {
             self.reach(name, into);
         }
@@ -84,10 +106,10 @@ impl Model {
         out.push_str("# Written by `cargo xtask model` from botocore's service model. Do not edit.\n");
         let _ = writeln!(out, "{service}\n");
         for action in &self.actions {
-            let named = [("input", &action.input), ("output", &action.output)];
-            let traits: Traits =
-                named.into_iter().filter_map(|(k, v)| Some((k.to_string(), v.clone()?))).collect();
-            let _ = writeln!(out, "{}", line("action", &action.name, &traits));
+            let _ = writeln!(out, "{}", action.to_line("action"));
+        }
+        for action in &self.refused {
+            let _ = writeln!(out, "{}", action.to_line("refused"));
         }
         out.push('\n');
         for (name, shape) in &self.shapes {
@@ -129,10 +151,8 @@ impl Model {
         let (kind, name, traits) = split(raw)?;
         match kind.as_str() {
             "service" => (self.service, self.traits) = (name, traits),
-            "action" => {
-                let (input, output) = (traits.get("input").cloned(), traits.get("output").cloned());
-                self.actions.push(ActionFact { name, input, output });
-            }
+            "action" => self.actions.push(ActionFact::parse(name, traits)),
+            "refused" => self.refused.push(ActionFact::parse(name, traits)),
             _ => {
                 *current = Some(name.clone());
                 self.shapes.insert(name, Shape { kind, traits, ..Shape::default() });
@@ -164,7 +184,8 @@ fn split(line: &str) -> Result<(String, String, Traits)> {
 mod tests {
     use super::*;
 
-    const TEXT: &str = "service ec2 protocol=ec2\n\naction Go input=GoRequest\n\nstructure GoRequest\n  \
+    const TEXT: &str = "service ec2 protocol=ec2\n\naction Go input=GoRequest uri=/{A}?b=2\n\
+                        refused Stay uri=/{A}?stay\n\nstructure GoRequest\n  \
                         Count Integer min=1 required\ninteger Integer\nstring Mode\n  = two words\n";
 
     #[test]
@@ -172,6 +193,7 @@ mod tests {
         let model = Model::parse(TEXT).unwrap();
         assert_eq!(model, Model::parse(&model.to_text()).unwrap());
         assert_eq!(model.shapes["Mode"].values, ["two words"]);
+        assert_eq!(model.actions[0].http["uri"], "/{A}?b=2");
         assert!(model.shapes["GoRequest"].members[0].traits.contains_key("required"));
     }
 

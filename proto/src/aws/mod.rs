@@ -1,8 +1,9 @@
-//! AWS's Query wire: requests as forms, answers as XML.
+//! AWS's wires: the Query protocol of EC2 and STS (requests as forms, answers as XML), and S3's restXml.
 //!
-//! `ec2::generated` and `sts::generated` hold the types, written by `cargo xtask codegen` from
-//! `proto/model`; the other modules are the runtime that they call. Nothing here knows HTTP, accounts
-//! or storage, and nothing here may panic on what a client sends.
+//! `ec2::generated`, `sts::generated` and `s3::generated` hold the types, written by `cargo xtask codegen`
+//! from `proto/model`; `rest` is the runtime that S3's call, the other modules are that of the Query
+//! protocol. Nothing here knows HTTP's connections, accounts or storage, and nothing here may panic on what
+//! a client sends.
 //!
 //! Enum members are `String`, not Rust enums. Their known values are constants beside the types
 //! (`InstanceStateName::RUNNING`) and requests are checked against them while they are decoded, so a
@@ -18,6 +19,8 @@ pub mod filter;
 pub mod judge;
 pub mod paging;
 pub mod query;
+pub mod rest;
+pub mod s3;
 pub mod scalar;
 pub mod sts;
 pub mod xml;

@@ -19,6 +19,9 @@ pub trait Decode: Sized {
 /// What can be written inside an element of an answer.
 pub trait Encode {
     fn encode(&self, xml: &mut XmlWriter);
+
+    /// What stands in the start of the element, behind its name.
+    fn attributes(&self, _xml: &mut XmlWriter) {}
 }
 
 /// The answer of an EC2 action that has nothing to say but that it was done.

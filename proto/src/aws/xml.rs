@@ -5,6 +5,7 @@
 //! log must not make the whole answer unreadable). quick-xml is the parser that the tests trust.
 
 use super::Encode;
+use std::fmt::Write;
 
 const CAPACITY_BYTES: usize = 4096;
 
@@ -14,11 +15,18 @@ const REPLACEMENT: char = '\u{FFFD}';
 #[derive(Debug, Default)]
 pub struct XmlWriter {
     out: String,
+    references: bool,
 }
 
 impl XmlWriter {
     pub fn new() -> Self {
-        Self { out: String::with_capacity(CAPACITY_BYTES) }
+        Self { out: String::with_capacity(CAPACITY_BYTES), references: false }
+    }
+
+    /// Writes what XML forbids as a reference (`&#x1;`), as S3 does: a key must be told from another one,
+    /// and a client whose parser refuses that asks for `encoding-type=url`.
+    pub fn with_references() -> Self {
+        Self { references: true, ..Self::new() }
     }
 
     pub fn finish(self) -> String {
@@ -27,7 +35,10 @@ impl XmlWriter {
 
     /// `<name>value</name>`.
     pub fn element<T: Encode + ?Sized>(&mut self, name: &str, value: &T) {
-        self.open(name);
+        self.out.push('<');
+        self.out.push_str(name);
+        value.attributes(self);
+        self.out.push('>');
         value.encode(self);
         self.close(name);
     }
@@ -54,11 +65,42 @@ impl XmlWriter {
         self.close(name);
     }
 
+    /// A list without an element of its own.
+    pub fn flat<T: Encode>(&mut self, item: &str, values: &[T]) {
+        for value in values {
+            self.element(item, value);
+        }
+    }
+
+    /// As [`XmlWriter::list`], but nothing at all when empty.
+    pub fn filled_list<T: Encode>(&mut self, name: &str, item: &str, values: &[T]) {
+        if !values.is_empty() {
+            self.list(name, item, values);
+        }
+    }
+
     /// A list in an answer that carries only what was asked for.
     pub fn sparse_list<T: Encode>(&mut self, name: &str, item: &str, values: &Option<Vec<T>>) {
         if let Some(values) = values {
             self.list(name, item, values);
         }
+    }
+
+    /// The start of a root element, in a namespace.
+    pub fn open_in(&mut self, name: &str, namespace: &str) {
+        self.out.push('<');
+        self.out.push_str(name);
+        self.attribute("xmlns", namespace);
+        self.out.push('>');
+    }
+
+    /// Only within a start, from `Encode::attributes`.
+    pub fn attribute(&mut self, name: &str, value: &str) {
+        self.out.push(' ');
+        self.out.push_str(name);
+        self.out.push_str("=\"");
+        self.text(value);
+        self.out.push('"');
     }
 
     pub fn open(&mut self, name: &str) {
@@ -95,7 +137,15 @@ impl XmlWriter {
             };
             self.out.push_str(&text[plain_from..at]);
             plain_from = at + if byte == 0xEF { 3 } else { 1 };
-            if instead.is_empty() { self.out.push(REPLACEMENT) } else { self.out.push_str(instead) }
+            match instead {
+                "" if self.references && byte == 0xEF => {
+                    let last = text.as_bytes().get(at + 2).map_or(0, |byte| byte & 1);
+                    self.out.push_str(if last == 0 { "&#xfffe;" } else { "&#xffff;" });
+                }
+                "" if self.references => _ = write!(self.out, "&#x{byte:x};"),
+                "" => self.out.push(REPLACEMENT),
+                _ => self.out.push_str(instead),
+            }
         }
         self.out.push_str(&text[plain_from..]);
     }
@@ -150,6 +200,13 @@ mod tests {
         xml.list("tagSet", "item", &Vec::<String>::new());
         xml.list("set", "item", &["a".to_string()]);
         assert_eq!(xml.finish(), "<tagSet/><set><item>a</item></set>");
+    }
+
+    #[test]
+    fn what_xml_cannot_carry_is_a_reference_where_it_must_be_told_apart() {
+        let mut xml = XmlWriter::with_references();
+        xml.text("a\u{0}\u{1f}\u{FFFE}b\u{FFFF}\r<ï·");
+        assert_eq!(xml.finish(), "a&#x0;&#x1f;&#xfffe;b&#xffff;&#13;&lt;ï·");
     }
 
     proptest! {

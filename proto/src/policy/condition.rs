@@ -11,7 +11,7 @@ use super::fault::PolicyFault;
 use super::operator::{Compare, Operand, find};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Quantifier {
+pub(super) enum Quantifier {
     /// No prefix: some value of the request matches.
     Plain,
     ForAll,
@@ -20,12 +20,12 @@ enum Quantifier {
 
 #[derive(Debug, Clone)]
 pub(super) struct Condition {
-    key: String,
-    compare: Compare,
-    negated: bool,
-    quantifier: Quantifier,
-    if_exists: bool,
-    operands: Vec<Operand>,
+    pub key: String,
+    pub compare: Compare,
+    pub negated: bool,
+    pub quantifier: Quantifier,
+    pub if_exists: bool,
+    pub operands: Vec<Operand>,
 }
 
 impl Condition {

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub struct RequestContext {
     /// `arn:aws:iam::111122223333:user/bob`; empty for an anonymous request.
     pub principal: String,
+    /// The canonical id of the requester's account, which S3's policies may name; empty where nobody has one.
+    pub canonical: String,
     /// `ec2:RunInstances`
     pub action: String,
     /// Every resource that the action touches; all must be allowed. Empty for an action that is
@@ -20,6 +22,12 @@ pub struct RequestContext {
 impl RequestContext {
     pub fn new(principal: impl Into<String>, action: impl Into<String>) -> Self {
         Self { principal: principal.into(), action: action.into(), ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn canonical(mut self, id: impl Into<String>) -> Self {
+        self.canonical = id.into();
+        self
     }
 
     #[must_use]

@@ -11,7 +11,7 @@ use super::condition::Condition;
 use super::fault::PolicyFault;
 use super::json::Strict;
 use super::pattern::{Pattern, Reading};
-use super::principal::Principal;
+use super::principal::PrincipalName;
 use super::statement::{Effect, Match, Statement};
 
 /// Characters that are not white space, as IAM counts a managed policy.
@@ -76,9 +76,14 @@ impl Policy {
     pub(super) fn statements(&self) -> &[Statement] {
         &self.statements
     }
+
+    /// Whom it names, also where it speaks of all others.
+    pub fn principals(&self) -> impl Iterator<Item = &PrincipalName> {
+        self.statements.iter().filter_map(|one| one.principals.as_ref()).flat_map(|names| &names.any)
+    }
 }
 
-fn read_json(text: &str) -> Result<Value, PolicyFault> {
+pub(super) fn read_json(text: &str) -> Result<Value, PolicyFault> {
     let fault = |e: serde_json::Error| {
         let why = if e.is_data() { "A field is there twice." } else { "It is not JSON." };
         PolicyFault::syntax(format!("line {}, column {}", e.line(), e.column()), why)
@@ -120,7 +125,7 @@ fn principals(
     map: &Map<String, Value>,
     at: &str,
     kind: Kind,
-) -> Result<Option<Match<Principal>>, PolicyFault> {
+) -> Result<Option<Match<PrincipalName>>, PolicyFault> {
     match (kind, choice(map, at, "Principal")?) {
         (Kind::Identity, None) => Ok(None),
         (Kind::Identity, Some(field)) => {
@@ -128,7 +133,7 @@ fn principals(
         }
         (Kind::Resource, None) => Err(PolicyFault::new(at, "Missing required field Principal")),
         (Kind::Resource, Some(field)) => {
-            let any = Principal::parse_list(field.value, &field.at)?;
+            let any = PrincipalName::parse_list(field.value, &field.at)?;
             Ok(Some(Match { any, negated: field.negated }))
         }
     }

@@ -6,7 +6,7 @@ use std::borrow::Borrow;
 
 use super::context::RequestContext;
 use super::document::Policy;
-use super::statement::Effect;
+use super::statement::{Effect, Statement};
 
 /// What the policies say about a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,13 +41,28 @@ pub fn evaluate<P: Borrow<Policy>>(policies: &[P], cx: &RequestContext) -> Decis
     worst
 }
 
-fn evaluate_one<P: Borrow<Policy>>(policies: &[P], cx: &RequestContext, resource: &str) -> Decision {
+pub(super) fn evaluate_one<P: Borrow<Policy>>(
+    policies: &[P],
+    cx: &RequestContext,
+    resource: &str,
+) -> Decision {
+    evaluate_counting(policies, cx, resource, |_| true)
+}
+
+/// The same with only those Allows that `counts`.
+pub(super) fn evaluate_counting<P: Borrow<Policy>>(
+    policies: &[P],
+    cx: &RequestContext,
+    resource: &str,
+    counts: impl Fn(&Statement) -> bool,
+) -> Decision {
     let statements = policies.iter().flat_map(|p| p.borrow().statements());
     let mut decision = Decision::ImplicitDeny;
     for statement in statements.filter(|s| s.applies(cx, resource)) {
         match statement.effect {
             Effect::Deny => return Decision::ExplicitDeny,
-            Effect::Allow => decision = Decision::Allow,
+            Effect::Allow if counts(statement) => decision = Decision::Allow,
+            Effect::Allow => {}
         }
     }
     decision

@@ -48,12 +48,51 @@ impl Pattern {
         Pattern(parts)
     }
 
+    /// The text that it stands for, if that is always the same.
+    pub(super) fn literal(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [] => Some(""),
+            [Part::Text(text)] => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What it starts with, if anything may follow that.
+    pub(super) fn open_ended(&self) -> Option<&str> {
+        match self.0.as_slice() {
+            [Part::Text(text), Part::Many] => Some(text),
+            _ => None,
+        }
+    }
+
+    fn is_any(&self) -> bool {
+        self.0.as_slice() == [Part::Many]
+    }
+
+    /// Whether it can match this text, or one that starts with this text and goes on (`longer`), for some value
+    /// of its variables.
+    pub(super) fn can_match(&self, text: &str, longer: bool) -> bool {
+        let mut glyphs = Vec::new();
+        for part in &self.0 {
+            match part {
+                Part::Text(text) => glyphs.extend(text.chars().map(Glyph::Char)),
+                Part::Many | Part::Variable { .. } => glyphs.push(Glyph::Many),
+                Part::One => glyphs.push(Glyph::One),
+            }
+        }
+        let text = chars(text);
+        if longer { (0..=glyphs.len()).any(|end| glob(&glyphs[..end], &text)) } else { glob(&glyphs, &text) }
+    }
+
     /// Whether it matches the text, with variables from the request.
     pub(super) fn matches(&self, text: &str, cx: &RequestContext) -> bool {
-        self.glyphs(cx).is_some_and(|glyphs| glob(&glyphs, &chars(text)))
+        self.is_any() || self.glyphs(cx).is_some_and(|glyphs| glob(&glyphs, &chars(text)))
     }
 
     pub(super) fn matches_ignoring_case(&self, text: &str, cx: &RequestContext) -> bool {
+        if self.is_any() {
+            return true;
+        }
         let lower = |c: char| c.to_lowercase().next().unwrap_or(c);
         let text: Vec<char> = text.chars().map(lower).collect();
         let Some(mut glyphs) = self.glyphs(cx) else { return false };
@@ -179,6 +218,28 @@ mod tests {
         check("${*}${?}${$}{", "*?${", true);
         check("${*}", "any", false);
         check("${unclosed", "${unclosed", true);
+    }
+
+    #[test]
+    fn what_could_match_is_known_without_a_request() {
+        let check = |pattern: &str, text: &str, exactly: bool, longer: bool| {
+            let pattern = Pattern::parse(pattern, FULL);
+            assert_eq!(
+                (pattern.can_match(text, false), pattern.can_match(text, true)),
+                (exactly, longer),
+                "{pattern:?}"
+            );
+        };
+        check("b", "b", true, true);
+        check("b/k*", "b/", false, true);
+        check("b/*", "b", false, true);
+        check("*", "b/", true, true);
+        check("b*x", "b/", false, true);
+        check("c/*", "b/", false, false);
+        check("${aws:username}/k", "b/", false, true);
+        assert_eq!(Pattern::parse("vpc-1", FULL).literal(), Some("vpc-1"));
+        assert_eq!(Pattern::parse("vpc-*", FULL).literal(), None);
+        assert_eq!(Pattern::parse("AROA1:*", FULL).open_ended(), Some("AROA1:"));
     }
 
     #[test]

@@ -4,55 +4,91 @@
 
 use serde_json::Value;
 
+use super::context::RequestContext;
 use super::document::strings;
 use super::fault::PolicyFault;
 
-const KINDS: [&str; 4] = ["AWS", "CanonicalUser", "Federated", "Service"];
-
+/// One name in a policy's `Principal` or `NotPrincipal`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Principal {
+pub enum PrincipalName {
     Anyone,
-    /// Everybody in the account.
+    /// The account, which may let its users.
     Account(String),
-    /// An ARN, a service's name, or a canonical user id.
-    Exactly(String),
+    /// A user, a role or a session.
+    Arn(String),
+    /// An account by its canonical id, as S3 knows it.
+    Canonical(String),
+    Service(String),
+    Federated(String),
 }
 
-impl Principal {
-    pub(super) fn parse_list(value: &Value, at: &str) -> Result<Vec<Principal>, PolicyFault> {
+/// How a policy speaks about a requester.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reach {
+    Nobody,
+    /// Their account is named: what they may is for the account to say.
+    TheirAccount,
+    Themselves,
+}
+
+impl PrincipalName {
+    pub(super) fn parse_list(value: &Value, at: &str) -> Result<Vec<PrincipalName>, PolicyFault> {
         if value == "*" {
-            return Ok(vec![Principal::Anyone]);
+            return Ok(vec![PrincipalName::Anyone]);
         }
-        let map = value.as_object().ok_or_else(|| PolicyFault::new(at, "Invalid principal in policy"))?;
+        let invalid = |at: &str| PolicyFault::new(at, "Invalid principal in policy");
+        let map = value.as_object().ok_or_else(|| invalid(at))?;
         let mut out = Vec::new();
         for (kind, names) in map {
             let at = format!("{at}.{kind}");
-            if !KINDS.contains(&kind.as_str()) {
-                return Err(PolicyFault::new(at, "Invalid principal in policy"));
+            for name in strings(names, &at)? {
+                out.push(PrincipalName::parse(kind, name).ok_or_else(|| invalid(&at))?);
             }
-            out.extend(strings(names, &at)?.iter().map(|name| Principal::parse(name)));
         }
-        if out.is_empty() { Err(PolicyFault::new(at, "Invalid principal in policy")) } else { Ok(out) }
+        if out.is_empty() { Err(invalid(at)) } else { Ok(out) }
     }
 
-    fn parse(name: &str) -> Principal {
-        let account = account_of(name).filter(|_| name.ends_with(":root")).unwrap_or(name);
-        match name {
-            "*" => Principal::Anyone,
-            _ if account.len() == 12 && account.bytes().all(|b| b.is_ascii_digit()) => {
-                Principal::Account(account.to_owned())
-            }
-            _ => Principal::Exactly(name.to_owned()),
-        }
+    fn parse(kind: &str, name: String) -> Option<PrincipalName> {
+        Some(match kind {
+            "AWS" | "CanonicalUser" | "Federated" | "Service" if name == "*" => PrincipalName::Anyone,
+            "AWS" => match account_of(&name).filter(|_| name.ends_with(":root")).unwrap_or(&name) {
+                account if is_account_id(account) => PrincipalName::Account(account.to_owned()),
+                _ => PrincipalName::Arn(name),
+            },
+            "CanonicalUser" => PrincipalName::Canonical(name),
+            "Federated" => PrincipalName::Federated(name),
+            "Service" => PrincipalName::Service(name),
+            _ => return None,
+        })
     }
 
-    pub(super) fn matches(&self, principal: &str) -> bool {
+    /// The account that it is of, where it says so by number.
+    pub fn account(&self) -> Option<&str> {
         match self {
-            Principal::Anyone => true,
-            Principal::Account(id) => account_of(principal) == Some(id),
-            Principal::Exactly(name) => name == principal,
+            PrincipalName::Account(id) => Some(id),
+            PrincipalName::Arn(arn) => account_of(arn),
+            PrincipalName::Anyone
+            | PrincipalName::Canonical(_)
+            | PrincipalName::Service(_)
+            | PrincipalName::Federated(_) => None,
         }
     }
+
+    pub(super) fn reach(&self, cx: &RequestContext) -> Reach {
+        let (matches, how) = match self {
+            PrincipalName::Anyone => (true, Reach::Themselves),
+            PrincipalName::Account(id) => (account_of(&cx.principal) == Some(id), Reach::TheirAccount),
+            PrincipalName::Canonical(id) => (cx.canonical == *id && !id.is_empty(), Reach::TheirAccount),
+            PrincipalName::Arn(name) | PrincipalName::Service(name) | PrincipalName::Federated(name) => {
+                (cx.principal == *name, Reach::Themselves)
+            }
+        };
+        if matches { how } else { Reach::Nobody }
+    }
+}
+
+pub(super) fn is_account_id(text: &str) -> bool {
+    text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit())
 }
 
 /// The account in an IAM or STS ARN.

@@ -5,7 +5,7 @@
 use super::condition::Condition;
 use super::context::RequestContext;
 use super::pattern::Pattern;
-use super::principal::Principal;
+use super::principal::{PrincipalName, Reach};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Effect {
@@ -32,7 +32,7 @@ pub(super) struct Statement {
     pub actions: Match<Pattern>,
     pub resources: Match<Pattern>,
     /// None in identity policies, which are about whoever they are attached to.
-    pub principals: Option<Match<Principal>>,
+    pub principals: Option<Match<PrincipalName>>,
     pub conditions: Vec<Condition>,
 }
 
@@ -40,7 +40,18 @@ impl Statement {
     pub(super) fn applies(&self, cx: &RequestContext, resource: &str) -> bool {
         self.actions.holds(|p| p.matches_ignoring_case(&cx.action, cx))
             && self.resources.holds(|p| p.matches(resource, cx))
-            && self.principals.as_ref().is_none_or(|p| p.holds(|one| one.matches(&cx.principal)))
+            && self.reach(cx) != Reach::Nobody
             && self.conditions.iter().all(|c| c.holds(cx))
+    }
+
+    /// How it speaks about the requester.
+    pub(super) fn reach(&self, cx: &RequestContext) -> Reach {
+        let Some(principals) = &self.principals else { return Reach::Themselves };
+        let best = principals.any.iter().map(|one| one.reach(cx)).max().unwrap_or(Reach::Nobody);
+        match (principals.negated, best) {
+            (false, best) => best,
+            (true, Reach::Nobody) => Reach::Themselves,
+            (true, Reach::TheirAccount | Reach::Themselves) => Reach::Nobody,
+        }
     }
 }

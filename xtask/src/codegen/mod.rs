@@ -9,6 +9,8 @@ mod judge;
 mod names;
 mod place;
 mod plan;
+mod rest;
+mod route;
 
 use crate::facts::Model;
 use crate::model::SERVICES;

@@ -1,7 +1,16 @@
 //! Names: AWS's member and shape names to Rust's.
 
 /// Spellings that the word rule below would tear apart.
-const UNITS: &[(&str, &str)] = &[("MiB", "Mib"), ("GiB", "Gib"), ("MBps", "Mbps"), ("IOPs", "Iops")];
+const UNITS: &[(&str, &str)] = &[
+    ("MiB", "Mib"),
+    ("GiB", "Gib"),
+    ("MBps", "Mbps"),
+    ("IOPs", "Iops"),
+    ("ETag", "Etag"),
+    ("CRC32C", "Crc32c"),
+    ("CRC64NVME", "Crc64nvme"),
+    ("SSEKMS", "SseKms"),
+];
 
 /// `VCpuInfo` → `v_cpu_info`, `Ipv6Addresses` → `ipv6_addresses`.
 pub fn snake(name: &str) -> String {
@@ -60,6 +69,10 @@ mod tests {
             ("Ipv6Addresses", "ipv6_addresses"),
             ("SizeInMiB", "size_in_mib"),
             ("ENASupport", "ena_support"),
+            ("SSECustomerKeyMD5", "sse_customer_key_md5"),
+            ("SSEKMSKeyId", "sse_kms_key_id"),
+            ("ChecksumCRC32C", "checksum_crc32c"),
+            ("ETag", "etag"),
             ("Type", "r#type"),
         ] {
             assert_eq!(field(name), expected);

@@ -10,6 +10,20 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Shapes written by hand in the runtime, because code around the handler table needs them.
 const BY_HAND: &[(&str, &str)] = &[("Filter", "crate::aws::filter::Filter")];
 
+/// Members of S3's answers that are always sent, whatever the model says: clients count on them.
+const ALWAYS: &[(&str, &[&str])] = &[
+    ("ListObjectsOutput", &["IsTruncated", "Marker", "MaxKeys", "Name", "Prefix"]),
+    ("ListObjectsV2Output", &["IsTruncated", "KeyCount", "MaxKeys", "Name", "Prefix"]),
+    (
+        "ListObjectVersionsOutput",
+        &["IsTruncated", "KeyMarker", "MaxKeys", "Name", "Prefix", "VersionIdMarker"],
+    ),
+    ("ListMultipartUploadsOutput", &["Bucket", "IsTruncated", "KeyMarker", "MaxUploads", "UploadIdMarker"]),
+    ("ListPartsOutput", &["Bucket", "IsTruncated", "Key", "MaxParts", "PartNumberMarker", "UploadId"]),
+    ("CreateMultipartUploadOutput", &["Bucket", "Key", "UploadId"]),
+    ("CompleteMultipartUploadOutput", &["Bucket", "ETag", "Key", "Location"]),
+];
+
 /// Answers that carry only what was asked for: there an absent list differs from an empty one.
 const SPARSE: &[&str] = &["InstanceAttribute", "ImageAttribute"];
 
@@ -22,11 +36,14 @@ pub struct Plan<'a> {
 
 pub struct Structure<'a> {
     pub name: &'a str,
+    pub shape: &'a Shape,
     pub file: String,
     pub decoded: bool,
     pub encoded: bool,
     pub fields: Vec<Field<'a>>,
+    /// The actions that it asks for, and those that it answers.
     pub actions: Vec<&'a ActionFact>,
+    pub answers: Vec<&'a ActionFact>,
 }
 
 pub struct Field<'a> {
@@ -35,6 +52,10 @@ pub struct Field<'a> {
     pub ask: String,
     pub answer: String,
     pub form: Form,
+    pub at: At,
+    /// The items of a list stand in the structure itself, without an element around them.
+    pub flat: bool,
+    pub times: Times,
     pub required: bool,
     pub idempotency: bool,
     /// What one value is: the field's own shape, or that of the list's items.
@@ -50,12 +71,32 @@ pub enum Form {
     SparseList,
 }
 
+/// Where a member travels; all but those of REST services in the body.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum At {
+    Body,
+    /// It is the body.
+    Payload,
+    Path,
+    Query,
+    Header,
+    /// A map: all headers with a prefix.
+    Headers,
+    Attribute,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Times {
+    Iso,
+    Http,
+}
+
 impl<'a> Plan<'a> {
     pub fn new(model: &'a Model) -> Result<Self> {
         let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
         let mut users: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for action in &model.actions {
-            let file = place::of_action(&action.name);
+            let file = place::of_action(&model.service, &action.name);
             for (root, side) in [(&action.input, &mut asked), (&action.output, &mut answered)] {
                 let Some(root) = root else { continue };
                 let mut reached = BTreeSet::new();
@@ -69,7 +110,7 @@ impl<'a> Plan<'a> {
         let mut plan = Plan { model, structures: vec![], enums: vec![], files: BTreeMap::new() };
         for name in model.shapes.keys() {
             let users: Vec<String> = users.get(name).into_iter().flatten().cloned().collect();
-            plan.files.insert(name, place::of_shape(name, &users));
+            plan.files.insert(name, place::of_shape(&model.service, name, &users));
         }
         for (name, shape) in &model.shapes {
             let file = plan.file(name)?.to_string();
@@ -79,7 +120,17 @@ impl<'a> Plan<'a> {
                 let (decoded, encoded) = (asked.contains(name), answered.contains(name));
                 let fields = plan.fields(name, shape)?;
                 let actions = model.actions.iter().filter(|a| a.input.as_ref() == Some(name)).collect();
-                plan.structures.push(Structure { name, file, decoded, encoded, fields, actions });
+                let answers = model.actions.iter().filter(|a| a.output.as_ref() == Some(name)).collect();
+                plan.structures.push(Structure {
+                    name,
+                    shape,
+                    file,
+                    decoded,
+                    encoded,
+                    fields,
+                    actions,
+                    answers,
+                });
             }
         }
         Ok(plan)
@@ -93,6 +144,10 @@ impl<'a> Plan<'a> {
         self.model.traits.get("protocol").is_some_and(|protocol| protocol == "ec2")
     }
 
+    pub fn is_rest(&self) -> bool {
+        self.model.traits.get("protocol").is_some_and(|protocol| protocol == "rest-xml")
+    }
+
     /// The Rust type of one value, as seen from `file`.
     pub fn value_type(&self, name: &str, file: &str) -> Result<String> {
         let shape = self.model.shape(name)?;
@@ -104,6 +159,7 @@ impl<'a> Plan<'a> {
             "boolean" => "bool".into(),
             "timestamp" => "OffsetDateTime".into(),
             "blob" => "Vec<u8>".into(),
+            "map" => "crate::aws::rest::Metadata".into(),
             "structure" => match by_hand(name) {
                 Some(path) => path.into(),
                 None if self.file(name)? == file => name.into(),
@@ -123,14 +179,17 @@ impl<'a> Plan<'a> {
     }
 
     fn fields(&self, owner: &str, shape: &'a Shape) -> Result<Vec<Field<'a>>> {
-        shape.members.iter().map(|member| self.field(owner, member)).collect()
+        let members = shape.members.iter().filter(|member| !member.traits.contains_key("streaming"));
+        members.map(|member| self.field(owner, shape, member)).collect()
     }
 
-    fn field(&self, owner: &str, member: &'a Member) -> Result<Field<'a>> {
+    fn field(&self, owner: &str, holder: &'a Shape, member: &'a Member) -> Result<Field<'a>> {
         let shape = self.model.shape(&member.shape)?;
-        if member.traits.contains_key("flattened") || shape.traits.contains_key("flattened") {
-            bail!("{owner}.{}: flattened lists are not supported yet", member.name);
+        let flat = member.traits.contains_key("flattened") || shape.traits.contains_key("flattened");
+        if flat && !self.is_rest() {
+            bail!("{owner}.{}: only a REST service is known to flatten lists", member.name);
         }
+        let at = self.place_of(owner, holder, member, shape)?;
         let form = match (shape.kind.as_str(), SPARSE.contains(&owner)) {
             ("list", true) => Form::SparseList,
             ("list", false) => Form::List,
@@ -138,19 +197,51 @@ impl<'a> Plan<'a> {
         };
         let leaf_name = shape.item().unwrap_or(&member.shape);
         let leaf = self.model.shape(leaf_name)?;
+        let always = ALWAYS.iter().any(|(name, members)| *name == owner && members.contains(&&*member.name));
+        // An answer whose body is one structure is nothing without it.
+        let whole =
+            at == At::Payload && self.model.actions.iter().any(|a| a.output.as_deref() == Some(owner));
+        let required = member.traits.contains_key("required") || always || whole;
         // A timestamp has no default value, so even a required one stays optional in Rust.
-        let required = member.traits.contains_key("required") && leaf.kind != "timestamp";
+        let required = required && leaf.kind != "timestamp";
+        let format = member.traits.get("timestampFormat").or_else(|| shape.traits.get("timestampFormat"));
+        let times = match (format.map(String::as_str), at) {
+            (Some("rfc822"), _) | (None, At::Header) => Times::Http,
+            (Some("iso8601"), _) | (None, _) => Times::Iso,
+            (Some(other), _) => bail!("{owner}.{}: times in the form {other}", member.name),
+        };
         Ok(Field {
             name: &member.name,
             ident: field(&member.name),
             ask: self.ask_name(member, shape),
             answer: location(member, shape).unwrap_or(&member.name).to_string(),
             form,
+            at,
+            flat,
+            times,
             required,
             idempotency: member.traits.contains_key("idempotencyToken") || member.name == "ClientToken",
             leaf,
             leaf_name,
             shape,
+        })
+    }
+
+    fn place_of(&self, owner: &str, holder: &Shape, member: &Member, shape: &Shape) -> Result<At> {
+        if !self.is_rest() {
+            return Ok(At::Body);
+        }
+        let said = member.traits.get("location").map(String::as_str);
+        Ok(match (said, shape.kind.as_str()) {
+            (Some("uri"), _) => At::Path,
+            (Some("querystring"), _) => At::Query,
+            (Some("headers"), "map") => At::Headers,
+            (Some("header"), _) => At::Header,
+            (None, "map") => bail!("{owner}.{}: a map in a body", member.name),
+            (None, _) if member.traits.contains_key("xmlAttribute") => At::Attribute,
+            (None, _) if holder.traits.get("payload") == Some(&member.name) => At::Payload,
+            (None, _) => At::Body,
+            (Some(other), _) => bail!("{owner}.{}: a member in {other}", member.name),
         })
     }
 
@@ -175,6 +266,10 @@ impl Structure<'_> {
 impl Field<'_> {
     pub fn is_secret(&self) -> bool {
         self.leaf.traits.contains_key("sensitive")
+    }
+
+    pub fn is_structure(&self) -> bool {
+        self.leaf.is_structure()
     }
 
     /// The element that wraps each item of a list in an answer.

@@ -1,0 +1,124 @@
+//! Blobs as files: `blobs/<13 hex>/<16 hex>`, a directory for each 4,096 names, so that blobs which are
+//! written together share one. What is being written lies in `incoming/`, which every start empties.
+//!
+//! Only std's file functions change anything here, so that a shim of the C library sees all of it.
+
+mod append;
+mod directories;
+mod file;
+
+use super::{Append, Blob, BlobId, Keeper};
+use append::LocalAppend;
+use directories::Directories;
+use file::LocalBlob;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+
+const PRIVATE: u32 = 0o700;
+const BLOB_MODE: u32 = 0o600;
+
+#[derive(Debug, Clone)]
+pub struct LocalKeeper {
+    root: PathBuf,
+    incoming: PathBuf,
+    directories: Arc<Directories>,
+}
+
+impl LocalKeeper {
+    /// Removes what interrupted writers have left. Blocking.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let (blobs, incoming) = (root.join("blobs"), root.join("incoming"));
+        if incoming.exists() {
+            fs::remove_dir_all(&incoming)?;
+        }
+        for directory in [&blobs, &incoming] {
+            DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
+        }
+        File::open(root)?.sync_all()?;
+        let directories = Arc::new(Directories::new(blobs));
+        Ok(Self { root: root.to_owned(), incoming, directories })
+    }
+}
+
+/// Runs what waits for the disk where waiting does no harm.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+    spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[async_trait::async_trait]
+impl Keeper for LocalKeeper {
+    async fn create(&self, id: BlobId, _expected_bytes: Option<u64>) -> io::Result<Box<dyn Append>> {
+        let (incoming, directories) = (self.incoming.join(id.to_string()), self.directories.clone());
+        let append = blocking(move || {
+            let file = File::options().write(true).create_new(true).mode(BLOB_MODE).open(&incoming)?;
+            Ok(LocalAppend::new(file, incoming, id, directories))
+        });
+        Ok(Box::new(append.await?))
+    }
+
+    async fn open(&self, id: BlobId) -> io::Result<Arc<dyn Blob>> {
+        let path = self.directories.path(id);
+        let blob = blocking(move || LocalBlob::open(&path)).await?;
+        Ok(Arc::new(blob))
+    }
+
+    async fn link(&self, from: BlobId, to: BlobId) -> io::Result<()> {
+        let directories = self.directories.clone();
+        let source = self.directories.path(from);
+        blocking(move || fs::hard_link(source, directories.path_made(to)?)).await?;
+        self.directories.sync(to).await
+    }
+
+    async fn remove(&self, id: BlobId) -> io::Result<()> {
+        let directories = self.directories.clone();
+        blocking(move || directories.remove(id)).await
+    }
+
+    async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>> {
+        let directories = self.directories.clone();
+        blocking(move || directories.list(after, limit)).await
+    }
+
+    async fn newest(&self) -> io::Result<Option<BlobId>> {
+        let directories = self.directories.clone();
+        blocking(move || directories.newest()).await
+    }
+
+    fn bytes_free(&self) -> io::Result<u64> {
+        bytes_free(&self.root)
+    }
+
+    async fn copy_out(&self, id: BlobId, directory: &Path) -> io::Result<()> {
+        let source = self.directories.path(id);
+        let target = Directories::new(directory.join("blobs"));
+        blocking(move || {
+            let path = target.path_made(id)?;
+            if fs::hard_link(&source, &path).is_err() {
+                fs::copy(&source, &path)?;
+                File::open(&path)?.sync_all()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// What an ordinary user may still write to the file system of `path`.
+pub fn bytes_free(path: &Path) -> io::Result<u64> {
+    let found = rustix::fs::statvfs(path)?;
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
+#[cfg(test)]
+mod tests;
