@@ -4,11 +4,13 @@
 //! does and nothing in it touches a database, libvirt or the kernel's network.
 
 pub mod aws;
+pub mod checksum;
 pub mod fault;
 pub mod ids;
 pub mod instance;
 pub mod internal;
 pub mod policy;
+pub mod refusal;
 pub mod resources;
 pub mod runtime;
 pub mod sign;

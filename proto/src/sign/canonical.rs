@@ -3,9 +3,9 @@
 //! Must not: look at a secret. What is built here is hashed and compared, nothing else.
 
 use super::claim::V4Proof;
-use super::encode::{decode_path, encode_component, encode_path, form_pairs};
+use super::encode::{decode_path, encode_component, encode_into, form_pairs, is_unreserved};
 use super::fault::SignFault;
-use super::verify::{PathRule, Rules};
+use super::rules::{PathRule, Rules};
 use super::view::RequestView;
 
 /// Headers that SDKs and browsers add after signing, and that mean nothing to any service.
@@ -19,34 +19,43 @@ pub(super) fn canonical_request(
     rules: &Rules,
     payload_hash: &str,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(512 + view.query.len());
-    let mut line = |part: &[u8]| {
-        out.extend_from_slice(part);
-        out.push(b'\n');
-    };
-    line(view.method.as_bytes());
-    line(canonical_path(view.path, rules.path).as_bytes());
-    line(canonical_query(view.query, proof.presigned, rules).as_bytes());
+    let mut out = Vec::with_capacity(512 + view.path.len() + view.query.len());
+    out.extend_from_slice(view.method.as_bytes());
+    out.push(b'\n');
+    write_path(&mut out, view.path, rules.path);
+    out.push(b'\n');
+    write_query(&mut out, view.query, proof.presigned, rules);
+    out.push(b'\n');
     for name in &proof.signed_headers {
-        line(&header_line(view, name));
+        write_header(&mut out, view, name);
+        out.push(b'\n');
     }
-    line(b"");
-    line(proof.signed_headers.join(";").as_bytes());
+    out.push(b'\n');
+    for (at, name) in proof.signed_headers.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"" } else { b";" });
+        out.extend_from_slice(name.as_bytes());
+    }
+    out.push(b'\n');
     out.extend_from_slice(payload_hash.as_bytes());
     out
 }
 
 /// S3 signs the key as it is. Every other service signs the path that was sent, encoded once
 /// more; an absent path is `/`.
-fn canonical_path(path: &str, rule: PathRule) -> String {
+fn write_path(out: &mut Vec<u8>, path: &str, rule: PathRule) {
     let path = if path.is_empty() { "/" } else { path };
     match rule {
-        PathRule::Normalised => encode_path(normalise(path).as_bytes()),
-        PathRule::Reencoded => encode_path(path.as_bytes()),
+        PathRule::Normalised => encode_into(out, normalise(path).as_bytes(), true),
+        PathRule::Reencoded => encode_into(out, path.as_bytes(), true),
+        PathRule::S3 if path.bytes().all(|b| is_unreserved(b) || b == b'/') => {
+            out.extend_from_slice(path.as_bytes());
+        }
+        // Segment by segment: an encoded slash in a key stays encoded, as its signer sent it.
         PathRule::S3 => {
-            // Segment by segment: an encoded slash in a key stays encoded, as its signer sent it.
-            let tidy = |segment: &str| encode_component(&decode_path(segment.as_bytes()));
-            path.split('/').map(tidy).collect::<Vec<_>>().join("/")
+            for (at, segment) in path.split('/').enumerate() {
+                out.extend_from_slice(if at == 0 { b"" } else { b"/" });
+                encode_into(out, &decode_path(segment.as_bytes()), false);
+            }
         }
     }
 }
@@ -67,7 +76,10 @@ fn normalise(path: &str) -> String {
 }
 
 /// Decoded, encoded in the one right way, then sorted as encoded.
-fn canonical_query(query: &str, presigned: bool, rules: &Rules) -> String {
+fn write_query(out: &mut Vec<u8>, query: &str, presigned: bool, rules: &Rules) {
+    if query.is_empty() {
+        return;
+    }
     let left_out = |name: &[u8]| {
         presigned && (name == b"X-Amz-Signature" || rules.token_unsigned && name == TOKEN_PARAM.as_bytes())
     };
@@ -77,19 +89,22 @@ fn canonical_query(query: &str, presigned: bool, rules: &Rules) -> String {
         .map(|(name, value)| (encode_component(name), encode_component(value)))
         .collect();
     pairs.sort_unstable();
-    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect();
-    pairs.join("&")
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        out.extend_from_slice(if at == 0 { b"" } else { b"&" });
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'=');
+        out.extend_from_slice(value.as_bytes());
+    }
 }
 
 /// `name:value,value`: lines of the same name joined in order, white space trimmed and folded.
-fn header_line(view: &RequestView<'_>, name: &str) -> Vec<u8> {
-    let mut line = name.as_bytes().to_vec();
+fn write_header(out: &mut Vec<u8>, view: &RequestView<'_>, name: &str) {
+    out.extend_from_slice(name.as_bytes());
     let values = view.headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name));
     for (at, (_, value)) in values.enumerate() {
-        line.push(if at == 0 { b':' } else { b',' });
-        fold_into(&mut line, value);
+        out.push(if at == 0 { b':' } else { b',' });
+        fold_into(out, value);
     }
-    line
 }
 
 fn fold_into(line: &mut Vec<u8>, value: &[u8]) {
@@ -109,17 +124,24 @@ pub(super) fn check_coverage(
     proof: &V4Proof,
     rules: &Rules,
 ) -> Result<(), SignFault> {
-    let signed = |name: &str| proof.signed_headers.iter().any(|s| s == name);
+    let listed = |list: &[&str], name: &str| list.iter().any(|n| n.eq_ignore_ascii_case(name));
+    let signed = |name: &str| proof.signed_headers.iter().any(|s| s.eq_ignore_ascii_case(name));
     if !signed("host") && !signed(":authority") {
         return Err(SignFault::HostNotSigned);
     }
-    let optional =
-        |name: &str| MAY_BE_UNSIGNED.contains(&name) || rules.token_unsigned && name == TOKEN_HEADER;
+    let optional = |name: &str| {
+        listed(&MAY_BE_UNSIGNED, name) || rules.token_unsigned && name.eq_ignore_ascii_case(TOKEN_HEADER)
+    };
     let bare: Vec<String> = (view.headers.iter())
+        .filter(|(name, _)| is_amz_header(name) && !signed(name) && !optional(name))
         .map(|(name, _)| name.to_ascii_lowercase())
-        .filter(|name| name.starts_with("x-amz-") && !signed(name) && !optional(name))
         .collect();
     if bare.is_empty() { Ok(()) } else { Err(SignFault::HeadersNotSigned(bare)) }
+}
+
+/// `x-amz-…`, in any case.
+pub(super) fn is_amz_header(name: &str) -> bool {
+    name.as_bytes().get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"x-amz-"))
 }
 
 #[cfg(test)]
@@ -128,7 +150,11 @@ mod tests {
 
     #[test]
     fn paths() {
-        let check = |path, rule, want: &str| assert_eq!(canonical_path(path, rule), want, "{path}");
+        let check = |path, rule, want: &str| {
+            let mut out = Vec::new();
+            write_path(&mut out, path, rule);
+            assert_eq!(String::from_utf8(out).unwrap(), want, "{path}");
+        };
         check("", PathRule::Normalised, "/");
         check("/a/./b/../c//d/", PathRule::Normalised, "/a/c/d/");
         check("/../x", PathRule::Normalised, "/x");
@@ -142,6 +168,7 @@ mod tests {
         );
         check("//a/../b", PathRule::Reencoded, "//a/../b");
         check("/b//k%20%2f+é", PathRule::S3, "/b//k%20%2F%2B%C3%A9");
+        check("/b/../a/./%7Eb//", PathRule::S3, "/b/../a/./~b//");
     }
 
     #[test]

@@ -15,6 +15,14 @@ pub enum Scheme {
     V4Presigned,
     /// `SignatureVersion=2` in the query or in a POST form.
     V2Query,
+    /// S3's `Authorization: AWS KEY:SIGNATURE`
+    V2Header,
+    /// S3's `AWSAccessKeyId=…&Expires=…&Signature=…` in the query.
+    V2Presigned,
+    /// A POST form's policy, `x-amz-signature`.
+    V4Form,
+    /// A POST form's policy, `signature`.
+    V2Form,
 }
 
 /// The unverified content of a signature.
@@ -32,6 +40,8 @@ pub struct Claim {
 pub(super) enum Proof {
     V4(V4Proof),
     V2(V2Proof),
+    S3V2(S3V2Proof),
+    Form(FormProof),
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +62,22 @@ pub(super) struct V2Proof {
     pub valid: V2Valid,
     /// Raw bytes, decoded from base64.
     pub signature: Vec<u8>,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct S3V2Proof {
+    pub presigned: bool,
+    pub valid: V2Valid,
+    /// Base64, as sent.
+    pub signature: String,
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct FormProof {
+    /// Version 2 has none.
+    pub scope: Option<Scope>,
+    /// Hex or base64, as sent.
+    pub signature: String,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +114,18 @@ impl Claim {
             Proof::V4(v4) if v4.presigned => Scheme::V4Presigned,
             Proof::V4(_) => Scheme::V4Header,
             Proof::V2(_) => Scheme::V2Query,
+            Proof::S3V2(v2) if v2.presigned => Scheme::V2Presigned,
+            Proof::S3V2(_) => Scheme::V2Header,
+            Proof::Form(form) if form.scope.is_some() => Scheme::V4Form,
+            Proof::Form(_) => Scheme::V2Form,
+        }
+    }
+
+    /// How many seconds a presigned request lives.
+    pub(super) fn lives_s(&self) -> Option<u32> {
+        match &self.proof {
+            Proof::V4(v4) => v4.expires_s,
+            Proof::V2(_) | Proof::S3V2(_) | Proof::Form(_) => None,
         }
     }
 
@@ -95,7 +133,8 @@ impl Claim {
     pub fn scope(&self) -> Option<&Scope> {
         match &self.proof {
             Proof::V4(v4) => Some(&v4.scope),
-            Proof::V2(_) => None,
+            Proof::Form(form) => form.scope.as_ref(),
+            Proof::V2(_) | Proof::S3V2(_) => None,
         }
     }
 
@@ -103,7 +142,7 @@ impl Claim {
     pub fn signed_headers(&self) -> &[String] {
         match &self.proof {
             Proof::V4(v4) => &v4.signed_headers,
-            Proof::V2(_) => &[],
+            Proof::V2(_) | Proof::S3V2(_) | Proof::Form(_) => &[],
         }
     }
 
@@ -116,10 +155,11 @@ impl Claim {
         let Some(scope) = self.scope() else { return Ok(()) };
         let mut faults = Vec::new();
         if !regions.iter().any(|r| r.eq_ignore_ascii_case(&scope.region)) {
-            faults.push(ScopeFault::Region { got: scope.region.clone() });
+            let want = regions.first().copied().unwrap_or_default().to_owned();
+            faults.push(ScopeFault::Region { got: scope.region.clone(), want });
         }
         if scope.service != service {
-            faults.push(ScopeFault::Service { want: service.to_owned() });
+            faults.push(ScopeFault::Service { got: scope.service.clone(), want: service.to_owned() });
         }
         if faults.is_empty() { Ok(()) } else { Err(SignFault::Scope(faults)) }
     }

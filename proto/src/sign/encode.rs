@@ -3,7 +3,7 @@
 //!
 //! Must not: fail. A stray `%` stands for itself, as in every form decoder.
 
-use std::fmt::Write as _;
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
 /// Decodes `%XX` and, as forms do, `+` into a space.
 pub fn decode_component(raw: &[u8]) -> Vec<u8> {
@@ -40,25 +40,24 @@ fn hex_pair(bytes: &[u8]) -> Option<u8> {
 
 /// Encodes everything but unreserved characters.
 pub fn encode_component(bytes: &[u8]) -> String {
-    encode(bytes, b"")
+    let mut out = Vec::with_capacity(bytes.len() + bytes.len() / 4);
+    encode_into(&mut out, bytes, false);
+    String::from_utf8(out).expect("what was encoded is ASCII")
 }
 
-/// As [`encode_component`], with slashes left alone.
-pub(super) fn encode_path(bytes: &[u8]) -> String {
-    encode(bytes, b"/")
-}
-
-fn encode(bytes: &[u8], bare: &[u8]) -> String {
-    let mut out = String::with_capacity(bytes.len() + bytes.len() / 4);
+/// As [`encode_component`], into a buffer, and with slashes left alone if asked.
+pub(super) fn encode_into(out: &mut Vec<u8>, bytes: &[u8], bare_slash: bool) {
     for &byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) || bare.contains(&byte) {
-            out.push(char::from(byte));
+        if is_unreserved(byte) || bare_slash && byte == b'/' {
+            out.push(byte);
         } else {
-            // Writing to a String cannot fail.
-            let _ = write!(out, "%{byte:02X}");
+            out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
     }
-    out
+}
+
+pub(super) fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~')
 }
 
 /// The decoded `name=value` pairs of a query string or form; a bare `name` has an empty value.
@@ -85,7 +84,9 @@ mod tests {
     #[test]
     fn unreserved_stays_and_the_rest_is_encoded_in_upper_case() {
         assert_eq!(encode_component(b"aZ09-_.~ /+*\xc3\xa9"), "aZ09-_.~%20%2F%2B%2A%C3%A9");
-        assert_eq!(encode_path(b"/a b/"), "/a%20b/");
+        let mut out = Vec::new();
+        encode_into(&mut out, b"/a b/", true);
+        assert_eq!(out, b"/a%20b/");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Why a signature was not accepted, and how AWS's services word it.
 //!
 //! The variants say what is wrong; [`SignFault::ec2`] and [`SignFault::query_service`] turn them
-//! into status, code and message. S3 words them a third way; it gets its own `s3()` here.
+//! into status, code and message. S3 words them a third way, with more than a message: `s3/wording`.
 //!
 //! Must not: reveal more than AWS does. EC2 answers one sentence to an unknown key, a wrong
 //! secret and a wrong scope alike.
@@ -9,6 +9,7 @@
 use time::{Duration, OffsetDateTime};
 
 use super::claim::Scheme;
+use super::gap::Gap;
 use super::stamp::{basic, extended};
 
 /// A refused signature.
@@ -18,9 +19,8 @@ pub enum SignFault {
     Missing,
     #[error("the request is signed both in the Authorization header and in the query")]
     TwoSignatures,
-    /// The sentences name what is missing or malformed, as AWS writes them.
-    #[error("the signature is incomplete: {0}")]
-    Incomplete(String),
+    #[error("the signature is incomplete: {}", .0.text())]
+    Incomplete(Gap),
     #[error("the Version 2 parameter {0} is missing")]
     MissingParameter(&'static str),
     #[error("the Version 2 parameter {name} has the value '{value}', which is not supported")]
@@ -49,8 +49,9 @@ pub enum SignFault {
     PayloadHashMissing,
     #[error("the declared payload hash '{0}' is not one")]
     BadPayloadHash(String),
-    #[error("the body does not have the declared hash")]
-    PayloadMismatch,
+    /// `STREAMING-…` of a kind that is not served.
+    #[error("the payload's framing '{0}' is not supported")]
+    UnsupportedFraming(String),
     /// For the caller: nobody has this access key id, or the key is inactive.
     #[error("the access key id is not known")]
     UnknownKey,
@@ -65,8 +66,8 @@ pub enum SignFault {
 /// One thing wrong with a credential's scope.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ScopeFault {
-    Region { got: String },
-    Service { want: String },
+    Region { got: String, want: String },
+    Service { got: String, want: String },
     Terminator { got: String },
     Date { scope: String, signed_at: OffsetDateTime },
 }
@@ -74,10 +75,10 @@ pub enum ScopeFault {
 impl ScopeFault {
     fn text(&self) -> String {
         match self {
-            ScopeFault::Region { got } => {
+            ScopeFault::Region { got, .. } => {
                 format!("Credential should be scoped to a valid region, not '{got}'.")
             }
-            ScopeFault::Service { want } => {
+            ScopeFault::Service { want, .. } => {
                 format!("Credential should be scoped to correct service: '{want}'.")
             }
             ScopeFault::Terminator { got } => {
@@ -129,13 +130,13 @@ impl SignFault {
             | SignFault::PastExpiry { .. }
             | SignFault::ExpiredToken => (400, "RequestExpired", self.ec2_expired()),
             SignFault::Mismatch(Scheme::V2Query) => (403, "SignatureDoesNotMatch", MISMATCH.into()),
-            SignFault::Mismatch(Scheme::V4Header | Scheme::V4Presigned)
+            SignFault::Mismatch(_)
             | SignFault::Scope(_)
             | SignFault::HostNotSigned
             | SignFault::HeadersNotSigned(_)
             | SignFault::PayloadHashMissing
             | SignFault::BadPayloadHash(_)
-            | SignFault::PayloadMismatch
+            | SignFault::UnsupportedFraming(_)
             | SignFault::UnknownKey
             | SignFault::BadToken => (401, "AuthFailure", AUTH_FAILURE.into()),
         }
@@ -162,7 +163,7 @@ impl SignFault {
             | SignFault::Mismatch(_)
             | SignFault::PayloadHashMissing
             | SignFault::BadPayloadHash(_)
-            | SignFault::PayloadMismatch => (403, "SignatureDoesNotMatch", self.detail()),
+            | SignFault::UnsupportedFraming(_) => (403, "SignatureDoesNotMatch", self.detail()),
             SignFault::UnknownKey | SignFault::BadToken => (403, "InvalidClientTokenId", self.detail()),
             SignFault::ExpiredToken => (403, "ExpiredToken", self.detail()),
         }
@@ -186,7 +187,7 @@ impl SignFault {
     /// The public sentence of the services that explain themselves.
     fn detail(&self) -> String {
         match self {
-            SignFault::Incomplete(text) => text.clone(),
+            SignFault::Incomplete(gap) => gap.text(),
             SignFault::BadExpires(text) => (*text).into(),
             SignFault::UnsupportedAlgorithm(name) => format!("Unsupported AWS 'algorithm': '{name}'."),
             SignFault::BadDate(text) => {
@@ -209,7 +210,7 @@ impl SignFault {
             | SignFault::Mismatch(_)
             | SignFault::PayloadHashMissing
             | SignFault::BadPayloadHash(_)
-            | SignFault::PayloadMismatch
+            | SignFault::UnsupportedFraming(_)
             | SignFault::UnknownKey
             | SignFault::BadToken
             | SignFault::ExpiredToken => self.fixed_detail().into(),
@@ -296,8 +297,8 @@ mod tests {
     #[test]
     fn scope_sentences_are_joined() {
         let faults = vec![
-            ScopeFault::Region { got: "mars".into() },
-            ScopeFault::Service { want: "sts".into() },
+            ScopeFault::Region { got: "mars".into(), want: "earth".into() },
+            ScopeFault::Service { got: "ec2".into(), want: "sts".into() },
             ScopeFault::Date { scope: "20200706".into(), signed_at: NOW },
         ];
         assert_eq!(

@@ -26,9 +26,11 @@ fn digits(bytes: &[u8]) -> Option<u16> {
     bytes.iter().try_fold(0u16, |sum, b| Some(sum * 10 + u16::try_from(char::from(*b).to_digit(10)?).ok()?))
 }
 
-/// A `Date` header: basic ISO 8601 or the HTTP form (`Mon, 09 Sep 2011 23:36:00 GMT`).
+/// A `Date` header: basic ISO 8601 or the HTTP form (`Mon, 09 Sep 2011 23:36:00 GMT`). The day of the week
+/// says nothing that the date does not, so a wrong one is let pass.
 pub(super) fn parse_http(text: &str) -> Option<OffsetDateTime> {
-    parse_basic(text).or_else(|| OffsetDateTime::parse(text, &Rfc2822).ok())
+    let without_weekday = || text.split_once(", ").map_or(text, |(_, rest)| rest);
+    parse_basic(text).or_else(|| OffsetDateTime::parse(without_weekday(), &Rfc2822).ok())
 }
 
 /// Version 2's `2011-10-03T15:19:30`, with or without fraction and zone; no zone means UTC.
@@ -46,6 +48,14 @@ pub fn basic(at: OffsetDateTime) -> String {
 /// `2015-08-30T12:36:00Z`
 pub fn extended(at: OffsetDateTime) -> String {
     let form = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second]Z");
+    at.to_offset(time::UtcOffset::UTC).format(&form).unwrap_or_default()
+}
+
+/// `Tue, 27 Mar 2007 19:36:42 GMT`
+pub(super) fn http_date(at: OffsetDateTime) -> String {
+    let form = format_description!(
+        "[weekday repr:short], [day] [month repr:short] [year] [hour]:[minute]:[second] GMT"
+    );
     at.to_offset(time::UtcOffset::UTC).format(&form).unwrap_or_default()
 }
 
@@ -77,7 +87,15 @@ mod tests {
         ] {
             assert_eq!(parse_extended(text), Some(at), "{text}");
         }
-        assert_eq!(parse_http("Mon, 03 Oct 2011 15:19:30 GMT"), Some(at));
+        for text in
+            ["Mon, 03 Oct 2011 15:19:30 GMT", "Fri, 03 Oct 2011 17:19:30 +0200", "3 Oct 2011 15:19:30 GMT"]
+        {
+            assert_eq!(parse_http(text), Some(at), "{text}");
+        }
+        for bad in ["", "Bad Date", "Mon, ", "Mon, 31 Feb 2011 15:19:30 GMT"] {
+            assert_eq!(parse_http(bad), None, "{bad}");
+        }
+        assert_eq!(http_date(at), "Mon, 03 Oct 2011 15:19:30 GMT");
         assert_eq!(extended(at), "2011-10-03T15:19:30Z");
     }
 }

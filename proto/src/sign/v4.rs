@@ -2,17 +2,14 @@
 //!
 //! Must not: check anything against a secret or a clock; see `verify`.
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
-use sha2::{Digest, Sha256};
-
 use super::claim::{Claim, Proof, Scope, V4Proof};
 use super::encode::param;
 use super::fault::{ScopeFault, SignFault};
+use super::gap::Gap;
 use super::stamp::{parse_basic, parse_http};
 use super::view::RequestView;
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(super) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const TERMINATOR: &str = "aws4_request";
 /// A presigned request lives a week at most.
 const EXPIRES_MAX_S: u32 = 604_800;
@@ -53,7 +50,8 @@ pub(super) fn parse_header(view: &RequestView<'_>, value: &str) -> Result<Claim,
     Ok(claim(access_key_id, session_token, proof))
 }
 
-pub(super) fn parse_presigned(pairs: &Pairs) -> Result<Claim, SignFault> {
+/// S3 takes a life of no seconds for one that is over (`expires_s_min` of 0); other services do not.
+pub(super) fn parse_presigned(pairs: &Pairs, expires_s_min: u32) -> Result<Claim, SignFault> {
     let field = |name| param(pairs, name).filter(|v| !v.is_empty());
     let (Some(algorithm), Some(credential), Some(signature), Some(signed_headers), Some(date)) = (
         field("X-Amz-Algorithm"),
@@ -73,7 +71,9 @@ pub(super) fn parse_presigned(pairs: &Pairs) -> Result<Claim, SignFault> {
         scope,
         signed_at: parse_basic(date).ok_or_else(|| SignFault::BadDate(date.to_owned()))?,
         signed_headers: parse_signed_headers(signed_headers)?,
-        expires_s: param(pairs, "X-Amz-Expires").map(parse_expires).transpose()?,
+        expires_s: param(pairs, "X-Amz-Expires")
+            .map(|text| parse_expires(text, expires_s_min))
+            .transpose()?,
         signature: signature.to_owned(),
     };
     Ok(claim(access_key_id, param(pairs, "X-Amz-Security-Token").map(str::to_owned), proof))
@@ -90,41 +90,25 @@ fn header_field<'a>(rest: &'a str, name: &str) -> Option<&'a str> {
         .find_map(|(n, value)| (n == name && !value.is_empty()).then_some(value))
 }
 
-/// AWS names everything that is missing, then a hash of the header instead of the header.
 fn incomplete_header(value: &str, rest: &str, dated: bool) -> SignFault {
-    let mut text = String::new();
-    for name in ["Credential", "Signature", "SignedHeaders"] {
-        if header_field(rest, name).is_none() {
-            text.push_str(&format!("Authorization header requires '{name}' parameter. "));
-        }
-    }
-    if !dated {
-        text.push_str(
-            "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header. ",
-        );
-    }
-    let hash = BASE64_STANDARD.encode(Sha256::digest(value.as_bytes()));
-    SignFault::Incomplete(format!("{text}(Hashed with SHA-256 and encoded with Base64) Authorization={hash}"))
+    let missing = ["Credential", "Signature", "SignedHeaders"];
+    let missing = missing.into_iter().filter(|name| header_field(rest, name).is_none()).collect();
+    SignFault::Incomplete(Gap::header(value, missing, dated))
 }
 
 fn incomplete_query(pairs: &Pairs) -> SignFault {
-    let mut text = String::new();
-    for name in
-        ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"]
-    {
-        if param(pairs, name).is_none_or(str::is_empty) {
-            text.push_str(&format!("AWS query-string parameters must include '{name}'. "));
-        }
-    }
-    SignFault::Incomplete(format!("{text}Re-examine the query-string parameters."))
+    let names =
+        ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Signature", "X-Amz-SignedHeaders", "X-Amz-Date"];
+    let missing = names.into_iter().filter(|name| param(pairs, name).is_none_or(str::is_empty)).collect();
+    SignFault::Incomplete(Gap::Query { missing })
 }
 
-fn parse_credential(text: &str) -> Result<(String, Scope), SignFault> {
-    let parts: Vec<&str> = text.split('/').collect();
-    let &[key, date, region, service, terminator] = parts.as_slice() else {
-        return Err(SignFault::Incomplete(format!(
-            "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{text}'"
-        )));
+pub(super) fn parse_credential(text: &str) -> Result<(String, Scope), SignFault> {
+    let mut parts = text.split('/');
+    let (Some(key), Some(date), Some(region), Some(service), Some(terminator), None) =
+        (parts.next(), parts.next(), parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(SignFault::Incomplete(Gap::Credential(text.to_owned())));
     };
     if terminator != TERMINATOR {
         return Err(SignFault::Scope(vec![ScopeFault::Terminator { got: terminator.to_owned() }]));
@@ -140,15 +124,17 @@ fn parse_signed_headers(text: &str) -> Result<Vec<String>, SignFault> {
     if lower && names.is_sorted_by(|a, b| a < b) {
         Ok(names)
     } else {
-        Err(SignFault::Incomplete(format!("'SignedHeaders' must be sorted and in lower case, got '{text}'")))
+        Err(SignFault::Incomplete(Gap::SignedHeaders(text.to_owned())))
     }
 }
 
-fn parse_expires(text: &str) -> Result<u32, SignFault> {
+fn parse_expires(text: &str, seconds_min: u32) -> Result<u32, SignFault> {
     let seconds: i64 = text.parse().map_err(|_| SignFault::BadExpires("X-Amz-Expires should be a number"))?;
     match u32::try_from(seconds) {
-        Ok(seconds @ 1..=EXPIRES_MAX_S) => Ok(seconds),
-        _ if seconds <= 0 => Err(SignFault::BadExpires("X-Amz-Expires must be non-negative")),
+        Ok(seconds) if (seconds_min..=EXPIRES_MAX_S).contains(&seconds) => Ok(seconds),
+        _ if seconds < i64::from(seconds_min) => {
+            Err(SignFault::BadExpires("X-Amz-Expires must be non-negative"))
+        }
         _ => Err(SignFault::BadExpires(
             "X-Amz-Expires must be less than a week (in seconds); that is, the given X-Amz-Expires must be less \
              than 604800 seconds",

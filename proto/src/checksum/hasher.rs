@@ -1,0 +1,125 @@
+//! One checksum under way.
+//!
+//! Must not: cost more than the algorithm does. Callers hand in pieces of 64 KiB and more.
+
+use crc_fast::CrcAlgorithm;
+use sha1::Sha1;
+use sha2::{Digest, Sha256, Sha512};
+
+use super::algorithm::Algorithm;
+use super::md5::Md5;
+use super::value::Checksum;
+
+pub struct Hasher {
+    algorithm: Algorithm,
+    state: State,
+}
+
+enum State {
+    Crc(crc_fast::Digest),
+    Sha1(Sha1),
+    Sha256(Sha256),
+    Sha512(Sha512),
+    Md5(Md5),
+}
+
+impl std::fmt::Debug for Hasher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hasher({})", self.algorithm.name())
+    }
+}
+
+/// The parameters of a CRC; nothing for what is none.
+pub(super) fn crc(algorithm: Algorithm) -> Option<CrcAlgorithm> {
+    match algorithm {
+        Algorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
+        Algorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
+        Algorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
+        Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 | Algorithm::Md5 => None,
+    }
+}
+
+impl Hasher {
+    pub fn new(algorithm: Algorithm) -> Self {
+        let state = match algorithm {
+            Algorithm::Crc32 => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32IsoHdlc)),
+            Algorithm::Crc32c => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc32Iscsi)),
+            Algorithm::Crc64Nvme => State::Crc(crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme)),
+            Algorithm::Sha1 => State::Sha1(Sha1::new()),
+            Algorithm::Sha256 => State::Sha256(Sha256::new()),
+            Algorithm::Sha512 => State::Sha512(Sha512::new()),
+            Algorithm::Md5 => State::Md5(Md5::new()),
+        };
+        Self { algorithm, state }
+    }
+
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    pub fn update(&mut self, data: &[u8]) {
+        match &mut self.state {
+            State::Crc(crc) => crc.update(data),
+            State::Sha1(sha) => sha.update(data),
+            State::Sha256(sha) => sha.update(data),
+            State::Sha512(sha) => sha.update(data),
+            State::Md5(md5) => md5.update(data),
+        }
+    }
+
+    pub fn finish(self) -> Checksum {
+        let digest = match self.state {
+            State::Crc(crc) => big_endian(crc.finalize(), self.algorithm.size()),
+            State::Sha1(sha) => sha.finalize().to_vec(),
+            State::Sha256(sha) => sha.finalize().to_vec(),
+            State::Sha512(sha) => sha.finalize().to_vec(),
+            State::Md5(md5) => md5.finish().to_vec(),
+        };
+        Checksum::new(self.algorithm, digest).expect("a digest has its algorithm's size")
+    }
+
+    /// All at once.
+    pub fn digest(algorithm: Algorithm, data: &[u8]) -> Checksum {
+        let mut hasher = Self::new(algorithm);
+        hasher.update(data);
+        hasher.finish()
+    }
+}
+
+/// The last `size` bytes.
+pub(super) fn big_endian(crc: u64, size: usize) -> Vec<u8> {
+    let bytes = crc.to_be_bytes();
+    bytes[bytes.len() - size..].to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The check values of the algorithms' catalogues.
+    #[test]
+    fn known_answers() {
+        let check = |algorithm, hex_digest: &str| {
+            assert_eq!(hex::encode(Hasher::digest(algorithm, b"123456789").digest()), hex_digest);
+        };
+        check(Algorithm::Crc32, "cbf43926");
+        check(Algorithm::Crc32c, "e3069283");
+        check(Algorithm::Crc64Nvme, "ae8b14860a799888");
+        check(Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441");
+        check(Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225");
+        check(Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b");
+    }
+
+    #[test]
+    fn pieces_make_no_difference() {
+        let data: Vec<u8> = (0..100_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+        for algorithm in Algorithm::ALL {
+            let whole = Hasher::digest(algorithm, &data);
+            for size in [1, 63, 64, 65, 4095, 65_536] {
+                let mut hasher = Hasher::new(algorithm);
+                data.chunks(size).for_each(|piece| hasher.update(piece));
+                assert_eq!(hasher.finish(), whole, "{} by {size}", algorithm.name());
+            }
+        }
+    }
+}
