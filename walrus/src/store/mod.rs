@@ -3,5 +3,5 @@
 
 pub mod blobs;
 pub mod keeper;
-// pub mod objects;
+pub mod objects;
 pub mod scratch;

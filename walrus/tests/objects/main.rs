@@ -1,0 +1,7 @@
+//! The store of objects as its callers see it: over real files and a real database.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod basics;
+mod harness;
+mod model;
+mod multipart;
