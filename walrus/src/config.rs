@@ -1,5 +1,9 @@
 //! Walrus' configuration: `deploy/config/walrus.toml` explains every key.
 
+mod s3;
+
+pub use s3::S3Config;
+
 use crate::app::import::Limits;
 use crate::drive::qemu_img::ToolLimits;
 use karri_proto::runtime::process::ControllerConfig;
@@ -17,6 +21,9 @@ pub struct Config {
     pub controller: ControllerConfig,
     #[serde(default)]
     pub blobs: BlobsConfig,
+    /// Absent: S3 is not served.
+    #[serde(default)]
+    pub s3: Option<S3Config>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -63,7 +70,8 @@ impl Config {
         let wrong = ranges.into_iter().find(|(_, value, max)| *value == 0 || value > max);
         wrong.map_or(Ok(()), |(key, value, max)| {
             Err(format!("blobs.{key} = {value}: expecting a number from 1 to {max}"))
-        })
+        })?;
+        self.s3.as_ref().map_or(Ok(()), |s3| s3.check(&self.controller.state_dir))
     }
 }
 

@@ -1,10 +1,10 @@
 //! Walrus: keeps and serves image blobs by digest, and takes images in.
 //!
 //! ```text
-//!   api/     HTTP edge: image blobs now, S3 beside it later
+//!   api/     HTTP edge: image blobs for the other controllers, S3 for everybody
 //!   app/     import, and the pure rules: what a file is, which qcow2 and VMDK are harmless
 //!   store/   blobs on disk, each with its info file; the only room that names files
-//!   drive/   qemu-img, under limits
+//!   drive/   qemu-img, under limits; who signs S3 requests
 //! ```
 //!
 //! No database: a blob's file and the info file beside it are the truth, read once at start. There is
@@ -14,6 +14,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
+mod s3;
 pub mod store;
 
 pub use config::Config;
@@ -63,7 +64,11 @@ impl Controller for Walrus {
             }
         });
         let importer = Importer::new(store, tool, limits, base.clone());
-        base.serve(&config.controller, api::router(importer, &base)).await
+        let mut endpoint = base.serve(&config.controller, api::router(importer, &base)).await?;
+        if let Some(s3) = config.s3 {
+            endpoint.public_url = Some(s3::start(&config.controller, s3, &base).await?);
+        }
+        Ok(endpoint)
     }
 }
 

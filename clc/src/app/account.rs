@@ -20,6 +20,7 @@ const NAME_CHARS_MAX: usize = 64;
 const KEY_ID_CHARS: std::ops::RangeInclusive<usize> = 16..=128;
 const POLICIES_PER_USER_MAX: usize = 10;
 const NAMED_MAX: usize = 5;
+const EMAIL_CHARS: std::ops::RangeInclusive<usize> = 3..=254;
 
 fn valid_name(name: &str) -> Result<(), ApiError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "+=,.@_-".contains(c);
@@ -30,12 +31,24 @@ fn valid_name(name: &str) -> Result<(), ApiError> {
     Err(ApiError::invalid(format!("\"{name}\" is not a valid name: {sentence}")))
 }
 
-fn random_text(alphabet: &[u8], length: usize) -> String {
+/// As people write them, whatever their case; one account has it.
+fn valid_email(email: &str) -> Result<String, ApiError> {
+    let parts = email.split_once('@').filter(|(user, host)| !user.is_empty() && !host.contains('@'));
+    let plain = email.chars().all(|c| !c.is_control() && !c.is_whitespace());
+    match parts {
+        Some((_, host)) if plain && !host.is_empty() && EMAIL_CHARS.contains(&email.len()) => {
+            Ok(email.to_lowercase())
+        }
+        _ => Err(ApiError::invalid(format!("\"{email}\" is not an e-mail address"))),
+    }
+}
+
+pub(super) fn random_text(alphabet: &[u8], length: usize) -> String {
     let mut rng = rand::rngs::OsRng;
     (0..length).map(|_| char::from(alphabet[rng.gen_range(0..alphabet.len())])).collect()
 }
 
-const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
+pub(super) const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
 const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 fn taken(what: &str, name: &str) -> impl Fn(StoreError) -> ApiError {
@@ -96,10 +109,17 @@ impl App {
     /// With its default network, in every zone there is.
     pub async fn account_create(&self, new: NewAccount) -> Result<Account, ApiError> {
         valid_name(&new.name)?;
+        let email = new.email.as_deref().map(valid_email).transpose()?;
+        if let Some(email) = &email
+            && self.store.account_by_email(email).await?.is_some()
+        {
+            return Err(ApiError::conflict(format!("{email} is another account's e-mail address")));
+        }
         let account = Account {
             id: format!("{:012}", rand::rngs::OsRng.gen_range(100_000_000_000u64..1_000_000_000_000)),
             name: new.name,
             administrator: new.administrator,
+            email,
             created_at_unix_ms: super::now_ms(),
         };
         let mut tx = self.store.begin().await?;
@@ -107,6 +127,7 @@ impl App {
         account_insert_in_txn(&mut tx, &account).await.map_err(taken("account", &account.name))?;
         network::account_defaults_in_txn(&mut tx, &account.id, &self.clusters.list()).await?;
         tx.commit().await.map_err(StoreError::from)?;
+        self.identities.clear();
         tracing::info!(account = account.id, name = account.name, "account created");
         Ok(account)
     }
@@ -114,6 +135,14 @@ impl App {
     pub async fn account_find(&self, id_or_name: &str) -> Result<Account, ApiError> {
         let account = self.store.account_fetch(id_or_name).await?;
         account.ok_or_else(|| ApiError::not_found(format!("there is no account \"{id_or_name}\"")))
+    }
+
+    pub(super) async fn account_with_user(&self, id_or_name: &str, user: &str) -> Result<Account, ApiError> {
+        let account = self.account_find(id_or_name).await?;
+        if self.store.user_list(&account.id).await?.iter().any(|known| known.name == user) {
+            return Ok(account);
+        }
+        Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)))
     }
 
     /// Refused while anything of it runs, and while it has images or key pairs unless forced.
@@ -187,12 +216,7 @@ impl App {
     }
 
     pub async fn key_create(&self, new: NewKey) -> Result<AccessKey, ApiError> {
-        let account = self.account_find(&new.account).await?;
-        let users = self.store.user_list(&account.id).await?;
-        if !users.iter().any(|user| user.name == new.user) {
-            let message = format!("account {} has no user \"{}\"", account.name, new.user);
-            return Err(ApiError::not_found(message));
-        }
+        let account = self.account_with_user(&new.account, &new.user).await?;
         let id = new.access_key_id.unwrap_or_else(|| format!("AKIA{}", random_text(BASE32, 16)));
         let secret = new.secret_access_key.unwrap_or_else(|| random_text(BASE62, 40));
         if !KEY_ID_CHARS.contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {

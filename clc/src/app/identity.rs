@@ -9,6 +9,8 @@ use crate::store::{Sealer, Store, StoreError};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
 use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 /// Keys remembered at most, known and unknown ones together. A full memory is emptied.
 const REMEMBERED_MAX: usize = 20_000;
@@ -31,20 +33,27 @@ pub struct Identities {
     sealer: Sealer,
     /// By access key, those that nobody has too.
     memory: Memory<Option<Arc<Signer>>>,
+    changed: Notify,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
-        Self { sealer, memory: Memory::new(REMEMBERED_MAX) }
+        Self { sealer, memory: Memory::new(REMEMBERED_MAX), changed: Notify::new() }
     }
 
     pub fn sealer(&self) -> &Sealer {
         &self.sealer
     }
 
-    /// Forgets everything; the next requests look again.
+    /// Forgets everything; the next requests look again, and who waits for a change does.
     pub fn clear(&self) {
         self.memory.forget();
+        self.changed.notify_waiters();
+    }
+
+    /// Completes at the next change after this call.
+    pub fn changed(&self) -> Notified<'_> {
+        self.changed.notified()
     }
 
     pub async fn signer(

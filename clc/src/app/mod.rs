@@ -4,6 +4,7 @@
 pub mod account;
 pub mod address;
 pub mod admission;
+pub mod certificate;
 pub mod cluster;
 pub mod identity;
 pub mod image;
@@ -14,6 +15,7 @@ pub mod kept;
 pub mod key_pair;
 pub mod network;
 pub mod security_group;
+pub mod signers;
 pub mod status;
 pub mod story;
 pub mod tag;

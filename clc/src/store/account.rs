@@ -28,6 +28,7 @@ fn account_of(row: &AnyRow) -> Result<Account, StoreError> {
         id: row.try_get("id")?,
         name: row.try_get("name")?,
         administrator: row.try_get::<i64, _>("administrator")? != 0,
+        email: row.try_get("email")?,
         created_at_unix_ms: row.try_get("created_at")?,
     })
 }
@@ -42,10 +43,13 @@ pub async fn identities_touch_in_txn(tx: &mut Tx) -> Result<(), StoreError> {
 }
 
 pub async fn account_insert_in_txn(tx: &mut Tx, account: &Account) -> Result<(), StoreError> {
-    sqlx::query("INSERT INTO accounts (id, name, administrator, created_at) VALUES ($1, $2, $3, $4)")
+    let statement =
+        "INSERT INTO accounts (id, name, administrator, email, created_at) VALUES ($1, $2, $3, $4, $5)";
+    sqlx::query(statement)
         .bind(&account.id)
         .bind(&account.name)
         .bind(i64::from(account.administrator))
+        .bind(&account.email)
         .bind(account.created_at_unix_ms)
         .execute(&mut **tx)
         .await?;
@@ -112,6 +116,11 @@ impl Store {
     pub async fn account_fetch(&self, id_or_name: &str) -> Result<Option<Account>, StoreError> {
         let statement = "SELECT * FROM accounts WHERE id = $1 OR name = $2";
         let row = sqlx::query(statement).bind(id_or_name).bind(id_or_name);
+        row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
+    }
+
+    pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
+        let row = sqlx::query("SELECT * FROM accounts WHERE email = $1").bind(email);
         row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
     }
 

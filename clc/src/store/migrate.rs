@@ -8,6 +8,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_foundation", include_str!("../../../migrations/clc/0001_foundation.sql")),
     ("0002_image_names", include_str!("../../../migrations/clc/0002_image_names.sql")),
     ("0003_what_launches_said", include_str!("../../../migrations/clc/0003_what_launches_said.sql")),
+    ("0004_signing_certificates", include_str!("../../../migrations/clc/0004_signing_certificates.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

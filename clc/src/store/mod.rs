@@ -7,6 +7,7 @@
 //! PostgreSQL: one pool. Statements use `$1`, which both understand; columns are TEXT and BIGINT.
 
 pub mod account;
+pub mod certificate;
 pub mod cluster;
 pub mod error;
 pub mod image;

@@ -96,7 +96,7 @@ async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {
     let _cluster = cloud.cluster("zone-a", 1).await;
     let (admin, caller) = cloud.admin();
     let alice = cloud.owner().await;
-    let account = NewAccount { name: "acme".into(), administrator: false };
+    let account = NewAccount { name: "acme".into(), administrator: false, email: None };
     assert_eq!(kind(admin.account_create(&caller, account).await), ApiErrorKind::Conflict);
     let user = |account: &str, name: &str, policy: &str| NewUser {
         account: account.into(),

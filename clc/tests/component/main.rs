@@ -24,4 +24,5 @@ mod places;
 mod restart;
 mod served;
 mod shared;
+mod signers;
 mod tags;

@@ -20,6 +20,9 @@ pub struct Account {
     pub name: String,
     /// Its users may act on every account's resources.
     pub administrator: bool,
+    /// What S3's access control lists may name it by.
+    #[serde(default)]
+    pub email: Option<String>,
     pub created_at_unix_ms: i64,
 }
 
@@ -47,6 +50,8 @@ pub struct AccessKey {
 pub struct NewAccount {
     pub name: String,
     pub administrator: bool,
+    #[serde(default)]
+    pub email: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -79,6 +84,26 @@ pub struct NewKey {
     /// Given by `karri up` so that the same keys outlive a rebuilt database; else made up.
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<String>,
+}
+
+/// What a user signs image bundles with. The private key is the user's alone: it is made where it stays.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Certificate {
+    pub id: String,
+    pub account: String,
+    pub user: String,
+    /// SHA-256 of the certificate, in hex.
+    pub fingerprint: String,
+    pub pem: String,
+    pub created_at_unix_ms: i64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewCertificate {
+    pub account: String,
+    pub user: String,
+    /// X.509 with an RSA key.
+    pub pem: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -149,6 +174,11 @@ pub trait AdminService: Send + Sync + 'static {
     async fn key_create(&self, caller: &Caller, new: NewKey) -> Result<AccessKey, ApiError>;
     async fn key_list(&self, caller: &Caller, account: &str) -> Result<Vec<AccessKey>, ApiError>;
     async fn key_delete(&self, caller: &Caller, access_key_id: &str) -> Result<(), ApiError>;
+    /// The same certificate of the same user may be brought again.
+    async fn certificate_create(&self, caller: &Caller, new: NewCertificate)
+    -> Result<Certificate, ApiError>;
+    async fn certificate_list(&self, caller: &Caller, account: &str) -> Result<Vec<Certificate>, ApiError>;
+    async fn certificate_delete(&self, caller: &Caller, id: &str) -> Result<(), ApiError>;
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError>;
     /// As [`super::fleet::FleetService`] has it.
     async fn node_forget(&self, caller: &Caller, zone: &str, node: &str, force: bool)
@@ -179,6 +209,15 @@ pub(super) fn api() -> ApiRouter<Arc<dyn AdminService>> {
         .api_route("/v1/admin/keys", post_with(key_create, named("key_create")))
         .api_route("/v1/admin/accounts/{account}/keys", get_with(key_list, named("key_list")))
         .api_route("/v1/admin/keys/{key}", delete_with(key_delete, named("key_delete")))
+        .api_route("/v1/admin/certificates", post_with(certificate_create, named("certificate_create")))
+        .api_route(
+            "/v1/admin/accounts/{account}/certificates",
+            get_with(certificate_list, named("certificate_list")),
+        )
+        .api_route(
+            "/v1/admin/certificates/{id}",
+            delete_with(certificate_delete, named("certificate_delete")),
+        )
         .api_route("/v1/admin/tokens", post_with(token_create, named("token_create")))
         .api_route("/v1/admin/zones/{zone}/nodes/{node}", delete_with(node_forget, named("node_forget")))
         .api_route("/v1/admin/status", get_with(cloud_status, named("cloud_status")))
@@ -227,6 +266,30 @@ async fn key_list(State(s): Service, caller: Caller, Path(account): Path<String>
 
 async fn key_delete(State(s): Service, caller: Caller, Path(key): Path<String>) -> Result<(), ApiError> {
     s.key_delete(&caller, &key).await
+}
+
+async fn certificate_create(
+    State(s): Service,
+    caller: Caller,
+    Json(new): Json<NewCertificate>,
+) -> Answer<Certificate> {
+    s.certificate_create(&caller, new).await.map(Json)
+}
+
+async fn certificate_list(
+    State(s): Service,
+    caller: Caller,
+    Path(account): Path<String>,
+) -> Answer<Vec<Certificate>> {
+    s.certificate_list(&caller, &account).await.map(Json)
+}
+
+async fn certificate_delete(
+    State(s): Service,
+    caller: Caller,
+    Path(id): Path<String>,
+) -> Result<(), ApiError> {
+    s.certificate_delete(&caller, &id).await
 }
 
 async fn token_create(State(s): Service, caller: Caller, Json(new): Json<NewToken>) -> Answer<Token> {
@@ -284,6 +347,22 @@ impl AdminService for InternalClient {
 
     async fn key_delete(&self, caller: &Caller, access_key_id: &str) -> Result<(), ApiError> {
         self.delete(&self.path(&["v1", "admin", "keys", access_key_id]), &caller.request_id).await
+    }
+
+    async fn certificate_create(
+        &self,
+        caller: &Caller,
+        new: NewCertificate,
+    ) -> Result<Certificate, ApiError> {
+        self.post("/v1/admin/certificates", &caller.request_id, &new).await
+    }
+
+    async fn certificate_list(&self, caller: &Caller, account: &str) -> Result<Vec<Certificate>, ApiError> {
+        self.get(&self.path(&["v1", "admin", "accounts", account, "certificates"]), &caller.request_id).await
+    }
+
+    async fn certificate_delete(&self, caller: &Caller, id: &str) -> Result<(), ApiError> {
+        self.delete(&self.path(&["v1", "admin", "certificates", id]), &caller.request_id).await
     }
 
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError> {

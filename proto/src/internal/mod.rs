@@ -6,6 +6,7 @@
 //!   nc  ──NodeService──────► cc                                a node makes itself known
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
+//!   walrus ──SignerService─► clc                               who signs S3 requests
 //!   clc ──FleetService─────► cc                                nodes that are gone for good
 //!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
 //! ```
@@ -22,6 +23,7 @@ pub mod instances;
 pub mod join;
 pub mod nodes;
 pub mod openapi;
+pub mod signers;
 pub mod story;
 
 pub use caller::{Caller, Identity, Role};

@@ -2,7 +2,7 @@
 //!
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
-use super::{admin, clusters, fleet, instances, join, nodes, story};
+use super::{admin, clusters, fleet, instances, join, nodes, signers, story};
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
 use aide::transform::TransformOperation;
@@ -17,6 +17,7 @@ pub fn documents() -> Vec<(&'static str, Value)> {
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),
         ("nodes", document("NodeService: a node makes itself known", nodes::api)),
+        ("signers", document("SignerService: who signs S3 requests", signers::api)),
         ("story", document("StoryService: what the controllers did for a request", story::api)),
     ]
 }

@@ -9,6 +9,7 @@ pub mod metrics;
 pub mod outage;
 pub mod pki;
 pub mod process;
+pub mod rsa_pair;
 pub mod server;
 pub mod story_log;
 pub mod telemetry;

@@ -1,7 +1,8 @@
-//! The edge: who may call, HTTP in, HTTP out. `blobs` is the internal face; S3 gets its own room here.
+//! The edge: who may call, HTTP in, HTTP out. `blobs` is the internal face, `s3` what clients of the cloud see.
 
 pub mod blobs;
 pub mod range;
+pub mod s3;
 pub mod story;
 
 use crate::app::import::Importer;

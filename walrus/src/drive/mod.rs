@@ -1,3 +1,4 @@
-//! The outside world: one tool, `qemu-img`.
+//! The outside world: one tool, `qemu-img`, and who knows the signers of requests.
 
 pub mod qemu_img;
+pub mod signers;

@@ -41,7 +41,7 @@ pub fn config(cloud: &Path, state_dir: &Path, blobs: BlobsConfig) -> Config {
         log: "info".to_owned(),
         tls: files(cloud, Role::Walrus),
     };
-    Config { controller, blobs }
+    Config { controller, blobs, s3: None }
 }
 
 impl Server {

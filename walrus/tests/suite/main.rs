@@ -7,3 +7,4 @@ mod harness;
 mod hostile;
 mod reads;
 mod roles;
+mod s3_start;

@@ -3,7 +3,8 @@
 use super::Internal;
 use async_trait::async_trait;
 use karri_proto::internal::admin::{
-    AccessKey, Account, AdminService, CloudStatus, NewAccount, NewKey, NewToken, NewUser, Token, User,
+    AccessKey, Account, AdminService, Certificate, CloudStatus, NewAccount, NewCertificate, NewKey, NewToken,
+    NewUser, Token, User,
 };
 use karri_proto::internal::{ApiError, Caller};
 
@@ -45,6 +46,19 @@ impl AdminService for Internal {
 
     async fn key_delete(&self, _: &Caller, access_key_id: &str) -> Result<(), ApiError> {
         self.app.key_delete(access_key_id).await
+    }
+
+    async fn certificate_create(&self, _: &Caller, new: NewCertificate) -> Result<Certificate, ApiError> {
+        self.app.certificate_create(new).await
+    }
+
+    async fn certificate_list(&self, _: &Caller, account: &str) -> Result<Vec<Certificate>, ApiError> {
+        let account = self.app.account_find(account).await?;
+        Ok(self.app.store.certificate_list(&account.id).await?)
+    }
+
+    async fn certificate_delete(&self, _: &Caller, id: &str) -> Result<(), ApiError> {
+        self.app.certificate_delete(id).await
     }
 
     async fn token_create(&self, _: &Caller, new: NewToken) -> Result<Token, ApiError> {

@@ -17,10 +17,15 @@ pub struct AdministratorKey {
 
 impl AdministratorKey {
     fn may_everything(&self) -> bool {
-        let policies: Vec<Policy> =
-            self.policies.iter().filter_map(|text| Policy::parse(text, Kind::Identity).ok()).collect();
-        evaluate(&policies, &RequestContext::new("", "iam:CreateUser")).is_allowed()
+        may_everything(&self.policies)
     }
+}
+
+/// Whether policy documents let their user make other users, and so everything.
+pub fn may_everything(documents: &[String]) -> bool {
+    let policies: Vec<Policy> =
+        documents.iter().filter_map(|text| Policy::parse(text, Kind::Identity).ok()).collect();
+    evaluate(&policies, &RequestContext::new("", "iam:CreateUser")).is_allowed()
 }
 
 /// Whether `goes` names the last keys that the cloud can be administered with.

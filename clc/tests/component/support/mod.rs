@@ -163,7 +163,7 @@ impl Cloud {
     pub async fn user(&self, account: &str, user: &str, policies: &[&str]) -> Client {
         let (admin, caller) = self.admin();
         if !admin.account_list(&caller).await.unwrap().iter().any(|known| known.name == account) {
-            let new = NewAccount { name: account.into(), administrator: account == "admin" };
+            let new = NewAccount { name: account.into(), administrator: account == "admin", email: None };
             admin.account_create(&caller, new).await.unwrap();
         }
         let policies = policies.iter().map(|policy| NewPolicy::from(*policy)).collect();

@@ -105,8 +105,8 @@ pub(super) fn levels(text: &str) -> Vec<Level> {
     let pattern = Pattern::parse(text, reading);
     let means = |name: &&str| pattern.matches_ignoring_case(&format!("s3:{name}"), &nobody);
     let mut found = Vec::new();
-    found.extend(ON_BUCKETS.iter().any(|name| means(&name)).then_some(Level::Bucket));
-    found.extend(ON_OBJECTS.iter().any(|name| means(&name)).then_some(Level::Object));
+    found.extend(ON_BUCKETS.iter().any(&means).then_some(Level::Bucket));
+    found.extend(ON_OBJECTS.iter().any(&means).then_some(Level::Object));
     found
 }
 

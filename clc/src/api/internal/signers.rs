@@ -1,0 +1,37 @@
+//! SignerService: what Walrus checks S3's signatures with.
+
+use super::Internal;
+use async_trait::async_trait;
+use karri_proto::internal::signers::{
+    AccountFacts, AccountName, SignerRecord, SignerService, SignersVersion, Told, UserCertificate,
+};
+use karri_proto::internal::{ApiError, Caller};
+use std::time::Duration;
+
+#[async_trait]
+impl SignerService for Internal {
+    async fn signer(&self, _: &Caller, access_key_id: &str) -> Result<Told<SignerRecord>, ApiError> {
+        self.app.signer_record(access_key_id).await
+    }
+
+    async fn signer_account(&self, _: &Caller, name: &AccountName) -> Result<Told<AccountFacts>, ApiError> {
+        self.app.signer_account(name).await
+    }
+
+    async fn signer_certificates(
+        &self,
+        _: &Caller,
+        account: &str,
+    ) -> Result<Told<Vec<UserCertificate>>, ApiError> {
+        self.app.signer_certificates(account).await
+    }
+
+    async fn signers_version(
+        &self,
+        _: &Caller,
+        known: i64,
+        wait: Duration,
+    ) -> Result<SignersVersion, ApiError> {
+        Ok(SignersVersion { version: self.app.signers_version(known, wait).await? })
+    }
+}

@@ -1,0 +1,148 @@
+//! The `[s3]` section.
+
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// S3's own limit is 5 TiB.
+const OBJECT_GIB_MAX: u64 = 5 << 10;
+const DOCUMENT_KIB_MAX: u64 = 64 << 10;
+/// DeleteObjects with a thousand of the longest keys must be readable.
+const DOCUMENT_KIB_MIN: u64 = 2 << 10;
+const SILENCE_SECS_MAX: u64 = 7 * 24 * 3600;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Config {
+    #[serde(default = "default_listen")]
+    pub listen: SocketAddr,
+    pub region: String,
+    #[serde(default = "default_regions")]
+    pub also_accept_regions: Vec<String>,
+    /// Domains whose subdomains are buckets.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub clc_url: Option<String>,
+    #[serde(default)]
+    pub credentials_file: Option<PathBuf>,
+    #[serde(default = "default_silence")]
+    pub signers_silence_secs: u64,
+    /// Master keys of SSE-S3.
+    pub key_file: PathBuf,
+    pub cloud_key_file: PathBuf,
+    pub cloud_certificate_file: PathBuf,
+    #[serde(default = "default_object_gib")]
+    pub object_max_gib: u64,
+    #[serde(default = "default_document_kib")]
+    pub document_max_kib: u64,
+}
+
+fn default_listen() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 8774))
+}
+
+/// What clients sign for that were never told of a region: SDKs, s3cmd.
+fn default_regions() -> Vec<String> {
+    ["us-east-1", "US"].map(str::to_owned).into()
+}
+
+fn default_silence() -> u64 {
+    3600
+}
+
+fn default_object_gib() -> u64 {
+    OBJECT_GIB_MAX
+}
+
+fn default_document_kib() -> u64 {
+    4 << 10
+}
+
+impl S3Config {
+    /// Ours first.
+    pub fn regions(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.region).chain(&self.also_accept_regions).map(String::as_str)
+    }
+
+    pub(super) fn check(&self, state_dir: &Path) -> Result<(), String> {
+        if let Some(wrong) = self.regions().find(|name| !is_region(name)) {
+            return Err(format!("s3.region = \"{wrong}\": letters, digits and dashes only"));
+        }
+        if let Some(wrong) = self.hosts.iter().find(|name| !is_domain(name)) {
+            return Err(format!("s3.hosts = \"{wrong}\": expecting lower-case domain names without a port"));
+        }
+        match (&self.clc_url, &self.credentials_file) {
+            (Some(url), None) if url.starts_with("https://") => {}
+            (Some(url), None) => return Err(format!("s3.clc_url = \"{url}\": must start with https://")),
+            (None, Some(_)) => {}
+            _ => return Err("s3: expecting either clc_url or credentials_file".to_owned()),
+        }
+        if self.key_file.starts_with(state_dir) {
+            let sentence = "must not lie with the data that it encrypts";
+            return Err(format!("s3.key_file = \"{}\": {sentence}", self.key_file.display()));
+        }
+        let ranges = [
+            ("signers_silence_secs", self.signers_silence_secs, 1, SILENCE_SECS_MAX),
+            ("object_max_gib", self.object_max_gib, 1, OBJECT_GIB_MAX),
+            ("document_max_kib", self.document_max_kib, DOCUMENT_KIB_MIN, DOCUMENT_KIB_MAX),
+        ];
+        let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
+        wrong.map_or(Ok(()), |(key, value, least, most)| {
+            Err(format!("s3.{key} = {value}: expecting a number from {least} to {most}"))
+        })
+    }
+}
+
+fn is_region(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
+fn is_domain(name: &str) -> bool {
+    let label = |label: &str| {
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+        (1..=63).contains(&label.len())
+            && label.bytes().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    name.len() <= 253 && name.split('.').all(label)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(change: fn(&mut S3Config), key: &str) {
+        let example = include_str!("../../../deploy/config/walrus.toml");
+        let mut config = toml::from_str::<super::super::Config>(example).unwrap().s3.unwrap();
+        change(&mut config);
+        let message = config.check(Path::new("/var/lib/karri/walrus")).unwrap_err();
+        assert!(message.starts_with(key), "{message}");
+    }
+
+    #[test]
+    fn what_nothing_could_work_with_is_refused_by_its_key() {
+        wrong(|c| c.region = "a/b".into(), "s3.region");
+        wrong(|c| c.also_accept_regions.push(String::new()), "s3.region");
+        wrong(|c| c.hosts.push("S3.example.org".into()), "s3.hosts");
+        wrong(|c| c.hosts.push("s3.example.org:80".into()), "s3.hosts");
+        wrong(|c| c.clc_url = Some("http://x".into()), "s3.clc_url");
+        wrong(|c| c.clc_url = None, "s3: expecting either");
+        wrong(|c| c.credentials_file = Some("x".into()), "s3: expecting either");
+        wrong(|c| c.key_file = "/var/lib/karri/walrus/s3.key".into(), "s3.key_file");
+        wrong(|c| c.signers_silence_secs = 0, "s3.signers_silence_secs");
+        wrong(|c| c.object_max_gib = 6000, "s3.object_max_gib");
+        wrong(|c| c.document_max_kib = 1, "s3.document_max_kib");
+    }
+
+    #[test]
+    fn the_example_shows_the_defaults() {
+        let example = include_str!("../../../deploy/config/walrus.toml");
+        let shown = toml::from_str::<super::super::Config>(example).unwrap().s3.unwrap();
+        assert_eq!(shown.also_accept_regions, default_regions());
+        assert_eq!(shown.signers_silence_secs, default_silence());
+        assert_eq!(shown.object_max_gib, default_object_gib());
+        assert_eq!(shown.document_max_kib, default_document_kib());
+    }
+}

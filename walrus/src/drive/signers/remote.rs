@@ -1,0 +1,132 @@
+//! The cloud controller knows who signs; Walrus remembers, and waits for news all the time.
+
+use super::kept::Kept;
+use super::pulse::Pulse;
+use super::{AccountFacts, AccountName, AuthFault, Authenticator, Signer, UserCertificate, is_key_id};
+use async_trait::async_trait;
+use karri_proto::internal::Caller;
+use karri_proto::internal::signers::{SignerService, Told};
+use karri_proto::runtime::outage::Outage;
+use karri_proto::runtime::server::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one question for news waits at the controller.
+const NEWS_WAIT: Duration = Duration::from_secs(5);
+/// On top of it: a connection that died unseen must not hide a revoked key for long.
+const NEWS_GRACE: Duration = Duration::from_secs(2);
+const PAUSE: Duration = Duration::from_millis(500);
+const NAME_CHARS_MAX: usize = 254;
+
+pub struct Remote {
+    service: Arc<dyn SignerService>,
+    caller: Caller,
+    pub(super) pulse: Arc<Pulse>,
+    signers: Arc<Kept<Signer>>,
+    accounts: Arc<Kept<AccountFacts>>,
+    certificates: Arc<Kept<Vec<UserCertificate>>>,
+}
+
+impl Remote {
+    /// Goes on for `silence_max` with what it knows when the controller is away.
+    pub fn new(service: Arc<dyn SignerService>, caller: Caller, silence_max: Duration) -> Arc<Self> {
+        Arc::new(Self {
+            service,
+            caller,
+            pulse: Arc::new(Pulse::new(silence_max)),
+            signers: Kept::new(),
+            accounts: Kept::new(),
+            certificates: Kept::new(),
+        })
+    }
+
+    /// The loop that hears of changes.
+    pub async fn listen(self: Arc<Self>, mut shutdown: Shutdown) {
+        let mut outage = Outage::default();
+        let mut given_up = false;
+        loop {
+            let asked = self.service.signers_version(&self.caller, self.pulse.version(), NEWS_WAIT);
+            let asked = tokio::time::timeout(NEWS_WAIT + NEWS_GRACE, asked);
+            let heard = tokio::select! {
+                heard = asked => heard,
+                () = shutdown.wait() => return,
+            };
+            let why = match heard {
+                Ok(Ok(news)) => {
+                    self.pulse.heard(news.version);
+                    if outage.ends() {
+                        tracing::info!("the cloud controller is back; keys are looked up again");
+                    }
+                    given_up = false;
+                    continue;
+                }
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "no answer".to_owned(),
+            };
+            self.pulse.is_silent();
+            if outage.goes_on(Instant::now()) {
+                tracing::warn!(why, "the cloud controller is away; keys that are known go on, others wait");
+            }
+            if !given_up && !self.pulse.is_believed() {
+                given_up = true;
+                tracing::error!(
+                    why,
+                    "the cloud controller is away for too long: no signed request is served"
+                );
+            }
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE) => {}
+                () = shutdown.wait() => return,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Authenticator for Remote {
+    async fn signer(
+        &self,
+        access_key_id: &str,
+        session_token: Option<&str>,
+    ) -> Result<Arc<Signer>, AuthFault> {
+        if !is_key_id(access_key_id) {
+            return Err(AuthFault::UnknownKey);
+        }
+        let ask = || {
+            let (service, caller, key) =
+                (self.service.clone(), self.caller.clone(), access_key_id.to_owned());
+            async move {
+                let Told { version, found } = service.signer(&caller, &key).await?;
+                Ok(Told { version, found: found.map(Signer::new) })
+            }
+        };
+        let found = self.signers.get(access_key_id, &self.pulse, ask).await?;
+        let signer = found.ok_or(AuthFault::UnknownKey)?;
+        if session_token.is_some() { Err(AuthFault::BadToken) } else { Ok(signer) }
+    }
+
+    async fn account(&self, name: &AccountName) -> Result<Option<Arc<AccountFacts>>, AuthFault> {
+        let name = name.folded();
+        let key = name.text();
+        if key.is_empty() || key.len() > NAME_CHARS_MAX {
+            return Ok(None);
+        }
+        let ask = || {
+            let (service, caller, name) = (self.service.clone(), self.caller.clone(), name.clone());
+            async move { service.signer_account(&caller, &name).await }
+        };
+        // Numbers, digests and addresses with an @ cannot be taken for each other.
+        self.accounts.get(key, &self.pulse, ask).await
+    }
+
+    async fn certificates(&self, account: &str) -> Result<Arc<Vec<UserCertificate>>, AuthFault> {
+        if account.is_empty() || account.len() > NAME_CHARS_MAX {
+            return Ok(Arc::default());
+        }
+        let ask = || {
+            let (service, caller, account) = (self.service.clone(), self.caller.clone(), account.to_owned());
+            async move { service.signer_certificates(&caller, &account).await }
+        };
+        Ok(self.certificates.get(account, &self.pulse, ask).await?.unwrap_or_default())
+    }
+}

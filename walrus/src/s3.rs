@@ -1,0 +1,43 @@
+//! Starts the S3 side of Walrus: keys, signers, the plain listener.
+
+use crate::api::s3::{S3, router};
+use crate::config::S3Config;
+use crate::drive::signers::{Authenticator, Fixed, Remote};
+use anyhow::{Context, anyhow};
+use karri_proto::internal::Role;
+use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::process::{Base, ControllerConfig};
+use karri_proto::runtime::rsa_pair::RsaPair;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The name in the certificate that image bundles are encrypted for.
+const CLOUD_NAME: &str = "Karri cloud";
+
+/// Serves; returns the URL.
+pub async fn start(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<String> {
+    let authenticator = authenticator(controller, &config, base)?;
+    let (key, certificate) = (config.cloud_key_file.clone(), config.cloud_certificate_file.clone());
+    // Making a key takes seconds, once.
+    let made = tokio::task::spawn_blocking(move || RsaPair::load_or_create(&key, &certificate, CLOUD_NAME));
+    let cloud = made.await??;
+    let listen = config.listen;
+    let s3 = Arc::new(S3 { authenticator, config, cloud });
+    base.serve_plain(listen, router(s3)).await.context("s3.listen")
+}
+
+fn authenticator(
+    controller: &ControllerConfig,
+    config: &S3Config,
+    base: &Base,
+) -> anyhow::Result<Arc<dyn Authenticator>> {
+    if let Some(file) = &config.credentials_file {
+        return Ok(Fixed::load(file).map_err(|why| anyhow!("s3.credentials_file: {why}"))?);
+    }
+    let url = config.clc_url.as_deref().unwrap_or_default();
+    let clc = InternalClient::new(url, Role::Clc, &controller.tls)?;
+    let silence_max = Duration::from_secs(config.signers_silence_secs);
+    let remote = Remote::new(Arc::new(clc), base.caller("signers"), silence_max);
+    base.spawn(remote.clone().listen(base.shutdown.clone()));
+    Ok(remote)
+}

@@ -1,0 +1,74 @@
+//! The S3 side of Walrus as it starts: its keys, who may sign, what is answered.
+
+use crate::harness::{config, files};
+use karri_proto::internal::Role;
+use karri_proto::runtime::process::{Base, Controller};
+use karri_proto::runtime::rsa_pair::check_rsa_certificate;
+use karri_walrus::config::{BlobsConfig, S3Config};
+use karri_walrus::{Config, Walrus};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+const USERS: &str = r#"
+[[users]]
+account = "111122223333"
+account_name = "main"
+user = "ann"
+access_key_id = "AKIAANN0000000000000"
+secret_access_key = "secret"
+policies = ["AdministratorAccess"]
+"#;
+
+fn with_s3(cloud: &Path) -> Config {
+    std::fs::write(cloud.join("credentials.toml"), USERS).unwrap();
+    let section = format!(
+        "listen = \"127.0.0.1:0\"\nregion = \"karri-1\"\ncredentials_file = \"{0}/credentials.toml\"\n\
+         key_file = \"{0}/keys/s3.keys\"\ncloud_key_file = \"{0}/keys/cloud-pk.pem\"\n\
+         cloud_certificate_file = \"{0}/keys/cloud-cert.pem\"\n",
+        cloud.display()
+    );
+    let s3: S3Config = toml::from_str(&section).unwrap();
+    let config =
+        Config { s3: Some(s3), ..config(cloud, &cloud.join("walrus-state"), BlobsConfig::default()) };
+    config.check().unwrap();
+    config
+}
+
+#[tokio::test]
+async fn s3_answers_over_plain_http_and_the_clouds_key_stays_a_secret() {
+    let cloud = tempfile::tempdir().unwrap();
+    let config = with_s3(cloud.path());
+    let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
+    let endpoint = Walrus::start(config.clone(), base).await.unwrap();
+    let url = endpoint.public_url.unwrap();
+    assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+    let tls =
+        karri_proto::runtime::tls::client_config(&files(cloud.path(), Role::Admin), Role::Walrus).unwrap();
+    let http = reqwest::Client::builder().use_preconfigured_tls(tls).no_proxy().build().unwrap();
+    let answer = http.get(format!("{url}/bucket/key")).send().await.unwrap();
+    assert_eq!(
+        (answer.status().as_u16(), answer.headers()["content-type"].as_bytes()),
+        (501, &b"application/xml"[..])
+    );
+    assert!(answer.text().await.unwrap().contains("<Code>NotImplemented</Code>"));
+    stopper.stop().await;
+
+    let key = cloud.path().join("keys/cloud-pk.pem");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let certificate = std::fs::read_to_string(cloud.path().join("keys/cloud-cert.pem")).unwrap();
+    check_rsa_certificate(&certificate).unwrap();
+    let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
+    Walrus::start(config, base).await.unwrap();
+    assert_eq!(std::fs::read_to_string(cloud.path().join("keys/cloud-cert.pem")).unwrap(), certificate);
+    stopper.stop().await;
+}
+
+#[tokio::test]
+async fn a_wrong_credentials_file_is_named() {
+    let cloud = tempfile::tempdir().unwrap();
+    let config = with_s3(cloud.path());
+    std::fs::write(cloud.path().join("credentials.toml"), "users = 5").unwrap();
+    let (base, _stopper) = Base::new(&config.controller, "walrus x").unwrap();
+    let error = format!("{:#}", Walrus::start(config, base).await.unwrap_err());
+    assert!(error.contains("s3.credentials_file") && error.contains("credentials.toml"), "{error}");
+}
