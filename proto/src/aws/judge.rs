@@ -4,6 +4,8 @@
 //! they compare with botocore's own view of the same request or answer. `serve` answers the questions
 //! of `tests/clients/botocore_judge.py`, one JSON object per line.
 
+pub mod rest;
+
 use super::envelope::Blame;
 use super::filter::Filter;
 use super::{Action, Params, Service, WireFault, decode, ec2, envelope, sts};
@@ -38,6 +40,9 @@ pub fn serve(questions: impl BufRead, mut answers: impl Write) -> IoResult<()> {
 
 fn reply(question: &Value) -> Value {
     let text = |key: &str| question[key].as_str().unwrap_or_default();
+    if text("service") == "s3" {
+        return rest::reply(question);
+    }
     let service = if text("service") == "sts" { Service::Sts } else { Service::Ec2 };
     match text("do") {
         "actions" if service == Service::Ec2 => json!(ec2::ACTIONS),
@@ -169,6 +174,22 @@ impl Dice {
 
     pub fn sparse_list<T: Sample>(&mut self) -> Option<Vec<T>> {
         self.present().then(|| self.list())
+    }
+
+    /// A text that a header can carry, and that nobody trims.
+    pub fn optional_header(&mut self) -> Option<String> {
+        self.present().then(|| self.header())
+    }
+
+    fn header(&mut self) -> String {
+        let text: String = self.required();
+        format!("h{text}h")
+    }
+
+    /// A time without a fraction.
+    pub fn optional_second(&mut self) -> Option<OffsetDateTime> {
+        let at: Option<OffsetDateTime> = self.optional();
+        at.and_then(|at| at.replace_nanosecond(0).ok())
     }
 
     pub fn required_of(&mut self, choices: &[&str]) -> String {

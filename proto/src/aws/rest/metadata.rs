@@ -54,6 +54,19 @@ impl Metadata {
         self.pairs.iter().map(|(name, value)| (name.as_str(), value.as_bytes()))
     }
 
+    /// As text, for a store that keeps text: [`Metadata::from_texts`] gives the same bytes again.
+    pub fn to_texts(&self) -> Vec<(String, String)> {
+        self.iter().map(|(name, value)| (name.to_string(), as_text(value))).collect()
+    }
+
+    pub fn from_texts<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let mut metadata = Self::default();
+        for (name, text) in pairs {
+            metadata.insert(name, &as_bytes(text));
+        }
+        metadata
+    }
+
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
     }
@@ -76,6 +89,43 @@ impl Metadata {
     }
 }
 
+/// Bytes that are no UTF-8 are kept as characters that nobody uses, U+F780 to U+F7FF.
+fn as_text(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match stands_for(c) {
+                None => text.push(c),
+                // Somebody does use one: then it is kept as its bytes.
+                Some(_) => text.extend(c.encode_utf8(&mut [0; 4]).bytes().map(stand_in)),
+            }
+        }
+        text.extend(chunk.invalid().iter().copied().map(stand_in));
+    }
+    text
+}
+
+fn as_bytes(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    for c in text.chars() {
+        match stands_for(c) {
+            Some(byte) => bytes.push(byte),
+            None => bytes.extend(c.encode_utf8(&mut [0; 4]).bytes()),
+        }
+    }
+    bytes
+}
+
+/// Only for bytes from 0x80: all others are UTF-8.
+fn stand_in(byte: u8) -> char {
+    char::from_u32(0xF700 + u32::from(byte)).unwrap_or(char::REPLACEMENT_CHARACTER)
+}
+
+fn stands_for(c: char) -> Option<u8> {
+    let byte = u32::from(c).checked_sub(0xF700).and_then(|byte| u8::try_from(byte).ok())?;
+    (byte >= 0x80).then_some(byte)
+}
+
 fn joined(first: &HeaderValue, second: &HeaderValue) -> HeaderValue {
     let bytes = [first.as_bytes(), b",", second.as_bytes()].concat();
     // Both were header values, so what joins them is one.
@@ -85,6 +135,7 @@ fn joined(first: &HeaderValue, second: &HeaderValue) -> HeaderValue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const PREFIX: &str = "x-amz-meta-";
 
@@ -129,5 +180,24 @@ mod tests {
             !metadata.insert("a b", b"") && !metadata.insert("a", b"x\r\ny: z") && !metadata.insert("", b"")
         );
         assert_eq!((metadata.len(), metadata.size_bytes()), (1, 8));
+    }
+
+    #[test]
+    fn text_is_kept_as_it_is() {
+        let mut metadata = Metadata::default();
+        metadata.insert("a", "grün".as_bytes());
+        metadata.insert("b", b"gr\xfcn");
+        let texts = metadata.to_texts();
+        assert_eq!(texts[0].1, "grün");
+        assert_eq!(Metadata::from_texts(texts.iter().map(|(n, v)| (n.as_str(), v.as_str()))), metadata);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_survive_as_text(bytes in any::<Vec<u8>>(), text in any::<String>()) {
+            prop_assert_eq!(as_bytes(&as_text(&bytes)), bytes);
+            let odd = format!("{text}\u{F780}\u{F7FF}\u{F77F}");
+            prop_assert_eq!(as_bytes(&as_text(odd.as_bytes())), odd.as_bytes());
+        }
     }
 }

@@ -15,6 +15,9 @@ const DEPTH_MAX: usize = 24;
 /// As many as the longest list of S3's has: the parts of an upload.
 const ITEMS_MAX: usize = 10_000;
 
+/// Many, for documents whose elements have one or two; to compare them all must stay cheap.
+const ATTRIBUTES_MAX: usize = 16;
+
 type Read<T> = Result<T, RestFault>;
 
 /// What can be read from an element. The reader stands behind its start, and is left behind its end.
@@ -285,7 +288,10 @@ fn checked_start(start: &BytesStart<'_>) -> Read<()> {
     if start.attributes_raw().trim_ascii().is_empty() {
         return Ok(());
     }
-    for attribute in start.attributes() {
+    for (at, attribute) in start.attributes().enumerate() {
+        if at == ATTRIBUTES_MAX {
+            return Err(RestFault::MalformedXml("an element has too many attributes"));
+        }
         let whole =
             attribute.is_ok_and(|attribute| is_name(attribute.key.0) && !attribute.value.contains('<'));
         if !whole {

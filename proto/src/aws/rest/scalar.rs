@@ -4,7 +4,7 @@
 //! A reader only says whether the text is a value; whose fault it is, and in what words, depends on the
 //! place.
 
-use std::fmt::Write;
+use crate::aws::scalar::{push_clock, push_number};
 use time::format_description::well_known::{Iso8601, Rfc3339};
 use time::{Date, Month, OffsetDateTime, PrimitiveDateTime, Time, UtcOffset};
 
@@ -96,18 +96,16 @@ const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 pub fn http_date(at: OffsetDateTime) -> String {
     let at = at.checked_to_offset(UtcOffset::UTC).unwrap_or(at);
     let mut text = String::with_capacity(29);
-    // Writing to a String cannot fail.
-    let _ = write!(
-        text,
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        DAYS[usize::from(at.weekday().number_days_from_monday())],
-        at.day(),
-        MONTHS[usize::from(u8::from(at.month())) - 1],
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    );
+    text.push_str(DAYS[usize::from(at.weekday().number_days_from_monday())]);
+    text.push_str(", ");
+    push_number(&mut text, at.day().into(), 2);
+    text.push(' ');
+    text.push_str(MONTHS[usize::from(u8::from(at.month())) - 1]);
+    text.push(' ');
+    push_number(&mut text, at.year().unsigned_abs(), 4);
+    text.push(' ');
+    push_clock(&mut text, at.time());
+    text.push_str(" GMT");
     text
 }
 

@@ -127,6 +127,12 @@ impl S3Fault {
     pub fn document(&self, resource: &str, request_id: &str, host_id: &str) -> String {
         let mut xml = XmlWriter::with_references();
         xml.raw(PROLOGUE);
+        self.root(&mut xml, resource, request_id, host_id);
+        xml.finish()
+    }
+
+    /// What follows the prologue: alone where that was sent before the fault was known.
+    pub fn root(&self, xml: &mut XmlWriter, resource: &str, request_id: &str, host_id: &str) {
         xml.open("Error");
         xml.element("Code", self.code.as_str());
         xml.element("Message", self.message());
@@ -137,7 +143,6 @@ impl S3Fault {
         xml.element("RequestId", request_id);
         xml.element("HostId", host_id);
         xml.close("Error");
-        xml.finish()
     }
 
     fn detail(&mut self) -> &mut Detail {

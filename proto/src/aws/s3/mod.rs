@@ -7,12 +7,14 @@
 mod argument;
 pub mod code;
 pub mod fault;
+mod fuzz;
 pub mod generated;
 pub mod post;
 pub mod router;
 
 pub use code::S3Code;
 pub use fault::S3Fault;
+pub use fuzz::fuzz_rest;
 pub use generated::*;
 pub use post::PostResponse;
 pub use router::{Route, route};

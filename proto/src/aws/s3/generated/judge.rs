@@ -2,8 +2,9 @@
 //! Generated: dumps and random samples of every wire type, for the judge.
 
 use super::*;
-use crate::aws::Params;
-use crate::aws::judge::{Dice, Dump, Judged, Sample, Sheet, answered, asked};
+use crate::aws::judge::rest::{answered, asked};
+use crate::aws::judge::{Dice, Dump, Sample, Sheet};
+use crate::aws::rest::{Answer, RestFault, RestRequest};
 use serde_json::Value;
 
 impl Dump for AbortIncompleteMultipartUpload {
@@ -31,7 +32,7 @@ impl Dump for AbortMultipartUploadOutput {
 
 impl Sample for AbortMultipartUploadOutput {
     fn sample(dice: &mut Dice) -> Self {
-        Self { request_charged: dice.optional_of(RequestCharged::VALUES), version_id: dice.optional() }
+        Self { request_charged: dice.optional_of(RequestCharged::VALUES), version_id: dice.optional_header() }
     }
 }
 
@@ -295,13 +296,13 @@ impl Sample for CompleteMultipartUploadOutput {
             checksum_xxhash3: dice.optional(),
             checksum_xxhash64: dice.optional(),
             etag: dice.required(),
-            expiration: dice.optional(),
+            expiration: dice.optional_header(),
             key: dice.required(),
             location: dice.required(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_kms_key_id: dice.optional(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -401,15 +402,15 @@ impl Sample for CopyObjectOutput {
         Self {
             bucket_key_enabled: dice.optional(),
             copy_object_result: dice.required(),
-            copy_source_version_id: dice.optional(),
-            expiration: dice.optional(),
+            copy_source_version_id: dice.optional_header(),
+            expiration: dice.optional_header(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_encryption_context: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_encryption_context: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -445,7 +446,7 @@ impl Dump for CopyObjectRequest {
         sheet.optional("IfMatch", &self.if_match);
         sheet.optional("IfNoneMatch", &self.if_none_match);
         sheet.required("Key", &self.key);
-        sheet.optional("Metadata", &self.metadata);
+        sheet.required("Metadata", &self.metadata);
         sheet.optional("MetadataDirective", &self.metadata_directive);
         sheet.optional("ObjectLockEventHold", &self.object_lock_event_hold);
         sheet.optional("ObjectLockEventHoldDurationDays", &self.object_lock_event_hold_duration_days);
@@ -568,7 +569,7 @@ impl Dump for CreateBucketOutput {
 
 impl Sample for CreateBucketOutput {
     fn sample(dice: &mut Dice) -> Self {
-        Self { bucket_arn: dice.optional(), location: dice.optional() }
+        Self { bucket_arn: dice.optional_header(), location: dice.optional_header() }
     }
 }
 
@@ -615,21 +616,21 @@ impl Dump for CreateMultipartUploadOutput {
 impl Sample for CreateMultipartUploadOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
-            abort_date: dice.optional(),
-            abort_rule_id: dice.optional(),
+            abort_date: dice.optional_second(),
+            abort_rule_id: dice.optional_header(),
             bucket: dice.required(),
             bucket_key_enabled: dice.optional(),
             checksum_algorithm: dice.optional_of(ChecksumAlgorithm::VALUES),
             checksum_type: dice.optional_of(ChecksumType::VALUES),
             key: dice.required(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_encryption_context: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_encryption_context: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
             upload_id: dice.required(),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -654,7 +655,7 @@ impl Dump for CreateMultipartUploadRequest {
         sheet.optional("GrantReadACP", &self.grant_read_acp);
         sheet.optional("GrantWriteACP", &self.grant_write_acp);
         sheet.required("Key", &self.key);
-        sheet.optional("Metadata", &self.metadata);
+        sheet.required("Metadata", &self.metadata);
         sheet.optional("ObjectLockEventHold", &self.object_lock_event_hold);
         sheet.optional("ObjectLockEventHoldDurationDays", &self.object_lock_event_hold_duration_days);
         sheet.optional("ObjectLockEventHoldDurationYears", &self.object_lock_event_hold_duration_years);
@@ -840,7 +841,7 @@ impl Sample for DeleteObjectOutput {
         Self {
             delete_marker: dice.optional(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -872,7 +873,7 @@ impl Dump for DeleteObjectTaggingOutput {
 
 impl Sample for DeleteObjectTaggingOutput {
     fn sample(dice: &mut Dice) -> Self {
-        Self { version_id: dice.optional() }
+        Self { version_id: dice.optional_header() }
     }
 }
 
@@ -1527,12 +1528,12 @@ impl Sample for GetObjectAttributesOutput {
             checksum: dice.optional(),
             delete_marker: dice.optional(),
             etag: dice.optional(),
-            last_modified: dice.optional(),
+            last_modified: dice.optional_second(),
             object_parts: dice.optional(),
             object_size: dice.optional(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
             storage_class: dice.optional_of(StorageClass::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -1658,7 +1659,7 @@ impl Dump for GetObjectOutput {
         sheet.optional("Expiration", &self.expiration);
         sheet.optional("Expires", &self.expires);
         sheet.optional("LastModified", &self.last_modified);
-        sheet.optional("Metadata", &self.metadata);
+        sheet.required("Metadata", &self.metadata);
         sheet.optional("MissingMeta", &self.missing_meta);
         sheet.optional("ObjectLockEventHold", &self.object_lock_event_hold);
         sheet.optional("ObjectLockEventHoldDurationDays", &self.object_lock_event_hold_duration_days);
@@ -1685,32 +1686,32 @@ impl Dump for GetObjectOutput {
 impl Sample for GetObjectOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
-            accept_ranges: dice.optional(),
+            accept_ranges: dice.optional_header(),
             bucket_key_enabled: dice.optional(),
-            cache_control: dice.optional(),
-            checksum_crc32: dice.optional(),
-            checksum_crc32c: dice.optional(),
-            checksum_crc64nvme: dice.optional(),
-            checksum_md5: dice.optional(),
-            checksum_sha1: dice.optional(),
-            checksum_sha256: dice.optional(),
-            checksum_sha512: dice.optional(),
+            cache_control: dice.optional_header(),
+            checksum_crc32: dice.optional_header(),
+            checksum_crc32c: dice.optional_header(),
+            checksum_crc64nvme: dice.optional_header(),
+            checksum_md5: dice.optional_header(),
+            checksum_sha1: dice.optional_header(),
+            checksum_sha256: dice.optional_header(),
+            checksum_sha512: dice.optional_header(),
             checksum_type: dice.optional_of(ChecksumType::VALUES),
-            checksum_xxhash128: dice.optional(),
-            checksum_xxhash3: dice.optional(),
-            checksum_xxhash64: dice.optional(),
-            content_disposition: dice.optional(),
-            content_encoding: dice.optional(),
-            content_language: dice.optional(),
+            checksum_xxhash128: dice.optional_header(),
+            checksum_xxhash3: dice.optional_header(),
+            checksum_xxhash64: dice.optional_header(),
+            content_disposition: dice.optional_header(),
+            content_encoding: dice.optional_header(),
+            content_language: dice.optional_header(),
             content_length: dice.optional(),
-            content_range: dice.optional(),
-            content_type: dice.optional(),
+            content_range: dice.optional_header(),
+            content_type: dice.optional_header(),
             delete_marker: dice.optional(),
-            etag: dice.optional(),
-            expiration: dice.optional(),
-            expires: dice.optional(),
-            last_modified: dice.optional(),
-            metadata: dice.optional(),
+            etag: dice.optional_header(),
+            expiration: dice.optional_header(),
+            expires: dice.optional_header(),
+            last_modified: dice.optional_second(),
+            metadata: dice.required(),
             missing_meta: dice.optional(),
             object_lock_event_hold: dice.optional_of(ObjectLockEventHold::VALUES),
             object_lock_event_hold_duration_days: dice.optional(),
@@ -1721,15 +1722,15 @@ impl Sample for GetObjectOutput {
             parts_count: dice.optional(),
             replication_status: dice.optional_of(ReplicationStatus::VALUES),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            restore: dice.optional(),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            restore: dice.optional_header(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
             storage_class: dice.optional_of(StorageClass::VALUES),
             tag_count: dice.optional(),
-            version_id: dice.optional(),
-            website_redirect_location: dice.optional(),
+            version_id: dice.optional_header(),
+            website_redirect_location: dice.optional_header(),
         }
     }
 }
@@ -1799,7 +1800,7 @@ impl Dump for GetObjectTaggingOutput {
 
 impl Sample for GetObjectTaggingOutput {
     fn sample(dice: &mut Dice) -> Self {
-        Self { tag_set: dice.list(), version_id: dice.optional() }
+        Self { tag_set: dice.list(), version_id: dice.optional_header() }
     }
 }
 
@@ -1901,10 +1902,10 @@ impl Sample for HeadBucketOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
             access_point_alias: dice.optional(),
-            bucket_arn: dice.optional(),
-            bucket_location_name: dice.optional(),
+            bucket_arn: dice.optional_header(),
+            bucket_location_name: dice.optional_header(),
             bucket_location_type: dice.optional_of(LocationType::VALUES),
-            bucket_region: dice.optional(),
+            bucket_region: dice.optional_header(),
         }
     }
 }
@@ -1947,7 +1948,7 @@ impl Dump for HeadObjectOutput {
         sheet.optional("Expiration", &self.expiration);
         sheet.optional("Expires", &self.expires);
         sheet.optional("LastModified", &self.last_modified);
-        sheet.optional("Metadata", &self.metadata);
+        sheet.required("Metadata", &self.metadata);
         sheet.optional("MissingMeta", &self.missing_meta);
         sheet.optional("ObjectLockEventHold", &self.object_lock_event_hold);
         sheet.optional("ObjectLockEventHoldDurationDays", &self.object_lock_event_hold_duration_days);
@@ -1974,33 +1975,33 @@ impl Dump for HeadObjectOutput {
 impl Sample for HeadObjectOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
-            accept_ranges: dice.optional(),
+            accept_ranges: dice.optional_header(),
             archive_status: dice.optional_of(ArchiveStatus::VALUES),
             bucket_key_enabled: dice.optional(),
-            cache_control: dice.optional(),
-            checksum_crc32: dice.optional(),
-            checksum_crc32c: dice.optional(),
-            checksum_crc64nvme: dice.optional(),
-            checksum_md5: dice.optional(),
-            checksum_sha1: dice.optional(),
-            checksum_sha256: dice.optional(),
-            checksum_sha512: dice.optional(),
+            cache_control: dice.optional_header(),
+            checksum_crc32: dice.optional_header(),
+            checksum_crc32c: dice.optional_header(),
+            checksum_crc64nvme: dice.optional_header(),
+            checksum_md5: dice.optional_header(),
+            checksum_sha1: dice.optional_header(),
+            checksum_sha256: dice.optional_header(),
+            checksum_sha512: dice.optional_header(),
             checksum_type: dice.optional_of(ChecksumType::VALUES),
-            checksum_xxhash128: dice.optional(),
-            checksum_xxhash3: dice.optional(),
-            checksum_xxhash64: dice.optional(),
-            content_disposition: dice.optional(),
-            content_encoding: dice.optional(),
-            content_language: dice.optional(),
+            checksum_xxhash128: dice.optional_header(),
+            checksum_xxhash3: dice.optional_header(),
+            checksum_xxhash64: dice.optional_header(),
+            content_disposition: dice.optional_header(),
+            content_encoding: dice.optional_header(),
+            content_language: dice.optional_header(),
             content_length: dice.optional(),
-            content_range: dice.optional(),
-            content_type: dice.optional(),
+            content_range: dice.optional_header(),
+            content_type: dice.optional_header(),
             delete_marker: dice.optional(),
-            etag: dice.optional(),
-            expiration: dice.optional(),
-            expires: dice.optional(),
-            last_modified: dice.optional(),
-            metadata: dice.optional(),
+            etag: dice.optional_header(),
+            expiration: dice.optional_header(),
+            expires: dice.optional_header(),
+            last_modified: dice.optional_second(),
+            metadata: dice.required(),
             missing_meta: dice.optional(),
             object_lock_event_hold: dice.optional_of(ObjectLockEventHold::VALUES),
             object_lock_event_hold_duration_days: dice.optional(),
@@ -2011,15 +2012,15 @@ impl Sample for HeadObjectOutput {
             parts_count: dice.optional(),
             replication_status: dice.optional_of(ReplicationStatus::VALUES),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            restore: dice.optional(),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            restore: dice.optional_header(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
             storage_class: dice.optional_of(StorageClass::VALUES),
             tag_count: dice.optional(),
-            version_id: dice.optional(),
-            website_redirect_location: dice.optional(),
+            version_id: dice.optional_header(),
+            website_redirect_location: dice.optional_header(),
         }
     }
 }
@@ -2509,8 +2510,8 @@ impl Dump for ListPartsOutput {
 impl Sample for ListPartsOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
-            abort_date: dice.optional(),
-            abort_rule_id: dice.optional(),
+            abort_date: dice.optional_second(),
+            abort_rule_id: dice.optional_header(),
             bucket: dice.required(),
             checksum_algorithm: dice.optional_of(ChecksumAlgorithm::VALUES),
             checksum_type: dice.optional_of(ChecksumType::VALUES),
@@ -2525,7 +2526,7 @@ impl Sample for ListPartsOutput {
             request_charged: dice.optional_of(RequestCharged::VALUES),
             storage_class: dice.optional_of(StorageClass::VALUES),
             upload_id: dice.required(),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -3363,27 +3364,27 @@ impl Sample for PutObjectOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
             bucket_key_enabled: dice.optional(),
-            checksum_crc32: dice.optional(),
-            checksum_crc32c: dice.optional(),
-            checksum_crc64nvme: dice.optional(),
-            checksum_md5: dice.optional(),
-            checksum_sha1: dice.optional(),
-            checksum_sha256: dice.optional(),
-            checksum_sha512: dice.optional(),
+            checksum_crc32: dice.optional_header(),
+            checksum_crc32c: dice.optional_header(),
+            checksum_crc64nvme: dice.optional_header(),
+            checksum_md5: dice.optional_header(),
+            checksum_sha1: dice.optional_header(),
+            checksum_sha256: dice.optional_header(),
+            checksum_sha512: dice.optional_header(),
             checksum_type: dice.optional_of(ChecksumType::VALUES),
-            checksum_xxhash128: dice.optional(),
-            checksum_xxhash3: dice.optional(),
-            checksum_xxhash64: dice.optional(),
-            etag: dice.optional(),
-            expiration: dice.optional(),
+            checksum_xxhash128: dice.optional_header(),
+            checksum_xxhash3: dice.optional_header(),
+            checksum_xxhash64: dice.optional_header(),
+            etag: dice.optional_header(),
+            expiration: dice.optional_header(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_encryption_context: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_encryption_context: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
             size: dice.optional(),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -3421,7 +3422,7 @@ impl Dump for PutObjectRequest {
         sheet.optional("IfMatch", &self.if_match);
         sheet.optional("IfNoneMatch", &self.if_none_match);
         sheet.required("Key", &self.key);
-        sheet.optional("Metadata", &self.metadata);
+        sheet.required("Metadata", &self.metadata);
         sheet.optional("ObjectLockEventHold", &self.object_lock_event_hold);
         sheet.optional("ObjectLockEventHoldDurationDays", &self.object_lock_event_hold_duration_days);
         sheet.optional("ObjectLockEventHoldDurationYears", &self.object_lock_event_hold_duration_years);
@@ -3483,7 +3484,7 @@ impl Dump for PutObjectTaggingOutput {
 
 impl Sample for PutObjectTaggingOutput {
     fn sample(dice: &mut Dice) -> Self {
-        Self { version_id: dice.optional() }
+        Self { version_id: dice.optional_header() }
     }
 }
 
@@ -3712,7 +3713,7 @@ impl Sample for RestoreObjectOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            restore_output_path: dice.optional(),
+            restore_output_path: dice.optional_header(),
         }
     }
 }
@@ -4019,13 +4020,13 @@ impl Sample for UploadPartCopyOutput {
         Self {
             bucket_key_enabled: dice.optional(),
             copy_part_result: dice.required(),
-            copy_source_version_id: dice.optional(),
+            copy_source_version_id: dice.optional_header(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -4085,23 +4086,23 @@ impl Sample for UploadPartOutput {
     fn sample(dice: &mut Dice) -> Self {
         Self {
             bucket_key_enabled: dice.optional(),
-            checksum_crc32: dice.optional(),
-            checksum_crc32c: dice.optional(),
-            checksum_crc64nvme: dice.optional(),
-            checksum_md5: dice.optional(),
-            checksum_sha1: dice.optional(),
-            checksum_sha256: dice.optional(),
-            checksum_sha512: dice.optional(),
-            checksum_xxhash128: dice.optional(),
-            checksum_xxhash3: dice.optional(),
-            checksum_xxhash64: dice.optional(),
-            etag: dice.optional(),
+            checksum_crc32: dice.optional_header(),
+            checksum_crc32c: dice.optional_header(),
+            checksum_crc64nvme: dice.optional_header(),
+            checksum_md5: dice.optional_header(),
+            checksum_sha1: dice.optional_header(),
+            checksum_sha256: dice.optional_header(),
+            checksum_sha512: dice.optional_header(),
+            checksum_xxhash128: dice.optional_header(),
+            checksum_xxhash3: dice.optional_header(),
+            checksum_xxhash64: dice.optional_header(),
+            etag: dice.optional_header(),
             request_charged: dice.optional_of(RequestCharged::VALUES),
-            sse_customer_algorithm: dice.optional(),
-            sse_customer_key_md5: dice.optional(),
-            sse_kms_key_id: dice.optional(),
+            sse_customer_algorithm: dice.optional_header(),
+            sse_customer_key_md5: dice.optional_header(),
+            sse_kms_key_id: dice.optional_header(),
             server_side_encryption: dice.optional_of(ServerSideEncryption::VALUES),
-            version_id: dice.optional(),
+            version_id: dice.optional_header(),
         }
     }
 }
@@ -4156,171 +4157,187 @@ impl Dump for WebsiteConfiguration {
 }
 
 /// Decodes a request as the handler table would, and tells what was seen.
-pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
-    match action {
-        "AbortMultipartUpload" => Some(asked::<AbortMultipartUploadRequest>(params)),
-        "CompleteMultipartUpload" => Some(asked::<CompleteMultipartUploadRequest>(params)),
-        "CopyObject" => Some(asked::<CopyObjectRequest>(params)),
-        "CreateBucket" => Some(asked::<CreateBucketRequest>(params)),
-        "CreateMultipartUpload" => Some(asked::<CreateMultipartUploadRequest>(params)),
-        "DeleteBucketCors" => Some(asked::<DeleteBucketCorsRequest>(params)),
-        "DeleteBucketEncryption" => Some(asked::<DeleteBucketEncryptionRequest>(params)),
-        "DeleteBucketLifecycle" => Some(asked::<DeleteBucketLifecycleRequest>(params)),
-        "DeleteBucketOwnershipControls" => Some(asked::<DeleteBucketOwnershipControlsRequest>(params)),
-        "DeleteBucketPolicy" => Some(asked::<DeleteBucketPolicyRequest>(params)),
-        "DeleteBucketReplication" => Some(asked::<DeleteBucketReplicationRequest>(params)),
-        "DeleteBucket" => Some(asked::<DeleteBucketRequest>(params)),
-        "DeleteBucketTagging" => Some(asked::<DeleteBucketTaggingRequest>(params)),
-        "DeleteBucketWebsite" => Some(asked::<DeleteBucketWebsiteRequest>(params)),
-        "DeleteObject" => Some(asked::<DeleteObjectRequest>(params)),
-        "DeleteObjectTagging" => Some(asked::<DeleteObjectTaggingRequest>(params)),
-        "DeleteObjects" => Some(asked::<DeleteObjectsRequest>(params)),
-        "DeletePublicAccessBlock" => Some(asked::<DeletePublicAccessBlockRequest>(params)),
-        "GetBucketAccelerateConfiguration" => Some(asked::<GetBucketAccelerateConfigurationRequest>(params)),
-        "GetBucketAcl" => Some(asked::<GetBucketAclRequest>(params)),
-        "GetBucketCors" => Some(asked::<GetBucketCorsRequest>(params)),
-        "GetBucketEncryption" => Some(asked::<GetBucketEncryptionRequest>(params)),
-        "GetBucketLifecycleConfiguration" => Some(asked::<GetBucketLifecycleConfigurationRequest>(params)),
-        "GetBucketLocation" => Some(asked::<GetBucketLocationRequest>(params)),
-        "GetBucketLogging" => Some(asked::<GetBucketLoggingRequest>(params)),
-        "GetBucketNotificationConfiguration" => {
-            Some(asked::<GetBucketNotificationConfigurationRequest>(params))
+pub fn ask(operation: Operation, request: &RestRequest<'_>, body: &[u8]) -> Result<Value, RestFault> {
+    match operation {
+        Operation::AbortMultipartUpload => asked::<AbortMultipartUploadRequest>(request, body),
+        Operation::CompleteMultipartUpload => asked::<CompleteMultipartUploadRequest>(request, body),
+        Operation::CopyObject => asked::<CopyObjectRequest>(request, body),
+        Operation::CreateBucket => asked::<CreateBucketRequest>(request, body),
+        Operation::CreateMultipartUpload => asked::<CreateMultipartUploadRequest>(request, body),
+        Operation::DeleteBucketCors => asked::<DeleteBucketCorsRequest>(request, body),
+        Operation::DeleteBucketEncryption => asked::<DeleteBucketEncryptionRequest>(request, body),
+        Operation::DeleteBucketLifecycle => asked::<DeleteBucketLifecycleRequest>(request, body),
+        Operation::DeleteBucketOwnershipControls => {
+            asked::<DeleteBucketOwnershipControlsRequest>(request, body)
         }
-        "GetBucketOwnershipControls" => Some(asked::<GetBucketOwnershipControlsRequest>(params)),
-        "GetBucketPolicy" => Some(asked::<GetBucketPolicyRequest>(params)),
-        "GetBucketPolicyStatus" => Some(asked::<GetBucketPolicyStatusRequest>(params)),
-        "GetBucketReplication" => Some(asked::<GetBucketReplicationRequest>(params)),
-        "GetBucketRequestPayment" => Some(asked::<GetBucketRequestPaymentRequest>(params)),
-        "GetBucketTagging" => Some(asked::<GetBucketTaggingRequest>(params)),
-        "GetBucketVersioning" => Some(asked::<GetBucketVersioningRequest>(params)),
-        "GetBucketWebsite" => Some(asked::<GetBucketWebsiteRequest>(params)),
-        "GetObjectAcl" => Some(asked::<GetObjectAclRequest>(params)),
-        "GetObjectAttributes" => Some(asked::<GetObjectAttributesRequest>(params)),
-        "GetObjectLegalHold" => Some(asked::<GetObjectLegalHoldRequest>(params)),
-        "GetObjectLockConfiguration" => Some(asked::<GetObjectLockConfigurationRequest>(params)),
-        "GetObject" => Some(asked::<GetObjectRequest>(params)),
-        "GetObjectRetention" => Some(asked::<GetObjectRetentionRequest>(params)),
-        "GetObjectTagging" => Some(asked::<GetObjectTaggingRequest>(params)),
-        "GetPublicAccessBlock" => Some(asked::<GetPublicAccessBlockRequest>(params)),
-        "HeadBucket" => Some(asked::<HeadBucketRequest>(params)),
-        "HeadObject" => Some(asked::<HeadObjectRequest>(params)),
-        "ListBuckets" => Some(asked::<ListBucketsRequest>(params)),
-        "ListMultipartUploads" => Some(asked::<ListMultipartUploadsRequest>(params)),
-        "ListObjectVersions" => Some(asked::<ListObjectVersionsRequest>(params)),
-        "ListObjects" => Some(asked::<ListObjectsRequest>(params)),
-        "ListObjectsV2" => Some(asked::<ListObjectsV2Request>(params)),
-        "ListParts" => Some(asked::<ListPartsRequest>(params)),
-        "PutBucketAccelerateConfiguration" => Some(asked::<PutBucketAccelerateConfigurationRequest>(params)),
-        "PutBucketAcl" => Some(asked::<PutBucketAclRequest>(params)),
-        "PutBucketCors" => Some(asked::<PutBucketCorsRequest>(params)),
-        "PutBucketEncryption" => Some(asked::<PutBucketEncryptionRequest>(params)),
-        "PutBucketLifecycleConfiguration" => Some(asked::<PutBucketLifecycleConfigurationRequest>(params)),
-        "PutBucketLogging" => Some(asked::<PutBucketLoggingRequest>(params)),
-        "PutBucketNotificationConfiguration" => {
-            Some(asked::<PutBucketNotificationConfigurationRequest>(params))
+        Operation::DeleteBucketPolicy => asked::<DeleteBucketPolicyRequest>(request, body),
+        Operation::DeleteBucketReplication => asked::<DeleteBucketReplicationRequest>(request, body),
+        Operation::DeleteBucket => asked::<DeleteBucketRequest>(request, body),
+        Operation::DeleteBucketTagging => asked::<DeleteBucketTaggingRequest>(request, body),
+        Operation::DeleteBucketWebsite => asked::<DeleteBucketWebsiteRequest>(request, body),
+        Operation::DeleteObject => asked::<DeleteObjectRequest>(request, body),
+        Operation::DeleteObjectTagging => asked::<DeleteObjectTaggingRequest>(request, body),
+        Operation::DeleteObjects => asked::<DeleteObjectsRequest>(request, body),
+        Operation::DeletePublicAccessBlock => asked::<DeletePublicAccessBlockRequest>(request, body),
+        Operation::GetBucketAccelerateConfiguration => {
+            asked::<GetBucketAccelerateConfigurationRequest>(request, body)
         }
-        "PutBucketOwnershipControls" => Some(asked::<PutBucketOwnershipControlsRequest>(params)),
-        "PutBucketPolicy" => Some(asked::<PutBucketPolicyRequest>(params)),
-        "PutBucketReplication" => Some(asked::<PutBucketReplicationRequest>(params)),
-        "PutBucketRequestPayment" => Some(asked::<PutBucketRequestPaymentRequest>(params)),
-        "PutBucketTagging" => Some(asked::<PutBucketTaggingRequest>(params)),
-        "PutBucketVersioning" => Some(asked::<PutBucketVersioningRequest>(params)),
-        "PutBucketWebsite" => Some(asked::<PutBucketWebsiteRequest>(params)),
-        "PutObjectAcl" => Some(asked::<PutObjectAclRequest>(params)),
-        "PutObjectLegalHold" => Some(asked::<PutObjectLegalHoldRequest>(params)),
-        "PutObjectLockConfiguration" => Some(asked::<PutObjectLockConfigurationRequest>(params)),
-        "PutObject" => Some(asked::<PutObjectRequest>(params)),
-        "PutObjectRetention" => Some(asked::<PutObjectRetentionRequest>(params)),
-        "PutObjectTagging" => Some(asked::<PutObjectTaggingRequest>(params)),
-        "PutPublicAccessBlock" => Some(asked::<PutPublicAccessBlockRequest>(params)),
-        "RestoreObject" => Some(asked::<RestoreObjectRequest>(params)),
-        "UploadPartCopy" => Some(asked::<UploadPartCopyRequest>(params)),
-        "UploadPart" => Some(asked::<UploadPartRequest>(params)),
-        _ => None,
+        Operation::GetBucketAcl => asked::<GetBucketAclRequest>(request, body),
+        Operation::GetBucketCors => asked::<GetBucketCorsRequest>(request, body),
+        Operation::GetBucketEncryption => asked::<GetBucketEncryptionRequest>(request, body),
+        Operation::GetBucketLifecycleConfiguration => {
+            asked::<GetBucketLifecycleConfigurationRequest>(request, body)
+        }
+        Operation::GetBucketLocation => asked::<GetBucketLocationRequest>(request, body),
+        Operation::GetBucketLogging => asked::<GetBucketLoggingRequest>(request, body),
+        Operation::GetBucketNotificationConfiguration => {
+            asked::<GetBucketNotificationConfigurationRequest>(request, body)
+        }
+        Operation::GetBucketOwnershipControls => asked::<GetBucketOwnershipControlsRequest>(request, body),
+        Operation::GetBucketPolicy => asked::<GetBucketPolicyRequest>(request, body),
+        Operation::GetBucketPolicyStatus => asked::<GetBucketPolicyStatusRequest>(request, body),
+        Operation::GetBucketReplication => asked::<GetBucketReplicationRequest>(request, body),
+        Operation::GetBucketRequestPayment => asked::<GetBucketRequestPaymentRequest>(request, body),
+        Operation::GetBucketTagging => asked::<GetBucketTaggingRequest>(request, body),
+        Operation::GetBucketVersioning => asked::<GetBucketVersioningRequest>(request, body),
+        Operation::GetBucketWebsite => asked::<GetBucketWebsiteRequest>(request, body),
+        Operation::GetObjectAcl => asked::<GetObjectAclRequest>(request, body),
+        Operation::GetObjectAttributes => asked::<GetObjectAttributesRequest>(request, body),
+        Operation::GetObjectLegalHold => asked::<GetObjectLegalHoldRequest>(request, body),
+        Operation::GetObjectLockConfiguration => asked::<GetObjectLockConfigurationRequest>(request, body),
+        Operation::GetObject => asked::<GetObjectRequest>(request, body),
+        Operation::GetObjectRetention => asked::<GetObjectRetentionRequest>(request, body),
+        Operation::GetObjectTagging => asked::<GetObjectTaggingRequest>(request, body),
+        Operation::GetPublicAccessBlock => asked::<GetPublicAccessBlockRequest>(request, body),
+        Operation::HeadBucket => asked::<HeadBucketRequest>(request, body),
+        Operation::HeadObject => asked::<HeadObjectRequest>(request, body),
+        Operation::ListBuckets => asked::<ListBucketsRequest>(request, body),
+        Operation::ListMultipartUploads => asked::<ListMultipartUploadsRequest>(request, body),
+        Operation::ListObjectVersions => asked::<ListObjectVersionsRequest>(request, body),
+        Operation::ListObjects => asked::<ListObjectsRequest>(request, body),
+        Operation::ListObjectsV2 => asked::<ListObjectsV2Request>(request, body),
+        Operation::ListParts => asked::<ListPartsRequest>(request, body),
+        Operation::PutBucketAccelerateConfiguration => {
+            asked::<PutBucketAccelerateConfigurationRequest>(request, body)
+        }
+        Operation::PutBucketAcl => asked::<PutBucketAclRequest>(request, body),
+        Operation::PutBucketCors => asked::<PutBucketCorsRequest>(request, body),
+        Operation::PutBucketEncryption => asked::<PutBucketEncryptionRequest>(request, body),
+        Operation::PutBucketLifecycleConfiguration => {
+            asked::<PutBucketLifecycleConfigurationRequest>(request, body)
+        }
+        Operation::PutBucketLogging => asked::<PutBucketLoggingRequest>(request, body),
+        Operation::PutBucketNotificationConfiguration => {
+            asked::<PutBucketNotificationConfigurationRequest>(request, body)
+        }
+        Operation::PutBucketOwnershipControls => asked::<PutBucketOwnershipControlsRequest>(request, body),
+        Operation::PutBucketPolicy => asked::<PutBucketPolicyRequest>(request, body),
+        Operation::PutBucketReplication => asked::<PutBucketReplicationRequest>(request, body),
+        Operation::PutBucketRequestPayment => asked::<PutBucketRequestPaymentRequest>(request, body),
+        Operation::PutBucketTagging => asked::<PutBucketTaggingRequest>(request, body),
+        Operation::PutBucketVersioning => asked::<PutBucketVersioningRequest>(request, body),
+        Operation::PutBucketWebsite => asked::<PutBucketWebsiteRequest>(request, body),
+        Operation::PutObjectAcl => asked::<PutObjectAclRequest>(request, body),
+        Operation::PutObjectLegalHold => asked::<PutObjectLegalHoldRequest>(request, body),
+        Operation::PutObjectLockConfiguration => asked::<PutObjectLockConfigurationRequest>(request, body),
+        Operation::PutObject => asked::<PutObjectRequest>(request, body),
+        Operation::PutObjectRetention => asked::<PutObjectRetentionRequest>(request, body),
+        Operation::PutObjectTagging => asked::<PutObjectTaggingRequest>(request, body),
+        Operation::PutPublicAccessBlock => asked::<PutPublicAccessBlockRequest>(request, body),
+        Operation::RestoreObject => asked::<RestoreObjectRequest>(request, body),
+        Operation::UploadPartCopy => asked::<UploadPartCopyRequest>(request, body),
+        Operation::UploadPart => asked::<UploadPartRequest>(request, body),
     }
 }
 
-/// A random answer: its XML, and what is in it.
-pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
-    match action {
-        "AbortMultipartUpload" => Some(answered::<AbortMultipartUploadRequest>(dice)),
-        "CompleteMultipartUpload" => Some(answered::<CompleteMultipartUploadRequest>(dice)),
-        "CopyObject" => Some(answered::<CopyObjectRequest>(dice)),
-        "CreateBucket" => Some(answered::<CreateBucketRequest>(dice)),
-        "CreateMultipartUpload" => Some(answered::<CreateMultipartUploadRequest>(dice)),
-        "DeleteBucketCors" => Some(answered::<DeleteBucketCorsRequest>(dice)),
-        "DeleteBucketEncryption" => Some(answered::<DeleteBucketEncryptionRequest>(dice)),
-        "DeleteBucketLifecycle" => Some(answered::<DeleteBucketLifecycleRequest>(dice)),
-        "DeleteBucketOwnershipControls" => Some(answered::<DeleteBucketOwnershipControlsRequest>(dice)),
-        "DeleteBucketPolicy" => Some(answered::<DeleteBucketPolicyRequest>(dice)),
-        "DeleteBucketReplication" => Some(answered::<DeleteBucketReplicationRequest>(dice)),
-        "DeleteBucket" => Some(answered::<DeleteBucketRequest>(dice)),
-        "DeleteBucketTagging" => Some(answered::<DeleteBucketTaggingRequest>(dice)),
-        "DeleteBucketWebsite" => Some(answered::<DeleteBucketWebsiteRequest>(dice)),
-        "DeleteObject" => Some(answered::<DeleteObjectRequest>(dice)),
-        "DeleteObjectTagging" => Some(answered::<DeleteObjectTaggingRequest>(dice)),
-        "DeleteObjects" => Some(answered::<DeleteObjectsRequest>(dice)),
-        "DeletePublicAccessBlock" => Some(answered::<DeletePublicAccessBlockRequest>(dice)),
-        "GetBucketAccelerateConfiguration" => Some(answered::<GetBucketAccelerateConfigurationRequest>(dice)),
-        "GetBucketAcl" => Some(answered::<GetBucketAclRequest>(dice)),
-        "GetBucketCors" => Some(answered::<GetBucketCorsRequest>(dice)),
-        "GetBucketEncryption" => Some(answered::<GetBucketEncryptionRequest>(dice)),
-        "GetBucketLifecycleConfiguration" => Some(answered::<GetBucketLifecycleConfigurationRequest>(dice)),
-        "GetBucketLocation" => Some(answered::<GetBucketLocationRequest>(dice)),
-        "GetBucketLogging" => Some(answered::<GetBucketLoggingRequest>(dice)),
-        "GetBucketNotificationConfiguration" => {
-            Some(answered::<GetBucketNotificationConfigurationRequest>(dice))
+/// A random answer: as it travels, and what is in it.
+pub fn answer(operation: Operation, dice: &mut Dice) -> (Answer, Value) {
+    match operation {
+        Operation::AbortMultipartUpload => answered::<AbortMultipartUploadRequest>(dice),
+        Operation::CompleteMultipartUpload => answered::<CompleteMultipartUploadRequest>(dice),
+        Operation::CopyObject => answered::<CopyObjectRequest>(dice),
+        Operation::CreateBucket => answered::<CreateBucketRequest>(dice),
+        Operation::CreateMultipartUpload => answered::<CreateMultipartUploadRequest>(dice),
+        Operation::DeleteBucketCors => answered::<DeleteBucketCorsRequest>(dice),
+        Operation::DeleteBucketEncryption => answered::<DeleteBucketEncryptionRequest>(dice),
+        Operation::DeleteBucketLifecycle => answered::<DeleteBucketLifecycleRequest>(dice),
+        Operation::DeleteBucketOwnershipControls => answered::<DeleteBucketOwnershipControlsRequest>(dice),
+        Operation::DeleteBucketPolicy => answered::<DeleteBucketPolicyRequest>(dice),
+        Operation::DeleteBucketReplication => answered::<DeleteBucketReplicationRequest>(dice),
+        Operation::DeleteBucket => answered::<DeleteBucketRequest>(dice),
+        Operation::DeleteBucketTagging => answered::<DeleteBucketTaggingRequest>(dice),
+        Operation::DeleteBucketWebsite => answered::<DeleteBucketWebsiteRequest>(dice),
+        Operation::DeleteObject => answered::<DeleteObjectRequest>(dice),
+        Operation::DeleteObjectTagging => answered::<DeleteObjectTaggingRequest>(dice),
+        Operation::DeleteObjects => answered::<DeleteObjectsRequest>(dice),
+        Operation::DeletePublicAccessBlock => answered::<DeletePublicAccessBlockRequest>(dice),
+        Operation::GetBucketAccelerateConfiguration => {
+            answered::<GetBucketAccelerateConfigurationRequest>(dice)
         }
-        "GetBucketOwnershipControls" => Some(answered::<GetBucketOwnershipControlsRequest>(dice)),
-        "GetBucketPolicy" => Some(answered::<GetBucketPolicyRequest>(dice)),
-        "GetBucketPolicyStatus" => Some(answered::<GetBucketPolicyStatusRequest>(dice)),
-        "GetBucketReplication" => Some(answered::<GetBucketReplicationRequest>(dice)),
-        "GetBucketRequestPayment" => Some(answered::<GetBucketRequestPaymentRequest>(dice)),
-        "GetBucketTagging" => Some(answered::<GetBucketTaggingRequest>(dice)),
-        "GetBucketVersioning" => Some(answered::<GetBucketVersioningRequest>(dice)),
-        "GetBucketWebsite" => Some(answered::<GetBucketWebsiteRequest>(dice)),
-        "GetObjectAcl" => Some(answered::<GetObjectAclRequest>(dice)),
-        "GetObjectAttributes" => Some(answered::<GetObjectAttributesRequest>(dice)),
-        "GetObjectLegalHold" => Some(answered::<GetObjectLegalHoldRequest>(dice)),
-        "GetObjectLockConfiguration" => Some(answered::<GetObjectLockConfigurationRequest>(dice)),
-        "GetObject" => Some(answered::<GetObjectRequest>(dice)),
-        "GetObjectRetention" => Some(answered::<GetObjectRetentionRequest>(dice)),
-        "GetObjectTagging" => Some(answered::<GetObjectTaggingRequest>(dice)),
-        "GetPublicAccessBlock" => Some(answered::<GetPublicAccessBlockRequest>(dice)),
-        "HeadBucket" => Some(answered::<HeadBucketRequest>(dice)),
-        "HeadObject" => Some(answered::<HeadObjectRequest>(dice)),
-        "ListBuckets" => Some(answered::<ListBucketsRequest>(dice)),
-        "ListMultipartUploads" => Some(answered::<ListMultipartUploadsRequest>(dice)),
-        "ListObjectVersions" => Some(answered::<ListObjectVersionsRequest>(dice)),
-        "ListObjects" => Some(answered::<ListObjectsRequest>(dice)),
-        "ListObjectsV2" => Some(answered::<ListObjectsV2Request>(dice)),
-        "ListParts" => Some(answered::<ListPartsRequest>(dice)),
-        "PutBucketAccelerateConfiguration" => Some(answered::<PutBucketAccelerateConfigurationRequest>(dice)),
-        "PutBucketAcl" => Some(answered::<PutBucketAclRequest>(dice)),
-        "PutBucketCors" => Some(answered::<PutBucketCorsRequest>(dice)),
-        "PutBucketEncryption" => Some(answered::<PutBucketEncryptionRequest>(dice)),
-        "PutBucketLifecycleConfiguration" => Some(answered::<PutBucketLifecycleConfigurationRequest>(dice)),
-        "PutBucketLogging" => Some(answered::<PutBucketLoggingRequest>(dice)),
-        "PutBucketNotificationConfiguration" => {
-            Some(answered::<PutBucketNotificationConfigurationRequest>(dice))
+        Operation::GetBucketAcl => answered::<GetBucketAclRequest>(dice),
+        Operation::GetBucketCors => answered::<GetBucketCorsRequest>(dice),
+        Operation::GetBucketEncryption => answered::<GetBucketEncryptionRequest>(dice),
+        Operation::GetBucketLifecycleConfiguration => {
+            answered::<GetBucketLifecycleConfigurationRequest>(dice)
         }
-        "PutBucketOwnershipControls" => Some(answered::<PutBucketOwnershipControlsRequest>(dice)),
-        "PutBucketPolicy" => Some(answered::<PutBucketPolicyRequest>(dice)),
-        "PutBucketReplication" => Some(answered::<PutBucketReplicationRequest>(dice)),
-        "PutBucketRequestPayment" => Some(answered::<PutBucketRequestPaymentRequest>(dice)),
-        "PutBucketTagging" => Some(answered::<PutBucketTaggingRequest>(dice)),
-        "PutBucketVersioning" => Some(answered::<PutBucketVersioningRequest>(dice)),
-        "PutBucketWebsite" => Some(answered::<PutBucketWebsiteRequest>(dice)),
-        "PutObjectAcl" => Some(answered::<PutObjectAclRequest>(dice)),
-        "PutObjectLegalHold" => Some(answered::<PutObjectLegalHoldRequest>(dice)),
-        "PutObjectLockConfiguration" => Some(answered::<PutObjectLockConfigurationRequest>(dice)),
-        "PutObject" => Some(answered::<PutObjectRequest>(dice)),
-        "PutObjectRetention" => Some(answered::<PutObjectRetentionRequest>(dice)),
-        "PutObjectTagging" => Some(answered::<PutObjectTaggingRequest>(dice)),
-        "PutPublicAccessBlock" => Some(answered::<PutPublicAccessBlockRequest>(dice)),
-        "RestoreObject" => Some(answered::<RestoreObjectRequest>(dice)),
-        "UploadPartCopy" => Some(answered::<UploadPartCopyRequest>(dice)),
-        "UploadPart" => Some(answered::<UploadPartRequest>(dice)),
-        _ => None,
+        Operation::GetBucketLocation => answered::<GetBucketLocationRequest>(dice),
+        Operation::GetBucketLogging => answered::<GetBucketLoggingRequest>(dice),
+        Operation::GetBucketNotificationConfiguration => {
+            answered::<GetBucketNotificationConfigurationRequest>(dice)
+        }
+        Operation::GetBucketOwnershipControls => answered::<GetBucketOwnershipControlsRequest>(dice),
+        Operation::GetBucketPolicy => answered::<GetBucketPolicyRequest>(dice),
+        Operation::GetBucketPolicyStatus => answered::<GetBucketPolicyStatusRequest>(dice),
+        Operation::GetBucketReplication => answered::<GetBucketReplicationRequest>(dice),
+        Operation::GetBucketRequestPayment => answered::<GetBucketRequestPaymentRequest>(dice),
+        Operation::GetBucketTagging => answered::<GetBucketTaggingRequest>(dice),
+        Operation::GetBucketVersioning => answered::<GetBucketVersioningRequest>(dice),
+        Operation::GetBucketWebsite => answered::<GetBucketWebsiteRequest>(dice),
+        Operation::GetObjectAcl => answered::<GetObjectAclRequest>(dice),
+        Operation::GetObjectAttributes => answered::<GetObjectAttributesRequest>(dice),
+        Operation::GetObjectLegalHold => answered::<GetObjectLegalHoldRequest>(dice),
+        Operation::GetObjectLockConfiguration => answered::<GetObjectLockConfigurationRequest>(dice),
+        Operation::GetObject => answered::<GetObjectRequest>(dice),
+        Operation::GetObjectRetention => answered::<GetObjectRetentionRequest>(dice),
+        Operation::GetObjectTagging => answered::<GetObjectTaggingRequest>(dice),
+        Operation::GetPublicAccessBlock => answered::<GetPublicAccessBlockRequest>(dice),
+        Operation::HeadBucket => answered::<HeadBucketRequest>(dice),
+        Operation::HeadObject => answered::<HeadObjectRequest>(dice),
+        Operation::ListBuckets => answered::<ListBucketsRequest>(dice),
+        Operation::ListMultipartUploads => answered::<ListMultipartUploadsRequest>(dice),
+        Operation::ListObjectVersions => answered::<ListObjectVersionsRequest>(dice),
+        Operation::ListObjects => answered::<ListObjectsRequest>(dice),
+        Operation::ListObjectsV2 => answered::<ListObjectsV2Request>(dice),
+        Operation::ListParts => answered::<ListPartsRequest>(dice),
+        Operation::PutBucketAccelerateConfiguration => {
+            answered::<PutBucketAccelerateConfigurationRequest>(dice)
+        }
+        Operation::PutBucketAcl => answered::<PutBucketAclRequest>(dice),
+        Operation::PutBucketCors => answered::<PutBucketCorsRequest>(dice),
+        Operation::PutBucketEncryption => answered::<PutBucketEncryptionRequest>(dice),
+        Operation::PutBucketLifecycleConfiguration => {
+            answered::<PutBucketLifecycleConfigurationRequest>(dice)
+        }
+        Operation::PutBucketLogging => answered::<PutBucketLoggingRequest>(dice),
+        Operation::PutBucketNotificationConfiguration => {
+            answered::<PutBucketNotificationConfigurationRequest>(dice)
+        }
+        Operation::PutBucketOwnershipControls => answered::<PutBucketOwnershipControlsRequest>(dice),
+        Operation::PutBucketPolicy => answered::<PutBucketPolicyRequest>(dice),
+        Operation::PutBucketReplication => answered::<PutBucketReplicationRequest>(dice),
+        Operation::PutBucketRequestPayment => answered::<PutBucketRequestPaymentRequest>(dice),
+        Operation::PutBucketTagging => answered::<PutBucketTaggingRequest>(dice),
+        Operation::PutBucketVersioning => answered::<PutBucketVersioningRequest>(dice),
+        Operation::PutBucketWebsite => answered::<PutBucketWebsiteRequest>(dice),
+        Operation::PutObjectAcl => answered::<PutObjectAclRequest>(dice),
+        Operation::PutObjectLegalHold => answered::<PutObjectLegalHoldRequest>(dice),
+        Operation::PutObjectLockConfiguration => answered::<PutObjectLockConfigurationRequest>(dice),
+        Operation::PutObject => answered::<PutObjectRequest>(dice),
+        Operation::PutObjectRetention => answered::<PutObjectRetentionRequest>(dice),
+        Operation::PutObjectTagging => answered::<PutObjectTaggingRequest>(dice),
+        Operation::PutPublicAccessBlock => answered::<PutPublicAccessBlockRequest>(dice),
+        Operation::RestoreObject => answered::<RestoreObjectRequest>(dice),
+        Operation::UploadPartCopy => answered::<UploadPartCopyRequest>(dice),
+        Operation::UploadPart => answered::<UploadPartRequest>(dice),
     }
 }
