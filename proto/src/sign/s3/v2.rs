@@ -156,18 +156,28 @@ pub(super) fn check(
 ) -> Result<(), Vec<u8>> {
     let params = &params(view.query);
     let head = head(view, params, proof, host_bucket);
-    let signed = |late: bool| {
+    let signed = |slash: bool, late: bool| {
         let mut text = head.clone();
+        text.extend_from_slice(if slash { b"/" } else { b"" });
         write_sub_resources(&mut text, params, late);
         text
     };
-    let text = signed(true);
+    let text = signed(false, true);
     if is_right(&text, proof, secret) {
         return Ok(());
     }
+    // A bucket is the same thing with a slash behind it, and botocore signs it so but sends it without.
+    let bucket_only = host_bucket.is_none() && view.path.rfind('/') == Some(0) && view.path.len() > 1;
     let is_late = |name: &[u8]| LATE_SUB_RESOURCES.iter().any(|late| late.as_bytes() == name);
     let may_leave_out = !proof.presigned && params.iter().any(|param| is_late(&param.name));
-    if may_leave_out && is_right(&signed(false), proof, secret) { Ok(()) } else { Err(text) }
+    let others = [
+        (bucket_only, true, true),
+        (may_leave_out, false, false),
+        (bucket_only && may_leave_out, true, false),
+    ];
+    let right =
+        others.iter().any(|(try_it, slash, late)| *try_it && is_right(&signed(*slash, *late), proof, secret));
+    if right { Ok(()) } else { Err(text) }
 }
 
 fn is_right(text: &[u8], proof: &S3V2Proof, secret: &Secret) -> bool {
