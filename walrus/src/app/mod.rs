@@ -4,6 +4,7 @@
 pub mod content;
 pub mod import;
 pub mod qcow2;
+pub mod s3;
 pub mod sniff;
 pub mod vmdk;
 
