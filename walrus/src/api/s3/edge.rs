@@ -4,6 +4,8 @@
 //! here for every operation.
 
 use super::S3;
+use super::cors::{self, Page};
+use super::post;
 use super::authenticate::{Head, Identity, adopt_parameters, authenticate};
 use super::cx::{Caller, Cx, Leftover, Request};
 use super::reply::{Reply, status};
@@ -78,6 +80,7 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         let waits = request.headers().contains_key(header::EXPECT);
         let mut account = Account::default();
         let left = Arc::<Leftover>::default();
+        let page = edge.page(&request);
         let result = edge.answer(request, peer, left.clone(), &mut account).await;
         edge.audit(&account, result.as_ref().err(), peer, started.elapsed());
         let reply = result.unwrap_or_else(|fault| edge.refused(&fault, head_only, &account, &request_id));
@@ -87,6 +90,9 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         }
         let mut response = reply.into_response();
         let headers = response.headers_mut();
+        if let Some(page) = page {
+            page.tell(&edge.s3, headers).await;
+        }
         headers.insert(&REQUEST_ID, HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
@@ -165,13 +171,24 @@ impl Edge {
             }
             Route::PostObject => {
                 account.operation = Some("PostObject");
-                Err(S3Fault::not_implemented("POST"))
+                let body = guard.body.take().unwrap_or_default();
+                post::post_object(cx, &self.verifier, body).await
             }
             Route::Preflight => {
                 account.operation = Some("Preflight");
-                Err(S3Fault::not_implemented("OPTIONS"))
+                cors::preflight(&cx).await
             }
         }
+    }
+
+    /// A request that a browser makes for another site's page.
+    fn page(&self, request: &axum::extract::Request) -> Option<Page> {
+        if request.method() == Method::OPTIONS || !request.headers().contains_key(header::ORIGIN) {
+            return None;
+        }
+        let host = host_of(request.headers(), request.uri());
+        let address = self.address(&host, request.uri().path()).ok()?;
+        Page::of(address.bucket.as_deref(), request.method().as_str(), request.headers())
     }
 
     fn address(&self, host: &str, path: &str) -> Result<Address, S3Fault> {

@@ -15,24 +15,33 @@
 //! Must not: decide what `app::s3` can decide as a rule of values, or know how anything is kept.
 
 mod acl;
+mod attributes;
 mod authenticate;
 mod authorise;
 mod bucket;
+mod configuration;
 mod copy;
+mod cors;
 mod cx;
 mod edge;
 mod fault;
+mod lifecycle;
 mod list;
+mod lock;
 mod multipart;
 mod object_delete;
 mod object_get;
 mod object_put;
 mod payload;
+mod policy;
+mod post;
 mod receive;
 mod reply;
 mod settings;
 mod table;
+mod tagging;
 mod upload_facts;
+mod versioning;
 
 use crate::drive::signers::Authenticator;
 use crate::store::objects::Objects;

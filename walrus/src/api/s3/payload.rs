@@ -21,6 +21,8 @@ pub struct Payload {
     buffer: Bytes,
     /// How long the data is that comes out; nothing: the head did not say.
     pub length: Option<u64>,
+    /// The length is what comes out to be; it was limited otherwise.
+    pub open_ended: bool,
     pub claims: Claims,
 }
 
@@ -69,7 +71,7 @@ impl Payload {
             PayloadSeal::Checked | PayloadSeal::Unsigned => {}
         }
         let claims = Claims { sha256, md5, checksum };
-        Ok(Self { body: rest, idle: cx.s3.options.idle, decoder, buffer: Bytes::new(), length, claims })
+        Ok(Self { body: rest, idle: cx.s3.options.idle, decoder, buffer: Bytes::new(), length, open_ended: false, claims })
     }
 
     /// The next piece of data; nothing at the end.

@@ -67,7 +67,7 @@ pub async fn receive(
     wanted: &Wanted,
     checksums: Checksums,
 ) -> Result<Received, S3Fault> {
-    let expected = length(&payload)?;
+    let expected = if payload.open_ended { None } else { Some(length(&payload)?) };
     let announced = payload.claims.checksum.as_ref().map(|announced| announced.algorithm);
     if announced.is_some_and(|algorithm| checksum::kept(algorithm).is_none()) {
         return Err(checksum::named("").err().unwrap_or_else(|| S3Fault::new(S3Code::InvalidRequest)));
@@ -80,15 +80,15 @@ pub async fn receive(
             algorithms.push(algorithm);
         }
     }
-    let mut digests = Digests::new(&algorithms, expected > INLINE_BYTES_MAX);
+    let mut digests = Digests::new(&algorithms, expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX));
     let fault = |error| About::default().fault(error);
-    let mut writer = cx.s3.objects.begin_write(Some(expected), seal_with(wanted)).map_err(fault)?;
+    let mut writer = cx.s3.objects.begin_write(expected, seal_with(wanted)).map_err(fault)?;
     while let Some(data) = payload.next().await? {
         digests.update(&data).await?;
         writer.write(&data).await.map_err(fault)?;
     }
     let trailers = payload.finish()?;
-    if writer.len() != expected {
+    if expected.is_some_and(|expected| writer.len() != expected) {
         return Err(S3Fault::new(S3Code::IncompleteBody));
     }
     let computed = digests.finish().await?;

@@ -3,7 +3,10 @@
 use super::cx::Cx;
 use super::payload::Payload;
 use super::reply::Reply;
-use super::{acl, bucket, copy, list, multipart, object_delete, object_get, object_put};
+use super::{
+    acl, attributes, bucket, configuration, copy, cors, lifecycle, list, lock, multipart, object_delete,
+    object_get, object_put, policy, tagging, versioning,
+};
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use karri_proto::aws::rest::BodyKind;
@@ -125,5 +128,54 @@ pub fn table() -> Table {
     t.on(acl::put_bucket_acl);
     t.on(acl::get_object_acl);
     t.on(acl::put_object_acl);
+    t.on(policy::put_bucket_policy);
+    t.on(policy::get_bucket_policy);
+    t.on(policy::delete_bucket_policy);
+    t.on(policy::get_bucket_policy_status);
+    t.on(policy::put_public_access_block);
+    t.on(policy::get_public_access_block);
+    t.on(policy::delete_public_access_block);
+    t.on(policy::put_bucket_ownership_controls);
+    t.on(policy::get_bucket_ownership_controls);
+    t.on(policy::delete_bucket_ownership_controls);
+    t.on(tagging::get_bucket_tagging);
+    t.on(tagging::put_bucket_tagging);
+    t.on(tagging::delete_bucket_tagging);
+    t.on(tagging::get_object_tagging);
+    t.on(tagging::put_object_tagging);
+    t.on(tagging::delete_object_tagging);
+    t.on(versioning::get_bucket_versioning);
+    t.on(versioning::put_bucket_versioning);
+    t.on(lock::get_object_lock_configuration);
+    t.on(lock::put_object_lock_configuration);
+    t.on(lock::get_object_retention);
+    t.on(lock::put_object_retention);
+    t.on(lock::get_object_legal_hold);
+    t.on(lock::put_object_legal_hold);
+    t.on(attributes::get_object_attributes);
+    t.on(attributes::restore_object);
+    t.on(cors::get_bucket_cors);
+    t.on(cors::put_bucket_cors);
+    t.on(cors::delete_bucket_cors);
+    t.on(lifecycle::get_bucket_lifecycle_configuration);
+    t.on(lifecycle::put_bucket_lifecycle_configuration);
+    t.on(lifecycle::delete_bucket_lifecycle);
+    t.on(configuration::get_bucket_encryption);
+    t.on(configuration::put_bucket_encryption);
+    t.on(configuration::delete_bucket_encryption);
+    t.on(configuration::get_bucket_website);
+    t.on(configuration::put_bucket_website);
+    t.on(configuration::delete_bucket_website);
+    t.on(configuration::get_bucket_logging);
+    t.on(configuration::put_bucket_logging);
+    t.on(configuration::get_bucket_notification_configuration);
+    t.on(configuration::put_bucket_notification_configuration);
+    t.on(configuration::get_bucket_request_payment);
+    t.on(configuration::put_bucket_request_payment);
+    t.on(configuration::get_bucket_accelerate_configuration);
+    t.on(configuration::put_bucket_accelerate_configuration);
+    t.on(configuration::get_bucket_replication);
+    t.on(configuration::put_bucket_replication);
+    t.on(configuration::delete_bucket_replication);
     table
 }
