@@ -56,6 +56,9 @@ pub enum Verb {
     /// Create, list and delete access keys
     #[command(subcommand)]
     Key(Key),
+    /// Create, list and delete the certificates that users bundle images with
+    #[command(subcommand)]
+    Cert(Cert),
     /// Let another machine join the cloud as a node
     #[command(subcommand, after_help = NODE_EXAMPLES)]
     Node(Node),
@@ -78,7 +81,7 @@ pub struct Up {
     pub sim: Option<u32>,
     /// First of the ports that the controllers use; 0 picks free ones [default: 8773]
     ///
-    /// The first port is the EC2 endpoint. Chosen once; a later `up` keeps the ports.
+    /// The first port is the EC2 endpoint, the second the S3 endpoint. Chosen once; a later `up` keeps the ports.
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(..=65_000))]
     pub port_base: Option<u16>,
     /// The address to listen on and to be reached by [default: 127.0.0.1]
@@ -171,6 +174,9 @@ pub enum Account {
         /// Its users may act on every account's resources
         #[arg(long)]
         administrator: bool,
+        /// An address that S3's access control lists may name it by
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
     },
     /// List the accounts
     List,
@@ -232,6 +238,31 @@ pub enum Key {
     },
     /// Delete an access key
     Delete { access_key_id: String },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Cert {
+    /// Create a certificate and its private key, for euca-bundle-image and its like
+    ///
+    /// Writes euca-user-cert.pem, euca-user-pk.pem and the cloud's cloud-cert.pem. The private key is nowhere
+    /// else: the cloud keeps the certificate only.
+    #[command(after_help = "Example:\n  karri cert create --account physics --user ada --directory ada-keys")]
+    Create {
+        #[arg(long, default_value = "admin")]
+        account: String,
+        #[arg(long)]
+        user: String,
+        /// Where the files go
+        #[arg(long, default_value = ".", value_name = "DIR")]
+        directory: PathBuf,
+    },
+    /// List the certificates of an account's users
+    List {
+        #[arg(long, default_value = "admin")]
+        account: String,
+    },
+    /// Delete a certificate: bundles that were signed with it are no longer taken
+    Delete { id: String },
 }
 
 const NODE_EXAMPLES: &str = "Examples:\n  \

@@ -21,6 +21,9 @@ pub struct Facts {
     pub simulated_nodes: Option<u32>,
     /// The EC2 endpoint.
     pub public_port: u16,
+    /// The S3 endpoint. 0: made when there was none, until the next `up`.
+    #[serde(default)]
+    pub s3_port: u16,
     pub clc: Ports,
     pub walrus: Ports,
     pub zones: Vec<Zone>,
@@ -65,7 +68,7 @@ impl Facts {
         };
         check_names(&region, &names, wanted.sim.is_some())?;
         let mut ports = PortPicker::new(wanted.port_base.unwrap_or(PORT_BASE))?;
-        let public_port = ports.next()?;
+        let (public_port, s3_port) = (ports.next()?, ports.next()?);
         let (clc, walrus) = (ports.pair()?, ports.pair()?);
         let zone = |(index, name): (usize, String)| {
             let third = u8::try_from(index * 16).expect("there are at most sixteen zones");
@@ -82,6 +85,7 @@ impl Facts {
             address: wanted.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             simulated_nodes: wanted.sim,
             public_port,
+            s3_port,
             clc,
             walrus,
             zones: names.into_iter().enumerate().map(zone).collect::<anyhow::Result<_>>()?,
@@ -114,7 +118,21 @@ impl Facts {
         if let Some(address) = wanted.address {
             self.address = address;
         }
+        if self.s3_port == 0 {
+            self.s3_port = self.another_port()?;
+        }
         Ok(self)
+    }
+
+    /// The one after all others, or a free one where that is taken.
+    fn another_port(&self) -> anyhow::Result<u16> {
+        let zones = self.zones.iter().flat_map(|zone| [zone.cc, zone.nc]);
+        let pairs = [self.clc, self.walrus].into_iter().chain(zones);
+        let last = pairs.flat_map(|ports| [ports.internal, ports.observe]).max().unwrap_or(self.public_port);
+        match last.checked_add(1) {
+            Some(next) if TcpListener::bind((self.address, next)).is_ok() => Ok(next),
+            _ => PortPicker::new(0)?.next(),
+        }
     }
 
     fn as_wanted(&self) -> Up {
@@ -230,10 +248,11 @@ mod tests {
     fn ports_follow_the_base_and_zones_share_the_default_vpc() {
         let zones = vec!["a".to_owned(), "b".to_owned()];
         let facts = facts(&Up { zones, port_base: Some(9000), ..wanted() }).unwrap();
-        assert_eq!((facts.public_port, facts.clc.internal, facts.walrus.observe), (9000, 9001, 9004));
+        assert_eq!((facts.public_port, facts.s3_port), (9000, 9001));
+        assert_eq!((facts.clc.internal, facts.walrus.observe), (9002, 9005));
         assert_eq!(facts.zones[1].subnet_cidr, "172.31.16.0/20");
         assert_eq!(facts.zones[1].gateway.to_string(), "172.31.16.1");
-        assert_eq!(facts.zones[1].cc.internal, 9009);
+        assert_eq!(facts.zones[1].cc.internal, 9010);
         assert_eq!(facts.endpoint(), "http://127.0.0.1:9000");
     }
 
@@ -241,13 +260,13 @@ mod tests {
     fn free_ports_are_all_different() {
         let facts = facts(&Up { port_base: Some(0), ..wanted() }).unwrap();
         let zone = &facts.zones[0];
-        let mut all = vec![facts.public_port];
+        let mut all = vec![facts.public_port, facts.s3_port];
         for ports in [facts.clc, facts.walrus, zone.cc, zone.nc] {
             all.extend([ports.internal, ports.observe]);
         }
         all.sort_unstable();
         all.dedup();
-        assert_eq!(all.len(), 9);
+        assert_eq!(all.len(), 10);
     }
 
     #[test]
@@ -258,7 +277,7 @@ mod tests {
         let more = first.clone().again(&Up { sim: Some(9), ..wanted() }).unwrap();
         assert_eq!(more.simulated_nodes, Some(9));
         let moved = first.clone().again(&Up { port_base: Some(9500), ..wanted() }).unwrap();
-        assert_eq!((moved.public_port, moved.clc.internal), (9500, 9501));
+        assert_eq!((moved.public_port, moved.s3_port, moved.clc.internal), (9500, 9501, 9502));
         for other in
             [Up { region: Some("elsewhere".into()), ..wanted() }, Up { zones: vec!["x".into()], ..wanted() }]
         {
@@ -280,6 +299,21 @@ mod tests {
         ] {
             assert!(facts(&bad).unwrap_err().is::<Usage>(), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_cloud_from_before_there_was_s3_gets_a_port_and_keeps_the_others() {
+        let first = facts(&Up { port_base: Some(0), ..wanted() }).unwrap();
+        let mut text = serde_json::to_value(&first).unwrap();
+        text.as_object_mut().unwrap().remove("s3_port");
+        let old: Facts = serde_json::from_value(text).unwrap();
+        assert_eq!(old.s3_port, 0);
+        let new = old.again(&wanted()).unwrap();
+        let zone = &new.zones[0];
+        let taken = [new.clc, new.walrus, zone.cc, zone.nc];
+        assert!(new.s3_port > 0 && new.s3_port != new.public_port);
+        assert!(taken.iter().all(|ports| ![ports.internal, ports.observe].contains(&new.s3_port)));
+        assert_eq!(Facts { s3_port: first.s3_port, ..new }, first);
     }
 
     #[test]

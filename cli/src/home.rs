@@ -10,7 +10,10 @@
 //!   logs/NAME.log   what a controller says
 //!   run/            the running children, for the next supervisor should this one be killed; what the
 //!                   environment overrode, for `down`
-//!   credentials     endpoint and keys of the account `admin`, as shell variables
+//!   keys/           what Walrus encrypts objects with, and the cloud's key for image bundles
+//!   credentials     endpoints and keys of the account `admin`, as shell variables
+//!   s3cfg           the same for s3cmd
+//!   *.pem           what the operator bundles images with, and the cloud's certificate
 //! ```
 
 use crate::facts::Facts;
@@ -119,6 +122,41 @@ impl Home {
 
     pub fn credentials(&self) -> PathBuf {
         self.root.join("credentials")
+    }
+
+    pub fn s3cfg(&self) -> PathBuf {
+        self.root.join("s3cfg")
+    }
+
+    /// Of Walrus; apart from the objects that they encrypt.
+    pub fn keys(&self) -> PathBuf {
+        self.root.join("keys")
+    }
+
+    pub fn master_keys(&self) -> PathBuf {
+        self.keys().join("s3-master.keys")
+    }
+
+    pub fn cloud_key(&self) -> PathBuf {
+        self.keys().join("cloud-pk.pem")
+    }
+
+    /// Where Walrus puts the cloud's certificate.
+    pub fn cloud_certificate_made(&self) -> PathBuf {
+        self.keys().join("cloud-cert.pem")
+    }
+
+    /// For users.
+    pub fn cloud_certificate(&self) -> PathBuf {
+        self.root.join("cloud-cert.pem")
+    }
+
+    pub fn user_certificate(&self) -> PathBuf {
+        self.root.join("euca-user-cert.pem")
+    }
+
+    pub fn user_key(&self) -> PathBuf {
+        self.root.join("euca-user-pk.pem")
     }
 }
 

@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-const VERBS: [&str; 26] = [
+const VERBS: [&str; 30] = [
     "",
     "up",
     "down",
@@ -40,6 +40,10 @@ const VERBS: [&str; 26] = [
     "key create",
     "key list",
     "key delete",
+    "cert",
+    "cert create",
+    "cert list",
+    "cert delete",
     "node",
     "node token",
     "node join",

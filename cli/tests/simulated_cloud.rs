@@ -7,6 +7,8 @@ use cloud::{Cloud, alive, eventually};
 use karri_cli::ec2::Ec2;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 async fn launch(ec2: &Ec2, image: &str) -> String {
@@ -56,6 +58,37 @@ async fn until_running(ec2: &Ec2, instance: &str) {
     }
 }
 
+/// S3 answers where `up`, `status`, `env` and s3cmd's file say, and what images are bundled with is there.
+fn s3_is_there(cloud: &Cloud, ready: &Value) {
+    let url = ready["s3_endpoint"].as_str().unwrap();
+    let answer = cloud.http_get(url, "/no-such-bucket/key");
+    assert!(answer.contains("application/xml") && answer.contains("<Error>"), "{answer}");
+    let status = cloud.json(&["status"]);
+    assert_eq!(
+        (&status["endpoints"]["s3"], &status["endpoints"]["ec2"]),
+        (&ready["s3_endpoint"], &ready["endpoint"])
+    );
+    assert!(cloud.text(&["status"]).contains(&format!("S3 {url}")));
+    let env = cloud.json(&["env"]);
+    assert_eq!((&env["AWS_ENDPOINT_URL_S3"], &env["S3_URL"]), (&Value::from(url), &Value::from(url)));
+    let s3cfg = std::fs::read_to_string(env["S3CMD_CONFIG"].as_str().unwrap()).unwrap();
+    assert!(s3cfg.contains(&format!("host_base = {}\n", url.trim_start_matches("http://"))), "{s3cfg}");
+    let account = &cloud.json(&["account", "list"])[0];
+    assert_eq!(env["EC2_USER_ID"], account["id"]);
+    for (variable, first, mode) in [
+        ("EC2_CERT", "-----BEGIN CERTIFICATE-----", None),
+        ("EUCALYPTUS_CERT", "-----BEGIN CERTIFICATE-----", None),
+        ("EC2_PRIVATE_KEY", "-----BEGIN PRIVATE KEY-----", Some(0o600)),
+    ] {
+        let path = Path::new(env[variable].as_str().unwrap());
+        assert!(std::fs::read_to_string(path).unwrap().starts_with(first), "{variable}");
+        let found = path.metadata().unwrap().permissions().mode() & 0o777;
+        assert!(mode.is_none_or(|mode| mode == found), "{variable}: {found:o}");
+    }
+    let certificates = cloud.json(&["cert", "list"]);
+    assert_eq!(certificates.as_array().unwrap().len(), 1, "the operator's: {certificates}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     let cloud = Cloud::new();
@@ -64,6 +97,7 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(ready["zones"], serde_json::json!(["karri-1a"]));
     assert!(ready["ready_after_secs"].as_f64().unwrap() < 20.0, "{ready}");
 
+    s3_is_there(&cloud, &ready);
     let second = cloud.karri(&["up", "--sim", "3"]);
     assert_eq!(second.code, 1);
     assert!(second.stderr.contains(&format!("pid {}", up.pid())), "{}", second.stderr);
@@ -118,8 +152,11 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(up.ended(), Some(0));
     assert!(cloud.controllers().iter().all(|pid| !alive(*pid)));
 
+    let certificate = std::fs::read(cloud.root().join("euca-user-cert.pem")).unwrap();
     let mut again = cloud.up(&["--sim", "3"]);
     let known = again.ready();
+    s3_is_there(&cloud, &ready);
+    assert_eq!(std::fs::read(cloud.root().join("euca-user-cert.pem")).unwrap(), certificate);
     assert_eq!((&known["endpoint"], &known["image_id"]), (&ready["endpoint"], &ready["image_id"]));
     assert_eq!(known["access_key_id"], ready["access_key_id"]);
     until_running(&ec2, &instance).await;
@@ -160,14 +197,37 @@ async fn a_controller_that_is_killed_comes_back_and_a_killed_supervisor_is_succe
     assert_eq!(next.ended(), Some(0));
 }
 
+/// Ada of the account physics bundles images.
+fn bundlers_get_certificates(cloud: &Cloud) {
+    let directory = cloud.root().with_file_name("ada");
+    let place = directory.to_str().unwrap();
+    let create = |user| ["cert", "create", "--account", "physics", "--user", user, "--directory", place];
+    assert_eq!(cloud.karri(&create("nobody")).code, 1);
+    assert!(!directory.join("euca-user-pk.pem").exists(), "what nobody knows is not left");
+    let made = cloud.json(&create("ada"));
+    assert_eq!(cloud.karri(&create("ada")).code, 1, "a key is not written over");
+    let key = directory.join("euca-user-pk.pem");
+    assert_eq!(key.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let theirs = std::fs::read(directory.join("cloud-cert.pem")).unwrap();
+    assert_eq!(theirs, std::fs::read(cloud.root().join("cloud-cert.pem")).unwrap());
+    let listed = cloud.json(&["cert", "list", "--account", "physics"]);
+    assert_eq!((&listed[0]["id"], &listed[0]["user"]), (&made["id"], &Value::from("ada")));
+    assert_eq!(listed[0]["pem"], std::fs::read_to_string(directory.join("euca-user-cert.pem")).unwrap());
+    assert_eq!(cloud.karri(&["cert", "delete", made["id"].as_str().unwrap()]).code, 0);
+    assert_eq!(cloud.json(&["cert", "list", "--account", "physics"]), serde_json::json!([]));
+}
+
 #[test]
 fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let cloud = Cloud::new();
     let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
     up.ready();
 
-    let account = cloud.json(&["account", "create", "physics"]);
-    assert_eq!(account["name"], "physics");
+    let account = cloud.json(&["account", "create", "physics", "--email", "Physics@example.org"]);
+    assert_eq!(
+        (&account["name"], &account["email"]),
+        (&Value::from("physics"), &Value::from("physics@example.org"))
+    );
     assert_eq!(cloud.karri(&["account", "create", "physics"]).code, 1, "a name is taken once");
     let policy = cloud.file(
         "looks-only.json",
@@ -183,6 +243,7 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!((&keys[0]["access_key_id"], &keys[0]["secret_access_key"]), (&Value::from(id), &Value::Null));
     assert_eq!(cloud.karri(&["key", "delete", id]).code, 0);
     assert_eq!(cloud.json(&["key", "list", "--account", "physics"]), serde_json::json!([]));
+    bundlers_get_certificates(&cloud);
     assert_eq!(cloud.karri(&["user", "delete", "ada", "--account", "physics"]).code, 0);
     assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
     assert_eq!(cloud.json(&["account", "list"]).as_array().unwrap().len(), 1);
@@ -248,6 +309,7 @@ fn a_controller_names_what_its_configuration_cannot_mean() {
         ("karri-cc", "cc-karri-1a", "KARRI_CC_CONTROLLER__LOG", "bog=us=1", "controller.log"),
         ("karri-nc", "nc-karri-1a", "KARRI_NC_GUEST__PREPARE_SECS_MAX", "0", "guest.prepare_secs_max = 0"),
         ("karri-walrus", "walrus", "KARRI_WALRUS_BLOBS__MAX_GIB", "0", "blobs.max_gib = 0"),
+        ("karri-walrus", "walrus", "KARRI_WALRUS_S3__REGION", "a/b", "s3.region = \"a/b\""),
     ] {
         let right = cloud.controller(program, name, &["--check-config"], &[]);
         assert_eq!(right.code, 0, "{}", right.stderr);

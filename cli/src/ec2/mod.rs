@@ -90,7 +90,7 @@ impl Ec2 {
     }
 
     fn signed(&self, body: String, now: SystemTime) -> anyhow::Result<::http::Request<String>> {
-        let Credentials { access_key_id, secret_access_key, region, endpoint } = &self.credentials;
+        let Credentials { access_key_id, secret_access_key, region, endpoint, .. } = &self.credentials;
         let identity = Keys::new(access_key_id, secret_access_key, None, None, "karri").into();
         let settings = SigningSettings::default();
         let parameters = v4::SigningParams::builder()
@@ -141,6 +141,8 @@ mod tests {
             secret_access_key: "secret".into(),
             region: "karri-1".into(),
             endpoint: "http://127.0.0.1:8773".into(),
+            s3: None,
+            bundling: None,
         };
         let body = form("RegisterImage", &[("Name", "a b&c/ä~")]);
         assert_eq!(body, "Action=RegisterImage&Version=2016-11-15&Name=a%20b%26c%2F%C3%A4~");

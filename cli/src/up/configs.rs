@@ -38,7 +38,7 @@ pub fn write(home: &Home, facts: &Facts) -> anyhow::Result<Vec<String>> {
 fn texts(home: &Home, facts: &Facts) -> anyhow::Result<Vec<(String, String)>> {
     let mut all = vec![
         ("instance-types".to_owned(), INSTANCE_TYPES.to_owned()),
-        ("walrus".to_owned(), fill(WALRUS, &common(home, facts, "walrus", facts.walrus))?),
+        ("walrus".to_owned(), fill(WALRUS, &walrus(home, facts))?),
         ("clc".to_owned(), fill(CLC, &clc(home, facts))?),
     ];
     for zone in &facts.zones {
@@ -76,6 +76,19 @@ fn clc(home: &Home, facts: &Facts) -> Values {
         ("catalogue.instance_types", path(&home.config("instance-types"))),
         ("pki.ca_dir", path(&home.ca())),
         ("pki.walrus_url", text(&facts.internal_url(facts.walrus))),
+    ]);
+    values
+}
+
+fn walrus(home: &Home, facts: &Facts) -> Values {
+    let mut values = common(home, facts, "walrus", facts.walrus);
+    values.extend([
+        ("s3.listen", address(SocketAddr::new(facts.address, facts.s3_port))),
+        ("s3.region", text(&facts.region)),
+        ("s3.clc_url", text(&facts.internal_url(facts.clc))),
+        ("s3.key_file", path(&home.master_keys())),
+        ("s3.cloud_key_file", path(&home.cloud_key())),
+        ("s3.cloud_certificate_file", path(&home.cloud_certificate_made())),
     ]);
     values
 }
@@ -234,7 +247,8 @@ mod tests {
             assert!(write(&home, &facts(sim)).unwrap().is_empty());
             let clc = parsed::<karri_clc::Clc>(&home, "clc");
             assert_eq!(clc.controller.state_dir, home.controller("clc"));
-            parsed::<karri_walrus::Walrus>(&home, "walrus");
+            let s3 = parsed::<karri_walrus::Walrus>(&home, "walrus").s3.unwrap();
+            assert_eq!((s3.listen.port(), s3.region.as_str()), (8774, "karri-1"));
             parsed::<karri_cc::Cc>(&home, "cc-karri-1a");
             let nc = parsed::<karri_nc::Nc>(&home, "nc-karri-1a");
             assert_eq!(nc.hypervisor.sim_nodes, sim.unwrap_or(1));

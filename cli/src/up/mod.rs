@@ -10,6 +10,7 @@
 //! ```
 
 pub mod account;
+mod bundling;
 pub mod child;
 mod configs;
 mod demo;
@@ -26,7 +27,7 @@ pub mod trust;
 
 use crate::args::{Up, Usage};
 use crate::cloud::Cloud;
-use crate::credentials::{Credentials, shell_quote};
+use crate::credentials::{Bundling, Credentials, shell_quote};
 use crate::facts::Facts;
 use crate::home::{Home, is_root};
 use crate::output::Format;
@@ -45,6 +46,7 @@ use tokio::signal::unix::{SignalKind, signal};
 #[derive(Debug, Serialize)]
 struct Ready {
     endpoint: String,
+    s3_endpoint: Option<String>,
     region: String,
     zones: Vec<String>,
     state_dir: PathBuf,
@@ -121,9 +123,13 @@ async fn start(
     let endpoint = endpoints.get("clc").and_then(|clc| clc.public_url.clone()).unwrap_or(facts.endpoint());
 
     let cloud = Cloud::new(home.clone());
-    let keys = account::keys(&cloud, &facts.region, &endpoint)?;
+    let s3 = endpoints.get("walrus").and_then(|walrus| walrus.public_url.clone());
+    let keys = account::keys(&cloud, &facts.region, &endpoint, s3)?;
     let described = |new: &bool| if *new { "made admin" } else { "admin" };
     progress.step("account", account::establish(&cloud, &keys), described).await?;
+    let bundling = progress.step("image bundling", bundling::establish(&cloud), describe_bundling).await?;
+    let keys = Credentials { bundling, ..keys };
+    keys.write(&home.credentials())?;
     progress.step("nodes", nodes::arrive(&cloud, facts), |n| format!("{n} ready")).await?;
     let demo = demo::establish(&cloud, wanted.images.clone(), simulated);
     let demo = progress.step("demo image", demo, Demo::describe).await?;
@@ -133,6 +139,7 @@ async fn start(
 fn ready(home: &Home, facts: &Facts, keys: &Credentials, demo: &Demo, progress: &Progress) -> Ready {
     Ready {
         endpoint: keys.endpoint.clone(),
+        s3_endpoint: keys.s3.as_ref().map(|s3| s3.endpoint.clone()),
         region: facts.region.clone(),
         zones: facts.zones.iter().map(|zone| zone.name.clone()).collect(),
         state_dir: home.root().to_owned(),
@@ -150,6 +157,11 @@ fn describe_configs(home: &Home, edited: &[String]) -> String {
         [] => place,
         edited => format!("{place} (your edits kept: {})", edited.join(", ")),
     }
+}
+
+fn describe_bundling(bundling: &Option<Bundling>) -> String {
+    let account = bundling.as_ref().map(|bundling| format!("by account {}", bundling.account));
+    account.unwrap_or_else(|| "not set up".to_owned())
 }
 
 fn describe_libvirt(said: &str) -> String {
@@ -238,11 +250,12 @@ fn farewell(ready: &Ready, simulated: bool) -> String {
             query("PrivateIpAddress")
         )
     };
+    let s3 = ready.s3_endpoint.as_ref().map(|url| format!("\n  S3           {url}")).unwrap_or_default();
     format!(
         "
 Karri is ready after {:.1} s. Ctrl-C stops it{}.
 
-  endpoint     {}   (region {})
+  endpoint     {}   (region {}){s3}
   credentials  {}
 
 In another terminal:

@@ -1,6 +1,7 @@
 //! The verbs, one file each. A verb gathers values from a running cloud and prints them.
 
 pub mod account;
+pub mod cert;
 pub mod down;
 pub mod env;
 pub mod image;
@@ -27,6 +28,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Account(verb) => account::run(&cloud(state_dir)?, verb, output).await,
         Verb::User(verb) => user::run(&cloud(state_dir)?, verb, output).await,
         Verb::Key(verb) => key::run(&cloud(state_dir)?, verb, output).await,
+        Verb::Cert(verb) => cert::run(&cloud(state_dir)?, verb, output).await,
         Verb::Node(verb) => node::run(state_dir, verb, output).await,
     }
 }

@@ -4,6 +4,8 @@ use karri_cli::credentials::Credentials;
 use karri_cli::ec2::Ec2;
 use karri_proto::runtime::endpoint::Endpoint;
 use serde_json::Value;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
@@ -92,6 +94,16 @@ impl Cloud {
         let config = self.root().join("config").join(name).with_extension("toml");
         command.arg("--config").arg(config).args(more).envs(changed.iter().copied()).stdin(Stdio::null());
         Done::of(command.output().unwrap())
+    }
+
+    /// The whole answer to a plain request.
+    pub fn http_get(&self, url: &str, path: &str) -> String {
+        let host = url.trim_start_matches("http://");
+        let mut stream = TcpStream::connect(host).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        answer
     }
 
     /// A command line as `karri` printed it.

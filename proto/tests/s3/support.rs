@@ -1,7 +1,5 @@
 //! A request in pieces, and the way of an S3 server through the verifier.
 
-#![allow(clippy::unwrap_used)] // helpers of tests, which the lint takes for code
-
 use karri_proto::refusal::S3Refusal;
 use karri_proto::sign::{Claim, Payload, RequestView, Rules, Secret, Verified, Verifier, parse_s3};
 use serde_json::Value;

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod basics;
+mod crash;
+mod full;
 mod harness;
+mod house;
 mod model;
 mod multipart;

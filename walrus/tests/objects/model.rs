@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const KEYS: [&str; 9] = ["a", "a/1", "a/2", "a/b/3", "a0", "b//c", "b/é", "b/é/z", "c"];
+const CASES: u32 = 24;
 const SIZES: [usize; 4] = [0, 10, 3_000, 40_000];
 
 #[derive(Debug, Clone)]
@@ -298,8 +299,14 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+fn config() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
+    let cases = cases.unwrap_or(CASES);
+    ProptestConfig { cases, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, max_shrink_iters: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_store_shows_what_the_model_shows(steps in prop::collection::vec(step(), 1..16)) {

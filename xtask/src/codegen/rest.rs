@@ -24,17 +24,7 @@ pub const IMPORTS: &[(&str, &[(&str, &str)])] = &[
             ("XmlReader", "xml: &mut XmlReader"),
         ],
     ),
-    (
-        "crate::aws::rest::read",
-        &[
-            ("Element", "&Element"),
-            ("document", " document("),
-            ("need", "need("),
-            ("need_some", "need_some("),
-            ("optional_document", "optional_document("),
-            ("text", " text("),
-        ],
-    ),
+    ("crate::aws::rest::read", &[("Element", "&Element"), ("need", "need("), ("need_some", "need_some(")]),
     ("crate::aws::s3", &[("S3Action", "impl S3Action")]),
 ];
 
@@ -119,15 +109,13 @@ fn write_action(plan: &Plan, structure: &Structure, action: &ActionFact, out: &m
         let _ = writeln!(out, "const BODY_BYTES_MAX: usize = {most};");
     }
     let _ = writeln!(out, "type Output = {output};\n");
-    let body = if matches!(asked, "Xml" | "Text") { "body" } else { "_body" };
-    let _ =
-        writeln!(out, "fn decode(request: &RestRequest<'_>, {body}: &[u8]) -> Result<Self, RestFault> {{");
-    out.push_str("Ok(Self {\n");
+    out.push_str("fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {\n");
+    let _ = writeln!(out, "let mut take = request.take(body);\nlet asked = Self {{");
     for field in &structure.fields {
         let how = taken(plan, structure, field).with_context(|| field.name.to_string())?;
-        let _ = writeln!(out, "{}: {how},", field.ident);
+        let _ = writeln!(out, "{}: take.{how},", field.ident);
     }
-    out.push_str("})\n}\n}\n\n");
+    out.push_str("};\ntake.finish(asked)\n}\n}\n\n");
     Ok(())
 }
 
@@ -143,29 +131,29 @@ fn body_kind(structure: &Structure) -> &'static str {
     }
 }
 
-/// The expression that takes a member from a request.
+/// The call that takes a member from a request.
 fn taken(plan: &Plan, structure: &Structure, field: &Field) -> Result<String> {
     let choices = plan.enum_type(field, &structure.file)?.map(|name| format!("{name}::VALUES"));
     let required = if field.required { "required_" } else { "" };
     let (wire, header) = (&field.answer, format!("&header::{}", constant(&field.answer)));
     Ok(match (field.at, choices, field.form) {
-        (At::Path, None, Form::Single) if wire == "Bucket" => "request.bucket()?".into(),
-        (At::Path, None, Form::Single) if wire == "Key" => "request.key()?".into(),
-        (At::Headers, None, Form::Single) => format!("request.metadata({wire:?})"),
+        (At::Path, None, Form::Single) if wire == "Bucket" => "bucket()".into(),
+        (At::Path, None, Form::Single) if wire == "Key" => "key()".into(),
+        (At::Headers, None, Form::Single) => format!("metadata({wire:?})"),
         (At::Header, Some(choices), Form::List) => {
-            format!("request.{required}header_choices({header}, {choices})?")
+            format!("{required}header_choices({header}, {choices})")
         }
-        (At::Header, Some(choices), Form::Single) => format!("request.header_choice({header}, {choices})?"),
-        (At::Header, None, Form::Single) if wire == "Content-Encoding" => "request.content_encoding()".into(),
+        (At::Header, Some(choices), Form::Single) => format!("header_choice({header}, {choices})"),
+        (At::Header, None, Form::Single) if wire == "Content-Encoding" => "content_encoding()".into(),
         (At::Header, None, Form::Single) if CONDITIONS.contains(&wire.as_str()) => {
-            format!("request.condition({header})")
+            format!("condition({header})")
         }
-        (At::Header, None, Form::Single) => format!("request.{required}header({header})?"),
-        (At::Query, Some(choices), Form::Single) => format!("request.query_choice({wire:?}, {choices})?"),
-        (At::Query, None, Form::Single) => format!("request.{required}query({wire:?})?"),
-        (At::Payload, None, Form::Single) if !field.is_structure() => "text(body)?".into(),
-        (At::Payload, None, Form::Single) if field.required => format!("document(body, {wire:?})?"),
-        (At::Payload, None, Form::Single) => format!("optional_document(body, {wire:?})?"),
+        (At::Header, None, Form::Single) => format!("{required}header({header})"),
+        (At::Query, Some(choices), Form::Single) => format!("query_choice({wire:?}, {choices})"),
+        (At::Query, None, Form::Single) => format!("{required}query({wire:?})"),
+        (At::Payload, None, Form::Single) if !field.is_structure() => "text()".into(),
+        (At::Payload, None, Form::Single) if field.required => format!("document({wire:?})"),
+        (At::Payload, None, Form::Single) => format!("optional_document({wire:?})"),
         (at, ..) => bail!("no way to take a {:?} from {at:?}", field.form),
     })
 }

@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 /// What was removed.
 pub fn remove(home: &Home, facts: Option<&Facts>) -> anyhow::Result<Vec<PathBuf>> {
     let mut names: Vec<String> =
-        ["clc", "walrus", NAME, "tls", "config", "logs", "run", "ca"].map(str::to_owned).into();
+        ["clc", "walrus", NAME, "tls", "config", "logs", "run", "ca", "keys"].map(str::to_owned).into();
     let zones = facts.map(|facts| facts.zones.as_slice()).unwrap_or_default();
     names.extend(zones.iter().flat_map(|zone| [cc_name(zone), nc_name(zone)]));
     let mut paths: Vec<PathBuf> = names.into_iter().map(|name| home.root().join(name)).collect();
     // The facts last but for the lock: an interrupted removal can be taken up again.
-    paths.extend([home.credentials(), home.facts_file(), home.lock_file()]);
+    paths.extend([home.cloud_certificate(), home.user_certificate(), home.user_key()]);
+    paths.extend([home.s3cfg(), home.credentials(), home.facts_file(), home.lock_file()]);
     let mut removed = Vec::new();
     for path in paths {
         if remove_one(&path).with_context(|| path.display().to_string())? {
@@ -67,8 +68,18 @@ mod tests {
             Up { sim: Some(1), port_base: None, address: None, region: None, zones: vec![], images: None };
         let facts = Facts::new(&wanted).unwrap();
         let fill = || {
-            for name in ["clc/db", "cc-karri-1a/db", "nc-karri-1a/x/y", "tls/clc/key.pem", "logs/clc.log"] {
+            for name in [
+                "clc/db",
+                "cc-karri-1a/db",
+                "nc-karri-1a/x/y",
+                "tls/clc/key.pem",
+                "logs/clc.log",
+                "keys/s3-master.keys",
+            ] {
                 std::fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+                std::fs::write(root.join(name), "x").unwrap();
+            }
+            for name in ["cloud-cert.pem", "euca-user-cert.pem", "euca-user-pk.pem", "s3cfg", "credentials"] {
                 std::fs::write(root.join(name), "x").unwrap();
             }
             facts.write(&home.facts_file()).unwrap();

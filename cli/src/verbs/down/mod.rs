@@ -78,7 +78,7 @@ fn confirmed(home: &Home, host: &host::Host) -> anyhow::Result<bool> {
     for line in host.describe() {
         writeln!(stderr, "  {}", printable(&line))?;
     }
-    writeln!(stderr, "  all state in {} (images, accounts, keys, logs)", home.root().display())?;
+    writeln!(stderr, "  all state in {} (objects, images, accounts, keys, logs)", home.root().display())?;
     write!(stderr, "Type yes to go on: ")?;
     stderr.flush()?;
     let mut answer = String::new();

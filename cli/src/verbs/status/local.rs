@@ -8,6 +8,7 @@ use crate::up::trust::{cc_name, nc_name};
 use karri_proto::internal::admin::ControllerStatus;
 use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::tls::own_identity;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const ASK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -17,6 +18,15 @@ pub async fn controllers(cloud: &Cloud) -> anyhow::Result<Vec<ControllerStatus>>
     let client = http::local()?.timeout(ASK_TIMEOUT).build()?;
     let asked = roles(&facts).into_iter().map(|(role, name)| one(cloud, &client, role, name));
     Ok(futures_util::future::join_all(asked).await)
+}
+
+/// What clients of the cloud speak to, by service.
+pub fn endpoints(cloud: &Cloud) -> BTreeMap<&'static str, String> {
+    let public = |name| Endpoint::read(&cloud.home().controller(name))?.public_url;
+    [("ec2", public("clc")), ("s3", public("walrus"))]
+        .into_iter()
+        .filter_map(|(service, url)| Some((service, url?)))
+        .collect()
 }
 
 fn roles(facts: &Facts) -> Vec<(&'static str, String)> {

@@ -6,24 +6,33 @@ use crate::cloud::Cloud;
 use crate::output::{Format, Table};
 use anyhow::bail;
 use karri_proto::internal::admin::{AdminService, CloudStatus, ControllerStatus, ZoneStatus};
+use serde::Serialize;
 use std::collections::BTreeMap;
+
+/// What the cloud controller says, and what is seen from here.
+#[derive(Debug, Serialize)]
+struct Status {
+    #[serde(flatten)]
+    cloud: CloudStatus,
+    /// By service.
+    endpoints: BTreeMap<&'static str, String>,
+}
 
 pub async fn run(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
     let here = local::controllers(cloud).await?;
+    let endpoints = local::endpoints(cloud);
     let clc = cloud.clc()?;
-    let mut status = match clc.cloud_status(cloud.caller()).await {
-        Ok(status) => status,
+    let mut all = match clc.cloud_status(cloud.caller()).await {
+        Ok(status) => Status { cloud: status, endpoints },
         Err(error) => {
-            output.print(
-                &CloudStatus { controllers: here, zones: Vec::new(), instances: BTreeMap::new() },
-                |s| controllers(&s.controllers),
-            )?;
+            let unknown = CloudStatus { controllers: here, zones: Vec::new(), instances: BTreeMap::new() };
+            output.print(&Status { cloud: unknown, endpoints }, |all| controllers(&all.cloud.controllers))?;
             bail!("the cloud controller does not answer: {error}");
         }
     };
-    here.into_iter().for_each(|one| merge(&mut status.controllers, one));
-    output.print(&status, text)?;
-    let ill = status.controllers.iter().filter(|one| !one.healthy);
+    here.into_iter().for_each(|one| merge(&mut all.cloud.controllers, one));
+    output.print(&all, text)?;
+    let ill = all.cloud.controllers.iter().filter(|one| !one.healthy);
     let ill: Vec<String> = ill.map(|one| format!("{} {}", one.role, one.name)).collect();
     if !ill.is_empty() {
         bail!("not healthy: {}", ill.join(", "));
@@ -47,8 +56,14 @@ fn merge(all: &mut Vec<ControllerStatus>, here: ControllerStatus) {
     }
 }
 
-fn text(status: &CloudStatus) -> String {
+fn text(all: &Status) -> String {
+    let status = &all.cloud;
     let mut text = controllers(&status.controllers);
+    let endpoints = all.endpoints.iter().map(|(service, url)| format!("{} {url}", service.to_uppercase()));
+    let endpoints: Vec<String> = endpoints.collect();
+    if !endpoints.is_empty() {
+        text.push_str(&format!("\nEndpoints: {}\n", endpoints.join(", ")));
+    }
     for zone in &status.zones {
         text.push_str(&format!("\nZone {} (cluster {})\n", zone.zone, zone.cluster));
         text.push_str(&nodes(zone));
@@ -200,11 +215,19 @@ pub(super) mod tests {
         }
     }
 
+    fn seen(cloud: CloudStatus) -> Status {
+        let endpoints =
+            [("ec2", "http://127.0.0.1:8773".to_owned()), ("s3", "http://127.0.0.1:8774".to_owned())];
+        Status { cloud, endpoints: endpoints.into() }
+    }
+
     #[test]
     fn a_status_reads_from_controllers_down_to_instances() {
         let expected = "\
 CONTROLLER  NAME  HEALTH  VERSION  URL
 clc         clc   ok      0.1.0    https://127.0.0.1:8774
+
+Endpoints: EC2 http://127.0.0.1:8773, S3 http://127.0.0.1:8774
 
 Zone karri-1a (cluster karri-1a)
 NODE    ALIVE  VERSION  ACCELERATOR  VCPUS  MEMORY MIB  DISK GIB  FOREIGN GUESTS
@@ -215,7 +238,7 @@ t3.micro       1     2      2      1024        8
 
 Instances: 2 pending, 1 running
 ";
-        assert_eq!(text(&sample()), expected);
+        assert_eq!(text(&seen(sample())), expected);
     }
 
     #[test]
@@ -278,12 +301,13 @@ nc          host-7  ok      0.1.0
         let nodes = &mut status.zones[0].resources.nodes;
         *nodes = vec![nodes[0].clone(); 25];
         nodes[24].alive = false;
-        assert!(text(&status).contains("… and 5 more; 25 nodes, 24 alive\n"));
+        assert!(text(&seen(status)).contains("… and 5 more; 25 nodes, 24 alive\n"));
     }
 
     #[test]
     fn json_keeps_its_field_names() {
-        let json = serde_json::to_value(sample()).unwrap();
+        let json = serde_json::to_value(seen(sample())).unwrap();
+        assert_eq!(json["endpoints"]["s3"], "http://127.0.0.1:8774");
         assert_eq!(json["controllers"][0]["role"], "clc");
         assert_eq!(json["zones"][0]["slots"][0]["free"], 1);
         assert_eq!(json["zones"][0]["resources"]["nodes"][0]["facts"]["total"]["memory_mib"], 8192);

@@ -17,8 +17,8 @@ pub use fault::RestFault;
 pub use head::Head;
 pub use metadata::Metadata;
 pub use query::Query;
-pub use read::{ReadXml, XmlReader, document, optional_document};
-pub use request::RestRequest;
+pub use read::{ReadXml, XmlReader};
+pub use request::{RestRequest, Take};
 pub use scalar::FromText;
 
 use super::XmlWriter;

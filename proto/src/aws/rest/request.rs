@@ -2,7 +2,8 @@
 //!
 //! Headers are looked up by names that were made at compile time, so a look-up is a hash and a compare.
 
-use super::{FromText, Metadata, Query, RestFault};
+use super::read::{self, document, optional_document};
+use super::{FromText, Metadata, Query, ReadXml, RestFault};
 use http::HeaderValue;
 use http::header::{HeaderMap, HeaderName};
 use std::borrow::Cow;
@@ -21,64 +22,74 @@ pub struct RestRequest<'a> {
     pub headers: &'a HeaderMap,
 }
 
-impl RestRequest<'_> {
-    pub fn bucket(&self) -> Result<String, RestFault> {
-        self.bucket.map(str::to_string).ok_or(RestFault::Missing("Bucket"))
+impl<'a> RestRequest<'a> {
+    pub fn take(&self, body: &'a [u8]) -> Take<'a> {
+        Take { request: *self, body, fault: None }
+    }
+}
+
+/// Takes members from a request. It keeps the first fault and goes on, so that a decoder is one plain
+/// list of members; what is made meanwhile does not leave [`Take::finish`].
+#[derive(Debug)]
+pub struct Take<'a> {
+    request: RestRequest<'a>,
+    body: &'a [u8],
+    fault: Option<RestFault>,
+}
+
+impl Take<'_> {
+    pub fn finish<T>(self, value: T) -> Result<T, RestFault> {
+        self.fault.map_or(Ok(value), Err)
     }
 
-    pub fn key(&self) -> Result<String, RestFault> {
-        self.key.map(str::to_string).ok_or(RestFault::Missing("Key"))
+    pub fn bucket(&mut self) -> String {
+        self.need("Bucket", self.request.bucket.map(str::to_string))
     }
 
-    pub fn header<T: FromText>(&self, name: &'static HeaderName) -> Result<Option<T>, RestFault> {
-        self.headers.get(name).map_or(Ok(None), |value| one(name.as_str(), &text(value)))
+    pub fn key(&mut self) -> String {
+        self.need("Key", self.request.key.map(str::to_string))
     }
 
-    pub fn required_header<T: FromText>(&self, name: &'static HeaderName) -> Result<T, RestFault> {
-        self.header(name)?.ok_or(RestFault::Missing(name.as_str()))
+    pub fn header<T: FromText>(&mut self, name: &'static HeaderName) -> Option<T> {
+        let value = self.request.headers.get(name)?;
+        self.kept(one(name.as_str(), &text(value))).flatten()
+    }
+
+    pub fn required_header<T: FromText + Default>(&mut self, name: &'static HeaderName) -> T {
+        let value = self.header(name);
+        self.need(name.as_str(), value)
     }
 
     /// A condition that cannot be read counts as not given: so HTTP has it.
-    pub fn condition<T: FromText>(&self, name: &'static HeaderName) -> Option<T> {
-        self.headers.get(name).and_then(|value| T::from_text(&text(value)))
+    pub fn condition<T: FromText>(&mut self, name: &'static HeaderName) -> Option<T> {
+        self.request.headers.get(name).and_then(|value| T::from_text(&text(value)))
     }
 
-    pub fn header_choice(
-        &self,
-        name: &'static HeaderName,
-        choices: &[&str],
-    ) -> Result<Option<String>, RestFault> {
-        self.headers.get(name).map_or(Ok(None), |value| chosen(name.as_str(), &text(value), choices))
+    pub fn header_choice(&mut self, name: &'static HeaderName, choices: &[&str]) -> Option<String> {
+        let value = self.request.headers.get(name)?;
+        self.kept(chosen(name.as_str(), &text(value), choices)).flatten()
     }
 
     /// A list, in one header with commas or in several.
-    pub fn header_choices(
-        &self,
-        name: &'static HeaderName,
-        choices: &[&str],
-    ) -> Result<Vec<String>, RestFault> {
+    pub fn header_choices(&mut self, name: &'static HeaderName, choices: &[&str]) -> Vec<String> {
         let mut items = Vec::new();
-        for value in self.headers.get_all(name) {
+        for value in self.request.headers.get_all(name) {
             for item in text(value).split(',').map(str::trim).filter(|item| !item.is_empty()) {
-                items.extend(chosen(name.as_str(), item, choices)?);
+                items.extend(self.kept(chosen(name.as_str(), item, choices)).flatten());
             }
         }
-        Ok(items)
+        items
     }
 
-    pub fn required_header_choices(
-        &self,
-        name: &'static HeaderName,
-        choices: &[&str],
-    ) -> Result<Vec<String>, RestFault> {
-        let items = self.header_choices(name, choices)?;
-        if items.is_empty() { Err(RestFault::Missing(name.as_str())) } else { Ok(items) }
+    pub fn required_header_choices(&mut self, name: &'static HeaderName, choices: &[&str]) -> Vec<String> {
+        let items = self.header_choices(name, choices);
+        self.need(name.as_str(), Some(items).filter(|items| !items.is_empty()))
     }
 
     /// `Content-Encoding` without what only wrapped the transfer.
-    pub fn content_encoding(&self) -> Option<String> {
+    pub fn content_encoding(&mut self) -> Option<String> {
         let mut codings = Vec::new();
-        for value in self.headers.get_all(http::header::CONTENT_ENCODING) {
+        for value in self.request.headers.get_all(http::header::CONTENT_ENCODING) {
             let text = text(value);
             if !text.to_ascii_lowercase().contains(TRANSFER_CODING) {
                 codings.push(text.into_owned());
@@ -92,20 +103,59 @@ impl RestRequest<'_> {
         (!codings.is_empty()).then(|| codings.join(", "))
     }
 
-    pub fn metadata(&self, prefix: &str) -> Metadata {
-        Metadata::from_headers(self.headers, prefix)
+    pub fn metadata(&mut self, prefix: &str) -> Metadata {
+        Metadata::from_headers(self.request.headers, prefix)
     }
 
-    pub fn query<T: FromText>(&self, name: &'static str) -> Result<Option<T>, RestFault> {
-        self.query.get(name).map_or(Ok(None), |value| one(name, value))
+    pub fn query<T: FromText>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.request.query.get(name)?;
+        self.kept(one(name, value)).flatten()
     }
 
-    pub fn required_query<T: FromText>(&self, name: &'static str) -> Result<T, RestFault> {
-        self.query(name)?.ok_or(RestFault::Missing(name))
+    pub fn required_query<T: FromText + Default>(&mut self, name: &'static str) -> T {
+        let value = self.query(name);
+        self.need(name, value)
     }
 
-    pub fn query_choice(&self, name: &'static str, choices: &[&str]) -> Result<Option<String>, RestFault> {
-        self.query.get(name).map_or(Ok(None), |value| chosen(name, value, choices))
+    pub fn query_choice(&mut self, name: &'static str, choices: &[&str]) -> Option<String> {
+        let value = self.request.query.get(name)?;
+        self.kept(chosen(name, value, choices)).flatten()
+    }
+
+    /// The body as a document with that root element.
+    pub fn document<T: ReadXml + Default>(&mut self, root: &str) -> T {
+        let body = self.body;
+        self.unless_wrong(|| document(body, root)).unwrap_or_default()
+    }
+
+    pub fn optional_document<T: ReadXml>(&mut self, root: &str) -> Option<T> {
+        let body = self.body;
+        self.unless_wrong(|| optional_document(body, root)).flatten()
+    }
+
+    /// The body as it stands.
+    pub fn text(&mut self) -> String {
+        let body = self.body;
+        self.unless_wrong(|| read::text(body)).unwrap_or_default()
+    }
+
+    /// Reading a body is not cheap, and for nothing when there is a fault already.
+    fn unless_wrong<T>(&mut self, read: impl FnOnce() -> Result<T, RestFault>) -> Option<T> {
+        if self.fault.is_some() { None } else { self.kept(read()) }
+    }
+
+    fn need<T: Default>(&mut self, name: &'static str, value: Option<T>) -> T {
+        self.kept(value.ok_or(RestFault::Missing(name))).unwrap_or_default()
+    }
+
+    fn kept<T>(&mut self, value: Result<T, RestFault>) -> Option<T> {
+        match value {
+            Ok(value) => Some(value),
+            Err(fault) => {
+                self.fault.get_or_insert(fault);
+                None
+            }
+        }
     }
 }
 

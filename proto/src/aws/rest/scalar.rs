@@ -67,8 +67,7 @@ fn iso(text: &str) -> Option<OffsetDateTime> {
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, and as older clients write it `Sunday, 06-Nov-94 08:49:37 GMT` and
 /// `Sun Nov  6 08:49:37 1994`. The day of the week is not looked at.
 fn http(text: &str) -> Option<OffsetDateTime> {
-    let parts: Vec<&str> =
-        text.split(|c: char| c == ' ' || c == '-' || c == ',').filter(|part| !part.is_empty()).collect();
+    let parts: Vec<&str> = text.split([' ', '-', ',']).filter(|part| !part.is_empty()).collect();
     let (day, month, year, time) = match *parts.as_slice() {
         [_, day, month, year, time, "GMT" | "UTC" | "+0000"] => (day, month, year, time),
         [_, month, day, time, year] => (day, month, year, time),

@@ -24,6 +24,9 @@ const TARGETS: &[Target] = &[
     Target { name: "query", entry: karri_proto::aws::fuzz_query },
     Target { name: "rest", entry: karri_proto::aws::s3::fuzz_rest },
     Target { name: "sign", entry: karri_proto::sign::fuzz_sign },
+    Target { name: "chunks", entry: karri_proto::sign::fuzz_chunks },
+    Target { name: "form", entry: karri_proto::sign::fuzz_form },
+    Target { name: "policy_form", entry: karri_proto::sign::fuzz_policy_form },
     Target { name: "metadata", entry: karri_nc::fuzz_metadata },
     Target { name: "image", entry: karri_walrus::fuzz_image },
 ];

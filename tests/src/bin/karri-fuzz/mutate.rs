@@ -76,6 +76,12 @@ const WORDS: &[&[u8]] = &[
     b"meta-data",
     b"GET ",
     b"PUT ",
+    b"\r\n--",
+    b";chunk-signature=",
+    b"x-amz-trailer-signature:",
+    b"Content-Disposition: form-data; name=\"file\"",
+    b"${filename}",
+    b"[\"eq\", \"$key\", \"\"]",
 ];
 
 /// A change or several of one of `corpus`.

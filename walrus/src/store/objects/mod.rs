@@ -4,10 +4,11 @@
 //!   bucket.rs object.rs facts.rs upload.rs ids.rs    what there is
 //!   assemble.rs parts.rs                             uploads that become objects; copies
 //!   bytes.rs read.rs                                 bytes in and out
-//!   fetch.rs page.rs list.rs runs.rs versions.rs     reading: any number at a time, each one a snapshot
+//!   fetch.rs page.rs list.rs runs.rs versions.rs scan.rs  reading: any number at a time, each one a snapshot
 //!   writer/                                          writing: one task, one transaction for all who wait
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
-//!   sweep.rs scrub.rs check.rs backup.rs             housekeeping
+//!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
+//!   check.rs backup.rs                               proving a store consistent, copying it
 //!   row.rs wire.rs manifest.rs migrate.rs            how things lie in the database
 //! ```
 //!
@@ -19,16 +20,20 @@
 //! the writer runs inside its transaction.
 
 mod assemble;
+mod backup;
 mod bucket;
 mod bytes;
+mod check;
 mod error;
 mod facts;
 mod fetch;
 mod hot;
+mod housekeeping;
 mod ids;
 mod lease;
 mod list;
 mod manifest;
+mod meta;
 mod migrate;
 mod object;
 mod page;
@@ -36,6 +41,8 @@ mod parts;
 mod read;
 mod row;
 mod runs;
+mod scan;
+mod scrub;
 mod sweep;
 mod upload;
 mod versions;
@@ -43,18 +50,23 @@ mod wire;
 mod writer;
 
 pub use assemble::{Assemble, AssembledPart, Assembly, Completed, UploadComplete};
+pub use backup::BackupReport;
 pub use bucket::{Bucket, BucketPage, BucketQuery, NewBucket, Owned, Usage, Versioning};
 pub use bytes::{ByteWriter, INLINE_BYTES_MAX, Stored};
+pub use check::{CheckReport, check};
 pub use error::{Refusal, StoreError};
 pub use facts::{
     CHECKSUM_ALGORITHMS, Checksum, ChecksumAlgorithm, ChecksumType, Facts, LockMode, Pairs, Retention, UnixMs,
 };
+pub use housekeeping::{Housekeeping, HousekeepingConfig};
 pub use ids::{BucketId, ETag, UnknownId, UploadId, VersionId};
 pub use list::{ListEntry, ListQuery};
 pub use object::Object;
 pub use page::{Next, Page};
 pub use parts::PartFacts;
 pub use read::{Body, ByteStream};
+pub use scan::{ScanPlace, Scanned};
+pub use scrub::Scrubbed;
 pub use sweep::Swept;
 pub use upload::{NewUpload, Part, PartPut, Upload, UploadQuery};
 pub use versions::{VersionEntry, VersionQuery};
@@ -138,6 +150,8 @@ struct Shared {
     hot: Hot<Arc<Object>>,
     buckets: Hot<Arc<Bucket>>,
     leases: Arc<Leases>,
+    /// The first name that this run may give.
+    first_blob: u64,
     next_blob: AtomicU64,
     /// Blobs that did not verify: none of their bytes is served.
     damaged: Mutex<HashSet<u64>>,
@@ -156,6 +170,10 @@ impl std::ops::Deref for Inner {
 impl Shared {
     fn note_damage(&self, id: BlobId) {
         self.damaged.lock().unwrap_or_else(PoisonError::into_inner).insert(id.0);
+    }
+
+    fn forget_damage(&self, gone: &[u64]) {
+        self.damaged.lock().unwrap_or_else(PoisonError::into_inner).retain(|id| !gone.contains(id));
     }
 
     fn is_damaged(&self, id: BlobId) -> bool {
@@ -194,6 +212,7 @@ impl Objects {
             hot: Hot::new(config.hot_bytes_max),
             buckets: Hot::new(BUCKETS_BYTES_MAX),
             leases: Arc::default(),
+            first_blob: newest + 1,
             next_blob: AtomicU64::new(newest + 1),
             sweeping: tokio::sync::Mutex::default(),
             damaged: Mutex::new(damaged.into_iter().map(|id| id as u64).collect()),

@@ -14,7 +14,6 @@ use super::{Objects, lease};
 use crate::store::keeper::BlobId;
 use futures_util::stream::{self, StreamExt};
 use sqlx::Row as _;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 const MANIFESTS_AT_ONCE: i64 = 16;
@@ -104,9 +103,7 @@ impl Objects {
                 .collect()
                 .await;
             swept.blobs += gone.len();
-            let mut damaged = self.0.damaged.lock().unwrap_or_else(PoisonError::into_inner);
-            damaged.retain(|id| !gone.contains(id));
-            drop(damaged);
+            self.0.forget_damage(&gone);
             self.write(BlobsSwept(gone)).await?;
         }
     }

@@ -3,7 +3,7 @@
 
 use super::{NAMESPACE, Operation, header};
 use crate::aws::XmlWriter;
-use crate::aws::rest::read::{Element, document};
+use crate::aws::rest::read::Element;
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 
@@ -61,13 +61,14 @@ impl RestAction for GetBucketAccelerateConfigurationRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketAccelerateConfigurationOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+        };
+        take.finish(asked)
     }
 }
 
@@ -92,13 +93,15 @@ impl RestAction for PutBucketAccelerateConfigurationRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            accelerate_configuration: document(body, "AccelerateConfiguration")?,
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            accelerate_configuration: take.document("AccelerateConfiguration"),
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 

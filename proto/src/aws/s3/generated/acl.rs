@@ -2,7 +2,7 @@
 //! Generated: wire types of the acl actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, optional_document};
+use crate::aws::rest::read::Element;
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -60,11 +60,13 @@ impl RestAction for GetBucketAclRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketAclOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -108,15 +110,16 @@ impl RestAction for GetObjectAclRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetObjectAclOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -224,20 +227,22 @@ impl RestAction for PutBucketAclRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, super::BucketCannedACL::VALUES)?,
-            access_control_policy: optional_document(body, "AccessControlPolicy")?,
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write: request.header(&header::X_AMZ_GRANT_WRITE)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, super::BucketCannedACL::VALUES),
+            access_control_policy: take.optional_document("AccessControlPolicy"),
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write: take.header(&header::X_AMZ_GRANT_WRITE),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+        };
+        take.finish(asked)
     }
 }
 
@@ -283,23 +288,24 @@ impl RestAction for PutObjectAclRequest {
     type Output = PutObjectAclOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, super::ObjectCannedACL::VALUES)?,
-            access_control_policy: optional_document(body, "AccessControlPolicy")?,
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write: request.header(&header::X_AMZ_GRANT_WRITE)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, super::ObjectCannedACL::VALUES),
+            access_control_policy: take.optional_document("AccessControlPolicy"),
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write: take.header(&header::X_AMZ_GRANT_WRITE),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }

@@ -2,7 +2,7 @@
 //! Generated: wire types of the bucket actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, optional_document};
+use crate::aws::rest::read::Element;
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -114,21 +114,22 @@ impl RestAction for CreateBucketRequest {
     type Output = CreateBucketOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, BucketCannedACL::VALUES)?,
-            bucket: request.bucket()?,
-            bucket_namespace: request
-                .header_choice(&header::X_AMZ_BUCKET_NAMESPACE, BucketNamespace::VALUES)?,
-            create_bucket_configuration: optional_document(body, "CreateBucketConfiguration")?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write: request.header(&header::X_AMZ_GRANT_WRITE)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-            object_lock_enabled_for_bucket: request.header(&header::X_AMZ_BUCKET_OBJECT_LOCK_ENABLED)?,
-            object_ownership: request
-                .header_choice(&header::X_AMZ_OBJECT_OWNERSHIP, super::ObjectOwnership::VALUES)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, BucketCannedACL::VALUES),
+            bucket: take.bucket(),
+            bucket_namespace: take.header_choice(&header::X_AMZ_BUCKET_NAMESPACE, BucketNamespace::VALUES),
+            create_bucket_configuration: take.optional_document("CreateBucketConfiguration"),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write: take.header(&header::X_AMZ_GRANT_WRITE),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+            object_lock_enabled_for_bucket: take.header(&header::X_AMZ_BUCKET_OBJECT_LOCK_ENABLED),
+            object_ownership: take
+                .header_choice(&header::X_AMZ_OBJECT_OWNERSHIP, super::ObjectOwnership::VALUES),
+        };
+        take.finish(asked)
     }
 }
 
@@ -149,11 +150,13 @@ impl RestAction for DeleteBucketRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -187,11 +190,13 @@ impl RestAction for GetBucketLocationRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketLocationOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -231,11 +236,13 @@ impl RestAction for HeadBucketRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = HeadBucketOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -277,13 +284,15 @@ impl RestAction for ListBucketsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListBucketsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket_region: request.query("bucket-region")?,
-            continuation_token: request.query("continuation-token")?,
-            max_buckets: request.query("max-buckets")?,
-            prefix: request.query("prefix")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket_region: take.query("bucket-region"),
+            continuation_token: take.query("continuation-token"),
+            max_buckets: take.query("max-buckets"),
+            prefix: take.query("prefix"),
+        };
+        take.finish(asked)
     }
 }
 

@@ -2,7 +2,7 @@
 //! Generated: wire types of the cors actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need_some};
+use crate::aws::rest::read::{Element, need_some};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -93,11 +93,13 @@ impl RestAction for DeleteBucketCorsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -131,11 +133,13 @@ impl RestAction for GetBucketCorsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketCorsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -161,13 +165,15 @@ impl RestAction for PutBucketCorsRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            cors_configuration: document(body, "CORSConfiguration")?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            cors_configuration: take.document("CORSConfiguration"),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }

@@ -2,7 +2,7 @@
 //! Generated: wire types of the encryption actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need, need_some};
+use crate::aws::rest::read::{Element, need, need_some};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -48,11 +48,13 @@ impl RestAction for DeleteBucketEncryptionRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -86,11 +88,13 @@ impl RestAction for GetBucketEncryptionRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketEncryptionOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -116,14 +120,16 @@ impl RestAction for PutBucketEncryptionRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            server_side_encryption_configuration: document(body, "ServerSideEncryptionConfiguration")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            server_side_encryption_configuration: take.document("ServerSideEncryptionConfiguration"),
+        };
+        take.finish(asked)
     }
 }
 

@@ -2,7 +2,7 @@
 //! Generated: wire types of the lifecycle actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, need, need_some, optional_document};
+use crate::aws::rest::read::{Element, need, need_some};
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -67,11 +67,13 @@ impl RestAction for DeleteBucketLifecycleRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -113,11 +115,13 @@ impl RestAction for GetBucketLifecycleConfigurationRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketLifecycleConfigurationOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -393,17 +397,19 @@ impl RestAction for PutBucketLifecycleConfigurationRequest {
     type Output = PutBucketLifecycleConfigurationOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            lifecycle_configuration: optional_document(body, "LifecycleConfiguration")?,
-            transition_default_minimum_object_size: request.header_choice(
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            lifecycle_configuration: take.optional_document("LifecycleConfiguration"),
+            transition_default_minimum_object_size: take.header_choice(
                 &header::X_AMZ_TRANSITION_DEFAULT_MINIMUM_OBJECT_SIZE,
                 TransitionDefaultMinimumObjectSize::VALUES,
-            )?,
-        })
+            ),
+        };
+        take.finish(asked)
     }
 }
 

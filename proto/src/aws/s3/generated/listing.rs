@@ -93,23 +93,22 @@ impl RestAction for ListObjectVersionsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListObjectVersionsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            delimiter: request.query("delimiter")?,
-            encoding_type: request.query_choice("encoding-type", super::EncodingType::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key_marker: request.query("key-marker")?,
-            max_keys: request.query("max-keys")?,
-            optional_object_attributes: request.header_choices(
-                &header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES,
-                OptionalObjectAttributes::VALUES,
-            )?,
-            prefix: request.query("prefix")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id_marker: request.query("version-id-marker")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            delimiter: take.query("delimiter"),
+            encoding_type: take.query_choice("encoding-type", super::EncodingType::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key_marker: take.query("key-marker"),
+            max_keys: take.query("max-keys"),
+            optional_object_attributes: take
+                .header_choices(&header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES, OptionalObjectAttributes::VALUES),
+            prefix: take.query("prefix"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id_marker: take.query("version-id-marker"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -173,22 +172,21 @@ impl RestAction for ListObjectsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListObjectsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            delimiter: request.query("delimiter")?,
-            encoding_type: request.query_choice("encoding-type", super::EncodingType::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            marker: request.query("marker")?,
-            max_keys: request.query("max-keys")?,
-            optional_object_attributes: request.header_choices(
-                &header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES,
-                OptionalObjectAttributes::VALUES,
-            )?,
-            prefix: request.query("prefix")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            delimiter: take.query("delimiter"),
+            encoding_type: take.query_choice("encoding-type", super::EncodingType::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            marker: take.query("marker"),
+            max_keys: take.query("max-keys"),
+            optional_object_attributes: take
+                .header_choices(&header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES, OptionalObjectAttributes::VALUES),
+            prefix: take.query("prefix"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+        };
+        take.finish(asked)
     }
 }
 
@@ -258,24 +256,23 @@ impl RestAction for ListObjectsV2Request {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListObjectsV2Output;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            continuation_token: request.query("continuation-token")?,
-            delimiter: request.query("delimiter")?,
-            encoding_type: request.query_choice("encoding-type", super::EncodingType::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            fetch_owner: request.query("fetch-owner")?,
-            max_keys: request.query("max-keys")?,
-            optional_object_attributes: request.header_choices(
-                &header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES,
-                OptionalObjectAttributes::VALUES,
-            )?,
-            prefix: request.query("prefix")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            start_after: request.query("start-after")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            continuation_token: take.query("continuation-token"),
+            delimiter: take.query("delimiter"),
+            encoding_type: take.query_choice("encoding-type", super::EncodingType::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            fetch_owner: take.query("fetch-owner"),
+            max_keys: take.query("max-keys"),
+            optional_object_attributes: take
+                .header_choices(&header::X_AMZ_OPTIONAL_OBJECT_ATTRIBUTES, OptionalObjectAttributes::VALUES),
+            prefix: take.query("prefix"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            start_after: take.query("start-after"),
+        };
+        take.finish(asked)
     }
 }
 

@@ -2,7 +2,7 @@
 //! Generated: wire types of the lock actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, optional_document};
+use crate::aws::rest::read::Element;
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -105,15 +105,16 @@ impl RestAction for GetObjectLegalHoldRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetObjectLegalHoldOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -147,11 +148,13 @@ impl RestAction for GetObjectLockConfigurationRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetObjectLockConfigurationOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -188,15 +191,16 @@ impl RestAction for GetObjectRetentionRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetObjectRetentionOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -348,18 +352,19 @@ impl RestAction for PutObjectLegalHoldRequest {
     type Output = PutObjectLegalHoldOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            legal_hold: optional_document(body, "LegalHold")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            legal_hold: take.optional_document("LegalHold"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -398,17 +403,18 @@ impl RestAction for PutObjectLockConfigurationRequest {
     type Output = PutObjectLockConfigurationOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            object_lock_configuration: optional_document(body, "ObjectLockConfiguration")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            token: request.header(&header::X_AMZ_BUCKET_OBJECT_LOCK_TOKEN)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            object_lock_configuration: take.optional_document("ObjectLockConfiguration"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            token: take.header(&header::X_AMZ_BUCKET_OBJECT_LOCK_TOKEN),
+        };
+        take.finish(asked)
     }
 }
 
@@ -449,19 +455,20 @@ impl RestAction for PutObjectRetentionRequest {
     type Output = PutObjectRetentionOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            bypass_governance_retention: request.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION)?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            retention: optional_document(body, "Retention")?,
-            version_id: request.query("versionId")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            bypass_governance_retention: take.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            retention: take.optional_document("Retention"),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 

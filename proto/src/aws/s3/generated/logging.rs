@@ -2,7 +2,7 @@
 //! Generated: wire types of the logging actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need};
+use crate::aws::rest::read::{Element, need};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -55,11 +55,13 @@ impl RestAction for GetBucketLoggingRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketLoggingOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -152,14 +154,16 @@ impl RestAction for PutBucketLoggingRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            bucket_logging_status: document(body, "BucketLoggingStatus")?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            bucket_logging_status: take.document("BucketLoggingStatus"),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 

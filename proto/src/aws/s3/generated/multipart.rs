@@ -2,7 +2,7 @@
 //! Generated: wire types of the multipart actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, optional_document};
+use crate::aws::rest::read::Element;
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -42,16 +42,17 @@ impl RestAction for AbortMultipartUploadRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = AbortMultipartUploadOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            if_match_initiated_time: request.header(&header::X_AMZ_IF_MATCH_INITIATED_TIME)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            upload_id: request.required_query("uploadId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            if_match_initiated_time: take.header(&header::X_AMZ_IF_MATCH_INITIATED_TIME),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            upload_id: take.required_query("uploadId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -209,34 +210,33 @@ impl RestAction for CompleteMultipartUploadRequest {
     type Output = CompleteMultipartUploadOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_crc32: request.header(&header::X_AMZ_CHECKSUM_CRC32)?,
-            checksum_crc32c: request.header(&header::X_AMZ_CHECKSUM_CRC32C)?,
-            checksum_crc64nvme: request.header(&header::X_AMZ_CHECKSUM_CRC64NVME)?,
-            checksum_md5: request.header(&header::X_AMZ_CHECKSUM_MD5)?,
-            checksum_sha1: request.header(&header::X_AMZ_CHECKSUM_SHA1)?,
-            checksum_sha256: request.header(&header::X_AMZ_CHECKSUM_SHA256)?,
-            checksum_sha512: request.header(&header::X_AMZ_CHECKSUM_SHA512)?,
-            checksum_type: request
-                .header_choice(&header::X_AMZ_CHECKSUM_TYPE, super::ChecksumType::VALUES)?,
-            checksum_xxhash128: request.header(&header::X_AMZ_CHECKSUM_XXHASH128)?,
-            checksum_xxhash3: request.header(&header::X_AMZ_CHECKSUM_XXHASH3)?,
-            checksum_xxhash64: request.header(&header::X_AMZ_CHECKSUM_XXHASH64)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_none_match: request.header(&header::IF_NONE_MATCH)?,
-            key: request.key()?,
-            mpu_object_size: request.header(&header::X_AMZ_MP_OBJECT_SIZE)?,
-            multipart_upload: optional_document(body, "CompleteMultipartUpload")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            upload_id: request.required_query("uploadId")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_crc32: take.header(&header::X_AMZ_CHECKSUM_CRC32),
+            checksum_crc32c: take.header(&header::X_AMZ_CHECKSUM_CRC32C),
+            checksum_crc64nvme: take.header(&header::X_AMZ_CHECKSUM_CRC64NVME),
+            checksum_md5: take.header(&header::X_AMZ_CHECKSUM_MD5),
+            checksum_sha1: take.header(&header::X_AMZ_CHECKSUM_SHA1),
+            checksum_sha256: take.header(&header::X_AMZ_CHECKSUM_SHA256),
+            checksum_sha512: take.header(&header::X_AMZ_CHECKSUM_SHA512),
+            checksum_type: take.header_choice(&header::X_AMZ_CHECKSUM_TYPE, super::ChecksumType::VALUES),
+            checksum_xxhash128: take.header(&header::X_AMZ_CHECKSUM_XXHASH128),
+            checksum_xxhash3: take.header(&header::X_AMZ_CHECKSUM_XXHASH3),
+            checksum_xxhash64: take.header(&header::X_AMZ_CHECKSUM_XXHASH64),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            if_match: take.header(&header::IF_MATCH),
+            if_none_match: take.header(&header::IF_NONE_MATCH),
+            key: take.key(),
+            mpu_object_size: take.header(&header::X_AMZ_MP_OBJECT_SIZE),
+            multipart_upload: take.optional_document("CompleteMultipartUpload"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            upload_id: take.required_query("uploadId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -511,56 +511,54 @@ impl RestAction for CreateMultipartUploadRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = CreateMultipartUploadOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, super::ObjectCannedACL::VALUES)?,
-            bucket: request.bucket()?,
-            bucket_key_enabled: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED)?,
-            cache_control: request.header(&header::CACHE_CONTROL)?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            checksum_type: request
-                .header_choice(&header::X_AMZ_CHECKSUM_TYPE, super::ChecksumType::VALUES)?,
-            content_disposition: request.header(&header::CONTENT_DISPOSITION)?,
-            content_encoding: request.content_encoding(),
-            content_language: request.header(&header::CONTENT_LANGUAGE)?,
-            content_type: request.header(&header::CONTENT_TYPE)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            expires: request.header(&header::EXPIRES)?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-            key: request.key()?,
-            metadata: request.metadata("x-amz-meta-"),
-            object_lock_event_hold: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES)?,
-            object_lock_event_hold_duration_days: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS)?,
-            object_lock_event_hold_duration_years: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS)?,
-            object_lock_legal_hold_status: request.header_choice(
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, super::ObjectCannedACL::VALUES),
+            bucket: take.bucket(),
+            bucket_key_enabled: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED),
+            cache_control: take.header(&header::CACHE_CONTROL),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            checksum_type: take.header_choice(&header::X_AMZ_CHECKSUM_TYPE, super::ChecksumType::VALUES),
+            content_disposition: take.header(&header::CONTENT_DISPOSITION),
+            content_encoding: take.content_encoding(),
+            content_language: take.header(&header::CONTENT_LANGUAGE),
+            content_type: take.header(&header::CONTENT_TYPE),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            expires: take.header(&header::EXPIRES),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+            key: take.key(),
+            metadata: take.metadata("x-amz-meta-"),
+            object_lock_event_hold: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES),
+            object_lock_event_hold_duration_days: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS),
+            object_lock_event_hold_duration_years: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS),
+            object_lock_legal_hold_status: take.header_choice(
                 &header::X_AMZ_OBJECT_LOCK_LEGAL_HOLD,
                 super::ObjectLockLegalHoldStatus::VALUES,
-            )?,
-            object_lock_mode: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES)?,
-            object_lock_retain_until_date: request.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            sse_kms_encryption_context: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT)?,
-            sse_kms_key_id: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID)?,
-            server_side_encryption: request
-                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES)?,
-            storage_class: request
-                .header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES)?,
-            tagging: request.header(&header::X_AMZ_TAGGING)?,
-            website_redirect_location: request.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION)?,
-        })
+            ),
+            object_lock_mode: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES),
+            object_lock_retain_until_date: take.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            sse_kms_encryption_context: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT),
+            sse_kms_key_id: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID),
+            server_side_encryption: take
+                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES),
+            storage_class: take.header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES),
+            tagging: take.header(&header::X_AMZ_TAGGING),
+            website_redirect_location: take.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION),
+        };
+        take.finish(asked)
     }
 }
 
@@ -641,19 +639,20 @@ impl RestAction for ListMultipartUploadsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListMultipartUploadsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            delimiter: request.query("delimiter")?,
-            encoding_type: request.query_choice("encoding-type", super::EncodingType::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key_marker: request.query("key-marker")?,
-            max_uploads: request.query("max-uploads")?,
-            prefix: request.query("prefix")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            upload_id_marker: request.query("upload-id-marker")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            delimiter: take.query("delimiter"),
+            encoding_type: take.query_choice("encoding-type", super::EncodingType::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key_marker: take.query("key-marker"),
+            max_uploads: take.query("max-uploads"),
+            prefix: take.query("prefix"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            upload_id_marker: take.query("upload-id-marker"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -747,21 +746,21 @@ impl RestAction for ListPartsRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = ListPartsOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            max_parts: request.query("max-parts")?,
-            part_number_marker: request.query("part-number-marker")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            upload_id: request.required_query("uploadId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            max_parts: take.query("max-parts"),
+            part_number_marker: take.query("part-number-marker"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            upload_id: take.required_query("uploadId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -937,34 +936,33 @@ impl RestAction for UploadPartCopyRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = UploadPartCopyOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            copy_source: request.required_header(&header::X_AMZ_COPY_SOURCE)?,
-            copy_source_if_match: request.header(&header::X_AMZ_COPY_SOURCE_IF_MATCH)?,
-            copy_source_if_modified_since: request.header(&header::X_AMZ_COPY_SOURCE_IF_MODIFIED_SINCE)?,
-            copy_source_if_none_match: request.header(&header::X_AMZ_COPY_SOURCE_IF_NONE_MATCH)?,
-            copy_source_if_unmodified_since: request
-                .header(&header::X_AMZ_COPY_SOURCE_IF_UNMODIFIED_SINCE)?,
-            copy_source_range: request.header(&header::X_AMZ_COPY_SOURCE_RANGE)?,
-            copy_source_sse_customer_algorithm: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            copy_source_sse_customer_key: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            copy_source_sse_customer_key_md5: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            expected_source_bucket_owner: request.header(&header::X_AMZ_SOURCE_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            part_number: request.required_query("partNumber")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            upload_id: request.required_query("uploadId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            copy_source: take.required_header(&header::X_AMZ_COPY_SOURCE),
+            copy_source_if_match: take.header(&header::X_AMZ_COPY_SOURCE_IF_MATCH),
+            copy_source_if_modified_since: take.header(&header::X_AMZ_COPY_SOURCE_IF_MODIFIED_SINCE),
+            copy_source_if_none_match: take.header(&header::X_AMZ_COPY_SOURCE_IF_NONE_MATCH),
+            copy_source_if_unmodified_since: take.header(&header::X_AMZ_COPY_SOURCE_IF_UNMODIFIED_SINCE),
+            copy_source_range: take.header(&header::X_AMZ_COPY_SOURCE_RANGE),
+            copy_source_sse_customer_algorithm: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            copy_source_sse_customer_key: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            copy_source_sse_customer_key_md5: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            expected_source_bucket_owner: take.header(&header::X_AMZ_SOURCE_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            part_number: take.required_query("partNumber"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            upload_id: take.required_query("uploadId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -1104,33 +1102,33 @@ impl RestAction for UploadPartRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = UploadPartOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            checksum_crc32: request.header(&header::X_AMZ_CHECKSUM_CRC32)?,
-            checksum_crc32c: request.header(&header::X_AMZ_CHECKSUM_CRC32C)?,
-            checksum_crc64nvme: request.header(&header::X_AMZ_CHECKSUM_CRC64NVME)?,
-            checksum_md5: request.header(&header::X_AMZ_CHECKSUM_MD5)?,
-            checksum_sha1: request.header(&header::X_AMZ_CHECKSUM_SHA1)?,
-            checksum_sha256: request.header(&header::X_AMZ_CHECKSUM_SHA256)?,
-            checksum_sha512: request.header(&header::X_AMZ_CHECKSUM_SHA512)?,
-            checksum_xxhash128: request.header(&header::X_AMZ_CHECKSUM_XXHASH128)?,
-            checksum_xxhash3: request.header(&header::X_AMZ_CHECKSUM_XXHASH3)?,
-            checksum_xxhash64: request.header(&header::X_AMZ_CHECKSUM_XXHASH64)?,
-            content_length: request.header(&header::CONTENT_LENGTH)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            part_number: request.required_query("partNumber")?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            upload_id: request.required_query("uploadId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            checksum_crc32: take.header(&header::X_AMZ_CHECKSUM_CRC32),
+            checksum_crc32c: take.header(&header::X_AMZ_CHECKSUM_CRC32C),
+            checksum_crc64nvme: take.header(&header::X_AMZ_CHECKSUM_CRC64NVME),
+            checksum_md5: take.header(&header::X_AMZ_CHECKSUM_MD5),
+            checksum_sha1: take.header(&header::X_AMZ_CHECKSUM_SHA1),
+            checksum_sha256: take.header(&header::X_AMZ_CHECKSUM_SHA256),
+            checksum_sha512: take.header(&header::X_AMZ_CHECKSUM_SHA512),
+            checksum_xxhash128: take.header(&header::X_AMZ_CHECKSUM_XXHASH128),
+            checksum_xxhash3: take.header(&header::X_AMZ_CHECKSUM_XXHASH3),
+            checksum_xxhash64: take.header(&header::X_AMZ_CHECKSUM_XXHASH64),
+            content_length: take.header(&header::CONTENT_LENGTH),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            part_number: take.required_query("partNumber"),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            upload_id: take.required_query("uploadId"),
+        };
+        take.finish(asked)
     }
 }

@@ -2,7 +2,7 @@
 //! Generated: wire types of the notification actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need, need_some};
+use crate::aws::rest::read::{Element, need, need_some};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -68,11 +68,13 @@ impl RestAction for GetBucketNotificationConfigurationRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = NotificationConfiguration;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -200,12 +202,14 @@ impl RestAction for PutBucketNotificationConfigurationRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            notification_configuration: document(body, "NotificationConfiguration")?,
-            skip_destination_validation: request.header(&header::X_AMZ_SKIP_DESTINATION_VALIDATION)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            notification_configuration: take.document("NotificationConfiguration"),
+            skip_destination_validation: take.header(&header::X_AMZ_SKIP_DESTINATION_VALIDATION),
+        };
+        take.finish(asked)
     }
 }
 

@@ -2,7 +2,7 @@
 //! Generated: wire types of the object actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need, need_some, optional_document};
+use crate::aws::rest::read::{Element, need, need_some};
 use crate::aws::rest::{BodyKind, Head, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -283,75 +283,72 @@ impl RestAction for CopyObjectRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = CopyObjectOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, ObjectCannedACL::VALUES)?,
-            annotation_directive: request
-                .header_choice(&header::X_AMZ_OBJECT_ANNOTATION_DIRECTIVE, AnnotationDirective::VALUES)?,
-            bucket: request.bucket()?,
-            bucket_key_enabled: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED)?,
-            cache_control: request.header(&header::CACHE_CONTROL)?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_disposition: request.header(&header::CONTENT_DISPOSITION)?,
-            content_encoding: request.content_encoding(),
-            content_language: request.header(&header::CONTENT_LANGUAGE)?,
-            content_type: request.header(&header::CONTENT_TYPE)?,
-            copy_source: request.required_header(&header::X_AMZ_COPY_SOURCE)?,
-            copy_source_if_match: request.header(&header::X_AMZ_COPY_SOURCE_IF_MATCH)?,
-            copy_source_if_modified_since: request.header(&header::X_AMZ_COPY_SOURCE_IF_MODIFIED_SINCE)?,
-            copy_source_if_none_match: request.header(&header::X_AMZ_COPY_SOURCE_IF_NONE_MATCH)?,
-            copy_source_if_unmodified_since: request
-                .header(&header::X_AMZ_COPY_SOURCE_IF_UNMODIFIED_SINCE)?,
-            copy_source_sse_customer_algorithm: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            copy_source_sse_customer_key: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            copy_source_sse_customer_key_md5: request
-                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            expected_source_bucket_owner: request.header(&header::X_AMZ_SOURCE_EXPECTED_BUCKET_OWNER)?,
-            expires: request.header(&header::EXPIRES)?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_none_match: request.header(&header::IF_NONE_MATCH)?,
-            key: request.key()?,
-            metadata: request.metadata("x-amz-meta-"),
-            metadata_directive: request
-                .header_choice(&header::X_AMZ_METADATA_DIRECTIVE, MetadataDirective::VALUES)?,
-            object_lock_event_hold: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES)?,
-            object_lock_event_hold_duration_days: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS)?,
-            object_lock_event_hold_duration_years: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS)?,
-            object_lock_legal_hold_status: request.header_choice(
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, ObjectCannedACL::VALUES),
+            annotation_directive: take
+                .header_choice(&header::X_AMZ_OBJECT_ANNOTATION_DIRECTIVE, AnnotationDirective::VALUES),
+            bucket: take.bucket(),
+            bucket_key_enabled: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED),
+            cache_control: take.header(&header::CACHE_CONTROL),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_disposition: take.header(&header::CONTENT_DISPOSITION),
+            content_encoding: take.content_encoding(),
+            content_language: take.header(&header::CONTENT_LANGUAGE),
+            content_type: take.header(&header::CONTENT_TYPE),
+            copy_source: take.required_header(&header::X_AMZ_COPY_SOURCE),
+            copy_source_if_match: take.header(&header::X_AMZ_COPY_SOURCE_IF_MATCH),
+            copy_source_if_modified_since: take.header(&header::X_AMZ_COPY_SOURCE_IF_MODIFIED_SINCE),
+            copy_source_if_none_match: take.header(&header::X_AMZ_COPY_SOURCE_IF_NONE_MATCH),
+            copy_source_if_unmodified_since: take.header(&header::X_AMZ_COPY_SOURCE_IF_UNMODIFIED_SINCE),
+            copy_source_sse_customer_algorithm: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            copy_source_sse_customer_key: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            copy_source_sse_customer_key_md5: take
+                .header(&header::X_AMZ_COPY_SOURCE_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            expected_source_bucket_owner: take.header(&header::X_AMZ_SOURCE_EXPECTED_BUCKET_OWNER),
+            expires: take.header(&header::EXPIRES),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+            if_match: take.header(&header::IF_MATCH),
+            if_none_match: take.header(&header::IF_NONE_MATCH),
+            key: take.key(),
+            metadata: take.metadata("x-amz-meta-"),
+            metadata_directive: take
+                .header_choice(&header::X_AMZ_METADATA_DIRECTIVE, MetadataDirective::VALUES),
+            object_lock_event_hold: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES),
+            object_lock_event_hold_duration_days: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS),
+            object_lock_event_hold_duration_years: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS),
+            object_lock_legal_hold_status: take.header_choice(
                 &header::X_AMZ_OBJECT_LOCK_LEGAL_HOLD,
                 super::ObjectLockLegalHoldStatus::VALUES,
-            )?,
-            object_lock_mode: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES)?,
-            object_lock_retain_until_date: request.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            sse_kms_encryption_context: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT)?,
-            sse_kms_key_id: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID)?,
-            server_side_encryption: request
-                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES)?,
-            storage_class: request
-                .header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES)?,
-            tagging: request.header(&header::X_AMZ_TAGGING)?,
-            tagging_directive: request
-                .header_choice(&header::X_AMZ_TAGGING_DIRECTIVE, TaggingDirective::VALUES)?,
-            website_redirect_location: request.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION)?,
-        })
+            ),
+            object_lock_mode: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES),
+            object_lock_retain_until_date: take.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            sse_kms_encryption_context: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT),
+            sse_kms_key_id: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID),
+            server_side_encryption: take
+                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES),
+            storage_class: take.header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES),
+            tagging: take.header(&header::X_AMZ_TAGGING),
+            tagging_directive: take.header_choice(&header::X_AMZ_TAGGING_DIRECTIVE, TaggingDirective::VALUES),
+            website_redirect_location: take.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION),
+        };
+        take.finish(asked)
     }
 }
 
@@ -451,20 +448,21 @@ impl RestAction for DeleteObjectRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = DeleteObjectOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            bypass_governance_retention: request.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_match_last_modified_time: request.header(&header::X_AMZ_IF_MATCH_LAST_MODIFIED_TIME)?,
-            if_match_size: request.header(&header::X_AMZ_IF_MATCH_SIZE)?,
-            key: request.key()?,
-            mfa: request.header(&header::X_AMZ_MFA)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            bypass_governance_retention: take.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            if_match: take.header(&header::IF_MATCH),
+            if_match_last_modified_time: take.header(&header::X_AMZ_IF_MATCH_LAST_MODIFIED_TIME),
+            if_match_size: take.header(&header::X_AMZ_IF_MATCH_SIZE),
+            key: take.key(),
+            mfa: take.header(&header::X_AMZ_MFA),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -512,17 +510,18 @@ impl RestAction for DeleteObjectsRequest {
     type Output = DeleteObjectsOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            bypass_governance_retention: request.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION)?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            delete: document(body, "Delete")?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            mfa: request.header(&header::X_AMZ_MFA)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            bypass_governance_retention: take.header(&header::X_AMZ_BYPASS_GOVERNANCE_RETENTION),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            delete: take.document("Delete"),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            mfa: take.header(&header::X_AMZ_MFA),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+        };
+        take.finish(asked)
     }
 }
 
@@ -691,23 +690,23 @@ impl RestAction for GetObjectAttributesRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetObjectAttributesOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            max_parts: request.header(&header::X_AMZ_MAX_PARTS)?,
-            object_attributes: request
-                .required_header_choices(&header::X_AMZ_OBJECT_ATTRIBUTES, ObjectAttributes::VALUES)?,
-            part_number_marker: request.header(&header::X_AMZ_PART_NUMBER_MARKER)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            max_parts: take.header(&header::X_AMZ_MAX_PARTS),
+            object_attributes: take
+                .required_header_choices(&header::X_AMZ_OBJECT_ATTRIBUTES, ObjectAttributes::VALUES),
+            part_number_marker: take.header(&header::X_AMZ_PART_NUMBER_MARKER),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -936,32 +935,32 @@ impl RestAction for GetObjectRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Stream;
     type Output = GetObjectOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_mode: request.header_choice(&header::X_AMZ_CHECKSUM_MODE, ChecksumMode::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_modified_since: request.condition(&header::IF_MODIFIED_SINCE),
-            if_none_match: request.header(&header::IF_NONE_MATCH)?,
-            if_unmodified_since: request.condition(&header::IF_UNMODIFIED_SINCE),
-            key: request.key()?,
-            part_number: request.query("partNumber")?,
-            range: request.header(&header::RANGE)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            response_cache_control: request.query("response-cache-control")?,
-            response_content_disposition: request.query("response-content-disposition")?,
-            response_content_encoding: request.query("response-content-encoding")?,
-            response_content_language: request.query("response-content-language")?,
-            response_content_type: request.query("response-content-type")?,
-            response_expires: request.query("response-expires")?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_mode: take.header_choice(&header::X_AMZ_CHECKSUM_MODE, ChecksumMode::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            if_match: take.header(&header::IF_MATCH),
+            if_modified_since: take.condition(&header::IF_MODIFIED_SINCE),
+            if_none_match: take.header(&header::IF_NONE_MATCH),
+            if_unmodified_since: take.condition(&header::IF_UNMODIFIED_SINCE),
+            key: take.key(),
+            part_number: take.query("partNumber"),
+            range: take.header(&header::RANGE),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            response_cache_control: take.query("response-cache-control"),
+            response_content_disposition: take.query("response-content-disposition"),
+            response_content_encoding: take.query("response-content-encoding"),
+            response_content_language: take.query("response-content-language"),
+            response_content_type: take.query("response-content-type"),
+            response_expires: take.query("response-expires"),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -1211,32 +1210,32 @@ impl RestAction for HeadObjectRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = HeadObjectOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_mode: request.header_choice(&header::X_AMZ_CHECKSUM_MODE, ChecksumMode::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_modified_since: request.condition(&header::IF_MODIFIED_SINCE),
-            if_none_match: request.header(&header::IF_NONE_MATCH)?,
-            if_unmodified_since: request.condition(&header::IF_UNMODIFIED_SINCE),
-            key: request.key()?,
-            part_number: request.query("partNumber")?,
-            range: request.header(&header::RANGE)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            response_cache_control: request.query("response-cache-control")?,
-            response_content_disposition: request.query("response-content-disposition")?,
-            response_content_encoding: request.query("response-content-encoding")?,
-            response_content_language: request.query("response-content-language")?,
-            response_content_type: request.query("response-content-type")?,
-            response_expires: request.query("response-expires")?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            version_id: request.query("versionId")?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_mode: take.header_choice(&header::X_AMZ_CHECKSUM_MODE, ChecksumMode::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            if_match: take.header(&header::IF_MATCH),
+            if_modified_since: take.condition(&header::IF_MODIFIED_SINCE),
+            if_none_match: take.header(&header::IF_NONE_MATCH),
+            if_unmodified_since: take.condition(&header::IF_UNMODIFIED_SINCE),
+            key: take.key(),
+            part_number: take.query("partNumber"),
+            range: take.header(&header::RANGE),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            response_cache_control: take.query("response-cache-control"),
+            response_content_disposition: take.query("response-content-disposition"),
+            response_content_encoding: take.query("response-content-encoding"),
+            response_content_language: take.query("response-content-language"),
+            response_content_type: take.query("response-content-type"),
+            response_expires: take.query("response-expires"),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 
@@ -1638,69 +1637,68 @@ impl RestAction for PutObjectRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = PutObjectOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            acl: request.header_choice(&header::X_AMZ_ACL, ObjectCannedACL::VALUES)?,
-            bucket: request.bucket()?,
-            bucket_key_enabled: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED)?,
-            cache_control: request.header(&header::CACHE_CONTROL)?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            checksum_crc32: request.header(&header::X_AMZ_CHECKSUM_CRC32)?,
-            checksum_crc32c: request.header(&header::X_AMZ_CHECKSUM_CRC32C)?,
-            checksum_crc64nvme: request.header(&header::X_AMZ_CHECKSUM_CRC64NVME)?,
-            checksum_md5: request.header(&header::X_AMZ_CHECKSUM_MD5)?,
-            checksum_sha1: request.header(&header::X_AMZ_CHECKSUM_SHA1)?,
-            checksum_sha256: request.header(&header::X_AMZ_CHECKSUM_SHA256)?,
-            checksum_sha512: request.header(&header::X_AMZ_CHECKSUM_SHA512)?,
-            checksum_xxhash128: request.header(&header::X_AMZ_CHECKSUM_XXHASH128)?,
-            checksum_xxhash3: request.header(&header::X_AMZ_CHECKSUM_XXHASH3)?,
-            checksum_xxhash64: request.header(&header::X_AMZ_CHECKSUM_XXHASH64)?,
-            content_disposition: request.header(&header::CONTENT_DISPOSITION)?,
-            content_encoding: request.content_encoding(),
-            content_language: request.header(&header::CONTENT_LANGUAGE)?,
-            content_length: request.header(&header::CONTENT_LENGTH)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            content_type: request.header(&header::CONTENT_TYPE)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            expires: request.header(&header::EXPIRES)?,
-            grant_full_control: request.header(&header::X_AMZ_GRANT_FULL_CONTROL)?,
-            grant_read: request.header(&header::X_AMZ_GRANT_READ)?,
-            grant_read_acp: request.header(&header::X_AMZ_GRANT_READ_ACP)?,
-            grant_write_acp: request.header(&header::X_AMZ_GRANT_WRITE_ACP)?,
-            if_match: request.header(&header::IF_MATCH)?,
-            if_none_match: request.header(&header::IF_NONE_MATCH)?,
-            key: request.key()?,
-            metadata: request.metadata("x-amz-meta-"),
-            object_lock_event_hold: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES)?,
-            object_lock_event_hold_duration_days: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS)?,
-            object_lock_event_hold_duration_years: request
-                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS)?,
-            object_lock_legal_hold_status: request.header_choice(
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            acl: take.header_choice(&header::X_AMZ_ACL, ObjectCannedACL::VALUES),
+            bucket: take.bucket(),
+            bucket_key_enabled: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_BUCKET_KEY_ENABLED),
+            cache_control: take.header(&header::CACHE_CONTROL),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            checksum_crc32: take.header(&header::X_AMZ_CHECKSUM_CRC32),
+            checksum_crc32c: take.header(&header::X_AMZ_CHECKSUM_CRC32C),
+            checksum_crc64nvme: take.header(&header::X_AMZ_CHECKSUM_CRC64NVME),
+            checksum_md5: take.header(&header::X_AMZ_CHECKSUM_MD5),
+            checksum_sha1: take.header(&header::X_AMZ_CHECKSUM_SHA1),
+            checksum_sha256: take.header(&header::X_AMZ_CHECKSUM_SHA256),
+            checksum_sha512: take.header(&header::X_AMZ_CHECKSUM_SHA512),
+            checksum_xxhash128: take.header(&header::X_AMZ_CHECKSUM_XXHASH128),
+            checksum_xxhash3: take.header(&header::X_AMZ_CHECKSUM_XXHASH3),
+            checksum_xxhash64: take.header(&header::X_AMZ_CHECKSUM_XXHASH64),
+            content_disposition: take.header(&header::CONTENT_DISPOSITION),
+            content_encoding: take.content_encoding(),
+            content_language: take.header(&header::CONTENT_LANGUAGE),
+            content_length: take.header(&header::CONTENT_LENGTH),
+            content_md5: take.header(&header::CONTENT_MD5),
+            content_type: take.header(&header::CONTENT_TYPE),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            expires: take.header(&header::EXPIRES),
+            grant_full_control: take.header(&header::X_AMZ_GRANT_FULL_CONTROL),
+            grant_read: take.header(&header::X_AMZ_GRANT_READ),
+            grant_read_acp: take.header(&header::X_AMZ_GRANT_READ_ACP),
+            grant_write_acp: take.header(&header::X_AMZ_GRANT_WRITE_ACP),
+            if_match: take.header(&header::IF_MATCH),
+            if_none_match: take.header(&header::IF_NONE_MATCH),
+            key: take.key(),
+            metadata: take.metadata("x-amz-meta-"),
+            object_lock_event_hold: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD, super::ObjectLockEventHold::VALUES),
+            object_lock_event_hold_duration_days: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_DAYS),
+            object_lock_event_hold_duration_years: take
+                .header(&header::X_AMZ_OBJECT_LOCK_EVENT_HOLD_DURATION_YEARS),
+            object_lock_legal_hold_status: take.header_choice(
                 &header::X_AMZ_OBJECT_LOCK_LEGAL_HOLD,
                 super::ObjectLockLegalHoldStatus::VALUES,
-            )?,
-            object_lock_mode: request
-                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES)?,
-            object_lock_retain_until_date: request.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE)?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            sse_customer_algorithm: request
-                .header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM)?,
-            sse_customer_key: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY)?,
-            sse_customer_key_md5: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5)?,
-            sse_kms_encryption_context: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT)?,
-            sse_kms_key_id: request.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID)?,
-            server_side_encryption: request
-                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES)?,
-            storage_class: request
-                .header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES)?,
-            tagging: request.header(&header::X_AMZ_TAGGING)?,
-            website_redirect_location: request.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION)?,
-            write_offset_bytes: request.header(&header::X_AMZ_WRITE_OFFSET_BYTES)?,
-        })
+            ),
+            object_lock_mode: take
+                .header_choice(&header::X_AMZ_OBJECT_LOCK_MODE, super::ObjectLockMode::VALUES),
+            object_lock_retain_until_date: take.header(&header::X_AMZ_OBJECT_LOCK_RETAIN_UNTIL_DATE),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            sse_customer_algorithm: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_ALGORITHM),
+            sse_customer_key: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY),
+            sse_customer_key_md5: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CUSTOMER_KEY_MD5),
+            sse_kms_encryption_context: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_CONTEXT),
+            sse_kms_key_id: take.header(&header::X_AMZ_SERVER_SIDE_ENCRYPTION_AWS_KMS_KEY_ID),
+            server_side_encryption: take
+                .header_choice(&header::X_AMZ_SERVER_SIDE_ENCRYPTION, super::ServerSideEncryption::VALUES),
+            storage_class: take.header_choice(&header::X_AMZ_STORAGE_CLASS, super::StorageClass::VALUES),
+            tagging: take.header(&header::X_AMZ_TAGGING),
+            website_redirect_location: take.header(&header::X_AMZ_WEBSITE_REDIRECT_LOCATION),
+            write_offset_bytes: take.header(&header::X_AMZ_WRITE_OFFSET_BYTES),
+        };
+        take.finish(asked)
     }
 }
 
@@ -1741,17 +1739,18 @@ impl RestAction for RestoreObjectRequest {
     type Output = RestoreObjectOutput;
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            key: request.key()?,
-            request_payer: request
-                .header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES)?,
-            restore_request: optional_document(body, "RestoreRequest")?,
-            version_id: request.query("versionId")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            key: take.key(),
+            request_payer: take.header_choice(&header::X_AMZ_REQUEST_PAYER, super::RequestPayer::VALUES),
+            restore_request: take.optional_document("RestoreRequest"),
+            version_id: take.query("versionId"),
+        };
+        take.finish(asked)
     }
 }
 

@@ -3,7 +3,7 @@
 
 use super::{NAMESPACE, Operation, header};
 use crate::aws::XmlWriter;
-use crate::aws::rest::read::{Element, document, need};
+use crate::aws::rest::read::{Element, need};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 
@@ -37,11 +37,13 @@ impl RestAction for GetBucketRequestPaymentRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketRequestPaymentOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -67,14 +69,16 @@ impl RestAction for PutBucketRequestPaymentRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            request_payment_configuration: document(body, "RequestPaymentConfiguration")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            request_payment_configuration: take.document("RequestPaymentConfiguration"),
+        };
+        take.finish(asked)
     }
 }
 

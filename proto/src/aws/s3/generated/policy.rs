@@ -2,7 +2,6 @@
 //! Generated: wire types of the policy actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::text;
 use crate::aws::rest::{BodyKind, RestAction, RestFault, RestOutput, RestRequest};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -24,11 +23,13 @@ impl RestAction for DeleteBucketPolicyRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -60,11 +61,13 @@ impl RestAction for GetBucketPolicyRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Text;
     type Output = GetBucketPolicyOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -98,11 +101,13 @@ impl RestAction for GetBucketPolicyStatusRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketPolicyStatusOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -140,15 +145,16 @@ impl RestAction for PutBucketPolicyRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            confirm_remove_self_bucket_access: request
-                .header(&header::X_AMZ_CONFIRM_REMOVE_SELF_BUCKET_ACCESS)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            policy: text(body)?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            confirm_remove_self_bucket_access: take.header(&header::X_AMZ_CONFIRM_REMOVE_SELF_BUCKET_ACCESS),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            policy: take.text(),
+        };
+        take.finish(asked)
     }
 }

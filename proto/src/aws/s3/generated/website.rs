@@ -2,7 +2,7 @@
 //! Generated: wire types of the website actions.
 
 use super::{NAMESPACE, Operation, header};
-use crate::aws::rest::read::{Element, document, need};
+use crate::aws::rest::read::{Element, need};
 use crate::aws::rest::{BodyKind, ReadXml, RestAction, RestFault, RestOutput, RestRequest, XmlReader};
 use crate::aws::s3::S3Action;
 use crate::aws::{Encode, XmlWriter};
@@ -52,11 +52,13 @@ impl RestAction for DeleteBucketWebsiteRequest {
     const ANSWER_BODY: BodyKind = BodyKind::None;
     type Output = ();
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -120,11 +122,13 @@ impl RestAction for GetBucketWebsiteRequest {
     const ANSWER_BODY: BodyKind = BodyKind::Xml;
     type Output = GetBucketWebsiteOutput;
 
-    fn decode(request: &RestRequest<'_>, _body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-        })
+    fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+        };
+        take.finish(asked)
     }
 }
 
@@ -174,14 +178,16 @@ impl RestAction for PutBucketWebsiteRequest {
     type Output = ();
 
     fn decode(request: &RestRequest<'_>, body: &[u8]) -> Result<Self, RestFault> {
-        Ok(Self {
-            bucket: request.bucket()?,
-            checksum_algorithm: request
-                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES)?,
-            content_md5: request.header(&header::CONTENT_MD5)?,
-            expected_bucket_owner: request.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER)?,
-            website_configuration: document(body, "WebsiteConfiguration")?,
-        })
+        let mut take = request.take(body);
+        let asked = Self {
+            bucket: take.bucket(),
+            checksum_algorithm: take
+                .header_choice(&header::X_AMZ_SDK_CHECKSUM_ALGORITHM, super::ChecksumAlgorithm::VALUES),
+            content_md5: take.header(&header::CONTENT_MD5),
+            expected_bucket_owner: take.header(&header::X_AMZ_EXPECTED_BUCKET_OWNER),
+            website_configuration: take.document("WebsiteConfiguration"),
+        };
+        take.finish(asked)
     }
 }
 

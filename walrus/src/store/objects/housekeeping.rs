@@ -1,0 +1,82 @@
+//! The loops that keep house: giving back space every few seconds, looking for rot all the time but slowly.
+
+use super::Objects;
+use super::meta::SCRUB_ENDED;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+const SWEEP_EVERY: Duration = Duration::from_secs(3);
+const SCRUB_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Clone, Copy)]
+pub struct HousekeepingConfig {
+    /// 0: no scrubbing.
+    pub scrub_bytes_per_sec: u64,
+    /// From the end of one round to the beginning of the next.
+    pub scrub_pause: Duration,
+}
+
+impl Default for HousekeepingConfig {
+    fn default() -> Self {
+        Self { scrub_bytes_per_sec: 8 << 20, scrub_pause: Duration::from_secs(7 * 24 * 3600) }
+    }
+}
+
+/// The loops; they end when it is dropped.
+#[derive(Debug)]
+pub struct Housekeeping(Vec<JoinHandle<()>>);
+
+impl Drop for Housekeeping {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Objects {
+    pub fn keep_house(&self, config: HousekeepingConfig) -> Housekeeping {
+        let mut loops = vec![tokio::spawn(sweeping(self.clone()))];
+        if config.scrub_bytes_per_sec > 0 {
+            loops.push(tokio::spawn(scrubbing(self.clone(), config)));
+        }
+        Housekeeping(loops)
+    }
+}
+
+async fn sweeping(objects: Objects) {
+    match objects.remove_leftovers().await {
+        Ok(0) => {}
+        Ok(blobs) => tracing::info!(blobs, "blobs of interrupted writes are removed"),
+        Err(error) => tracing::warn!(%error, "blobs of interrupted writes cannot be looked for"),
+    }
+    loop {
+        match objects.sweep().await {
+            Ok(swept) if swept.blobs + swept.manifests > 0 => {}
+            Ok(_) => tokio::time::sleep(SWEEP_EVERY).await,
+            Err(error) => {
+                tracing::warn!(%error, "space cannot be given back; tried again");
+                tokio::time::sleep(SWEEP_EVERY).await;
+            }
+        }
+    }
+}
+
+async fn scrubbing(objects: Objects, config: HousekeepingConfig) {
+    let pause = config.scrub_pause.as_millis() as i64;
+    loop {
+        tokio::time::sleep(SCRUB_EVERY).await;
+        let ended = objects.meta_fetch(SCRUB_ENDED).await.unwrap_or(0);
+        let now = (objects.0.config.clock)();
+        if (ended..ended.saturating_add(pause)).contains(&now) {
+            continue;
+        }
+        match objects.scrub(config.scrub_bytes_per_sec).await {
+            Ok(scrubbed) => {
+                objects.0.metrics.gauge("karri_walrus_scrub_bytes", &[], scrubbed.bytes as f64);
+                if scrubbed.ended {
+                    tracing::info!("a round of scrubbing has ended");
+                }
+            }
+            Err(error) => tracing::warn!(%error, "scrubbing goes on later"),
+        }
+    }
+}
