@@ -1,8 +1,11 @@
 //! Starts the S3 side of Walrus: keys, signers, the plain listener.
 
-use crate::api::s3::{S3, router};
+use crate::api::s3::{S3, S3Options, router};
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
+use crate::store::keeper::local::LocalKeeper;
+use crate::store::keeper::seal::MasterKeys;
+use crate::store::objects::{Objects, ObjectsConfig};
 use anyhow::{Context, anyhow};
 use karri_proto::internal::Role;
 use karri_proto::runtime::client::InternalClient;
@@ -22,8 +25,26 @@ pub async fn start(controller: &ControllerConfig, config: S3Config, base: &Base)
     let made = tokio::task::spawn_blocking(move || RsaPair::load_or_create(&key, &certificate, CLOUD_NAME));
     let cloud = made.await??;
     let listen = config.listen;
-    let s3 = Arc::new(S3 { authenticator, config, cloud });
+    let objects = objects(controller, &config, base).await?;
+    let options = S3Options::from(&config);
+    let s3 = S3 { objects, authenticator, metrics: base.metrics.clone(), options, cloud: Some(cloud) };
+    let s3 = Arc::new(s3);
     base.serve_plain(listen, router(s3)).await.context("s3.listen")
+}
+
+async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) -> anyhow::Result<Objects> {
+    let dir = controller.state_dir.join("s3");
+    std::fs::create_dir_all(&dir)?;
+    let master_keys = MasterKeys::load_or_create(&config.key_file).context("s3.key_file")?;
+    let keeper = Arc::new(LocalKeeper::open(&dir)?);
+    let settings = ObjectsConfig { master_keys, ..ObjectsConfig::new(&dir) };
+    let objects = Objects::open(settings, keeper, base.metrics.clone()).await?;
+    let asked = objects.clone();
+    base.health.check("objects", move || {
+        let objects = asked.clone();
+        async move { objects.probe().await.map_err(|error| error.to_string()) }
+    });
+    Ok(objects)
 }
 
 fn authenticator(

@@ -30,4 +30,5 @@ pub use evaluate::{Decision, evaluate};
 pub use fault::PolicyFault;
 pub use managed::{Managed, managed};
 pub use principal::PrincipalName;
+
 pub(crate) use json::Strict;

@@ -5,6 +5,7 @@ pub mod bundle;
 pub mod content;
 pub mod import;
 pub mod qcow2;
+pub mod s3;
 pub mod sniff;
 pub mod vhd;
 pub mod vmdk;

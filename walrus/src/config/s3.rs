@@ -22,6 +22,16 @@ pub struct S3Config {
     /// Domains whose subdomains are buckets.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// Domains whose subdomains are buckets that answer as websites.
+    #[serde(default)]
+    pub website_hosts: Vec<String>,
+    #[serde(default = "default_true")]
+    pub block_public_access_default: bool,
+    /// `BucketOwnerEnforced`, `BucketOwnerPreferred` or `ObjectWriter`.
+    #[serde(default = "default_ownership")]
+    pub object_ownership_default: Option<String>,
+    #[serde(default = "default_idle")]
+    pub idle_secs: u64,
     #[serde(default)]
     pub clc_url: Option<String>,
     #[serde(default)]
@@ -47,6 +57,18 @@ fn default_regions() -> Vec<String> {
     ["us-east-1", "US"].map(str::to_owned).into()
 }
 
+fn default_true() -> bool {
+    true
+}
+
+fn default_ownership() -> Option<String> {
+    Some("BucketOwnerEnforced".to_owned())
+}
+
+fn default_idle() -> u64 {
+    20
+}
+
 fn default_silence() -> u64 {
     3600
 }
@@ -69,7 +91,7 @@ impl S3Config {
         if let Some(wrong) = self.regions().find(|name| !is_region(name)) {
             return Err(format!("s3.region = \"{wrong}\": letters, digits and dashes only"));
         }
-        if let Some(wrong) = self.hosts.iter().find(|name| !is_domain(name)) {
+        if let Some(wrong) = self.hosts.iter().chain(&self.website_hosts).find(|name| !is_domain(name)) {
             return Err(format!("s3.hosts = \"{wrong}\": expecting lower-case domain names without a port"));
         }
         match (&self.clc_url, &self.credentials_file) {
@@ -83,6 +105,7 @@ impl S3Config {
             return Err(format!("s3.key_file = \"{}\": {sentence}", self.key_file.display()));
         }
         let ranges = [
+            ("idle_secs", self.idle_secs, 1, 3600),
             ("signers_silence_secs", self.signers_silence_secs, 1, SILENCE_SECS_MAX),
             ("object_max_gib", self.object_max_gib, 1, OBJECT_GIB_MAX),
             ("document_max_kib", self.document_max_kib, DOCUMENT_KIB_MIN, DOCUMENT_KIB_MAX),

@@ -35,6 +35,7 @@ macro_rules! s3_codes {
 s3_codes! {
     AccessControlListNotSupported = "AccessControlListNotSupported", 400, "The bucket does not allow ACLs";
     AccessDenied = "AccessDenied", 403, "Access Denied";
+    AccessForbidden = "AccessForbidden", 403, "Access Forbidden";
     AccountProblem = "AccountProblem", 403, "There is a problem with your AWS account that prevents the operation from completing successfully.";
     AllAccessDisabled = "AllAccessDisabled", 403, "All access to this object has been disabled";
     AmbiguousGrantByEmailAddress = "AmbiguousGrantByEmailAddress", 400, "The email address you provided is associated with more than one account.";

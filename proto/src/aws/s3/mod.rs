@@ -10,6 +10,7 @@ pub mod fault;
 mod fuzz;
 pub mod generated;
 pub mod post;
+mod refusal;
 pub mod router;
 
 pub use code::S3Code;

@@ -1,38 +1,121 @@
-//! S3's edge: address, route, authenticate, authorise, handle, encode. Until the operations are there, every
-//! request is answered as one that is not implemented.
+//! S3's edge: address → route → authenticate → authorise → handler → encode.
+//!
+//! ```text
+//!   edge.rs          one request from its head to its answer: ids, span, audit line, draining
+//!   authenticate.rs  who asks, and what the signature says of the body
+//!   authorise.rs     may they: policies, lists, the bucket's blocks
+//!   cx.rs            what a handler gets
+//!   table.rs         one line per operation
+//!   payload.rs       a body as it arrives: unframed, bounded, timed
+//!   receive.rs       a body into the store: digests beside the disk
+//!   reply.rs         an answer; fault.rs: the store's words in S3's
+//!   the rest         handlers, one file per resource
+//! ```
+//!
+//! Must not: decide what `app::s3` can decide as a rule of values, or know how anything is kept.
 
-use crate::config::S3Config;
+mod acl;
+mod attributes;
+mod authenticate;
+mod authorise;
+mod bucket;
+mod configuration;
+mod copy;
+mod cors;
+mod cx;
+mod edge;
+mod fault;
+mod lifecycle;
+mod list;
+mod lock;
+mod multipart;
+mod object_delete;
+mod object_get;
+mod object_put;
+mod payload;
+mod policy;
+mod post;
+mod receive;
+mod reply;
+mod settings;
+mod table;
+mod tagging;
+mod upload_facts;
+mod versioning;
+
 use crate::drive::signers::Authenticator;
+use crate::store::objects::Objects;
 use axum::Router;
-use axum::body::Body;
-use axum::http::{Response, StatusCode, header};
+use crate::config::S3Config;
+use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::rsa_pair::RsaPair;
+use karri_proto::sign::{Rules, Verifier};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-/// What S3 requests are served with.
+/// What the edge works with.
 pub struct S3 {
+    pub objects: Objects,
     pub authenticator: Arc<dyn Authenticator>,
-    pub config: S3Config,
+    pub metrics: Arc<Metrics>,
+    pub options: S3Options,
     /// What image bundles are encrypted for.
-    pub cloud: RsaPair,
+    pub cloud: Option<RsaPair>,
 }
 
-impl S3 {
-    /// Whether a signature for this region is taken; names have no case.
-    pub fn is_region(&self, name: &str) -> bool {
-        self.config.regions().any(|known| known.eq_ignore_ascii_case(name))
+#[derive(Debug, Clone)]
+pub struct S3Options {
+    pub region: String,
+    /// Accepted in a signature's scope, besides `region`.
+    pub regions: Vec<String>,
+    /// Names that a bucket's name may stand before.
+    pub hosts: Vec<String>,
+    pub website_hosts: Vec<String>,
+    /// New buckets refuse public access, as AWS's do.
+    pub block_public_access_default: bool,
+    /// `BucketOwnerEnforced`, as AWS's; nothing: buckets take lists of access control.
+    pub object_ownership_default: Option<String>,
+    /// A body that stalls so long is not waited for.
+    pub idle: Duration,
+}
+
+impl Default for S3Options {
+    fn default() -> Self {
+        Self {
+            region: "us-east-1".to_owned(),
+            regions: Vec::new(),
+            hosts: Vec::new(),
+            website_hosts: Vec::new(),
+            block_public_access_default: true,
+            object_ownership_default: Some("BucketOwnerEnforced".to_owned()),
+            idle: Duration::from_secs(20),
+        }
     }
 }
 
-pub fn router(s3: Arc<S3>) -> Router {
-    Router::new().fallback(not_implemented).with_state(s3)
+impl From<&S3Config> for S3Options {
+    fn from(config: &S3Config) -> Self {
+        Self {
+            region: config.region.clone(),
+            regions: config.also_accept_regions.clone(),
+            hosts: config.hosts.clone(),
+            website_hosts: config.website_hosts.clone(),
+            block_public_access_default: config.block_public_access_default,
+            object_ownership_default: config.object_ownership_default.clone(),
+            idle: Duration::from_secs(config.idle_secs),
+        }
+    }
 }
 
-async fn not_implemented() -> Response<Body> {
-    let document = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>NotImplemented</Code>\
-                    <Message>A header you provided implies functionality that is not implemented</Message></Error>";
-    let mut response = Response::new(Body::from(document));
-    *response.status_mut() = StatusCode::NOT_IMPLEMENTED;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/xml"));
-    response
+impl fmt::Debug for S3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("S3").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// All that is served to the users' S3 clients.
+pub fn router(s3: Arc<S3>) -> Router {
+    let edge = edge::Edge::new(s3, Verifier::new(Rules::S3), table::table());
+    Router::new().fallback(edge::handle).with_state(Arc::new(edge))
 }

@@ -1,0 +1,101 @@
+//! What a handler gets of its request besides the decoded one.
+
+use super::S3;
+use crate::app::s3::address::Address;
+use crate::drive::signers::Signer;
+use axum::body::Body;
+use http::{HeaderMap, Method, Uri};
+use karri_proto::aws::rest::{Query, RestRequest};
+use karri_proto::aws::s3::{S3Action, S3Fault};
+use karri_proto::sign::Scheme;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use time::OffsetDateTime;
+
+/// Shared by the edge and the handler of one request.
+pub type Cx = Arc<Request>;
+
+#[derive(Clone)]
+pub enum Caller {
+    Anonymous,
+    User(Arc<Signer>),
+}
+
+pub struct Request {
+    pub s3: Arc<S3>,
+    pub method: Method,
+    pub uri: Uri,
+    /// With those that a presigned URL carries as parameters.
+    pub headers: HeaderMap,
+    pub address: Address,
+    pub host: String,
+    pub caller: Caller,
+    pub scheme: Option<Scheme>,
+    pub peer: Option<IpAddr>,
+    pub now: OffsetDateTime,
+    /// What of the body nobody has read: an answer that comes early must not be lost for it.
+    pub left: Arc<Leftover>,
+}
+
+#[derive(Default)]
+pub struct Leftover(Mutex<Option<Body>>);
+
+impl Leftover {
+    pub fn put(&self, body: Body) {
+        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(body);
+    }
+
+    pub fn take(&self) -> Option<Body> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
+impl Request {
+    pub fn query(&self) -> Result<Query<'_>, S3Fault> {
+        Ok(Query::parse(self.uri.query().unwrap_or_default())?)
+    }
+
+    pub fn decode<A: S3Action>(&self, body: &[u8]) -> Result<A, S3Fault> {
+        let query = self.query()?;
+        Ok(A::decode(&self.rest(&query), body)?)
+    }
+
+    pub fn rest<'a>(&'a self, query: &'a Query<'a>) -> RestRequest<'a> {
+        RestRequest {
+            method: self.method.as_str(),
+            bucket: self.address.bucket.as_deref(),
+            key: self.address.key.as_deref(),
+            query,
+            headers: &self.headers,
+        }
+    }
+
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    pub fn signer(&self) -> Option<&Signer> {
+        match &self.caller {
+            Caller::Anonymous => None,
+            Caller::User(signer) => Some(signer),
+        }
+    }
+
+    /// The canonical id of the requester's account.
+    pub fn canonical(&self) -> Option<&str> {
+        self.signer().map(|signer| signer.who.account.canonical_id.as_str())
+    }
+
+    pub fn account(&self) -> Option<&str> {
+        self.signer().map(|signer| signer.who.account.id.as_str())
+    }
+
+    pub fn now_ms(&self) -> i64 {
+        crate::app::s3::lock::millis(self.now)
+    }
+}
+
+/// From the store's milliseconds.
+pub fn time(ms: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}

@@ -1,0 +1,116 @@
+//! PutObject.
+
+use super::authorise;
+use super::cx::Cx;
+use super::fault::{About, refusal};
+use super::payload::Payload;
+use super::receive::{Checksums, Received, length, receive};
+use super::upload_facts::{facts, upload_head};
+use crate::app::s3::checksum::{self, show_checksum};
+use crate::app::s3::condition::WriteConditions;
+use crate::app::s3::encryption::Sse;
+use crate::store::objects::{Bucket, Check, ETag, Facts, Object, ObjectPut, StoreError, Versioning};
+use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Fault};
+use karri_proto::checksum::Kind;
+use std::sync::Arc;
+
+pub async fn put_object(cx: Cx, request: PutObjectRequest, payload: Payload) -> Result<PutObjectOutput, S3Fault> {
+    let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
+    let (facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
+    length(&payload)?;
+    let conditions =
+        WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
+    check_early(&cx, &bucket, &request.key, &conditions).await?;
+    let received = receive(&cx, payload, &wanted, Checksums::OF_OBJECT).await?;
+    let object = keep(&cx, &bucket, &request.key, received, facts, &conditions).await?;
+    Ok(answer(&bucket, &object))
+}
+
+/// A condition that does not hold now is told before the body is sent for.
+pub async fn check_early(
+    cx: &Cx,
+    bucket: &Bucket,
+    key: &str,
+    conditions: &WriteConditions,
+) -> Result<(), S3Fault> {
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    conditions.check_form()?;
+    let current = match cx.s3.objects.object_fetch(bucket.id, key, None).await {
+        Ok(object) => Some(object.etag.to_string()),
+        Err(StoreError::NoSuchKey { .. }) => None,
+        Err(error) => return Err(About::key(&bucket.name, key).fault(error)),
+    };
+    conditions.check(key, current.as_deref())
+}
+
+/// The same once more, in the transaction that writes.
+pub fn check_of(key: &str, conditions: &WriteConditions) -> Option<Check> {
+    if conditions.is_empty() {
+        return None;
+    }
+    let (key, conditions) = (key.to_owned(), conditions.clone());
+    Some(Arc::new(move |existing| {
+        let current = existing.current.map(|object| object.etag.to_string());
+        conditions.check(&key, current.as_deref()).map_err(refusal)
+    }))
+}
+
+pub async fn keep(
+    cx: &Cx,
+    bucket: &Bucket,
+    key: &str,
+    received: Received,
+    mut facts: Facts,
+    conditions: &WriteConditions,
+) -> Result<Arc<Object>, S3Fault> {
+    facts.checksums = received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
+    let put = ObjectPut {
+        bucket: bucket.id,
+        key: key.into(),
+        owner: owner_of_new(cx, bucket, &facts),
+        etag: ETag { md5: received.md5, parts: 0 },
+        content: received.content,
+        facts,
+        check: check_of(key, conditions),
+    };
+    cx.s3.objects.object_put(put).await.map_err(|e| About::key(&bucket.name, key).fault(e))
+}
+
+/// The writer's account, unless the bucket's owner owns all that is in it.
+pub fn owner_of_new(cx: &Cx, bucket: &Bucket, facts: &Facts) -> Arc<str> {
+    use super::settings::{OWNERSHIP, is_owner_enforced};
+    let preferred = bucket.setting(OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
+    // An object of the bucket owner's by preference has no list of its own to tell.
+    let given_away = preferred && facts.acl.is_none();
+    match cx.account() {
+        Some(account) if !is_owner_enforced(bucket) && !given_away => Arc::from(account),
+        Some(account) if *account == *bucket.owner => bucket.owner.clone(),
+        _ => bucket.owner.clone(),
+    }
+}
+
+pub fn version_text(bucket: &Bucket, object: &Object) -> Option<String> {
+    (bucket.versioning == Versioning::Enabled).then(|| object.version.to_string())
+}
+
+pub fn answer(bucket: &Bucket, object: &Object) -> PutObjectOutput {
+    let mut output = PutObjectOutput {
+        etag: Some(format!("\"{}\"", object.etag)),
+        version_id: version_text(bucket, object),
+        ..PutObjectOutput::default()
+    };
+    let shown = checksum::shown(&object.facts, object.etag.parts);
+    show_checksum!(output, &shown);
+    output.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
+    match object.facts.sse.as_deref().and_then(Sse::from_text) {
+        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
+        Some(Sse::Customer(md5)) => {
+            output.sse_customer_algorithm = Some("AES256".to_owned());
+            output.sse_customer_key_md5 = Some(md5);
+        }
+        None => {}
+    }
+    output
+}

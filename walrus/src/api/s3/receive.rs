@@ -1,0 +1,216 @@
+//! A body into the store: the digests of a large one are computed beside each other and beside the disk,
+//! each on a thread of its own, fed by a short queue; those of a small one at once.
+//!
+//! Nothing is kept before the body has turned out to be what its head says.
+
+use super::cx::Cx;
+use super::fault::About;
+use super::payload::{Payload, array};
+use bytes::Bytes;
+use karri_proto::aws::s3::{S3Code, S3Fault};
+use karri_proto::checksum::{Algorithm, Checksum, Hasher};
+use crate::app::s3::checksum;
+use crate::app::s3::encryption::{ClientKey, Wanted};
+use crate::store::keeper::seal::{CustomerKey, SealWith};
+use crate::store::objects::{Body, Object, Stored};
+use futures_util::StreamExt as _;
+use std::ops::Range;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+/// Of one PUT or one part.
+pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
+/// Up to here a thread would cost more than it earns.
+const INLINE_BYTES_MAX: u64 = 128 << 10;
+/// Pieces that wait for a thread: enough to keep it busy, few enough for many uploads at once.
+const QUEUE_PIECES: usize = 2;
+
+/// A body that is in the store, and is what it should be.
+pub struct Received {
+    pub content: Stored,
+    pub md5: [u8; 16],
+    /// The one that the client announced, or the one that every object has, comes first.
+    pub checksums: Vec<Checksum>,
+}
+
+/// The length that the head tells.
+///
+/// # Errors
+/// `MissingContentLength`, `EntityTooLarge`
+pub fn length(payload: &Payload) -> Result<u64, S3Fault> {
+    let length = payload.length.ok_or_else(|| S3Fault::new(S3Code::MissingContentLength))?;
+    if length > UPLOAD_BYTES_MAX {
+        return Err(S3Fault::new(S3Code::EntityTooLarge)
+            .with("ProposedSize", length.to_string())
+            .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
+    }
+    Ok(length)
+}
+
+/// Which checksums an upload gets.
+#[derive(Debug, Clone, Copy)]
+pub struct Checksums {
+    /// Of a body that brings none.
+    pub default: Algorithm,
+    /// Besides the one that the body brings.
+    pub always: Option<Algorithm>,
+}
+
+impl Checksums {
+    pub const OF_OBJECT: Self = Self { default: checksum::DEFAULT, always: None };
+}
+
+pub async fn receive(
+    cx: &Cx,
+    mut payload: Payload,
+    wanted: &Wanted,
+    checksums: Checksums,
+) -> Result<Received, S3Fault> {
+    let expected = if payload.open_ended { None } else { Some(length(&payload)?) };
+    let announced = payload.claims.checksum.as_ref().map(|announced| announced.algorithm);
+    if announced.is_some_and(|algorithm| checksum::kept(algorithm).is_none()) {
+        return Err(checksum::named("").err().unwrap_or_else(|| S3Fault::new(S3Code::InvalidRequest)));
+    }
+    let main = announced.unwrap_or(checksums.default);
+    let sha256 = payload.claims.sha256.as_ref().map(|_| Algorithm::Sha256);
+    let mut algorithms = vec![Algorithm::Md5, main];
+    for algorithm in [checksums.always, sha256].into_iter().flatten() {
+        if !algorithms.contains(&algorithm) {
+            algorithms.push(algorithm);
+        }
+    }
+    let mut digests = Digests::new(&algorithms, expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX));
+    let fault = |error| About::default().fault(error);
+    let mut writer = cx.s3.objects.begin_write(expected, seal_with(wanted)).map_err(fault)?;
+    while let Some(data) = payload.next().await? {
+        digests.update(&data).await?;
+        writer.write(&data).await.map_err(fault)?;
+    }
+    let trailers = payload.finish()?;
+    if expected.is_some_and(|expected| writer.len() != expected) {
+        return Err(S3Fault::new(S3Code::IncompleteBody));
+    }
+    let computed = digests.finish().await?;
+    let of = |algorithm| computed.iter().find(|one| one.algorithm() == algorithm);
+    payload.claims.check(of(Algorithm::Sha256), of(Algorithm::Md5), of(main), &trailers)?;
+    let content = writer.finish().await.map_err(fault)?;
+    received(content, &computed, [Some(main), checksums.always])
+}
+
+fn received(
+    content: Stored,
+    computed: &[Checksum],
+    kept: [Option<Algorithm>; 2],
+) -> Result<Received, S3Fault> {
+    let of = |algorithm| computed.iter().find(|checksum| checksum.algorithm() == algorithm);
+    let md5 = of(Algorithm::Md5).map(|checksum| array(checksum.digest())).unwrap_or_default();
+    let mut checksums: Vec<Checksum> = Vec::new();
+    for algorithm in kept.into_iter().flatten() {
+        let computed = of(algorithm).ok_or_else(|| S3Fault::internal("a checksum was not computed"))?;
+        if !checksums.contains(computed) {
+            checksums.push(computed.clone());
+        }
+    }
+    Ok(Received { content, md5, checksums })
+}
+
+/// Bytes of an object once more, as something new: read, digested, written.
+pub async fn reread(
+    cx: &Cx,
+    object: &Arc<Object>,
+    span: Range<u64>,
+    key: Option<&ClientKey>,
+    wanted: &Wanted,
+    algorithm: Algorithm,
+) -> Result<Received, S3Fault> {
+    let fault = |error| About::default().fault(error);
+    let length = span.end - span.start;
+    let key = key.map(|key| CustomerKey::new(key.key));
+    let mut digests = Digests::new(&[Algorithm::Md5, algorithm], length > INLINE_BYTES_MAX);
+    let mut writer = cx.s3.objects.begin_write(Some(length), seal_with(wanted)).map_err(fault)?;
+    match cx.s3.objects.read(object, span, key.as_ref()).await.map_err(fault)? {
+        Body::Whole(bytes) => {
+            digests.update(&bytes).await?;
+            writer.write(&bytes).await.map_err(fault)?;
+        }
+        Body::Stream(mut stream) => {
+            while let Some(piece) = stream.next().await {
+                let piece = piece.map_err(fault)?;
+                digests.update(&piece).await?;
+                writer.write(&piece).await.map_err(fault)?;
+            }
+        }
+    }
+    let computed = digests.finish().await?;
+    let content = writer.finish().await.map_err(fault)?;
+    received(content, &computed, [Some(algorithm), None])
+}
+
+pub fn seal_with(wanted: &Wanted) -> SealWith {
+    match wanted {
+        Wanted::Plain => SealWith::Plain,
+        Wanted::Master => SealWith::Master,
+        Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
+    }
+}
+
+/// Digests under way.
+pub struct Digests {
+    inline: Vec<Hasher>,
+    lanes: Vec<Lane>,
+}
+
+struct Lane {
+    pieces: mpsc::Sender<Bytes>,
+    done: JoinHandle<Checksum>,
+}
+
+impl Digests {
+    pub fn new(algorithms: &[Algorithm], threads: bool) -> Self {
+        let (mut inline, mut lanes) = (Vec::new(), Vec::new());
+        for algorithm in algorithms {
+            let hasher = Hasher::new(*algorithm);
+            match algorithm {
+                Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 if threads => {
+                    lanes.push(Lane::start(hasher));
+                }
+                // The CRCs run at the memory's pace.
+                _ => inline.push(hasher),
+            }
+        }
+        Self { inline, lanes }
+    }
+
+    pub async fn update(&mut self, data: &Bytes) -> Result<(), S3Fault> {
+        for lane in &self.lanes {
+            lane.pieces.send(data.clone()).await.map_err(|_| S3Fault::internal("a digest's thread is gone"))?;
+        }
+        for hasher in &mut self.inline {
+            hasher.update(data);
+        }
+        Ok(())
+    }
+
+    pub async fn finish(self) -> Result<Vec<Checksum>, S3Fault> {
+        let mut checksums: Vec<Checksum> = self.inline.into_iter().map(Hasher::finish).collect();
+        for lane in self.lanes {
+            drop(lane.pieces);
+            checksums.push(lane.done.await.map_err(S3Fault::internal)?);
+        }
+        Ok(checksums)
+    }
+}
+
+impl Lane {
+    fn start(mut hasher: Hasher) -> Self {
+        let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE_PIECES);
+        let done = tokio::task::spawn_blocking(move || {
+            while let Some(piece) = queue.blocking_recv() {
+                hasher.update(&piece);
+            }
+            hasher.finish()
+        });
+        Self { pieces, done }
+    }
+}

@@ -1,0 +1,18 @@
+//! S3's rules as functions of values: what a request's address names, which names are allowed, whether
+//! conditions hold, what an access control list grants.
+//!
+//! Must not: do IO, read a clock, or know of HTTP beyond the text of headers.
+
+pub mod acl;
+pub mod address;
+pub mod checksum;
+pub mod condition;
+pub mod copy_source;
+pub mod cors;
+pub mod encryption;
+pub mod lifecycle;
+pub mod lock;
+pub mod names;
+pub mod parts;
+pub mod range;
+pub mod tags;
