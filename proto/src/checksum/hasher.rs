@@ -29,16 +29,6 @@ impl std::fmt::Debug for Hasher {
     }
 }
 
-/// The parameters of a CRC; nothing for what is none.
-pub(super) fn crc(algorithm: Algorithm) -> Option<CrcAlgorithm> {
-    match algorithm {
-        Algorithm::Crc32 => Some(CrcAlgorithm::Crc32IsoHdlc),
-        Algorithm::Crc32c => Some(CrcAlgorithm::Crc32Iscsi),
-        Algorithm::Crc64Nvme => Some(CrcAlgorithm::Crc64Nvme),
-        Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 | Algorithm::Md5 => None,
-    }
-}
-
 impl Hasher {
     pub fn new(algorithm: Algorithm) -> Self {
         let state = match algorithm {

@@ -12,6 +12,7 @@
 
 mod algorithm;
 mod announced;
+mod combine;
 mod hasher;
 mod md5;
 mod parts;

@@ -3,7 +3,8 @@
 //! Must not: read the parts. Their checksums and sizes are enough: that is what both forms are for.
 
 use super::algorithm::Algorithm;
-use super::hasher::{Hasher, big_endian, crc};
+use super::combine::Combiner;
+use super::hasher::{Hasher, big_endian};
 use super::md5::Md5;
 use super::value::Checksum;
 
@@ -22,15 +23,14 @@ pub fn full_object<'a>(
     algorithm: Algorithm,
     parts: impl IntoIterator<Item = (&'a Checksum, u64)>,
 ) -> Option<Checksum> {
-    let parameters = crc(algorithm)?;
-    let mut whole = number(Hasher::digest(algorithm, b"").digest());
-    for (part, size) in parts {
+    let mut whole = Combiner::new(algorithm)?;
+    for (part, bytes) in parts {
         if part.algorithm() != algorithm {
             return None;
         }
-        whole = crc_fast::checksum_combine(parameters, whole, number(part.digest()), size);
+        whole.append(number(part.digest()), bytes);
     }
-    Checksum::new(algorithm, big_endian(whole, algorithm.size()))
+    Checksum::new(algorithm, big_endian(whole.crc(), algorithm.size()))
 }
 
 fn number(digest: &[u8]) -> u64 {

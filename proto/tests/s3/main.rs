@@ -9,3 +9,4 @@ mod clients;
 mod forms;
 mod published;
 mod support;
+mod version_2;
