@@ -131,8 +131,9 @@ class Cloud:
 
     def boto3(self, service="ec2", key=None, secret=None, **more):
         import boto3
+        endpoint = self.env["AWS_ENDPOINT_URL_S3"] if service == "s3" else self.endpoint
         return boto3.client(
-            service, endpoint_url=self.endpoint, region_name=self.env["AWS_DEFAULT_REGION"],
+            service, endpoint_url=endpoint, region_name=self.env["AWS_DEFAULT_REGION"],
             aws_access_key_id=key or self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=secret or self.env["AWS_SECRET_ACCESS_KEY"], **more)
 

@@ -65,13 +65,13 @@ impl Remote {
             };
             self.pulse.is_silent();
             if outage.goes_on(Instant::now()) {
-                tracing::warn!(why, "the cloud controller is away; keys that are known go on, others wait");
+                tracing::warn!(why, "the cloud controller does not answer; keys that are known go on");
             }
             if !given_up && !self.pulse.is_believed() {
                 given_up = true;
                 tracing::error!(
                     why,
-                    "the cloud controller is away for too long: no signed request is served"
+                    "the cloud controller does not answer for too long: no signed request is served"
                 );
             }
             tokio::select! {
