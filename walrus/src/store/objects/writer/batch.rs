@@ -76,7 +76,7 @@ impl<'w> Batch<'w> {
         keys.sort_unstable();
         keys.dedup();
         for keys in keys.chunks(ROWS_MAX) {
-            let sql = concat!(") v CROSS JOIN live ON live.bucket = v.column2 AND live.key = v.column3");
+            let sql = ") v CROSS JOIN live ON live.bucket = v.column2 AND live.key = v.column3";
             let head = concat!("SELECT v.column1, ", version_columns!("live"), " FROM (VALUES");
             let sql = rows_of(head, 3, keys.len(), sql);
             let mut query = sqlx::query(AssertSqlSafe(sql));
