@@ -28,11 +28,11 @@ pub struct GrantHeaders<'a> {
 impl<'a> GrantHeaders<'a> {
     fn given(&self) -> impl Iterator<Item = (Permission, &'static str, &'a str)> {
         [
-            (Permission::FullControl, "x-amz-grant-full-control", self.full_control),
             (Permission::Read, "x-amz-grant-read", self.read),
-            (Permission::ReadAcp, "x-amz-grant-read-acp", self.read_acp),
             (Permission::Write, "x-amz-grant-write", self.write),
+            (Permission::ReadAcp, "x-amz-grant-read-acp", self.read_acp),
             (Permission::WriteAcp, "x-amz-grant-write-acp", self.write_acp),
+            (Permission::FullControl, "x-amz-grant-full-control", self.full_control),
         ]
         .into_iter()
         .filter_map(|(permission, name, text)| Some((permission, name, text?)))
@@ -140,6 +140,7 @@ pub async fn of_upload(
     }
     let bucket_owner = canonical(&bucket.owner);
     let owner = cx.canonical().unwrap_or(&bucket_owner);
+    let headers = &GrantHeaders { write: cx.header("x-amz-grant-write"), ..*headers };
     let list = asked(cx, canned, headers, owner, &bucket_owner).await?;
     let Some(list) = list else { return Ok(None) };
     if settings::is_owner_enforced(bucket) {
@@ -213,7 +214,10 @@ async fn brought(
 
 async fn shown(cx: &Cx, acl: &Acl) -> Result<Vec<s3::Grant>, S3Fault> {
     let mut grants = Vec::with_capacity(acl.grants.len());
-    for grant in &acl.grants {
+    // Groups first: they have no name to be sorted by.
+    let (accounts, groups): (Vec<_>, Vec<_>) =
+        acl.grants.iter().partition(|grant| matches!(grant.grantee, Grantee::Account(_)));
+    for grant in groups.into_iter().chain(accounts) {
         let grantee = match &grant.grantee {
             Grantee::Account(id) => {
                 let known = account(cx, &AccountName::Canonical(id.clone())).await?;

@@ -59,9 +59,6 @@ impl<'a> Act<'a> {
 pub async fn bucket(cx: &Cx, name: &str, expected_owner: Option<&str>) -> Result<Arc<Bucket>, S3Fault> {
     let bucket = cx.s3.objects.bucket_fetch(name).await.map_err(|e| About::bucket(name).fault(e))?;
     if let Some(expected) = expected_owner {
-        if expected.len() != 12 || !expected.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(S3Fault::new(S3Code::InvalidBucketOwnerAccountId));
-        }
         if *expected != *bucket.owner {
             return Err(S3Fault::new(S3Code::AccessDenied));
         }

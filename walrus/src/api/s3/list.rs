@@ -35,7 +35,8 @@ impl Spelling {
         if !self.0 {
             return text.to_owned();
         }
-        utf8_percent_encode(text, ENCODED).to_string().replace("%20", "+")
+        // AWS writes a space as `+`; every client reads `%20` as well, and some nothing else.
+        utf8_percent_encode(text, ENCODED).to_string()
     }
 
     pub fn spell_some(self, text: Option<String>) -> Option<String> {
@@ -100,7 +101,8 @@ pub async fn list_objects(cx: Cx, request: ListObjectsRequest) -> Result<ListObj
         max_keys: max_keys.min(KEYS_MAX),
         name: request.bucket.clone(),
         next_marker: next.map(|next| spelling.spell(&next.key)),
-        prefix: spelling.spell(&query.prefix),
+        // botocore does not decode it here, whatever the documentation says.
+        prefix: query.prefix,
         request_charged: None,
     })
 }
@@ -111,12 +113,8 @@ pub async fn list_objects_v2(cx: Cx, request: ListObjectsV2Request) -> Result<Li
     let bucket = authorise::bucket_for(&cx, name, expected, "s3:ListBucket", grant).await?;
     let (max_keys, limit) = checked_max("max-keys", request.max_keys)?;
     let after = match request.continuation_token.as_deref() {
-        Some("") => {
-            let text = "The continuation token provided is incorrect";
-            return Err(S3Fault::invalid_argument("continuation-token", "", text));
-        }
-        Some(token) => Some(token_key(token)?),
-        None => given(request.start_after.clone()),
+        Some(token) if !token.is_empty() => Some(token_key(token)?),
+        Some(_) | None => given(request.start_after.clone()),
     };
     let query = ListQuery {
         prefix: request.prefix.clone().unwrap_or_default(),

@@ -4,7 +4,6 @@ use super::authorise::{self, Act, Grant};
 use super::cx::{Cx, time};
 use super::fault::About;
 use super::reply::Reply;
-use super::upload_facts::metadata_bytes;
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::ReadConditions;
@@ -14,6 +13,7 @@ use crate::store::keeper::seal::CustomerKey;
 use crate::store::objects::{self, Bucket, Object, VersionId};
 use axum::body::Body;
 use http::header;
+use karri_proto::aws::rest::Metadata;
 use karri_proto::aws::s3::{
     GetObjectOutput, GetObjectRequest, HeadObjectRequest, S3Code, S3Fault,
 };
@@ -280,7 +280,7 @@ fn head_of(found: &Found, part: Option<&Span>, with_checksum: bool) -> GetObject
         restore: facts.restore.clone(),
         etag: Some(format!("\"{}\"", object.etag)),
         last_modified: Some(time(object.modified)),
-        metadata: metadata_bytes(&facts.metadata),
+        metadata: Metadata::from_texts(facts.metadata.iter().map(|(name, text)| (name.as_str(), text.as_str()))),
         tag_count: i32::try_from(facts.tags.len()).ok().filter(|count| *count > 0),
         version_id: (bucket.versioning != objects::Versioning::Off).then(|| object.version.to_string()),
         object_lock_mode: facts.retention.map(|retention| lock::mode_text(retention.mode).to_owned()),

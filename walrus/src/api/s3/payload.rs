@@ -70,8 +70,9 @@ impl Payload {
             PayloadSeal::Declared(hash) => sha256 = Some(hash),
             PayloadSeal::Checked | PayloadSeal::Unsigned => {}
         }
+        let open_ended = length.is_none() && cx.headers.contains_key(http::header::TRANSFER_ENCODING);
         let claims = Claims { sha256, md5, checksum };
-        Ok(Self { body: rest, idle: cx.s3.options.idle, decoder, buffer: Bytes::new(), length, open_ended: false, claims })
+        Ok(Self { body: rest, idle: cx.s3.options.idle, decoder, buffer: Bytes::new(), length, open_ended, claims })
     }
 
     /// The next piece of data; nothing at the end.

@@ -145,7 +145,7 @@ fn headers(form: &Form) -> Result<HeaderMap, S3Fault> {
 /// A form has its tags as a document.
 fn tags(document: &str) -> Result<String, S3Fault> {
     let tagging: karri_proto::aws::s3::Tagging =
-        karri_proto::aws::rest::document(document.as_bytes(), "Tagging")?;
+        karri_proto::aws::rest::read::document(document.as_bytes(), "Tagging")?;
     let encode = |text: &str| {
         percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
     };

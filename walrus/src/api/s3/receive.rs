@@ -34,18 +34,22 @@ pub struct Received {
     pub checksums: Vec<Checksum>,
 }
 
-/// The length that the head tells.
+/// The length that the head tells; nothing for one that is told by the framing of HTTP.
 ///
 /// # Errors
 /// `MissingContentLength`, `EntityTooLarge`
-pub fn length(payload: &Payload) -> Result<u64, S3Fault> {
-    let length = payload.length.ok_or_else(|| S3Fault::new(S3Code::MissingContentLength))?;
+pub fn length(payload: &Payload) -> Result<Option<u64>, S3Fault> {
+    let length = match payload.length {
+        Some(length) => length,
+        None if payload.open_ended => return Ok(None),
+        None => return Err(S3Fault::new(S3Code::MissingContentLength)),
+    };
     if length > UPLOAD_BYTES_MAX {
         return Err(S3Fault::new(S3Code::EntityTooLarge)
             .with("ProposedSize", length.to_string())
             .with("MaxSizeAllowed", UPLOAD_BYTES_MAX.to_string()));
     }
-    Ok(length)
+    Ok(Some(length))
 }
 
 /// Which checksums an upload gets.
@@ -67,7 +71,7 @@ pub async fn receive(
     wanted: &Wanted,
     checksums: Checksums,
 ) -> Result<Received, S3Fault> {
-    let expected = if payload.open_ended { None } else { Some(length(&payload)?) };
+    let expected = length(&payload)?;
     let announced = payload.claims.checksum.as_ref().map(|announced| announced.algorithm);
     if announced.is_some_and(|algorithm| checksum::kept(algorithm).is_none()) {
         return Err(checksum::named("").err().unwrap_or_else(|| S3Fault::new(S3Code::InvalidRequest)));
@@ -86,6 +90,9 @@ pub async fn receive(
     while let Some(data) = payload.next().await? {
         digests.update(&data).await?;
         writer.write(&data).await.map_err(fault)?;
+        if writer.len() > UPLOAD_BYTES_MAX {
+            return Err(S3Fault::new(S3Code::EntityTooLarge));
+        }
     }
     let trailers = payload.finish()?;
     if expected.is_some_and(|expected| writer.len() != expected) {

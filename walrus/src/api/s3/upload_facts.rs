@@ -136,38 +136,10 @@ fn plain_facts(head: &UploadHead<'_>) -> Result<Facts, S3Fault> {
         content_language: head.content_language.cloned(),
         expires: head.expires.cloned(),
         website_redirect: head.website_redirect.cloned(),
-        metadata: metadata_text(head.metadata),
+        metadata: head.metadata.to_texts(),
         storage_class: head.storage_class.filter(|class| *class != "STANDARD").map(str::to_owned),
         ..Facts::default()
     })
-}
-
-/// Bytes that are no UTF-8 are kept as Latin-1, marked so that they come back as they were.
-pub fn metadata_text(metadata: &Metadata) -> Vec<(String, String)> {
-    let text = |value: &[u8]| match std::str::from_utf8(value) {
-        Ok(text) => text.to_owned(),
-        Err(_) => std::iter::once(LATIN).chain(value.iter().copied().map(char::from)).collect(),
-    };
-    metadata.iter().map(|(name, value)| (name.to_owned(), text(value))).collect()
-}
-
-/// No header can hold this character.
-const LATIN: char = '\0';
-
-pub fn metadata_bytes(kept: &[(String, String)]) -> Metadata {
-    let mut metadata = Metadata::default();
-    for (name, text) in kept {
-        match text.strip_prefix(LATIN) {
-            Some(latin) => {
-                let bytes: Vec<u8> = latin.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect();
-                metadata.insert(name, &bytes);
-            }
-            None => {
-                metadata.insert(name, text.as_bytes());
-            }
-        }
-    }
-    metadata
 }
 
 fn default_sse(bucket: &Bucket) -> Result<bool, S3Fault> {
