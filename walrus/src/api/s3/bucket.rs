@@ -8,7 +8,7 @@ use super::settings;
 use crate::app::s3::acl::Permission;
 use crate::app::s3::names::check_bucket_name;
 use crate::app::s3::tags;
-use crate::store::objects::{BucketQuery, NewBucket, StoreError};
+use crate::store::objects::{BucketQuery, NewBucket, StoreError, UploadQuery, VersionQuery};
 use karri_proto::aws::s3::{
     Bucket, CreateBucketOutput, CreateBucketRequest, DeleteBucketRequest, GetBucketLocationOutput,
     GetBucketLocationRequest, GetBucketTaggingOutput, GetPublicAccessBlockOutput, HeadBucketOutput,
@@ -167,5 +167,46 @@ pub async fn get_bucket_location(
 pub async fn delete_bucket(cx: Cx, request: DeleteBucketRequest) -> Result<(), S3Fault> {
     let (name, expected) = (&request.bucket, request.expected_bucket_owner.as_deref());
     let bucket = authorise::bucket_for(&cx, name, expected, "s3:DeleteBucket", Grant::Nobody).await?;
-    cx.s3.objects.bucket_delete(bucket.id).await.map_err(|e| About::bucket(name).fault(e))
+    let about = About::bucket(name);
+    match cx.s3.objects.bucket_delete(bucket.id).await {
+        Err(StoreError::BucketNotEmpty) => {}
+        done => return done.map_err(|e| about.fault(e)),
+    }
+    // What was only begun does not keep a bucket.
+    abort_uploads(&cx, &bucket).await.map_err(|e| about.fault(e))?;
+    cx.s3.objects.bucket_delete(bucket.id).await.map_err(|e| about.fault(e))
+}
+
+/// Of a bucket that has nothing else.
+async fn abort_uploads(cx: &Cx, bucket: &crate::store::objects::Bucket) -> Result<(), StoreError> {
+    let objects = &cx.s3.objects;
+    let any = VersionQuery {
+        prefix: String::new(),
+        delimiter: None,
+        key_marker: None,
+        version_marker: None,
+        limit: 1,
+    };
+    if !objects.version_list(bucket.id, &any).await?.entries.is_empty() {
+        return Err(StoreError::BucketNotEmpty);
+    }
+    let all = UploadQuery {
+        prefix: String::new(),
+        delimiter: None,
+        key_marker: None,
+        upload_marker: None,
+        limit: 1000,
+    };
+    loop {
+        let page = objects.upload_list(bucket.id, &all).await?;
+        if page.entries.is_empty() {
+            return Ok(());
+        }
+        for upload in page.entries {
+            match objects.upload_abort(bucket.id, &upload.key, upload.id).await {
+                Ok(()) | Err(StoreError::NoSuchUpload) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
 }
