@@ -74,7 +74,8 @@ async fn parts(
     let after = request.part_number_marker.unwrap_or_default();
     let behind: Vec<&PartFacts> = all.iter().filter(|part| i32::from(part.number) > after).collect();
     let page = &behind[..behind.len().min(limit)];
-    let composite = found.object.facts.checksums.first().is_some_and(|one| one.kind == ChecksumType::Composite);
+    let composite =
+        found.object.facts.checksums.first().is_some_and(|one| one.kind == ChecksumType::Composite);
     Ok(Some(GetObjectAttributesParts {
         is_truncated: Some(page.len() < behind.len()),
         max_parts: Some(max_parts),

@@ -22,10 +22,10 @@ use crate::store::objects::{
 };
 use karri_proto::aws::s3::{
     AbortMultipartUploadOutput, AbortMultipartUploadRequest, CompleteMultipartUploadOutput,
-    CompleteMultipartUploadRequest, CopyPartResult, CreateMultipartUploadOutput, CreateMultipartUploadRequest,
-    Initiator, ListMultipartUploadsOutput, ListMultipartUploadsRequest, ListPartsOutput, ListPartsRequest,
-    MultipartUpload, S3Code, S3Fault, UploadPartCopyOutput, UploadPartCopyRequest, UploadPartOutput,
-    UploadPartRequest,
+    CompleteMultipartUploadRequest, CopyPartResult, CreateMultipartUploadOutput,
+    CreateMultipartUploadRequest, Initiator, ListMultipartUploadsOutput, ListMultipartUploadsRequest,
+    ListPartsOutput, ListPartsRequest, MultipartUpload, S3Code, S3Fault, UploadPartCopyOutput,
+    UploadPartCopyRequest, UploadPartOutput, UploadPartRequest,
 };
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub async fn create_multipart_upload(
         Wanted::Master => Seal::Master,
         Wanted::Customer(_) => Seal::Customer,
     };
-    let new = NewUpload { bucket: bucket.id, key: request.key.as_str().into(), owner, initiator, seal, facts };
+    let new =
+        NewUpload { bucket: bucket.id, key: request.key.as_str().into(), owner, initiator, seal, facts };
     let about = About::key(&bucket.name, &request.key);
     let upload = cx.s3.objects.upload_create(new).await.map_err(|e| about.fault(e))?;
     let mut output = CreateMultipartUploadOutput {
@@ -350,7 +351,8 @@ pub async fn list_multipart_uploads(
         upload_marker: marker.as_deref().map(parse_marker).transpose()?,
         limit: limit.max(1),
     };
-    let page = cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?;
+    let page =
+        cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?;
     let spelling = Spelling::of(request.encoding_type.as_deref());
     let mut uploads = Vec::with_capacity(page.entries.len());
     for upload in &page.entries {

@@ -14,7 +14,11 @@ use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Fault};
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
 
-pub async fn put_object(cx: Cx, request: PutObjectRequest, payload: Payload) -> Result<PutObjectOutput, S3Fault> {
+pub async fn put_object(
+    cx: Cx,
+    request: PutObjectRequest,
+    payload: Payload,
+) -> Result<PutObjectOutput, S3Fault> {
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let (facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
     length(&payload)?;
@@ -65,7 +69,8 @@ pub async fn keep(
     mut facts: Facts,
     conditions: &WriteConditions,
 ) -> Result<Arc<Object>, S3Fault> {
-    facts.checksums = received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
+    facts.checksums =
+        received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
     let put = ObjectPut {
         bucket: bucket.id,
         key: key.into(),

@@ -65,14 +65,23 @@ impl Payload {
                 let decoded = decoded_length(cx.header("x-amz-decoded-content-length"))?;
                 let trailer = checksum.as_ref().filter(|announced| announced.place == Place::Trailer);
                 length = Some(decoded);
-                decoder = Some(ChunkDecoder::new(framing, decoded, trailer.map(|announced| announced.algorithm)));
+                decoder =
+                    Some(ChunkDecoder::new(framing, decoded, trailer.map(|announced| announced.algorithm)));
             }
             PayloadSeal::Declared(hash) => sha256 = Some(hash),
             PayloadSeal::Checked | PayloadSeal::Unsigned => {}
         }
         let open_ended = length.is_none() && cx.headers.contains_key(http::header::TRANSFER_ENCODING);
         let claims = Claims { sha256, md5, checksum };
-        Ok(Self { body: rest, idle: cx.s3.options.idle, decoder, buffer: Bytes::new(), length, open_ended, claims })
+        Ok(Self {
+            body: rest,
+            idle: cx.s3.options.idle,
+            decoder,
+            buffer: Bytes::new(),
+            length,
+            open_ended,
+            claims,
+        })
     }
 
     /// The next piece of data; nothing at the end.

@@ -92,8 +92,7 @@ pub fn retention_of_headers(
     now: OffsetDateTime,
 ) -> Result<Option<Retention>, S3Fault> {
     const MODE: &str = "x-amz-object-lock-mode";
-    const BOTH: &str =
-        "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied";
+    const BOTH: &str = "x-amz-object-lock-retain-until-date and x-amz-object-lock-mode must both be supplied";
     match (mode_text, until) {
         (None, None) => Ok(None),
         (Some(text), Some(until)) => {
@@ -115,7 +114,8 @@ pub fn check_configuration(configuration: &ObjectLockConfiguration) -> Result<()
         return Err(malformed());
     }
     let Some(ObjectLockRule { default_retention }) = &configuration.rule else { return Ok(()) };
-    let DefaultRetention { days, years, mode: text, .. } = default_retention.as_ref().ok_or_else(malformed)?;
+    let DefaultRetention { days, years, mode: text, .. } =
+        default_retention.as_ref().ok_or_else(malformed)?;
     text.as_deref().and_then(mode).ok_or_else(malformed)?;
     let positive = "Default retention period must be a positive integer value.";
     let too_long = "Default retention period too large (must be less than 100 years).";
