@@ -212,8 +212,11 @@ async fn compare_list(store: &Store, bucket: BucketId, model: &Model, query: Lis
     assert_eq!(found, expected);
 }
 
+/// A key with a version, whether it is the newest and whether it is a marker; or a common prefix.
+type Shown = (String, Option<(VersionId, bool, bool)>);
+
 async fn compare_versions(store: &Store, bucket: BucketId, model: &Model, query: ListQuery) {
-    let mut expected: Vec<(String, Option<(VersionId, bool, bool)>)> = Vec::new();
+    let mut expected: Vec<Shown> = Vec::new();
     for (key, versions) in model.keys.iter().filter(|(_, versions)| !versions.is_empty()) {
         match roll(key, &query.prefix, query.delimiter.as_deref()) {
             Some((_, false)) => expected.extend(
