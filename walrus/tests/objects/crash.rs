@@ -153,9 +153,8 @@ impl Crash {
             };
             let possible = [Some(known.acknowledged), known.pending].into_iter().flatten();
             let state = possible.into_iter().find(|state| found == state.map(content));
-            let state = state.unwrap_or_else(|| {
-                panic!("{key} holds {:?} bytes; {known:?}", found.as_ref().map(Vec::len))
-            });
+            let state = state
+                .unwrap_or_else(|| panic!("{key} holds {:?} bytes; {known:?}", found.as_ref().map(Vec::len)));
             *known = Known { acknowledged: state, pending: None };
             there.extend(found.map(|_| key));
         }
@@ -187,7 +186,8 @@ fn build_shim(dir: &Path) -> PathBuf {
     let (source, shim) = (dir.join("powercut.c"), dir.join("powercut.so"));
     std::fs::write(&source, include_str!("powercut.c")).unwrap();
     let mut cc = Command::new("cc");
-    let status = cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).args(["-ldl", "-lpthread"]);
+    let status =
+        cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&shim).arg(&source).args(["-ldl", "-lpthread"]);
     assert!(status.status().unwrap().success());
     shim
 }

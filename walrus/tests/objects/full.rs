@@ -22,7 +22,8 @@ fn a_full_disk_is_told_and_survived() {
         std::env::current_exe().unwrap().display()
     );
     let mut unshare = Command::new("unshare");
-    let output = unshare.args(["--map-root-user", "--mount", "sh", "-c", &run]).env(CHILD_DIR, dir.path()).output();
+    let output =
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", &run]).env(CHILD_DIR, dir.path()).output();
     let output = output.unwrap();
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", String::from_utf8_lossy(&output.stderr));

@@ -1,6 +1,6 @@
 //! Lists of access control: what requests ask for, and the four operations on them.
 
-use super::authorise::{self, Act, Grant as Need};
+use super::authorise::{self, Grant as Need};
 use super::cx::Cx;
 use super::fault::About;
 use super::object_get::{self, Actions};
@@ -9,8 +9,9 @@ use crate::app::s3::acl::{Acl, Grant, Grantee, Named, Permission, check_count, g
 use crate::drive::signers::{AccountFacts, AccountName, AuthFault};
 use crate::store::objects::{Bucket, Object};
 use karri_proto::aws::s3::{
-    self, AccessControlPolicy, GetBucketAclOutput, GetBucketAclRequest, GetObjectAclOutput, GetObjectAclRequest,
-    Owner, PutBucketAclRequest, PutObjectAclOutput, PutObjectAclRequest, S3Code, S3Fault,
+    self, AccessControlPolicy, GetBucketAclOutput, GetBucketAclRequest, GetObjectAclOutput,
+    GetObjectAclRequest, Owner, PutBucketAclRequest, PutObjectAclOutput, PutObjectAclRequest, S3Code,
+    S3Fault,
 };
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -131,7 +132,6 @@ fn canonical(account: &str) -> String {
 pub async fn of_upload(
     cx: &Cx,
     bucket: &Bucket,
-    key: &str,
     canned: Option<&str>,
     headers: &GrantHeaders<'_>,
 ) -> Result<Option<String>, S3Fault> {
@@ -145,14 +145,13 @@ pub async fn of_upload(
     let Some(list) = list else { return Ok(None) };
     if settings::is_owner_enforced(bucket) {
         // What the bucket's owner gets anyway may be said.
-        let harmless = canned.is_some_and(|name| name == "bucket-owner-full-control" || name == "private");
-        if harmless || list.is_only(&bucket_owner) {
+        let harmless = canned == Some("bucket-owner-full-control");
+        if harmless || canned.is_none() && list.is_only(&bucket_owner) {
             return Ok(None);
         }
         return Err(S3Fault::new(S3Code::AccessControlListNotSupported));
     }
     check_public(bucket, &list)?;
-    authorise::allow(cx, bucket, Act::on_key("s3:PutObjectAcl", Need::Bucket(Permission::Write), key))?;
     let preferred = bucket.setting(settings::OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
     if preferred && canned == Some("bucket-owner-full-control") && *owner != bucket_owner {
         return Ok(None);
@@ -204,11 +203,10 @@ async fn brought(
         (Some(_), Some(_)) => Err(S3Fault::new(S3Code::UnexpectedContent)),
         (Some(acl), None) => Ok(acl),
         (None, Some(document)) => from_document(cx, document, owner).await,
-        (None, None) => Err(S3Fault::saying(
-            S3Code::MissingSecurityHeader,
-            "Your request was missing a required header",
-        )
-        .with("MissingHeaderName", "x-amz-acl")),
+        (None, None) => {
+            Err(S3Fault::saying(S3Code::MissingSecurityHeader, "Your request was missing a required header")
+                .with("MissingHeaderName", "x-amz-acl"))
+        }
     }
 }
 
@@ -271,7 +269,11 @@ pub async fn put_bucket_acl(cx: Cx, request: PutBucketAclRequest) -> Result<(), 
     let canned = request.acl.as_deref();
     let acl = brought(&cx, canned, &headers, request.access_control_policy, &me, &me).await?;
     if settings::is_owner_enforced(&bucket) {
-        return if acl.is_only(&me) { Ok(()) } else { Err(S3Fault::new(S3Code::AccessControlListNotSupported)) };
+        return if acl.is_only(&me) {
+            Ok(())
+        } else {
+            Err(S3Fault::new(S3Code::AccessControlListNotSupported))
+        };
     }
     check_public(&bucket, &acl)?;
     let kept = cx.s3.objects.bucket_setting_put(bucket.id, settings::ACL, acl.to_text()).await;
@@ -339,6 +341,10 @@ pub async fn put_object_acl(cx: Cx, request: PutObjectAclRequest) -> Result<PutO
     });
     let version = object_get::parse_version(version)?;
     let about = About::key(&bucket.name, &request.key);
-    cx.s3.objects.object_update(bucket.id, &request.key, version, change).await.map_err(|e| about.fault(e))?;
+    cx.s3
+        .objects
+        .object_update(bucket.id, &request.key, version, change)
+        .await
+        .map_err(|e| about.fault(e))?;
     Ok(PutObjectAclOutput::default())
 }

@@ -53,8 +53,7 @@ pub async fn get_object_attributes(
 }
 
 fn checksum(found: &Found) -> Option<Checksum> {
-    // Here the number of parts is not part of the value.
-    let shown = checksum::shown(&found.object.facts, 0)?;
+    let shown = checksum::shown(&found.object.facts, found.object.etag.parts)?;
     let kind = Some(checksum::kind_text(shown.kind).to_owned());
     let mut checksum = Checksum { checksum_type: kind, ..Checksum::default() };
     show_checksum!(checksum, Some(&shown));
@@ -74,7 +73,8 @@ async fn parts(
     let after = request.part_number_marker.unwrap_or_default();
     let behind: Vec<&PartFacts> = all.iter().filter(|part| i32::from(part.number) > after).collect();
     let page = &behind[..behind.len().min(limit)];
-    let composite = found.object.facts.checksums.first().is_some_and(|one| one.kind == ChecksumType::Composite);
+    let composite =
+        found.object.facts.checksums.first().is_some_and(|one| one.kind == ChecksumType::Composite);
     Ok(Some(GetObjectAttributesParts {
         is_truncated: Some(page.len() < behind.len()),
         max_parts: Some(max_parts),

@@ -7,7 +7,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use karri_proto::aws::rest::Query;
 use karri_proto::aws::s3::{S3Code, S3Fault};
 use karri_proto::sign::{
-    Claim, Payload, PayloadSeal, RequestView, Scheme, SignFault, Verifier, anonymous_payload, header_list, parse_s3,
+    Claim, Payload, PayloadSeal, RequestView, Scheme, SignFault, Verifier, anonymous_payload, header_list,
+    parse_s3,
 };
 use std::sync::Arc;
 use time::OffsetDateTime;

@@ -142,8 +142,9 @@ fn grants(
     let ignore_public = block.is_some_and(|block| block.ignore_public_acls == Some(true));
     Ok(match (act.grant, act.object) {
         (Grant::Nobody, _) | (Grant::Object(_), None) => false,
-        (Grant::Bucket(permission), _) => settings::acl(bucket)?
-            .is_some_and(|acl| acl.permits(cx.canonical(), permission, ignore_public)),
+        (Grant::Bucket(permission), _) => {
+            settings::acl(bucket)?.is_some_and(|acl| acl.permits(cx.canonical(), permission, ignore_public))
+        }
         (Grant::Object(permission), Some(object)) => match &object.facts.acl {
             Some(text) => Acl::from_text(text)?.permits(cx.canonical(), permission, ignore_public),
             None => false,
@@ -232,10 +233,7 @@ const HEADERS: [(&str, &str); 22] = [
     ("s3:x-amz-metadata-directive", "x-amz-metadata-directive"),
     ("s3:x-amz-server-side-encryption", "x-amz-server-side-encryption"),
     ("s3:x-amz-server-side-encryption-aws-kms-key-id", "x-amz-server-side-encryption-aws-kms-key-id"),
-    (
-        "s3:x-amz-server-side-encryption-customer-algorithm",
-        "x-amz-server-side-encryption-customer-algorithm",
-    ),
+    ("s3:x-amz-server-side-encryption-customer-algorithm", "x-amz-server-side-encryption-customer-algorithm"),
     ("s3:x-amz-storage-class", "x-amz-storage-class"),
     ("s3:x-amz-website-redirect-location", "x-amz-website-redirect-location"),
     ("s3:object-lock-mode", "x-amz-object-lock-mode"),

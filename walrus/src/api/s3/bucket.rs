@@ -12,7 +12,8 @@ use crate::store::objects::{BucketQuery, NewBucket, StoreError, UploadQuery, Ver
 use karri_proto::aws::s3::{
     Bucket, CreateBucketOutput, CreateBucketRequest, DeleteBucketRequest, GetBucketLocationOutput,
     GetBucketLocationRequest, GetBucketTaggingOutput, GetPublicAccessBlockOutput, HeadBucketOutput,
-    HeadBucketRequest, ListBucketsOutput, ListBucketsRequest, PublicAccessBlockConfiguration, S3Code, S3Fault,
+    HeadBucketRequest, ListBucketsOutput, ListBucketsRequest, PublicAccessBlockConfiguration, S3Code,
+    S3Fault,
 };
 
 const BUCKETS_MAX: i32 = 10_000;

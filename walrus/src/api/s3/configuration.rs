@@ -11,11 +11,11 @@ use karri_proto::aws::s3::{
     GetBucketAccelerateConfigurationRequest, GetBucketEncryptionOutput, GetBucketEncryptionRequest,
     GetBucketLoggingOutput, GetBucketLoggingRequest, GetBucketNotificationConfigurationRequest,
     GetBucketReplicationOutput, GetBucketReplicationRequest, GetBucketRequestPaymentOutput,
-    GetBucketRequestPaymentRequest, GetBucketWebsiteOutput, GetBucketWebsiteRequest, NotificationConfiguration,
-    PutBucketAccelerateConfigurationRequest, PutBucketEncryptionRequest, PutBucketLoggingRequest,
-    PutBucketNotificationConfigurationRequest, PutBucketReplicationRequest, PutBucketRequestPaymentRequest,
-    PutBucketWebsiteRequest, ReplicationConfiguration, RequestPaymentConfiguration, S3Code, S3Fault,
-    ServerSideEncryptionConfiguration, WebsiteConfiguration,
+    GetBucketRequestPaymentRequest, GetBucketWebsiteOutput, GetBucketWebsiteRequest,
+    NotificationConfiguration, PutBucketAccelerateConfigurationRequest, PutBucketEncryptionRequest,
+    PutBucketLoggingRequest, PutBucketNotificationConfigurationRequest, PutBucketReplicationRequest,
+    PutBucketRequestPaymentRequest, PutBucketWebsiteRequest, ReplicationConfiguration,
+    RequestPaymentConfiguration, S3Code, S3Fault, ServerSideEncryptionConfiguration, WebsiteConfiguration,
 };
 use std::sync::Arc;
 
@@ -25,7 +25,8 @@ pub async fn get_bucket_encryption(
 ) -> Result<GetBucketEncryptionOutput, S3Fault> {
     let of = of!(request, settings::ENCRYPTION);
     let (action, root) = ("s3:GetEncryptionConfiguration", "ServerSideEncryptionConfiguration");
-    let found: Option<Arc<ServerSideEncryptionConfiguration>> = settings::fetch(&cx, of, action, root).await?;
+    let found: Option<Arc<ServerSideEncryptionConfiguration>> =
+        settings::fetch(&cx, of, action, root).await?;
     let found = set(found, S3Code::ServerSideEncryptionConfigurationNotFound, of.bucket)?;
     Ok(GetBucketEncryptionOutput { server_side_encryption_configuration: (*found).clone() })
 }
@@ -75,9 +76,15 @@ pub async fn put_bucket_website(cx: Cx, request: PutBucketWebsiteRequest) -> Res
     let wrong = |text: &'static str| Err(S3Fault::saying(S3Code::InvalidArgument, text));
     match (&asked.redirect_all_requests_to, &asked.index_document) {
         (Some(_), Some(_)) => {
-            return wrong("RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules.");
+            return wrong(
+                "RedirectAllRequestsTo cannot be provided in conjunction with other Routing Rules.",
+            );
         }
-        (None, None) => return wrong("A value for IndexDocument Suffix must be provided if RedirectAllRequestsTo is empty"),
+        (None, None) => {
+            return wrong(
+                "A value for IndexDocument Suffix must be provided if RedirectAllRequestsTo is empty",
+            );
+        }
         (None, Some(index)) if index.suffix.is_empty() || index.suffix.contains('/') => {
             return wrong("The IndexDocument Suffix is not well formed");
         }
@@ -110,7 +117,8 @@ pub async fn get_bucket_logging(
 pub async fn put_bucket_logging(cx: Cx, request: PutBucketLoggingRequest) -> Result<(), S3Fault> {
     let of = of!(request, settings::LOGGING);
     if request.bucket_logging_status.logging_enabled.is_some() {
-        authorise::bucket_for(&cx, of.bucket, of.expected_owner, "s3:PutBucketLogging", Grant::Nobody).await?;
+        authorise::bucket_for(&cx, of.bucket, of.expected_owner, "s3:PutBucketLogging", Grant::Nobody)
+            .await?;
         return Err(S3Fault::not_implemented("LoggingEnabled"));
     }
     settings::delete(&cx, of, "s3:PutBucketLogging").await
@@ -151,7 +159,10 @@ pub async fn get_bucket_request_payment(
     Ok(GetBucketRequestPaymentOutput { payer: Some(payer) })
 }
 
-pub async fn put_bucket_request_payment(cx: Cx, request: PutBucketRequestPaymentRequest) -> Result<(), S3Fault> {
+pub async fn put_bucket_request_payment(
+    cx: Cx,
+    request: PutBucketRequestPaymentRequest,
+) -> Result<(), S3Fault> {
     let of = of!(request, settings::PAYMENT);
     let payer = Some(request.request_payment_configuration.payer.clone());
     settings::put(&cx, of, "s3:PutBucketRequestPayment", &GetBucketRequestPaymentOutput { payer }).await
@@ -204,6 +215,9 @@ pub async fn put_bucket_replication(cx: Cx, request: PutBucketReplicationRequest
     Err(S3Fault::not_implemented("ReplicationConfiguration"))
 }
 
-pub async fn delete_bucket_replication(cx: Cx, request: DeleteBucketReplicationRequest) -> Result<(), S3Fault> {
+pub async fn delete_bucket_replication(
+    cx: Cx,
+    request: DeleteBucketReplicationRequest,
+) -> Result<(), S3Fault> {
     settings::delete(&cx, of!(request, settings::REPLICATION), "s3:PutReplicationConfiguration").await
 }

@@ -68,7 +68,8 @@ pub async fn source(
     let found = object_get::find(cx, bucket, &asked.key, asked.version.as_deref(), READ).await;
     let found = found.map_err(|fault| match fault.code() {
         S3Code::MethodNotAllowed => {
-            let text = "The source of a copy request may not specifically refer to a delete marker by version id.";
+            let text =
+                "The source of a copy request may not specifically refer to a delete marker by version id.";
             S3Fault::saying(S3Code::InvalidRequest, text)
         }
         _ => fault,
@@ -204,4 +205,3 @@ fn result(object: &Object) -> CopyObjectResult {
     result.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
     result
 }
-

@@ -16,8 +16,7 @@ const ROOT: &str = "CORSConfiguration";
 
 pub async fn get_bucket_cors(cx: Cx, request: GetBucketCorsRequest) -> Result<GetBucketCorsOutput, S3Fault> {
     let of = of!(request, settings::CORS);
-    let found: Option<Arc<CORSConfiguration>> =
-        settings::fetch(&cx, of, "s3:GetBucketCORS", ROOT).await?;
+    let found: Option<Arc<CORSConfiguration>> = settings::fetch(&cx, of, "s3:GetBucketCORS", ROOT).await?;
     let found = set(found, S3Code::NoSuchCorsConfiguration, of.bucket)?;
     Ok(GetBucketCorsOutput { cors_rules: found.cors_rules.clone() })
 }
@@ -42,7 +41,8 @@ async fn configuration(s3: &S3, bucket: &str) -> Option<Arc<CORSConfiguration>> 
 pub async fn preflight(cx: &Cx) -> Result<Reply, S3Fault> {
     let bad = |text: String| S3Fault::saying(S3Code::BadRequest, text);
     let origin = cx.header("origin");
-    let origin = origin.ok_or_else(|| bad("Insufficient information. Origin request header needed.".to_owned()))?;
+    let origin =
+        origin.ok_or_else(|| bad("Insufficient information. Origin request header needed.".to_owned()))?;
     let method = cx.header("access-control-request-method");
     let method = method.ok_or_else(|| bad("Invalid Access-Control-Request-Method: null".to_owned()))?;
     let forbidden = |text: &'static str| S3Fault::saying(S3Code::AccessForbidden, text);
@@ -75,7 +75,8 @@ impl Page {
     /// Nothing for a request that no page makes.
     pub fn of(bucket: Option<&str>, method: &str, headers: &HeaderMap) -> Option<Self> {
         let origin = headers.get(http::header::ORIGIN)?.to_str().ok()?.to_owned();
-        let asked = headers.get(http::header::ACCESS_CONTROL_REQUEST_METHOD).and_then(|value| value.to_str().ok());
+        let asked =
+            headers.get(http::header::ACCESS_CONTROL_REQUEST_METHOD).and_then(|value| value.to_str().ok());
         let method = asked.unwrap_or(method).to_owned();
         Some(Self { bucket: bucket?.to_owned(), origin, method })
     }

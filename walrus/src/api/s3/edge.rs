@@ -4,10 +4,10 @@
 //! here for every operation.
 
 use super::S3;
-use super::cors::{self, Page};
-use super::post;
 use super::authenticate::{Head, Identity, adopt_parameters, authenticate};
+use super::cors::{self, Page};
 use super::cx::{Caller, Cx, Leftover, Request};
+use super::post;
 use super::reply::{Reply, status};
 use super::table::{Incoming, Table};
 use crate::app::s3::address::{self, Address, Hosts};
@@ -93,8 +93,10 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         if let Some(page) = page {
             page.tell(&edge.s3, headers).await;
         }
-        headers.insert(&REQUEST_ID, HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("")));
-        headers.insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
+        headers
+            .insert(&REQUEST_ID, HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("")));
+        headers
+            .insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
         response
     }
@@ -229,14 +231,36 @@ impl Edge {
         match fault {
             Some(fault) => match fault.cause().filter(|_| fault.status() >= 500) {
                 Some(cause) => {
-                    tracing::error!(action, account, user, source, code, took_us, resource, cause, "request failed");
+                    tracing::error!(
+                        action,
+                        account,
+                        user,
+                        source,
+                        code,
+                        took_us,
+                        resource,
+                        cause,
+                        "request failed"
+                    );
                 }
                 None => {
                     let reason = fault.message();
-                    tracing::info!(action, account, user, source, code, took_us, resource, reason, "request refused");
+                    tracing::info!(
+                        action,
+                        account,
+                        user,
+                        source,
+                        code,
+                        took_us,
+                        resource,
+                        reason,
+                        "request refused"
+                    );
                 }
             },
-            None if reads => tracing::debug!(action, account, user, source, code, took_us, resource, "request"),
+            None if reads => {
+                tracing::debug!(action, account, user, source, code, took_us, resource, "request")
+            }
             None => tracing::info!(action, account, user, source, code, took_us, resource, "request"),
         }
     }
@@ -283,4 +307,3 @@ async fn drain(mut body: Body) {
     // A client that does not send on has heard the answer, or never will.
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, reading).await;
 }
-

@@ -36,7 +36,9 @@ impl<'a> About<'a> {
             StoreError::BucketExists(_) => {
                 S3Fault::new(S3Code::BucketAlreadyExists).with("BucketName", self.bucket)
             }
-            StoreError::BucketNotEmpty => S3Fault::new(S3Code::BucketNotEmpty).with("BucketName", self.bucket),
+            StoreError::BucketNotEmpty => {
+                S3Fault::new(S3Code::BucketNotEmpty).with("BucketName", self.bucket)
+            }
             StoreError::NoSuchKey { marker } => no_such_key(self.key, marker.map(|id| id.to_string())),
             StoreError::NoSuchVersion => S3Fault::no_such_version(self.key, self.version),
             StoreError::NoSuchUpload => S3Fault::no_such_upload(self.upload),

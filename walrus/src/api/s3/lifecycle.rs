@@ -39,7 +39,8 @@ pub async fn put_bucket_lifecycle_configuration(
         format!("rule-{stamp:x}-{count}")
     };
     let rules = checked(configuration, name)?.rules;
-    let output = GetBucketLifecycleConfigurationOutput { rules, transition_default_minimum_object_size: None };
+    let output =
+        GetBucketLifecycleConfigurationOutput { rules, transition_default_minimum_object_size: None };
     settings::put(&cx, of, "s3:PutLifecycleConfiguration", &output).await?;
     let size = request.transition_default_minimum_object_size.unwrap_or_else(|| DEFAULT_SIZE.to_owned());
     Ok(PutBucketLifecycleConfigurationOutput { transition_default_minimum_object_size: Some(size) })

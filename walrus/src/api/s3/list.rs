@@ -168,7 +168,11 @@ fn object(entry: &ListEntry, spelling: Spelling, owners: Option<&Owners>) -> Obj
         size: i64::try_from(entry.size).ok(),
         storage_class: Some(entry.storage_class.clone().unwrap_or_else(|| "STANDARD".to_owned())),
         owner: owners.and_then(|owners| owners.get(&entry.owner).cloned()),
-        checksum_algorithm: entry.checksum.iter().map(|(algorithm, _)| algorithm.as_str().to_owned()).collect(),
+        checksum_algorithm: entry
+            .checksum
+            .iter()
+            .map(|(algorithm, _)| algorithm.as_str().to_owned())
+            .collect(),
         checksum_type: entry.checksum.map(|(_, kind)| checksum::kind_text(kind).to_owned()),
         restore_status: None,
     }
@@ -210,9 +214,8 @@ pub async fn list_object_versions(
 
 fn version_query(request: &ListObjectVersionsRequest, limit: usize) -> Result<VersionQuery, S3Fault> {
     let key_marker = given(request.key_marker.clone());
-    let wrong = |marker: &str, text: &'static str| {
-        Err(S3Fault::invalid_argument("version-id-marker", marker, text))
-    };
+    let wrong =
+        |marker: &str, text: &'static str| Err(S3Fault::invalid_argument("version-id-marker", marker, text));
     let version_marker = match (request.version_id_marker.as_deref(), &key_marker) {
         (None, _) => None,
         (Some(""), None) => None,

@@ -33,8 +33,7 @@ pub async fn get_object_lock_configuration(
     let action = "s3:GetBucketObjectLockConfiguration";
     let bucket = authorise::bucket_for(&cx, name, expected, action, Grant::Nobody).await?;
     set(bucket.object_lock.then_some(()), S3Code::ObjectLockConfigurationNotFound, name)?;
-    let enabled =
-        || ObjectLockConfiguration { object_lock_enabled: Some("Enabled".to_owned()), rule: None };
+    let enabled = || ObjectLockConfiguration { object_lock_enabled: Some("Enabled".to_owned()), rule: None };
     let kept = settings::object_lock(&bucket)?;
     let configuration = kept.map_or_else(enabled, |kept| (*kept).clone());
     Ok(GetObjectLockConfigurationOutput { object_lock_configuration: configuration })

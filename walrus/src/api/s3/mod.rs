@@ -43,10 +43,10 @@ mod tagging;
 mod upload_facts;
 mod versioning;
 
+use crate::config::S3Config;
 use crate::drive::signers::Authenticator;
 use crate::store::objects::Objects;
 use axum::Router;
-use crate::config::S3Config;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::rsa_pair::RsaPair;
 use karri_proto::sign::{Rules, Verifier};

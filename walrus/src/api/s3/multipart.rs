@@ -22,10 +22,10 @@ use crate::store::objects::{
 };
 use karri_proto::aws::s3::{
     AbortMultipartUploadOutput, AbortMultipartUploadRequest, CompleteMultipartUploadOutput,
-    CompleteMultipartUploadRequest, CopyPartResult, CreateMultipartUploadOutput, CreateMultipartUploadRequest,
-    Initiator, ListMultipartUploadsOutput, ListMultipartUploadsRequest, ListPartsOutput, ListPartsRequest,
-    MultipartUpload, S3Code, S3Fault, UploadPartCopyOutput, UploadPartCopyRequest, UploadPartOutput,
-    UploadPartRequest,
+    CompleteMultipartUploadRequest, CopyPartResult, CreateMultipartUploadOutput,
+    CreateMultipartUploadRequest, Initiator, ListMultipartUploadsOutput, ListMultipartUploadsRequest,
+    ListPartsOutput, ListPartsRequest, MultipartUpload, S3Code, S3Fault, UploadPartCopyOutput,
+    UploadPartCopyRequest, UploadPartOutput, UploadPartRequest,
 };
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
@@ -40,14 +40,15 @@ pub async fn create_multipart_upload(
     let (mut facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
     let asked = parts::asked(request.checksum_algorithm.as_deref(), request.checksum_type.as_deref())?;
     facts.extra.extend(asked.map(|asked| asked.to_extra()));
-    let owner = owner_of_new(&cx, &bucket, &facts);
+    let owner = owner_of_new(&cx, &bucket);
     let initiator = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
     let seal = match &wanted {
         Wanted::Plain => Seal::Plain,
         Wanted::Master => Seal::Master,
         Wanted::Customer(_) => Seal::Customer,
     };
-    let new = NewUpload { bucket: bucket.id, key: request.key.as_str().into(), owner, initiator, seal, facts };
+    let new =
+        NewUpload { bucket: bucket.id, key: request.key.as_str().into(), owner, initiator, seal, facts };
     let about = About::key(&bucket.name, &request.key);
     let upload = cx.s3.objects.upload_create(new).await.map_err(|e| about.fault(e))?;
     let mut output = CreateMultipartUploadOutput {
@@ -201,11 +202,20 @@ pub async fn upload_part_copy(
     };
     let shown = part.checksums.first().and_then(checksum::shown_part);
     show_checksum!(result, &shown);
-    Ok(UploadPartCopyOutput {
+    let mut output = UploadPartCopyOutput {
         copy_part_result: result,
         copy_source_version_id: source.version(),
         ..UploadPartCopyOutput::default()
-    })
+    };
+    match wanted.sse() {
+        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
+        Some(Sse::Customer(md5)) => {
+            output.sse_customer_algorithm = Some("AES256".to_owned());
+            output.sse_customer_key_md5 = Some(md5);
+        }
+        None => {}
+    }
+    Ok(output)
 }
 
 pub async fn complete_multipart_upload(
@@ -350,7 +360,8 @@ pub async fn list_multipart_uploads(
         upload_marker: marker.as_deref().map(parse_marker).transpose()?,
         limit: limit.max(1),
     };
-    let page = cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?;
+    let page =
+        cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?;
     let spelling = Spelling::of(request.encoding_type.as_deref());
     let mut uploads = Vec::with_capacity(page.entries.len());
     for upload in &page.entries {

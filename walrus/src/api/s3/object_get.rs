@@ -14,9 +14,7 @@ use crate::store::objects::{self, Bucket, Object, VersionId};
 use axum::body::Body;
 use http::header;
 use karri_proto::aws::rest::Metadata;
-use karri_proto::aws::s3::{
-    GetObjectOutput, GetObjectRequest, HeadObjectRequest, S3Code, S3Fault,
-};
+use karri_proto::aws::s3::{GetObjectOutput, GetObjectRequest, HeadObjectRequest, S3Code, S3Fault};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -46,7 +44,9 @@ pub fn parse_version(text: Option<&str>) -> Result<Option<VersionId>, S3Fault> {
         return Err(S3Fault::invalid_argument("versionId", text, "Version id cannot be the empty string"));
     }
     let version = text.parse::<VersionId>();
-    version.map(Some).map_err(|_| S3Fault::invalid_argument("versionId", text, "Invalid version id specified"))
+    version
+        .map(Some)
+        .map_err(|_| S3Fault::invalid_argument("versionId", text, "Invalid version id specified"))
 }
 
 /// Finds an object for somebody who may `actions` it. Who may not even list learns nothing of what is not
@@ -181,7 +181,16 @@ impl Overrides {
     }
 }
 
+/// How an object is encrypted is asked for when it is written.
+fn check_head(cx: &Cx) -> Result<(), S3Fault> {
+    const NAME: &str = "x-amz-server-side-encryption";
+    let Some(value) = cx.header(NAME) else { return Ok(()) };
+    let text = "x-amz-server-side-encryption header is not supported for this operation.";
+    Err(S3Fault::invalid_argument(NAME, value, text))
+}
+
 pub async fn get_object(cx: Cx, request: GetObjectRequest) -> Result<Reply, S3Fault> {
+    check_head(&cx)?;
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let found = find(&cx, bucket, &request.key, request.version_id.as_deref(), READ).await?;
     let object = &found.object;
@@ -205,6 +214,7 @@ pub async fn get_object(cx: Cx, request: GetObjectRequest) -> Result<Reply, S3Fa
 }
 
 pub async fn head_object(cx: Cx, request: HeadObjectRequest) -> Result<Reply, S3Fault> {
+    check_head(&cx)?;
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let found = find(&cx, bucket, &request.key, request.version_id.as_deref(), READ).await?;
     let object = &found.object;
@@ -246,7 +256,8 @@ async fn part_of(cx: &Cx, object: &Arc<Object>, asked: &Asked<'_>) -> Result<Opt
         let text = "Part number must be an integer between 1 and 10000, inclusive";
         S3Fault::invalid_argument("partNumber", &asked.part.unwrap_or_default().to_string(), text)
     })?;
-    let unsatisfiable = || S3Fault::new(S3Code::InvalidPartNumber).with("PartNumberRequested", number.to_string());
+    let unsatisfiable =
+        || S3Fault::new(S3Code::InvalidPartNumber).with("PartNumberRequested", number.to_string());
     let parts = cx.s3.objects.object_parts(object).await.map_err(|e| About::default().fault(e))?;
     if parts.is_empty() {
         if number != 1 {
@@ -280,7 +291,9 @@ fn head_of(found: &Found, part: Option<&Span>, with_checksum: bool) -> GetObject
         restore: facts.restore.clone(),
         etag: Some(format!("\"{}\"", object.etag)),
         last_modified: Some(time(object.modified)),
-        metadata: Metadata::from_texts(facts.metadata.iter().map(|(name, text)| (name.as_str(), text.as_str()))),
+        metadata: Metadata::from_texts(
+            facts.metadata.iter().map(|(name, text)| (name.as_str(), text.as_str())),
+        ),
         tag_count: i32::try_from(facts.tags.len()).ok().filter(|count| *count > 0),
         version_id: (bucket.versioning != objects::Versioning::Off).then(|| object.version.to_string()),
         object_lock_mode: facts.retention.map(|retention| lock::mode_text(retention.mode).to_owned()),
@@ -291,7 +304,8 @@ fn head_of(found: &Found, part: Option<&Span>, with_checksum: bool) -> GetObject
     let span = part.map_or(0..object.size, |part| part.span.clone());
     output.content_length = i64::try_from(span.end - span.start).ok();
     if part.is_some() && object.size > 0 {
-        output.content_range = Some(format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), object.size));
+        output.content_range =
+            Some(format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), object.size));
     }
     output.parts_count = part.and_then(|part| part.parts).map(i32::from);
     sse_of(&mut output, facts.sse.as_deref());

@@ -14,7 +14,11 @@ use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Fault};
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
 
-pub async fn put_object(cx: Cx, request: PutObjectRequest, payload: Payload) -> Result<PutObjectOutput, S3Fault> {
+pub async fn put_object(
+    cx: Cx,
+    request: PutObjectRequest,
+    payload: Payload,
+) -> Result<PutObjectOutput, S3Fault> {
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let (facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
     length(&payload)?;
@@ -65,11 +69,12 @@ pub async fn keep(
     mut facts: Facts,
     conditions: &WriteConditions,
 ) -> Result<Arc<Object>, S3Fault> {
-    facts.checksums = received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
+    facts.checksums =
+        received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
     let put = ObjectPut {
         bucket: bucket.id,
         key: key.into(),
-        owner: owner_of_new(cx, bucket, &facts),
+        owner: owner_of_new(cx, bucket),
         etag: ETag { md5: received.md5, parts: 0 },
         content: received.content,
         facts,
@@ -79,14 +84,12 @@ pub async fn keep(
 }
 
 /// The writer's account, unless the bucket's owner owns all that is in it.
-pub fn owner_of_new(cx: &Cx, bucket: &Bucket, facts: &Facts) -> Arc<str> {
+pub fn owner_of_new(cx: &Cx, bucket: &Bucket) -> Arc<str> {
     use super::settings::{OWNERSHIP, is_owner_enforced};
     let preferred = bucket.setting(OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
-    // An object of the bucket owner's by preference has no list of its own to tell.
-    let given_away = preferred && facts.acl.is_none();
+    let given_away = preferred && cx.header("x-amz-acl") == Some("bucket-owner-full-control");
     match cx.account() {
         Some(account) if !is_owner_enforced(bucket) && !given_away => Arc::from(account),
-        Some(account) if *account == *bucket.owner => bucket.owner.clone(),
         _ => bucket.owner.clone(),
     }
 }

@@ -54,7 +54,10 @@ pub async fn put_bucket_policy(cx: Cx, request: PutBucketPolicyRequest) -> Resul
     settings::keep(&cx, &bucket, settings::POLICY, request.policy).await
 }
 
-pub async fn get_bucket_policy(cx: Cx, request: GetBucketPolicyRequest) -> Result<GetBucketPolicyOutput, S3Fault> {
+pub async fn get_bucket_policy(
+    cx: Cx,
+    request: GetBucketPolicyRequest,
+) -> Result<GetBucketPolicyOutput, S3Fault> {
     let (name, expected) = (&request.bucket, request.expected_bucket_owner.as_deref());
     let bucket = authorise::bucket_for(&cx, name, expected, "s3:GetBucketPolicy", Grant::Nobody).await?;
     let policy = set(bucket.setting(settings::POLICY), S3Code::NoSuchBucketPolicy, name)?;
@@ -105,7 +108,10 @@ pub async fn get_public_access_block(
     Ok(GetPublicAccessBlockOutput { public_access_block_configuration: (*found).clone() })
 }
 
-pub async fn delete_public_access_block(cx: Cx, request: DeletePublicAccessBlockRequest) -> Result<(), S3Fault> {
+pub async fn delete_public_access_block(
+    cx: Cx,
+    request: DeletePublicAccessBlockRequest,
+) -> Result<(), S3Fault> {
     let of = of!(request, settings::PUBLIC_ACCESS_BLOCK);
     settings::delete(&cx, of, "s3:PutBucketPublicAccessBlock").await
 }

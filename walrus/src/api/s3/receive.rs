@@ -6,14 +6,14 @@
 use super::cx::Cx;
 use super::fault::About;
 use super::payload::{Payload, array};
-use bytes::Bytes;
-use karri_proto::aws::s3::{S3Code, S3Fault};
-use karri_proto::checksum::{Algorithm, Checksum, Hasher};
 use crate::app::s3::checksum;
 use crate::app::s3::encryption::{ClientKey, Wanted};
 use crate::store::keeper::seal::{CustomerKey, SealWith};
 use crate::store::objects::{Body, Object, Stored};
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use karri_proto::aws::s3::{S3Code, S3Fault};
+use karri_proto::checksum::{Algorithm, Checksum, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::mpsc;
@@ -191,7 +191,10 @@ impl Digests {
 
     pub async fn update(&mut self, data: &Bytes) -> Result<(), S3Fault> {
         for lane in &self.lanes {
-            lane.pieces.send(data.clone()).await.map_err(|_| S3Fault::internal("a digest's thread is gone"))?;
+            lane.pieces
+                .send(data.clone())
+                .await
+                .map_err(|_| S3Fault::internal("a digest's thread is gone"))?;
         }
         for hasher in &mut self.inline {
             hasher.update(data);

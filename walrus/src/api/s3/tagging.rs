@@ -8,22 +8,16 @@ use super::settings::{self, of, set};
 use crate::app::s3::tags::{self, Tags};
 use crate::store::objects::{Facts, Object, Versioning};
 use karri_proto::aws::s3::{
-    DeleteBucketTaggingRequest, DeleteObjectTaggingOutput, DeleteObjectTaggingRequest, GetBucketTaggingOutput,
-    GetBucketTaggingRequest, GetObjectTaggingOutput, GetObjectTaggingRequest, PutBucketTaggingRequest,
-    PutObjectTaggingOutput, PutObjectTaggingRequest, S3Code, S3Fault, Tagging,
+    DeleteBucketTaggingRequest, DeleteObjectTaggingOutput, DeleteObjectTaggingRequest,
+    GetBucketTaggingOutput, GetBucketTaggingRequest, GetObjectTaggingOutput, GetObjectTaggingRequest,
+    PutBucketTaggingRequest, PutObjectTaggingOutput, PutObjectTaggingRequest, S3Code, S3Fault, Tagging,
 };
 use std::sync::Arc;
 
-const READ: Actions = Actions {
-    current: "s3:GetObjectTagging",
-    version: "s3:GetObjectVersionTagging",
-    grant: Grant::Nobody,
-};
-const WRITE: Actions = Actions {
-    current: "s3:PutObjectTagging",
-    version: "s3:PutObjectVersionTagging",
-    grant: Grant::Nobody,
-};
+const READ: Actions =
+    Actions { current: "s3:GetObjectTagging", version: "s3:GetObjectVersionTagging", grant: Grant::Nobody };
+const WRITE: Actions =
+    Actions { current: "s3:PutObjectTagging", version: "s3:PutObjectVersionTagging", grant: Grant::Nobody };
 const DELETE: Actions = Actions {
     current: "s3:DeleteObjectTagging",
     version: "s3:DeleteObjectVersionTagging",
@@ -77,7 +71,8 @@ pub async fn put_object_tagging(
     // Once more with what is asked for: a policy may allow some tags only.
     let asked: Vec<(String, String)> =
         new.iter().map(|(key, value)| (format!("s3:RequestObjectTag/{key}"), value.clone())).collect();
-    let keys: Vec<(&str, String)> = asked.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let keys: Vec<(&str, String)> =
+        asked.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
     let action = if version.is_some() { WRITE.version } else { WRITE.current };
     let act = Act::on_key(action, Grant::Nobody, &request.key).at(&found.object).with(&keys);
     authorise::allow(&cx, &found.bucket, act)?;

@@ -115,9 +115,9 @@ impl Acl {
             "bucket-owner-read" if strangers => private.and(bucket_owner(), Permission::Read),
             "bucket-owner-full-control" if strangers => private.and(bucket_owner(), Permission::FullControl),
             "bucket-owner-read" | "bucket-owner-full-control" => private,
-            "log-delivery-write" => {
-                private.and(Grantee::LogDelivery, Permission::Write).and(Grantee::LogDelivery, Permission::ReadAcp)
-            }
+            "log-delivery-write" => private
+                .and(Grantee::LogDelivery, Permission::Write)
+                .and(Grantee::LogDelivery, Permission::ReadAcp),
             _ => return None,
         })
     }

@@ -23,7 +23,11 @@ pub fn parse(header: &str) -> Result<CopySource, S3Fault> {
         _ => return Err(wrong("Invalid copy source object key")),
     };
     if version.as_deref() == Some("") {
-        return Err(S3Fault::invalid_argument("x-amz-copy-source", "", "Version id cannot be the empty string"));
+        return Err(S3Fault::invalid_argument(
+            "x-amz-copy-source",
+            "",
+            "Version id cannot be the empty string",
+        ));
     }
     let path = path.strip_prefix('/').unwrap_or(path);
     let path = percent_decode_str(path).decode_utf8().map_err(|_| S3Fault::new(S3Code::InvalidUri))?;

@@ -26,7 +26,8 @@ pub fn check(configuration: &CORSConfiguration) -> Result<(), S3Fault> {
             return Err(S3Fault::new(S3Code::MalformedXml));
         }
         if let Some(method) = rule.allowed_methods.iter().find(|method| !METHODS.contains(&method.as_str())) {
-            let text = format!("Found unsupported HTTP method in CORS config. Unsupported method is {method}");
+            let text =
+                format!("Found unsupported HTTP method in CORS config. Unsupported method is {method}");
             return Err(S3Fault::saying(S3Code::InvalidRequest, text));
         }
         if let Some(origin) = rule.allowed_origins.iter().find(|origin| origin.matches('*').count() > 1) {
@@ -38,7 +39,9 @@ pub fn check(configuration: &CORSConfiguration) -> Result<(), S3Fault> {
             return Err(S3Fault::saying(S3Code::InvalidRequest, text));
         }
         if let Some(header) = rule.expose_headers.iter().find(|header| header.contains('*')) {
-            let text = format!("ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader.");
+            let text = format!(
+                "ExposeHeader \"{header}\" contains wildcard. We currently do not support wildcard for ExposeHeader."
+            );
             return Err(S3Fault::saying(S3Code::InvalidRequest, text));
         }
     }
@@ -108,7 +111,11 @@ mod tests {
         };
         let rules = CORSConfiguration { cors_rules: vec![rule("a*z", "GET", "x-*"), rule("*", "PUT", "*")] };
         let check = |origin, method, headers, expected: bool| {
-            assert_eq!(super::rule(&rules, Asked { origin, method, headers }).is_some(), expected, "{origin}");
+            assert_eq!(
+                super::rule(&rules, Asked { origin, method, headers }).is_some(),
+                expected,
+                "{origin}"
+            );
         };
         check("az", "GET", None, true);
         check("abz", "GET", Some("X-a, x-b"), true);

@@ -68,7 +68,8 @@ impl ClientKeyHeaders<'_> {
     /// # Errors
     /// `InvalidArgument`, `InvalidEncryptionAlgorithmError`
     pub fn read(&self) -> Result<Option<ClientKey>, S3Fault> {
-        const SUBJECT: &str = "Requests specifying Server Side Encryption with Customer provided keys must provide";
+        const SUBJECT: &str =
+            "Requests specifying Server Side Encryption with Customer provided keys must provide";
         let wrong = |name: &str, value: &str, text: String| Err(S3Fault::invalid_argument(name, value, text));
         const ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
         const KEY: &str = "x-amz-server-side-encryption-customer-key";
@@ -87,7 +88,8 @@ impl ClientKeyHeaders<'_> {
         let Some(text) = self.key else {
             return wrong(KEY, "null", format!("{SUBJECT} an appropriate secret key."));
         };
-        let bytes = BASE64_STANDARD.decode(text).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
+        let bytes =
+            BASE64_STANDARD.decode(text).ok().and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok());
         let Some(key) = bytes else {
             return wrong(KEY, "", "The secret key was invalid for the specified algorithm.".to_owned());
         };
@@ -154,9 +156,7 @@ pub fn key_to_read(sse: Option<&str>, client: ClientKeyHeaders<'_>) -> Result<Op
             "The object was stored using a form of Server Side Encryption. The correct parameters must be \
              provided to retrieve the object.",
         )),
-        (Some(Sse::Customer(md5)), Some(key)) if md5 != key.md5 => {
-            Err(S3Fault::new(S3Code::AccessDenied))
-        }
+        (Some(Sse::Customer(md5)), Some(key)) if md5 != key.md5 => Err(S3Fault::new(S3Code::AccessDenied)),
         (Some(Sse::Customer(_)), key) => Ok(key),
         (_, Some(_)) => Err(S3Fault::saying(
             S3Code::InvalidRequest,

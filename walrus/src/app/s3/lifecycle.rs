@@ -117,7 +117,11 @@ fn tags_filter(rule: &LifecycleRule) -> bool {
 }
 
 fn check_expiration(expiration: &LifecycleExpiration, rule: &LifecycleRule) -> Result<(), S3Fault> {
-    let given = [expiration.days.is_some(), expiration.date.is_some(), expiration.expired_object_delete_marker.is_some()];
+    let given = [
+        expiration.days.is_some(),
+        expiration.date.is_some(),
+        expiration.expired_object_delete_marker.is_some(),
+    ];
     if given.iter().filter(|given| **given).count() != 1 {
         return Err(malformed());
     }

@@ -31,7 +31,8 @@ fn is_bucket_name(name: &str) -> bool {
 
 fn is_ipv4(name: &str) -> bool {
     let parts: Vec<&str> = name.split('.').collect();
-    parts.len() == 4 && parts.iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()))
+    parts.len() == 4
+        && parts.iter().all(|p| !p.is_empty() && p.len() <= 3 && p.bytes().all(|b| b.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -44,9 +45,24 @@ mod tests {
             assert!(is_bucket_name(good), "{good}");
         }
         let long = "a".repeat(64);
-        for bad in
-            ["", "ab", &long, "Abc", "a_b", "-ab", "ab-", ".ab", "ab.", "a..b", "a.-b", "a-.b", "192.168.5.123", "xn--a", "a-s3alias", "aé"]
-        {
+        for bad in [
+            "",
+            "ab",
+            &long,
+            "Abc",
+            "a_b",
+            "-ab",
+            "ab-",
+            ".ab",
+            "ab.",
+            "a..b",
+            "a.-b",
+            "a-.b",
+            "192.168.5.123",
+            "xn--a",
+            "a-s3alias",
+            "aé",
+        ] {
             assert!(!is_bucket_name(bad), "{bad}");
         }
     }

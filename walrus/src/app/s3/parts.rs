@@ -21,7 +21,8 @@ pub struct Asked {
 pub fn asked(algorithm: Option<&str>, kind: Option<&str>) -> Result<Option<Asked>, S3Fault> {
     let Some(name) = algorithm else {
         if kind.is_some() {
-            let text = "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
+            let text =
+                "The x-amz-checksum-type header can only be used with the x-amz-checksum-algorithm header.";
             return Err(S3Fault::saying(S3Code::InvalidRequest, text));
         }
         return Ok(None);
@@ -91,7 +92,12 @@ pub struct Final {
 
 /// # Errors
 /// `InvalidPartOrder`, `InvalidPart`, `EntityTooSmall`, `BadDigest`, `InvalidRequest`
-pub fn assemble(upload: &Upload, parts: &[Part], listed: &[Listed], whole: &Final) -> Result<Assembly, S3Fault> {
+pub fn assemble(
+    upload: &Upload,
+    parts: &[Part],
+    listed: &[Listed],
+    whole: &Final,
+) -> Result<Assembly, S3Fault> {
     if listed.windows(2).any(|pair| pair[0].number >= pair[1].number) {
         return Err(S3Fault::new(S3Code::InvalidPartOrder).with("UploadId", upload.id.to_string()));
     }
@@ -195,6 +201,9 @@ fn check_whole(
     if matches {
         return Ok(());
     }
-    let text = format!("The {} you specified did not match the calculated checksum.", algorithm.name().to_ascii_lowercase());
+    let text = format!(
+        "The {} you specified did not match the calculated checksum.",
+        algorithm.name().to_ascii_lowercase()
+    );
     Err(S3Fault::saying(S3Code::BadDigest, text))
 }

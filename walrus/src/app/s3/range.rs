@@ -45,7 +45,8 @@ pub fn copied(header: &str, size: u64) -> Result<Range<u64>, S3Fault> {
         let plain = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
         plain.then(|| text.parse().ok()).flatten()
     };
-    let (first, last) = header.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')).ok_or_else(form)?;
+    let (first, last) =
+        header.strip_prefix("bytes=").and_then(|spec| spec.split_once('-')).ok_or_else(form)?;
     let (first, last) = (digits(first).ok_or_else(form)?, digits(last).ok_or_else(form)?);
     if first > last {
         return Err(form());
@@ -75,7 +76,9 @@ mod tests {
     #[test]
     fn a_copied_range_has_both_ends_within_the_source() {
         assert_eq!(copied("bytes=0-9", 10).unwrap(), 0..10);
-        for bad in ["bytes=0-10", "bytes=0-", "bytes=-1", "0-1", "bytes=3-1", "bytes=+1-2", "bytes=hello-world"] {
+        for bad in
+            ["bytes=0-10", "bytes=0-", "bytes=-1", "0-1", "bytes=3-1", "bytes=+1-2", "bytes=hello-world"]
+        {
             assert_eq!(copied(bad, 10).unwrap_err().code(), S3Code::InvalidArgument, "{bad}");
         }
     }

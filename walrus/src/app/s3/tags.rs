@@ -33,6 +33,7 @@ pub fn from_header(text: &str) -> Result<Tags, S3Fault> {
         tags.push((key, value));
     }
     check(&tags, OBJECT_TAGS_MAX, "Object")?;
+    tags.sort();
     Ok(tags)
 }
 
@@ -46,7 +47,8 @@ pub fn of_bucket(tags: Vec<Tag>) -> Result<Tags, S3Fault> {
 
 fn from_document(tags: Vec<Tag>, max: usize, what: &str) -> Result<Tags, S3Fault> {
     let tags: Tags = tags.into_iter().map(|tag| (tag.key, tag.value)).collect();
-    let twice = tags.iter().enumerate().find(|(at, (key, _))| tags[..*at].iter().any(|(other, _)| other == key));
+    let twice =
+        tags.iter().enumerate().find(|(at, (key, _))| tags[..*at].iter().any(|(other, _)| other == key));
     if let Some((_, (key, _))) = twice {
         let text = "Cannot provide multiple Tags with the same key";
         return Err(S3Fault::saying(S3Code::InvalidTag, text).with("TagKey", key));

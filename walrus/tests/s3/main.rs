@@ -1,0 +1,9 @@
+//! S3 over HTTP: the edge in this process on a port of its own, with a store in a temporary directory, and
+//! requests that AWS's own crate has signed.
+
+mod buckets;
+mod harness;
+mod multipart;
+mod objects;
+mod refusals;
+mod shared;
