@@ -164,6 +164,9 @@ impl Call<'_> {
         for (name, value) in &self.headers {
             request = request.header(name, value);
         }
+        if self.body.is_empty() && matches!(self.method, Method::PUT | Method::POST) {
+            request = request.header("content-length", "0");
+        }
         if !matches!(self.user, User::Nobody) {
             for (name, value) in self.signature(&url) {
                 request = request.header(name, value);
