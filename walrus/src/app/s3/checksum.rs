@@ -11,7 +11,7 @@ pub const DEFAULT: Algorithm = Algorithm::Crc64Nvme;
 /// `InvalidRequest`: not one that is served.
 pub fn named(name: &str) -> Result<Algorithm, S3Fault> {
     let algorithm = Algorithm::from_name(name).filter(|algorithm| kept(*algorithm).is_some());
-    algorithm.ok_or_else(unsupported)
+    algorithm.ok_or_else(|| unsupported())
 }
 
 fn unsupported() -> S3Fault {
