@@ -2,14 +2,14 @@
 //!
 //! ```text
 //!   api/     HTTP edge: image blobs for the other controllers, S3 for everybody
-//!   app/     import, and the pure rules: what a file is, which qcow2, VMDK and VHD are harmless,
-//!            image bundles
-//!   store/   blobs on disk, each with its info file; the only room that names files
+//!   app/     import, image bundles, and the pure rules: what a file is, which qcow2, VMDK and VHD are
+//!            harmless, what S3 allows
+//!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
 //!   drive/   qemu-img, under limits; who signs S3 requests
 //! ```
 //!
-//! No database: a blob's file and the info file beside it are the truth, read once at start. There is
-//! no `reconcile/` yet: nothing here has an intent that outlives its request.
+//! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
+//! the database is. There is no `reconcile/` yet: nothing here has an intent that outlives its request.
 
 pub mod api;
 pub mod app;

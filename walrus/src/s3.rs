@@ -5,7 +5,7 @@ use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
-use crate::store::objects::{Objects, ObjectsConfig};
+use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
 use anyhow::{Context, anyhow};
 use karri_proto::internal::Role;
 use karri_proto::runtime::client::InternalClient;
@@ -43,6 +43,12 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
     base.health.check("objects", move || {
         let objects = asked.clone();
         async move { objects.probe().await.map_err(|error| error.to_string()) }
+    });
+    let (kept, mut shutdown) = (objects.clone(), base.shutdown.clone());
+    base.spawn(async move {
+        let house = kept.keep_house(HousekeepingConfig::default());
+        shutdown.wait().await;
+        drop(house);
     });
     Ok(objects)
 }

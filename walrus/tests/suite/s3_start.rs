@@ -48,9 +48,9 @@ async fn s3_answers_over_plain_http_and_the_clouds_key_stays_a_secret() {
     let answer = http.get(format!("{url}/bucket/key")).send().await.unwrap();
     assert_eq!(
         (answer.status().as_u16(), answer.headers()["content-type"].as_bytes()),
-        (501, &b"application/xml"[..])
+        (404, &b"application/xml"[..])
     );
-    assert!(answer.text().await.unwrap().contains("<Code>NotImplemented</Code>"));
+    assert!(answer.text().await.unwrap().contains("<Code>NoSuchBucket</Code>"));
     stopper.stop().await;
 
     let key = cloud.path().join("keys/cloud-pk.pem");

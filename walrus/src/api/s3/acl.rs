@@ -1,6 +1,6 @@
 //! Lists of access control: what requests ask for, and the four operations on them.
 
-use super::authorise::{self, Act, Grant as Need};
+use super::authorise::{self, Grant as Need};
 use super::cx::Cx;
 use super::fault::About;
 use super::object_get::{self, Actions};
@@ -132,7 +132,6 @@ fn canonical(account: &str) -> String {
 pub async fn of_upload(
     cx: &Cx,
     bucket: &Bucket,
-    key: &str,
     canned: Option<&str>,
     headers: &GrantHeaders<'_>,
 ) -> Result<Option<String>, S3Fault> {
@@ -146,14 +145,13 @@ pub async fn of_upload(
     let Some(list) = list else { return Ok(None) };
     if settings::is_owner_enforced(bucket) {
         // What the bucket's owner gets anyway may be said.
-        let harmless = canned.is_some_and(|name| name == "bucket-owner-full-control" || name == "private");
-        if harmless || list.is_only(&bucket_owner) {
+        let harmless = canned == Some("bucket-owner-full-control");
+        if harmless || canned.is_none() && list.is_only(&bucket_owner) {
             return Ok(None);
         }
         return Err(S3Fault::new(S3Code::AccessControlListNotSupported));
     }
     check_public(bucket, &list)?;
-    authorise::allow(cx, bucket, Act::on_key("s3:PutObjectAcl", Need::Bucket(Permission::Write), key))?;
     let preferred = bucket.setting(settings::OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
     if preferred && canned == Some("bucket-owner-full-control") && *owner != bucket_owner {
         return Ok(None);

@@ -53,8 +53,7 @@ pub async fn get_object_attributes(
 }
 
 fn checksum(found: &Found) -> Option<Checksum> {
-    // Here the number of parts is not part of the value.
-    let shown = checksum::shown(&found.object.facts, 0)?;
+    let shown = checksum::shown(&found.object.facts, found.object.etag.parts)?;
     let kind = Some(checksum::kind_text(shown.kind).to_owned());
     let mut checksum = Checksum { checksum_type: kind, ..Checksum::default() };
     show_checksum!(checksum, Some(&shown));

@@ -40,7 +40,7 @@ pub async fn create_multipart_upload(
     let (mut facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
     let asked = parts::asked(request.checksum_algorithm.as_deref(), request.checksum_type.as_deref())?;
     facts.extra.extend(asked.map(|asked| asked.to_extra()));
-    let owner = owner_of_new(&cx, &bucket, &facts);
+    let owner = owner_of_new(&cx, &bucket);
     let initiator = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
     let seal = match &wanted {
         Wanted::Plain => Seal::Plain,
@@ -202,11 +202,20 @@ pub async fn upload_part_copy(
     };
     let shown = part.checksums.first().and_then(checksum::shown_part);
     show_checksum!(result, &shown);
-    Ok(UploadPartCopyOutput {
+    let mut output = UploadPartCopyOutput {
         copy_part_result: result,
         copy_source_version_id: source.version(),
         ..UploadPartCopyOutput::default()
-    })
+    };
+    match wanted.sse() {
+        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
+        Some(Sse::Customer(md5)) => {
+            output.sse_customer_algorithm = Some("AES256".to_owned());
+            output.sse_customer_key_md5 = Some(md5);
+        }
+        None => {}
+    }
+    Ok(output)
 }
 
 pub async fn complete_multipart_upload(

@@ -70,30 +70,36 @@ async fn prepared(
         authorise::allow(cx, bucket, Act::on_key("s3:BypassGovernanceRetention", Grant::Nobody, key))?;
     }
     let locked = bucket.object_lock && version.is_some();
-    let check = check(key, cx.now_ms(), locked, bypass, version.is_some(), conditions);
+    let behind_marker = !conditions.is_empty()
+        && version.is_none()
+        && matches!(
+            cx.s3.objects.object_fetch(bucket.id, key, None).await,
+            Err(StoreError::NoSuchKey { marker: Some(_) })
+        );
+    let locks = locked.then_some((cx.now_ms(), bypass));
+    let check = check(locks, version.is_some(), behind_marker, conditions);
     let owner = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
     Ok(ObjectDelete { key: key.into(), version, owner, check })
 }
 
 fn check(
-    key: &str,
-    now: i64,
-    locked: bool,
-    bypass: bool,
+    locks: Option<(i64, bool)>,
     of_version: bool,
+    behind_marker: bool,
     conditions: DeleteConditions,
 ) -> Option<Check> {
-    if !locked && conditions.is_empty() {
+    if locks.is_none() && conditions.is_empty() {
         return None;
     }
-    let key = key.to_owned();
     Some(Arc::new(move |existing| {
         let judged = if of_version { existing.target } else { existing.current };
         let etag = judged.map(|object| object.etag.to_string()).unwrap_or_default();
         let found = judged.map(|object| (etag.as_str(), time(object.modified), object.size));
-        conditions.check(&key, found).map_err(refusal)?;
-        match existing.target {
-            Some(target) if locked => lock::check_delete(&target.facts, now, bypass).map_err(refusal),
+        conditions.check(found, behind_marker).map_err(refusal)?;
+        match (existing.target, locks) {
+            (Some(target), Some((now, bypass))) => {
+                lock::check_delete(&target.facts, now, bypass).map_err(refusal)
+            }
             _ => Ok(()),
         }
     }))

@@ -181,7 +181,16 @@ impl Overrides {
     }
 }
 
+/// How an object is encrypted is asked for when it is written.
+fn check_head(cx: &Cx) -> Result<(), S3Fault> {
+    const NAME: &str = "x-amz-server-side-encryption";
+    let Some(value) = cx.header(NAME) else { return Ok(()) };
+    let text = "x-amz-server-side-encryption header is not supported for this operation.";
+    Err(S3Fault::invalid_argument(NAME, value, text))
+}
+
 pub async fn get_object(cx: Cx, request: GetObjectRequest) -> Result<Reply, S3Fault> {
+    check_head(&cx)?;
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let found = find(&cx, bucket, &request.key, request.version_id.as_deref(), READ).await?;
     let object = &found.object;
@@ -205,6 +214,7 @@ pub async fn get_object(cx: Cx, request: GetObjectRequest) -> Result<Reply, S3Fa
 }
 
 pub async fn head_object(cx: Cx, request: HeadObjectRequest) -> Result<Reply, S3Fault> {
+    check_head(&cx)?;
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let found = find(&cx, bucket, &request.key, request.version_id.as_deref(), READ).await?;
     let object = &found.object;

@@ -74,7 +74,7 @@ pub async fn keep(
     let put = ObjectPut {
         bucket: bucket.id,
         key: key.into(),
-        owner: owner_of_new(cx, bucket, &facts),
+        owner: owner_of_new(cx, bucket),
         etag: ETag { md5: received.md5, parts: 0 },
         content: received.content,
         facts,
@@ -84,14 +84,12 @@ pub async fn keep(
 }
 
 /// The writer's account, unless the bucket's owner owns all that is in it.
-pub fn owner_of_new(cx: &Cx, bucket: &Bucket, facts: &Facts) -> Arc<str> {
+pub fn owner_of_new(cx: &Cx, bucket: &Bucket) -> Arc<str> {
     use super::settings::{OWNERSHIP, is_owner_enforced};
     let preferred = bucket.setting(OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
-    // An object of the bucket owner's by preference has no list of its own to tell.
-    let given_away = preferred && facts.acl.is_none();
+    let given_away = preferred && cx.header("x-amz-acl") == Some("bucket-owner-full-control");
     match cx.account() {
         Some(account) if !is_owner_enforced(bucket) && !given_away => Arc::from(account),
-        Some(account) if *account == *bucket.owner => bucket.owner.clone(),
         _ => bucket.owner.clone(),
     }
 }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use karri_proto::aws::s3::{S3Code, S3Fault};
 use karri_proto::checksum::{self, Algorithm, Announced, Checksum, ContentMd5, Hasher, Place};
+use karri_proto::refusal::S3Refusal;
 use karri_proto::sign::{ChunkDecoder, DeclaredHash, PayloadSeal, Trailers, decoded_length, header_list};
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,7 +56,20 @@ impl Payload {
         let rest = Rest { body: Some(body), left: cx.left.clone() };
         let headers = header_list(&cx.headers);
         let framed = matches!(seal, PayloadSeal::Framed(_));
-        let checksum = checksum::announced(&headers, framed)?;
+        let checksum = checksum::announced(&headers, framed).map_err(unreadable)?;
+        Self::with(cx, rest, seal, checksum)
+    }
+
+    /// For a document whose checksum headers speak of something else.
+    ///
+    /// # Errors
+    /// As [`Payload::new`].
+    pub fn without_checksum(cx: &Cx, body: Body, seal: PayloadSeal) -> Result<Self, S3Fault> {
+        let rest = Rest { body: Some(body), left: cx.left.clone() };
+        Self::with(cx, rest, seal, None)
+    }
+
+    fn with(cx: &Cx, rest: Rest, seal: PayloadSeal, checksum: Option<Announced>) -> Result<Self, S3Fault> {
         let md5 = cx.headers.get("content-md5").map(|value| value.to_str().unwrap_or_default());
         let md5 = md5.map(ContentMd5::parse).transpose()?;
         let sent = cx.header("content-length").and_then(|text| text.trim().parse().ok());
@@ -198,6 +212,16 @@ impl Claims {
     /// Whether the data has anything that protects it, as some operations want.
     pub fn protects(&self) -> bool {
         self.md5.is_some() || self.checksum.is_some()
+    }
+}
+
+/// A value that is no checksum is a checksum that is not the body's.
+fn unreadable(refusal: S3Refusal) -> S3Fault {
+    let of_value = refusal.message.starts_with("Value for x-amz-checksum-")
+        && refusal.message.ends_with("header is invalid.");
+    match of_value {
+        true => S3Fault::saying(S3Code::BadDigest, refusal.message),
+        false => refusal.into(),
     }
 }
 

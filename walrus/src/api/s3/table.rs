@@ -87,7 +87,12 @@ impl Table {
 async fn request<A: S3Action>(cx: &Cx, incoming: Incoming) -> Result<A, S3Fault> {
     match A::REQUEST_BODY {
         BodyKind::Xml | BodyKind::Text => {
-            let payload = Payload::new(cx, incoming.body, incoming.seal)?;
+            // Its checksum is that of the object, not of the document.
+            let of_object = A::OPERATION == Operation::CompleteMultipartUpload;
+            let payload = match of_object {
+                true => Payload::without_checksum(cx, incoming.body, incoming.seal)?,
+                false => Payload::new(cx, incoming.body, incoming.seal)?,
+            };
             if A::OPERATION == Operation::DeleteObjects && !payload.claims.protects() {
                 return Err(object_delete::unprotected());
             }

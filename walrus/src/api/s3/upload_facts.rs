@@ -99,14 +99,14 @@ pub async fn facts(
     let write = Grant::Bucket(crate::app::s3::acl::Permission::Write);
     authorise::allow(cx, bucket, Act::on_key("s3:PutObject", write, key).with(&keys))?;
     if !tags.is_empty() {
-        authorise::allow(cx, bucket, Act::on_key("s3:PutObjectTagging", Grant::Nobody, key).with(&keys))?;
+        authorise::allow(cx, bucket, Act::on_key("s3:PutObjectTagging", write, key).with(&keys))?;
     }
     let default = default_sse(bucket)?;
     let wanted = wanted(head.sse, head.kms_key, head.client_key, default)?;
     let mut facts = plain_facts(head)?;
     facts.tags = tags;
     facts.sse = wanted.sse().map(|sse| sse.to_text());
-    facts.acl = acl::of_upload(cx, bucket, key, head.acl, &head.grants).await?;
+    facts.acl = acl::of_upload(cx, bucket, head.acl, &head.grants).await?;
     lock_facts(cx, bucket, key, head, &mut facts)?;
     Ok((facts, wanted))
 }

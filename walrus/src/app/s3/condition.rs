@@ -147,15 +147,22 @@ impl DeleteConditions {
         self.if_match.is_none() && self.modified.is_none() && self.size.is_none()
     }
 
-    /// `found` is the ETag, time and size of what would be deleted.
+    /// `found` is the ETag, time and size of what would be deleted; `behind_marker`: it is deleted already,
+    /// and only `*` is true of that. What was never there may be deleted without harm.
     ///
     /// # Errors
-    /// 404 for what is not there, 412.
-    pub fn check(&self, key: &str, found: Option<(&str, OffsetDateTime, u64)>) -> Result<(), S3Fault> {
-        if self.is_empty() {
-            return Ok(());
-        }
-        let Some((etag, modified, size)) = found else { return Err(S3Fault::no_such_key(key)) };
+    /// 412
+    pub fn check(
+        &self,
+        found: Option<(&str, OffsetDateTime, u64)>,
+        behind_marker: bool,
+    ) -> Result<(), S3Fault> {
+        let Some((etag, modified, size)) = found else {
+            let anything =
+                self.modified.is_none() && self.size.is_none() && self.if_match.as_deref() == Some("*");
+            let holds = self.is_empty() || !behind_marker || anything;
+            return if holds { Ok(()) } else { Err(S3Fault::precondition_failed("If-Match")) };
+        };
         if self.if_match.as_ref().is_some_and(|tags| !any_matches(tags, etag)) {
             return Err(S3Fault::precondition_failed("If-Match"));
         }

@@ -38,7 +38,7 @@ pub fn check_delete(facts: &Facts, now: UnixMs, bypass: bool) -> Result<(), S3Fa
     if kept { Err(S3Fault::saying(S3Code::AccessDenied, PROTECTED)) } else { Ok(()) }
 }
 
-/// Whether retention may become `new`: longer always, shorter or weaker only past governance.
+/// Whether retention may become `new`: longer always, anything else only past governance.
 ///
 /// # Errors
 /// `AccessDenied`
@@ -49,9 +49,7 @@ pub fn check_change(
     bypass: bool,
 ) -> Result<(), S3Fault> {
     let Some(old) = old.filter(|old| old.until > now) else { return Ok(()) };
-    let extends = new.is_some_and(|new| {
-        new.until >= old.until && (new.mode == old.mode || new.mode == LockMode::Compliance)
-    });
+    let extends = new.is_some_and(|new| new.until >= old.until && new.mode == old.mode);
     if extends || old.mode == LockMode::Governance && bypass {
         return Ok(());
     }
@@ -168,10 +166,12 @@ mod tests {
         let some = |mode, until| Some(Retention { mode, until });
         let (governance, compliance) = (LockMode::Governance, LockMode::Compliance);
         assert!(check_change(some(governance, 10), some(governance, 20), 5, false).is_ok());
-        assert!(check_change(some(governance, 10), some(compliance, 20), 5, false).is_ok());
+        assert!(check_change(some(governance, 10), some(compliance, 20), 5, false).is_err());
+        assert!(check_change(some(governance, 10), some(compliance, 20), 5, true).is_ok());
         assert!(check_change(some(governance, 10), some(governance, 7), 5, false).is_err());
         assert!(check_change(some(governance, 10), None, 5, true).is_ok());
         assert!(check_change(some(compliance, 10), some(governance, 20), 5, true).is_err());
+        assert!(check_change(some(compliance, 10), some(compliance, 20), 5, false).is_ok());
         assert!(check_change(some(compliance, 10), None, 15, false).is_ok());
     }
 }

@@ -33,6 +33,7 @@ pub fn from_header(text: &str) -> Result<Tags, S3Fault> {
         tags.push((key, value));
     }
     check(&tags, OBJECT_TAGS_MAX, "Object")?;
+    tags.sort();
     Ok(tags)
 }
 

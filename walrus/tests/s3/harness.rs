@@ -1,0 +1,228 @@
+//! A server, its users, and signed requests.
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{
+    PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
+    UriPathNormalizationMode, sign,
+};
+use aws_sigv4::sign::v4;
+use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
+use karri_walrus::api::s3::{S3, S3Options, router};
+use karri_walrus::drive::signers::{Entry, Fixed};
+use karri_walrus::store::keeper::local::LocalKeeper;
+use karri_walrus::store::objects::{Objects, ObjectsConfig};
+use reqwest::{Method, Response};
+use std::sync::Arc;
+use std::time::SystemTime;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub const REGION: &str = "karri-1";
+
+#[derive(Clone, Copy)]
+pub enum User {
+    Ann,
+    Bob,
+    Nobody,
+}
+
+impl User {
+    fn key(self) -> &'static str {
+        match self {
+            User::Ann => "AKIAANN0000000000000",
+            User::Bob => "AKIABOB0000000000000",
+            User::Nobody => "",
+        }
+    }
+}
+
+pub struct Server {
+    pub url: String,
+    http: reqwest::Client,
+    _dir: TempDir,
+    _trigger: ShutdownTrigger,
+}
+
+fn entry(account: &str, user: User, name: &str) -> Entry {
+    Entry {
+        account: account.into(),
+        account_name: name.into(),
+        email: Some(format!("{name}@example.org")),
+        user: name.into(),
+        access_key_id: user.key().into(),
+        secret_access_key: "secret".into(),
+        administrator: false,
+        policies: vec!["AdministratorAccess".into()],
+        certificates: Vec::new(),
+    }
+}
+
+/// As AWS is today.
+pub async fn server() -> Server {
+    server_with(S3Options { region: REGION.into(), ..S3Options::default() }).await
+}
+
+/// As AWS was: buckets take lists, and may be public.
+pub async fn open_server() -> Server {
+    let options = S3Options {
+        region: REGION.into(),
+        block_public_access_default: false,
+        object_ownership_default: None,
+        ..S3Options::default()
+    };
+    server_with(options).await
+}
+
+pub async fn server_with(options: S3Options) -> Server {
+    let dir = tempfile::tempdir().unwrap();
+    let config = ObjectsConfig { reserve_bytes: 0, ..ObjectsConfig::new(dir.path()) };
+    let keeper = Arc::new(LocalKeeper::open(dir.path()).unwrap());
+    let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
+    let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob")];
+    let authenticator = Fixed::new(users).unwrap();
+    let s3 = S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (trigger, shutdown) = shutdown_pair();
+    tokio::spawn(server::serve(listener, None, router(Arc::new(s3)), shutdown));
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    Server { url, http, _dir: dir, _trigger: trigger }
+}
+
+fn settings() -> SigningSettings {
+    let mut settings = SigningSettings::default();
+    settings.percent_encoding_mode = PercentEncodingMode::Single;
+    settings.payload_checksum_kind = PayloadChecksumKind::XAmzSha256;
+    settings.uri_path_normalization_mode = UriPathNormalizationMode::Disabled;
+    settings
+}
+
+/// A request in the making.
+pub struct Call<'a> {
+    server: &'a Server,
+    user: User,
+    method: Method,
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Server {
+    /// `path` is `/bucket/key?query`, encoded.
+    pub fn call(&self, method: &str, path: &str) -> Call<'_> {
+        Call {
+            server: self,
+            user: User::Ann,
+            method: method.parse().unwrap(),
+            path: path.to_owned(),
+            headers: Vec::new(),
+            body: Vec::new(),
+        }
+    }
+
+    pub async fn bucket(&self, name: &str) {
+        self.call("PUT", &format!("/{name}")).expect(200).await;
+    }
+
+    pub async fn put(&self, path: &str, body: &[u8]) -> Answer {
+        self.call("PUT", path).body(body).expect(200).await
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.call("GET", path).send().await
+    }
+}
+
+impl Call<'_> {
+    pub fn by(mut self, user: User) -> Self {
+        self.user = user;
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub fn body(mut self, body: &[u8]) -> Self {
+        self.body = body.to_vec();
+        self
+    }
+
+    pub async fn expect(self, status: u16) -> Answer {
+        let what = format!("{} {}", self.method, self.path);
+        let answer = self.send().await;
+        assert_eq!(answer.status, status, "{what}: {}", answer.text());
+        answer
+    }
+
+    pub async fn send(self) -> Answer {
+        let url = format!("{}{}", self.server.url, self.path);
+        let mut request = self.server.http.request(self.method.clone(), &url);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        if self.body.is_empty() && matches!(self.method, Method::PUT | Method::POST) {
+            request = request.header("content-length", "0");
+        }
+        if !matches!(self.user, User::Nobody) {
+            for (name, value) in self.signature(&url) {
+                request = request.header(name, value);
+            }
+        }
+        Answer::of(request.body(self.body).send().await.unwrap()).await
+    }
+
+    fn signature(&self, url: &str) -> Vec<(String, String)> {
+        let identity = Credentials::new(self.user.key(), "secret", None, None, "test").into();
+        let params = v4::SigningParams::builder()
+            .identity(&identity)
+            .region(REGION)
+            .name("s3")
+            .time(SystemTime::now())
+            .settings(settings())
+            .build()
+            .unwrap()
+            .into();
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let body = SignableBody::Bytes(&self.body);
+        let signable = SignableRequest::new(self.method.as_str(), url, headers, body).unwrap();
+        let (out, _) = sign(signable, &params).unwrap().into_parts();
+        let (headers, _) = out.into_parts();
+        headers.iter().map(|header| (header.name().to_owned(), header.value().to_owned())).collect()
+    }
+}
+
+pub struct Answer {
+    pub status: u16,
+    pub headers: reqwest::header::HeaderMap,
+    pub body: Vec<u8>,
+}
+
+impl Answer {
+    async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Self { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The text of the first element of that name.
+    pub fn element(&self, name: &str) -> String {
+        let (text, open) = (self.text(), format!("<{name}>"));
+        let Some((_, rest)) = text.split_once(&open) else { return String::new() };
+        rest.split("</").next().unwrap_or_default().to_owned()
+    }
+
+    pub fn code(&self) -> String {
+        self.element("Code")
+    }
+}

@@ -1,0 +1,10 @@
+//! S3 over HTTP: the edge in this process on a port of its own, with a store in a temporary directory, and
+//! requests that AWS's own crate has signed.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod buckets;
+mod harness;
+mod multipart;
+mod objects;
+mod refusals;
+mod shared;

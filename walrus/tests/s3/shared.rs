@@ -1,0 +1,69 @@
+//! What others may do: policies, lists of access control, blocks.
+
+use crate::harness::{Server, User, open_server, server};
+
+async fn with_object(server: &Server) {
+    server.bucket("b-1").await;
+    server.put("/b-1/k", b"x").await;
+}
+
+async fn status(server: &Server, user: User) -> u16 {
+    server.call("GET", "/b-1/k").by(user).send().await.status
+}
+
+#[tokio::test]
+async fn a_policy_lets_others_in_and_shuts_them_out() {
+    let server = open_server().await;
+    with_object(&server).await;
+    let policy = |effect: &str, principal: &str| {
+        format!(
+            r#"{{"Version":"2012-10-17","Statement":[{{"Effect":"{effect}","Principal":{principal},
+            "Action":"s3:GetObject","Resource":"arn:aws:s3:::b-1/*"}}]}}"#
+        )
+    };
+    let bob = r#"{"AWS":"arn:aws:iam::222222222222:root"}"#;
+    let put = |text: String| server.call("PUT", "/b-1?policy").body(text.as_bytes()).expect(204);
+    put(policy("Allow", bob)).await;
+    assert_eq!((status(&server, User::Bob).await, status(&server, User::Nobody).await), (200, 403));
+    put(policy("Allow", "\"*\"")).await;
+    assert_eq!((status(&server, User::Bob).await, status(&server, User::Nobody).await), (200, 200));
+    assert_eq!(server.get("/b-1?policyStatus").await.element("IsPublic"), "true");
+    put(policy("Deny", "\"*\"")).await;
+    assert_eq!((status(&server, User::Ann).await, status(&server, User::Nobody).await), (403, 403));
+    server.call("DELETE", "/b-1?policy").expect(204).await;
+    assert_eq!(status(&server, User::Ann).await, 200);
+    for wrong in ["x", "{}", &policy("Allow", r#"{"AWS":"333333333333"}"#)] {
+        let answer = server.call("PUT", "/b-1?policy").body(wrong.as_bytes()).send().await;
+        assert_eq!(answer.code(), "MalformedPolicy", "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_lets_others_in_where_lists_are_taken() {
+    let server = open_server().await;
+    with_object(&server).await;
+    assert_eq!(status(&server, User::Nobody).await, 403);
+    server.call("PUT", "/b-1/k?acl").header("x-amz-acl", "public-read").expect(200).await;
+    assert_eq!(status(&server, User::Nobody).await, 200);
+    let block = b"<PublicAccessBlockConfiguration><IgnorePublicAcls>true</IgnorePublicAcls>\
+                  </PublicAccessBlockConfiguration>";
+    server.call("PUT", "/b-1?publicAccessBlock").body(block).expect(200).await;
+    assert_eq!(status(&server, User::Nobody).await, 403);
+    server
+        .call("PUT", "/b-1/k?acl")
+        .header("x-amz-grant-read", "emailAddress=\"bob@example.org\"")
+        .expect(200)
+        .await;
+    assert_eq!(status(&server, User::Bob).await, 200);
+}
+
+#[tokio::test]
+async fn new_buckets_are_private_and_stay_so() {
+    let server = server().await;
+    with_object(&server).await;
+    let acl = server.call("PUT", "/b-1?acl").header("x-amz-acl", "public-read").send().await;
+    assert_eq!(acl.code(), "AccessControlListNotSupported");
+    let policy = br#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+        "Action":"s3:GetObject","Resource":"arn:aws:s3:::b-1/*"}]}"#;
+    assert_eq!(server.call("PUT", "/b-1?policy").body(policy).send().await.code(), "AccessDenied");
+}
