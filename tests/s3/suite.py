@@ -36,8 +36,9 @@ USERS = {"s3 main": "main", "s3 alt": "alt", "s3 tenant": "tenant", "iam": "iam"
 
 class SuiteCloud(Cloud):
     judged = False
-    # The suite opens what new buckets keep closed, without saying so first, as old buckets could.
-    environment = {"KARRI_WALRUS_S3__BLOCK_PUBLIC_ACCESS": "false"}
+    # The suite takes new buckets to be as they were at AWS before 2023: open to be opened, with access control lists.
+    environment = {"KARRI_WALRUS_S3__BLOCK_PUBLIC_ACCESS_DEFAULT": "false",
+                   "KARRI_WALRUS_S3__OBJECT_OWNERSHIP_DEFAULT": "ObjectWriter"}
 
 
 def credentials(cloud, name):

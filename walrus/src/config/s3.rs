@@ -4,11 +4,6 @@ use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// S3's own limit is 5 TiB.
-const OBJECT_GIB_MAX: u64 = 5 << 10;
-const DOCUMENT_KIB_MAX: u64 = 64 << 10;
-/// DeleteObjects with a thousand of the longest keys must be readable.
-const DOCUMENT_KIB_MIN: u64 = 2 << 10;
 const SILENCE_SECS_MAX: u64 = 7 * 24 * 3600;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -22,9 +17,6 @@ pub struct S3Config {
     /// Domains whose subdomains are buckets.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// Domains whose subdomains are buckets that answer as websites.
-    #[serde(default)]
-    pub website_hosts: Vec<String>,
     #[serde(default = "default_true")]
     pub block_public_access_default: bool,
     /// `BucketOwnerEnforced`, `BucketOwnerPreferred` or `ObjectWriter`.
@@ -42,10 +34,6 @@ pub struct S3Config {
     pub key_file: PathBuf,
     pub cloud_key_file: PathBuf,
     pub cloud_certificate_file: PathBuf,
-    #[serde(default = "default_object_gib")]
-    pub object_max_gib: u64,
-    #[serde(default = "default_document_kib")]
-    pub document_max_kib: u64,
 }
 
 fn default_listen() -> SocketAddr {
@@ -73,14 +61,6 @@ fn default_silence() -> u64 {
     3600
 }
 
-fn default_object_gib() -> u64 {
-    OBJECT_GIB_MAX
-}
-
-fn default_document_kib() -> u64 {
-    4 << 10
-}
-
 impl S3Config {
     /// Ours first.
     pub fn regions(&self) -> impl Iterator<Item = &str> {
@@ -91,7 +71,7 @@ impl S3Config {
         if let Some(wrong) = self.regions().find(|name| !is_region(name)) {
             return Err(format!("s3.region = \"{wrong}\": letters, digits and dashes only"));
         }
-        if let Some(wrong) = self.hosts.iter().chain(&self.website_hosts).find(|name| !is_domain(name)) {
+        if let Some(wrong) = self.hosts.iter().find(|name| !is_domain(name)) {
             return Err(format!("s3.hosts = \"{wrong}\": expecting lower-case domain names without a port"));
         }
         match (&self.clc_url, &self.credentials_file) {
@@ -107,8 +87,6 @@ impl S3Config {
         let ranges = [
             ("idle_secs", self.idle_secs, 1, 3600),
             ("signers_silence_secs", self.signers_silence_secs, 1, SILENCE_SECS_MAX),
-            ("object_max_gib", self.object_max_gib, 1, OBJECT_GIB_MAX),
-            ("document_max_kib", self.document_max_kib, DOCUMENT_KIB_MIN, DOCUMENT_KIB_MAX),
         ];
         let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
         wrong.map_or(Ok(()), |(key, value, least, most)| {
@@ -155,8 +133,6 @@ mod tests {
         wrong(|c| c.credentials_file = Some("x".into()), "s3: expecting either");
         wrong(|c| c.key_file = "/var/lib/karri/walrus/s3.key".into(), "s3.key_file");
         wrong(|c| c.signers_silence_secs = 0, "s3.signers_silence_secs");
-        wrong(|c| c.object_max_gib = 6000, "s3.object_max_gib");
-        wrong(|c| c.document_max_kib = 1, "s3.document_max_kib");
     }
 
     #[test]
@@ -165,7 +141,8 @@ mod tests {
         let shown = toml::from_str::<super::super::Config>(example).unwrap().s3.unwrap();
         assert_eq!(shown.also_accept_regions, default_regions());
         assert_eq!(shown.signers_silence_secs, default_silence());
-        assert_eq!(shown.object_max_gib, default_object_gib());
-        assert_eq!(shown.document_max_kib, default_document_kib());
+        assert_eq!(shown.idle_secs, default_idle());
+        assert_eq!(shown.block_public_access_default, default_true());
+        assert_eq!(shown.object_ownership_default, default_ownership());
     }
 }

@@ -100,7 +100,7 @@ impl From<&S3Config> for S3Options {
             region: config.region.clone(),
             regions: config.also_accept_regions.clone(),
             hosts: config.hosts.clone(),
-            website_hosts: config.website_hosts.clone(),
+            website_hosts: Vec::new(),
             block_public_access_default: config.block_public_access_default,
             object_ownership_default: config.object_ownership_default.clone(),
             idle: Duration::from_secs(config.idle_secs),
