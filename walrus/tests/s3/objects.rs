@@ -125,3 +125,12 @@ async fn many_objects_go_at_once() {
     assert_eq!(server.call("POST", "/b-1?delete").body(body).send().await.code(), "InvalidRequest");
     assert_eq!(server.get("/b-1/a").await.status, 404);
 }
+
+#[tokio::test]
+async fn who_waits_for_leave_to_send_nothing_gets_a_new_connection() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let put = |body: &[u8]| server.call("PUT", "/b-1/k").header("expect", "100-continue").body(body);
+    assert_eq!(put(b"").expect(200).await.header("connection"), "close");
+    assert_eq!(put(b"x").expect(200).await.header("connection"), "");
+}

@@ -78,10 +78,12 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip());
         let head_only = request.method() == Method::HEAD;
         let waits = request.headers().contains_key(header::EXPECT);
+        let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
         let mut account = Account::default();
         let left = Arc::<Leftover>::default();
         let page = edge.page(&request);
         let result = edge.answer(request, peer, left.clone(), &mut account).await;
+        let unasked = waits && (empty || result.is_err());
         edge.audit(&account, result.as_ref().err(), peer, started.elapsed());
         let reply = result.unwrap_or_else(|fault| edge.refused(&fault, head_only, &account, &request_id));
         // A client that waits for leave to send has sent nothing, and must not be asked to.
@@ -98,6 +100,10 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         headers
             .insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
+        if unasked {
+            // botocore takes the next answer on a connection for this one's when it was not told to go on.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         response
     }
     .instrument(span)
