@@ -134,7 +134,7 @@ class SimulatedNode(Cut, unittest.TestCase):
         self.assertIsNone(node(self.cloud, "stranger-0"))
 
     def test_a_used_token_is_refused(self):
-        token = new_token(self.cloud)["token"]
+        token = new_token(self.cloud, "--replace")["token"]  # the name is taken: by this very node
         self.assertEqual(self.far.join(token).returncode, 0)
         self.refused(token, "used by another node")
 

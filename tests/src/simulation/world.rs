@@ -70,6 +70,10 @@ impl Sim {
         let settled = row.filter(|row| self.nodes.iter().any(|node| node.is_settled(id, row.generation)));
         match settled.map(|row| row.shutdown_behavior) {
             Some(ShutdownBehavior::Stop) => self.ordered.insert(id.clone(), Desired::Stopped),
+            // It is about the guest's own wish only.
+            Some(ShutdownBehavior::Terminate) if why != OffReason::GuestShutDown => {
+                self.ordered.insert(id.clone(), Desired::Stopped)
+            }
             Some(ShutdownBehavior::Terminate) => self.ordered.insert(id.clone(), Desired::Terminated),
             None => self.ordered.remove(id),
         };

@@ -9,8 +9,9 @@ use std::path::Path;
 use std::process::Command;
 
 const CHILD_DIR: &str = "KARRI_FULL_CHILD_DIR";
-const DISK_MIB: usize = 24;
-const BALLAST_BYTES: usize = 4 << 20;
+const DISK_MIB: usize = 32;
+/// Room enough afterwards for SQLite to bring its log into the database and to be opened again.
+const BALLAST_BYTES: usize = 12 << 20;
 
 /// In a mount namespace of its own, on a disk of its own.
 #[test]
