@@ -89,6 +89,7 @@ class Client:
         self.host = urllib.parse.urlsplit(endpoint).netloc
         self.region, self.key, self.secret = region, key, secret
         self.connection = http.client.HTTPConnection(self.host, timeout=CALL_SECONDS_MAX)
+        self.used = time.monotonic()
 
     @classmethod
     def of(cls, cloud):
@@ -103,12 +104,16 @@ class Client:
                                        **{name.replace("__", "."): value for name, value in parameters.items()}})
         return signed(self.host, self.region, self.key, self.secret, form)
 
-    def send(self, request):
+    def connected(self):
         if time.monotonic() - self.used > IDLE_SECONDS_MAX:
             self.connection.close()  # the server may have done so too
         if self.connection.sock is None:
             self.connection.connect()
-        self.connection.sock.sendall(request)
+        self.used = time.monotonic()
+        return self.connection.sock
+
+    def send(self, request):
+        self.connected().sendall(request)
         answer = http.client.HTTPResponse(self.connection.sock, method="POST")
         answer.begin()
         body = answer.read()
@@ -116,14 +121,11 @@ class Client:
             raise Refused(f"{answer.status}: {body[:500].decode(errors='replace')}")
         if answer.will_close:
             self.connection.close()
-        self.used = time.monotonic()
         return body
 
     def timed(self, request):
         """As `send`, with the milliseconds from its first byte sent to the answer's last byte received."""
-        if self.connection.sock is None:
-            self.connection.connect()
-        socket, raw, whole = self.connection.sock, b"", None
+        socket, raw, whole = self.connected(), b"", None
         began = time.perf_counter()
         socket.sendall(request)
         while whole is None or len(raw) < whole:
