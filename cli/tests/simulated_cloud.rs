@@ -332,6 +332,13 @@ fn a_controller_names_what_its_configuration_cannot_mean() {
         ("karri-clc", "clc", "KARRI_CLC_CONTROLLER__LOG", "bog=us=1", "controller.log = \"bog=us=1\""),
         ("karri-cc", "cc-karri-1a", "KARRI_CC_CONTROLLER__LOG", "bog=us=1", "controller.log"),
         ("karri-nc", "nc-karri-1a", "KARRI_NC_GUEST__PREPARE_SECS_MAX", "0", "guest.prepare_secs_max = 0"),
+        (
+            "karri-nc",
+            "nc-karri-1a",
+            "KARRI_NC_CONTROLLER__TLS__KEY",
+            "/none.pem",
+            "controller.tls: /none.pem",
+        ),
         ("karri-walrus", "walrus", "KARRI_WALRUS_BLOBS__MAX_GIB", "0", "blobs.max_gib = 0"),
         ("karri-walrus", "walrus", "KARRI_WALRUS_S3__REGION", "a/b", "s3.region = \"a/b\""),
     ] {

@@ -38,6 +38,7 @@ use karri_proto::internal::clusters::ClusterHello;
 use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeResources};
 use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::clock::Clock;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::Base;
@@ -184,7 +185,7 @@ impl App {
         }
         if self.clusters.get(name).is_none() {
             // Until it has been silent for long enough, a cluster is taken to be there.
-            self.clusters.put(name, hello, &self.tls)?.saw(now_ms());
+            self.clusters.put(name, hello, &self.tls)?.saw(steady_ms());
             self.book().ledger.cluster_answers(name, true);
         } else {
             self.clusters.put(name, hello, &self.tls)?;
@@ -318,6 +319,11 @@ pub fn no_address() -> Fault {
 pub fn now_ms() -> i64 {
     let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(elapsed.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// For deadlines and silences: a step of the system's clock neither brings them on nor puts them off.
+pub fn steady_ms() -> i64 {
+    Clock::of_process().now_ms()
 }
 
 /// A request id in AWS's form, a random UUID.

@@ -62,7 +62,7 @@ impl App {
     /// A cluster says where it is. A zone that is new gets a subnet in every account.
     pub async fn cluster_hello(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
         if let Some(link) = self.clusters.get(name) {
-            link.saw(super::now_ms());
+            link.saw(super::steady_ms());
             if link.hello() == hello {
                 return Ok(());
             }
@@ -82,7 +82,7 @@ impl App {
         tracing::info!(cluster = name, zone = hello.zone, url = hello.url, "cluster made itself known");
         self.cluster_link(name, hello)?;
         if let Some(link) = self.clusters.get(name) {
-            link.saw(super::now_ms());
+            link.saw(super::steady_ms());
         }
         Ok(())
     }

@@ -71,7 +71,7 @@ impl App {
 
     /// Silent for too long counts as away.
     pub fn cluster_is_away(&self, link: &ClusterLink) -> bool {
-        let silent_ms = super::now_ms().saturating_sub(link.seen_ms());
+        let silent_ms = super::steady_ms().saturating_sub(link.seen_ms());
         Duration::from_millis(u64::try_from(silent_ms).unwrap_or(0)) > self.limits.cluster_silent()
     }
 

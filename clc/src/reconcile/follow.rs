@@ -1,7 +1,7 @@
 //! What other controllers on the same PostgreSQL change: instances, identities, clusters.
 
 use super::pause;
-use crate::app::{App, now_ms};
+use crate::app::{App, steady_ms};
 use crate::store::StoreError;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ async fn follow(app: &App, seen: &mut Seen) -> Result<(), StoreError> {
     }
     if !app.leads() {
         // Which clusters are silent is known to the one who reconciles.
-        app.clusters.list().iter().for_each(|link| link.saw(now_ms()));
+        app.clusters.list().iter().for_each(|link| link.saw(steady_ms()));
         app.instances_drop_over();
     }
     let clusters = app.store.counter_fetch("clusters").await?;

@@ -5,7 +5,7 @@
 
 use super::pause;
 use crate::app::cluster::ClusterLink;
-use crate::app::{App, now_ms, request_id};
+use crate::app::{App, request_id, steady_ms};
 use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::error::ApiErrorKind;
@@ -84,7 +84,7 @@ impl Listener {
             tracing::info!(cluster = self.link.name, "reports from the cluster again");
         }
         self.retry = RETRY_FIRST;
-        self.link.saw(now_ms());
+        self.link.saw(steady_ms());
     }
 
     async fn take(&mut self, page: ReportPage) -> Result<(), StoreError> {

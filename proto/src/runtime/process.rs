@@ -12,6 +12,7 @@ use crate::runtime::state_lock::StateLock;
 use crate::runtime::story_log::StoryLog;
 use crate::runtime::telemetry;
 use crate::runtime::tls::{self, TlsFiles};
+use anyhow::Context as _;
 use axum::Router;
 use clap::Parser;
 use serde::de::DeserializeOwned;
@@ -208,6 +209,9 @@ fn run<C: Controller>() -> anyhow::Result<()> {
     let checked = telemetry::check(&C::controller(&config).log).and_then(|()| C::check(&config));
     checked.map_err(|message| anyhow::anyhow!("{}: {message}", arguments.config.display()))?;
     if arguments.check_config {
+        let files = &C::controller(&config).tls;
+        let loaded = tls::own_identity(files).and_then(|_| tls::server_config(files));
+        loaded.with_context(|| format!("{}: controller.tls", arguments.config.display()))?;
         println!("{}: ok", arguments.config.display());
         return Ok(());
     }

@@ -246,7 +246,7 @@ impl App {
         text: Option<&str>,
     ) -> Result<(), Fault> {
         let order =
-            Order { request_id: caller.request_id, now_ms: crate::app::now_ms(), limits: &self.limits };
+            Order { request_id: caller.request_id, now_ms: crate::app::steady_ms(), limits: &self.limits };
         let decide = |instance: &mut Instance| {
             if caller.administrator || instance.account == caller.account {
                 change(instance, wanted, order)

@@ -3,7 +3,7 @@
 use super::lifecycle::Order;
 use super::model::Instance;
 use super::state::State;
-use crate::app::{App, now_ms};
+use crate::app::{App, steady_ms};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::instances::{ConsoleOutput, InstanceService};
@@ -70,7 +70,7 @@ impl App {
         let mut ids = ids.to_vec();
         let mut seen = std::collections::HashSet::new();
         ids.retain(|id| seen.insert(id.clone()));
-        let order = Order { request_id: caller.request_id, now_ms: now_ms(), limits: &self.limits };
+        let order = Order { request_id: caller.request_id, now_ms: steady_ms(), limits: &self.limits };
         let mut changes: HashMap<InstanceId, StateChange> = HashMap::new();
         let written = self.store.instances_change(&ids, |instances| {
             let here = |id: &&InstanceId| instances.iter().any(|i| i.id == **id && caller.may_touch(i));

@@ -4,7 +4,7 @@ use super::absorb::{absorb, forgotten, refused, untold};
 use super::lifecycle::{Order, expire};
 use super::model::Instance;
 use super::state::State;
-use crate::app::{App, now_ms};
+use crate::app::{App, steady_ms};
 use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{InstanceReport, StateReason};
@@ -12,7 +12,7 @@ use std::collections::{HashMap, HashSet};
 
 impl App {
     fn order<'a>(&'a self, request_id: &'a str) -> Order<'a> {
-        Order { request_id, now_ms: now_ms(), limits: &self.limits }
+        Order { request_id, now_ms: steady_ms(), limits: &self.limits }
     }
 
     /// Absorbs reports of one cluster. Returns those instances that the cluster should simply forget:
@@ -104,7 +104,7 @@ impl App {
     /// Removes what has been terminated long enough and is forgotten below. `thoroughly`: also what is not in
     /// memory any more, and what client tokens were remembered by.
     pub async fn instances_purge(&self, thoroughly: bool) -> Result<(), StoreError> {
-        let now = now_ms();
+        let now = steady_ms();
         if thoroughly || !self.instances_over(now).is_empty() {
             self.store.instances_purge(now).await?;
             self.instances_drop_over();
@@ -122,7 +122,7 @@ impl App {
 
     /// Nobody is shown it any more; it is purged by whoever reconciles.
     pub fn instances_drop_over(&self) {
-        let over = self.instances_over(now_ms());
+        let over = self.instances_over(steady_ms());
         if !over.is_empty() {
             self.instances.remove(&over);
         }

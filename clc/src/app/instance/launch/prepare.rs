@@ -7,7 +7,7 @@ use crate::app::address::mac_of;
 use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
-use crate::app::{App, now_ms};
+use crate::app::{App, now_ms, steady_ms};
 use crate::store::launch::Launch;
 use crate::store::network::{SecurityGroup, Subnet};
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
@@ -153,7 +153,7 @@ fn instance_of(
         node: None,
         reason: None,
         transition: String::new(),
-        deadline_ms: Some(created_ms.saturating_add(limit_ms)),
+        deadline_ms: Some(steady_ms().saturating_add(limit_ms)),
         purge_ms: None,
     }
 }
