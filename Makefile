@@ -5,7 +5,8 @@
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
 #   make lab     several hosts as virtual machines: VLANs, Xen, long runs
-#   make soak    the seeded simulation, a million schedules; controllers killed under 200 booting guests
+#   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; controllers killed
+#                under 200 booting guests
 #   make fuzz    the fuzz targets, for as long as you like
 #   make images  the demo images
 #   make clean   what the build made; clouds keep their state (karri down --terminate removes that)
@@ -56,6 +57,7 @@ soak:
 	deploy/start-libvirt.sh
 	$(CARGO) build --workspace --all-targets --locked
 	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --workspace --locked --test simulation
+	KARRI_LINEAR_SECONDS=300 $(CARGO) test --workspace --locked --test s3 -- linear
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
 
 fuzz:

@@ -68,6 +68,7 @@ packages[test]='
 '
 packages[bench]='
     wrk                         asks as fast as answers come; scripted in Lua
+    nginx-light                 the yardstick for S3: sends files with sendfile
 '
 
 names() { awk 'NF { print $1 }' <<<"$1"; }
@@ -156,6 +157,10 @@ if [ ${#missing[@]} -gt 0 ]; then
     downgrades=()
     if is_missing qemu-system-x86; then mapfile -t downgrades < <(qemu_downgrades); fi
     if [ ${#downgrades[@]} -gt 0 ]; then downgrades=(--allow-downgrades "${downgrades[@]}"); fi
+    # A yardstick, not a service: nginx must not take port 80 because somebody measures.
+    if is_missing nginx-light && command -v systemctl >/dev/null; then
+        "${as_root[@]}" systemctl mask nginx.service || true
+    fi
     "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -q -y -o Dpkg::Use-Pty=0 \
         -o Dpkg::Options::=--force-confold install --no-install-recommends \
         "${missing[@]}" "${downgrades[@]}"

@@ -62,6 +62,9 @@ pub enum Verb {
     /// Let another machine join the cloud as a node
     #[command(subcommand, after_help = NODE_EXAMPLES)]
     Node(Node),
+    /// Back up the store of objects, and prove one consistent
+    #[command(subcommand, after_help = WALRUS_EXAMPLES)]
+    Walrus(Walrus),
 }
 
 /// Bring a cloud up on this machine and keep it running until Ctrl-C
@@ -323,4 +326,43 @@ pub struct NodeJoin {
     /// Run the node controller at once, in the foreground
     #[arg(long)]
     pub start: bool,
+}
+
+const WALRUS_EXAMPLES: &str = "Examples:\n  \
+    karri walrus backup /backup/monday       while the cloud runs\n  \
+    karri walrus check /backup/monday        the copy is whole\n  \
+    karri down && karri walrus check         the store itself";
+
+#[derive(Debug, Subcommand)]
+pub enum Walrus {
+    Check(WalrusCheck),
+    Backup(WalrusBackup),
+}
+
+/// Prove a store of objects consistent that no walrus uses
+///
+/// Reads all of it: every row and every byte must verify, everything that is kept must belong to one object,
+/// and the counts must agree. Changes nothing and needs no free space. Each problem is told, with the objects that it
+/// concerns; then the exit code is 1, as it is while a walrus uses the store.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    karri down && karri walrus check\n  \
+    karri walrus check /backup/monday --output json")]
+pub struct WalrusCheck {
+    /// A backup, a walrus' state directory or the store in it [default: this cloud's]
+    pub directory: Option<PathBuf>,
+}
+
+/// Copy the store of objects while it is used
+///
+/// The copy is of one instant, and a store itself: put it in place of `walrus/s3` in the cloud's state directory
+/// and it is served. On the file system of the store its larger objects are linked and not copied, which
+/// is no help when that disk is lost. Master keys (keys/) and image blobs are not in it. Should this command be
+/// interrupted, walrus goes on; called again with the same DIR it shows how far that is.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  \
+    karri walrus backup /backup/$(date +%F) && karri walrus check /backup/$(date +%F)")]
+pub struct WalrusBackup {
+    /// Empty or not there; on walrus' machine
+    pub directory: PathBuf,
 }

@@ -3,7 +3,7 @@
 //! One file per verb in `verbs/`; `up/` is the supervisor. A verb gathers values and prints them through
 //! [`output`], as a table for people or as JSON with stable names for programs. Nothing here knows a
 //! controller's database: everything goes through the internal APIs (with the operator's certificate) or
-//! through EC2 (with the operator's keys).
+//! through EC2 (with the operator's keys). A store that nobody serves is looked at by Walrus' own code.
 
 pub mod args;
 pub mod cloud;
@@ -12,6 +12,7 @@ pub mod ec2;
 pub mod facts;
 pub mod home;
 mod http;
+mod meter;
 pub mod output;
 pub mod up;
 pub mod verbs;

@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-const VERBS: [&str; 30] = [
+const VERBS: [&str; 33] = [
     "",
     "up",
     "down",
@@ -49,6 +49,9 @@ const VERBS: [&str; 30] = [
     "node join",
     "node list",
     "node forget",
+    "walrus",
+    "walrus check",
+    "walrus backup",
 ];
 
 #[test]
@@ -62,7 +65,7 @@ fn every_verb_has_help_with_what_it_takes() {
         assert!(help.contains("Usage: karri"), "{verb}: {help}");
         assert!(help.contains("--output"), "{verb} tells how data is printed");
     }
-    for verb in ["up", "down", "image import", "why", "node join", "env"] {
+    for verb in ["up", "down", "image import", "why", "node join", "env", "walrus check", "walrus backup"] {
         let words: Vec<&str> = verb.split_whitespace().chain(["--help"]).collect();
         let help = text(&karri(home.path(), &words).stdout);
         assert!(help.contains("Example"), "{verb} shows an example: {help}");
@@ -139,4 +142,14 @@ fn env_quotes_what_a_shell_would_read_otherwise() {
     let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
     assert_eq!(json["AWS_SECRET_ACCESS_KEY"], secret);
     assert_eq!(json["AWS_ENDPOINT_URL"], "http://127.0.0.1:1");
+}
+
+#[test]
+fn a_check_without_a_store_fails_and_names_the_place() {
+    let home = tempfile::tempdir().unwrap();
+    let output = karri(home.path(), &["walrus", "check"]);
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("cloud/walrus: there is no store of objects"), "{said}");
+    assert!(!home.path().join("cloud").exists(), "asking makes nothing");
 }

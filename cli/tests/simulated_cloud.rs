@@ -241,6 +241,19 @@ fn bundlers_get_certificates(cloud: &Cloud) {
     assert_eq!(cloud.json(&["cert", "list", "--account", "physics"]), serde_json::json!([]));
 }
 
+/// While the cloud runs its store is copied, not checked; the copy can be.
+fn the_store_is_backed_up(cloud: &Cloud) {
+    let copy = cloud.root().with_file_name("copy");
+    let place = copy.to_str().unwrap();
+    let told = cloud.json(&["walrus", "backup", place]);
+    assert_eq!((&told["state"], &told["directory"]), (&Value::from("done"), &Value::from(place)));
+    assert_eq!(cloud.json(&["walrus", "check", place])["consistent"], true);
+    let again = cloud.karri(&["walrus", "backup", place]);
+    assert!(again.code == 1 && again.stderr.contains("not empty"), "{}", again.stderr);
+    let running = cloud.karri(&["walrus", "check"]);
+    assert!(running.code == 1 && running.stderr.contains("a walrus uses it"), "{}", running.stderr);
+}
+
 #[test]
 fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     let cloud = Cloud::new();
@@ -305,8 +318,10 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!(attic(), None);
     assert_eq!(cloud.karri(&["node", "forget", "attic-0"]).code, 1, "there is none");
     eventually("all is well", || cloud.karri(&["status"]).code == 0 && attic().is_none());
+    the_store_is_backed_up(&cloud);
     up.interrupt();
     assert_eq!(up.ended(), Some(0));
+    assert_eq!(cloud.json(&["walrus", "check"])["consistent"], true);
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!            harmless, what S3 allows
 //!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
 //!   drive/   qemu-img, under limits; who signs S3 requests
+//!   offline  what the operator does with a store that no Walrus uses
 //! ```
 //!
 //! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
@@ -15,6 +16,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
+pub mod offline;
 mod s3;
 pub mod store;
 
@@ -65,9 +67,17 @@ impl Controller for Walrus {
             }
         });
         let importer = Importer::new(store, tool, limits, base.clone());
-        let mut endpoint = base.serve(&config.controller, api::router(importer, &base)).await?;
-        if let Some(s3) = config.s3 {
-            endpoint.public_url = Some(s3::start(&config.controller, s3, &base).await?);
+        let mut internal = api::router(importer, &base);
+        let s3 = match config.s3 {
+            Some(s3) => Some(s3::open(&config.controller, s3, &base).await?),
+            None => None,
+        };
+        if let Some(s3) = &s3 {
+            internal = internal.merge(api::objects::router(s3.backups(&config.controller)));
+        }
+        let mut endpoint = base.serve(&config.controller, internal).await?;
+        if let Some(s3) = s3 {
+            endpoint.public_url = Some(s3.serve(&base).await?);
         }
         Ok(endpoint)
     }

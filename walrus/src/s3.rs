@@ -1,8 +1,10 @@
 //! Starts the S3 side of Walrus: keys, signers, the plain listener.
 
+use crate::api::objects::Backups;
 use crate::api::s3::{S3, S3Options, router};
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
+use crate::offline::STORE;
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
 use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
@@ -11,14 +13,21 @@ use karri_proto::internal::Role;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::process::{Base, ControllerConfig};
 use karri_proto::runtime::rsa_pair::RsaPair;
+use karri_proto::runtime::state_lock::StateLock;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The name in the certificate that image bundles are encrypted for.
 const CLOUD_NAME: &str = "Karri cloud";
 
-/// Serves; returns the URL.
-pub async fn start(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<String> {
+/// Open, and not yet served.
+pub struct Opened {
+    s3: Arc<S3>,
+    listen: SocketAddr,
+}
+
+pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<Opened> {
     let authenticator = authenticator(controller, &config, base)?;
     let (key, certificate) = (config.cloud_key_file.clone(), config.cloud_certificate_file.clone());
     // Making a key takes seconds, once.
@@ -28,13 +37,26 @@ pub async fn start(controller: &ControllerConfig, config: S3Config, base: &Base)
     let objects = objects(controller, &config, base).await?;
     let options = S3Options::from(&config);
     let s3 = S3 { objects, authenticator, metrics: base.metrics.clone(), options, cloud: Some(cloud) };
-    let s3 = Arc::new(s3);
-    base.serve_plain(listen, router(s3)).await.context("s3.listen")
+    Ok(Opened { s3: Arc::new(s3), listen })
+}
+
+impl Opened {
+    /// For the operator.
+    pub fn backups(&self, controller: &ControllerConfig) -> Arc<Backups> {
+        Arc::new(Backups::new(self.s3.objects.clone(), &controller.state_dir))
+    }
+
+    /// Serves; returns the URL.
+    pub async fn serve(self, base: &Base) -> anyhow::Result<String> {
+        base.serve_plain(self.listen, router(self.s3)).await.context("s3.listen")
+    }
 }
 
 async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) -> anyhow::Result<Objects> {
-    let dir = controller.state_dir.join("s3");
+    let dir = controller.state_dir.join(STORE);
     std::fs::create_dir_all(&dir)?;
+    // Its own lock beside the state directory's: it may lie elsewhere, behind a link.
+    base.hold(StateLock::take(&dir)?);
     let master_keys = MasterKeys::load_or_create(&config.key_file).context("s3.key_file")?;
     let keeper = Arc::new(LocalKeeper::open(&dir)?);
     let settings = ObjectsConfig { master_keys, ..ObjectsConfig::new(&dir) };

@@ -16,8 +16,17 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 7] =
-    ["karri", "karri-clc", "karri-cc", "karri-nc", "karri-walrus", "bare_axum", "commit_loop"];
+const PROGRAMS: [&str; 9] = [
+    "karri",
+    "karri-clc",
+    "karri-cc",
+    "karri-nc",
+    "karri-walrus",
+    "bare_axum",
+    "commit_loop",
+    "fsync_loop",
+    "s3_put",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Name {
@@ -31,6 +40,21 @@ pub enum Name {
     Scale,
     /// The four controllers at rest, and `karri up` to ready
     Idle,
+    /// Signed GETs of 4 KiB, 1 MiB and 256 MiB, against nginx with sendfile
+    #[value(name = "s3_get")]
+    S3Get,
+    /// A PUT of 256 MiB, against its digests and its synced write
+    #[value(name = "s3_put")]
+    S3Put,
+    /// Durable PUTs of 4 KiB over 16 connections, against creating and syncing files
+    #[value(name = "s3_small")]
+    S3Small,
+    /// Pages of a list of 10,000 keys
+    #[value(name = "s3_list")]
+    S3List,
+    /// Memory while 64 clients upload 256 MiB each
+    #[value(name = "s3_memory")]
+    S3Memory,
 }
 
 /// What a script prints as its last line.

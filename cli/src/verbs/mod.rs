@@ -9,6 +9,7 @@ pub mod key;
 pub mod node;
 pub mod status;
 pub mod user;
+pub mod walrus;
 pub mod why;
 
 use crate::args::{Arguments, Verb};
@@ -30,6 +31,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::Key(verb) => key::run(&cloud(state_dir)?, verb, output).await,
         Verb::Cert(verb) => cert::run(&cloud(state_dir)?, verb, output).await,
         Verb::Node(verb) => node::run(state_dir, verb, output).await,
+        Verb::Walrus(verb) => walrus::run(&cloud(state_dir)?, verb, output).await,
     }
 }
 

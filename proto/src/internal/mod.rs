@@ -6,6 +6,7 @@
 //!   nc  ──NodeService──────► cc                                a node makes itself known
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
+//!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
 //!   clc ──FleetService─────► cc                                nodes that are gone for good
 //!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
@@ -22,6 +23,7 @@ pub mod fleet;
 pub mod instances;
 pub mod join;
 pub mod nodes;
+pub mod objects;
 pub mod openapi;
 pub mod signers;
 pub mod story;

@@ -117,6 +117,14 @@ impl Base {
         }
     }
 
+    /// Holds one more directory until the controller has stopped.
+    pub fn hold(&self, lock: StateLock) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(running) = running.as_mut() {
+            running.hold(lock);
+        }
+    }
+
     /// A caller of our own, for calls that no client request stands behind.
     pub fn caller(&self, request_id: &str) -> Caller {
         Caller { identity: self.identity.clone(), request_id: request_id.to_owned() }

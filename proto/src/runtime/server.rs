@@ -187,17 +187,21 @@ async fn http(
     }
 }
 
-/// A handle to something that runs until it is stopped, and holds its state directory so long.
+/// A handle to something that runs until it is stopped, and holds its directories so long.
 #[derive(Debug)]
 pub struct Running {
-    _lock: StateLock,
+    locks: Vec<StateLock>,
     trigger: ShutdownTrigger,
     tasks: Vec<tokio::task::JoinHandle<()>>,
 }
 
 impl Running {
     pub fn new(trigger: ShutdownTrigger, lock: StateLock) -> Self {
-        Self { _lock: lock, trigger, tasks: Vec::new() }
+        Self { locks: vec![lock], trigger, tasks: Vec::new() }
+    }
+
+    pub fn hold(&mut self, lock: StateLock) {
+        self.locks.push(lock);
     }
 
     pub fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {

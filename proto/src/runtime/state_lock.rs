@@ -14,7 +14,7 @@ pub struct StateLock {
 
 #[derive(Debug, thiserror::Error)]
 pub enum StateLockError {
-    #[error("controller.state_dir = {0}: another controller runs there")]
+    #[error("{0}: another controller runs there")]
     Held(PathBuf),
     #[error("{path}: {source}")]
     Io { path: PathBuf, source: io::Error },

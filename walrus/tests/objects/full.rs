@@ -2,7 +2,7 @@
 //! with some room everything goes on.
 
 use crate::harness::*;
-use crate::house::{blob_files, check_dir};
+use crate::house::{blob_files, check_dir, copy_store};
 use karri_walrus::store::keeper::seal::SealWith;
 use karri_walrus::store::objects::*;
 use std::path::Path;
@@ -40,6 +40,7 @@ async fn child_on_a_small_disk() {
         fill(&dir.join(format!("store{size}")), size).await;
     }
     keep_a_reserve(&dir.join("reserve")).await;
+    check_needs_no_room(&dir.join("checked")).await;
     println!("all was well");
 }
 
@@ -107,4 +108,42 @@ async fn keep_a_reserve(dir: &Path) {
     while store.objects.sweep().await.unwrap().blobs > 0 {}
     assert_eq!(blob_files(dir).len(), 0);
     try_put(&store, bucket, "again", &pattern(300_000, 1)).await.unwrap();
+}
+
+/// A store that was closed and one that was cut off are checked on a disk without a free byte, and stay as they are.
+async fn check_needs_no_room(dir: &Path) {
+    let (closed, cut_off) = (dir.join("closed"), dir.join("cut-off"));
+    let store = Store { objects: open(config(&closed)).await.unwrap(), dir: tempfile::tempdir().unwrap() };
+    let bucket = store.bucket("b", Versioning::Off).await;
+    for n in 0..20 {
+        store.put(bucket, &format!("k{n}"), &pattern(n * 5_000, n)).await;
+    }
+    // What a loss of power leaves: the log is full of content, and the shared memory is gone.
+    let log = closed.join("walrus.db-wal");
+    assert!(log.metadata().unwrap().len() > 100_000);
+    std::fs::create_dir(&cut_off).unwrap();
+    copy_store(&closed, &cut_off);
+    std::fs::copy(&log, cut_off.join("walrus.db-wal")).unwrap();
+    store.objects.close().await;
+    assert!(!log.exists());
+
+    let ballast = dir.with_extension("ballast");
+    let mut filled = std::fs::File::create(&ballast).unwrap();
+    while std::io::Write::write_all(&mut filled, &[1; 4096]).is_ok() {}
+    for dir in [&closed, &cut_off] {
+        let before = names(dir);
+        let report = check_dir(dir).await;
+        assert!(report.is_clean() && report.versions == 20, "{}: {report}", dir.display());
+        assert_eq!(names(dir), before);
+    }
+    std::fs::remove_file(&ballast).unwrap();
+}
+
+/// With their sizes.
+fn names(dir: &Path) -> Vec<(std::ffi::OsString, u64)> {
+    let entries = std::fs::read_dir(dir).unwrap().map(Result::unwrap);
+    let mut names: Vec<_> =
+        entries.map(|entry| (entry.file_name(), entry.metadata().unwrap().len())).collect();
+    names.sort();
+    names
 }

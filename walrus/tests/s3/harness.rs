@@ -38,6 +38,7 @@ impl User {
 
 pub struct Server {
     pub url: String,
+    pub objects: Objects,
     http: reqwest::Client,
     _dir: TempDir,
     _trigger: ShutdownTrigger,
@@ -80,7 +81,7 @@ pub async fn server_with(options: S3Options) -> Server {
     let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
     let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob")];
     let authenticator = Fixed::new(users).unwrap();
-    let s3 = S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None };
+    let s3 = S3 { objects: objects.clone(), authenticator, metrics: Arc::default(), options, cloud: None };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (trigger, shutdown) = shutdown_pair();
@@ -88,7 +89,7 @@ pub async fn server_with(options: S3Options) -> Server {
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Server { url, http, _dir: dir, _trigger: trigger }
+    Server { url, objects, http, _dir: dir, _trigger: trigger }
 }
 
 fn settings() -> SigningSettings {

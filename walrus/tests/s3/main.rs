@@ -4,6 +4,7 @@
 
 mod buckets;
 mod harness;
+mod linear;
 mod multipart;
 mod objects;
 mod refusals;

@@ -10,4 +10,5 @@ mod harness;
 mod hostile;
 mod reads;
 mod roles;
+mod s3_backup;
 mod s3_start;

@@ -19,7 +19,7 @@ secret_access_key = "secret"
 policies = ["AdministratorAccess"]
 "#;
 
-fn with_s3(cloud: &Path) -> Config {
+pub fn with_s3(cloud: &Path) -> Config {
     std::fs::write(cloud.join("credentials.toml"), USERS).unwrap();
     let section = format!(
         "listen = \"127.0.0.1:0\"\nregion = \"karri-1\"\ncredentials_file = \"{0}/credentials.toml\"\n\

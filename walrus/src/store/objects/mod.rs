@@ -8,7 +8,7 @@
 //!   writer/                                          writing: one task, one transaction for all who wait
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
 //!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
-//!   check.rs backup.rs                               proving a store consistent, copying it
+//!   check/ backup.rs                                 proving a store consistent, copying it
 //!   row.rs wire.rs manifest.rs migrate.rs            how things lie in the database
 //! ```
 //!
@@ -50,10 +50,10 @@ mod wire;
 mod writer;
 
 pub use assemble::{Assemble, AssembledPart, Assembly, Completed, UploadComplete};
-pub use backup::BackupReport;
+pub use backup::BackupProgress;
 pub use bucket::{Bucket, BucketPage, BucketQuery, NewBucket, Owned, Usage, Versioning};
 pub use bytes::{ByteWriter, INLINE_BYTES_MAX, Stored};
-pub use check::{CheckReport, check};
+pub use check::{CheckProgress, CheckReport, Problem, check};
 pub use error::{Refusal, StoreError};
 pub use facts::{
     CHECKSUM_ALGORITHMS, Checksum, ChecksumAlgorithm, ChecksumType, Facts, LockMode, Pairs, Retention, UnixMs,
@@ -124,6 +124,11 @@ impl ObjectsConfig {
             clock: now_unix_ms,
         }
     }
+}
+
+/// Whether there is one, or a copy of one.
+pub fn is_store(dir: &Path) -> bool {
+    dir.join(DATABASE).is_file()
 }
 
 pub fn now_unix_ms() -> UnixMs {

@@ -125,10 +125,14 @@ impl Directories {
     }
 }
 
-/// The names in a directory, in order.
+/// The names in a directory, in order; none in one that is not there.
 fn names(directory: &Path) -> io::Result<Vec<String>> {
     let mut names = Vec::new();
-    for entry in fs::read_dir(directory)? {
+    let entries = match fs::read_dir(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(names),
+        entries => entries?,
+    };
+    for entry in entries {
         names.extend(entry?.file_name().into_string());
     }
     names.sort_unstable();

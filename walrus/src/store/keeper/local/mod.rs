@@ -39,8 +39,14 @@ impl LocalKeeper {
             DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
         }
         File::open(root)?.sync_all()?;
-        let directories = Arc::new(Directories::new(blobs));
-        Ok(Self { root: root.to_owned(), incoming, directories })
+        Ok(Self { incoming, ..Self::open_as_is(root) })
+    }
+
+    /// Changes nothing: for looking at what nobody uses. Nothing can be created with it where there is no
+    /// `incoming/`.
+    pub fn open_as_is(root: &Path) -> Self {
+        let directories = Arc::new(Directories::new(root.join("blobs")));
+        Self { root: root.to_owned(), incoming: root.join("incoming"), directories }
     }
 }
 
