@@ -5,16 +5,18 @@
 //!   app/     import, image bundles, and the pure rules: what a file is, which qcow2, VMDK and VHD are
 //!            harmless, what S3 allows
 //!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
+//!   reconcile/  what follows from an overwritten manifest
 //!   drive/   qemu-img, under limits; who signs S3 requests
 //! ```
 //!
 //! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
-//! the database is. There is no `reconcile/` yet: nothing here has an intent that outlives its request.
+//! the database is. Nothing here has an intent that outlives its request.
 
 pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
+pub mod reconcile;
 mod s3;
 pub mod store;
 
@@ -65,10 +67,12 @@ impl Controller for Walrus {
             }
         });
         let importer = Importer::new(store, tool, limits, base.clone());
-        let mut endpoint = base.serve(&config.controller, api::router(importer, &base)).await?;
-        if let Some(s3) = config.s3 {
-            endpoint.public_url = Some(s3::start(&config.controller, s3, &base).await?);
-        }
+        let internal = api::router(importer.clone(), &base);
+        let Some(s3) = config.s3 else { return base.serve(&config.controller, internal).await };
+        let (listen, opened) = (s3.listen, s3::open(&config.controller, s3, &base).await?);
+        let bundles = s3::bundles(&config.controller, importer, &opened, &base).await?;
+        let mut endpoint = base.serve(&config.controller, internal.merge(bundles)).await?;
+        endpoint.public_url = Some(s3::serve(listen, opened, &base).await?);
         Ok(endpoint)
     }
 }

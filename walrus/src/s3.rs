@@ -1,35 +1,59 @@
-//! Starts the S3 side of Walrus: keys, signers, the plain listener.
+//! Starts the S3 side of Walrus: keys, signers, the plain listener, and image bundles over its objects.
 
+use crate::api::bundles::BundleDesk;
 use crate::api::s3::{S3, S3Options, router};
+use crate::app::bundle::CloudKey;
+use crate::app::bundle::cache::Bundles;
+use crate::app::import::Importer;
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
+use crate::reconcile;
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
 use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
 use anyhow::{Context, anyhow};
-use karri_proto::internal::Role;
+use axum::Router;
+use karri_proto::internal::{Role, bundles};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::process::{Base, ControllerConfig};
 use karri_proto::runtime::rsa_pair::RsaPair;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// The name in the certificate that image bundles are encrypted for.
 const CLOUD_NAME: &str = "Karri cloud";
 
-/// Serves; returns the URL.
-pub async fn start(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<String> {
+pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<Arc<S3>> {
     let authenticator = authenticator(controller, &config, base)?;
     let (key, certificate) = (config.cloud_key_file.clone(), config.cloud_certificate_file.clone());
     // Making a key takes seconds, once.
     let made = tokio::task::spawn_blocking(move || RsaPair::load_or_create(&key, &certificate, CLOUD_NAME));
     let cloud = made.await??;
-    let listen = config.listen;
     let objects = objects(controller, &config, base).await?;
     let options = S3Options::from(&config);
     let s3 = S3 { objects, authenticator, metrics: base.metrics.clone(), options, cloud: Some(cloud) };
-    let s3 = Arc::new(s3);
+    Ok(Arc::new(s3))
+}
+
+/// Serves; returns the URL.
+pub async fn serve(listen: SocketAddr, s3: Arc<S3>, base: &Base) -> anyhow::Result<String> {
     base.serve_plain(listen, router(s3)).await.context("s3.listen")
+}
+
+/// What the cloud controller asks about bundles, with the loop that looks after them.
+pub async fn bundles(
+    controller: &ControllerConfig,
+    importer: Importer,
+    s3: &Arc<S3>,
+    base: &Base,
+) -> anyhow::Result<Router> {
+    let key = s3.cloud.as_ref().map(|pair| pair.key_pem.as_str()).unwrap_or_default();
+    let key = CloudKey::from_pem(key).map_err(|why| anyhow!("s3.cloud_key_file: {why}"))?;
+    let state_dir = controller.state_dir.clone();
+    let opened = tokio::task::spawn_blocking(move || Bundles::open(importer, &state_dir, key)).await??;
+    base.spawn(reconcile::bundles::run(opened.clone(), s3.objects.clone(), base.shutdown.clone()));
+    Ok(bundles::router(Arc::new(BundleDesk::new(s3.clone(), opened))))
 }
 
 async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) -> anyhow::Result<Objects> {

@@ -79,8 +79,8 @@ pub trait BundleService: Send + Sync + 'static {
     /// `NotFound`: no such bucket or key; `Forbidden`: the user may not read one of the objects;
     /// `Invalid`: the manifest or what it names is wrong.
     async fn bundle_inspect(&self, caller: &Caller, asked: &BundleAsked) -> Result<BundleFacts, ApiError>;
-    /// Idempotent. `Invalid`: no image comes of it, however often it is asked for; `Conflict`: the manifest is
-    /// another one by now.
+    /// Idempotent. `Invalid`: no image comes of it, however often it is asked for: also when the manifest is another
+    /// one by now.
     async fn bundle_make(&self, caller: &Caller, bundle: &BundleToMake) -> Result<BundleProgress, ApiError>;
     /// Idempotent. A blob that was not made of a bundle stays as it is.
     async fn bundle_release(&self, caller: &Caller, digest: &Digest) -> Result<(), ApiError>;

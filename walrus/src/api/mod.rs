@@ -1,6 +1,7 @@
-//! The edge: who may call, HTTP in, HTTP out. `blobs` is the internal face, `s3` what clients of the cloud see.
+//! The edge: who may call, HTTP in, HTTP out. `blobs` and `bundles` are the internal face, `s3` what clients of the cloud see.
 
 pub mod blobs;
+pub mod bundles;
 pub mod range;
 pub mod s3;
 pub mod story;
