@@ -47,7 +47,7 @@ def bring_certificate(pem):
     own = cloud.state_dir / "tls" / "admin"
     context = ssl.create_default_context(cafile=own / "ca.pem")
     context.check_hostname = False  # controllers are known by role
-    context.load_cert_chain(own / "cert.pem", own / "key.pem")
+    context.load_cert_chain(own / "certificate.pem", own / "key.pem")
     url = json.loads((cloud.state_dir / "clc" / "endpoint.json").read_text())["url"]
     connection = http.client.HTTPSConnection(url.removeprefix("https://"), context=context, timeout=30)
     body = json.dumps({"account": "admin", "user": "admin", "pem": pem})

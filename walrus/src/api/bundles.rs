@@ -211,7 +211,10 @@ fn of_fault(fault: S3Fault) -> ApiError {
 fn of_part(key: &str, fault: S3Fault) -> ApiError {
     match fault.code() {
         S3Code::NoSuchKey => refused(BundleError::PartMissing(key.to_owned())),
-        S3Code::AccessDenied => ApiError::forbidden(format!("part {key}: {}", fault.message())),
+        S3Code::AccessDenied => {
+            let (filename, reason) = (key.to_owned(), fault.message().to_owned());
+            refused(BundleError::PartFailed { filename, reason })
+        }
         _ => of_fault(fault),
     }
 }
