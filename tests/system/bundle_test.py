@@ -3,17 +3,19 @@
 import hashlib
 import http.client
 import json
-import pathlib
 import shutil
 import ssl
+import subprocess
 import unittest
+import urllib.parse
 
 from real_cloud import BOOT_SECONDS, IMAGES, RealCloud, instance, new_key, ssh, wait_state, wait_until
 
+import boto3  # noqa: E402
 from botocore.config import Config  # noqa: E402
 from botocore.exceptions import ClientError  # noqa: E402
 from bundle import bundle  # noqa: E402
-from cloud import ROOT  # noqa: E402
+from cloud import ROOT, VENV  # noqa: E402
 
 VECTOR = ROOT / "walrus" / "tests" / "vectors" / "bundle"
 VECTOR_IMAGE = "0ab8ef7ef9830718485eec2e89d51d1147e0159b47511fce67fe180ddb9cb1bd"
@@ -53,25 +55,41 @@ def bring_certificate(pem):
     body = json.dumps({"account": "admin", "user": "admin", "pem": pem})
     connection.request("POST", "/v1/admin/certificates", body, {"Content-Type": "application/json"})
     answer = connection.getresponse()
-    assert answer.status == 200, answer.read()
+    said = answer.read()
+    connection.close()
+    assert answer.status == 200, said
 
 
-def client(prefix, signature):
-    """An S3 client that puts a prefix of Eucalyptus' before its paths."""
-    config = Config(signature_version=signature, s3={"addressing_style": "path"})
-    import boto3
-    return boto3.client("s3", endpoint_url=cloud.env["AWS_ENDPOINT_URL_S3"] + prefix, config=config,
-                        region_name=cloud.env["AWS_DEFAULT_REGION"],
-                        aws_access_key_id=cloud.env["AWS_ACCESS_KEY_ID"],
-                        aws_secret_access_key=cloud.env["AWS_SECRET_ACCESS_KEY"])
-
-
-def upload(files, folder, through=None):
-    """Parts first; each answer's ETag must be the MD5, as ec2-upload-bundle wants it."""
-    for file in sorted(files, key=lambda file: file.name.endswith(".xml")):
+def upload_v4(files, folder, prefix=""):
+    """By boto3, with a prefix of Eucalyptus' before its paths; each ETag must be the MD5, as bundlers want it."""
+    config = Config(signature_version="s3v4", s3={"addressing_style": "path"})
+    client = boto3.client("s3", endpoint_url=cloud.env["AWS_ENDPOINT_URL_S3"] + prefix, config=config,
+                          region_name=cloud.env["AWS_DEFAULT_REGION"],
+                          aws_access_key_id=cloud.env["AWS_ACCESS_KEY_ID"],
+                          aws_secret_access_key=cloud.env["AWS_SECRET_ACCESS_KEY"])
+    for file in files:
         data = file.read_bytes()
-        put = (through or s3).put_object(Bucket="bundles", Key=f"{folder}/{file.name}", Body=data)
+        put = client.put_object(Bucket="bundles", Key=f"{folder}/{file.name}", Body=data)
         assert put["ETag"].strip('"') == hashlib.md5(data).hexdigest(), put
+
+
+def upload_v2(files, folder, prefix):
+    """By boto 2, which old bundlers are made of: it signs with Version 2, and the prefix too."""
+    program = """
+import hashlib, sys
+from boto.s3.connection import OrdinaryCallingFormat, S3Connection
+host, port, key, secret, prefix, folder, *files = sys.argv[1:]
+s3 = S3Connection(key, secret, host=host, port=int(port), is_secure=False, path=prefix,
+                  calling_format=OrdinaryCallingFormat())
+for file in files:
+    part = s3.get_bucket("bundles", validate=False).new_key(folder + "/" + file.rsplit("/", 1)[1])
+    part.set_contents_from_filename(file)
+    assert part.etag.strip('"') == hashlib.md5(open(file, "rb").read()).hexdigest(), part.etag
+"""
+    where = urllib.parse.urlsplit(cloud.env["AWS_ENDPOINT_URL_S3"])
+    subprocess.run([VENV / "python", "-c", program, where.hostname, str(where.port), cloud.env["AWS_ACCESS_KEY_ID"],
+                    cloud.env["AWS_SECRET_ACCESS_KEY"], prefix, folder, *map(str, files)],
+                   check=True, env=cloud.client_environment())
 
 
 def image(image_id):
@@ -94,14 +112,14 @@ def available(location, name, **more):
     return image_id
 
 
-def registered(source, kind, through, **more):
+def registered(source, kind, upload, prefix, **more):
     """Bundles with the tools' environment, uploads, registers; the id."""
     folder = cloud.directory / f"bundle-{kind}"
     folder.mkdir()
     env = cloud.env
     manifest = bundle(source, folder, user=env["EC2_USER_ID"], cloud_cert=env["EUCALYPTUS_CERT"],
                       user_cert=env["EC2_CERT"], user_key=env["EC2_PRIVATE_KEY"], kind=kind, **more)
-    upload(folder.iterdir(), kind, through)
+    upload(sorted(folder.iterdir()), kind, prefix)
     return available(f"bundles/{kind}/{manifest.name}", f"bundled {kind}")
 
 
@@ -114,10 +132,10 @@ class Bundles(unittest.TestCase):
         self.assertIn(words, error["Message"])
 
     def test_kernel_ramdisk_and_root_image_are_bundled_and_boot(self):
-        kernel = registered(IMAGES / "tiny.vmlinuz", "kernel", client("/services/objectstorage", "s3v4"))
-        ramdisk = registered(IMAGES / "tiny.initrd", "ramdisk", client("/services/Walrus", "s3"))
+        kernel = registered(IMAGES / "tiny.vmlinuz", "kernel", upload_v4, "/services/objectstorage")
+        ramdisk = registered(IMAGES / "tiny.initrd", "ramdisk", upload_v2, "/services/Walrus")
         self.assertEqual((kernel[:4], ramdisk[:4]), ("aki-", "ari-"))
-        machine = registered(IMAGES / "tiny.root.img", "machine", client("/services/Walrus", "s3v4"),
+        machine = registered(IMAGES / "tiny.root.img", "machine", upload_v4, "/services/Walrus",
                              kernel="eki-" + kernel[4:], ramdisk="eri-" + ramdisk[4:], maps=[("root", "/dev/sda1")])
         shown = image(machine)
         self.assertEqual((shown["KernelId"], shown["RamdiskId"]), (kernel, ramdisk))
@@ -138,7 +156,7 @@ class Bundles(unittest.TestCase):
         kernel = next(k["ImageId"] for k in kernels if not k["Name"].startswith("bundled"))
         files = list(VECTOR.glob("disk.img.*"))
         for number, prefix in enumerate(PREFIXES):
-            upload(files, f"vector{number}", client(prefix, "s3v4"))
+            upload_v4(files, f"vector{number}", prefix)
             location = f"bundles/vector{number}/disk.img.manifest.xml"
             self.refused("InvalidAMIID.NotFound", "aki-12345678", location)
             made = image(available(location, f"vector {number}", KernelId=kernel))
@@ -161,7 +179,7 @@ class Bundles(unittest.TestCase):
         self.assertEqual(ec2.describe_images(Filters=[{"Name": "name", "Values": ["refused"]}])["Images"], [])
 
     def test_others_must_be_permitted_to_read_it(self):
-        upload(VECTOR.glob("disk.img.*"), "private")
+        upload_v4(VECTOR.glob("disk.img.*"), "private")
         cloud.karri("account", "create", "strangers")
         cloud.karri("user", "create", "sam", "--account", "strangers", "--policy", "AdministratorAccess")
         made = json.loads(cloud.karri("key", "create", "--account", "strangers", "--user", "sam", "--output", "json"))
@@ -173,7 +191,7 @@ class Bundles(unittest.TestCase):
         self.assertIn("HTTP 403", error["Message"])
 
     def test_a_part_that_was_changed_fails_the_image_and_says_so(self):
-        upload(VECTOR.glob("disk.img.*"), "damaged")
+        upload_v4(VECTOR.glob("disk.img.*"), "damaged")
         part = bytearray((VECTOR / "disk.img.part.01").read_bytes())
         part[1000] ^= 1
         s3.put_object(Bucket="bundles", Key="damaged/disk.img.part.01", Body=bytes(part))
