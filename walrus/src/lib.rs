@@ -70,8 +70,9 @@ impl Controller for Walrus {
         let internal = api::router(importer.clone(), &base);
         let Some(s3) = config.s3 else { return base.serve(&config.controller, internal).await };
         let (listen, opened) = (s3.listen, s3::open(&config.controller, s3, &base).await?);
-        let bundles = s3::bundles(&config.controller, importer, &opened, &base).await?;
-        let mut endpoint = base.serve(&config.controller, internal.merge(bundles)).await?;
+        let desk = s3::bundles(&config.controller, importer, &opened, &base).await?;
+        let internal = internal.merge(api::bundles::router(desk));
+        let mut endpoint = base.serve(&config.controller, internal).await?;
         endpoint.public_url = Some(s3::serve(listen, opened, &base).await?);
         Ok(endpoint)
     }

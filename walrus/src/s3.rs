@@ -12,8 +12,7 @@ use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
 use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
 use anyhow::{Context, anyhow};
-use axum::Router;
-use karri_proto::internal::{Role, bundles};
+use karri_proto::internal::Role;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::process::{Base, ControllerConfig};
 use karri_proto::runtime::rsa_pair::RsaPair;
@@ -47,13 +46,13 @@ pub async fn bundles(
     importer: Importer,
     s3: &Arc<S3>,
     base: &Base,
-) -> anyhow::Result<Router> {
+) -> anyhow::Result<BundleDesk> {
     let key = s3.cloud.as_ref().map(|pair| pair.key_pem.as_str()).unwrap_or_default();
     let key = CloudKey::from_pem(key).map_err(|why| anyhow!("s3.cloud_key_file: {why}"))?;
     let state_dir = controller.state_dir.clone();
     let opened = tokio::task::spawn_blocking(move || Bundles::open(importer, &state_dir, key)).await??;
     base.spawn(reconcile::bundles::run(opened.clone(), s3.objects.clone(), base.shutdown.clone()));
-    Ok(bundles::router(Arc::new(BundleDesk::new(s3.clone(), opened))))
+    Ok(BundleDesk::new(s3.clone(), opened))
 }
 
 async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) -> anyhow::Result<Objects> {

@@ -15,12 +15,13 @@ use crate::store::bundles::BundleName;
 use crate::store::holds::Hold;
 use crate::store::objects::{Body, Bucket, Object, StoreError};
 use async_trait::async_trait;
+use axum::Router;
 use futures_util::StreamExt;
 use karri_proto::aws::s3::{S3Code, S3Fault};
 use karri_proto::instance::Digest;
 use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use karri_proto::internal::bundles::{
-    BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake, MAKE_WAIT,
+    self, BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake, MAKE_WAIT,
 };
 use karri_proto::internal::{ApiError, Caller};
 use std::sync::Arc;
@@ -31,6 +32,10 @@ use tokio::task::spawn_blocking;
 const INSPECT_MAX: Duration = Duration::from_secs(8);
 /// Certificates of one account that are tried.
 const CERTIFICATES_MAX: usize = 256;
+
+pub fn router(desk: BundleDesk) -> Router {
+    bundles::router(Arc::new(desk))
+}
 
 #[derive(Clone)]
 pub struct BundleDesk {
