@@ -127,7 +127,8 @@ impl Bundles {
         let image = self.importer.import(&mut stream, purpose, hold, request_id).await?;
         let (index, name, etag) = (self.index.clone(), bundle.name.clone(), bundle.etag.to_owned());
         let (store, digest) = (self.importer.store().clone(), image.blob.digest.clone());
-        let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max;
+        // Who asked for this one holds it next: however large it is, it must not be the one that goes.
+        let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max.max(image.blob.bytes);
         blocking(move || {
             index.bundle_insert(&name, &etag, &digest)?;
             store.cache_trim(cache_bytes_max);
