@@ -5,18 +5,20 @@
 //!   app/     import, image bundles, and the pure rules: what a file is, which qcow2, VMDK and VHD are
 //!            harmless, what S3 allows
 //!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
+//!   reconcile/  what follows from an overwritten manifest
 //!   drive/   qemu-img, under limits; who signs S3 requests
 //!   offline  what the operator does with a store that no Walrus uses
 //! ```
 //!
 //! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
-//! the database is. There is no `reconcile/` yet: nothing here has an intent that outlives its request.
+//! the database is. Nothing here has an intent that outlives its request.
 
 pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
 pub mod offline;
+pub mod reconcile;
 mod s3;
 pub mod store;
 
@@ -67,13 +69,15 @@ impl Controller for Walrus {
             }
         });
         let importer = Importer::new(store, tool, limits, base.clone());
-        let mut internal = api::router(importer, &base);
+        let mut internal = api::router(importer.clone(), &base);
         let s3 = match config.s3 {
             Some(s3) => Some(s3::open(&config.controller, s3, &base).await?),
             None => None,
         };
         if let Some(s3) = &s3 {
+            let desk = s3.bundles(&config.controller, importer, &base).await?;
             internal = internal.merge(api::objects::router(s3.backups(&config.controller)));
+            internal = internal.merge(api::bundles::router(desk));
         }
         let mut endpoint = base.serve(&config.controller, internal).await?;
         if let Some(s3) = s3 {

@@ -1,10 +1,15 @@
-//! Starts the S3 side of Walrus: keys, signers, the plain listener.
+//! Starts the S3 side of Walrus: keys, signers, the plain listener, and image bundles over its objects.
 
+use crate::api::bundles::BundleDesk;
 use crate::api::objects::Backups;
 use crate::api::s3::{S3, S3Options, router};
+use crate::app::bundle::CloudKey;
+use crate::app::bundle::cache::Bundles;
+use crate::app::import::Importer;
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
 use crate::offline::STORE;
+use crate::reconcile;
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
 use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
@@ -33,9 +38,8 @@ pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) 
     // Making a key takes seconds, once.
     let made = tokio::task::spawn_blocking(move || RsaPair::load_or_create(&key, &certificate, CLOUD_NAME));
     let cloud = made.await??;
-    let listen = config.listen;
     let objects = objects(controller, &config, base).await?;
-    let options = S3Options::from(&config);
+    let (options, listen) = (S3Options::from(&config), config.listen);
     let s3 = S3 { objects, authenticator, metrics: base.metrics.clone(), options, cloud: Some(cloud) };
     Ok(Opened { s3: Arc::new(s3), listen })
 }
@@ -44,6 +48,22 @@ impl Opened {
     /// For the operator.
     pub fn backups(&self, controller: &ControllerConfig) -> Arc<Backups> {
         Arc::new(Backups::new(self.s3.objects.clone(), &controller.state_dir))
+    }
+
+    /// What the cloud controller asks about bundles, with the loop that looks after them.
+    pub async fn bundles(
+        &self,
+        controller: &ControllerConfig,
+        importer: Importer,
+        base: &Base,
+    ) -> anyhow::Result<BundleDesk> {
+        let key = self.s3.cloud.as_ref().map(|pair| pair.key_pem.as_str()).unwrap_or_default();
+        let key = CloudKey::from_pem(key).map_err(|why| anyhow!("s3.cloud_key_file: {why}"))?;
+        let state_dir = controller.state_dir.clone();
+        let opened = tokio::task::spawn_blocking(move || Bundles::open(importer, &state_dir, key)).await??;
+        let objects = self.s3.objects.clone();
+        base.spawn(reconcile::bundles::run(opened.clone(), objects, base.shutdown.clone()));
+        Ok(BundleDesk::new(self.s3.clone(), opened))
     }
 
     /// Serves; returns the URL.

@@ -22,6 +22,7 @@ const UNKNOWN_MAX: usize = 1_000;
 /// A user who signed a request.
 #[derive(Debug)]
 pub struct Signer {
+    pub access_key_id: String,
     pub account: String,
     pub administrator: bool,
     pub user: String,
@@ -93,6 +94,7 @@ impl Identities {
             Vec::new()
         });
         Ok(Some(Signer {
+            access_key_id: access_key_id.to_owned(),
             arn: crate::store::account::user_arn(&key.account, &key.user),
             account: key.account.clone(),
             administrator: identity.account.administrator,

@@ -1,9 +1,13 @@
 //! Images as the cloud knows them: what an instance can boot from.
 //!
 //! Values and rules. `register` does the work around them: it asks Walrus for the blob and the store for
-//! what the new image refers to.
+//! what the new image refers to. `bundle` is about manifests, `making` about the images that are made of them.
 
+pub mod bundle;
+pub mod making;
 pub mod register;
+
+use bundle::BundleSource;
 
 use crate::app::instance::said::VOLUME_TYPE_DEFAULT;
 use karri_proto::fault::{Fault, FaultCode};
@@ -20,15 +24,50 @@ pub struct Image {
     pub id: String,
     pub account: String,
     pub name: String,
-    /// Deregistered images start nothing, but instances keep naming them.
-    pub available: bool,
+    pub state: ImageState,
     pub public: bool,
     pub kind: ImageKind,
     pub definition: ImageDefinition,
     pub created_ms: i64,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageState {
+    /// It is being made of its bundle.
+    Pending,
+    Available,
+    /// Nothing came of its bundle; `ImageDefinition::failure` says why.
+    Failed,
+    /// Starts nothing, but instances keep naming it.
+    Deregistered,
+}
+
+impl ImageState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ImageState::Pending => "pending",
+            ImageState::Available => "available",
+            ImageState::Failed => "failed",
+            ImageState::Deregistered => "deregistered",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Pending, Self::Available, Self::Failed, Self::Deregistered];
+        all.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
 impl Image {
+    pub fn is_registered(&self) -> bool {
+        self.state != ImageState::Deregistered
+    }
+
+    /// What an instance can start from; None: nothing can, yet or any more.
+    pub fn bootable(&self) -> Option<&BlobRef> {
+        self.definition.blob.as_ref().filter(|_| self.state == ImageState::Available)
+    }
+
     /// Whether an account may see it and start it.
     pub fn is_visible_to(&self, account: &str, administrator: bool) -> bool {
         self.public || administrator || self.account == account
@@ -76,8 +115,15 @@ impl ImageKind {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImageDefinition {
-    /// The root disk, or the kernel or ramdisk itself.
-    pub blob: BlobRef,
+    /// The root disk, or the kernel or ramdisk itself. None: it is not made of `bundle` yet, or never will be.
+    #[serde(default)]
+    pub blob: Option<BlobRef>,
+    /// None: it was registered on a blob.
+    #[serde(default)]
+    pub bundle: Option<BundleSource>,
+    /// Why it could not be made.
+    #[serde(default)]
+    pub failure: Option<String>,
     pub architecture: String,
     pub firmware: Firmware,
     pub root_device_name: String,
@@ -124,7 +170,9 @@ impl Default for RootDisk {
 impl ImageDefinition {
     /// The least root disk, in GiB, that holds what the blob holds.
     pub fn least_disk_gib(&self) -> u64 {
-        self.blob.virtual_bytes.div_ceil(GIB).max(1)
+        let made = self.blob.as_ref().map(|blob| blob.virtual_bytes);
+        let said = self.bundle.as_ref().map(|bundle| bundle.bytes);
+        made.or(said).unwrap_or(0).div_ceil(GIB).max(1)
     }
 
     /// The root disk, in GiB, of an instance whose launch names no size.

@@ -34,6 +34,7 @@ use instance::{Instance, State, Tokens, View};
 use instance_type::Catalogue;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
+use karri_proto::internal::bundles::BundleService;
 use karri_proto::internal::clusters::ClusterHello;
 use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeResources};
@@ -49,6 +50,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use tokio::sync::Notify;
 use turns::Turns;
 
 /// The running cloud controller, shared by all requests and loops.
@@ -66,6 +68,9 @@ pub struct App {
     pub answers: KeptAnswers,
     pub catalogue: Catalogue,
     pub blobs: Arc<dyn Blobs>,
+    pub bundles: Arc<dyn BundleService>,
+    /// An image is to be made.
+    pub images_pending: Notify,
     pub metrics: Arc<Metrics>,
     pub base: Base,
     pub walrus_url: String,
@@ -108,7 +113,9 @@ impl App {
             clusters: Clusters::default(),
             answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
             catalogue,
-            blobs: Arc::new(Walrus(walrus)),
+            blobs: Arc::new(Walrus(walrus.clone())),
+            bundles: Arc::new(walrus),
+            images_pending: Notify::new(),
             metrics: base.metrics.clone(),
             walrus_url: config.pki.walrus_url.clone(),
             authority: Authority::load_or_create(&config.pki.ca_dir)?,

@@ -5,12 +5,14 @@
 //!   push    one per cluster   tells it what it does not know, makes it forget what is over
 //!   listen  one per cluster   hears its reports and resources
 //!   tend    one               deadlines, purging, which clusters are silent
+//!   images  one               makes images of their bundles
 //!   follow  one, PostgreSQL   what other controllers on the same database do
 //! ```
 //!
-//! On PostgreSQL only one controller runs push, listen and tend: the holder of an advisory lock.
+//! On PostgreSQL only one controller runs push, listen, tend and images: the holder of an advisory lock.
 
 mod follow;
+mod images;
 mod listen;
 mod push;
 mod tend;
@@ -32,6 +34,7 @@ pub fn start(app: &Arc<App>) {
         Engine::Sqlite => {
             app.leads_set(true);
             base.spawn(tend::run(app.clone(), base.shutdown.clone()));
+            base.spawn(images::run(app.clone(), base.shutdown.clone()));
             base.spawn(clusters(app.clone(), base.shutdown.clone()));
         }
         Engine::Postgres => {
@@ -69,12 +72,13 @@ async fn lead(app: Arc<App>, mut shutdown: Shutdown) {
                 app.leads_set(true);
                 let (trigger, term) = shutdown_pair();
                 let loops = tokio::spawn(clusters(app.clone(), term.clone()));
-                let tending = tokio::spawn(tend::run(app.clone(), term));
+                let tending = tokio::spawn(tend::run(app.clone(), term.clone()));
+                let making = tokio::spawn(images::run(app.clone(), term));
                 while !shutdown.is_stopping() && leadership.holds().await {
                     pause(&mut shutdown, LEAD_EVERY).await;
                 }
                 trigger.fire();
-                let _ = tokio::join!(loops, tending);
+                let _ = tokio::join!(loops, tending, making);
                 app.leads_set(false);
                 tracing::info!("this controller no longer reconciles");
             }

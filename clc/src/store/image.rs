@@ -2,19 +2,22 @@
 
 use super::tag::tags_put_in_txn;
 use super::{Store, StoreError};
-use crate::app::image::{Image, ImageKind};
+use crate::app::image::{Image, ImageKind, ImageState};
+use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
+use karri_proto::instance::Digest;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 
 fn image_of(row: &AnyRow) -> Result<Image, StoreError> {
     let kind: String = row.try_get("kind")?;
+    let state: String = row.try_get("state")?;
     let definition: String = row.try_get("definition")?;
     Ok(Image {
         id: row.try_get("id")?,
         account: row.try_get("account")?,
         name: row.try_get("name")?,
-        available: row.try_get::<String, _>("state")? == "available",
+        state: ImageState::parse(&state).ok_or_else(|| StoreError::corrupt("state of image", state))?,
         public: row.try_get::<i64, _>("is_public")? != 0,
         kind: ImageKind::parse(&kind).ok_or_else(|| StoreError::corrupt("kind of image", kind))?,
         definition: serde_json::from_str(&definition)
@@ -24,7 +27,7 @@ fn image_of(row: &AnyRow) -> Result<Image, StoreError> {
 }
 
 impl Store {
-    /// A unique violation: the account has an available image of that name.
+    /// A unique violation: the account has an available or pending image of that name.
     pub async fn image_insert(&self, image: &Image, tags: &Tags) -> Result<(), StoreError> {
         let definition = serde_json::to_string(&image.definition)
             .map_err(|e| StoreError::corrupt("definition of an image", e))?;
@@ -35,7 +38,7 @@ impl Store {
             .bind(&image.id)
             .bind(&image.account)
             .bind(&image.name)
-            .bind(if image.available { "available" } else { "deregistered" })
+            .bind(image.state.as_str())
             .bind(i64::from(image.public))
             .bind(image.kind.as_str())
             .bind(definition)
@@ -55,27 +58,79 @@ impl Store {
         self.known(&self.known.images, id, read).await
     }
 
-    /// An available one.
+    /// One that has the name.
     pub async fn image_fetch_by_name(&self, account: &str, name: &str) -> Result<Option<Image>, StoreError> {
-        let statement = "SELECT * FROM images WHERE account = $1 AND name = $2 AND state = 'available'";
+        let statement =
+            "SELECT * FROM images WHERE account = $1 AND name = $2 AND state IN ('available', 'pending')";
         let row = sqlx::query(statement).bind(account).bind(name);
         row.fetch_optional(self.reader()).await?.as_ref().map(image_of).transpose()
     }
 
-    /// The available images of everyone. There are few, and who may see which is not for SQL to say.
+    /// The images of everyone. There are few, and who may see which is not for SQL to say.
     pub async fn image_list(&self) -> Result<Vec<Image>, StoreError> {
-        let statement = "SELECT * FROM images WHERE state = 'available' ORDER BY id";
+        let statement = "SELECT * FROM images WHERE state <> 'deregistered' ORDER BY id";
         let rows = sqlx::query(statement).fetch_all(self.reader()).await?;
         rows.iter().map(image_of).collect()
     }
 
-    /// False: it was not available. Its tags go; the row stays for instances that name it.
+    /// False: it was not registered. Its tags go; the row stays for instances that name it.
     pub async fn image_deregister(&self, id: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let statement = "UPDATE images SET state = 'deregistered' WHERE id = $1 AND state = 'available'";
-        let done = sqlx::query(statement).bind(id).execute(&mut *tx).await?;
+        let statement = "UPDATE images SET state = 'deregistered', deregistered_at = $2 \
+             WHERE id = $1 AND state <> 'deregistered'";
+        let done = sqlx::query(statement).bind(id).bind(now_ms()).execute(&mut *tx).await?;
         sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
         self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
+    }
+
+    /// Those that are being made, the oldest first.
+    pub async fn image_list_pending(&self, count_max: usize) -> Result<Vec<Image>, StoreError> {
+        let statement = "SELECT * FROM images WHERE state = 'pending' ORDER BY created_at, id LIMIT $1";
+        let rows = sqlx::query(statement).bind(count_max as i64).fetch_all(self.reader()).await?;
+        rows.iter().map(image_of).collect()
+    }
+
+    /// What came of a pending image. False: it is pending no more.
+    pub async fn image_settle(&self, image: &Image) -> Result<bool, StoreError> {
+        let definition = serde_json::to_string(&image.definition)
+            .map_err(|e| StoreError::corrupt("definition of an image", e))?;
+        let mut tx = self.begin().await?;
+        let statement = "UPDATE images SET state = $2, definition = $3, holds_blob = $4 \
+             WHERE id = $1 AND state = 'pending'";
+        let done = sqlx::query(statement)
+            .bind(&image.id)
+            .bind(image.state.as_str())
+            .bind(definition)
+            .bind(i64::from(image.state == ImageState::Available))
+            .execute(&mut *tx)
+            .await?;
+        self.commit_and_forget(tx).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Images from bundles that were deregistered before then, and whose blobs the image store still keeps.
+    pub async fn image_list_to_release(&self, before_ms: i64) -> Result<Vec<Image>, StoreError> {
+        let statement = "SELECT * FROM images WHERE state = 'deregistered' AND holds_blob = 1 \
+             AND COALESCE(deregistered_at, 0) < $1";
+        let rows = sqlx::query(statement).bind(before_ms).fetch_all(self.reader()).await?;
+        rows.iter().map(image_of).collect()
+    }
+
+    pub async fn image_released(&self, id: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        sqlx::query("UPDATE images SET holds_blob = 0 WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Whether an image can be started, or an instance is there, that needs the blob. Both say so in their JSON, and
+    /// a digest stands for nothing else.
+    pub async fn blob_is_used(&self, digest: &Digest) -> Result<bool, StoreError> {
+        let statement = "SELECT COUNT(*) FROM (\
+             SELECT id FROM images WHERE state IN ('available', 'pending') AND definition LIKE $1 \
+             UNION ALL SELECT id FROM instances WHERE state <> 'terminated' AND spec LIKE $1) AS users";
+        let pattern = format!("%{digest}%");
+        let users: i64 = sqlx::query_scalar(statement).bind(pattern).fetch_one(self.reader()).await?;
+        Ok(users > 0)
     }
 }

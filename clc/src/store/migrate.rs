@@ -10,6 +10,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_what_launches_said", include_str!("../../../migrations/clc/0003_what_launches_said.sql")),
     ("0004_signing_certificates", include_str!("../../../migrations/clc/0004_signing_certificates.sql")),
     ("0005_names_and_tokens", include_str!("../../../migrations/clc/0005_names_and_tokens.sql")),
+    ("0006_images_from_bundles", include_str!("../../../migrations/clc/0006_images_from_bundles.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

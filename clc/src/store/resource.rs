@@ -14,7 +14,7 @@ pub async fn resource_account(
     let instance = volume::instance_text(id);
     let (statement, id) = match kind {
         Taggable::Instance => ("SELECT account FROM instances WHERE id = $1 AND purged_at IS NULL", id),
-        Taggable::Image => ("SELECT account FROM images WHERE id = $1 AND state = 'available'", id),
+        Taggable::Image => ("SELECT account FROM images WHERE id = $1 AND state <> 'deregistered'", id),
         Taggable::KeyPair => ("SELECT account FROM key_pairs WHERE id = $1", id),
         Taggable::Vpc => ("SELECT account FROM vpcs WHERE id = $1", id),
         Taggable::Subnet => ("SELECT account FROM subnets WHERE id = $1", id),

@@ -72,7 +72,7 @@ async fn a_location_that_is_no_blob_is_refused(cloud: Cloud) {
     let absent = format!("sha256:{}", "0".repeat(64));
     register(&alice, "bad", &absent, &[]).await.refused(400, "InvalidManifest");
     register(&alice, "bad", &format!("karri-kernel/{absent}"), &[]).await.refused(400, "InvalidManifest");
-    for wrong in ["nonsense", "sha256:12", "bucket/image.manifest.xml", "sha256:../../etc/passwd"] {
+    for wrong in ["nonsense", "sha256:12", "sha256:../../etc/passwd"] {
         register(&alice, "bad", wrong, &[]).await.refused(400, "InvalidParameterValue");
     }
     alice.ec2("RegisterImage", &[("Name", "bad")]).await.refused(400, "MissingParameter");

@@ -5,6 +5,7 @@
 //!   cc  ──ClusterService───► clc                               a cluster makes itself known
 //!   nc  ──NodeService──────► cc                                a node makes itself known
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
+//!   clc ──BundleService──► walrus                            image bundles in S3, made into blobs
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
 //!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
@@ -16,6 +17,7 @@
 
 pub mod admin;
 pub mod blobs;
+pub mod bundles;
 pub mod caller;
 pub mod clusters;
 pub mod error;

@@ -1,6 +1,8 @@
-//! The edge: who may call, HTTP in, HTTP out. `blobs` and `objects` are the internal face, `s3` what clients of the cloud see.
+//! The edge: who may call, HTTP in, HTTP out. `blobs`, `bundles` and `objects` are the internal face, `s3` what
+//! clients of the cloud see.
 
 pub mod blobs;
+pub mod bundles;
 pub mod objects;
 pub mod range;
 pub mod s3;

@@ -75,6 +75,16 @@ impl BundleIndex {
         self.blobs.blob_info(&digest).map(|_| digest)
     }
 
+    /// Each manifest with the ETag that it had.
+    pub fn bundle_list(&self) -> Vec<(BundleName, String)> {
+        self.lock().values().map(|entry| (entry.name.clone(), entry.etag.clone())).collect()
+    }
+
+    /// Whether a manifest stands for that image.
+    pub fn leads_to(&self, digest: &Digest) -> bool {
+        self.lock().values().any(|entry| entry.digest == *digest)
+    }
+
     /// Blocking.
     pub fn bundle_insert(&self, name: &BundleName, etag: &str, digest: &Digest) -> io::Result<()> {
         let entry = Entry { name: name.clone(), etag: etag.to_owned(), digest: digest.clone() };

@@ -17,6 +17,8 @@ use std::time::SystemTime;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
+/// What the golden vector is signed with.
+const ANNS_CERTIFICATE: &str = include_str!("../vectors/bundle/user-cert.pem");
 pub const REGION: &str = "karri-1";
 
 #[derive(Clone, Copy)]
@@ -27,7 +29,7 @@ pub enum User {
 }
 
 impl User {
-    fn key(self) -> &'static str {
+    pub fn key(self) -> &'static str {
         match self {
             User::Ann => "AKIAANN0000000000000",
             User::Bob => "AKIABOB0000000000000",
@@ -38,7 +40,7 @@ impl User {
 
 pub struct Server {
     pub url: String,
-    pub objects: Objects,
+    pub s3: Arc<S3>,
     http: reqwest::Client,
     _dir: TempDir,
     _trigger: ShutdownTrigger,
@@ -54,7 +56,7 @@ fn entry(account: &str, user: User, name: &str) -> Entry {
         secret_access_key: "secret".into(),
         administrator: false,
         policies: vec!["AdministratorAccess".into()],
-        certificates: Vec::new(),
+        certificates: if name == "ann" { vec![ANNS_CERTIFICATE.into()] } else { Vec::new() },
     }
 }
 
@@ -81,15 +83,15 @@ pub async fn server_with(options: S3Options) -> Server {
     let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
     let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob")];
     let authenticator = Fixed::new(users).unwrap();
-    let s3 = S3 { objects: objects.clone(), authenticator, metrics: Arc::default(), options, cloud: None };
+    let s3 = Arc::new(S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (trigger, shutdown) = shutdown_pair();
-    tokio::spawn(server::serve(listener, None, router(Arc::new(s3)), shutdown));
+    tokio::spawn(server::serve(listener, None, router(s3.clone()), shutdown));
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
-    Server { url, objects, http, _dir: dir, _trigger: trigger }
+    Server { url, s3, http, _dir: dir, _trigger: trigger }
 }
 
 fn settings() -> SigningSettings {

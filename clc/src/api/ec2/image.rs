@@ -10,19 +10,21 @@ use super::listing::{ids_or_page, page, time_of, time_text};
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
 use crate::api::permit::{Asks, Target, not_dry};
-use crate::app::image::register::{DiskDraft, Draft, Owner, check, register};
+use crate::app::image::register::{DiskDraft, Draft, Owner, Sources, check, register};
 use crate::app::image::{self, Image, ImageKind};
 use crate::app::tag::{Taggable, Tags};
 use karri_proto::aws::ec2;
 use karri_proto::aws::ec2::{
     BlockDeviceMapping, DeregisterImageRequest, DeregisterImageResult, DescribeImagesRequest,
-    DescribeImagesResult, EbsBlockDevice, RegisterImageRequest, RegisterImageResult,
+    DescribeImagesResult, EbsBlockDevice, RegisterImageRequest, RegisterImageResult, StateReason,
 };
 use karri_proto::fault::{self, Fault, FaultCode};
 use std::collections::{HashMap, HashSet};
 
 /// Whose images `Owners=amazon` means: the cloud's own.
 const OWNER_ALIAS: &str = "amazon";
+/// EC2's code for an image of which nothing came.
+const FAILED_CODE: &str = "Client.ImageInitializationFailure";
 
 pub fn register_asks(_: &Cx, _: &RegisterImageRequest) -> Asks {
     Asks::On(vec![Target::new("image", "*")])
@@ -36,12 +38,19 @@ pub async fn register_image(cx: Cx, request: RegisterImageRequest) -> Answer<Reg
     let tags = specified(&request.tag_specifications, Taggable::Image)?;
     let tried = not_dry(&request);
     let draft = draft(request, tags)?;
-    let owner = Owner { account: cx.account(), administrator: cx.is_administrator() };
+    let owner = Owner {
+        account: cx.account(),
+        administrator: cx.is_administrator(),
+        access_key_id: &cx.signer.access_key_id,
+        address: cx.client.address,
+    };
     let caller = cx.app.caller(&cx.request_id);
-    let image = check(&cx.app.store, &*cx.app.blobs, &caller, owner, &draft, crate::app::now_ms()).await?;
+    let sources = Sources { blobs: &*cx.app.blobs, bundles: &*cx.app.bundles };
+    let image = check(&cx.app.store, sources, &caller, owner, &draft, crate::app::now_ms()).await?;
     tried?;
     register(&cx.app.store, &image, &draft.tags).await?;
-    tracing::info!(image_id = image.id, digest = %image.definition.blob.digest, "image registered");
+    cx.app.images_pending.notify_one();
+    tracing::info!(image_id = image.id, location = image.definition.location, "image registered");
     Ok(RegisterImageResult { image_id: Some(image.id) })
 }
 
@@ -108,7 +117,7 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
 pub async fn deregister_image(cx: Cx, request: DeregisterImageRequest) -> Answer<DeregisterImageResult> {
     image::check_id(&request.image_id)?;
     let missing = || image::not_found(&[&request.image_id]);
-    let found = cx.app.store.image_fetch(&request.image_id).await?.filter(|image| image.available);
+    let found = cx.app.store.image_fetch(&request.image_id).await?.filter(Image::is_registered);
     let visible = |image: &Image| image.is_visible_to(cx.account(), cx.is_administrator());
     let found = found.filter(visible).ok_or_else(missing)?;
     if !cx.may_touch(&found.account) {
@@ -217,7 +226,11 @@ fn describe(image: &Image, tags: &mut HashMap<String, Tags>, administrators: &Ha
         root_device_name: machine.then(|| definition.root_device_name.clone()),
         root_device_type: Some(if machine { "ebs" } else { "instance-store" }.to_owned()),
         sriov_net_support: definition.sriov_net_support.clone(),
-        state: Some("available".to_owned()),
+        state: Some(image.state.as_str().to_owned()),
+        state_reason: definition
+            .failure
+            .as_ref()
+            .map(|why| StateReason { code: Some(FAILED_CODE.to_owned()), message: Some(why.clone()) }),
         tags: shown(&tags),
         usage_operation: Some("RunInstances".to_owned()),
         virtualization_type: Some(definition.virtualization_type.clone()),

@@ -1,6 +1,7 @@
 //! Registering an image: what is checked, and in which order.
 
-use super::{Image, ImageDefinition, ImageKind, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
+use super::bundle::{self, BundleSource, ManifestPath};
+use super::{Image, ImageDefinition, ImageKind, ImageState, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
 use crate::app::tag::Tags;
 use crate::app::text::is_plain;
 use crate::drive::blobs::Blobs;
@@ -10,6 +11,8 @@ use karri_proto::ids::{KernelImageId, RamdiskImageId};
 use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
 use karri_proto::internal::blobs::{BlobFacts, Content};
+use karri_proto::internal::bundles::BundleService;
+use std::net::IpAddr;
 
 const KERNEL_PREFIX: &str = "karri-kernel/";
 const RAMDISK_PREFIX: &str = "karri-ramdisk/";
@@ -50,12 +53,35 @@ pub struct Owner<'a> {
     pub account: &'a str,
     /// Its images are everyone's.
     pub administrator: bool,
+    /// Whose right to read a bundle counts.
+    pub access_key_id: &'a str,
+    pub address: Option<IpAddr>,
+}
+
+/// Where images come from.
+#[derive(Clone, Copy)]
+pub struct Sources<'a> {
+    pub blobs: &'a dyn Blobs,
+    pub bundles: &'a dyn BundleService,
+}
+
+/// What a request's location says.
+#[derive(Debug, PartialEq)]
+enum Location {
+    Blob(ImageKind, Digest),
+    Manifest(ManifestPath),
+}
+
+/// What the image will be of.
+enum Source {
+    Blob(BlobRef),
+    Bundle(BundleSource),
 }
 
 /// The image that the draft describes, if it may be registered.
 pub async fn check(
     store: &Store,
-    blobs: &dyn Blobs,
+    sources: Sources<'_>,
     caller: &Caller,
     owner: Owner<'_>,
     draft: &Draft,
@@ -63,22 +89,28 @@ pub async fn check(
 ) -> Result<Image, Fault> {
     check_name(&draft.name)?;
     check_description(draft.description.as_deref())?;
-    let (kind, digest) = parse_location(draft.location.as_deref())?;
-    check_boot(draft, kind)?;
-    check_ids(store, owner, draft).await?;
-    let info = blobs.blob_info(caller, &digest).await.map_err(|error| {
-        tracing::warn!(request_id = caller.request_id, %error, "the image store does not answer");
-        Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
-    })?;
-    let missing = || Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {digest}"));
-    let facts = info.ok_or_else(missing)?;
-    check_content(kind, &facts)?;
-    let definition = define(draft, kind, facts.blob)?;
+    let (kind, state, definition) = match parse_location(draft.location.as_deref())? {
+        Location::Blob(kind, digest) => {
+            check_boot(draft, kind)?;
+            check_ids(store, owner, draft).await?;
+            let blob = blob(sources.blobs, caller, kind, &digest).await?;
+            (kind, ImageState::Available, define(draft, kind, Source::Blob(blob))?)
+        }
+        Location::Manifest(path) => {
+            let facts = bundle::inspect(sources.bundles, caller, owner, &path).await?;
+            let (kind, draft) = (bundle::kind_of(&facts), bundle::completed(draft, &facts));
+            check_boot(&draft, kind)?;
+            check_ids(store, owner, &draft).await?;
+            let ManifestPath { bucket, key } = path;
+            let source = BundleSource { bucket, key, etag: facts.etag, bytes: facts.bytes };
+            (kind, ImageState::Pending, define(&draft, kind, Source::Bundle(source))?)
+        }
+    };
     let image = Image {
         id: kind.new_id(),
         account: owner.account.to_owned(),
         name: draft.name.clone(),
-        available: true,
+        state,
         public: owner.administrator,
         kind,
         definition,
@@ -88,6 +120,22 @@ pub async fn check(
         Some(earlier) => Err(duplicate(&image.name, &earlier.id)),
         None => Ok(image),
     }
+}
+
+async fn blob(
+    blobs: &dyn Blobs,
+    caller: &Caller,
+    kind: ImageKind,
+    digest: &Digest,
+) -> Result<BlobRef, Fault> {
+    let info = blobs.blob_info(caller, digest).await.map_err(|error| {
+        tracing::warn!(request_id = caller.request_id, %error, "the image store does not answer");
+        Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
+    })?;
+    let missing = || Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {digest}"));
+    let facts = info.ok_or_else(missing)?;
+    check_content(kind, &facts)?;
+    Ok(facts.blob)
 }
 
 /// Writes what was checked. The name may have been taken since.
@@ -130,7 +178,7 @@ fn check_description(description: Option<&str>) -> Result<(), Fault> {
     }
 }
 
-fn parse_location(location: Option<&str>) -> Result<(ImageKind, Digest), Fault> {
+fn parse_location(location: Option<&str>) -> Result<Location, Fault> {
     let sentence = "The request must contain the parameter ImageLocation";
     let text = location.ok_or_else(|| Fault::new(FaultCode::MissingParameter, sentence))?;
     let (kind, digest) = if let Some(digest) = text.strip_prefix(KERNEL_PREFIX) {
@@ -140,14 +188,18 @@ fn parse_location(location: Option<&str>) -> Result<(ImageKind, Digest), Fault> 
     } else {
         (ImageKind::Machine, text)
     };
-    let digest = digest.parse::<Digest>().map_err(|_| {
+    if let Ok(digest) = digest.parse::<Digest>() {
+        return Ok(Location::Blob(kind, digest));
+    }
+    // The names of our own are no buckets'.
+    let manifest = ManifestPath::parse(text).filter(|_| kind == ImageKind::Machine);
+    manifest.map(Location::Manifest).ok_or_else(|| {
         let shown: String = text.chars().take(128).collect();
         Fault::invalid_parameter(format!(
-            "Value ({shown}) for parameter imageLocation is invalid. Expecting the digest of an imported blob: \
-             sha256: and 64 lower-case hex digits."
+            "Value ({shown}) for parameter imageLocation is invalid. Expecting the bucket and key of a bundle's \
+             manifest, or the digest of an imported blob: sha256: and 64 lower-case hex digits."
         ))
-    })?;
-    Ok((kind, digest))
+    })
 }
 
 fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
@@ -218,13 +270,14 @@ async fn check_ids(store: &Store, owner: Owner<'_>, draft: &Draft) -> Result<(),
 
 async fn check_part(store: &Store, owner: Owner<'_>, id: &str) -> Result<(), Fault> {
     let image = store.image_fetch(id).await?;
-    let usable = |image: &Image| image.available && image.is_visible_to(owner.account, owner.administrator);
+    let usable =
+        |image: &Image| image.bootable().is_some() && image.is_visible_to(owner.account, owner.administrator);
     if image.as_ref().is_some_and(usable) { Ok(()) } else { Err(not_found(&[id])) }
 }
 
 /// An image is what it says. A machine's disk may be anything that is not plainly something else: an empty
 /// one carries no mark.
-fn check_content(kind: ImageKind, facts: &BlobFacts) -> Result<(), Fault> {
+pub(super) fn check_content(kind: ImageKind, facts: &BlobFacts) -> Result<(), Fault> {
     let suits = match kind {
         ImageKind::Machine => {
             matches!(facts.content, Content::Disk | Content::FileSystem | Content::Unknown)
@@ -245,13 +298,19 @@ fn check_content(kind: ImageKind, facts: &BlobFacts) -> Result<(), Fault> {
     Err(Fault::new(FaultCode::InvalidManifest, sentence))
 }
 
-fn define(draft: &Draft, kind: ImageKind, blob: BlobRef) -> Result<ImageDefinition, Fault> {
+fn define(draft: &Draft, kind: ImageKind, source: Source) -> Result<ImageDefinition, Fault> {
     let uefi = draft.boot_mode.as_deref().is_some_and(|mode| mode.starts_with("uefi"));
     let paravirtual = draft.kernel_id.is_some() || kind != ImageKind::Machine;
     let presumed = if paravirtual { "paravirtual" } else { "hvm" };
     let root_device_name = draft.root_device_name.as_deref().unwrap_or(ROOT_DEVICE_DEFAULT);
+    let (blob, bundle) = match source {
+        Source::Blob(blob) => (Some(blob), None),
+        Source::Bundle(bundle) => (None, Some(bundle)),
+    };
     let mut definition = ImageDefinition {
         blob,
+        bundle,
+        failure: None,
         architecture: draft.architecture.clone().unwrap_or_else(|| "x86_64".to_owned()),
         firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },
         root_device_name: root_device_name.to_owned(),
@@ -319,11 +378,13 @@ mod tests {
             ("karri-kernel/", ImageKind::Kernel),
             ("karri-ramdisk/", ImageKind::Ramdisk),
         ] {
-            let (found, parsed) = parse_location(Some(&format!("{prefix}{digest}"))).unwrap();
-            assert_eq!((found, parsed.as_str()), (kind, digest.as_str()));
+            let found = parse_location(Some(&format!("{prefix}{digest}"))).unwrap();
+            assert_eq!(found, Location::Blob(kind, digest.parse().unwrap()));
         }
         assert_eq!(parse_location(None).unwrap_err().code(), "MissingParameter");
-        for wrong in ["", "nonsense", "sha256:12", "karri-kernel/x", "bucket/manifest.xml"] {
+        let path = ManifestPath { bucket: "bucket".into(), key: "a/manifest.xml".into() };
+        assert_eq!(parse_location(Some("bucket/a/manifest.xml")).unwrap(), Location::Manifest(path));
+        for wrong in ["", "nonsense", "sha256:12", "karri-kernel/x", "bucket/"] {
             assert_eq!(parse_location(Some(wrong)).unwrap_err().code(), "InvalidParameterValue", "{wrong}");
         }
     }

@@ -215,10 +215,9 @@ impl App {
 
     async fn part_blob(&self, caller: Caller<'_>, id: &str, kind: ImageKind) -> Result<BlobRef, Fault> {
         let image = self.store.image_fetch(id).await?;
-        let image = image.filter(|image| {
-            image.available && image.kind == kind && image.is_visible_to(caller.account, caller.administrator)
-        });
-        image.map(|image| image.definition.blob).ok_or_else(|| not_found(&[id]))
+        let image = image
+            .filter(|image| image.kind == kind && image.is_visible_to(caller.account, caller.administrator));
+        image.and_then(|image| image.bootable().cloned()).ok_or_else(|| not_found(&[id]))
     }
 
     async fn groups_named(

@@ -1,6 +1,7 @@
 //! A whole cloud controller in the test process, with what surrounds it.
 
 pub mod answer;
+pub mod bundles;
 pub mod client;
 pub mod cluster;
 pub mod postgres;
@@ -12,7 +13,7 @@ pub use cluster::FakeCluster;
 use walrus::FakeWalrus;
 
 use karri_clc::Clc;
-use karri_clc::app::image::{Image, ImageKind};
+use karri_clc::app::image::{Image, ImageKind, ImageState};
 use karri_clc::app::key_pair::KeyPair;
 use karri_clc::config::{
     ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, PkiConfig, SecretsConfig,
@@ -232,7 +233,7 @@ pub fn image() -> Image {
         id: IMAGE.into(),
         account: "000000000000".into(),
         name: "tiny".into(),
-        available: true,
+        state: ImageState::Available,
         public: true,
         kind: ImageKind::Machine,
         definition: serde_json::from_value(serde_json::json!({

@@ -1,5 +1,6 @@
 //! A simulated image store: tells what it knows of blobs, behind real mutual TLS.
 
+use super::bundles::FakeBundles;
 use super::files;
 use axum::extract::{Path as Segment, State};
 use axum::routing::get;
@@ -7,6 +8,7 @@ use axum::{Json, Router};
 use karri_clc::drive::blobs::{Blobs as _, BlobsInMemory};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
 use karri_proto::internal::blobs::{BLOB_INFO_PATH, BlobFacts, Content};
+use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -18,6 +20,7 @@ use tokio::net::TcpListener;
 pub struct FakeWalrus {
     pub url: String,
     blobs: Arc<BlobsInMemory>,
+    pub bundles: Arc<FakeBundles>,
     _server: ShutdownTrigger,
 }
 
@@ -35,12 +38,14 @@ impl FakeWalrus {
         let blobs = Arc::<BlobsInMemory>::default();
         let router = Router::new().route(BLOB_INFO_PATH, get(info)).with_state(blobs.clone());
         let router = guarded(router, |identity| identity.role == Role::Clc);
+        let known = Arc::<FakeBundles>::default();
+        let router = router.merge(bundles::router(known.clone()));
         let tls = server_config(&files(directory, &Identity::new(Role::Walrus, "", "walrus"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
-        Self { url, blobs, _server: trigger }
+        Self { url, blobs, bundles: known, _server: trigger }
     }
 
     /// A disk of that size; `seed` makes its digest.

@@ -4,6 +4,7 @@
 //!   edge.rs          one request from its head to its answer: ids, span, audit line, draining
 //!   authenticate.rs  who asks, and what the signature says of the body
 //!   authorise.rs     may they: policies, lists, the bucket's blocks
+//!   behalf.rs        an object that another controller reads in a user's name
 //!   cx.rs            what a handler gets
 //!   table.rs         one line per operation
 //!   payload.rs       a body as it arrives: unframed, bounded, timed
@@ -18,13 +19,14 @@ mod acl;
 mod attributes;
 mod authenticate;
 mod authorise;
+pub mod behalf;
 mod bucket;
 mod configuration;
 mod copy;
 mod cors;
 mod cx;
 mod edge;
-mod fault;
+pub(super) mod fault;
 mod lifecycle;
 mod list;
 mod lock;

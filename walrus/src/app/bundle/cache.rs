@@ -12,9 +12,11 @@ use super::parts::{PartSource, Progress};
 use super::pipeline::image_stream;
 use crate::app::import::{ImportError, Importer};
 use crate::app::sniff::Purpose;
+use crate::store::blobs::BlobStore;
 use crate::store::bundles::{BundleIndex, BundleName};
 use crate::store::holds::Hold;
 use futures_util::StreamExt;
+use karri_proto::instance::Digest;
 use karri_proto::internal::blobs::ImportedBlob;
 use std::collections::HashMap;
 use std::io;
@@ -58,6 +60,10 @@ impl Bundles {
         let index = BundleIndex::open(state_dir, importer.store().clone())?;
         importer.store().cache_trim(importer.limits().bundle_cache_bytes_max);
         Ok(Self { importer, index: Arc::new(index), key: Arc::new(key), making: Arc::default() })
+    }
+
+    pub fn store(&self) -> &Arc<BlobStore> {
+        self.importer.store()
     }
 
     /// The image of `bundle`, held by `hold`: `Registered` for an image that is about to be registered.
@@ -121,7 +127,8 @@ impl Bundles {
         let image = self.importer.import(&mut stream, purpose, hold, request_id).await?;
         let (index, name, etag) = (self.index.clone(), bundle.name.clone(), bundle.etag.to_owned());
         let (store, digest) = (self.importer.store().clone(), image.blob.digest.clone());
-        let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max;
+        // Who asked for this one holds it next: however large it is, it must not be the one that goes.
+        let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max.max(image.blob.bytes);
         blocking(move || {
             index.bundle_insert(&name, &etag, &digest)?;
             store.cache_trim(cache_bytes_max);
@@ -129,6 +136,20 @@ impl Bundles {
         })
         .await?;
         Ok(image)
+    }
+
+    /// No image is registered on the blob any more: it is a copy again, as long as there is room. Blocking.
+    pub fn release(&self, digest: &Digest) -> io::Result<()> {
+        self.store().blob_release(digest)?;
+        if !self.index.leads_to(digest) {
+            self.store().blob_drop_cached(digest)?; // its manifest is gone: nobody could ask for it
+        }
+        self.store().cache_trim(self.importer.limits().bundle_cache_bytes_max);
+        Ok(())
+    }
+
+    pub fn index(&self) -> &Arc<BundleIndex> {
+        &self.index
     }
 
     /// The manifest was overwritten or deleted.

@@ -22,6 +22,8 @@ pub enum BundleError {
          (ec2_encrypted_key, ec2_encrypted_iv)?"
     )]
     NotForThisCloud,
+    #[error("the manifest was overwritten or deleted before its image was made")]
+    ManifestGone,
     #[error("part {0} is not there")]
     PartMissing(String),
     #[error("part {filename} cannot be read: {reason}")]

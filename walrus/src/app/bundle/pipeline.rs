@@ -111,7 +111,7 @@ fn is_of_content(error: &BundleError) -> bool {
     use BundleError::*;
     match error {
         NotForThisCloud | GzipCut | GzipDamaged(_) | GzipTrailing | Tar(_) | Size { .. } | Digest => true,
-        Manifest(_) | Signature(_) | Certificate { .. } | Abandoned => false,
+        Manifest(_) | ManifestGone | Signature(_) | Certificate { .. } | Abandoned => false,
         PartMissing(_) | PartFailed { .. } | PartDigest(_) | PartsShort { .. } | PartsLong(_) => false,
     }
 }

@@ -274,7 +274,7 @@ async fn every_key_is_a_register() {
     }
     let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
     server.call("PUT", "/versioned?versioning").body(enabled).expect(200).await;
-    let _house = server.objects.keep_house(HousekeepingConfig::default());
+    let _house = server.s3.objects.keep_house(HousekeepingConfig::default());
     let world = Arc::new(World { server, began: Instant::now(), values: AtomicU32::new(1) });
     let clients = (0..CLIENTS).map(|number| {
         let mut bytes = [number as u8; 32];

@@ -14,7 +14,8 @@ pub async fn describe_image_attribute(
 ) -> Answer<ImageAttribute> {
     image::check_id(&request.image_id)?;
     let found = cx.app.store.image_fetch(&request.image_id).await?;
-    let visible = |image: &Image| image.available && image.is_visible_to(cx.account(), cx.is_administrator());
+    let visible =
+        |image: &Image| image.is_registered() && image.is_visible_to(cx.account(), cx.is_administrator());
     let found = found.filter(visible).ok_or_else(|| image::not_found(&[&request.image_id]))?;
     if !cx.may_touch(&found.account) {
         return Err(Fault::new(FaultCode::AuthFailure, "Not authorized for image:".to_owned() + &found.id));

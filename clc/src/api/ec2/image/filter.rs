@@ -72,6 +72,10 @@ impl Filterable for Shown<Image> {
             "root-device-type" => tell(each, &image.root_device_type),
             "sriov-net-support" => tell(each, &image.sriov_net_support),
             "state" => tell(each, &image.state),
+            "state-reason-code" => tell(each, &image.state_reason.as_ref().and_then(|why| why.code.clone())),
+            "state-reason-message" => {
+                tell(each, &image.state_reason.as_ref().and_then(|why| why.message.clone()))
+            }
             "usage-operation" => tell(each, &image.usage_operation),
             "virtualization-type" => tell(each, &image.virtualization_type),
             _ => image.block_device_mappings.iter().for_each(|mapping| mapping_values(mapping, name, each)),

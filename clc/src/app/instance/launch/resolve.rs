@@ -57,7 +57,7 @@ impl App {
             let sentence = format!("The {} instance type does not support T2 Unlimited.", kind.name); // AWS's words
             return Err(Fault::new(FaultCode::InstanceCreditSpecificationNotSupported, sentence));
         }
-        let image = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
+        let (image, root) = self.image_for(order, order.image_id.as_str(), ImageKind::Machine).await?;
         kind.check_architecture(&image.definition.architecture)?;
         let (given, own) = (order.kernel_id.as_ref(), &image.definition.kernel_id);
         let (kernel, kernel_id) = self.part(order, given, own, ImageKind::Kernel).await?;
@@ -65,7 +65,6 @@ impl App {
         let (ramdisk, ramdisk_id) = self.part(order, given, own, ImageKind::Ramdisk).await?;
         let network = self.network(order).await?;
         let firmware = image.definition.firmware;
-        let root = image.definition.blob.clone();
         Ok(Resolved {
             need: need_of(kind, order, &image)?,
             boot: BootSource { root, kernel, ramdisk, firmware },
@@ -80,17 +79,17 @@ impl App {
         })
     }
 
-    async fn image_for(&self, order: &Order, id: &str, kind: ImageKind) -> Result<Image, Fault> {
+    async fn image_for(&self, order: &Order, id: &str, kind: ImageKind) -> Result<(Image, BlobRef), Fault> {
         let image = self.store.image_fetch(id).await?;
         let visible = image.filter(|image| image.is_visible_to(&order.account, order.administrator));
         let not_found =
             || Fault::new(FaultCode::InvalidAmiIdNotFound, format!("The image id '[{id}]' does not exist"));
         let image = visible.filter(|image| image.kind == kind).ok_or_else(not_found)?;
-        if !image.available {
+        let Some(blob) = image.bootable().cloned() else {
             let sentence = format!("The image ID '{id}' is not available");
             return Err(Fault::new(FaultCode::InvalidAmiIdUnavailable, sentence));
-        }
-        Ok(image)
+        };
+        Ok((image, blob))
     }
 
     /// A kernel or ramdisk: the one asked for, or the image's own.
@@ -102,8 +101,8 @@ impl App {
         kind: ImageKind,
     ) -> Result<(Option<BlobRef>, Option<String>), Fault> {
         let Some(id) = given.or(own.as_ref()) else { return Ok((None, None)) };
-        let part = self.image_for(order, id, kind).await?;
-        Ok((Some(part.definition.blob), Some(part.id)))
+        let (part, blob) = self.image_for(order, id, kind).await?;
+        Ok((Some(blob), Some(part.id)))
     }
 
     async fn key(&self, order: &Order) -> Result<Option<PublicKey>, Fault> {

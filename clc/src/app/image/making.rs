@@ -1,0 +1,135 @@
+//! Images that are made of bundles, from `pending` to what comes of it, and what follows when they are gone.
+//!
+//! ```text
+//!   pending ──► available      the image store has made the blob, and keeps it
+//!      │ ├────► failed         nothing can come of it, or nothing has in PENDING_MAX: the reason is told
+//!      │ └────► deregistered   before it was made
+//! ```
+//!
+//! A round asks the image store about every pending image; the image store makes it once, however often it is
+//! asked. What was made stays there until this controller says that no image and no instance is on it.
+
+use super::{Image, ImageState};
+use crate::app::{App, now_ms};
+use crate::store::StoreError;
+use futures_util::future::join_all;
+use karri_proto::internal::ApiError;
+use karri_proto::internal::blobs::{BlobFacts, ImportedBlob};
+use karri_proto::internal::bundles::{BundleProgress, BundleToMake};
+use karri_proto::internal::error::ApiErrorKind;
+use std::time::Duration;
+
+/// Asked about at once, the oldest first.
+const AT_ONCE_MAX: usize = 16;
+const PENDING_MAX: Duration = Duration::from_secs(24 * 3600);
+/// A launch or registration that saw the image before it went is in the database by then.
+const RELEASE_AFTER: Duration = Duration::from_secs(600);
+
+/// Why a round did not do all that it should.
+#[derive(Debug, thiserror::Error)]
+pub enum MakingError {
+    #[error("database: {0}")]
+    Store(#[from] StoreError),
+    #[error("image store: {0}")]
+    Walrus(ApiError),
+}
+
+/// What is to be done about an image after the image store was asked.
+#[derive(Debug, PartialEq)]
+enum Next {
+    Wait,
+    Fail(String),
+    Finish(ImportedBlob),
+}
+
+impl App {
+    pub async fn images_make(&self) -> Result<(), MakingError> {
+        let pending = self.store.image_list_pending(AT_ONCE_MAX).await?;
+        let asked = join_all(pending.iter().map(|image| self.image_make(image))).await;
+        asked.into_iter().collect()
+    }
+
+    async fn image_make(&self, image: &Image) -> Result<(), MakingError> {
+        let Some(source) = &image.definition.bundle else { return Ok(()) };
+        let bundle = BundleToMake {
+            bucket: source.bucket.clone(),
+            key: source.key.clone(),
+            etag: source.etag.clone(),
+            account: image.account.clone(),
+        };
+        let asked = self.bundles.bundle_make(&self.caller(&image.id), &bundle).await;
+        let late = now_ms() - image.created_ms > PENDING_MAX.as_millis() as i64;
+        match next(image, asked, late).map_err(MakingError::Walrus)? {
+            Next::Wait => Ok(()),
+            Next::Fail(reason) => self.image_fail(image, reason).await,
+            Next::Finish(made) => self.image_finish(image, made).await,
+        }
+    }
+
+    async fn image_fail(&self, image: &Image, reason: String) -> Result<(), MakingError> {
+        let mut failed = image.clone();
+        failed.state = ImageState::Failed;
+        tracing::info!(image_id = image.id, reason, "the image could not be made");
+        failed.definition.failure = Some(reason);
+        Ok(self.store.image_settle(&failed).await.map(drop)?)
+    }
+
+    async fn image_finish(&self, image: &Image, made: ImportedBlob) -> Result<(), MakingError> {
+        let mut available = image.clone();
+        available.state = ImageState::Available;
+        let digest = made.blob.digest.clone();
+        available.definition.blob = Some(made.blob);
+        if self.store.image_settle(&available).await? {
+            tracing::info!(image_id = image.id, %digest, "the image is available");
+            return Ok(());
+        }
+        // It was deregistered in between.
+        if !self.store.blob_is_used(&digest).await? {
+            let caller = self.caller(&image.id);
+            self.bundles.bundle_release(&caller, &digest).await.map_err(MakingError::Walrus)?;
+        }
+        Ok(())
+    }
+
+    /// Tells the image store of blobs that nothing is on any more.
+    pub async fn images_release(&self) -> Result<(), MakingError> {
+        let before_ms = now_ms() - RELEASE_AFTER.as_millis() as i64;
+        for image in self.store.image_list_to_release(before_ms).await? {
+            let Some(blob) = &image.definition.blob else { continue };
+            if self.store.blob_is_used(&blob.digest).await? {
+                continue;
+            }
+            let caller = self.caller(&image.id);
+            self.bundles.bundle_release(&caller, &blob.digest).await.map_err(MakingError::Walrus)?;
+            self.store.image_released(&image.id).await?;
+        }
+        Ok(())
+    }
+}
+
+/// An error that another try may not have is the round's.
+fn next(image: &Image, asked: Result<BundleProgress, ApiError>, late: bool) -> Result<Next, ApiError> {
+    const LATE: &str = "The image was not made in a day";
+    match asked {
+        Ok(BundleProgress::Made(made)) => Ok(judged(image, made)),
+        Ok(BundleProgress::Making { .. }) if late => Ok(Next::Fail(LATE.to_owned())),
+        Ok(BundleProgress::Making { .. }) => Ok(Next::Wait),
+        Err(error) => match error.kind {
+            ApiErrorKind::Invalid | ApiErrorKind::Full => Ok(Next::Fail(error.message)),
+            _ if late => Ok(Next::Fail(LATE.to_owned())),
+            ApiErrorKind::Forbidden
+            | ApiErrorKind::NotFound
+            | ApiErrorKind::Conflict
+            | ApiErrorKind::Unreachable
+            | ApiErrorKind::Internal => Err(error),
+        },
+    }
+}
+
+fn judged(image: &Image, made: ImportedBlob) -> Next {
+    let facts = BlobFacts { blob: made.blob.clone(), content: made.content };
+    match super::register::check_content(image.kind, &facts) {
+        Ok(()) => Next::Finish(made),
+        Err(fault) => Next::Fail(fault.message().to_owned()),
+    }
+}

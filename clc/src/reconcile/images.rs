@@ -1,0 +1,40 @@
+//! Images that are made of bundles: asks the image store until each is made, or cannot be.
+
+use super::pause;
+use crate::app::App;
+use karri_proto::runtime::outage::Outage;
+use karri_proto::runtime::server::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The image store itself waits a little before it answers.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+const RELEASE_EVERY: Duration = Duration::from_secs(60);
+/// A round waits for calls to the image store.
+const ROUND_MAX: Duration = Duration::from_secs(120);
+
+pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
+    let pulse = app.base.health.pulse("images", ROUND_MAX);
+    let mut outage = Outage::default();
+    let mut released: Option<Instant> = None;
+    while !shutdown.is_stopping() {
+        let mut round = app.images_make().await;
+        if round.is_ok() && released.is_none_or(|at| at.elapsed() >= RELEASE_EVERY) {
+            released = Some(Instant::now());
+            round = app.images_release().await;
+        }
+        match &round {
+            Ok(()) => drop(outage.ends()),
+            Err(error) if outage.goes_on(Instant::now()) => {
+                tracing::warn!(%error, "images are not made of their bundles this round");
+            }
+            Err(_) => {}
+        }
+        pulse.told(round);
+        tokio::select! {
+            () = app.images_pending.notified() => {}
+            () = pause(&mut shutdown, ASK_EVERY) => {}
+        }
+    }
+    pulse.end();
+}
