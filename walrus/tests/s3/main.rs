@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod buckets;
+mod encryption;
 mod harness;
+mod lifecycle;
 mod multipart;
 mod objects;
 mod refusals;
