@@ -1,3 +1,5 @@
+//! Rules against versions, at a noon that the tests know.
+
 use super::*;
 use crate::store::objects::{ETag, ListEntry, VersionEntry, VersionId};
 
@@ -123,7 +125,7 @@ fn the_header_names_the_first_day_and_its_rule() {
          <Rule><ID>r 1</ID><Status>Enabled</Status><Prefix>d</Prefix><Expiration><Days>1</Days></Expiration></Rule>",
     );
     let shown = |key| header(&rules, key, &Vec::new(), 1, NOON);
-    let first = "expiry-date=\"Sat, 06 Oct 2024 00:00:00 GMT\", rule-id=\"r%201\"";
+    let first = "expiry-date=\"Sun, 06 Oct 2024 00:00:00 GMT\", rule-id=\"r%201\"";
     assert_eq!(shown("d").unwrap().split(", ").nth(2), first.split(", ").nth(2));
     assert!(shown("k").unwrap().ends_with("rule-id=\"late\""));
     assert_eq!(
