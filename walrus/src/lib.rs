@@ -5,13 +5,13 @@
 //!   app/     import, image bundles, and the pure rules: what a file is, which qcow2, VMDK and VHD are
 //!            harmless, what S3 allows
 //!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
-//!   reconcile/  what follows from an overwritten manifest
+//!   reconcile/  what follows from an overwritten manifest; lifecycle rules, carried out round by round
 //!   drive/   qemu-img, under limits; who signs S3 requests
 //!   offline  what the operator does with a store that no Walrus uses
 //! ```
 //!
 //! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
-//! the database is. Nothing here has an intent that outlives its request.
+//! the database is. The one intent that outlives its request is a bucket's lifecycle.
 
 pub mod api;
 pub mod app;

@@ -6,13 +6,14 @@ use crate::api::s3::{S3, S3Options, router};
 use crate::app::bundle::CloudKey;
 use crate::app::bundle::cache::Bundles;
 use crate::app::import::Importer;
+use crate::app::s3::expiry::Calendar;
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
 use crate::offline::STORE;
-use crate::reconcile;
+use crate::reconcile::{self, lifecycle};
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
-use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig};
+use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig, now_unix_ms};
 use anyhow::{Context, anyhow};
 use karri_proto::internal::Role;
 use karri_proto::runtime::client::InternalClient;
@@ -86,10 +87,14 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         let objects = asked.clone();
         async move { objects.probe().await.map_err(|error| error.to_string()) }
     });
+    let calendar = Calendar::with_day_secs(config.lifecycle_day_secs);
     let (kept, mut shutdown) = (objects.clone(), base.shutdown.clone());
     base.spawn(async move {
         let house = kept.keep_house(HousekeepingConfig::default());
-        shutdown.wait().await;
+        tokio::select! {
+            () = lifecycle::run(kept.clone(), calendar, now_unix_ms) => {}
+            () = shutdown.wait() => {}
+        }
         drop(house);
     });
     Ok(objects)

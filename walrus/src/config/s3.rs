@@ -30,7 +30,10 @@ pub struct S3Config {
     pub credentials_file: Option<PathBuf>,
     #[serde(default = "default_silence")]
     pub signers_silence_secs: u64,
-    /// Master keys of SSE-S3.
+    /// How long a day of lifecycle rules is.
+    #[serde(default = "default_lifecycle_day")]
+    pub lifecycle_day_secs: u32,
+    /// Master keys of SSE-S3 and SSE-KMS.
     pub key_file: PathBuf,
     pub cloud_key_file: PathBuf,
     pub cloud_certificate_file: PathBuf,
@@ -61,6 +64,10 @@ fn default_silence() -> u64 {
     3600
 }
 
+fn default_lifecycle_day() -> u32 {
+    24 * 3600
+}
+
 impl S3Config {
     /// Ours first.
     pub fn regions(&self) -> impl Iterator<Item = &str> {
@@ -87,6 +94,7 @@ impl S3Config {
         let ranges = [
             ("idle_secs", self.idle_secs, 1, 3600),
             ("signers_silence_secs", self.signers_silence_secs, 1, SILENCE_SECS_MAX),
+            ("lifecycle_day_secs", self.lifecycle_day_secs.into(), 1, default_lifecycle_day().into()),
         ];
         let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
         wrong.map_or(Ok(()), |(key, value, least, most)| {
@@ -133,6 +141,7 @@ mod tests {
         wrong(|c| c.credentials_file = Some("x".into()), "s3: expecting either");
         wrong(|c| c.key_file = "/var/lib/karri/walrus/s3.key".into(), "s3.key_file");
         wrong(|c| c.signers_silence_secs = 0, "s3.signers_silence_secs");
+        wrong(|c| c.lifecycle_day_secs = 0, "s3.lifecycle_day_secs");
     }
 
     #[test]
@@ -142,6 +151,7 @@ mod tests {
         assert_eq!(shown.also_accept_regions, default_regions());
         assert_eq!(shown.signers_silence_secs, default_silence());
         assert_eq!(shown.idle_secs, default_idle());
+        assert_eq!(shown.lifecycle_day_secs, default_lifecycle_day());
         assert_eq!(shown.block_public_access_default, default_true());
         assert_eq!(shown.object_ownership_default, default_ownership());
     }

@@ -227,6 +227,26 @@ async fn bytes_are_sealed_shared_and_opened() {
 }
 
 #[tokio::test]
+async fn bytes_under_a_named_key_open_under_that_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = ObjectsConfig { master_keys: MasterKeys::of(&[(1, [7; 32])]), ..config(dir.path()) };
+    let store = Store { objects: open(config).await.unwrap(), dir };
+    let bucket = store.bucket("b", Versioning::Off).await;
+    for size in [1000, 200_000] {
+        for (name, opens) in [("a", true), ("b", false)] {
+            let bytes = pattern(size, 5);
+            let content = store.store_sealed(&bytes, SealWith::Named("a".into())).await;
+            let mut put = new_object(bucket, "k", content, &bytes);
+            put.facts.key_name = Some(name.to_owned());
+            store.objects.object_put(put).await.unwrap();
+            let object = store.objects.object_fetch(bucket, "k", None).await.unwrap();
+            let got = read(&store.objects, &object, 0..size as u64, None).await;
+            assert_eq!(got.ok(), opens.then_some(bytes), "{name} {size}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_reader_keeps_the_bytes_that_it_began_with() {
     let store = Store::new().await;
     let bucket = store.bucket("b", Versioning::Off).await;

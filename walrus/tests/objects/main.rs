@@ -6,5 +6,6 @@ mod crash;
 mod full;
 mod harness;
 mod house;
+mod lifecycle;
 mod model;
 mod multipart;

@@ -10,6 +10,7 @@ use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
 use karri_walrus::api::s3::{S3, S3Options, router};
 use karri_walrus::drive::signers::{Entry, Fixed};
 use karri_walrus::store::keeper::local::LocalKeeper;
+use karri_walrus::store::keeper::seal::MasterKeys;
 use karri_walrus::store::objects::{Objects, ObjectsConfig};
 use reqwest::{Method, Response};
 use std::sync::Arc;
@@ -78,7 +79,8 @@ pub async fn open_server() -> Server {
 
 pub async fn server_with(options: S3Options) -> Server {
     let dir = tempfile::tempdir().unwrap();
-    let config = ObjectsConfig { reserve_bytes: 0, ..ObjectsConfig::new(dir.path()) };
+    let master_keys = MasterKeys::of(&[(1, [7; 32])]);
+    let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
     let keeper = Arc::new(LocalKeeper::open(dir.path()).unwrap());
     let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
     let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob")];

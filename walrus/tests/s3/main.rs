@@ -4,7 +4,9 @@
 
 mod buckets;
 mod bundles;
+mod encryption;
 mod harness;
+mod lifecycle;
 mod linear;
 mod multipart;
 mod objects;

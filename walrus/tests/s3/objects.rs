@@ -79,6 +79,33 @@ async fn writes_keep_to_their_conditions() {
 }
 
 #[tokio::test]
+async fn a_deletion_on_a_condition_leaves_no_mark_where_nothing_was() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+    server.call("PUT", "/b-1?versioning").body(enabled).expect(200).await;
+    let delete = |tag: &'static str| server.call("DELETE", "/b-1/k").header("if-match", tag).send();
+    for tag in ["*", "\"x\""] {
+        let gone = delete(tag).await;
+        assert_eq!((gone.status, gone.header("x-amz-delete-marker")), (204, ""), "{tag}");
+    }
+    assert!(!server.get("/b-1?versions").await.text().contains("<DeleteMarker>"));
+    server.put("/b-1/k", b"x").await;
+    assert_eq!(delete("\"x\"").await.status, 412);
+    assert_eq!(delete("*").await.header("x-amz-delete-marker"), "true");
+    assert_eq!((delete("\"x\"").await.status, delete("*").await.status), (412, 204));
+}
+
+#[tokio::test]
+async fn a_list_tells_whole_seconds() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    server.put("/b-1/k", b"x").await;
+    let list = server.get("/b-1").await.element("LastModified");
+    assert!(list.ends_with(".000Z"), "{list}");
+}
+
+#[tokio::test]
 async fn a_copy_takes_what_it_is_told_to() {
     let server = server().await;
     server.bucket("b-1").await;

@@ -58,6 +58,21 @@ async fn a_list_lets_others_in_where_lists_are_taken() {
 }
 
 #[tokio::test]
+async fn where_lists_are_off_only_the_owners_own_rights_may_be_said() {
+    let server = server().await;
+    with_object(&server).await;
+    for path in ["/b-1?acl", "/b-1/k?acl"] {
+        for canned in ["private", "public-read"] {
+            let put = server.call("PUT", path).header("x-amz-acl", canned).send().await;
+            assert_eq!((put.status, &*put.code()), (400, "AccessControlListNotSupported"), "{path} {canned}");
+        }
+        server.call("PUT", path).header("x-amz-acl", "bucket-owner-full-control").expect(200).await;
+        let document = server.get(path).await.body;
+        server.call("PUT", path).body(&document).expect(200).await;
+    }
+}
+
+#[tokio::test]
 async fn new_buckets_are_private_and_stay_so() {
     let server = server().await;
     with_object(&server).await;

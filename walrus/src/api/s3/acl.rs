@@ -144,12 +144,7 @@ pub async fn of_upload(
     let list = asked(cx, canned, headers, owner, &bucket_owner).await?;
     let Some(list) = list else { return Ok(None) };
     if settings::is_owner_enforced(bucket) {
-        // What the bucket's owner gets anyway may be said.
-        let harmless = canned == Some("bucket-owner-full-control");
-        if harmless || canned.is_none() && list.is_only(&bucket_owner) {
-            return Ok(None);
-        }
-        return Err(S3Fault::new(S3Code::AccessControlListNotSupported));
+        return enforced(canned, &list, &bucket_owner).map(|()| None);
     }
     check_public(bucket, &list)?;
     let preferred = bucket.setting(settings::OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
@@ -157,6 +152,18 @@ pub async fn of_upload(
         return Ok(None);
     }
     Ok(Some(list.to_text()))
+}
+
+/// Where the bucket's owner owns everything, only what it has anyway may be said.
+///
+/// # Errors
+/// `AccessControlListNotSupported`
+fn enforced(canned: Option<&str>, list: &Acl, bucket_owner: &str) -> Result<(), S3Fault> {
+    let harmless = match canned {
+        Some(name) => name == "bucket-owner-full-control",
+        None => list.is_only(bucket_owner),
+    };
+    if harmless { Ok(()) } else { Err(S3Fault::new(S3Code::AccessControlListNotSupported)) }
 }
 
 /// # Errors
@@ -269,11 +276,7 @@ pub async fn put_bucket_acl(cx: Cx, request: PutBucketAclRequest) -> Result<(), 
     let canned = request.acl.as_deref();
     let acl = brought(&cx, canned, &headers, request.access_control_policy, &me, &me).await?;
     if settings::is_owner_enforced(&bucket) {
-        return if acl.is_only(&me) {
-            Ok(())
-        } else {
-            Err(S3Fault::new(S3Code::AccessControlListNotSupported))
-        };
+        return enforced(canned, &acl, &me);
     }
     check_public(&bucket, &acl)?;
     let kept = cx.s3.objects.bucket_setting_put(bucket.id, settings::ACL, acl.to_text()).await;
@@ -327,11 +330,7 @@ pub async fn put_object_acl(cx: Cx, request: PutObjectAclRequest) -> Result<PutO
     let canned = request.acl.as_deref();
     let acl = brought(&cx, canned, &headers, request.access_control_policy, &me, &bucket_owner).await?;
     if settings::is_owner_enforced(bucket) {
-        let harmless = canned == Some("bucket-owner-full-control") || acl.is_only(&me);
-        return match harmless {
-            true => Ok(PutObjectAclOutput::default()),
-            false => Err(S3Fault::new(S3Code::AccessControlListNotSupported)),
-        };
+        return enforced(canned, &acl, &me).map(|()| PutObjectAclOutput::default());
     }
     check_public(bucket, &acl)?;
     let text = acl.to_text();

@@ -4,7 +4,7 @@
 use super::authorise::{self, Grant};
 use super::cx::Cx;
 use super::settings::{self, of, set};
-use crate::app::s3::encryption::AES256;
+use crate::app::s3::encryption::{AES256, KMS, key_name};
 use karri_proto::aws::s3::{
     AccelerateConfiguration, BucketLoggingStatus, DeleteBucketEncryptionRequest,
     DeleteBucketReplicationRequest, DeleteBucketWebsiteRequest, GetBucketAccelerateConfigurationOutput,
@@ -42,7 +42,8 @@ pub async fn put_bucket_encryption(cx: Cx, request: PutBucketEncryptionRequest) 
                 return Err(S3Fault::saying(S3Code::InvalidArgument, text));
             }
             AES256 => {}
-            // There is no key management service: a promise that could not be kept is not taken.
+            KMS => drop(key_name(default.kms_master_key_id.as_deref())?),
+            // Encryption in two layers: a promise that could not be kept is not taken.
             _ => return Err(S3Fault::not_implemented("SSEAlgorithm")),
         }
     }

@@ -3,6 +3,7 @@
 use super::authorise;
 use super::cx::{Cx, time};
 use super::fault::About;
+use super::lifecycle;
 use super::object_get::{self, Found, READ};
 use super::object_put::{check_early, keep, version_text};
 use super::receive::{Received, UPLOAD_BYTES_MAX, reread};
@@ -10,7 +11,7 @@ use super::upload_facts::{facts, upload_head};
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::{ReadConditions, WriteConditions};
 use crate::app::s3::copy_source::{self, CopySource};
-use crate::app::s3::encryption::{ClientKey, ClientKeyHeaders, Sse, Wanted, key_to_read};
+use crate::app::s3::encryption::{ClientKey, ClientKeyHeaders, Wanted, key_to_read, show_sse};
 
 use crate::store::keeper::seal::Seal;
 use crate::store::objects::{ChecksumType, Facts, Object, Versioning};
@@ -110,14 +111,8 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
         version_id: version_text(&bucket, &copied),
         ..CopyObjectOutput::default()
     };
-    match wanted.sse() {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
+    output.expiration = lifecycle::expiration(&bucket, &copied)?;
+    show_sse!(output, wanted.sse());
     Ok(output)
 }
 
@@ -188,7 +183,10 @@ pub async fn bytes(
 
 fn same_seal(object: &Arc<Object>, key: Option<&ClientKey>, wanted: &Wanted) -> bool {
     match (object.seal, wanted) {
-        (Seal::Plain, Wanted::Plain) | (Seal::Master, Wanted::Master) => true,
+        (Seal::Plain, Wanted::Plain) => true,
+        (Seal::Master, Wanted::Master | Wanted::Kms(_)) => {
+            object.facts.key_name.as_deref() == wanted.key_name()
+        }
         (Seal::Customer, Wanted::Customer(wanted)) => key == Some(wanted),
         _ => false,
     }

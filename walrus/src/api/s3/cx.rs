@@ -95,8 +95,14 @@ impl Request {
     }
 }
 
-/// From the store's milliseconds.
+/// From the store's milliseconds, in whole seconds: S3 tells when something was written no finer, and what
+/// a list says must be what a header says.
 pub fn time(ms: i64) -> OffsetDateTime {
+    exact_time(ms - ms.rem_euclid(1000))
+}
+
+/// From the store's milliseconds, for what a client said.
+pub fn exact_time(ms: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000)
         .unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }

@@ -54,12 +54,10 @@ impl<'a> About<'a> {
 
 /// The newest version is a delete marker, or there is none.
 pub fn no_such_key(key: &str, marker: Option<String>) -> S3Fault {
-    let fault = S3Fault::no_such_key(key);
+    let is_marker = http::HeaderValue::from_static(if marker.is_some() { "true" } else { "false" });
+    let fault = S3Fault::no_such_key(key)
+        .with_header(http::HeaderName::from_static("x-amz-delete-marker"), is_marker);
     let Some(version) = marker else { return fault };
-    let fault = fault.with_header(
-        http::HeaderName::from_static("x-amz-delete-marker"),
-        http::HeaderValue::from_static("true"),
-    );
     match http::HeaderValue::try_from(version) {
         Ok(version) => fault.with_header(http::HeaderName::from_static("x-amz-version-id"), version),
         Err(_) => fault,

@@ -2,7 +2,9 @@
 
 use super::cx::Cx;
 use super::settings::{self, of, set};
+use crate::app::s3::expiry;
 use crate::app::s3::lifecycle::checked;
+use crate::store::objects::{Bucket, Object};
 use karri_proto::aws::s3::{
     BucketLifecycleConfiguration, DeleteBucketLifecycleRequest, GetBucketLifecycleConfigurationOutput,
     GetBucketLifecycleConfigurationRequest, PutBucketLifecycleConfigurationOutput,
@@ -11,6 +13,12 @@ use karri_proto::aws::s3::{
 use std::sync::Arc;
 
 const DEFAULT_SIZE: &str = "all_storage_classes_128K";
+
+/// `x-amz-expiration` of a current version.
+pub fn expiration(bucket: &Bucket, object: &Object) -> Result<Option<String>, S3Fault> {
+    let Some(rules) = expiry::rules(bucket)? else { return Ok(None) };
+    Ok(expiry::header(&rules, &object.key, &object.facts.tags, object.size, object.modified))
+}
 
 pub async fn get_bucket_lifecycle_configuration(
     cx: Cx,

@@ -1,7 +1,7 @@
 //! Object lock: a bucket's configuration, retention and legal holds of objects.
 
 use super::authorise::{self, Act, Grant};
-use super::cx::{Cx, time};
+use super::cx::{Cx, exact_time};
 use super::fault::{About, refusal};
 use super::object_get::{Actions, Found, find};
 use super::settings::{self, set};
@@ -96,7 +96,7 @@ pub async fn get_object_retention(
     let kept = kept.ok_or_else(|| S3Fault::new(S3Code::NoSuchObjectLockConfiguration))?;
     let retention = ObjectLockRetention {
         mode: Some(lock::mode_text(kept.mode).to_owned()),
-        retain_until_date: Some(time(kept.until)),
+        retain_until_date: Some(exact_time(kept.until)),
         ..ObjectLockRetention::default()
     };
     Ok(GetObjectRetentionOutput { retention })

@@ -9,16 +9,17 @@ use super::list::{KEYS_MAX, Spelling, checked_max};
 use super::object_put::{check_early, check_of, owner_of_new, version_text};
 use super::payload::Payload;
 use super::receive::{Checksums, Received, length, receive};
+use super::reply::Reply;
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, checksums_of, show_checksum};
 use crate::app::s3::condition::WriteConditions;
-use crate::app::s3::encryption::{ClientKeyHeaders, Sse, Wanted};
+use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, show_sse};
 use crate::app::s3::parts::{self, Final, Listed};
 use crate::app::s3::range;
 use crate::store::keeper::seal::Seal;
 use crate::store::objects::{
-    Bucket, ETag, NewUpload, Part, PartPut, Upload, UploadComplete, UploadId, UploadQuery,
+    Bucket, ETag, NewUpload, Part, PartPut, StoreError, Upload, UploadComplete, UploadId, UploadQuery,
 };
 use karri_proto::aws::s3::{
     AbortMultipartUploadOutput, AbortMultipartUploadRequest, CompleteMultipartUploadOutput,
@@ -44,7 +45,7 @@ pub async fn create_multipart_upload(
     let initiator = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
     let seal = match &wanted {
         Wanted::Plain => Seal::Plain,
-        Wanted::Master => Seal::Master,
+        Wanted::Master | Wanted::Kms(_) => Seal::Master,
         Wanted::Customer(_) => Seal::Customer,
     };
     let new =
@@ -59,14 +60,7 @@ pub async fn create_multipart_upload(
         checksum_type: asked.map(|asked| asked.kind.name().to_owned()),
         ..CreateMultipartUploadOutput::default()
     };
-    match wanted.sse() {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
+    show_sse!(output, wanted.sse());
     Ok(output)
 }
 
@@ -113,6 +107,7 @@ fn wanted_of(upload: &Upload, client: ClientKeyHeaders<'_>) -> Result<Wanted, S3
              encryption parameters.",
         )),
         (Some(Sse::Master), None) => Ok(Wanted::Master),
+        (Some(Sse::Kms(name)), None) => Ok(Wanted::Kms(name)),
         (None, None) => Ok(Wanted::Plain),
     }
 }
@@ -147,14 +142,7 @@ pub async fn upload_part(
         UploadPartOutput { etag: Some(format!("\"{}\"", part.etag)), ..UploadPartOutput::default() };
     let shown = part.checksums.first().and_then(checksum::shown_part);
     show_checksum!(output, &shown);
-    match wanted.sse() {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
+    show_sse!(output, wanted.sse());
     Ok(output)
 }
 
@@ -207,21 +195,14 @@ pub async fn upload_part_copy(
         copy_source_version_id: source.version(),
         ..UploadPartCopyOutput::default()
     };
-    match wanted.sse() {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
+    show_sse!(output, wanted.sse());
     Ok(output)
 }
 
 pub async fn complete_multipart_upload(
     cx: Cx,
     request: CompleteMultipartUploadRequest,
-) -> Result<CompleteMultipartUploadOutput, S3Fault> {
+) -> Result<Reply, S3Fault> {
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     authorise::allow(&cx, &bucket, Act::on_key("s3:PutObject", WRITE, &request.key))?;
     let id = request.upload_id.clone();
@@ -234,6 +215,7 @@ pub async fn complete_multipart_upload(
         kind: request.checksum_type.clone(),
         size: request.mpu_object_size.map(|size| u64::try_from(size).unwrap_or(u64::MAX)),
     };
+    check_client_key(&cx, &bucket, &request, upload).await?;
     let conditions =
         WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
     check_early(&cx, &bucket, &request.key, &conditions).await?;
@@ -256,13 +238,54 @@ pub async fn complete_multipart_upload(
         key: request.key,
         etag: format!("\"{}\"", object.etag),
         version_id: version_text(&bucket, &object),
-        server_side_encryption: (object.seal == Seal::Master).then(|| "AES256".to_owned()),
         ..CompleteMultipartUploadOutput::default()
     };
     let shown = checksum::shown(&object.facts, object.etag.parts);
     show_checksum!(output, &shown);
     output.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
-    Ok(output)
+    Ok(completed_reply(&mut output, object.facts.sse.as_deref()))
+}
+
+/// A client's key is named in headers that the model does not know here, as s3-tests wants it.
+fn completed_reply(output: &mut CompleteMultipartUploadOutput, sse: Option<&str>) -> Reply {
+    match sse.and_then(Sse::from_text) {
+        Some(Sse::Master) => output.server_side_encryption = Some(AES256.to_owned()),
+        Some(Sse::Kms(name)) => {
+            output.server_side_encryption = Some(KMS.to_owned());
+            output.sse_kms_key_id = Some(name);
+        }
+        Some(Sse::Customer(md5)) => {
+            const ALGORITHM: &str = "x-amz-server-side-encryption-customer-algorithm";
+            const MD5: &str = "x-amz-server-side-encryption-customer-key-md5";
+            return Reply::of::<CompleteMultipartUploadRequest>(output)
+                .header(http::HeaderName::from_static(ALGORITHM), AES256)
+                .header(http::HeaderName::from_static(MD5), md5);
+        }
+        None => {}
+    }
+    Reply::of::<CompleteMultipartUploadRequest>(output)
+}
+
+/// A client's key that is sent must be the upload's; it must be sent where the upload was begun with a
+/// checksum, as AWS has it.
+async fn check_client_key(
+    cx: &Cx,
+    bucket: &Bucket,
+    request: &CompleteMultipartUploadRequest,
+    id: UploadId,
+) -> Result<(), S3Fault> {
+    let client = client_key!(request);
+    let upload = match cx.s3.objects.upload_fetch(bucket.id, &request.key, id).await {
+        Ok(upload) => upload,
+        // It may have been completed by the same request before.
+        Err(StoreError::NoSuchUpload) => return Ok(()),
+        Err(error) => return Err(About::key(&bucket.name, &request.key).fault(error)),
+    };
+    let is_sent = client.algorithm.is_some() || client.key.is_some() || client.md5.is_some();
+    if is_sent || parts::Asked::of(&upload.facts).is_some() {
+        wanted_of(&upload, client)?;
+    }
+    Ok(())
 }
 
 fn listed(request: &CompleteMultipartUploadRequest) -> Result<Vec<Listed>, S3Fault> {

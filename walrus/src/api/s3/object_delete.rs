@@ -16,6 +16,7 @@ use karri_proto::aws::s3::{
 use std::sync::Arc;
 
 const OBJECTS_MAX: usize = 1000;
+const NOTHING: Deleted = Deleted { version: None, marker: false, existed: false };
 
 pub fn unprotected() -> S3Fault {
     S3Fault::saying(S3Code::InvalidRequest, "Missing required header for this request: Content-MD5")
@@ -42,7 +43,10 @@ pub async fn delete_object(cx: Cx, request: DeleteObjectRequest) -> Result<Delet
         Err(StoreError::NoSuchKey { .. } | StoreError::NoSuchVersion) => {
             Ok(DeleteObjectOutput { version_id: request.version_id, ..DeleteObjectOutput::default() })
         }
-        Err(error) => Err(about.fault(error)),
+        Err(error) => match about.fault(error) {
+            fault if fault.code() == S3Code::NoSuchKey => Ok(DeleteObjectOutput::default()),
+            fault => Err(fault),
+        },
     }
 }
 
@@ -77,12 +81,13 @@ async fn prepared(
             Err(StoreError::NoSuchKey { marker: Some(_) })
         );
     let locks = locked.then_some((cx.now_ms(), bypass));
-    let check = check(locks, version.is_some(), behind_marker, conditions);
+    let check = check(key, locks, version.is_some(), behind_marker, conditions);
     let owner = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
     Ok(ObjectDelete { key: key.into(), version, owner, check })
 }
 
 fn check(
+    key: &str,
     locks: Option<(i64, bool)>,
     of_version: bool,
     behind_marker: bool,
@@ -91,11 +96,12 @@ fn check(
     if locks.is_none() && conditions.is_empty() {
         return None;
     }
+    let key = key.to_owned();
     Some(Arc::new(move |existing| {
         let judged = if of_version { existing.target } else { existing.current };
         let etag = judged.map(|object| object.etag.to_string()).unwrap_or_default();
         let found = judged.map(|object| (etag.as_str(), time(object.modified), object.size));
-        conditions.check(found, behind_marker).map_err(refusal)?;
+        conditions.check(&key, found, behind_marker).map_err(refusal)?;
         match (existing.target, locks) {
             (Some(target), Some((now, bypass))) => {
                 lock::check_delete(&target.facts, now, bypass).map_err(refusal)
@@ -131,13 +137,18 @@ pub async fn delete_objects(cx: Cx, request: DeleteObjectsRequest) -> Result<Del
             Ok(deleted) if !quiet => output.deleted.push(told(object, &deleted)),
             Ok(_) => {}
             Err(StoreError::NoSuchKey { .. } | StoreError::NoSuchVersion) if !quiet => {
-                let nothing = Deleted { version: None, marker: false, existed: false };
-                output.deleted.push(told(object, &nothing));
+                output.deleted.push(told(object, &NOTHING));
             }
             Err(StoreError::NoSuchKey { .. } | StoreError::NoSuchVersion) => {}
             Err(fault) => {
                 let about = About::key(&bucket.name, &object.key).version(object.version_id.as_deref());
-                output.errors.push(error(&object, &about.fault(fault)));
+                let fault = about.fault(fault);
+                match fault.code() {
+                    // A condition on what is not there.
+                    S3Code::NoSuchKey if quiet => {}
+                    S3Code::NoSuchKey => output.deleted.push(told(object, &NOTHING)),
+                    _ => output.errors.push(error(&object, &fault)),
+                }
             }
         }
     }

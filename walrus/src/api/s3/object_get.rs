@@ -1,13 +1,14 @@
 //! GetObject and HeadObject.
 
 use super::authorise::{self, Act, Grant};
-use super::cx::{Cx, time};
+use super::cx::{Cx, exact_time, time};
 use super::fault::About;
+use super::lifecycle;
 use super::reply::Reply;
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::ReadConditions;
-use crate::app::s3::encryption::{ClientKeyHeaders, Sse, key_to_read};
+use crate::app::s3::encryption::{ClientKeyHeaders, Sse, key_to_read, show_sse};
 use crate::app::s3::{lock, range};
 use crate::store::keeper::seal::CustomerKey;
 use crate::store::objects::{self, Bucket, Object, VersionId};
@@ -201,6 +202,9 @@ pub async fn get_object(cx: Cx, request: GetObjectRequest) -> Result<Reply, S3Fa
     let asked = Asked { range: request.range.as_deref(), part: request.part_number };
     let part = part_of(&cx, object, &asked).await?;
     let mut output = head_of(&found, part.as_ref(), request.checksum_mode.is_some());
+    if request.version_id.is_none() {
+        output.expiration = lifecycle::expiration(&found.bucket, object)?;
+    }
     overrides.put(&mut output);
     let span = part.as_ref().map_or(0..object.size, |part| part.span.clone());
     let key = key.map(|key| CustomerKey::new(key.key));
@@ -224,6 +228,9 @@ pub async fn head_object(cx: Cx, request: HeadObjectRequest) -> Result<Reply, S3
     let asked = Asked { range: request.range.as_deref(), part: request.part_number };
     let part = part_of(&cx, object, &asked).await?;
     let mut output = head_of(&found, part.as_ref(), request.checksum_mode.is_some());
+    if request.version_id.is_none() {
+        output.expiration = lifecycle::expiration(&found.bucket, object)?;
+    }
     overrides.put(&mut output);
     let reply = Reply::with_body::<GetObjectRequest>(&output, Body::empty());
     Ok(reply)
@@ -297,7 +304,7 @@ fn head_of(found: &Found, part: Option<&Span>, with_checksum: bool) -> GetObject
         tag_count: i32::try_from(facts.tags.len()).ok().filter(|count| *count > 0),
         version_id: (bucket.versioning != objects::Versioning::Off).then(|| object.version.to_string()),
         object_lock_mode: facts.retention.map(|retention| lock::mode_text(retention.mode).to_owned()),
-        object_lock_retain_until_date: facts.retention.map(|retention| time(retention.until)),
+        object_lock_retain_until_date: facts.retention.map(|retention| exact_time(retention.until)),
         object_lock_legal_hold_status: (bucket.object_lock && facts.legal_hold).then(|| "ON".to_owned()),
         ..GetObjectOutput::default()
     };
@@ -308,7 +315,7 @@ fn head_of(found: &Found, part: Option<&Span>, with_checksum: bool) -> GetObject
             Some(format!("bytes {}-{}/{}", span.start, span.end.saturating_sub(1), object.size));
     }
     output.parts_count = part.and_then(|part| part.parts).map(i32::from);
-    sse_of(&mut output, facts.sse.as_deref());
+    show_sse!(output, facts.sse.as_deref().and_then(Sse::from_text));
     if with_checksum {
         checksum_of(&mut output, object, part);
     }
@@ -325,15 +332,4 @@ fn checksum_of(output: &mut GetObjectOutput, object: &Object, part: Option<&Span
     show_checksum!(output, &shown);
     let kind = object.facts.checksums.first().map(|checksum| checksum.kind);
     output.checksum_type = shown.and(kind).map(|kind| checksum::kind_text(kind).to_owned());
-}
-
-fn sse_of(output: &mut GetObjectOutput, sse: Option<&str>) {
-    match sse.and_then(Sse::from_text) {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
 }

@@ -3,12 +3,13 @@
 use super::authorise;
 use super::cx::Cx;
 use super::fault::{About, refusal};
+use super::lifecycle;
 use super::payload::Payload;
 use super::receive::{Checksums, Received, length, receive};
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::WriteConditions;
-use crate::app::s3::encryption::Sse;
+use crate::app::s3::encryption::{Sse, show_sse};
 use crate::store::objects::{Bucket, Check, ETag, Facts, Object, ObjectPut, StoreError, Versioning};
 use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Fault};
 use karri_proto::checksum::Kind;
@@ -27,7 +28,9 @@ pub async fn put_object(
     check_early(&cx, &bucket, &request.key, &conditions).await?;
     let received = receive(&cx, payload, &wanted, Checksums::OF_OBJECT).await?;
     let object = keep(&cx, &bucket, &request.key, received, facts, &conditions).await?;
-    Ok(answer(&bucket, &object))
+    let mut output = answer(&bucket, &object);
+    output.expiration = lifecycle::expiration(&bucket, &object)?;
+    Ok(output)
 }
 
 /// A condition that does not hold now is told before the body is sent for.
@@ -107,13 +110,6 @@ pub fn answer(bucket: &Bucket, object: &Object) -> PutObjectOutput {
     let shown = checksum::shown(&object.facts, object.etag.parts);
     show_checksum!(output, &shown);
     output.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
-    match object.facts.sse.as_deref().and_then(Sse::from_text) {
-        Some(Sse::Master) => output.server_side_encryption = Some("AES256".to_owned()),
-        Some(Sse::Customer(md5)) => {
-            output.sse_customer_algorithm = Some("AES256".to_owned());
-            output.sse_customer_key_md5 = Some(md5);
-        }
-        None => {}
-    }
+    show_sse!(output, object.facts.sse.as_deref().and_then(Sse::from_text));
     output
 }

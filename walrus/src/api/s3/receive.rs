@@ -158,6 +158,7 @@ pub fn seal_with(wanted: &Wanted) -> SealWith {
     match wanted {
         Wanted::Plain => SealWith::Plain,
         Wanted::Master => SealWith::Master,
+        Wanted::Kms(name) => SealWith::Named(name.as_str().into()),
         Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
     }
 }

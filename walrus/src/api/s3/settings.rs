@@ -70,7 +70,7 @@ pub fn object_lock(bucket: &Bucket) -> Result<Option<Arc<ObjectLockConfiguration
     read(bucket, OBJECT_LOCK, "ObjectLockConfiguration")
 }
 
-pub const LIFECYCLE: &str = "lifecycle";
+pub use crate::app::s3::expiry::LIFECYCLE;
 pub const WEBSITE: &str = "website";
 pub const LOGGING: &str = "logging";
 pub const NOTIFICATION: &str = "notification";

@@ -125,7 +125,7 @@ pub fn table() -> Table {
     t.on(multipart::create_multipart_upload);
     t.upload(multipart::upload_part);
     t.on(multipart::upload_part_copy);
-    t.on(multipart::complete_multipart_upload);
+    t.raw(multipart::complete_multipart_upload);
     t.on(multipart::abort_multipart_upload);
     t.on(multipart::list_parts);
     t.on(multipart::list_multipart_uploads);

@@ -5,7 +5,7 @@ use super::acl::{self, GrantHeaders};
 use super::authorise::{self, Act, Grant};
 use super::cx::Cx;
 use super::settings;
-use crate::app::s3::encryption::{ClientKeyHeaders, Wanted, wanted};
+use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, key_name, wanted};
 use crate::app::s3::{lock, tags};
 use crate::store::objects::{Bucket, Facts};
 use karri_proto::aws::rest::Metadata;
@@ -101,11 +101,16 @@ pub async fn facts(
     if !tags.is_empty() {
         authorise::allow(cx, bucket, Act::on_key("s3:PutObjectTagging", write, key).with(&keys))?;
     }
+    const CONTEXT: &str = "x-amz-server-side-encryption-context";
+    if cx.header(CONTEXT).is_some() {
+        return Err(S3Fault::not_implemented(CONTEXT));
+    }
     let default = default_sse(bucket)?;
     let wanted = wanted(head.sse, head.kms_key, head.client_key, default)?;
     let mut facts = plain_facts(head)?;
     facts.tags = tags;
     facts.sse = wanted.sse().map(|sse| sse.to_text());
+    facts.key_name = wanted.key_name().map(str::to_owned);
     facts.acl = acl::of_upload(cx, bucket, head.acl, &head.grants).await?;
     lock_facts(cx, bucket, key, head, &mut facts)?;
     Ok((facts, wanted))
@@ -142,15 +147,20 @@ fn plain_facts(head: &UploadHead<'_>) -> Result<Facts, S3Fault> {
     })
 }
 
-fn default_sse(bucket: &Bucket) -> Result<bool, S3Fault> {
+fn default_sse(bucket: &Bucket) -> Result<Option<Sse>, S3Fault> {
     let configuration = settings::read::<ServerSideEncryptionConfiguration>(
         bucket,
         settings::ENCRYPTION,
         "ServerSideEncryptionConfiguration",
     )?;
-    Ok(configuration.is_some_and(|configuration| {
-        configuration.rules.iter().any(|rule| rule.apply_server_side_encryption_by_default.is_some())
-    }))
+    let rules = configuration.iter().flat_map(|configuration| &configuration.rules);
+    let default = rules.filter_map(|rule| rule.apply_server_side_encryption_by_default.as_ref()).next();
+    match default.map(|default| (default.sse_algorithm.as_str(), default.kms_master_key_id.as_deref())) {
+        Some((AES256, _)) => Ok(Some(Sse::Master)),
+        Some((KMS, name)) => key_name(name).map(Sse::Kms).map(Some),
+        Some((other, _)) => Err(S3Fault::internal(format!("the stored encryption: {other}"))),
+        None => Ok(None),
+    }
 }
 
 fn lock_facts(

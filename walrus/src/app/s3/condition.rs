@@ -148,20 +148,25 @@ impl DeleteConditions {
     }
 
     /// `found` is the ETag, time and size of what would be deleted; `behind_marker`: it is deleted already,
-    /// and only `*` is true of that. What was never there may be deleted without harm.
+    /// and only `*` is true of that. Of what was never there no condition holds, and no marker is to be left.
     ///
     /// # Errors
-    /// 412
+    /// 404, 412
     pub fn check(
         &self,
+        key: &str,
         found: Option<(&str, OffsetDateTime, u64)>,
         behind_marker: bool,
     ) -> Result<(), S3Fault> {
         let Some((etag, modified, size)) = found else {
             let anything =
                 self.modified.is_none() && self.size.is_none() && self.if_match.as_deref() == Some("*");
-            let holds = self.is_empty() || !behind_marker || anything;
-            return if holds { Ok(()) } else { Err(S3Fault::precondition_failed("If-Match")) };
+            return match behind_marker {
+                _ if self.is_empty() => Ok(()),
+                false => Err(S3Fault::no_such_key(key)),
+                true if anything => Ok(()),
+                true => Err(S3Fault::precondition_failed("If-Match")),
+            };
         };
         if self.if_match.as_ref().is_some_and(|tags| !any_matches(tags, etag)) {
             return Err(S3Fault::precondition_failed("If-Match"));
@@ -208,6 +213,24 @@ mod tests {
         check(None, None, None, SAME, Verdict::NotModified);
         check(None, None, None, BEFORE, Verdict::Proceed);
         check(Some("x"), None, Some("e"), None, Verdict::Failed("If-Match"));
+    }
+
+    #[test]
+    fn a_deletion_is_held_against_what_is_there_or_was() {
+        let check = |if_match: Option<&str>, size, found, behind_marker, status: Option<u16>| {
+            let conditions = DeleteConditions { if_match: if_match.map(str::to_owned), modified: None, size };
+            let fault = conditions.check("k", found, behind_marker).err();
+            assert_eq!(fault.map(|fault| fault.status()), status, "{conditions:?} {behind_marker}");
+        };
+        let found = Some(("e", AT, 3));
+        check(None, None, None, false, None);
+        check(Some("*"), None, found, false, None);
+        check(Some("e"), Some(3), found, false, None);
+        check(Some("x"), None, found, false, Some(412));
+        check(None, Some(4), found, false, Some(412));
+        check(Some("*"), None, None, true, None);
+        check(Some("e"), None, None, true, Some(412));
+        check(Some("*"), None, None, false, Some(404));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! Server-side encryption as requests ask for it: with a key of ours (SSE-S3), or the client's (SSE-C).
+//! Server-side encryption as requests ask for it: with a key of ours (SSE-S3), with one of ours that has a name
+//! (SSE-KMS), or the client's (SSE-C).
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -6,12 +7,17 @@ use karri_proto::aws::s3::{S3Code, S3Fault};
 use karri_proto::checksum::{Algorithm, Hasher};
 
 pub const AES256: &str = "AES256";
+pub const KMS: &str = "aws:kms";
+/// As AWS limits an id, an alias or an ARN.
+const KEY_NAME_BYTES_MAX: usize = 2048;
 const KEY_BYTES: usize = 32;
 
 /// What an object's `sse` fact says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sse {
     Master,
+    /// The key's name.
+    Kms(String),
     /// The MD5 of the client's key, in base64.
     Customer(String),
 }
@@ -35,6 +41,7 @@ pub struct ClientKeyHeaders<'a> {
 pub enum Wanted {
     Plain,
     Master,
+    Kms(String),
     Customer(ClientKey),
 }
 
@@ -42,13 +49,16 @@ impl Sse {
     pub fn to_text(&self) -> String {
         match self {
             Sse::Master => AES256.to_owned(),
+            Sse::Kms(name) => format!("K {name}"),
             Sse::Customer(md5) => format!("C {md5}"),
         }
     }
 
     pub fn from_text(text: &str) -> Option<Self> {
-        match text.strip_prefix("C ") {
-            Some(md5) => Some(Sse::Customer(md5.to_owned())),
+        match text.split_once(' ') {
+            Some(("C", md5)) => Some(Sse::Customer(md5.to_owned())),
+            Some(("K", name)) => Some(Sse::Kms(name.to_owned())),
+            Some(_) => None,
             None => (text == AES256).then_some(Sse::Master),
         }
     }
@@ -59,7 +69,16 @@ impl Wanted {
         match self {
             Wanted::Plain => None,
             Wanted::Master => Some(Sse::Master),
+            Wanted::Kms(name) => Some(Sse::Kms(name.clone())),
             Wanted::Customer(key) => Some(Sse::Customer(key.md5.clone())),
+        }
+    }
+
+    /// For the store.
+    pub fn key_name(&self) -> Option<&str> {
+        match self {
+            Wanted::Kms(name) => Some(name),
+            Wanted::Plain | Wanted::Master | Wanted::Customer(_) => None,
         }
     }
 }
@@ -104,15 +123,32 @@ impl ClientKeyHeaders<'_> {
     }
 }
 
+/// The name of a key, from a request or a bucket's default. There is no key management service that keeps an
+/// account's own key, so a name must be said.
+///
+/// # Errors
+/// `InvalidArgument`
+pub fn key_name(name: Option<&str>) -> Result<String, S3Fault> {
+    const NAME: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+    let wrong = |value: &str, text: &'static str| Err(S3Fault::invalid_argument(NAME, value, text));
+    match name {
+        None | Some("") => wrong("null", "aws:kms needs the name of a key: there is no default one."),
+        Some(name) if name.len() > KEY_NAME_BYTES_MAX || !name.bytes().all(|b| b.is_ascii_graphic()) => {
+            wrong("", "The name of a key has up to 2048 visible ASCII characters.")
+        }
+        Some(name) => Ok(name.to_owned()),
+    }
+}
+
 /// `asked` is `x-amz-server-side-encryption`, `default` what the bucket says.
 ///
 /// # Errors
-/// As [`ClientKeyHeaders::read`]; both kinds at once; a key management service, which there is none of.
+/// As [`ClientKeyHeaders::read`] and [`key_name`]; both kinds at once; encryption in two layers.
 pub fn wanted(
     asked: Option<&str>,
     kms_key: Option<&str>,
     client: ClientKeyHeaders<'_>,
-    default: bool,
+    default: Option<Sse>,
 ) -> Result<Wanted, S3Fault> {
     const NAME: &str = "x-amz-server-side-encryption";
     if let Some(key) = client.read()? {
@@ -130,6 +166,13 @@ pub fn wanted(
             Err(S3Fault::invalid_argument(NAME, AES256, text))
         }
         Some(AES256) => Ok(Wanted::Master),
+        Some(KMS) => {
+            let default = match &default {
+                Some(Sse::Kms(name)) => Some(name.as_str()),
+                _ => None,
+            };
+            key_name(kms_key.or(default)).map(Wanted::Kms)
+        }
         Some(kms) if kms.starts_with("aws:") => Err(S3Fault::not_implemented(NAME)),
         Some(other) => {
             let text = "The encryption method specified is not supported";
@@ -140,9 +183,35 @@ pub fn wanted(
                         x-amz-server-side-encryption : aws:kms";
             Err(S3Fault::invalid_argument(NAME, "null", text))
         }
-        None => Ok(if default { Wanted::Master } else { Wanted::Plain }),
+        None => Ok(match default {
+            Some(Sse::Master) => Wanted::Master,
+            Some(Sse::Kms(name)) => Wanted::Kms(name),
+            // A bucket cannot know a client's key.
+            Some(Sse::Customer(_)) | None => Wanted::Plain,
+        }),
     }
 }
+
+/// Puts into an answer how bytes are encrypted: the answers of writes and reads say it in the same members.
+macro_rules! show_sse {
+    ($output:expr, $sse:expr) => {
+        match $sse {
+            Some($crate::app::s3::encryption::Sse::Master) => {
+                $output.server_side_encryption = Some($crate::app::s3::encryption::AES256.to_owned());
+            }
+            Some($crate::app::s3::encryption::Sse::Kms(name)) => {
+                $output.server_side_encryption = Some($crate::app::s3::encryption::KMS.to_owned());
+                $output.sse_kms_key_id = Some(name);
+            }
+            Some($crate::app::s3::encryption::Sse::Customer(md5)) => {
+                $output.sse_customer_algorithm = Some($crate::app::s3::encryption::AES256.to_owned());
+                $output.sse_customer_key_md5 = Some(md5);
+            }
+            None => {}
+        }
+    };
+}
+pub(crate) use show_sse;
 
 /// The key to read an object with that was written as `sse` says.
 ///
@@ -193,10 +262,29 @@ mod tests {
 
     #[test]
     fn what_is_wanted_follows_headers_and_then_the_bucket() {
-        assert!(wanted(None, None, NONE, false).unwrap() == Wanted::Plain);
-        assert!(wanted(None, None, NONE, true).unwrap() == Wanted::Master);
-        assert!(wanted(Some(AES256), None, NONE, false).unwrap() == Wanted::Master);
-        assert_eq!(wanted(Some("aws:kms"), None, NONE, false).err().map(|f| f.status()), Some(501));
-        assert_eq!(wanted(Some("rot13"), None, NONE, false).err().map(|f| f.status()), Some(400));
+        let named = |name: &str| Wanted::Kms(name.to_owned());
+        let default = || Some(Sse::Kms("b".to_owned()));
+        assert!(wanted(None, None, NONE, None).unwrap() == Wanted::Plain);
+        assert!(wanted(None, None, NONE, Some(Sse::Master)).unwrap() == Wanted::Master);
+        assert!(wanted(None, None, NONE, default()).unwrap() == named("b"));
+        assert!(wanted(Some(AES256), None, NONE, default()).unwrap() == Wanted::Master);
+        assert!(wanted(Some(KMS), Some("a"), NONE, default()).unwrap() == named("a"));
+        assert!(wanted(Some(KMS), None, NONE, default()).unwrap() == named("b"));
+        let status = |asked, key| wanted(asked, key, NONE, None).err().map(|fault| fault.status());
+        assert_eq!(status(Some(KMS), None), Some(400));
+        assert_eq!(status(Some(KMS), Some("a b")), Some(400));
+        assert_eq!(status(None, Some("a")), Some(400));
+        assert_eq!(status(Some("aws:kms:dsse"), Some("a")), Some(501));
+        assert_eq!(status(Some("rot13"), None), Some(400));
+    }
+
+    #[test]
+    fn what_was_said_of_the_encryption_reads_back() {
+        for sse in
+            [Sse::Master, Sse::Kms("arn:aws:kms:x:1:key/a".to_owned()), Sse::Customer("m==".to_owned())]
+        {
+            assert_eq!(Sse::from_text(&sse.to_text()), Some(sse));
+        }
+        assert_eq!(Sse::from_text("X y"), None);
     }
 }

@@ -1,7 +1,7 @@
 //! What a lifecycle configuration may say.
 
 use karri_proto::aws::s3::{
-    BucketLifecycleConfiguration, LifecycleExpiration, LifecycleRule, LifecycleRuleFilter, S3Code, S3Fault,
+    BucketLifecycleConfiguration, LifecycleExpiration, LifecycleRule, S3Code, S3Fault,
 };
 use time::{OffsetDateTime, Time};
 
@@ -49,9 +49,6 @@ fn check_rule(rule: &LifecycleRule) -> Result<(), S3Fault> {
     if rule.prefix.is_some() && rule.filter.is_some() || rule.prefix.is_none() && rule.filter.is_none() {
         return Err(malformed());
     }
-    if let Some(filter) = &rule.filter {
-        check_filter(filter)?;
-    }
     let acts = rule.expiration.is_some()
         || rule.noncurrent_version_expiration.is_some()
         || rule.abort_incomplete_multipart_upload.is_some()
@@ -92,20 +89,6 @@ fn check_rule(rule: &LifecycleRule) -> Result<(), S3Fault> {
         if transition.days.is_some_and(|days| days < 0) {
             return Err(invalid("'Days' in Transition action must be nonnegative"));
         }
-    }
-    Ok(())
-}
-
-fn check_filter(filter: &LifecycleRuleFilter) -> Result<(), S3Fault> {
-    let given = [
-        filter.and.is_some(),
-        filter.prefix.is_some(),
-        filter.tag.is_some(),
-        filter.object_size_greater_than.is_some(),
-        filter.object_size_less_than.is_some(),
-    ];
-    if given.iter().filter(|given| **given).count() > 1 {
-        return Err(malformed());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ pub mod condition;
 pub mod copy_source;
 pub mod cors;
 pub mod encryption;
+pub mod expiry;
 pub mod lifecycle;
 pub mod lock;
 pub mod names;

@@ -1,12 +1,14 @@
 //! Encryption at rest: AES-256-GCM, each block on its own, under a random data key of its blob. The data
 //! key lies in the blob, wrapped by a key that does not: a master key (SSE-S3), which is a file outside the
-//! data directory, or the customer's (SSE-C), which is nowhere but in the request.
+//! data directory; a key with a name (SSE-KMS), which is derived from the master key and that name and lies
+//! nowhere; or the customer's (SSE-C), which is nowhere but in the request.
 //!
 //! A data key encrypts one blob once, so the number of a block is nonce enough. Must not: log or print a key.
 
 use super::format::{Sealed, TAG_BYTES, WRAPPED_KEY_BYTES};
 use karri_proto::runtime::pki::write_secret;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, Tag, UnboundKey};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,8 +20,10 @@ pub const KEY_BYTES: usize = 32;
 /// What encryption adds to bytes that lie in a row.
 pub const SMALL_OVERHEAD_BYTES: usize = 4 + WRAPPED_KEY_BYTES + TAG_BYTES;
 const MASTER_KEYS_MAX: usize = 1_000;
+/// Keeps what is derived for a name apart from whatever else may be derived from a master key one day.
+const NAMED_KEY_LABEL: &[u8] = b"karri named key 1\0";
 
-/// How the bytes of an object lie on disk.
+/// How the bytes of an object lie on disk. Which of the cloud's keys it was, the object's facts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Seal {
     Plain,
@@ -32,6 +36,8 @@ pub enum Seal {
 pub enum SealWith {
     Plain,
     Master,
+    /// With the cloud's key of that name.
+    Named(Arc<str>),
     Customer(CustomerKey),
 }
 
@@ -39,7 +45,7 @@ impl SealWith {
     pub fn seal(&self) -> Seal {
         match self {
             SealWith::Plain => Seal::Plain,
-            SealWith::Master => Seal::Master,
+            SealWith::Master | SealWith::Named(_) => Seal::Master,
             SealWith::Customer(_) => Seal::Customer,
         }
     }
@@ -85,11 +91,45 @@ impl CustomerKey {
 
 /// The cloud's keys by number; the greatest encrypts what is new, all of them open what is old.
 #[derive(Debug, Clone, Default)]
-pub struct MasterKeys(BTreeMap<u32, WrappingKey>);
+pub struct MasterKeys(BTreeMap<u32, Master>);
+
+#[derive(Clone)]
+struct Master {
+    wrapping: WrappingKey,
+    /// Makes the keys with names.
+    deriving: hmac::Key,
+}
+
+impl fmt::Debug for Master {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.wrapping.fmt(f)
+    }
+}
+
+impl Master {
+    fn new(number: u32, key: &[u8; KEY_BYTES]) -> Self {
+        let deriving = hmac::Key::new(hmac::HMAC_SHA256, key);
+        Self { wrapping: WrappingKey::new(number, key), deriving }
+    }
+
+    fn of(&self, name: Option<&str>) -> WrappingKey {
+        name.map_or_else(|| self.wrapping.clone(), |name| self.named(name))
+    }
+
+    fn named(&self, name: &str) -> WrappingKey {
+        let mut context = hmac::Context::with_key(&self.deriving);
+        context.update(NAMED_KEY_LABEL);
+        context.update(name.as_bytes());
+        let tag = context.sign();
+        let mut key = [0; KEY_BYTES];
+        key.copy_from_slice(tag.as_ref());
+        WrappingKey::new(self.wrapping.number, &key)
+    }
+}
 
 impl MasterKeys {
     pub fn of(keys: &[(u32, [u8; KEY_BYTES])]) -> Self {
-        Self(keys.iter().map(|(number, key)| (*number, WrappingKey::new(*number, key))).collect())
+        Self(keys.iter().map(|(number, key)| (*number, Master::new(*number, key))).collect())
     }
 
     /// Reads the key file (lines of a number from 1 and 64 hex digits), or makes it with one key.
@@ -105,12 +145,14 @@ impl MasterKeys {
         keys.map(Self).ok_or_else(|| named(path, "expecting lines of a number and 64 hex digits"))
     }
 
-    pub(crate) fn current(&self) -> Option<&WrappingKey> {
-        self.0.last_key_value().map(|(_, key)| key)
+    /// What encrypts, under a name or without.
+    pub(crate) fn current(&self, name: Option<&str>) -> Option<WrappingKey> {
+        self.0.last_key_value().map(|(_, key)| key.of(name))
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&WrappingKey> {
-        self.0.get(&number)
+    /// What opens.
+    pub(crate) fn get(&self, number: u32, name: Option<&str>) -> Option<WrappingKey> {
+        self.0.get(&number).map(|key| key.of(name))
     }
 }
 
@@ -118,12 +160,12 @@ fn named(path: &Path, cause: &str) -> io::Error {
     io::Error::other(format!("{}: {cause}", path.display()))
 }
 
-fn key_line(line: &str) -> Option<(u32, WrappingKey)> {
+fn key_line(line: &str) -> Option<(u32, Master)> {
     let (number, hex) = line.trim().split_once(' ')?;
     let number = number.parse().ok().filter(|number| *number > 0)?;
     let mut key = [0; KEY_BYTES];
     hex::decode_to_slice(hex.trim(), &mut key).ok()?;
-    Some((number, WrappingKey::new(number, &key)))
+    Some((number, Master::new(number, &key)))
 }
 
 fn create_key_file(path: &Path) -> io::Result<String> {
@@ -209,15 +251,15 @@ pub(crate) fn seal_small(wrapping: &WrappingKey, plain: &[u8]) -> io::Result<Vec
 }
 
 /// The other way; `key` finds the wrapping key by its number.
-pub(crate) fn open_small<'k>(
-    key: impl FnOnce(u32) -> Option<&'k WrappingKey>,
+pub(crate) fn open_small(
+    key: impl FnOnce(u32) -> Option<WrappingKey>,
     bytes: &[u8],
 ) -> Result<Vec<u8>, WrongKey> {
     let (number, rest) = bytes.split_first_chunk::<4>().ok_or(WrongKey)?;
     let (wrapped, rest) = rest.split_first_chunk::<WRAPPED_KEY_BYTES>().ok_or(WrongKey)?;
     let (tag, body) = rest.split_first_chunk::<TAG_BYTES>().ok_or(WrongKey)?;
     let sealed = Sealed { master: u32::from_le_bytes(*number), wrapped: *wrapped };
-    let cipher = BlockCipher::open(key(sealed.master).ok_or(WrongKey)?, &sealed)?;
+    let cipher = BlockCipher::open(&key(sealed.master).ok_or(WrongKey)?, &sealed)?;
     let mut plain = body.to_vec();
     cipher.open_block(0, &mut plain, *tag)?;
     Ok(plain)
@@ -245,25 +287,37 @@ mod tests {
     fn small_bytes_open_with_the_key_of_their_number() {
         let old = MasterKeys::of(&[(1, [1; KEY_BYTES])]);
         let both = MasterKeys::of(&[(1, [1; KEY_BYTES]), (2, [2; KEY_BYTES])]);
-        let sealed = seal_small(old.current().unwrap(), b"small").unwrap();
+        let sealed = seal_small(&old.current(None).unwrap(), b"small").unwrap();
         assert_eq!(sealed.len(), SMALL_OVERHEAD_BYTES + 5);
-        assert_eq!(open_small(|number| both.get(number), &sealed).unwrap(), b"small");
-        assert_eq!(both.current().unwrap().number, 2);
-        assert!(open_small(|_| both.get(2), &sealed).is_err());
-        assert!(open_small(|number| both.get(number), b"short").is_err());
+        assert_eq!(open_small(|number| both.get(number, None), &sealed).unwrap(), b"small");
+        assert_eq!(both.current(None).unwrap().number, 2);
+        assert!(open_small(|_| both.get(2, None), &sealed).is_err());
+        assert!(open_small(|number| both.get(number, None), b"short").is_err());
         assert!(!format!("{both:?}").contains("02, 02"));
+    }
+
+    #[test]
+    fn what_a_named_key_closed_opens_under_its_name_only() {
+        let keys = MasterKeys::of(&[(1, [1; KEY_BYTES])]);
+        let more = MasterKeys::of(&[(1, [1; KEY_BYTES]), (2, [2; KEY_BYTES])]);
+        let sealed = seal_small(&keys.current(Some("a")).unwrap(), b"x").unwrap();
+        assert_eq!(open_small(|number| more.get(number, Some("a")), &sealed).unwrap(), b"x");
+        for name in [None, Some("b"), Some("")] {
+            assert!(open_small(|number| more.get(number, name), &sealed).is_err(), "{name:?}");
+        }
     }
 
     #[test]
     fn the_key_file_is_made_once_and_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/master.keys");
-        let sealed = seal_small(MasterKeys::load_or_create(&path).unwrap().current().unwrap(), b"x").unwrap();
+        let sealed =
+            seal_small(&MasterKeys::load_or_create(&path).unwrap().current(None).unwrap(), b"x").unwrap();
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str(&format!("2 {}\n", hex::encode([7; KEY_BYTES])));
         std::fs::write(&path, text).unwrap();
         let keys = MasterKeys::load_or_create(&path).unwrap();
-        assert_eq!(open_small(|number| keys.get(number), &sealed).unwrap(), b"x");
+        assert_eq!(open_small(|number| keys.get(number, None), &sealed).unwrap(), b"x");
         std::fs::write(&path, "nonsense").unwrap();
         assert!(MasterKeys::load_or_create(&path).unwrap_err().to_string().contains("master.keys"));
     }

@@ -194,7 +194,7 @@ impl ByteWriter {
             let id = self.shared.blob_id();
             let wrapping = self.shared.wrapping(&self.seal)?;
             let keeper = &*self.shared.keeper;
-            let mut blob = BlobWriter::create(keeper, id, self.expected_bytes, wrapping).await?;
+            let mut blob = BlobWriter::create(keeper, id, self.expected_bytes, wrapping.as_ref()).await?;
             blob.write(&bytes).await?;
             self.state = State::Large(Box::new(blob), id);
         }
@@ -209,7 +209,7 @@ impl ByteWriter {
         let fresh = match self.state {
             State::Small(bytes) if bytes.is_empty() => Fresh::Empty,
             State::Small(bytes) => Fresh::Inline(match self.shared.wrapping(&self.seal)? {
-                Some(wrapping) => seal_small(wrapping, &bytes)?.into(),
+                Some(wrapping) => seal_small(&wrapping, &bytes)?.into(),
                 None => bytes.into(),
             }),
             State::Large(blob, id) => {
@@ -228,11 +228,14 @@ impl ByteWriter {
 }
 
 impl Shared {
-    pub(super) fn wrapping<'a>(&'a self, seal: &'a SealWith) -> Result<Option<&'a WrappingKey>, StoreError> {
+    pub(super) fn wrapping(&self, seal: &SealWith) -> Result<Option<WrappingKey>, StoreError> {
         match seal {
             SealWith::Plain => Ok(None),
-            SealWith::Master => self.config.master_keys.current().map(Some).ok_or(StoreError::WrongKey),
-            SealWith::Customer(key) => Ok(Some(key.wrapping())),
+            SealWith::Master => self.config.master_keys.current(None).map(Some).ok_or(StoreError::WrongKey),
+            SealWith::Named(name) => {
+                self.config.master_keys.current(Some(name)).map(Some).ok_or(StoreError::WrongKey)
+            }
+            SealWith::Customer(key) => Ok(Some(key.wrapping().clone())),
         }
     }
 }

@@ -97,6 +97,9 @@ pub struct Facts {
     pub legal_hold: bool,
     /// The edge's document: what it said of the encryption.
     pub sse: Option<String>,
+    /// Which of the cloud's keys with names its bytes are encrypted under; as they were written, and never
+    /// to be changed afterwards.
+    pub key_name: Option<String>,
     /// None is STANDARD.
     pub storage_class: Option<String>,
     pub restore: Option<String>,
@@ -113,7 +116,7 @@ const LEGAL_HOLD: u8 = 13;
 const EXTRA: u8 = 16;
 
 impl Facts {
-    fn texts(&self) -> [(u8, &Option<String>); 10] {
+    fn texts(&self) -> [(u8, &Option<String>); 11] {
         [
             (1, &self.content_type),
             (2, &self.cache_control),
@@ -125,6 +128,7 @@ impl Facts {
             (11, &self.acl),
             (14, &self.sse),
             (15, &self.restore),
+            (17, &self.key_name),
         ]
     }
 
@@ -140,6 +144,7 @@ impl Facts {
             11 => &mut self.acl,
             14 => &mut self.sse,
             15 => &mut self.restore,
+            17 => &mut self.key_name,
             _ => return None,
         })
     }
@@ -239,14 +244,14 @@ mod tests {
 
     prop_compose! {
         pub fn facts()(
-            texts in prop::array::uniform10(text()),
+            texts in prop::array::uniform11(text()),
             (metadata, tags, extra) in (pairs(), pairs(), pairs()),
             checksums in prop::collection::vec((0..5usize, any::<bool>(), prop::collection::vec(any::<u8>(), 0..33)), 0..3),
             retention in prop::option::of((any::<bool>(), 0..i64::MAX)),
             legal_hold: bool,
         ) -> Facts {
             let mut facts = Facts { metadata, tags, extra, legal_hold, ..Facts::default() };
-            for (tag, text) in [1, 2, 3, 4, 5, 6, 7, 11, 14, 15].into_iter().zip(texts) {
+            for (tag, text) in [1, 2, 3, 4, 5, 6, 7, 11, 14, 15, 17].into_iter().zip(texts) {
                 *facts.text_mut(tag).unwrap() = text;
             }
             facts.checksums = checksums.into_iter().map(|(n, composite, value)| Checksum {

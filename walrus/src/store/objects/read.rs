@@ -144,8 +144,11 @@ impl Reading {
 }
 
 impl Inner {
-    fn unwrapping<'a>(&'a self, number: u32, key: Option<&'a CustomerKey>) -> Option<&'a WrappingKey> {
-        if number == 0 { key.map(CustomerKey::wrapping) } else { self.config.master_keys.get(number) }
+    fn unwrapping(&self, object: &Object, number: u32, key: Option<&CustomerKey>) -> Option<WrappingKey> {
+        match number {
+            0 => key.map(|key| key.wrapping().clone()),
+            _ => self.config.master_keys.get(number, object.facts.key_name.as_deref()),
+        }
     }
 
     /// Small bytes as they were written.
@@ -153,7 +156,7 @@ impl Inner {
         if object.seal == Seal::Plain {
             return Ok(bytes.clone());
         }
-        let plain = open_small(|number| self.unwrapping(number, key), bytes);
+        let plain = open_small(|number| self.unwrapping(object, number, key), bytes);
         plain.map(Bytes::from).map_err(|_| StoreError::WrongKey)
     }
 
@@ -168,7 +171,7 @@ impl Inner {
         if self.is_damaged(id) {
             return Err(object.corrupt());
         }
-        let find = |number| self.unwrapping(number, key).cloned();
+        let find = |number| self.unwrapping(object, number, key);
         match BlobReader::open(&*self.keeper, id, size, range, &find).await {
             Ok(reader) => Ok(reader),
             Err(error) => Err(self.tell(object, id, error).await),

@@ -36,14 +36,16 @@ impl Condition {
         }
     }
 
-    /// A field that is not there has no value that could be right. Sizes are for later.
+    /// A field that is not there has no value that could be right where one is asked for. Sizes are for later.
     pub(super) fn holds(&self, value: Option<&str>) -> bool {
         let (name, test, wanted) = match self {
             Condition::Field { name, test, wanted } => (name, *test, wanted),
             Condition::Size { .. } => return true,
         };
         match (test, value) {
-            (_, None) => false,
+            // Any value is right, and so is none.
+            (Test::StartsWith, None) => wanted.is_empty(),
+            (Test::Equals, None) => false,
             (Test::Equals, Some(value)) => value == wanted,
             // S3 takes commas in a type for a list, each of which must begin so.
             (Test::StartsWith, Some(value)) if name == "content-type" => {

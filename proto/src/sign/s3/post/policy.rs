@@ -236,6 +236,7 @@ mod tests {
         check(r#"["eq", "$key", "a"]"#, &[("key", "a")], Err("Extra input fields: bucket"));
         check(r#"{"bucket": "other"}"#, &[], Err(r#"Policy Condition failed: ["eq", "$bucket", "other"]"#));
         check(r#"["starts-with", "$bucket", "pho"]"#, &[], Ok(()));
+        check(&format!(r#"{bucket}, ["starts-with", "$x-amz-acl", ""]"#), &[], Ok(()));
         let kinds = format!(r#"{bucket}, ["starts-with", "$Content-Type", "image/"]"#);
         check(&kinds, &[("Content-Type", "image/png, image/gif")], Ok(()));
         check(

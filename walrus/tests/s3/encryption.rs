@@ -1,0 +1,141 @@
+//! Encryption with keys of the cloud, with and without names, and with the client's.
+
+use crate::harness::{Server, server};
+use karri_proto::checksum::{Algorithm, Hasher};
+
+const SSE: &str = "x-amz-server-side-encryption";
+const KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
+
+fn base64(bytes: &[u8]) -> String {
+    use base64::Engine as _;
+    base64::prelude::BASE64_STANDARD.encode(bytes)
+}
+
+#[tokio::test]
+async fn an_object_under_a_named_key_says_so_and_reads_back() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    for body in [vec![b'x'; 100], vec![b'x'; 300_000]] {
+        let put = server.call("PUT", "/b-1/k").header(SSE, "aws:kms").header(KEY_ID, "key-1");
+        let put = put.body(&body).expect(200).await;
+        let got = server.get("/b-1/k").await;
+        for answer in [&put, &got] {
+            assert_eq!((answer.header(SSE), answer.header(KEY_ID)), ("aws:kms", "key-1"));
+        }
+        assert_eq!(got.body, body);
+    }
+}
+
+#[tokio::test]
+async fn a_copy_may_be_under_another_key() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    server
+        .call("PUT", "/b-1/k")
+        .header(SSE, "aws:kms")
+        .header(KEY_ID, "one")
+        .body(b"hello")
+        .expect(200)
+        .await;
+    let copy = |sse: &'static str, key: Option<&'static str>| {
+        let copy = server.call("PUT", "/b-1/l").header("x-amz-copy-source", "/b-1/k").header(SSE, sse);
+        match key {
+            Some(key) => copy.header(KEY_ID, key),
+            None => copy,
+        }
+    };
+    for (sse, key) in [("aws:kms", Some("two")), ("aws:kms", Some("one")), ("AES256", None)] {
+        copy(sse, key).expect(200).await;
+        let got = server.get("/b-1/l").await;
+        assert_eq!((got.header(SSE), got.header(KEY_ID)), (sse, key.unwrap_or_default()));
+        assert_eq!(got.text(), "hello");
+    }
+}
+
+#[tokio::test]
+async fn a_key_must_be_named_and_only_for_its_kind() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    for (headers, code) in [
+        (vec![(SSE, "aws:kms")], "InvalidArgument"),
+        (vec![(SSE, "aws:kms"), (KEY_ID, "a b")], "InvalidArgument"),
+        (vec![(SSE, "AES256"), (KEY_ID, "a")], "InvalidArgument"),
+        (vec![(KEY_ID, "a")], "InvalidArgument"),
+        (vec![(SSE, "aws:kms:dsse"), (KEY_ID, "a")], "NotImplemented"),
+        (
+            vec![(SSE, "aws:kms"), (KEY_ID, "a"), ("x-amz-server-side-encryption-context", "e30=")],
+            "NotImplemented",
+        ),
+    ] {
+        let put = server.call("PUT", "/b-1/k").body(b"x");
+        let put = headers.iter().fold(put, |put, (name, value)| put.header(name, value));
+        assert_eq!(put.send().await.code(), code, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_bucket_may_have_a_named_key_as_its_default() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let document = |key: &str| {
+        format!(
+            "<ServerSideEncryptionConfiguration><Rule><ApplyServerSideEncryptionByDefault><SSEAlgorithm>aws:kms\
+             </SSEAlgorithm>{key}</ApplyServerSideEncryptionByDefault></Rule></ServerSideEncryptionConfiguration>"
+        )
+    };
+    let put = |key: &'static str| server.call("PUT", "/b-1?encryption").body(document(key).as_bytes());
+    assert_eq!(put("").send().await.code(), "InvalidArgument");
+    put("<KMSMasterKeyID>key-1</KMSMasterKeyID>").expect(200).await;
+    server.put("/b-1/k", b"hello").await;
+    let got = server.get("/b-1/k").await;
+    assert_eq!((got.header(SSE), got.header(KEY_ID), &*got.text()), ("aws:kms", "key-1", "hello"));
+    let created = server.call("POST", "/b-1/m?uploads").expect(200).await;
+    assert_eq!(created.header(KEY_ID), "key-1");
+    let id = created.element("UploadId");
+    let part = server.put(&format!("/b-1/m?partNumber=1&uploadId={id}"), b"part").await;
+    assert_eq!(part.header(KEY_ID), "key-1");
+    let done = server.call("POST", &format!("/b-1/m?uploadId={id}")).body(&listed(part.header("etag")));
+    assert_eq!(done.expect(200).await.header(KEY_ID), "key-1");
+    assert_eq!(server.get("/b-1/m").await.text(), "part");
+}
+
+fn listed(etag: &str) -> Vec<u8> {
+    let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
+    format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>").into_bytes()
+}
+
+/// One part under a client's key; the upload's id and the part's ETag.
+async fn upload_with_client_key(server: &Server, key: &[u8], checksum: bool) -> (String, String) {
+    let create = with_key(server.call("POST", "/b-1/k?uploads"), key);
+    let create = if checksum { create.header("x-amz-checksum-algorithm", "CRC32") } else { create };
+    let id = create.expect(200).await.element("UploadId");
+    let put = with_key(server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")), key);
+    let etag = put.body(b"part").expect(200).await.header("etag").to_owned();
+    (id, etag)
+}
+
+fn with_key<'a>(call: crate::harness::Call<'a>, key: &[u8]) -> crate::harness::Call<'a> {
+    call.header("x-amz-server-side-encryption-customer-algorithm", "AES256")
+        .header("x-amz-server-side-encryption-customer-key", &base64(key))
+        .header(
+            "x-amz-server-side-encryption-customer-key-md5",
+            &Hasher::digest(Algorithm::Md5, key).to_base64(),
+        )
+}
+
+#[tokio::test]
+async fn an_upload_under_a_clients_key_is_completed_with_that_key() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let (key, other) = ([3u8; 32], [4u8; 32]);
+    let (id, etag) = upload_with_client_key(&server, &key, true).await;
+    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag));
+    assert_eq!(complete().send().await.code(), "InvalidRequest");
+    assert_eq!(with_key(complete(), &other).send().await.code(), "InvalidRequest");
+    let done = with_key(complete(), &key).expect(200).await;
+    assert_eq!(done.header("x-amz-server-side-encryption-customer-algorithm"), "AES256");
+    assert_eq!(with_key(server.call("GET", "/b-1/k"), &key).expect(200).await.text(), "part");
+    // As AWS has it, only an upload with a checksum needs the key once more.
+    let (id, etag) = upload_with_client_key(&server, &key, false).await;
+    server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag)).expect(200).await;
+}
