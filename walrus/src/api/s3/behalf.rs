@@ -42,7 +42,7 @@ impl Reader {
                 let text = format!("The object {key} is encrypted with a key of its owner's (SSE-C)");
                 Err(S3Fault::saying(S3Code::InvalidRequest, text))
             }
-            Some(Sse::Master) | None => Ok(object),
+            Some(Sse::Master | Sse::Kms(_)) | None => Ok(object),
         }
     }
 }
