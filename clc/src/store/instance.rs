@@ -5,16 +5,16 @@
 //! from older by the number alone.
 
 use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn};
+use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, StateReason};
+use karri_proto::instance::{Desired, PortSpec, StateReason};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 pub(super) const COLUMNS: &str = "id, change_number, account, reservation_id, cluster, zone, client_token, \
@@ -97,11 +97,7 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
-pub(super) async fn instance_insert_in_txn(
-    tx: &mut Tx,
-    instance: &Instance,
-    user_data: Option<&str>,
-) -> Result<(), StoreError> {
+pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> Result<Statement, StoreError> {
     let spec = serde_json::to_string(&*instance.spec)
         .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
     let said =
@@ -112,7 +108,7 @@ pub(super) async fn instance_insert_in_txn(
          node, transition, deadline_at, said) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, \
          $21, $22, $23, $24, $25)";
-    sqlx::query(statement)
+    Ok(Statement::new(statement)
         .bind(instance.id.as_str())
         .bind(instance.change)
         .bind(&instance.account)
@@ -137,32 +133,18 @@ pub(super) async fn instance_insert_in_txn(
         .bind(&instance.node)
         .bind(&instance.transition)
         .bind(instance.deadline_ms)
-        .bind(said)
-        .execute(&mut **tx)
-        .await?;
-    Ok(())
+        .bind(said))
 }
 
-/// The address that is taken, if one is.
-pub(super) async fn ports_insert_in_txn(
-    tx: &mut Tx,
-    instance: &Instance,
-) -> Result<Option<Ipv4Addr>, StoreError> {
+/// Touches no row where the address is taken.
+pub(super) fn port_insert(instance: &Instance, port: &PortSpec) -> Statement {
     let statement = "INSERT INTO ports (id, cluster, private_ip, instance_id) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (cluster, private_ip) DO NOTHING";
-    for port in &instance.spec.ports {
-        let done = sqlx::query(statement)
-            .bind(port.id.as_str())
-            .bind(&instance.cluster)
-            .bind(port.private_ip.to_string())
-            .bind(instance.id.as_str())
-            .execute(&mut **tx)
-            .await?;
-        if done.rows_affected() == 0 {
-            return Ok(Some(port.private_ip));
-        }
-    }
-    Ok(None)
+    Statement::new(statement)
+        .bind(port.id.as_str())
+        .bind(&instance.cluster)
+        .bind(port.private_ip.to_string())
+        .bind(instance.id.as_str())
 }
 
 async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), StoreError> {

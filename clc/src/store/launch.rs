@@ -3,9 +3,10 @@
 //! A client token answers for [`TOKEN_KEEP_MS`] after the last of its instances was purged. Until then their
 //! rows stay, hidden from everything but the answer to that token.
 
-use super::instance::{COLUMNS, instance_insert_in_txn, instance_of, parsed, ports_insert_in_txn};
-use super::tag::{Tags, tags_of_in_txn, tags_put_in_txn};
-use super::{Store, StoreError, Tx};
+use super::instance::{COLUMNS, instance_insert, instance_of, parsed, port_insert};
+use super::tag::{Tags, tags_of_in_txn, tags_put};
+use super::together::{Statement, each_touched_one_row};
+use super::{Engine, Store, StoreError, Tx};
 use crate::app::instance::Instance;
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
@@ -49,18 +50,28 @@ pub struct Earlier {
     pub request_digest: String,
 }
 
-async fn reservation_insert_in_txn(tx: &mut Tx, launch: &Launch) -> Result<bool, StoreError> {
+/// Touches no row where the client token was used before.
+fn reservation_insert(launch: &Launch) -> Statement {
     let statement = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
          VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, client_token) DO NOTHING";
-    let done = sqlx::query(statement)
+    Statement::new(statement)
         .bind(launch.reservation.as_str())
         .bind(&launch.account)
         .bind(&launch.client_token)
         .bind(&launch.request_digest)
         .bind(launch.created_ms)
-        .execute(&mut **tx)
-        .await?;
-    Ok(done.rows_affected() > 0)
+}
+
+fn tags_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
+    let (account, id) = (&instance.account, instance.id.as_str());
+    let disk = root_volume_id(&instance.id);
+    let mut statements: Vec<Statement> = tags_put(account, Taggable::Instance, id, &instance.tags).collect();
+    statements.extend(tags_put(account, Taggable::Volume, &disk, &launch.disk_tags));
+    for port in &instance.spec.ports {
+        let kind = Taggable::NetworkInterface;
+        statements.extend(tags_put(account, kind, port.id.as_str(), &launch.port_tags));
+    }
+    statements
 }
 
 fn earlier_of(row: &AnyRow) -> Result<Earlier, StoreError> {
@@ -81,31 +92,44 @@ async fn earlier_in_txn(tx: &mut Tx, account: &str, token: &str) -> Result<Optio
 /// `instances` counter, taken in this transaction.
 pub async fn launch_insert_in_txn(
     tx: &mut Tx,
+    engine: Engine,
     change: i64,
     mut launch: Launch,
 ) -> Result<Launched, StoreError> {
-    if !reservation_insert_in_txn(tx, &launch).await? {
+    launch.instances.iter_mut().for_each(|instance| instance.change = change);
+    if engine == Engine::Sqlite && each_touched_one_row(tx, whole(&launch)?).await? {
+        return Ok(Launched::New(launch.instances));
+    }
+    if reservation_insert(&launch).execute(tx).await? == 0 {
         let token = launch.client_token.as_deref().unwrap_or_default();
         let earlier = earlier_in_txn(tx, &launch.account, token).await?;
         let missing = || StoreError::corrupt("client token", "it is taken by nobody");
         return Ok(Launched::Before(earlier.ok_or_else(missing)?));
     }
-    for instance in &mut launch.instances {
-        instance.change = change;
-        instance_insert_in_txn(tx, instance, launch.user_data_base64.as_deref()).await?;
-        if let Some(address) = ports_insert_in_txn(tx, instance).await? {
-            return Ok(Launched::AddressTaken { cluster: instance.cluster.clone(), address });
-        }
-        let (account, id) = (&instance.account, instance.id.as_str());
-        tags_put_in_txn(tx, account, Taggable::Instance, id, &instance.tags).await?;
-        let disk = root_volume_id(&instance.id);
-        tags_put_in_txn(tx, account, Taggable::Volume, &disk, &launch.disk_tags).await?;
+    for instance in &launch.instances {
+        instance_insert(instance, launch.user_data_base64.as_deref())?.execute(tx).await?;
         for port in &instance.spec.ports {
-            let (kind, id) = (Taggable::NetworkInterface, port.id.as_str());
-            tags_put_in_txn(tx, account, kind, id, &launch.port_tags).await?;
+            if port_insert(instance, port).execute(tx).await? == 0 {
+                let (cluster, address) = (instance.cluster.clone(), port.private_ip);
+                return Ok(Launched::AddressTaken { cluster, address });
+            }
+        }
+        for statement in tags_insert(&launch, instance) {
+            statement.execute(tx).await?;
         }
     }
     Ok(Launched::New(launch.instances))
+}
+
+/// Every statement of a launch that meets nothing in its way.
+fn whole(launch: &Launch) -> Result<Vec<Statement>, StoreError> {
+    let mut statements = vec![reservation_insert(launch)];
+    for instance in &launch.instances {
+        statements.push(instance_insert(instance, launch.user_data_base64.as_deref())?);
+        statements.extend(instance.spec.ports.iter().map(|port| port_insert(instance, port)));
+        statements.extend(tags_insert(launch, instance));
+    }
+    Ok(statements)
 }
 
 impl Store {

@@ -23,6 +23,7 @@ pub mod network;
 pub mod resource;
 pub mod seal;
 pub mod tag;
+mod together;
 
 pub use error::StoreError;
 pub use seal::Sealer;

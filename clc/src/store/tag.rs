@@ -1,5 +1,6 @@
 //! Tags, of every kind of resource in one table.
 
+use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
 use crate::app::tag::Taggable;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -15,13 +16,23 @@ pub async fn tags_put_in_txn(
     resource_id: &str,
     tags: &[(String, String)],
 ) -> Result<(), StoreError> {
-    let statement = "INSERT INTO tags (resource_id, key, value, account, resource_type) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value";
-    for (key, value) in tags {
-        let query = sqlx::query(statement).bind(resource_id).bind(key).bind(value);
-        query.bind(account).bind(kind.as_str()).execute(&mut **tx).await?;
+    for statement in tags_put(account, kind, resource_id, tags) {
+        statement.execute(tx).await?;
     }
     Ok(())
+}
+
+pub(super) fn tags_put(
+    account: &str,
+    kind: Taggable,
+    resource_id: &str,
+    tags: &[(String, String)],
+) -> impl Iterator<Item = Statement> {
+    let statement = "INSERT INTO tags (resource_id, key, value, account, resource_type) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value";
+    tags.iter().map(move |(key, value)| {
+        Statement::new(statement).bind(resource_id).bind(key).bind(value).bind(account).bind(kind.as_str())
+    })
 }
 
 /// The tags of each of these resources, sorted by key; one without tags is absent.

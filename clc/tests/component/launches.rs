@@ -2,10 +2,12 @@
 //! they are true.
 
 use crate::support::{Cloud, IMAGE};
+use std::net::Ipv4Addr;
 
 on_both! {
     a_launch_knows_what_was_changed_since_the_last
     a_token_that_was_used_is_known_when_nothing_else_is
+    what_is_written_behind_the_controllers_back_is_respected
 }
 
 async fn a_launch_knows_what_was_changed_since_the_last(cloud: Cloud) {
@@ -52,4 +54,35 @@ async fn a_token_that_was_used_is_known_when_nothing_else_is(cloud: Cloud) {
     // Neither the room nor the image is there any more; the instance is.
     assert_eq!(alice.run(1, &token).await.ok().one("instanceId"), first);
     alice.run(1, &[("ClientToken", "another")]).await.refused(400, "InvalidAMIID.Unavailable");
+}
+
+async fn what_is_written_behind_the_controllers_back_is_respected(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 4).await;
+    let alice = cloud.owner().await;
+    let answer = alice.run(1, &[]).await.ok();
+    let (first, address) = (answer.one("instanceId"), answer.first("privateIpAddress").unwrap());
+    let next = Ipv4Addr::from(u32::from(address.parse::<Ipv4Addr>().unwrap()) + 1).to_string();
+    let store = cloud.store().await;
+    let mut tx = store.begin().await.unwrap();
+    let port = "INSERT INTO ports (id, cluster, private_ip, instance_id) \
+         SELECT 'eni-00000000000000001', cluster, $1, instance_id FROM ports WHERE instance_id = $2";
+    let query = sqlx::query(port).bind(&next).bind(&first);
+    assert_eq!(query.execute(&mut *tx).await.unwrap().rows_affected(), 1);
+    let reservation = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
+         SELECT 'r-00000000000000001', account, 'theirs', 'of another request', created_at FROM reservations";
+    assert_eq!(sqlx::query(reservation).execute(&mut *tx).await.unwrap().rows_affected(), 1);
+    tx.commit().await.unwrap();
+    store.close().await;
+
+    let tags = [
+        ("TagSpecification.1.ResourceType", "instance"),
+        ("TagSpecification.1.Tag.1.Key", "Name"),
+        ("TagSpecification.1.Tag.1.Value", "second"),
+    ];
+    let second = alice.run(1, &tags).await.ok();
+    assert!(![address, next].contains(&second.first("privateIpAddress").unwrap()), "{second:?}");
+    assert_eq!(second.first("value").as_deref(), Some("second"));
+    let theirs = alice.run(1, &[("ClientToken", "theirs")]).await;
+    theirs.refused(400, "IdempotentParameterMismatch");
+    assert_eq!(alice.ec2("DescribeInstances", &[]).await.ok().instances().len(), 2);
 }

@@ -155,7 +155,7 @@ impl App {
             }
         };
         let launch = prepare(self, order, resolved, &held.places);
-        let launched = launch_insert_in_txn(&mut tx, change, launch).await?;
+        let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
         if matches!(launched, Launched::New(_)) {
             tx.commit().await.map_err(StoreError::from)?;
         }
