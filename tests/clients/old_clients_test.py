@@ -1,7 +1,9 @@
 """Clients of ten years: boto 2 (2014-10-01), libcloud (SigV2 GET, 0-based lists), euca2ools' forms."""
 
+import hashlib
 import unittest
 import urllib.parse
+import xml.etree.ElementTree
 
 from cloud import Cloud, wait_until
 from raw import signed_v4
@@ -79,23 +81,87 @@ class Libcloud(unittest.TestCase):
 
 
 class Euca2ools(unittest.TestCase):
-    def form(self, **parameters):
-        answer = signed_v4(cloud, {"Version": "2015-10-01", **parameters},
-                           extra_signed={"User-Agent": "euca2ools/3.4.1", "Accept": "*/*", "Accept-Encoding": "identity"})
+    """The forms that euca2ools 3.4 send, as recorded; the program itself needs a Python 2 (`cargo xtask euca2ools`)."""
+
+    def form(self, action, **parameters):
+        body = urllib.parse.urlencode({"Action": action, "Version": "2015-10-01", **parameters}).encode()
+        # Told an endpoint and no region they sign for `undefined-PID`.
+        answer = signed_v4(cloud, None, body=body, region="undefined-4711", extra_signed={
+            "Accept": "*/*", "Accept-Encoding": "identity", "Content-Length": str(len(body)),
+            "X-Amz-Content-SHA256": hashlib.sha256(body).hexdigest()})
         return answer.well_formed()
 
+    def served(self, action, **parameters):
+        """The answer's root element, without name spaces."""
+        answer = self.form(action, **parameters)
+        self.assertEqual(answer.status, 200, f"{action}: {answer.body}")
+        space = 'xmlns="http://ec2.amazonaws.com/doc/2015-10-01/"'
+        self.assertIn(space, answer.body)
+        return xml.etree.ElementTree.fromstring(answer.body.replace(space, ""))
+
+    def state(self, one):
+        shown = self.served("DescribeInstances", **{"InstanceId.1": one})
+        return shown.findtext(".//instancesSet/item/instanceState/name")
+
+    def wait(self, state, *ids):
+        for one in ids:
+            wait_until(f"{one} {state}", lambda: self.state(one) == state)
+
+    def test_a_session(self):
+        image = self.served("DescribeImages", **{"Owner.1": "self", "Filter.1.Name": "image-type",
+                                                 "Filter.1.Value.1": "machine"}).findtext(".//imageId")
+        key = self.served("CreateKeyPair", KeyName="euca")
+        self.assertIn("PRIVATE KEY", key.findtext("keyMaterial"))
+        zone = self.served("DescribeAvailabilityZones").findtext(".//zoneName")
+        launched = self.served("RunInstances", ImageId=image, MinCount="1", MaxCount="2", KeyName="euca", **{
+            "InstanceType": "t3.micro", "Placement.AvailabilityZone": zone, "UserData": "IyEvYmluL3No", "ClientToken": "euca",
+            "InstanceInitiatedShutdownBehavior": "terminate", "BlockDeviceMapping.1.DeviceName": "/dev/sda1",
+            "BlockDeviceMapping.1.Ebs.VolumeSize": "9", "BlockDeviceMapping.1.Ebs.VolumeType": "gp2",
+            "BlockDeviceMapping.1.Ebs.DeleteOnTermination": "true"})
+        self.assertTrue(launched.findtext("reservationId"))
+        one, two = [item.findtext("instanceId") for item in launched.find("instancesSet")]
+        self.wait("running", one, two)
+        [item] = self.served("DescribeInstances", **{
+            "InstanceId.1": one, "Filter.1.Name": "instance-state-name", "Filter.1.Value.1": "running"}).findall(
+                ".//instancesSet/item")
+        # What `euca-describe-instances` prints; it ends with a trace where one of the nested ones is absent.
+        for name in ("imageId", "dnsName", "privateDnsName", "launchTime", "keyName", "monitoring/state", "groupSet",
+                     "placement/availabilityZone", "placement/tenancy", "instanceState/name", "networkInterfaceSet"):
+            self.assertIsNotNone(item.find(name), name)
+        for address in item.iterfind(".//privateIpAddressesSet/item"):
+            self.assertIn(address.findtext("primary"), ("true", "false"))
+
+        self.served("CreateTags", **{"ResourceId.1": one, "Tag.1.Key": "Name", "Tag.1.Value": "hello",
+                                     "Tag.2.Key": "empty", "Tag.2.Value": ""})
+        tags = self.served("DescribeTags", **{"Filter.1.Name": "resource-id", "Filter.1.Value.1": one}).iterfind(".//item")
+        self.assertEqual({tag.findtext("key"): tag.findtext("value") for tag in tags}, {"Name": "hello", "empty": ""})
+        self.assertEqual(self.served("GetConsoleOutput", InstanceId=one).findtext("instanceId"), one)
+        self.served("RebootInstances", **{"InstanceId.1": one})
+        self.served("StopInstances", Force="true", **{"InstanceId.1": one})
+        self.wait("stopped", one)
+        self.served("StartInstances", **{"InstanceId.1": one})
+        self.wait("running", one)
+        ended = self.served("TerminateInstances", **{"InstanceId.1": one, "InstanceId.2": two})
+        self.assertEqual({item.findtext("instanceId") for item in ended.find("instancesSet")}, {one, two})
+        self.wait("terminated", one, two)
+        self.served("DeleteKeyPair", KeyName="euca")
+
+    def test_only_their_own_word_for_no_region_is_taken_for_one(self):
+        for region in ("undefined-", "undefined-x", "mars-1"):
+            answer = signed_v4(cloud, {"Action": "DescribeRegions", "Version": "2015-10-01"}, region=region)
+            self.assertEqual((answer.status, answer.code), (401, "AuthFailure"), region)
+
     def test_describe_availability_zones_verbose_tells_slots_per_type(self):
-        answer = self.form(Action="DescribeAvailabilityZones", **{"ZoneName.1": "verbose"})
-        self.assertEqual(answer.status, 200, answer.body)
-        self.assertIn("t3.micro", answer.body)
-        self.assertRegex(answer.body, r"\d+ / \d+")
+        zones = self.served("DescribeAvailabilityZones", **{"ZoneName.1": "verbose"})
+        shown = {item.findtext("zoneName"): item.findtext("zoneState") for item in zones.iter("item")}
+        micro = next(state for name, state in shown.items() if "t3.micro" in name)
+        self.assertRegex(micro, r"^\d+ / \d+ ")
 
     def test_every_describe_of_the_old_version_is_answered_in_it(self):
         for action in ("DescribeInstances", "DescribeImages", "DescribeKeyPairs", "DescribeRegions", "DescribeTags",
-                       "DescribeSecurityGroups", "DescribeInstanceStatus"):
-            answer = self.form(Action=action)
-            self.assertEqual(answer.status, 200, f"{action}: {answer.body}")
-            self.assertIn('xmlns="http://ec2.amazonaws.com/doc/2015-10-01/"', answer.body)
+                       "DescribeSecurityGroups", "DescribeAccountAttributes", "DescribeVpcs", "DescribeSubnets"):
+            self.served(action)
+        self.served("DescribeInstanceStatus", IncludeAllInstances="false")
 
 
 if __name__ == "__main__":

@@ -43,13 +43,20 @@ def _hmac(key, text):
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def signed_v4(cloud, parameters, *, at=None, key=None, secret=None, service="ec2", extra_signed=None, body=None,
+def _signing_key(secret, scope):
+    key = b"AWS4" + secret.encode()
+    for part in scope.split("/"):
+        key = _hmac(key, part)
+    return key
+
+
+def signed_v4(cloud, parameters, *, at=None, key=None, secret=None, service="ec2", region=None, extra_signed=None, body=None,
               tamper=lambda headers, body: (headers, body)):
     """A SigV4 POST form. `tamper` changes what is sent after it was signed."""
     at = at or datetime.datetime.now(datetime.timezone.utc)
     key = key or cloud.env["AWS_ACCESS_KEY_ID"]
     secret = secret or cloud.env["AWS_SECRET_ACCESS_KEY"]
-    region = cloud.env["AWS_DEFAULT_REGION"]
+    region = region or cloud.env["AWS_DEFAULT_REGION"]
     body = body if body is not None else urllib.parse.urlencode(parameters).encode()
     stamp, day = at.strftime("%Y%m%dT%H%M%SZ"), at.strftime("%Y%m%d")
     headers = {
@@ -63,12 +70,28 @@ def signed_v4(cloud, parameters, *, at=None, key=None, secret=None, service="ec2
     canonical = "\n".join(["POST", "/", "", canonical_headers, ";".join(names), hashlib.sha256(body).hexdigest()])
     scope = f"{day}/{region}/{service}/aws4_request"
     to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
-    signing = _hmac(_hmac(_hmac(_hmac(b"AWS4" + secret.encode(), day), region), service), "aws4_request")
-    signature = hmac.new(signing, to_sign.encode(), hashlib.sha256).hexdigest()
+    signature = hmac.new(_signing_key(secret, scope), to_sign.encode(), hashlib.sha256).hexdigest()
     headers["Authorization"] = (f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={';'.join(names)}, "
                                 f"Signature={signature}")
     headers, body = tamper(headers, body)
     return send(cloud.endpoint + "/", body, headers)
+
+
+def presigned_v4(cloud, parameters, *, expires=60, at=None, token=None, service="ec2"):
+    """A URL signed in its query, for whatever `expires` says and at whatever time."""
+    at = at or datetime.datetime.now(datetime.timezone.utc)
+    stamp, day, region = at.strftime("%Y%m%dT%H%M%SZ"), at.strftime("%Y%m%d"), cloud.env["AWS_DEFAULT_REGION"]
+    scope = f"{day}/{region}/{service}/aws4_request"
+    parameters = {**parameters, "X-Amz-Algorithm": "AWS4-HMAC-SHA256", "X-Amz-Credential": f"{cloud.env['AWS_ACCESS_KEY_ID']}/{scope}",
+                  "X-Amz-Date": stamp, "X-Amz-Expires": str(expires), "X-Amz-SignedHeaders": "host"}
+    if token:
+        parameters["X-Amz-Security-Token"] = token
+    query = urllib.parse.urlencode(sorted(parameters.items()), quote_via=urllib.parse.quote, safe="-_~.")
+    host = urllib.parse.urlsplit(cloud.endpoint).netloc
+    canonical = "\n".join(["GET", "/", query, f"host:{host}\n", "host", hashlib.sha256(b"").hexdigest()])
+    to_sign = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
+    signature = hmac.new(_signing_key(cloud.env["AWS_SECRET_ACCESS_KEY"], scope), to_sign.encode(), hashlib.sha256).hexdigest()
+    return f"{cloud.endpoint}/?{query}&X-Amz-Signature={signature}"
 
 
 def signed_v2(cloud, parameters, *, method="GET", at=None, digest="sha256", path="/", secret=None, tamper=lambda q: q):

@@ -2,8 +2,10 @@
 
 mod bench;
 mod codegen;
+mod euca2ools;
 mod facts;
 mod model;
+mod programs;
 mod s3_tests;
 mod test;
 mod tidy;
@@ -57,6 +59,13 @@ enum Verb {
         #[arg(long)]
         target: Option<String>,
     },
+    /// Run euca2ools from a checkout against a cloud of their own
+    Euca2ools {
+        checkout: PathBuf,
+        /// A Python 2.7 with pip
+        #[arg(long, default_value = "/usr/bin/python2")]
+        python: PathBuf,
+    },
     /// Run ceph's s3-tests from a checkout, and write docs/s3-tests.md
     S3Tests {
         checkout: PathBuf,
@@ -75,6 +84,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Test { only } => test::run(root, &only),
         Verb::Bench { names } => bench::run(root, &names),
         Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
+        Verb::Euca2ools { checkout, python } => euca2ools::run(root, &checkout.canonicalize()?, &python),
         Verb::S3Tests { checkout, pytest } => s3_tests::run(root, &checkout.canonicalize()?, &pytest),
     }
 }

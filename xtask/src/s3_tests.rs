@@ -3,21 +3,18 @@
 //! The suite is never part of this tree; `tests/s3/suite.py` runs it and writes `docs/s3-tests.md`.
 
 use crate::bench::succeed;
+use crate::programs;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
 
 const SCRIPT: &str = "tests/s3/suite.py";
 const PYTHON: &str = "target/test-venv/bin/python";
-const PROGRAMS: [&str; 5] = ["karri", "karri-clc", "karri-cc", "karri-nc", "karri-walrus"];
 
 pub fn run(root: &Path, checkout: &Path, arguments: &[String]) -> Result<()> {
     if !checkout.join("s3tests").is_dir() {
         bail!("{} is no checkout of s3-tests: it has no folder s3tests", checkout.display());
     }
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut build = Command::new(cargo);
-    build.args(["build", "--release", "--locked"]).args(PROGRAMS.iter().flat_map(|name| ["--bin", name]));
-    succeed(root, &mut build)?;
+    programs::build(root)?;
     succeed(root, Command::new(PYTHON).arg("-u").arg(SCRIPT).arg(checkout).args(arguments))
 }

@@ -146,15 +146,16 @@ impl Claim {
         }
     }
 
-    /// Checks that the signature was made for one of these regions and for this service. Regions
-    /// compare without regard to case. Version 2 names neither, so it passes.
+    /// Checks that the signature was made for one of these regions, or for none, and for this service.
+    /// Regions compare without regard to case. Version 2 names neither, so it passes.
     ///
     /// # Errors
     /// [`SignFault::Scope`] with every mismatch, worded as AWS does.
     pub fn expect_scope(&self, regions: &[&str], service: &str) -> Result<(), SignFault> {
         let Some(scope) = self.scope() else { return Ok(()) };
         let mut faults = Vec::new();
-        if !regions.iter().any(|r| r.eq_ignore_ascii_case(&scope.region)) {
+        let ours = regions.iter().any(|r| r.eq_ignore_ascii_case(&scope.region));
+        if !ours && !names_no_region(&scope.region) {
             let want = regions.first().copied().unwrap_or_default().to_owned();
             faults.push(ScopeFault::Region { got: scope.region.clone(), want });
         }
@@ -162,5 +163,24 @@ impl Claim {
             faults.push(ScopeFault::Service { got: scope.service.clone(), want: service.to_owned() });
         }
         if faults.is_empty() { Ok(()) } else { Err(SignFault::Scope(faults)) }
+    }
+}
+
+/// euca2ools that know an endpoint and no region sign for `undefined-PID`: a cloud of Eucalyptus does not mind.
+fn names_no_region(region: &str) -> bool {
+    let process = region.strip_prefix("undefined-").unwrap_or_default();
+    !process.is_empty() && process.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_euca2ools_word_for_no_region_names_none() {
+        assert!(names_no_region("undefined-4711"));
+        for region in ["undefined", "undefined-", "undefined-4a", "undefined-4711 ", "us-east-1", ""] {
+            assert!(!names_no_region(region), "{region}");
+        }
     }
 }
