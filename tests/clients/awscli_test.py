@@ -2,41 +2,27 @@
 
 import json
 import pathlib
-import shutil
-import subprocess
 import tempfile
 import unittest
 
-from cloud import VENV, Cloud
+from aws_program import AwsProgram, Version1, Version2
+from cloud import Cloud
 
 
 def setUpModule():
-    global cloud
-    cloud = Cloud(nodes=2).__enter__()
-
-
-def tearDownModule():
-    cloud.__exit__(None)
+    AwsProgram.cloud = Cloud(nodes=2).__enter__()
+    unittest.addModuleCleanup(AwsProgram.cloud.__exit__, None)
 
 
 class Session:
-    """The same steps for both programs; `aws` is the program to run."""
-
-    aws = None
-
-    def run_aws(self, *arguments, expect=0):
-        # Explicit: Debian's version 2 is older than AWS_ENDPOINT_URL.
-        done = subprocess.run([self.aws, "--endpoint-url", cloud.endpoint, *arguments], env=cloud.client_environment(), capture_output=True, text=True)
-        self.assertEqual(done.returncode, expect, f"aws {' '.join(arguments)}\n{done.stdout}{done.stderr}")
-        return done.stdout if expect == 0 else done.stderr
+    """The same steps for both programs."""
 
     def test_first_session(self):
-        key_file = pathlib.Path(tempfile.mkdtemp(dir=cloud.directory)) / "key.pem"
+        key_file = pathlib.Path(tempfile.mkdtemp(dir=self.cloud.directory)) / "key.pem"
         name = f"first-{type(self).__name__}"
         key_file.write_text(self.run_aws("ec2", "create-key-pair", "--key-name", name, "--query", "KeyMaterial", "--output", "text"))
         self.assertIn("PRIVATE KEY", key_file.read_text())
-        image = self.run_aws("ec2", "describe-images", "--owners", "self", "--filters", "Name=image-type,Values=machine",
-                             "--query", "Images[0].ImageId", "--output", "text").strip()
+        image = self.machine_image()
         launched = json.loads(self.run_aws(
             "ec2", "run-instances", "--image-id", image, "--instance-type", "t3.micro", "--key-name", name,
             "--tag-specifications", "ResourceType=instance,Tags=[{Key=Name,Value=hello}]", "--output", "json"))
@@ -52,7 +38,7 @@ class Session:
     def test_caller_identity_and_errors_are_printed_as_aws_prints_them(self):
         identity = json.loads(self.run_aws("sts", "get-caller-identity", "--output", "json"))
         self.assertEqual(set(identity), {"UserId", "Account", "Arn"})
-        wrong = self.run_aws("ec2", "describe-instances", "--instance-ids", "i-0123456789abcdef0", expect=254 if self.is_v2 else 255)
+        wrong = self.refused("ec2", "describe-instances", "--instance-ids", "i-0123456789abcdef0")
         self.assertIn("(InvalidInstanceID.NotFound)", wrong)
         self.assertIn("The instance ID 'i-0123456789abcdef0' does not exist", wrong)
 
@@ -60,18 +46,12 @@ class Session:
         self.assertIn("available", self.run_aws("ec2", "describe-availability-zones", "--output", "table"))
 
 
-class AwsCliVersion1(Session, unittest.TestCase):
-    aws = str(VENV / "aws")
-    is_v2 = False
-
+class AwsCliVersion1(Session, Version1, unittest.TestCase):
     def test_is_version_1(self):
         self.assertIn("aws-cli/1.", self.run_aws("--version"))
 
 
-class AwsCliVersion2(Session, unittest.TestCase):
-    aws = shutil.which("aws", path="/usr/bin")
-    is_v2 = True
-
+class AwsCliVersion2(Session, Version2, unittest.TestCase):
     def test_is_version_2(self):
         self.assertIn("aws-cli/2.", self.run_aws("--version"))
 
