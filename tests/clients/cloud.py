@@ -59,6 +59,8 @@ def wait_until(what, condition, seconds=30.0):
 
 class Cloud:
     environment = {}
+    # What karri is run by, such as in another network namespace.
+    prefix = []
     # Whether a WARN or ERROR line that nobody expected fails the module when the cloud ends.
     judged = True
     # What every cloud of this kind may log, as `expect` takes it: on a busy machine a process may get no
@@ -91,7 +93,7 @@ class Cloud:
             self.log.rename(self.directory / f"up-{len(self.up_logs())}.log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [KARRI, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
+                [*self.prefix, KARRI, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **self.environment})
         wait_until("karri up is ready", self._ready, READY_SECONDS)
         self.env = self._environment()
@@ -117,7 +119,8 @@ class Cloud:
 
     def karri(self, *arguments):
         """Runs a karri verb against this cloud and returns its standard output."""
-        done = subprocess.run([KARRI, *arguments, "--state-dir", self.state_dir], capture_output=True, text=True)
+        done = subprocess.run([*self.prefix, KARRI, *arguments, "--state-dir", self.state_dir], capture_output=True,
+                              text=True)
         if done.returncode != 0:
             raise AssertionError(f"karri {' '.join(arguments)}: {done.stdout}{done.stderr}")
         return done.stdout

@@ -42,7 +42,7 @@ class RealCloud(Cloud):
         return ["--images", str(IMAGES)]
 
     def clean(self):
-        down = subprocess.run([KARRI, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
+        down = subprocess.run([*self.prefix, KARRI, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
                               capture_output=True, text=True, env={**self.client_environment(), **self.environment})
         if down.returncode != 0:
             raise AssertionError(f"karri down --terminate: {down.stdout}{down.stderr}")
