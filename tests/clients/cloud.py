@@ -58,6 +58,7 @@ def wait_until(what, condition, seconds=30.0):
 
 
 class Cloud:
+    env = {}  # as `karri env` tells it, once the cloud is up
     environment = {}
     # What karri is run by, such as in another network namespace.
     prefix = []

@@ -1,0 +1,100 @@
+"""Machines whose KVM does not run guests, however it fails: the node emulates and says so, or refuses to start.
+
+Each has a /dev of its own, in which /dev/kvm is what the test makes it, whatever this machine's is.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import unittest
+
+from real_cloud import RealCloud, domains, wait_state
+
+# The directory is the first argument. Only Karri is in there: libvirtd and the guests have the machine's own.
+OWN_DEVICES = """
+mount -t tmpfs none "$0/dev"
+cp -a /dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/tty "$0/dev"
+ln -s /proc/self/fd "$0/dev/fd"
+mkdir "$0/dev/pts" "$0/dev/shm"
+mount --rbind /dev/pts "$0/dev/pts"
+[ -z "$KVM_OPENS" ] || mknod -m 666 "$0/dev/kvm" c 1 3  # /dev/null's numbers: it opens, and knows no request of KVM's
+mount --rbind "$0/dev" /dev
+exec "$@"
+"""
+# A QEMU whose guests under KVM never get anywhere.
+HANGING_QEMU = """#!/bin/sh
+case " $* " in *" -accel kvm "*) echo $$ >>"$HUNG"; exec sleep 1000 ;; esac
+exec /usr/bin/qemu-system-x86_64 "$@"
+"""
+
+
+class BadKvm(RealCloud):
+    def __init__(self, number, accel):
+        super().__init__(number)
+        (self.directory / "dev").mkdir()
+        self.prefix = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", OWN_DEVICES, self.directory]
+        self.environment |= {"KARRI_NC_HYPERVISOR__ACCEL": accel, "KVM_OPENS": ""}
+
+    def opens_and_runs_nothing(self):
+        self.environment["KVM_OPENS"] = "yes"
+        return self
+
+    def hangs(self):
+        self.opens_and_runs_nothing()
+        programs, self.hung = self.directory / "bin", self.directory / "hung"
+        programs.mkdir()
+        (programs / "qemu-system-x86_64").write_text(HANGING_QEMU)
+        (programs / "qemu-system-x86_64").chmod(0o755)
+        self.environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "HUNG": str(self.hung)}
+        return self
+
+    def node_log(self, level):
+        [log] = self.state_dir.glob("nc*/log.jsonl")
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        return [line["fields"] for line in lines if line["level"] == level]
+
+
+class FallsBack(unittest.TestCase):
+    def told(self, cloud):
+        """Why the node emulates, as it says in its one warning."""
+        [line] = cloud.node_log("WARN")
+        self.assertEqual(line["message"], "KVM does not run guests here: falling back to TCG emulation (slower)")
+        return line["why"]
+
+    def test_a_device_that_opens_is_not_believed(self):
+        with BadKvm(46, "auto").opens_and_runs_nothing() as cloud:
+            self.assertRegex(self.told(cloud), r"^a test guest ended with exit status: 1: .*[Kk][Vv][Mm]")
+            ec2 = cloud.boto3()
+            [one] = cloud.launch(ec2)
+            wait_state(ec2, one, "running")
+            xml = subprocess.check_output(["virsh", "-c", "qemu:///system", "dumpxml", domains()[one]], text=True)
+            self.assertTrue(xml.startswith("<domain type='qemu'"), xml[:80])
+            ec2.terminate_instances(InstanceIds=[one])
+            wait_state(ec2, one, "terminated")
+
+    def test_a_guest_that_hangs_is_given_up_and_leaves_nothing(self):
+        with BadKvm(47, "auto").hangs() as cloud:
+            self.assertEqual(self.told(cloud), "a test guest did not run within 6s")
+            [pid] = cloud.hung.read_text().split()
+            self.assertFalse(pathlib.Path(f"/proc/{pid}").exists(), "the guest that hung")
+            self.assertFalse(list(cloud.state_dir.glob("nc*/probe*")))
+
+    def test_no_device_at_all_is_said(self):
+        with BadKvm(48, "auto") as cloud:
+            self.assertEqual(self.told(cloud), "there is no /dev/kvm")
+
+
+class Insists(unittest.TestCase):
+    def test_a_node_that_must_use_kvm_does_not_start_without(self):
+        cloud = BadKvm(49, "kvm").opens_and_runs_nothing()
+        with self.assertRaisesRegex(AssertionError, r'hypervisor.accel = "kvm": a test guest ended with exit status: 1: .*[Kk][Vv][Mm]'):
+            cloud.__enter__()
+        self.assertEqual(cloud.process.returncode, 1)
+        cloud.clean()
+        shutil.rmtree(cloud.directory)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
