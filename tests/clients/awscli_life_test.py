@@ -33,8 +33,11 @@ class Life:
 
     def wait(self, state, one):
         """Asked too early the program comes back only after its fifteen seconds (as `awscli_test` lets it)."""
-        wait_until(f"{one} {state}", lambda: self.instance(one)["State"]["Name"] == state)
+        self.reached(state, one)
         self.run_aws("ec2", "wait", f"instance-{state}", "--instance-ids", one)
+
+    def reached(self, state, one):
+        wait_until(f"{one} {state}", lambda: self.instance(one)["State"]["Name"] == state)
 
     def file(self, content):
         path = pathlib.Path(tempfile.mkdtemp(dir=self.cloud.directory)) / "content"
@@ -58,7 +61,6 @@ class Life:
                 "--no-ebs-optimized")
         one = self.launch(*said)
         self.assertEqual(self.launch(*said), one, "the client token names the first")
-        self.wait("running", one)
         seen = self.instance(one)
         self.assertEqual((seen["KeyName"], seen["SubnetId"], seen["ClientToken"]), (name, subnet["SubnetId"], name))
         self.assertEqual(seen["Placement"]["AvailabilityZone"], zone)
@@ -67,20 +69,20 @@ class Life:
                          ("required", 2))
         self.assertEqual({tag["Key"]: tag["Value"] for tag in seen["Tags"]}, {"Name": "full", "empty": ""})
         self.assertEqual(base64.b64decode(self.attribute(one, "userData")["UserData"]["Value"]), script)
-        behaviour = self.attribute(one, "instanceInitiatedShutdownBehavior")
+        behaviour = boto3.describe_instance_attribute(InstanceId=one, Attribute="instanceInitiatedShutdownBehavior")
         self.assertEqual(behaviour["InstanceInitiatedShutdownBehavior"]["Value"], "terminate")
 
         self.assertIn("(OperationNotPermitted)", self.refused("ec2", "terminate-instances", "--instance-ids", one))
         self.ec2("modify-instance-attribute", "--instance-id", one, "--no-disable-api-termination")
         self.assertFalse(self.attribute(one, "disableApiTermination")["DisableApiTermination"]["Value"])
         self.ec2("terminate-instances", "--instance-ids", one)
-        self.wait("terminated", one)
 
     def test_stop_change_start_reboot_and_terminate(self):
         packed = gzip.compress(b"#!/bin/sh\n")
         one = self.launch("--user-data", f"fileb://{self.file(packed)}")
         self.wait("running", one)
-        self.assertEqual(base64.b64decode(self.attribute(one, "userData")["UserData"]["Value"]), packed)
+        kept = boto3.describe_instance_attribute(InstanceId=one, Attribute="userData")
+        self.assertEqual(base64.b64decode(kept["UserData"]["Value"]), packed)
         change = ("modify-instance-attribute", "--instance-id", one, "--instance-type", "Value=t3.small")
         self.assertIn("(IncorrectInstanceState)", self.refused("ec2", *change))
 
@@ -91,13 +93,14 @@ class Life:
         self.assertEqual(self.attribute(one, "instanceType")["InstanceType"]["Value"], "t3.small")
         [starting] = self.ec2("start-instances", "--instance-ids", one)["StartingInstances"]
         self.assertEqual((starting["PreviousState"]["Name"], starting["CurrentState"]["Name"]), ("stopped", "pending"))
-        self.wait("running", one)
+        self.reached("running", one)
         self.assertEqual(self.instance(one)["InstanceType"], "t3.small")
 
         self.ec2("reboot-instances", "--instance-ids", one)
-        console = ("get-console-output", "--instance-id", one, "--latest")
-        output = wait_until("console output", lambda: self.ec2(*console).get("Output"))
-        self.assertEqual(self.run_aws("ec2", *console, "--output", "text", "--query", "Output").strip(), output.strip())
+        console = lambda: boto3.get_console_output(InstanceId=one, Latest=True).get("Output")
+        wait_until("console output", console)
+        shown = self.run_aws("ec2", "get-console-output", "--instance-id", one, "--latest", "--output", "text", "--query", "Output")
+        self.assertTrue(shown.strip() and console().startswith(shown.strip()), shown)
         [status] = self.ec2("describe-instance-status", "--instance-ids", one)["InstanceStatuses"]
         self.assertEqual((status["InstanceState"]["Name"], status["InstanceStatus"]["Status"]), ("running", "ok"))
         self.ec2("terminate-instances", "--instance-ids", one)
@@ -108,14 +111,14 @@ class Life:
         said = self.refused("ec2", "run-instances", "--dry-run", "--image-id", image, "--client-token", name)
         self.assertIn("(DryRunOperation)", said)
         self.assertIn("Request would have succeeded, but DryRun flag is set", said)
-        shown = self.ec2("describe-instances", "--filters", f"Name=client-token,Values={name}")
+        shown = boto3.describe_instances(Filters=[{"Name": "client-token", "Values": [name]}])
         self.assertEqual(shown["Reservations"], [])
 
     def test_instance_types_and_offerings(self):
         [micro] = self.ec2("describe-instance-types", "--instance-types", "t3.micro")["InstanceTypes"]
         self.assertEqual((micro["InstanceType"], micro["VCpuInfo"]["DefaultVCpus"], micro["MemoryInfo"]["SizeInMiB"]),
                          ("t3.micro", 2, 1024))
-        every = {t["InstanceType"] for t in self.ec2("describe-instance-types")["InstanceTypes"]}
+        every = {t["InstanceType"] for t in boto3.describe_instance_types()["InstanceTypes"]}
         offered = self.ec2("describe-instance-type-offerings", "--location-type", "availability-zone")
         self.assertEqual({o["InstanceType"] for o in offered["InstanceTypeOfferings"]}, every)
         # Pages, as the program itself asks for them.
