@@ -1,6 +1,8 @@
 """Who is let in: both signature versions, presigned requests, and every way of getting it wrong."""
 
 import datetime
+import json
+import re
 import unittest
 import urllib.parse
 
@@ -9,10 +11,16 @@ from cloud import Cloud, wait_until
 from raw import presigned_v4, send, signed_v2, signed_v4
 
 REGIONS = {"Action": "DescribeRegions", "Version": "2016-11-15"}
-IDENTITY = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
-NOT_VALIDATED = "AWS was not able to validate the provided access credentials"
-INVALID_TOKEN = "The security token included in the request is invalid."
+WHO = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
 MINUTE = datetime.timedelta(minutes=1)
+
+# What EC2 and STS say, each as (status, code, message).
+NOT_VALID = (401, "AuthFailure", "AWS was not able to validate the provided access credentials")
+EXPIRED = (400, "RequestExpired", "Request has expired.")
+MISMATCH = ("The request signature we calculated does not match the signature you provided. Check your AWS Secret "
+            "Access Key and signing method. Consult the service documentation for details.")
+EC2_MISMATCH = (403, "SignatureDoesNotMatch", MISMATCH)  # of Version 2 only
+UNKNOWN_TOKEN = (403, "InvalidClientTokenId", "The security token included in the request is invalid.")
 
 
 def now():
@@ -28,6 +36,15 @@ def tearDownModule():
     cloud.__exit__(None)
 
 
+def said(answer):
+    answer.well_formed()
+    return answer.status, answer.code, answer.message
+
+
+def basic(at):
+    return at.strftime("%Y%m%dT%H%M%SZ")
+
+
 class VersionFour(unittest.TestCase):
     def test_a_right_signature_is_served(self):
         answer = signed_v4(cloud, REGIONS).well_formed()
@@ -37,30 +54,48 @@ class VersionFour(unittest.TestCase):
         account = "second-account"
         cloud.karri("account", "create", account)
         cloud.karri("user", "create", "--account", account, "--policy", "AdministratorAccess", "ann")
-        key = __import__("json").loads(cloud.karri("key", "create", "--account", account, "--user", "ann", "--output", "json"))
+        key = json.loads(cloud.karri("key", "create", "--account", account, "--user", "ann", "--output", "json"))
         sts = cloud.boto3("sts", key["access_key_id"], key["secret_access_key"])
         other = sts.get_caller_identity()["Account"]
         self.assertNotEqual(other, cloud.boto3("sts").get_caller_identity()["Account"])
 
-    def test_wrong_secret_unknown_key_and_changed_body_are_refused(self):
-        wrong = signed_v4(cloud, REGIONS, secret="x" * 40).well_formed()
-        self.assertEqual((wrong.status, wrong.code), (401, "AuthFailure"), wrong.body)
-        unknown = signed_v4(cloud, REGIONS, key="AKIAUNKNOWNUNKNOWN00").well_formed()
-        self.assertEqual((unknown.status, unknown.code), (401, "AuthFailure"), unknown.body)
-        self.assertEqual(unknown.message, "AWS was not able to validate the provided access credentials")
+    def test_wrong_secret_unknown_key_and_changed_body_are_refused_alike(self):
         changed = signed_v4(cloud, REGIONS, tamper=lambda h, b: (h, b.replace(b"DescribeRegions", b"DescribeImages")))
-        self.assertEqual((changed.status, changed.code), (401, "AuthFailure"), changed.body)
+        for answer in (signed_v4(cloud, REGIONS, secret="x" * 40), signed_v4(cloud, REGIONS, key="AKIAUNKNOWNUNKNOWN00"), changed):
+            self.assertEqual(said(answer), NOT_VALID)
+
+    def test_a_session_token_with_a_key_that_has_none_is_refused(self):
+        token = {"X-Amz-Security-Token": "of-nobody"}
+        self.assertEqual(said(signed_v4(cloud, REGIONS, extra_signed=token)), NOT_VALID)
+        self.assertEqual(said(signed_v4(cloud, WHO, service="sts", extra_signed=token)), UNKNOWN_TOKEN)
+
+    def test_sts_tells_a_wrong_secret_from_an_unknown_key(self):
+        self.assertEqual(signed_v4(cloud, WHO, service="sts").status, 200)
+        wrong = signed_v4(cloud, WHO, service="sts", secret="x" * 40)
+        self.assertEqual(said(wrong), (403, "SignatureDoesNotMatch", MISMATCH))
+        self.assertEqual(said(signed_v4(cloud, WHO, service="sts", key="AKIAUNKNOWNUNKNOWN00")), UNKNOWN_TOKEN)
 
     def test_an_unsigned_request_is_told_what_it_lacks(self):
-        answer = send(cloud.endpoint + "/?" + urllib.parse.urlencode(REGIONS)).well_formed()
-        self.assertEqual((answer.status, answer.code), (400, "MissingParameter"))
-        self.assertEqual(answer.message, "The request must contain the parameter AWSAccessKeyId")
+        answer = send(cloud.endpoint + "/?" + urllib.parse.urlencode(REGIONS))
+        self.assertEqual(said(answer), (400, "MissingParameter", "The request must contain the parameter AWSAccessKeyId"))
+        answer = send(cloud.endpoint + "/?" + urllib.parse.urlencode(WHO))
+        self.assertEqual(said(answer), (403, "MissingAuthenticationToken", "Request is missing Authentication Token"))
 
-    def test_skew_and_replay_outside_the_window_are_refused(self):
-        self.assertEqual(signed_v4(cloud, REGIONS, at=now() - 4 * MINUTE).status, 200)
-        for at in (now() - 16 * MINUTE, now() + 16 * MINUTE):
-            answer = signed_v4(cloud, REGIONS, at=at).well_formed()
-            self.assertEqual((answer.status, answer.code), (400, "RequestExpired"), answer.body)
+    def test_skew_and_replay_outside_of_ec2s_five_minutes_are_refused(self):
+        for minutes in (-4, 4):
+            self.assertEqual(signed_v4(cloud, REGIONS, at=now() + minutes * MINUTE).status, 200, minutes)
+        for minutes in (-24 * 60, -6, 6, 24 * 60):
+            self.assertEqual(said(signed_v4(cloud, REGIONS, at=now() + minutes * MINUTE)), EXPIRED, minutes)
+
+    def test_skew_and_replay_outside_of_sts_fifteen_minutes_are_explained(self):
+        for minutes in (-14, 14):
+            self.assertEqual(signed_v4(cloud, WHO, service="sts", at=now() + minutes * MINUTE).status, 200, minutes)
+        for minutes, words in ((-16, r"Signature expired: %s is now earlier than \d{8}T\d{6}Z \(\d{8}T\d{6}Z - 15 min\.\)"),
+                               (16, r"Signature not yet current: %s is still later than \d{8}T\d{6}Z \(\d{8}T\d{6}Z \+ 15 min\.\)")):
+            at = now() + minutes * MINUTE
+            status, code, message = said(signed_v4(cloud, WHO, service="sts", at=at))
+            self.assertEqual((status, code), (403, "SignatureDoesNotMatch"))
+            self.assertRegex(message, f"^{words % basic(at)}$")
 
     def test_nearly_all_headers_signed_as_old_tools_do(self):
         answer = signed_v4(cloud, {"Action": "DescribeInstances", "Version": "2015-10-01"},
@@ -99,14 +134,14 @@ class Presigned(unittest.TestCase):
     def test_an_expired_one_is_refused_in_each_services_words(self):
         url = presigned_v4(cloud, REGIONS, at=now() - 2 * MINUTE, expires=60)
         self.assertEqual(self.refused(url, 400, "RequestExpired"), "Request has expired.")
-        url = presigned_v4(cloud, IDENTITY, at=now() - 2 * MINUTE, expires=60, service="sts")
+        url = presigned_v4(cloud, WHO, at=now() - 2 * MINUTE, expires=60, service="sts")
         self.assertRegex(self.refused(url, 403, "SignatureDoesNotMatch"), r"^Signature expired: \d{8}T\d{6}Z is now earlier than \d{8}T\d{6}Z")
 
     def test_one_from_the_future_is_refused(self):
         self.refused(presigned_v4(cloud, REGIONS, at=now() + 16 * MINUTE, expires=604_800), 400, "RequestExpired")
 
     def test_a_life_out_of_range_is_named(self):
-        for expires, words in ((0, "must be non-negative"), (-1, "must be non-negative"), (604_801, "must be less than a week"),
+        for expires, words in ((0, "must be non-negative"), (-1, "must be non-negative"), (604_801, "must be less than a week (in seconds); that is, the given X-Amz-Expires must be less than 604800 seconds"),
                                (10**30, "should be a number"), ("soon", "should be a number"), ("", "should be a number"),
                                ("1.5", "should be a number")):
             message = self.refused(presigned_v4(cloud, REGIONS, expires=expires), 400, "IncompleteSignature")
@@ -118,8 +153,13 @@ class Presigned(unittest.TestCase):
                        url + "&DryRun=true", url.replace("Version=2016-11-15", "Version=2016-09-15"),
                        url[:-1] + ("0" if url[-1] != "0" else "1"), url.replace("/?", "/x?", 1)):
             self.assertNotEqual(edited, url)
-            self.assertEqual(self.refused(edited, 401, "AuthFailure"), NOT_VALIDATED)
+            self.assertEqual(self.refused(edited, 401, "AuthFailure"), NOT_VALID[2])
         self.refused(url + "&X-Amz-Expires=600", 400, "InvalidQueryParameter")
+
+    def test_one_without_its_date_is_incomplete(self):
+        gone = re.sub("X-Amz-Date=[^&]*&", "", presigned_v4(cloud, REGIONS, expires=60))
+        self.assertEqual(self.refused(gone, 400, "IncompleteSignature"),
+                         "AWS query-string parameters must include 'X-Amz-Date'. Re-examine the query-string parameters.")
 
 
 class SessionTokens(unittest.TestCase):
@@ -128,8 +168,8 @@ class SessionTokens(unittest.TestCase):
     def test_a_token_with_long_term_keys_is_refused_by_each_service_with_its_code(self):
         client = {"aws_session_token": "FwoGZXIvYXdzEXAMPLE"}
         for service, call, code, status, message in (
-                ("ec2", "describe_regions", "AuthFailure", 401, NOT_VALIDATED),
-                ("sts", "get_caller_identity", "InvalidClientTokenId", 403, INVALID_TOKEN)):
+                ("ec2", "describe_regions", "AuthFailure", 401, NOT_VALID[2]),
+                ("sts", "get_caller_identity", "InvalidClientTokenId", 403, UNKNOWN_TOKEN[2])):
             with self.assertRaises(botocore.exceptions.ClientError) as caught:
                 getattr(cloud.boto3(service, **client), call)()
             answer = caught.exception.response
@@ -138,9 +178,9 @@ class SessionTokens(unittest.TestCase):
 
     def test_in_a_presigned_query_too(self):
         answer = send(presigned_v4(cloud, REGIONS, token="FwoGZXIvYXdzEXAMPLE//+=")).well_formed()
-        self.assertEqual((answer.status, answer.code, answer.message), (401, "AuthFailure", NOT_VALIDATED))
-        answer = send(presigned_v4(cloud, IDENTITY, token="FwoGZXIvYXdzEXAMPLE//+=", service="sts")).well_formed()
-        self.assertEqual((answer.status, answer.code, answer.message), (403, "InvalidClientTokenId", INVALID_TOKEN))
+        self.assertEqual((answer.status, answer.code, answer.message), (401, "AuthFailure", NOT_VALID[2]))
+        answer = send(presigned_v4(cloud, WHO, token="FwoGZXIvYXdzEXAMPLE//+=", service="sts")).well_formed()
+        self.assertEqual((answer.status, answer.code, answer.message), (403, "InvalidClientTokenId", UNKNOWN_TOKEN[2]))
 
     def test_one_that_is_not_signed_or_in_version_two_is_refused_as_well(self):
         added = signed_v4(cloud, REGIONS, tamper=lambda h, b: ({**h, "X-Amz-Security-Token": "added"}, b)).well_formed()
@@ -152,7 +192,7 @@ class SessionTokens(unittest.TestCase):
 
     def test_a_key_of_temporary_credentials_without_its_token_is_as_unknown_as_any(self):
         answer = signed_v4(cloud, REGIONS, key="ASIAIOSFODNN7EXAMPLE").well_formed()
-        self.assertEqual((answer.status, answer.code, answer.message), (401, "AuthFailure", NOT_VALIDATED))
+        self.assertEqual((answer.status, answer.code, answer.message), (401, "AuthFailure", NOT_VALID[2]))
 
 
 class VersionTwo(unittest.TestCase):
@@ -162,11 +202,17 @@ class VersionTwo(unittest.TestCase):
                 answer = signed_v2(cloud, REGIONS, method=method, digest=digest)
                 self.assertEqual(answer.status, 200, f"{method} {digest}: {answer.body}")
 
-    def test_wrong_secret_old_timestamp_and_changed_query_are_refused(self):
-        self.assertEqual(signed_v2(cloud, REGIONS, secret="x").status, 403)
-        self.assertGreaterEqual(signed_v2(cloud, REGIONS, at=now() - 60 * MINUTE).status, 400)
+    def test_wrong_secret_and_changed_query_are_refused(self):
+        self.assertEqual(said(signed_v2(cloud, REGIONS, secret="x")), EC2_MISMATCH)
         changed = signed_v2(cloud, REGIONS, tamper=lambda q: q.replace("DescribeRegions", "DescribeImages"))
-        self.assertEqual(changed.status, 403)
+        self.assertEqual(said(changed), EC2_MISMATCH)
+
+    def test_a_timestamp_outside_of_the_window_is_named(self):
+        for minutes in (-60, 60):
+            at = now() + minutes * MINUTE
+            stamp = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+            expired = (400, "RequestExpired", f"Request has expired. Timestamp date is {stamp}")
+            self.assertEqual(said(signed_v2(cloud, REGIONS, at=at)), expired)
 
 
 if __name__ == "__main__":

@@ -396,6 +396,9 @@ async fn console_and_status_are_told(cloud: Cloud) {
     let ids = running(&alice, 2).await;
     let console = alice.ec2("GetConsoleOutput", &[("InstanceId", &ids[0]), ("Latest", "true")]).await.ok();
     assert_eq!(console.one("output"), "aGVsbG8=");
+    let password = alice.ec2("GetPasswordData", &[("InstanceId", &ids[0])]).await.ok();
+    let launched = alice.ec2("DescribeInstances", &[("InstanceId.1", &ids[0])]).await.ok().one("launchTime");
+    assert_eq!([password.one("passwordData"), password.one("timestamp")], [String::new(), launched]);
     alice.ec2("StopInstances", &[("InstanceId.1", &ids[1])]).await.ok();
     alice.wait_for(&ids[1], "stopped").await;
     let status = alice.ec2("DescribeInstanceStatus", &[]).await.ok();

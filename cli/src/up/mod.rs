@@ -239,17 +239,14 @@ fn farewell(ready: &Ready, simulated: bool) -> String {
     let karri = command_name();
     let image = ready.image_id.as_deref().unwrap_or("ami-…");
     let filter = "--filters Name=key-name,Values=demo Name=instance-state-name,Values=pending,running";
-    let query = |field: &str| {
-        format!(
-            "$(aws ec2 describe-instances {filter} --query 'Reservations[].Instances[].{field}' --output text)"
-        )
-    };
-    let third = if simulated {
+    let query = |path: &str| format!("$(aws ec2 describe-instances {filter} --query '{path}' --output text)");
+    let first = |field: &str| query(&format!("Reservations[0].Instances[0].{field}"));
+    let second = if simulated {
         format!("aws ec2 describe-instances {filter}")
     } else {
         format!(
             "ssh -i demo.pem -o ConnectionAttempts=60 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}",
-            query("PrivateIpAddress")
+            first("PrivateIpAddress")
         )
     };
     let s3 = ready.s3_endpoint.as_ref().map(|url| format!("\n  S3           {url}")).unwrap_or_default();
@@ -263,9 +260,9 @@ Karri is ready after {:.1} s. Ctrl-C stops it{}.
 In another terminal:
 
   eval \"$({karri} --state-dir {} env)\"
-  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.pem && chmod 600 demo.pem
-  aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
-  {third}
+  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.pem && chmod 600 demo.pem && aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
+  {second}
+  aws ec2 get-console-output --latest --output text --instance-id {}
   aws ec2 terminate-instances --instance-ids {}
 ",
         ready.ready_after_secs,
@@ -274,7 +271,8 @@ In another terminal:
         ready.region,
         ready.credentials_file.display(),
         shell_quote(&ready.state_dir.display().to_string()),
-        query("InstanceId"),
+        first("InstanceId"),
+        query("Reservations[].Instances[].InstanceId"),
     )
 }
 

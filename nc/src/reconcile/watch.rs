@@ -115,8 +115,12 @@ async fn stray(node: &Arc<Node>, found: &FoundGuest) {
         }
         return;
     }
-    tracing::warn!(instance_id = %id, "removing the guest of a forgotten instance");
     let hypervisor = &node.drives.hypervisor;
+    // The listing may be older than the burial.
+    if matches!(hypervisor.guest(id).await, Ok(Guest::Absent)) {
+        return;
+    }
+    tracing::warn!(instance_id = %id, "removing the guest of a forgotten instance");
     for result in [hypervisor.force_off(id).await, hypervisor.undefine(id).await] {
         if let Err(error) = result {
             tracing::warn!(instance_id = %id, %error, "it cannot be removed now");

@@ -8,6 +8,7 @@ mod instance_type;
 mod key_pair;
 mod listing;
 mod network_interface;
+mod password_data;
 mod region;
 mod security_group;
 mod subnet;
@@ -35,6 +36,7 @@ fn instances(table: Table) -> Table {
         .on_change(instance::reboot_instances, instance::of_reboot)
         .on_change(instance::terminate_instances, instance::of_terminate)
         .on(instance::get_console_output, instance::of_console)
+        .on(password_data::get_password_data, password_data::asks)
         .on(instance::describe_instance_attribute, instance::of_describe_attribute)
         .on_change(instance::modify_instance_attribute, instance::of_modify_attribute)
         .on_change(instance::modify_instance_metadata_options, instance::of_modify_metadata)

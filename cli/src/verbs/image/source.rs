@@ -83,7 +83,8 @@ async fn open_url(url: &reqwest::Url) -> anyhow::Result<Opened> {
     let status = response.status();
     anyhow::ensure!(status.is_success(), "the server answers {status}");
     let total = response.content_length();
-    Ok(Opened { total, bytes: response.bytes_stream().map_err(std::io::Error::other).boxed() })
+    let bytes = response.bytes_stream().map_err(|error| std::io::Error::other(innermost(error)));
+    Ok(Opened { total, bytes: bytes.boxed() })
 }
 
 /// "connection refused" says more than "error sending request"; and the URL may hold a password.

@@ -10,16 +10,24 @@ use futures_util::StreamExt;
 use karri_proto::instance::BlobRef;
 use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use std::path::Path;
+use std::sync::{Arc, OnceLock};
 
 pub async fn import(cloud: &Cloud, source: &Source, kind: Kind) -> anyhow::Result<ImportedBlob> {
     let Opened { total, bytes } = source.open().await?;
     let mut meter = Meter::new(&source.label(), "sent", total);
-    let counted = bytes.inspect(move |chunk| {
-        if let Ok(chunk) = chunk {
-            meter.advance(chunk.len() as u64);
-        }
+    // When the source breaks off the image store hears it first, and is not to blame.
+    let broken: Arc<OnceLock<String>> = Arc::default();
+    let breaking = broken.clone();
+    let counted = bytes.inspect(move |chunk| match chunk {
+        Ok(chunk) => meter.advance(chunk.len() as u64),
+        Err(error) => drop(breaking.set(error.to_string())),
     });
-    send(cloud, reqwest::Body::wrap_stream(counted), kind).await.with_context(|| source.label())
+    let sent = send(cloud, reqwest::Body::wrap_stream(counted), kind).await;
+    let sent = sent.map_err(|error| match broken.get() {
+        Some(why) => anyhow::anyhow!("it cannot be read to its end: {why}"),
+        None => error,
+    });
+    sent.with_context(|| source.label())
 }
 
 /// Without a word, for the demo image of `up`.

@@ -1828,6 +1828,31 @@ impl Sample for GetConsoleOutputResult {
     }
 }
 
+impl Dump for GetPasswordDataRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("InstanceId", &self.instance_id);
+        sheet.done()
+    }
+}
+
+impl Dump for GetPasswordDataResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("PasswordData", &self.password_data);
+        sheet.optional("Timestamp", &self.timestamp);
+        sheet.done()
+    }
+}
+
+impl Sample for GetPasswordDataResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { instance_id: dice.optional(), password_data: dice.optional(), timestamp: dice.optional() }
+    }
+}
+
 impl Dump for GpuDeviceInfo {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5309,6 +5334,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeVpcs" => Some(asked::<DescribeVpcsRequest>(params)),
         "ExportImage" => Some(asked::<ExportImageRequest>(params)),
         "GetConsoleOutput" => Some(asked::<GetConsoleOutputRequest>(params)),
+        "GetPasswordData" => Some(asked::<GetPasswordDataRequest>(params)),
         "ImportImage" => Some(asked::<ImportImageRequest>(params)),
         "ImportKeyPair" => Some(asked::<ImportKeyPairRequest>(params)),
         "ImportSnapshot" => Some(asked::<ImportSnapshotRequest>(params)),
@@ -5364,6 +5390,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeVpcs" => Some(answered::<DescribeVpcsRequest>(dice)),
         "ExportImage" => Some(answered::<ExportImageRequest>(dice)),
         "GetConsoleOutput" => Some(answered::<GetConsoleOutputRequest>(dice)),
+        "GetPasswordData" => Some(answered::<GetPasswordDataRequest>(dice)),
         "ImportImage" => Some(answered::<ImportImageRequest>(dice)),
         "ImportKeyPair" => Some(answered::<ImportKeyPairRequest>(dice)),
         "ImportSnapshot" => Some(answered::<ImportSnapshotRequest>(dice)),

@@ -16,6 +16,7 @@ mod instance_type;
 pub mod judge;
 mod key_pair;
 mod network_interface;
+mod password_data;
 mod region;
 mod security_group;
 mod snapshot;
@@ -37,6 +38,7 @@ pub use instance::*;
 pub use instance_type::*;
 pub use key_pair::*;
 pub use network_interface::*;
+pub use password_data::*;
 pub use region::*;
 pub use security_group::*;
 pub use snapshot::*;
@@ -55,6 +57,7 @@ pub const ACTIONS: &[&str] = &[
     "RebootInstances",
     "TerminateInstances",
     "GetConsoleOutput",
+    "GetPasswordData",
     "DescribeInstanceTypes",
     "DescribeInstanceTypeOfferings",
     "DescribeInstanceAttribute",
