@@ -88,13 +88,10 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         async move { objects.probe().await.map_err(|error| error.to_string()) }
     });
     let calendar = Calendar::with_day_secs(config.lifecycle_day_secs);
-    let (kept, mut shutdown) = (objects.clone(), base.shutdown.clone());
+    let (kept, shutdown) = (objects.clone(), base.shutdown.clone());
     base.spawn(async move {
         let house = kept.keep_house(HousekeepingConfig::default());
-        tokio::select! {
-            () = lifecycle::run(kept.clone(), calendar, now_unix_ms) => {}
-            () = shutdown.wait() => {}
-        }
+        lifecycle::run(kept, calendar, now_unix_ms, shutdown).await;
         drop(house);
     });
     Ok(objects)

@@ -30,11 +30,9 @@ pub enum BackupState {
     Failed,
 }
 
-/// How far the newest backup of this run of the store is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct BackupStatus {
-    pub directory: String,
-    pub state: BackupState,
+/// How far a copy is, and at its end what it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupProgress {
     pub database_bytes: u64,
     pub blobs: u64,
     pub blob_bytes: u64,
@@ -43,6 +41,15 @@ pub struct BackupStatus {
     pub blob_bytes_total: u64,
     /// Of objects that were damaged before.
     pub blobs_missing: u64,
+}
+
+/// How far the newest backup of this run of the store is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct BackupStatus {
+    pub directory: String,
+    pub state: BackupState,
+    #[serde(flatten)]
+    pub copied: BackupProgress,
     /// Why it failed.
     pub error: Option<String>,
 }

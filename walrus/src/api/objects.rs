@@ -2,14 +2,14 @@
 //!
 //! One backup at a time. It is carried out whether or not anybody asks how far it is, and ends with the process.
 
-use crate::store::objects::{BackupProgress, Objects};
+use crate::store::objects::Objects;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
 use axum::extract::State;
 use axum::{Json, Router};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::objects::{
-    BACKUP_NEWS_WITHIN, BACKUP_PATH, BackupOrder, BackupState, BackupStatus,
+    BACKUP_NEWS_WITHIN, BACKUP_PATH, BackupOrder, BackupProgress, BackupState, BackupStatus,
 };
 use karri_proto::internal::openapi::{self, named};
 use karri_proto::internal::{ApiError, Caller, Role};
@@ -91,15 +91,8 @@ impl Backups {
 }
 
 fn show(status: &mut Option<BackupStatus>, progress: BackupProgress) {
-    let BackupProgress { database_bytes, blobs, blob_bytes, blobs_total, blob_bytes_total, blobs_missing } =
-        progress;
     if let Some(status) = status {
-        status.database_bytes = database_bytes;
-        status.blobs = blobs;
-        status.blob_bytes = blob_bytes;
-        status.blobs_total = blobs_total;
-        status.blob_bytes_total = blob_bytes_total;
-        status.blobs_missing = blobs_missing;
+        status.copied = progress;
     }
 }
 

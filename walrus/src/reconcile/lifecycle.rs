@@ -11,6 +11,7 @@ use crate::store::objects::{
     UnixMs,
 };
 use karri_proto::aws::s3::BucketLifecycleConfiguration;
+use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,13 +38,20 @@ pub struct Round {
 #[error("it has changed")]
 struct Changed;
 
-/// Forever.
-pub async fn run(objects: Objects, calendar: Calendar, clock: fn() -> UnixMs) {
+/// Until the controller stops.
+pub async fn run(objects: Objects, calendar: Calendar, clock: fn() -> UnixMs, mut shutdown: Shutdown) {
     let day = Duration::from_millis(calendar.day_ms().unsigned_abs());
     let pause = (day / u32::try_from(ROUNDS_A_DAY).unwrap_or(1)).max(PAUSE_MIN);
     loop {
-        tokio::time::sleep(pause).await;
-        match round(&objects, calendar, clock()).await {
+        let paused = async {
+            tokio::time::sleep(pause).await;
+            round(&objects, calendar, clock()).await
+        };
+        let done = tokio::select! {
+            done = paused => done,
+            () = shutdown.wait() => return,
+        };
+        match done {
             Ok(Round { expired: 0, versions: 0, uploads: 0, .. }) => {}
             Ok(Round { expired, versions, uploads, .. }) => {
                 tracing::info!(expired, versions, uploads, "lifecycle rules were carried out");

@@ -74,6 +74,22 @@ async fn a_key_must_be_named_and_only_for_its_kind() {
 }
 
 #[tokio::test]
+async fn a_policy_is_asked_before_what_a_head_says_is_looked_at() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let put = || server.call("PUT", "/b-1/k").header(SSE, "AES192").body(b"x");
+    assert_eq!(put().send().await.code(), "InvalidArgument");
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Deny","Principal":"*","Action":"s3:PutObject",
+        "Resource":"arn:aws:s3:::b-1/*","Condition":{"StringNotEquals":
+        {"s3:x-amz-server-side-encryption":"AES256"}}}]}"#;
+    server.call("PUT", "/b-1?policy").body(policy.as_bytes()).expect(204).await;
+    assert_eq!(put().send().await.code(), "AccessDenied");
+    server.call("PUT", "/b-1/k").header(SSE, "AES256").body(b"x").expect(200).await;
+    let begin = server.call("POST", "/b-1/k?uploads").header(SSE, "AES192");
+    assert_eq!(begin.send().await.code(), "AccessDenied");
+}
+
+#[tokio::test]
 async fn a_bucket_may_have_a_named_key_as_its_default() {
     let server = server().await;
     server.bucket("b-1").await;

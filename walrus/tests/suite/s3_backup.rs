@@ -83,10 +83,11 @@ async fn a_running_store_is_copied_checked_and_restored() {
 
     let copy = cloud.path().join("backup");
     let status = backup(&walrus, &copy).await.unwrap();
-    assert_eq!((status.state, status.error.as_deref(), status.blobs), (BackupState::Done, None, 6));
+    assert_eq!((status.state, status.error.as_deref(), status.copied.blobs), (BackupState::Done, None, 6));
+    let copied = status.copied;
     assert_eq!(
-        (status.blobs_total, status.blobs_missing, status.blob_bytes),
-        (6, 0, status.blob_bytes_total)
+        (copied.blobs_total, copied.blobs_missing, copied.blob_bytes),
+        (6, 0, copied.blob_bytes_total)
     );
     for dir in [&state, &store] {
         let refused = offline::check(dir, &|_| {}).await.unwrap_err();
@@ -102,7 +103,7 @@ async fn a_running_store_is_copied_checked_and_restored() {
     let (_, report) = offline::check(&copy, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
     assert!(report.is_clean() && report.versions == 10 && report.blobs == 6, "{report}");
     let last = told.lock().unwrap().pop().unwrap();
-    assert_eq!((last.bytes, last.bytes_total), (status.blob_bytes, status.blob_bytes));
+    assert_eq!((last.bytes, last.bytes_total), (copied.blob_bytes, copied.blob_bytes));
 
     std::fs::remove_dir_all(&store).unwrap();
     let gone = offline::check(&state, &|_| {}).await.unwrap_err();

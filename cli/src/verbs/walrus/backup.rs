@@ -4,7 +4,7 @@ use crate::cloud::Cloud;
 use crate::meter::Meter;
 use crate::output::Format;
 use anyhow::{Context, bail};
-use karri_proto::internal::objects::{BackupOrder, BackupState, BackupStatus};
+use karri_proto::internal::objects::{BackupOrder, BackupProgress, BackupState, BackupStatus};
 use std::path::Path;
 
 pub async fn run(cloud: &Cloud, directory: &Path, output: Format) -> anyhow::Result<()> {
@@ -15,11 +15,12 @@ pub async fn run(cloud: &Cloud, directory: &Path, output: Format) -> anyhow::Res
     let mut meter = None;
     while status.state == BackupState::Running {
         status = walrus.backup_news(caller).await?;
-        if meter.is_none() && status.blob_bytes_total > 0 {
-            meter = Some(Meter::new("larger objects", "copied", Some(status.blob_bytes_total)));
+        let all = status.copied.blob_bytes_total;
+        if meter.is_none() && all > 0 {
+            meter = Some(Meter::new("larger objects", "copied", Some(all)));
         }
         if let Some(meter) = &mut meter {
-            meter.reach(status.blob_bytes);
+            meter.reach(status.copied.blob_bytes);
         }
     }
     drop(meter);
@@ -30,7 +31,8 @@ pub async fn run(cloud: &Cloud, directory: &Path, output: Format) -> anyhow::Res
 }
 
 fn text(status: &BackupStatus) -> String {
-    let BackupStatus { directory, database_bytes, blobs, blob_bytes, blobs_missing, .. } = status;
+    let BackupStatus { directory, copied, .. } = status;
+    let BackupProgress { database_bytes, blobs, blob_bytes, blobs_missing, .. } = copied;
     let mut text = format!(
         "{directory}: a database of {database_bytes} bytes, {blobs} larger objects and parts of {blob_bytes} bytes\n"
     );
@@ -46,8 +48,8 @@ mod tests {
 
     #[test]
     fn what_is_not_in_a_backup_is_told() {
-        let status =
-            BackupStatus { directory: "/b".into(), blobs: 2, blobs_missing: 1, ..Default::default() };
+        let copied = BackupProgress { blobs: 2, blobs_missing: 1, ..Default::default() };
+        let status = BackupStatus { directory: "/b".into(), copied, ..Default::default() };
         let text = text(&status);
         for words in ["/b: ", "2 larger objects", "1 were lost before", "not in it: master keys"] {
             assert!(text.contains(words), "{text}");

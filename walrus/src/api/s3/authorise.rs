@@ -79,6 +79,16 @@ pub async fn bucket_for(
     Ok(bucket)
 }
 
+/// What is wrong with the head of a write is told to those who may write: S3 asks the policies first, and a
+/// policy may be about the very header that is wrong.
+pub async fn unless_denied(cx: &Cx, fault: S3Fault) -> S3Fault {
+    let address = &cx.address;
+    let (Some(name), Some(key)) = (&address.bucket, &address.key) else { return fault };
+    let Ok(bucket) = bucket(cx, name, None).await else { return fault };
+    let write = Act::on_key("s3:PutObject", Grant::Bucket(Permission::Write), key);
+    allow(cx, &bucket, write).err().unwrap_or(fault)
+}
+
 /// # Errors
 /// `AccessDenied`, with AWS's sentence.
 pub fn allow(cx: &Request, bucket: &Bucket, act: Act<'_>) -> Result<(), S3Fault> {

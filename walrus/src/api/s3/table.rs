@@ -4,7 +4,7 @@ use super::cx::Cx;
 use super::payload::Payload;
 use super::reply::Reply;
 use super::{
-    acl, attributes, bucket, configuration, copy, cors, lifecycle, list, lock, multipart, object_delete,
+    acl, attributes, authorise, bucket, configuration, copy, cors, lifecycle, list, lock, multipart, object_delete,
     object_get, object_put, policy, tagging, versioning,
 };
 use axum::body::Body;
@@ -77,7 +77,10 @@ impl Table {
         self.put::<A>(Box::new(move |cx, incoming| {
             Box::pin(async move {
                 let payload = Payload::new(&cx, incoming.body, incoming.seal)?;
-                let request = cx.decode::<A>(&[])?;
+                let request = match cx.decode::<A>(&[]) {
+                    Ok(request) => request,
+                    Err(fault) => return Err(authorise::unless_denied(&cx, fault).await),
+                };
                 Ok(Reply::of::<A>(&handler(cx, request, payload).await?))
             })
         }));
@@ -100,7 +103,11 @@ async fn request<A: S3Action>(cx: &Cx, incoming: Incoming) -> Result<A, S3Fault>
         }
         BodyKind::None | BodyKind::Stream => {
             cx.left.put(incoming.body);
-            cx.decode(&[])
+            let writes = matches!(A::OPERATION, Operation::CopyObject | Operation::CreateMultipartUpload);
+            match cx.decode(&[]) {
+                Err(fault) if writes => Err(authorise::unless_denied(cx, fault).await),
+                decoded => decoded,
+            }
         }
     }
 }

@@ -125,7 +125,6 @@ impl Jobs {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
 
     const WAIT: Duration = Duration::from_millis(20);
 
@@ -155,22 +154,16 @@ mod tests {
 
     #[tokio::test]
     async fn what_nobody_asks_about_is_ended() {
-        struct Ended(Arc<AtomicBool>);
-        impl Drop for Ended {
-            fn drop(&mut self) {
-                self.0.store(true, Ordering::SeqCst);
-            }
-        }
-        let (jobs, ended) = (Jobs::default(), Arc::<AtomicBool>::default());
-        let guard = Ended(ended.clone());
+        let jobs = Jobs::default();
+        let (held, ended) = tokio::sync::oneshot::channel::<()>();
         let bundle = bundle();
         let asked = jobs.ask(&bundle, WAIT, |_| async move {
-            let _held = guard;
+            let _held = held;
             std::future::pending().await
         });
         assert_eq!(asked.await, Ok(BundleProgress::Making { done: 0, all: 0 }));
         jobs.lock().values_mut().for_each(|job| job.asked = job.asked.checked_sub(FORGOTTEN_AFTER).unwrap());
-        tokio::time::sleep(LOOK_EVERY * 10).await;
-        assert!(ended.load(Ordering::SeqCst) && jobs.lock().is_empty());
+        let ended = tokio::time::timeout(Duration::from_secs(20), ended).await.expect("it goes on");
+        assert!(ended.is_err() && jobs.lock().is_empty(), "its work is dropped, and it is forgotten");
     }
 }

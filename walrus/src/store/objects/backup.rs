@@ -6,6 +6,7 @@
 use super::error::StoreError;
 use super::{DATABASE, Objects, sqlite_options};
 use crate::store::keeper::BlobId;
+use karri_proto::internal::objects::BackupProgress;
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 use std::fs::{self, File};
 use std::io;
@@ -13,19 +14,6 @@ use std::path::Path;
 
 const BLOBS_AT_ONCE: i64 = 1000;
 const UNFINISHED: &str = "walrus.db.unfinished";
-
-/// How far a copy is, and at its end what it holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct BackupProgress {
-    pub database_bytes: u64,
-    pub blobs: u64,
-    pub blob_bytes: u64,
-    /// Known when the database is copied.
-    pub blobs_total: u64,
-    pub blob_bytes_total: u64,
-    /// Of damaged objects.
-    pub blobs_missing: u64,
-}
 
 /// Hears how far it is.
 type Tell<'a> = &'a (dyn Fn(BackupProgress) + Sync);

@@ -50,7 +50,6 @@ mod wire;
 mod writer;
 
 pub use assemble::{Assemble, AssembledPart, Assembly, Completed, UploadComplete};
-pub use backup::BackupProgress;
 pub use bucket::{Bucket, BucketPage, BucketQuery, NewBucket, Owned, Usage, Versioning};
 pub use bytes::{ByteWriter, INLINE_BYTES_MAX, Stored};
 pub use check::{CheckProgress, CheckReport, Problem, check};
