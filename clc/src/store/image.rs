@@ -1,6 +1,6 @@
 //! Images: kernels, ramdisks, machine images.
 
-use super::tag::tags_put_in_txn;
+use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError};
 use crate::app::image::{Image, ImageKind, ImageState};
 use crate::app::now_ms;
@@ -73,13 +73,13 @@ impl Store {
         rows.iter().map(image_of).collect()
     }
 
-    /// False: it was not registered. Its tags go; the row stays for instances that name it.
+    /// False: it was not registered. Everyone's tags on it go; the row stays for instances that name it.
     pub async fn image_deregister(&self, id: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let statement = "UPDATE images SET state = 'deregistered', deregistered_at = $2 \
              WHERE id = $1 AND state <> 'deregistered'";
         let done = sqlx::query(statement).bind(id).bind(now_ms()).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
+        tags_drop_in_txn(&mut tx, id).await?;
         self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }

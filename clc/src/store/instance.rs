@@ -4,7 +4,7 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn};
+use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
@@ -183,7 +183,7 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         // Its disk and ports are gone, and with them their tags.
         let ports = "DELETE FROM tags WHERE resource_id IN (SELECT id FROM ports WHERE instance_id = $1)";
         sqlx::query(ports).bind(instance.id.as_str()).execute(&mut **tx).await?;
-        tags_delete_all_in_txn(tx, &root_volume_id(&instance.id)).await?;
+        tags_drop_in_txn(tx, &root_volume_id(&instance.id)).await?;
         // Its addresses are free again.
         let statement = "DELETE FROM ports WHERE instance_id = $1";
         sqlx::query(statement).bind(instance.id.as_str()).execute(&mut **tx).await?;

@@ -21,6 +21,7 @@ mod launch_options;
 mod launches;
 mod lifecycle;
 mod listing;
+mod migrations;
 mod network;
 mod permission_keys;
 mod permissions;
