@@ -13,6 +13,7 @@ mod attributes;
 mod bundles;
 mod dry_run;
 mod edge;
+mod image_deletion;
 mod images;
 mod instance_filters;
 mod internal;
