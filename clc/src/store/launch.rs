@@ -149,6 +149,16 @@ impl Store {
         rows.iter().map(|row| instance_of(row, &mut tags)).collect()
     }
 
+    /// Whether an account has so many client tokens, or more.
+    pub async fn client_tokens_reach(&self, account: &str, count: usize) -> Result<bool, StoreError> {
+        let Some(before) = count.checked_sub(1) else { return Ok(true) };
+        let statement = "SELECT client_token FROM reservations WHERE account = $1 AND client_token IS NOT NULL \
+             LIMIT 1 OFFSET $2";
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let one = sqlx::query(statement).bind(account).bind(before).fetch_optional(self.reader()).await?;
+        Ok(one.is_some())
+    }
+
     /// Every client token that is remembered, with its account.
     pub async fn client_tokens(&self) -> Result<Vec<(String, String)>, StoreError> {
         let statement = "SELECT account, client_token FROM reservations WHERE client_token IS NOT NULL";

@@ -11,6 +11,7 @@ pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
 use super::said::Said;
+use super::tokens::too_many;
 use crate::app::admission::{Place, Wish};
 use crate::app::cluster::ClusterLink;
 use crate::app::tag::Tags;
@@ -111,6 +112,7 @@ impl App {
         if let Some(earlier) = self.earlier(&order).await? {
             return self.launched_before(&order, &earlier).await;
         }
+        self.tokens_left(&order).await?;
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
@@ -169,6 +171,19 @@ impl App {
             return Ok(None);
         }
         Ok(self.store.launch_earlier(&order.account, token).await?)
+    }
+
+    /// Launches that are under way at the same time may each be the last one.
+    async fn tokens_left(&self, order: &Order) -> Result<(), Fault> {
+        if order.client_token.is_none() {
+            return Ok(());
+        }
+        let limit = self.limits.client_tokens_per_account;
+        let reached = match self.store.engine() {
+            Engine::Sqlite => self.tokens.count_of_account(&order.account) >= limit,
+            Engine::Postgres => self.store.client_tokens_reach(&order.account, limit).await?,
+        };
+        if reached { Err(too_many(limit)) } else { Ok(()) }
     }
 
     fn launched(&self, instances: Vec<Instance>) -> Vec<Arc<Instance>> {
