@@ -16,7 +16,6 @@ use crate::app::admission::{Place, Wish};
 use crate::app::cluster::ClusterLink;
 use crate::app::tag::Tags;
 use crate::app::{App, Book, no_address};
-use crate::store::instance::instances_changed_after_in_txn;
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
 use crate::store::{Engine, StoreError, counter_next_in_txn};
 use futures_util::future::BoxFuture;
@@ -150,9 +149,7 @@ impl App {
         let held = match early {
             Some(held) => held,
             None => {
-                let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
-                self.adopt(news);
-                self.instances.followed_to(Some(change - 1));
+                self.catch_up_in_txn(&mut tx, change).await?;
                 self.reserve(order, resolved)?
             }
         };
