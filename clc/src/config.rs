@@ -12,6 +12,7 @@ const BODY_BYTES_MOST: u64 = 64 << 20;
 const ANSWER_CACHE_MIB_MOST: u64 = 64 << 10;
 const CONNECTIONS_MOST: u64 = 1000;
 const INSTANCES_MOST: u64 = 1_000_000;
+const CLIENT_TOKENS_MOST: u64 = 10_000_000;
 /// A year.
 const SECS_MOST: u64 = 366 * 24 * 3600;
 
@@ -78,6 +79,7 @@ pub struct SecretsConfig {
 pub struct Limits {
     pub instances_per_account: usize,
     pub instances_per_request: i32,
+    pub client_tokens_per_account: usize,
     pub pending_secs: u64,
     pub stopping_secs: u64,
     pub shutting_down_secs: u64,
@@ -90,6 +92,7 @@ impl Default for Limits {
         Self {
             instances_per_account: 20_000,
             instances_per_request: 1000,
+            client_tokens_per_account: 100_000,
             pending_secs: 600,
             stopping_secs: 600,
             shutting_down_secs: 600,
@@ -139,12 +142,14 @@ impl Config {
         let (api, limits) = (&self.api, &self.limits);
         let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let per_request = u64::try_from(limits.instances_per_request).unwrap_or(0);
+        let tokens = number(limits.client_tokens_per_account);
         let ranges = [
             ("api.body_bytes_max", number(api.body_bytes_max), BODY_BYTES_LEAST, BODY_BYTES_MOST),
             ("api.answer_cache_mib", number(api.answer_cache_mib), 0, ANSWER_CACHE_MIB_MOST),
             ("database.connections", u64::from(self.database.connections), 1, CONNECTIONS_MOST),
             ("limits.instances_per_account", number(limits.instances_per_account), 1, INSTANCES_MOST),
             ("limits.instances_per_request", per_request, 1, INSTANCES_MOST),
+            ("limits.client_tokens_per_account", tokens, 1, CLIENT_TOKENS_MOST),
             ("limits.pending_secs", limits.pending_secs, 1, SECS_MOST),
             ("limits.stopping_secs", limits.stopping_secs, 1, SECS_MOST),
             ("limits.shutting_down_secs", limits.shutting_down_secs, 1, SECS_MOST),
@@ -190,6 +195,7 @@ mod tests {
         wrong(|c| c.database.connections = 0, "database.connections");
         wrong(|c| c.limits.instances_per_account = 0, "limits.instances_per_account");
         wrong(|c| c.limits.instances_per_request = -1, "limits.instances_per_request");
+        wrong(|c| c.limits.client_tokens_per_account = 0, "limits.client_tokens_per_account");
         wrong(|c| c.limits.pending_secs = 0, "limits.pending_secs");
         wrong(|c| c.limits.stopping_secs = u64::MAX, "limits.stopping_secs");
         wrong(|c| c.limits.shutting_down_secs = 0, "limits.shutting_down_secs");

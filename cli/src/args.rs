@@ -43,7 +43,7 @@ pub enum Verb {
     Down(Down),
     Env(Env),
     Status(Status),
-    /// Import images and list them
+    /// Import images, list and delete them
     #[command(subcommand, after_help = IMAGE_EXAMPLES)]
     Image(Image),
     Why(Why),
@@ -140,13 +140,24 @@ const IMAGE_EXAMPLES: &str = "Examples:\n  \
     karri image import debian-12.qcow2 --name debian-12\n  \
     karri image import https://example.org/disk.vmdk\n  \
     karri image import root.img --name mine --kernel vmlinuz --ramdisk initrd.img\n  \
-    karri image list --output json";
+    karri image list --output json\n  \
+    karri image delete debian-12";
 
 #[derive(Debug, Subcommand)]
 pub enum Image {
     Import(ImageImport),
     /// List the registered images
     List,
+    /// Delete an image
+    ///
+    /// Nobody is shown it any more or can start it. Instances that were started from it go on; they are named, and
+    /// its bytes stay in the image store until they and every other image on the same bytes are gone.
+    #[command(after_help = IMAGE_EXAMPLES)]
+    Delete {
+        /// An id (ami-, aki-, ari-) or a name
+        #[arg(value_name = "ID|NAME")]
+        image: String,
+    },
 }
 
 /// Import a disk image (raw, qcow2, vmdk or vhd, found by content) and register it

@@ -18,7 +18,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
 }
 
-const VERBS: [&str; 33] = [
+const VERBS: [&str; 34] = [
     "",
     "up",
     "down",
@@ -28,6 +28,7 @@ const VERBS: [&str; 33] = [
     "image",
     "image import",
     "image list",
+    "image delete",
     "account",
     "account create",
     "account list",

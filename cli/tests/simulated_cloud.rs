@@ -50,6 +50,30 @@ async fn state(ec2: &Ec2, instance: &str) -> String {
     instance.at(&["instanceState", "name"]).unwrap().content.clone()
 }
 
+/// By id and by name; what was started from the image is named and goes on.
+fn images_are_deleted(cloud: &Cloud, image: &str, instances: &[String]) {
+    let deleted = cloud.json(&["image", "delete", image]);
+    let mut named: Vec<&str> =
+        deleted["instances"].as_array().unwrap().iter().map(|id| id.as_str().unwrap()).collect();
+    let mut instances: Vec<&str> = instances.iter().map(String::as_str).collect();
+    named.sort_unstable();
+    instances.sort_unstable();
+    assert_eq!((deleted["name"].as_str().unwrap(), named), ("small", instances));
+    assert!(!cloud.text(&["image", "list"]).contains(image));
+    for name in ["small", image] {
+        let refused = cloud.karri(&["image", "delete", name]);
+        assert_eq!((refused.code, refused.stdout.as_str()), (1, ""));
+        assert!(
+            refused.stderr.contains("there is no image") && refused.stderr.contains(name),
+            "{}",
+            refused.stderr
+        );
+    }
+    let unused = cloud.file("unused.raw", &vec![8u8; 1 << 20]);
+    cloud.text(&["image", "import", &unused, "--name", "unused"]);
+    assert!(cloud.text(&["image", "delete", "unused"]).contains("removed within minutes"));
+}
+
 /// What of a directory's content another user can read or list. What lies in a directory that he cannot enter
 /// he cannot reach.
 fn exposed(directory: &Path) -> Vec<PathBuf> {
@@ -171,6 +195,8 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
         let nonsense = cloud.karri(&["why", "foo", "--output", format]);
         assert_eq!((nonsense.code, nonsense.stdout.as_str()), (2, ""), "{}", nonsense.stderr);
     }
+
+    images_are_deleted(&cloud, image, &[&many.instances[..], std::slice::from_ref(&instance)].concat());
 
     up.interrupt();
     assert_eq!(up.ended(), Some(0));

@@ -96,6 +96,7 @@ fault_codes! {
     RequestExpired = "RequestExpired", 400;
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
+    ResourceLimitExceeded = "ResourceLimitExceeded", 400;
     ServiceUnavailable = "ServiceUnavailable", 503;
     SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;
     TagLimitExceeded = "TagLimitExceeded", 400;

@@ -1,9 +1,11 @@
 //! Images as the cloud knows them: what an instance can boot from.
 //!
 //! Values and rules. `register` does the work around them: it asks Walrus for the blob and the store for
-//! what the new image refers to. `bundle` is about manifests, `making` about the images that are made of them.
+//! what the new image refers to. `bundle` is about manifests, `making` about the images that are made of them,
+//! `deletion` about those that the operator deletes.
 
 pub mod bundle;
+mod deletion;
 pub mod making;
 pub mod register;
 

@@ -2,13 +2,16 @@
 //!
 //! An answer belongs to a question and to a count of changes. When the count has moved, the next to ask
 //! makes it anew, once, while others wait for it. It consists of parts, each of which tells a run of
-//! instances; a part none of whose instances has changed is taken over as it is. Bounded by bytes: the
-//! longest unused answer goes first.
+//! instances; a part none of whose instances has changed is taken over as it is.
+//!
+//! Bounded by bytes. When they are used up, the longest unused answer goes of the account that keeps most: who asks
+//! ever new questions pushes out answers of its own, not those of others. An age is no bound: an answer
+//! is right until something changes, however long that takes.
 
 use super::instance::Instance;
 use bytes::Bytes;
 use karri_proto::ids::InstanceId;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -77,9 +80,18 @@ struct Answer {
 
 #[derive(Debug)]
 struct Slot {
+    account: Arc<str>,
     used: u64,
     bytes: usize,
     answer: Arc<Mutex<Answer>>,
+}
+
+/// What one account keeps.
+#[derive(Debug, Default)]
+struct Keeps {
+    bytes: usize,
+    /// By when they were last used, so that the longest unused is found at once.
+    by_use: BTreeMap<u64, Question>,
 }
 
 #[derive(Debug, Default)]
@@ -87,8 +99,9 @@ struct Slots {
     clock: u64,
     bytes: usize,
     by_question: HashMap<Question, Slot>,
-    /// By when they were last used, so that the longest unused is found at once.
-    by_use: BTreeMap<u64, Question>,
+    by_account: HashMap<Arc<str>, Keeps>,
+    /// The same accounts, so that the one that keeps most is found at once.
+    by_bytes: BTreeSet<(usize, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -102,15 +115,16 @@ impl KeptAnswers {
         Self { bytes_max, slots: Mutex::default() }
     }
 
-    /// The answer to a question, made by `make` unless it is there and as new as `changes` says. That is
+    /// The answer to an account's question, made by `make` unless it is there and as new as `changes` says. That is
     /// read before the rows are: an answer may be newer than its count, never older.
     pub fn get(
         &self,
+        account: &str,
         question: Question,
         changes: impl FnOnce() -> u64,
         make: impl FnOnce(&Before<'_>) -> Vec<Part>,
     ) -> Arc<[Part]> {
-        let slot = self.slots().answer(question);
+        let slot = self.slots().answer(account, question);
         let mut answer = slot.lock().unwrap_or_else(PoisonError::into_inner);
         let changes = changes();
         if answer.changes.is_some_and(|made| made >= changes) {
@@ -129,35 +143,56 @@ impl KeptAnswers {
 }
 
 impl Slots {
-    fn answer(&mut self, question: Question) -> Arc<Mutex<Answer>> {
+    fn answer(&mut self, account: &str, question: Question) -> Arc<Mutex<Answer>> {
         self.clock += 1;
         let used = self.clock;
-        let slot = self.by_question.entry(question).or_insert_with(|| {
-            self.bytes += ANSWER_BYTES;
-            Slot { used, bytes: ANSWER_BYTES, answer: Arc::default() }
-        });
-        self.by_use.remove(&slot.used);
-        self.by_use.insert(used, question);
+        if !self.by_question.contains_key(&question) {
+            let slot = Slot { account: account.into(), used, bytes: 0, answer: Arc::default() };
+            self.by_question.insert(question, slot);
+            self.count(&question, ANSWER_BYTES);
+        }
+        let Some(slot) = self.by_question.get_mut(&question) else { return Arc::default() };
+        if let Some(keeps) = self.by_account.get_mut(&slot.account) {
+            keeps.by_use.remove(&slot.used);
+            keeps.by_use.insert(used, question);
+        }
         slot.used = used;
         slot.answer.clone()
     }
 
     /// Counts an answer's bytes, unless it had to go while it was made.
     fn made(&mut self, question: &Question, answer: &Arc<Mutex<Answer>>, bytes: usize, bytes_max: usize) {
-        if let Some(slot) =
-            self.by_question.get_mut(question).filter(|slot| Arc::ptr_eq(&slot.answer, answer))
-        {
-            self.bytes = self.bytes - slot.bytes + bytes;
-            slot.bytes = bytes;
+        if self.by_question.get(question).is_some_and(|slot| Arc::ptr_eq(&slot.answer, answer)) {
+            self.count(question, bytes);
         }
-        while self.bytes > bytes_max && self.drop_longest_unused() {}
+        while self.bytes > bytes_max && self.drop_one() {}
     }
 
-    fn drop_longest_unused(&mut self) -> bool {
-        let oldest = self.by_use.pop_first();
-        let slot = oldest.and_then(|(_, question)| self.by_question.remove(&question));
-        self.bytes -= slot.as_ref().map_or(0, |slot| slot.bytes);
-        slot.is_some()
+    /// An answer takes so much now.
+    fn count(&mut self, question: &Question, bytes: usize) {
+        let Some(slot) = self.by_question.get_mut(question) else { return };
+        let before = std::mem::replace(&mut slot.bytes, bytes);
+        let account = slot.account.clone();
+        let keeps = self.by_account.entry(account.clone()).or_default();
+        self.by_bytes.remove(&(keeps.bytes, account.clone()));
+        keeps.bytes = keeps.bytes - before + bytes;
+        self.bytes = self.bytes - before + bytes;
+        self.by_bytes.insert((keeps.bytes, account));
+    }
+
+    /// The longest unused answer of the account that keeps most. False: there is none.
+    fn drop_one(&mut self) -> bool {
+        let Some((_, account)) = self.by_bytes.last().cloned() else { return false };
+        let Some(keeps) = self.by_account.get_mut(&account) else { return false };
+        let Some((_, question)) = keeps.by_use.pop_first() else { return false };
+        let was_its_last = keeps.by_use.is_empty();
+        self.count(&question, 0);
+        self.by_question.remove(&question);
+        if was_its_last {
+            self.by_account.remove(&account);
+            self.by_bytes.remove(&(0, account));
+        }
+        true
     }
 }
 

@@ -25,7 +25,8 @@ pub mod volume;
 
 use crate::config::{Config, Limits};
 use crate::drive::blobs::{Blobs, Walrus};
-use crate::store::{Engine, Sealer, Store, StoreError};
+use crate::store::instance::instances_changed_after_in_txn;
+use crate::store::{Engine, Sealer, Store, StoreError, Tx};
 use address::AddressBook;
 use admission::Ledger;
 use cluster::Clusters;
@@ -233,10 +234,21 @@ impl App {
         Ok(())
     }
 
+    /// As `follow`, for whoever has taken the next change number: then nobody else can write, and what is known
+    /// is all that there is. Alone on a database, a controller knows that anyway.
+    async fn catch_up_in_txn(&self, tx: &mut Tx, change: i64) -> Result<(), StoreError> {
+        if self.store.engine() == Engine::Postgres {
+            let news = instances_changed_after_in_txn(tx, self.instances.followed()).await?;
+            self.adopt(news);
+            self.instances.followed_to(Some(change - 1));
+        }
+        Ok(())
+    }
+
     /// Puts the books right again after something was tried with these instances and not done.
-    fn observe_again(&self, instances: &[Arc<Instance>]) {
+    fn observe_again(&self, ids: &[InstanceId]) {
         let mut book = self.book();
-        for instance in instances.iter().filter_map(|instance| self.instances.get(&instance.id)) {
+        for instance in ids.iter().filter_map(|id| self.instances.get(id)) {
             book.observe(&instance);
         }
     }

@@ -1,7 +1,7 @@
 //! Images that are made of bundles: asks the image store until each is made, or cannot be.
 
 use super::pause;
-use crate::app::App;
+use crate::app::{App, now_ms};
 use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
@@ -22,6 +22,9 @@ pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
         if round.is_ok() && released.is_none_or(|at| at.elapsed() >= RELEASE_EVERY) {
             released = Some(Instant::now());
             round = app.images_release().await;
+            if round.is_ok() {
+                round = app.images_drop(now_ms()).await;
+            }
         }
         match &round {
             Ok(()) => drop(outage.ends()),

@@ -63,6 +63,7 @@ pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreE
         "DELETE FROM vpcs WHERE account = $1",
         "DELETE FROM key_pairs WHERE account = $1",
         "DELETE FROM tags WHERE account = $1",
+        "DELETE FROM tags WHERE resource_id IN (SELECT id FROM images WHERE account = $1)",
         // Others' instances may have been started from its public ones, and name them.
         "UPDATE images SET state = 'deregistered' WHERE account = $1",
     ] {

@@ -1,6 +1,6 @@
 //! Images: kernels, ramdisks, machine images.
 
-use super::tag::tags_put_in_txn;
+use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError};
 use crate::app::image::{Image, ImageKind, ImageState};
 use crate::app::now_ms;
@@ -73,13 +73,23 @@ impl Store {
         rows.iter().map(image_of).collect()
     }
 
-    /// False: it was not registered. Its tags go; the row stays for instances that name it.
+    /// False: it was not registered. Everyone's tags on it go; the row stays for instances that name it.
     pub async fn image_deregister(&self, id: &str) -> Result<bool, StoreError> {
+        self.image_end(id, false).await
+    }
+
+    /// As `image_deregister`, and the blob is to go once nothing needs it.
+    pub async fn image_delete(&self, id: &str) -> Result<bool, StoreError> {
+        self.image_end(id, true).await
+    }
+
+    async fn image_end(&self, id: &str, with_blob: bool) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let statement = "UPDATE images SET state = 'deregistered', deregistered_at = $2 \
+        let statement = "UPDATE images SET state = 'deregistered', deregistered_at = $2, drops_blob = $3 \
              WHERE id = $1 AND state <> 'deregistered'";
-        let done = sqlx::query(statement).bind(id).bind(now_ms()).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
+        let query = sqlx::query(statement).bind(id).bind(now_ms()).bind(i64::from(with_blob));
+        let done = query.execute(&mut *tx).await?;
+        tags_drop_in_txn(&mut tx, id).await?;
         self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }
@@ -120,6 +130,20 @@ impl Store {
     pub async fn image_released(&self, id: &str) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;
         sqlx::query("UPDATE images SET holds_blob = 0 WHERE id = $1").bind(id).execute(&mut *tx).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Images that were deleted before then, and whose blobs are still to go.
+    pub async fn image_list_to_drop(&self, before_ms: i64) -> Result<Vec<Image>, StoreError> {
+        let statement = "SELECT * FROM images WHERE drops_blob = 1 AND COALESCE(deregistered_at, 0) < $1";
+        let rows = sqlx::query(statement).bind(before_ms).fetch_all(self.reader()).await?;
+        rows.iter().map(image_of).collect()
+    }
+
+    pub async fn image_dropped(&self, id: &str) -> Result<(), StoreError> {
+        let mut tx = self.begin().await?;
+        let statement = "UPDATE images SET holds_blob = 0, drops_blob = 0 WHERE id = $1";
+        sqlx::query(statement).bind(id).execute(&mut *tx).await?;
         Ok(tx.commit().await?)
     }
 

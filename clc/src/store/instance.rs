@@ -4,7 +4,7 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::tag::{Tags, tags_delete_all_in_txn, tags_of_in_txn};
+use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
 use crate::app::instance::{Instance, ShutdownBehavior, State};
@@ -183,7 +183,7 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         // Its disk and ports are gone, and with them their tags.
         let ports = "DELETE FROM tags WHERE resource_id IN (SELECT id FROM ports WHERE instance_id = $1)";
         sqlx::query(ports).bind(instance.id.as_str()).execute(&mut **tx).await?;
-        tags_delete_all_in_txn(tx, &root_volume_id(&instance.id)).await?;
+        tags_drop_in_txn(tx, &root_volume_id(&instance.id)).await?;
         // Its addresses are free again.
         let statement = "DELETE FROM ports WHERE instance_id = $1";
         sqlx::query(statement).bind(instance.id.as_str()).execute(&mut **tx).await?;
@@ -227,6 +227,28 @@ pub async fn instances_changed_after_in_txn(tx: &mut Tx, change: i64) -> Result<
     rows.iter().map(|row| instance_of(row, &mut tags)).collect()
 }
 
+/// Lets `decide` look at each of these instances as it is now and change it. It says whether it did; after an
+/// error the caller must not commit. Returns the changed ones. `change` is the next number of the counter, taken
+/// in this transaction.
+pub async fn instances_change_in_txn<E: From<StoreError>>(
+    tx: &mut Tx,
+    change: i64,
+    ids: &[InstanceId],
+    decide: impl FnOnce(&mut [Instance]) -> Result<Vec<bool>, E>,
+) -> Result<Vec<Instance>, E> {
+    let mut instances = instances_fetch_in_txn(tx, ids).await?;
+    let changed = decide(&mut instances)?;
+    let mut written = Vec::new();
+    for (mut instance, changed) in instances.into_iter().zip(changed) {
+        if changed {
+            instance.change = change;
+            instance_update_in_txn(tx, &instance).await?;
+            written.push(instance);
+        }
+    }
+    Ok(written)
+}
+
 /// Instances whose tags the transaction has changed take its change number, and a new generation where
 /// the guest is shown its tags. Returns them as they are now.
 pub async fn instances_retag_in_txn(
@@ -247,25 +269,15 @@ pub async fn instances_retag_in_txn(
 }
 
 impl Store {
-    /// Lets `decide` look at each of these instances as it is now and change it. It says whether it did;
-    /// an error leaves all of them as they were. Returns the changed ones.
+    /// As `instances_change_in_txn`, on its own.
     pub async fn instances_change<E: From<StoreError>>(
         &self,
         ids: &[InstanceId],
-        mut decide: impl FnMut(&mut [Instance]) -> Result<Vec<bool>, E>,
+        decide: impl FnOnce(&mut [Instance]) -> Result<Vec<bool>, E>,
     ) -> Result<Vec<Instance>, E> {
         let mut tx = self.begin().await?;
         let change = counter_next_in_txn(&mut tx, "instances").await?;
-        let mut instances = instances_fetch_in_txn(&mut tx, ids).await?;
-        let changed = decide(&mut instances)?;
-        let mut written = Vec::new();
-        for (mut instance, changed) in instances.into_iter().zip(changed) {
-            if changed {
-                instance.change = change;
-                instance_update_in_txn(&mut tx, &instance).await?;
-                written.push(instance);
-            }
-        }
+        let written = instances_change_in_txn(&mut tx, change, ids, decide).await?;
         if !written.is_empty() {
             tx.commit().await.map_err(StoreError::from)?;
         }

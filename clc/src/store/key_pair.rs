@@ -1,6 +1,6 @@
 //! Key pairs: public halves only.
 
-use super::tag::tags_put_in_txn;
+use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError};
 use crate::app::key_pair::KeyPair;
 use crate::app::tag::{Taggable, Tags};
@@ -65,7 +65,7 @@ impl Store {
     pub async fn key_pair_delete(&self, id: &str) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let done = sqlx::query("DELETE FROM key_pairs WHERE id = $1").bind(id).execute(&mut *tx).await?;
-        sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
+        tags_drop_in_txn(&mut tx, id).await?;
         self.commit_and_forget(tx).await?;
         Ok(done.rows_affected() > 0)
     }

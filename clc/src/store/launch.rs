@@ -4,7 +4,7 @@
 //! rows stay, hidden from everything but the answer to that token.
 
 use super::instance::{COLUMNS, instance_insert, instance_of, parsed, port_insert};
-use super::tag::{Tags, tags_of_in_txn, tags_put};
+use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn, tags_put};
 use super::together::{Statement, each_touched_one_row};
 use super::{Engine, Store, StoreError, Tx};
 use crate::app::instance::Instance;
@@ -149,6 +149,16 @@ impl Store {
         rows.iter().map(|row| instance_of(row, &mut tags)).collect()
     }
 
+    /// Whether an account has so many client tokens, or more.
+    pub async fn client_tokens_reach(&self, account: &str, count: usize) -> Result<bool, StoreError> {
+        let Some(before) = count.checked_sub(1) else { return Ok(true) };
+        let statement = "SELECT client_token FROM reservations WHERE account = $1 AND client_token IS NOT NULL \
+             LIMIT 1 OFFSET $2";
+        let before = i64::try_from(before).unwrap_or(i64::MAX);
+        let one = sqlx::query(statement).bind(account).bind(before).fetch_optional(self.reader()).await?;
+        Ok(one.is_some())
+    }
+
     /// Every client token that is remembered, with its account.
     pub async fn client_tokens(&self) -> Result<Vec<(String, String)>, StoreError> {
         let statement = "SELECT account, client_token FROM reservations WHERE client_token IS NOT NULL";
@@ -163,7 +173,7 @@ impl Store {
             "SELECT id FROM instances WHERE forgotten <> 0 AND purged_at IS NULL AND purge_at <= $1";
         let ids: Vec<String> = sqlx::query_scalar(statement).bind(now_ms).fetch_all(&mut *tx).await?;
         for id in &ids {
-            sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(id).execute(&mut *tx).await?;
+            tags_drop_in_txn(&mut tx, id).await?;
             let statement = "UPDATE instances SET purged_at = $1, user_data = NULL WHERE id = $2";
             sqlx::query(statement).bind(now_ms).bind(id).execute(&mut *tx).await?;
         }

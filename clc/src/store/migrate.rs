@@ -11,6 +11,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_signing_certificates", include_str!("../../../migrations/clc/0004_signing_certificates.sql")),
     ("0005_names_and_tokens", include_str!("../../../migrations/clc/0005_names_and_tokens.sql")),
     ("0006_images_from_bundles", include_str!("../../../migrations/clc/0006_images_from_bundles.sql")),
+    ("0007_tags_per_account", include_str!("../../../migrations/clc/0007_tags_per_account.sql")),
+    ("0008_images_to_delete", include_str!("../../../migrations/clc/0008_images_to_delete.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

@@ -33,6 +33,14 @@ pub async fn resource_account(
     Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)
 }
 
+/// Whether an image is there and everyone's to see.
+pub async fn image_is_public(connection: &mut AnyConnection, id: &str) -> Result<bool, StoreError> {
+    let statement =
+        "SELECT COUNT(*) FROM images WHERE id = $1 AND is_public <> 0 AND state <> 'deregistered'";
+    let count: i64 = sqlx::query_scalar(statement).bind(id).fetch_one(connection).await?;
+    Ok(count > 0)
+}
+
 impl Store {
     /// As `resource_account`, by itself.
     pub async fn resource_owner(&self, kind: Taggable, id: &str) -> Result<Option<String>, StoreError> {

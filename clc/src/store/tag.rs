@@ -1,4 +1,7 @@
 //! Tags, of every kind of resource in one table.
+//!
+//! A tag is of the account that gave it. That is the resource's owner, but for images: whoever sees one may
+//! tag it, and nobody sees another account's tags.
 
 use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
@@ -28,14 +31,15 @@ pub(super) fn tags_put(
     resource_id: &str,
     tags: &[(String, String)],
 ) -> impl Iterator<Item = Statement> {
-    let statement = "INSERT INTO tags (resource_id, key, value, account, resource_type) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (resource_id, key) DO UPDATE SET value = excluded.value";
+    let statement = "INSERT INTO tags (resource_id, key, value, account, resource_type) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (account, resource_id, key) DO UPDATE SET value = excluded.value";
     tags.iter().map(move |(key, value)| {
         Statement::new(statement).bind(resource_id).bind(key).bind(value).bind(account).bind(kind.as_str())
     })
 }
 
-/// The tags of each of these resources, sorted by key; one without tags is absent.
+/// The tags of each of these resources, which none but their owners tag, sorted by key; one without tags is
+/// absent.
 pub async fn tags_of_in_txn(tx: &mut Tx, ids: &[&str]) -> Result<HashMap<String, Tags>, StoreError> {
     let mut found: HashMap<String, Tags> = HashMap::new();
     for ids in ids.chunks(IDS_PER_STATEMENT_MAX) {
@@ -57,34 +61,44 @@ pub async fn tags_of_in_txn(tx: &mut Tx, ids: &[&str]) -> Result<HashMap<String,
     Ok(found)
 }
 
-/// Removes tags by key; one that is given with a value only if it has that value.
+/// Removes an account's tags by key; one that is given with a value only if it has that value.
 pub async fn tags_delete_in_txn(
     tx: &mut Tx,
+    account: &str,
     resource_id: &str,
     keys: &[(String, Option<String>)],
 ) -> Result<(), StoreError> {
+    let by_key = "DELETE FROM tags WHERE account = $1 AND resource_id = $2 AND key = $3";
+    let by_value = "DELETE FROM tags WHERE account = $1 AND resource_id = $2 AND key = $3 AND value = $4";
     for (key, value) in keys {
-        let delete = "DELETE FROM tags WHERE resource_id = $1 AND key = $2";
+        let statement = if value.is_some() { by_value } else { by_key };
+        let query = sqlx::query(statement).bind(account).bind(resource_id).bind(key);
         let query = match value {
-            Some(value) => sqlx::query("DELETE FROM tags WHERE resource_id = $1 AND key = $2 AND value = $3")
-                .bind(resource_id)
-                .bind(key)
-                .bind(value),
-            None => sqlx::query(delete).bind(resource_id).bind(key),
+            Some(value) => query.bind(value),
+            None => query,
         };
         query.execute(&mut **tx).await?;
     }
     Ok(())
 }
 
-pub async fn tags_delete_all_in_txn(tx: &mut Tx, resource_id: &str) -> Result<(), StoreError> {
+/// Removes all of an account's tags on a resource.
+pub async fn tags_delete_all_in_txn(tx: &mut Tx, account: &str, resource_id: &str) -> Result<(), StoreError> {
+    let statement = "DELETE FROM tags WHERE account = $1 AND resource_id = $2";
+    sqlx::query(statement).bind(account).bind(resource_id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// A resource that is gone takes everyone's tags with it.
+pub async fn tags_drop_in_txn(tx: &mut Tx, resource_id: &str) -> Result<(), StoreError> {
     sqlx::query("DELETE FROM tags WHERE resource_id = $1").bind(resource_id).execute(&mut **tx).await?;
     Ok(())
 }
 
-pub async fn tag_count_in_txn(tx: &mut Tx, resource_id: &str) -> Result<usize, StoreError> {
-    let statement = "SELECT COUNT(*) FROM tags WHERE resource_id = $1";
-    let count: i64 = sqlx::query_scalar(statement).bind(resource_id).fetch_one(&mut **tx).await?;
+pub async fn tag_count_in_txn(tx: &mut Tx, account: &str, resource_id: &str) -> Result<usize, StoreError> {
+    let statement = "SELECT COUNT(*) FROM tags WHERE account = $1 AND resource_id = $2";
+    let count: i64 =
+        sqlx::query_scalar(statement).bind(account).bind(resource_id).fetch_one(&mut **tx).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }
 
@@ -114,14 +128,14 @@ impl Store {
         rows.iter().map(read).collect()
     }
 
-    /// The tags of one resource, sorted by key.
-    pub async fn tags_of_resource(&self, id: &str) -> Result<Tags, StoreError> {
-        let statement = "SELECT key, value FROM tags WHERE resource_id = $1 ORDER BY key";
-        let rows = sqlx::query(statement).bind(id).fetch_all(self.reader()).await?;
+    /// The tags that an account has given to one resource, sorted by key.
+    pub async fn tags_of_resource(&self, account: &str, id: &str) -> Result<Tags, StoreError> {
+        let statement = "SELECT key, value FROM tags WHERE account = $1 AND resource_id = $2 ORDER BY key";
+        let rows = sqlx::query(statement).bind(account).bind(id).fetch_all(self.reader()).await?;
         rows.iter().map(|row| Ok((row.try_get("key")?, row.try_get("value")?))).collect()
     }
 
-    /// The tags of an account's resources of a type; one without tags is absent.
+    /// The tags that an account has given to resources of a type; one without tags is absent.
     pub async fn tags_of_account(
         &self,
         account: &str,
@@ -138,7 +152,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Every tag of every resource of a type, for rebuilding what is kept in memory.
+    /// Every tag of every resource of a type that none but its owner tags, for rebuilding what is kept in memory.
     pub async fn tags_of_type(&self, kind: Taggable) -> Result<HashMap<String, Tags>, StoreError> {
         let statement =
             "SELECT resource_id, key, value FROM tags WHERE resource_type = $1 ORDER BY resource_id, key";

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 on_both! {
     what_a_client_says_is_not_told_back_without_end
+    a_wrong_signature_is_not_told_back_without_end
     a_request_that_is_not_signed_right_is_refused
     a_request_that_names_no_action_is_refused
     any_path_and_both_methods_are_served
@@ -46,6 +47,53 @@ async fn a_request_that_is_not_signed_right_is_refused(cloud: Cloud) {
     use karri_proto::internal::admin::AdminService;
     admin.key_delete(&caller, &alice.id).await.unwrap();
     alice.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+}
+
+/// Ten megabytes where a signature's parts belong, with what markup and XML itself cannot carry.
+async fn a_wrong_signature_is_not_told_back_without_end(mut cloud: Cloud) {
+    cloud.stop().await;
+    cloud.config.api.body_bytes_max = 64 << 20;
+    cloud.start_again().await;
+    let mut client = cloud.owner().await;
+    client.url = cloud.endpoint.public_url.clone().unwrap();
+    let huge = "<&\u{1}ü]]>".repeat(3 << 19);
+    assert!(huge.len() > 10 << 20);
+    let right = [
+        ("Action", "DescribeInstances"),
+        ("Version", "2016-11-15"),
+        ("AWSAccessKeyId", "AKIAAAAAAAAAAAAAAAAA"),
+        ("Signature", "c2lnbmF0dXJl"),
+        ("SignatureVersion", "2"),
+        ("SignatureMethod", "HmacSHA256"),
+        ("Timestamp", "2016-01-01T00:00:00Z"),
+    ];
+    for (name, code) in [
+        ("AWSAccessKeyId", "AuthFailure"),
+        ("Signature", "AuthFailure"),
+        ("SignatureVersion", "InvalidParameterValue"),
+        ("SignatureMethod", "InvalidParameterValue"),
+        ("Timestamp", "IncompleteSignature"),
+    ] {
+        let wrong = right.map(|(known, value)| (known, if known == name { huge.as_str() } else { value }));
+        let request = client.http.post(&client.url).body(form(&wrong));
+        let request = request.header("content-type", "application/x-www-form-urlencoded");
+        let answer = client.send(request).await;
+        assert_eq!(answer.code(), code, "{name} {:.500}", answer.text);
+        assert!(answer.text.len() < 10_000, "{name} {} bytes", answer.text.len());
+        let plain = |c: char| c == '\n' || !c.is_control();
+        assert!(answer.text.chars().all(plain) && quick_xml_reads(&answer.text), "{name} {}", answer.text);
+    }
+}
+
+fn quick_xml_reads(text: &str) -> bool {
+    let mut reader = quick_xml::Reader::from_str(text);
+    loop {
+        match reader.read_event() {
+            Ok(quick_xml::events::Event::Eof) => return true,
+            Ok(_) => {}
+            Err(_) => return false,
+        }
+    }
 }
 
 async fn a_request_that_names_no_action_is_refused(cloud: Cloud) {

@@ -57,6 +57,47 @@ async fn a_token_answers_with_what_is_purged(engine: Database) {
     store.close().await;
 }
 
+async fn an_account_has_so_many_client_tokens_at_most(engine: Database) {
+    let limits = Limits { client_tokens_per_account: 2, terminated_visible_secs: 1, ..Limits::default() };
+    let mut cloud = Cloud::start_with(engine, limits).await;
+    let _cluster = cloud.cluster("zone-a", 2).await;
+    let (mut alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
+    let first = alice.run(1, &[("ClientToken", "first")]).await.ok().one("instanceId");
+    alice.run(1, &[("ClientToken", "second")]).await.ok();
+    let refused = alice.run(1, &[("ClientToken", "third")]).await.refused(400, "ResourceLimitExceeded");
+    assert!(refused.message().contains("2 client tokens in use"), "{}", refused.text);
+    assert_eq!(alice.run(1, &[("ClientToken", "first")]).await.ok().one("instanceId"), first);
+    alice.run(1, &[]).await.ok();
+    bob.run(1, &[("ClientToken", "third")]).await.ok();
+
+    alice.ec2("TerminateInstances", &[("InstanceId.1", &first)]).await.ok();
+    purged(&alice, &first).await;
+    alice.run(1, &[("ClientToken", "third")]).await.refused(400, "ResourceLimitExceeded");
+    cloud.stop().await;
+    let store = cloud.store().await;
+    let a_day_later = karri_clc::app::now_ms() + 25 * 3600 * 1000;
+    assert_eq!(store.reservations_purge(a_day_later).await.unwrap().len(), 1);
+    store.close().await;
+    cloud.start_again().await;
+    alice.url = cloud.endpoint.public_url.clone().unwrap();
+    alice.run(1, &[("ClientToken", "third")]).await.ok();
+    alice.run(1, &[("ClientToken", "fourth")]).await.refused(400, "ResourceLimitExceeded");
+}
+
+mod an_account_has_so_many_client_tokens_at_most {
+    use crate::support::Database;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::an_account_has_so_many_client_tokens_at_most(Database::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        super::an_account_has_so_many_client_tokens_at_most(Database::Postgres).await;
+    }
+}
+
 mod a_token_answers_with_what_is_purged {
     use crate::support::Database;
 

@@ -70,6 +70,84 @@ async fn two_controllers_do_not_give_the_same_room_away() {
     stopper.stop().await;
 }
 
+/// Each at its own controller and all at once: how many had room.
+async fn all_at_once(calls: Vec<(Client, &'static str, String)>) -> usize {
+    let mut under_way = tokio::task::JoinSet::new();
+    for (client, action, id) in calls {
+        under_way.spawn(async move {
+            match action {
+                "RunInstances" => client.run(1, &[]).await,
+                action => client.ec2(action, &[("InstanceId.1", &id)]).await,
+            }
+        });
+    }
+    let mut had_room = 0;
+    while let Some(answer) = under_way.join_next().await {
+        let answer = answer.unwrap();
+        match answer.status {
+            200 => had_room += 1,
+            _ => assert_eq!(answer.code(), "InsufficientInstanceCapacity", "{}", answer.text),
+        }
+    }
+    had_room
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_controllers_do_not_start_what_there_is_no_room_for() {
+    let cloud = Cloud::start(Database::Postgres).await;
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let (second, stopper) = cloud.second().await;
+    let there = Client { url: second.public_url.clone().unwrap(), ..alice.clone() };
+    // The node's 4 vCPUs take two instances of 2, and two more that are stopped.
+    let mut kept = Vec::new();
+    for _ in 0..2 {
+        let pair = alice.run(2, &[]).await.ok().instances();
+        for id in &pair {
+            alice.wait_for(id, "running").await;
+        }
+        stop(&alice, &pair).await;
+        kept.extend(pair);
+    }
+    for round in 0..5 {
+        let mut calls = Vec::new();
+        for (at, id) in kept.iter().enumerate() {
+            let client = if at % 2 == 0 { &alice } else { &there };
+            calls.push((client.clone(), "StartInstances", id.clone()));
+        }
+        for client in [&alice, &there] {
+            calls.push((client.clone(), "RunInstances", String::new()));
+        }
+        assert_eq!(all_at_once(calls).await, 2, "round {round}");
+        let mut living = Vec::new();
+        let told = alice.ec2("DescribeInstances", &[]).await.ok();
+        for (id, state) in told.instances().into_iter().zip(told.states()) {
+            match state.as_str() {
+                "pending" | "running" => living.push(id),
+                _ => {}
+            }
+        }
+        assert_eq!(living.len(), 2, "{}", told.text);
+        for id in &living {
+            alice.wait_for(id, "running").await;
+        }
+        let (again, new): (Vec<String>, Vec<String>) = living.into_iter().partition(|id| kept.contains(id));
+        stop(&alice, &again).await;
+        for id in &new {
+            alice.ec2("TerminateInstances", &[("InstanceId.1", id)]).await.ok();
+            alice.wait_for(id, "terminated").await;
+        }
+    }
+    stopper.stop().await;
+}
+
+async fn stop(client: &Client, ids: &[String]) {
+    for id in ids {
+        client.ec2("StopInstances", &[("InstanceId.1", id)]).await.ok();
+        client.wait_for(id, "stopped").await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_controllers_keep_an_accounts_limit() {
     let limits = Limits { instances_per_account: 3, ..Limits::default() };

@@ -12,6 +12,8 @@ on_both! {
     tags_of_an_instance_reach_its_listing_and_its_guest
     tags_go_with_their_resource
     a_launch_tags_what_it_makes
+    an_account_tags_anothers_public_image_for_itself
+    a_policy_minds_the_callers_own_tags_of_anothers_image
 }
 
 async fn tag(client: &Client, resource: &str, key: &str, value: &str) {
@@ -74,13 +76,16 @@ async fn tags_are_given_to_all_or_none(cloud: Cloud) {
     let _cluster = cloud.cluster("zone-a", 1).await;
     let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
     let mine = alice.ec2("DescribeVpcs", &[]).await.ok().one("vpcId");
+    let location = cloud.walrus.put(1, BlobFormat::Raw, 1 << 30);
+    let register = [("Name", "private"), ("ImageLocation", location.as_str())];
+    let private = bob.ec2("RegisterImage", &register).await.ok().one("imageId");
     for (other, code) in [
         ("i-0123456789abcdef0", "InvalidInstanceID.NotFound"),
         ("vol-0123456789abcdef0", "InvalidVolume.NotFound"),
         ("i-nonsense", "InvalidInstanceID.Malformed"),
         ("r-0123456789abcdef0", "InvalidID"),
         ("nonsense", "InvalidID"),
-        (IMAGE, "InvalidAMIID.NotFound"),
+        (&private, "InvalidAMIID.NotFound"),
     ] {
         let two = [("ResourceId.1", mine.as_str()), ("ResourceId.2", other), ("Tag.1.Key", "k")];
         let answer = alice.ec2("CreateTags", &two).await;
@@ -225,4 +230,54 @@ async fn tags_that_metadata_cannot_show_are_refused_where_it_shows_them(cloud: C
     tag("Patch-Group").await.ok();
     alice.ec2("DeleteTags", &[("ResourceId.1", &hidden), ("Tag.1.Key", "Patch Group")]).await.ok();
     alice.ec2("ModifyInstanceMetadataOptions", &show).await.ok();
+}
+
+async fn an_account_tags_anothers_public_image_for_itself(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let admin = cloud.user("admin", "root", &["AdministratorAccess"]).await;
+    let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
+    let location = cloud.walrus.put(1, BlobFormat::Raw, 1 << 30);
+    let register = [("Name", "everyones"), ("ImageLocation", location.as_str())];
+    let image = admin.ec2("RegisterImage", &register).await.ok().one("imageId");
+    for (client, value) in [(&admin, "root"), (&alice, "alice"), (&bob, "bob")] {
+        tag(client, &image, "team", value).await;
+        tag(client, &image, value, "").await;
+    }
+    let values = async |client: &Client| client.ec2("DescribeTags", &[]).await.ok().all("value");
+    let seen_by_tag = async |client: &Client, value: &str| {
+        let filter = [("Filter.1.Name", "tag:team"), ("Filter.1.Value.1", value)];
+        let told = client.ec2("DescribeImages", &filter).await.ok();
+        (told.all("imageId").len(), told.all("value"))
+    };
+    for (client, own, other) in [(&admin, "root", "alice"), (&alice, "alice", "bob"), (&bob, "bob", "root")] {
+        assert_eq!(keys(client).await, [own, "team"]);
+        assert_eq!(seen_by_tag(client, own).await, (1, vec![String::new(), own.to_owned()]));
+        assert_eq!(seen_by_tag(client, other).await, (0, Vec::new()), "others' tags are not seen");
+    }
+    let named = [("ResourceId.1", image.as_str()), ("Tag.1.Key", "team")];
+    alice.ec2("DeleteTags", &named).await.ok();
+    alice.ec2("DeleteTags", &[("ResourceId.1", &image), ("Tag.1.Key", "root")]).await.ok();
+    assert_eq!((values(&alice).await, values(&bob).await), (vec!["".into()], vec!["".into(), "bob".into()]));
+    bob.ec2("DeleteTags", &[("ResourceId.1", &image)]).await.ok();
+    assert!(keys(&bob).await.is_empty());
+    assert_eq!(keys(&admin).await, ["root", "team"], "the owner's are as they were");
+
+    admin.ec2("DeregisterImage", &[("ImageId", &image)]).await.ok();
+    for client in [&admin, &alice] {
+        assert!(keys(client).await.is_empty(), "everyone's tags go with the image");
+    }
+    alice.ec2("CreateTags", &named).await.refused(400, "InvalidAMIID.NotFound");
+}
+
+async fn a_policy_minds_the_callers_own_tags_of_anothers_image(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
+    let policy = r#"{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+        {"Effect": "Deny", "Action": "ec2:RunInstances", "Resource": "arn:aws:ec2:*::image/*",
+         "Condition": {"StringNotEquals": {"ec2:ResourceTag/approved": "yes"}}}]}"#;
+    let tom = cloud.user("acme", "tom", &[policy]).await;
+    tag(&bob, IMAGE, "approved", "yes").await;
+    tom.run(1, &[]).await.refused(403, "UnauthorizedOperation");
+    tag(&alice, IMAGE, "approved", "yes").await;
+    tom.run(1, &[]).await.ok();
 }

@@ -2,6 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller};
+use crate::instance::Digest;
 use crate::resources::ClusterResources;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
@@ -157,6 +158,21 @@ pub struct CloudStatus {
     pub instances: std::collections::BTreeMap<String, u64>,
 }
 
+/// An image that is gone for users, and what of it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ImageDeleted {
+    pub image_id: String,
+    pub name: String,
+    pub account: String,
+    /// Of its blob, which the image store deletes once none of the following is there. None: it never had one.
+    pub digest: Option<Digest>,
+    /// That were started from the blob and are not terminated.
+    pub instances: Vec<String>,
+    pub images_on_its_blob: Vec<String>,
+    /// That named it as their kernel or ramdisk: nothing starts from them any more.
+    pub images_it_booted: Vec<String>,
+}
+
 /// How something is deleted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -182,6 +198,8 @@ pub trait AdminService: Send + Sync + 'static {
     -> Result<Certificate, ApiError>;
     async fn certificate_list(&self, caller: &Caller, account: &str) -> Result<Vec<Certificate>, ApiError>;
     async fn certificate_delete(&self, caller: &Caller, id: &str) -> Result<(), ApiError>;
+    /// Deregisters an image, whoever's it is, and has its blob deleted once nothing needs that.
+    async fn image_delete(&self, caller: &Caller, id: &str) -> Result<ImageDeleted, ApiError>;
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError>;
     /// As [`super::fleet::FleetService`] has it.
     async fn node_forget(&self, caller: &Caller, zone: &str, node: &str, force: bool)
@@ -221,6 +239,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn AdminService>> {
             "/v1/admin/certificates/{id}",
             delete_with(certificate_delete, named("certificate_delete")),
         )
+        .api_route("/v1/admin/images/{id}", delete_with(image_delete, named("image_delete")))
         .api_route("/v1/admin/tokens", post_with(token_create, named("token_create")))
         .api_route("/v1/admin/zones/{zone}/nodes/{node}", delete_with(node_forget, named("node_forget")))
         .api_route("/v1/admin/status", get_with(cloud_status, named("cloud_status")))
@@ -295,6 +314,10 @@ async fn certificate_delete(
     s.certificate_delete(&caller, &id).await
 }
 
+async fn image_delete(State(s): Service, caller: Caller, Path(id): Path<String>) -> Answer<ImageDeleted> {
+    s.image_delete(&caller, &id).await.map(Json)
+}
+
 async fn token_create(State(s): Service, caller: Caller, Json(new): Json<NewToken>) -> Answer<Token> {
     s.token_create(&caller, new).await.map(Json)
 }
@@ -366,6 +389,10 @@ impl AdminService for InternalClient {
 
     async fn certificate_delete(&self, caller: &Caller, id: &str) -> Result<(), ApiError> {
         self.delete(&self.path(&["v1", "admin", "certificates", id]), &caller.request_id).await
+    }
+
+    async fn image_delete(&self, caller: &Caller, id: &str) -> Result<ImageDeleted, ApiError> {
+        self.delete_told(&self.path(&["v1", "admin", "images", id]), &caller.request_id).await
     }
 
     async fn token_create(&self, caller: &Caller, new: NewToken) -> Result<Token, ApiError> {

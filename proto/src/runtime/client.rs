@@ -117,6 +117,15 @@ impl InternalClient {
         checked(self.request(Method::DELETE, path, request_id).timeout(CALL_TIMEOUT)).await.map(drop)
     }
 
+    /// A deletion that is answered with what went.
+    pub async fn delete_told<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        request_id: &str,
+    ) -> Result<T, ApiError> {
+        answer(self.request(Method::DELETE, path, request_id).timeout(CALL_TIMEOUT)).await
+    }
+
     pub async fn get_stream(&self, path: &str, request_id: &str, offset: u64) -> Result<Response, ApiError> {
         let range = format!("bytes={offset}-");
         checked(self.request(Method::GET, path, request_id).header("range", range)).await

@@ -4,7 +4,9 @@
 //! into status, code and message. S3 words them a third way, with more than a message: `s3/wording`.
 //!
 //! Must not: reveal more than AWS does. EC2 answers one sentence to an unknown key, a wrong
-//! secret and a wrong scope alike.
+//! secret and a wrong scope alike. Nor tell back without end what a client sent: see [`echo`].
+
+use std::borrow::Cow;
 
 use time::{Duration, OffsetDateTime};
 
@@ -23,11 +25,11 @@ pub enum SignFault {
     Incomplete(Gap),
     #[error("the Version 2 parameter {0} is missing")]
     MissingParameter(&'static str),
-    #[error("the Version 2 parameter {name} has the value '{value}', which is not supported")]
+    #[error("the Version 2 parameter {name} has the value '{}', which is not supported", echo(.value))]
     BadParameter { name: &'static str, value: String },
-    #[error("the signing algorithm '{0}' is not supported")]
+    #[error("the signing algorithm '{}' is not supported", echo(.0))]
     UnsupportedAlgorithm(String),
-    #[error("the date '{0}' is malformed")]
+    #[error("the date '{}' is malformed", echo(.0))]
     BadDate(String),
     #[error("{0}")]
     BadExpires(&'static str),
@@ -35,7 +37,7 @@ pub enum SignFault {
     Scope(Vec<ScopeFault>),
     #[error("the Host header is not signed")]
     HostNotSigned,
-    #[error("headers are present but not signed: {}", .0.join(", "))]
+    #[error("headers are present but not signed: {}", echo_list(.0))]
     HeadersNotSigned(Vec<String>),
     #[error("signed at {}, more than {} s before {}", basic(*.signed_at), .window.whole_seconds(), basic(*.now))]
     TooOld { scheme: Scheme, signed_at: OffsetDateTime, now: OffsetDateTime, window: Duration },
@@ -47,10 +49,10 @@ pub enum SignFault {
     Mismatch(Scheme),
     #[error("the payload's hash is not declared")]
     PayloadHashMissing,
-    #[error("the declared payload hash '{0}' is not one")]
+    #[error("the declared payload hash '{}' is not one", echo(.0))]
     BadPayloadHash(String),
     /// `STREAMING-…` of a kind that is not served.
-    #[error("the payload's framing '{0}' is not supported")]
+    #[error("the payload's framing '{}' is not supported", echo(.0))]
     UnsupportedFraming(String),
     /// For the caller: nobody has this access key id, or the key is inactive.
     #[error("the access key id is not known")]
@@ -61,6 +63,27 @@ pub enum SignFault {
     /// For the caller: the temporary credentials are over.
     #[error("the session token is expired")]
     ExpiredToken,
+}
+
+/// So much of a client's own text is told back; the credentials, dates and names of real clients fit.
+const ECHO_CHARS_MAX: usize = 256;
+const ECHO_NAMES_MAX: usize = 50;
+
+/// A client's text, cut to what an answer or a log line may carry.
+pub(super) fn echo(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(ECHO_CHARS_MAX) {
+        Some((cut, _)) => Cow::Owned(format!("{}…", &text[..cut])),
+        None => Cow::Borrowed(text),
+    }
+}
+
+/// A client's names, one after the other, as far as an answer or a log line may carry them.
+pub(super) fn echo_list(names: &[String]) -> String {
+    let mut shown: Vec<Cow<'_, str>> = names.iter().take(ECHO_NAMES_MAX).map(|name| echo(name)).collect();
+    if names.len() > ECHO_NAMES_MAX {
+        shown.push(Cow::Borrowed("…"));
+    }
+    shown.join(", ")
 }
 
 /// One thing wrong with a credential's scope.
@@ -76,17 +99,18 @@ impl ScopeFault {
     fn text(&self) -> String {
         match self {
             ScopeFault::Region { got, .. } => {
-                format!("Credential should be scoped to a valid region, not '{got}'.")
+                format!("Credential should be scoped to a valid region, not '{}'.", echo(got))
             }
             ScopeFault::Service { want, .. } => {
                 format!("Credential should be scoped to correct service: '{want}'.")
             }
             ScopeFault::Terminator { got } => {
+                let got = echo(got);
                 format!("Credential should be scoped with a valid terminator: 'aws4_request', not '{got}'.")
             }
             ScopeFault::Date { scope, signed_at } => {
                 let stamp = basic(*signed_at);
-                let date = stamp.get(..8).unwrap_or_default();
+                let (scope, date) = (echo(scope), stamp.get(..8).unwrap_or_default());
                 format!(
                     "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from \
                      HTTP: '{scope}' != '{date}', from '{stamp}'."
@@ -189,16 +213,19 @@ impl SignFault {
         match self {
             SignFault::Incomplete(gap) => gap.text(),
             SignFault::BadExpires(text) => (*text).into(),
-            SignFault::UnsupportedAlgorithm(name) => format!("Unsupported AWS 'algorithm': '{name}'."),
+            SignFault::UnsupportedAlgorithm(name) => {
+                format!("Unsupported AWS 'algorithm': '{}'.", echo(name))
+            }
             SignFault::BadDate(text) => {
+                let text = echo(text);
                 format!("{BAD_DATE} Got '{text}'. See http://en.wikipedia.org/wiki/ISO_8601")
             }
             SignFault::BadParameter { name, value } => {
-                format!("Value ({value}) for parameter {name} is invalid.")
+                format!("Value ({}) for parameter {name} is invalid.", echo(value))
             }
             SignFault::MissingParameter(name) => self.missing_parameter(name).2,
             SignFault::Scope(faults) => scope_text(faults),
-            SignFault::HeadersNotSigned(names) => format!("{NOT_SIGNED}: {}", names.join(", ")),
+            SignFault::HeadersNotSigned(names) => format!("{NOT_SIGNED}: {}", echo_list(names)),
             SignFault::TooOld { signed_at, now, window, .. } => window_text(*signed_at, *now, -*window),
             SignFault::TooNew { signed_at, now, window, .. } => window_text(*signed_at, *now, *window),
             SignFault::PastExpiry { until, now } => {
@@ -292,6 +319,34 @@ mod tests {
         check(SignFault::UnknownKey, (401, "AuthFailure", AUTH_FAILURE));
         check(SignFault::Mismatch(Scheme::V4Header), (401, "AuthFailure", AUTH_FAILURE));
         check(SignFault::Mismatch(Scheme::V2Query), (403, "SignatureDoesNotMatch", MISMATCH));
+    }
+
+    #[test]
+    fn what_a_client_sent_is_told_back_cut() {
+        let huge = "<ü>".repeat(10 << 20);
+        let scope = |one| SignFault::Scope(vec![one]);
+        let faults = [
+            SignFault::UnsupportedAlgorithm(huge.clone()),
+            SignFault::BadDate(huge.clone()),
+            SignFault::BadParameter { name: "SignatureMethod", value: huge.clone() },
+            SignFault::Incomplete(Gap::Credential(huge.clone())),
+            SignFault::Incomplete(Gap::SignedHeaders(huge.clone())),
+            SignFault::HeadersNotSigned(vec![huge.clone(); 2]),
+            SignFault::HeadersNotSigned(vec!["x-amz-meta".into(); 10_000]),
+            SignFault::BadPayloadHash(huge.clone()),
+            SignFault::UnsupportedFraming(huge.clone()),
+            scope(ScopeFault::Region { got: huge.clone(), want: "earth".into() }),
+            scope(ScopeFault::Service { got: huge.clone(), want: "ec2".into() }),
+            scope(ScopeFault::Terminator { got: huge.clone() }),
+            scope(ScopeFault::Date { scope: huge, signed_at: NOW }),
+        ];
+        for fault in faults {
+            for text in [fault.ec2().2, fault.query_service().2, fault.to_string()] {
+                assert!(text.chars().count() < 1000, "{} bytes: {:.100}", text.len(), text);
+            }
+        }
+        let whole = SignFault::BadDate("d".repeat(ECHO_CHARS_MAX)).ec2().2;
+        assert!(whole.contains(&"d".repeat(ECHO_CHARS_MAX)) && !whole.contains('…'), "{whole}");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! Must not: hold the `Authorization` header itself. AWS shows a hash of it, so that a signature does not
 //! end in somebody's log.
 
+use super::fault::echo;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest, Sha256};
@@ -46,10 +47,11 @@ impl Gap {
                 format!("{}Re-examine the query-string parameters.", sentences.collect::<String>())
             }
             Gap::Credential(text) => format!(
-                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{text}'"
+                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term, got '{}'",
+                echo(text)
             ),
             Gap::SignedHeaders(text) => {
-                format!("'SignedHeaders' must be sorted and in lower case, got '{text}'")
+                format!("'SignedHeaders' must be sorted and in lower case, got '{}'", echo(text))
             }
         }
     }

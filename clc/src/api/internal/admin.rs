@@ -3,8 +3,8 @@
 use super::Internal;
 use async_trait::async_trait;
 use karri_proto::internal::admin::{
-    AccessKey, Account, AdminService, Certificate, CloudStatus, NewAccount, NewCertificate, NewKey, NewToken,
-    NewUser, Token, User,
+    AccessKey, Account, AdminService, Certificate, CloudStatus, ImageDeleted, NewAccount, NewCertificate,
+    NewKey, NewToken, NewUser, Token, User,
 };
 use karri_proto::internal::{ApiError, Caller};
 
@@ -59,6 +59,10 @@ impl AdminService for Internal {
 
     async fn certificate_delete(&self, _: &Caller, id: &str) -> Result<(), ApiError> {
         self.app.certificate_delete(id).await
+    }
+
+    async fn image_delete(&self, _: &Caller, id: &str) -> Result<ImageDeleted, ApiError> {
+        self.app.image_delete(id).await
     }
 
     async fn token_create(&self, _: &Caller, new: NewToken) -> Result<Token, ApiError> {

@@ -91,7 +91,7 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         Taggable::Volume => {
             let instance = instance(cx, &volume::instance_text(id)).await?;
             let owner = instance.map(|instance| instance.account.clone());
-            let tags = tags(cx, owner.as_deref(), id).await?;
+            let tags = tags(cx, owner.as_deref().unwrap_or(cx.account()), id).await?;
             Ok(Facts { owner, tags, ..Facts::default() })
         }
         Taggable::SecurityGroupRule => Ok(Facts::default()),
@@ -107,7 +107,8 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
             }
             let owner = cx.app.store.resource_owner(kind, id).await?;
             let owner = owner.filter(|owner| cx.may_touch(owner));
-            let tags = tags(cx, owner.as_deref(), id).await?;
+            // Another account's public image has the caller's own tags.
+            let tags = tags(cx, owner.as_deref().unwrap_or(cx.account()), id).await?;
             Ok(Facts { owner, tags, ..Facts::default() })
         }
     }
@@ -137,18 +138,19 @@ async fn key_pair(cx: &Cx, id_or_name: &str) -> Result<Facts, Fault> {
         let Some(pair) = store.key_pair_fetch(cx.account(), id_or_name).await? else {
             return Ok(Facts::default());
         };
-        return Ok(Facts { tags: tags(cx, Some(cx.account()), &pair.id).await?, ..Facts::default() });
+        return Ok(Facts { tags: tags(cx, cx.account(), &pair.id).await?, ..Facts::default() });
     }
     let owner = store.resource_owner(Taggable::KeyPair, id_or_name).await?;
     let Some(owner) = owner.filter(|owner| cx.may_touch(owner)) else { return Ok(Facts::default()) };
     let pair = store.key_pair_fetch_by_id(&owner, id_or_name).await?;
-    let tags = tags(cx, Some(&owner), id_or_name).await?;
+    let tags = tags(cx, &owner, id_or_name).await?;
     Ok(Facts { name: pair.map(|pair| pair.name), owner: Some(owner), keys: Vec::new(), tags })
 }
 
-async fn tags(cx: &Cx, owner: Option<&str>, id: &str) -> Result<Tags, Fault> {
-    match owner {
-        Some(_) if cx.signer.minds_tags => Ok(cx.app.store.tags_of_resource(id).await?),
-        _ => Ok(Tags::new()),
+/// As that account has tagged it.
+async fn tags(cx: &Cx, account: &str, id: &str) -> Result<Tags, Fault> {
+    if !cx.signer.minds_tags {
+        return Ok(Tags::new());
     }
+    Ok(cx.app.store.tags_of_resource(account, id).await?)
 }

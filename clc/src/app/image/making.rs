@@ -105,6 +105,24 @@ impl App {
         }
         Ok(())
     }
+
+    /// Has the image store delete the blobs of images that the operator deleted, where nothing is on them any more.
+    pub async fn images_drop(&self, now_ms: i64) -> Result<(), MakingError> {
+        let before_ms = now_ms - RELEASE_AFTER.as_millis() as i64;
+        for image in self.store.image_list_to_drop(before_ms).await? {
+            // One that was never made has none.
+            if let Some(blob) = &image.definition.blob {
+                if self.store.blob_is_used(&blob.digest).await? {
+                    continue;
+                }
+                let caller = self.caller(&image.id);
+                self.blobs.blob_delete(&caller, &blob.digest).await.map_err(MakingError::Walrus)?;
+                tracing::info!(image_id = image.id, digest = %blob.digest, "nothing needs the blob: deleted");
+            }
+            self.store.image_dropped(&image.id).await?;
+        }
+        Ok(())
+    }
 }
 
 /// An error that another try may not have is the round's.

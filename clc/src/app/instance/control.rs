@@ -4,6 +4,8 @@ use super::lifecycle::Order;
 use super::model::Instance;
 use super::state::State;
 use crate::app::{App, steady_ms};
+use crate::store::instance::instances_change_in_txn;
+use crate::store::{StoreError, Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::instances::{ConsoleOutput, InstanceService};
@@ -67,17 +69,60 @@ impl App {
         ids: &[InstanceId],
         verb: impl Fn(&mut Instance, Order<'_>) -> Result<bool, Fault>,
     ) -> Result<Vec<StateChange>, Fault> {
+        let mut tx = self.store.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        self.order_in_txn(tx, change, caller, ids, |_| Ok(()), verb).await
+    }
+
+    /// A stopped instance needs its vCPUs and memory back before it may start.
+    ///
+    /// They are reserved when nobody else can write, as a launch reserves: on the rows as they are, and with all
+    /// that other controllers on the same database have given away.
+    pub async fn instances_start(
+        &self,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+    ) -> Result<Vec<StateChange>, Fault> {
+        let mut tx = self.store.begin().await?;
+        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        self.catch_up_in_txn(&mut tx, change).await?;
+        let admit = |instances: &[Instance]| {
+            let stopped = instances.iter().filter(|one| one.state == State::Stopped);
+            let stopped: Vec<Instance> = stopped.cloned().collect();
+            // Whoever wrote a row may not have told the books yet, and must not do so after this.
+            self.adopt(stopped.clone());
+            self.room_for(&stopped)
+        };
+        let result = self.order_in_txn(tx, change, caller, ids, admit, super::lifecycle::start).await;
+        if result.is_err() {
+            self.observe_again(ids);
+        }
+        result
+    }
+
+    /// `change` is the next change number, taken in this transaction. Whoever writes waits, so `admit` reserves what
+    /// nobody else can be given.
+    async fn order_in_txn(
+        &self,
+        mut tx: Tx,
+        change: i64,
+        caller: Caller<'_>,
+        ids: &[InstanceId],
+        admit: impl FnOnce(&[Instance]) -> Result<(), Fault>,
+        verb: impl Fn(&mut Instance, Order<'_>) -> Result<bool, Fault>,
+    ) -> Result<Vec<StateChange>, Fault> {
         let mut ids = ids.to_vec();
         let mut seen = std::collections::HashSet::new();
         ids.retain(|id| seen.insert(id.clone()));
         let order = Order { request_id: caller.request_id, now_ms: steady_ms(), limits: &self.limits };
         let mut changes: HashMap<InstanceId, StateChange> = HashMap::new();
-        let written = self.store.instances_change(&ids, |instances| {
+        let written = instances_change_in_txn(&mut tx, change, &ids, |instances| {
             let here = |id: &&InstanceId| instances.iter().any(|i| i.id == **id && caller.may_touch(i));
             let missing: Vec<&InstanceId> = ids.iter().filter(|id| !here(id)).collect();
             if !missing.is_empty() {
                 return Err(not_found(&missing));
             }
+            admit(instances)?;
             let mut changed = Vec::with_capacity(instances.len());
             for instance in instances {
                 let before = instance.state;
@@ -88,6 +133,9 @@ impl App {
             Ok(changed)
         });
         let written = written.await?;
+        if !written.is_empty() {
+            tx.commit().await.map_err(StoreError::from)?;
+        }
         for instance in &written {
             tracing::info!(
                 request_id = instance.request_id,
@@ -101,31 +149,7 @@ impl App {
         Ok(ids.iter().filter_map(|id| changes.remove(id)).collect())
     }
 
-    /// A stopped instance needs its vCPUs and memory back before it may start.
-    pub async fn instances_start(
-        &self,
-        caller: Caller<'_>,
-        ids: &[InstanceId],
-    ) -> Result<Vec<StateChange>, Fault> {
-        // What other controllers on the same database have given away since is not free any more.
-        self.follow().await?;
-        let stopped: Vec<Arc<Instance>> = self
-            .instances_named(caller, ids)?
-            .into_iter()
-            .filter(|instance| instance.state == State::Stopped)
-            .collect();
-        let room = self.room_for(&stopped);
-        let result = match room {
-            Ok(()) => self.instances_order(caller, ids, super::lifecycle::start).await,
-            Err(fault) => Err(fault),
-        };
-        if result.is_err() {
-            self.observe_again(&stopped);
-        }
-        result
-    }
-
-    fn room_for(&self, stopped: &[Arc<Instance>]) -> Result<(), Fault> {
+    fn room_for(&self, stopped: &[Instance]) -> Result<(), Fault> {
         let mut book = self.book();
         for instance in stopped {
             if !book.ledger.grow(&instance.id, instance.spec.need) {

@@ -11,11 +11,11 @@ pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
 use super::said::Said;
+use super::tokens::too_many;
 use crate::app::admission::{Place, Wish};
 use crate::app::cluster::ClusterLink;
 use crate::app::tag::Tags;
 use crate::app::{App, Book, no_address};
-use crate::store::instance::instances_changed_after_in_txn;
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
 use crate::store::{Engine, StoreError, counter_next_in_txn};
 use futures_util::future::BoxFuture;
@@ -111,6 +111,7 @@ impl App {
         if let Some(earlier) = self.earlier(&order).await? {
             return self.launched_before(&order, &earlier).await;
         }
+        self.tokens_left(&order).await?;
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
@@ -148,9 +149,7 @@ impl App {
         let held = match early {
             Some(held) => held,
             None => {
-                let news = instances_changed_after_in_txn(&mut tx, self.instances.followed()).await?;
-                self.adopt(news);
-                self.instances.followed_to(Some(change - 1));
+                self.catch_up_in_txn(&mut tx, change).await?;
                 self.reserve(order, resolved)?
             }
         };
@@ -169,6 +168,19 @@ impl App {
             return Ok(None);
         }
         Ok(self.store.launch_earlier(&order.account, token).await?)
+    }
+
+    /// Launches that are under way at the same time may each be the last one.
+    async fn tokens_left(&self, order: &Order) -> Result<(), Fault> {
+        if order.client_token.is_none() {
+            return Ok(());
+        }
+        let limit = self.limits.client_tokens_per_account;
+        let reached = match self.store.engine() {
+            Engine::Sqlite => self.tokens.count_of_account(&order.account) >= limit,
+            Engine::Postgres => self.store.client_tokens_reach(&order.account, limit).await?,
+        };
+        if reached { Err(too_many(limit)) } else { Ok(()) }
     }
 
     fn launched(&self, instances: Vec<Instance>) -> Vec<Arc<Instance>> {

@@ -11,8 +11,13 @@ fn part(text_bytes: usize) -> Part {
 
 /// Whether the answer had to be made.
 fn ask(kept: &KeptAnswers, question: u8, changes: u64) -> bool {
+    asks(kept, "one", question, changes)
+}
+
+fn asks(kept: &KeptAnswers, account: &str, question: u8, changes: u64) -> bool {
     let mut made = false;
     let parts = kept.get(
+        account,
         [question; 32],
         || changes,
         |_| {
@@ -43,10 +48,27 @@ fn the_longest_unused_answer_goes_first() {
 }
 
 #[test]
+fn who_asks_much_pushes_out_its_own_answers_only() {
+    let kept = KeptAnswers::new(20_000);
+    assert!(asks(&kept, "quiet", 0, 1) && asks(&kept, "other", 1, 1));
+    for question in 2..=255 {
+        assert!(asks(&kept, "loud", question, 1));
+    }
+    assert!(!asks(&kept, "quiet", 0, 1) && !asks(&kept, "other", 1, 1));
+    assert!(!asks(&kept, "loud", 255, 1), "what it asked last is there");
+    assert!(asks(&kept, "loud", 2, 1), "what it asked first is not");
+    let slots = kept.slots();
+    assert!(slots.bytes <= 20_000);
+    let counted: usize = slots.by_account.values().map(|keeps| keeps.bytes).sum();
+    assert_eq!((counted, slots.by_bytes.len()), (slots.bytes, 3));
+}
+
+#[test]
 fn an_answer_that_is_larger_than_all_room_is_given_and_not_kept() {
     let kept = KeptAnswers::new(500);
     assert!(ask(&kept, 1, 1) && ask(&kept, 1, 1));
-    assert_eq!(kept.slots().bytes, 0);
+    let slots = kept.slots();
+    assert_eq!((slots.bytes, slots.by_account.len(), slots.by_bytes.len()), (0, 0, 0));
 }
 
 #[test]
@@ -66,6 +88,7 @@ fn a_part_is_taken_over_until_one_of_its_rows_changes() {
         let run = [row];
         let mut taken = false;
         kept.get(
+            "one",
             [0; 32],
             || changes,
             |before| {
@@ -93,6 +116,7 @@ fn who_asks_while_an_answer_is_made_waits_for_it() {
             scope.spawn(|| {
                 together.wait();
                 kept.get(
+                    "one",
                     [0; 32],
                     || 1,
                     |_| {

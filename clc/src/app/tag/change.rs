@@ -5,7 +5,7 @@ use super::{
 };
 use crate::app::{App, security_group};
 use crate::store::instance::instances_retag_in_txn;
-use crate::store::resource::resource_account;
+use crate::store::resource::{image_is_public, resource_account};
 use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
 use crate::store::{StoreError, Tx, counter_next_in_txn};
 use karri_proto::fault::Fault;
@@ -67,9 +67,15 @@ impl App {
                 }
                 kind => resource_account(&mut tx, kind, id).await?,
             };
-            let owner = owner.filter(|owner| administrator || owner == account);
             let owner = owner.ok_or_else(|| kind.not_found(id))?;
-            apply_in_txn(&mut tx, &owner, kind, id, &change).await?;
+            let whose = if administrator || owner == account {
+                owner.as_str()
+            } else if kind == Taggable::Image && image_is_public(&mut tx, id).await? {
+                account // its own tags on another's image
+            } else {
+                return Err(kind.not_found(id));
+            };
+            apply_in_txn(&mut tx, whose, kind, id, &change).await?;
         }
         let retagged = instances_retag_in_txn(&mut tx, &instances, number, request_id).await?;
         if let Change::Put(tags) = &change
@@ -88,20 +94,20 @@ impl App {
 
 async fn apply_in_txn(
     tx: &mut Tx,
-    owner: &str,
+    account: &str,
     kind: Taggable,
     id: &str,
     change: &Change,
 ) -> Result<(), Fault> {
     match change {
         Change::Put(tags) => {
-            tags_put_in_txn(tx, owner, kind, id, tags).await?;
-            if tag_count_in_txn(tx, id).await? > TAGS_PER_RESOURCE_MAX {
+            tags_put_in_txn(tx, account, kind, id, tags).await?;
+            if tag_count_in_txn(tx, account, id).await? > TAGS_PER_RESOURCE_MAX {
                 return Err(too_many());
             }
         }
-        Change::Delete(keys) => tags_delete_in_txn(tx, id, keys).await?,
-        Change::DeleteAll => tags_delete_all_in_txn(tx, id).await?,
+        Change::Delete(keys) => tags_delete_in_txn(tx, account, id, keys).await?,
+        Change::DeleteAll => tags_delete_all_in_txn(tx, account, id).await?,
     }
     Ok(())
 }

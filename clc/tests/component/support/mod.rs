@@ -72,7 +72,7 @@ fn instance_types(directory: &Path) -> PathBuf {
     path
 }
 
-async fn database(directory: &Path, engine: Database) -> DatabaseConfig {
+pub async fn database(directory: &Path, engine: Database) -> DatabaseConfig {
     match engine {
         Database::Sqlite => {
             let url = format!("sqlite://{}/clc.sqlite", directory.display());

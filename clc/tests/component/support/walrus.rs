@@ -3,11 +3,11 @@
 use super::bundles::FakeBundles;
 use super::files;
 use axum::extract::{Path as Segment, State};
-use axum::routing::get;
+use axum::routing::{delete, get};
 use axum::{Json, Router};
 use karri_clc::drive::blobs::{Blobs as _, BlobsInMemory};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
-use karri_proto::internal::blobs::{BLOB_INFO_PATH, BlobFacts, Content};
+use karri_proto::internal::blobs::{BLOB_INFO_PATH, BLOB_PATH, BlobFacts, Content};
 use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
@@ -33,10 +33,19 @@ async fn info(
     Ok(Json(blobs.blob_info(&caller, &digest).await?.ok_or_else(missing)?))
 }
 
+async fn remove(
+    State(blobs): State<Arc<BlobsInMemory>>,
+    caller: Caller,
+    Segment(digest): Segment<Digest>,
+) -> Result<(), ApiError> {
+    blobs.blob_delete(&caller, &digest).await
+}
+
 impl FakeWalrus {
     pub async fn start(directory: &Path) -> Self {
         let blobs = Arc::<BlobsInMemory>::default();
-        let router = Router::new().route(BLOB_INFO_PATH, get(info)).with_state(blobs.clone());
+        let router = Router::new().route(BLOB_INFO_PATH, get(info)).route(BLOB_PATH, delete(remove));
+        let router = router.with_state(blobs.clone());
         let router = guarded(router, |identity| identity.role == Role::Clc);
         let known = Arc::<FakeBundles>::default();
         let router = router.merge(bundles::router(known.clone()));
@@ -46,6 +55,11 @@ impl FakeWalrus {
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
         Self { url, blobs, bundles: known, _server: trigger }
+    }
+
+    pub async fn has(&self, digest: &str) -> bool {
+        let caller = Caller { identity: Identity::new(Role::Clc, "", "clc"), request_id: "req-test".into() };
+        self.blobs.blob_info(&caller, &digest.parse().unwrap()).await.unwrap().is_some()
     }
 
     /// A disk of that size; `seed` makes its digest.

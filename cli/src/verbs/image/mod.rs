@@ -1,5 +1,6 @@
 //! `karri image`: bytes into the image store, then an image of them in EC2.
 
+mod delete;
 mod source;
 mod upload;
 
@@ -113,6 +114,7 @@ pub async fn run(cloud: &Cloud, verb: Verb, output: Format) -> anyhow::Result<()
             let images: Vec<Listed> = images.iter().map(listed).collect();
             output.print(&images, |images| table(images))
         }
+        Verb::Delete { image } => delete::run(cloud, &image, output).await,
     }
 }
 

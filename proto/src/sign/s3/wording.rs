@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use time::OffsetDateTime;
 
 use super::super::claim::{Claim, Scheme};
-use super::super::fault::{ScopeFault, SignFault};
+use super::super::fault::{ScopeFault, SignFault, echo, echo_list};
 use super::super::gap::Gap;
 use super::super::stamp::{basic, extended, http_date};
 use crate::refusal::S3Refusal;
@@ -50,7 +50,7 @@ impl Claim {
 
 /// `claim` is at hand once there is one.
 pub(in super::super) fn refusal(fault: &SignFault, scheme: Scheme, claim: Option<&Claim>) -> S3Refusal {
-    let key = claim.map(|claim| claim.access_key_id.as_str()).unwrap_or_default();
+    let key = echo(claim.map(|claim| claim.access_key_id.as_str()).unwrap_or_default());
     match fault {
         SignFault::Missing => S3Refusal::denied("Access Denied"),
         SignFault::Incomplete(gap) => incomplete(gap, scheme),
@@ -62,7 +62,7 @@ pub(in super::super) fn refusal(fault: &SignFault, scheme: Scheme, claim: Option
         SignFault::Scope(faults) => scope(faults, scheme, claim),
         SignFault::HostNotSigned => S3Refusal::denied(NOT_SIGNED).with("HeadersNotSigned", "host"),
         SignFault::HeadersNotSigned(names) => {
-            S3Refusal::denied(NOT_SIGNED).with("HeadersNotSigned", names.join(", "))
+            S3Refusal::denied(NOT_SIGNED).with("HeadersNotSigned", echo_list(names))
         }
         SignFault::TooNew { now, .. } if scheme == Scheme::V4Presigned => {
             S3Refusal::denied("Request is not yet valid").with("ServerTime", extended(*now))
@@ -78,12 +78,14 @@ pub(in super::super) fn refusal(fault: &SignFault, scheme: Scheme, claim: Option
         SignFault::PayloadHashMissing => {
             S3Refusal::invalid("Missing required header for this request: x-amz-content-sha256")
         }
-        SignFault::BadPayloadHash(value) => S3Refusal::argument(PAYLOAD_HASH, "x-amz-content-sha256", value),
+        SignFault::BadPayloadHash(value) => {
+            S3Refusal::argument(PAYLOAD_HASH, "x-amz-content-sha256", echo(value))
+        }
         SignFault::UnsupportedFraming(value) => {
             let text = "A header you provided implies functionality that is not implemented";
             S3Refusal::new(501, "NotImplemented", text)
                 .with("Header", "x-amz-content-sha256")
-                .with("additionalMessage", value)
+                .with("additionalMessage", echo(value))
         }
         SignFault::Mismatch(_) => {
             S3Refusal::new(403, "SignatureDoesNotMatch", MISMATCH).with("AWSAccessKeyId", key)
@@ -104,7 +106,7 @@ pub(in super::super) fn refusal(fault: &SignFault, scheme: Scheme, claim: Option
 pub(super) fn two_signatures(header: &str) -> S3Refusal {
     let text = "Only one auth mechanism allowed; only the X-Amz-Algorithm query parameter, Signature query \
                 string parameter or the Authorization header should be specified";
-    S3Refusal::argument(text, "Authorization", header)
+    S3Refusal::argument(text, "Authorization", echo(header))
 }
 
 /// `SignatureDoesNotMatch` with what was signed, for the client to compare with its own.
@@ -115,9 +117,9 @@ pub(in super::super) fn mismatch(
     canonical_request: Option<&[u8]>,
 ) -> S3Refusal {
     let mut answer = S3Refusal::new(403, "SignatureDoesNotMatch", MISMATCH)
-        .with("AWSAccessKeyId", access_key_id)
+        .with("AWSAccessKeyId", echo(access_key_id))
         .with("StringToSign", String::from_utf8_lossy(string_to_sign))
-        .with("SignatureProvided", provided);
+        .with("SignatureProvided", echo(provided));
     let mut dump = |name, bytes: &[u8]| {
         if bytes.len() <= DUMPED_BYTES_MAX {
             answer.fields.push((name, hex_dump(bytes)));
@@ -155,7 +157,7 @@ fn credential_error(text: &str, scheme: Scheme, claim: Option<&Claim>) -> S3Refu
         Scheme::V4Presigned => query_error(format!("Error parsing the X-Amz-Credential parameter; {text}")),
         Scheme::V4Form => {
             let scope = claim.and_then(|c| Some(format!("{}/{}", c.access_key_id, c.scope()?.text())));
-            S3Refusal::argument(text.to_owned(), "x-amz-credential", scope.unwrap_or_default())
+            S3Refusal::argument(text.to_owned(), "x-amz-credential", echo(&scope.unwrap_or_default()))
         }
         Scheme::V4Header | Scheme::V2Query | Scheme::V2Header | Scheme::V2Presigned | Scheme::V2Form => {
             header_error(text)
@@ -172,7 +174,7 @@ fn incomplete(gap: &Gap, scheme: Scheme) -> S3Refusal {
         Gap::Query { .. } => query_error(PRESIGNED_PARTS),
         Gap::Credential(_) => credential_error(CREDENTIAL, scheme, None),
         Gap::SignedHeaders(text) => {
-            let text = format!("the SignedHeaders must be sorted and in lower case, not \"{text}\".");
+            let text = format!("the SignedHeaders must be sorted and in lower case, not \"{}\".", echo(text));
             if scheme == Scheme::V4Presigned { query_error(text) } else { header_error(text) }
         }
     }
@@ -180,8 +182,11 @@ fn incomplete(gap: &Gap, scheme: Scheme) -> S3Refusal {
 
 fn bad_parameter(name: &'static str, value: &str) -> S3Refusal {
     match name {
-        "Authorization" => S3Refusal::argument("Unsupported Authorization Type", name, value),
-        "Expires" => S3Refusal::denied(format!("Invalid date (should be seconds since epoch): {value}")),
+        "Authorization" => S3Refusal::argument("Unsupported Authorization Type", name, echo(value)),
+        "Expires" => {
+            let value = echo(value);
+            S3Refusal::denied(format!("Invalid date (should be seconds since epoch): {value}"))
+        }
         _ => S3Refusal::invalid(
             "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
         ),
@@ -204,9 +209,11 @@ fn bad_date(text: &str, scheme: Scheme) -> S3Refusal {
         Scheme::V4Presigned => {
             query_error(r#"X-Amz-Date must be in the ISO8601 Long Format "yyyyMMdd'T'HHmmss'Z'""#)
         }
-        Scheme::V4Form => {
-            S3Refusal::argument("X-Amz-Date must be formated via ISO8601 Long format", "X-Amz-Date", text)
-        }
+        Scheme::V4Form => S3Refusal::argument(
+            "X-Amz-Date must be formated via ISO8601 Long format",
+            "X-Amz-Date",
+            echo(text),
+        ),
         _ => S3Refusal::denied(NO_DATE),
     }
 }
@@ -216,14 +223,17 @@ fn scope(faults: &[ScopeFault], scheme: Scheme, claim: Option<&Claim>) -> S3Refu
     let service = faults.iter().find(|fault| matches!(fault, ScopeFault::Service { .. }));
     match service.or(faults.first()) {
         Some(ScopeFault::Region { got, want }) => {
+            let got = echo(got);
             let text = format!("the region '{got}' is wrong; expecting '{want}'");
             credential_error(&text, scheme, claim).with("Region", want)
         }
         Some(ScopeFault::Service { got, want }) => {
+            let got = echo(got);
             let text = format!("incorrect service \"{got}\". This endpoint belongs to \"{want}\".");
             credential_error(&text, scheme, claim)
         }
         Some(ScopeFault::Terminator { got }) => {
+            let got = echo(got);
             let text = format!("incorrect terminal \"{got}\". This endpoint uses \"aws4_request\".");
             credential_error(&text, scheme, claim)
         }
@@ -234,6 +244,7 @@ fn scope(faults: &[ScopeFault], scheme: Scheme, claim: Option<&Claim>) -> S3Refu
 
 fn scope_date(scope: &str, signed_at: OffsetDateTime, scheme: Scheme, claim: Option<&Claim>) -> S3Refusal {
     if scope.len() != 8 || !scope.bytes().all(|b| b.is_ascii_digit()) {
+        let scope = echo(scope);
         let text = format!(
             "incorrect date format \"{scope}\". This date in the credential must be in the format \"yyyyMMdd\"."
         );
@@ -265,5 +276,5 @@ fn past_expiry(until: OffsetDateTime, now: OffsetDateTime, claim: Option<&Claim>
 /// Names the token as S3 does: whoever sent it knows it.
 fn token(status: u16, code: &'static str, text: &'static str, claim: Option<&Claim>) -> S3Refusal {
     let token = claim.and_then(|claim| claim.session_token.as_deref()).unwrap_or_default();
-    S3Refusal::new(status, code, text).with("Token-0", token)
+    S3Refusal::new(status, code, text).with("Token-0", echo(token))
 }

@@ -87,7 +87,7 @@ pub async fn describe_instances(cx: Cx, request: DescribeInstancesRequest) -> An
         }
     };
     let changes = || cx.app.instances.changes(whose);
-    let parts = cx.app.answers.get(question(&cx), changes, |before| {
+    let parts = cx.app.answers.get(cx.account(), question(&cx), changes, |before| {
         let instances = match whose {
             Some(account) => cx.app.instances.of_account(account),
             None => cx.app.instances.everyones(),

@@ -1,0 +1,66 @@
+//! A database of an earlier version, brought forward: nothing that was in it is lost.
+
+use crate::support::{Database, database};
+use karri_clc::app::tag::Taggable;
+use karri_clc::store::Store;
+use sqlx::{AnyPool, Executor as _};
+
+/// As they were published.
+const BEFORE_TAGS_PER_ACCOUNT: [(&str, &str); 6] = [
+    ("0001_foundation", include_str!("../../../migrations/clc/0001_foundation.sql")),
+    ("0002_image_names", include_str!("../../../migrations/clc/0002_image_names.sql")),
+    ("0003_what_launches_said", include_str!("../../../migrations/clc/0003_what_launches_said.sql")),
+    ("0004_signing_certificates", include_str!("../../../migrations/clc/0004_signing_certificates.sql")),
+    ("0005_names_and_tokens", include_str!("../../../migrations/clc/0005_names_and_tokens.sql")),
+    ("0006_images_from_bundles", include_str!("../../../migrations/clc/0006_images_from_bundles.sql")),
+];
+
+/// A database as a controller left it that knew these migrations, with these rows.
+async fn left(url: &str, migrations: &[(&str, &'static str)], rows: &'static str) {
+    sqlx::any::install_default_drivers();
+    let url = if url.starts_with("sqlite:") { format!("{url}?mode=rwc") } else { url.to_owned() };
+    let pool = AnyPool::connect(&url).await.unwrap();
+    let versions = "CREATE TABLE schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)";
+    pool.execute(versions).await.unwrap();
+    for (at, (name, text)) in migrations.iter().enumerate() {
+        pool.execute(sqlx::raw_sql(*text)).await.unwrap();
+        let record = sqlx::query("INSERT INTO schema_versions (version, name) VALUES ($1, $2)");
+        record.bind(at as i64 + 1).bind(*name).execute(&pool).await.unwrap();
+    }
+    pool.execute(sqlx::raw_sql(rows)).await.unwrap();
+    pool.close().await;
+}
+
+async fn tags_keep_their_accounts(engine: Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = database(directory.path(), engine).await;
+    let rows = "INSERT INTO tags (resource_id, key, value, account, resource_type) VALUES \
+        ('ami-1', 'a', 'one', '111111111111', 'image'), ('ami-1', 'b', '', '111111111111', 'image'), \
+        ('vpc-2', 'a', 'two', '222222222222', 'vpc')";
+    left(&config.url, &BEFORE_TAGS_PER_ACCOUNT, rows).await;
+    let store = Store::open(&config).await.unwrap();
+    let first = store.tags_of_account("111111111111", Taggable::Image).await.unwrap();
+    assert_eq!(first["ami-1"], [("a".into(), "one".into()), ("b".into(), "".into())]);
+    let second = store.tag_list("222222222222").await.unwrap();
+    let second: Vec<_> = second.iter().map(|tag| (tag.resource_id.as_str(), tag.value.as_str())).collect();
+    assert_eq!(second, [("vpc-2", "two")]);
+    store.close().await;
+    // Opened again, nothing is done twice.
+    let store = Store::open(&config).await.unwrap();
+    assert_eq!(store.tag_list("111111111111").await.unwrap().len(), 2);
+    store.close().await;
+}
+
+mod tags_keep_their_accounts {
+    use crate::support::Database;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::tags_keep_their_accounts(Database::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        super::tags_keep_their_accounts(Database::Postgres).await;
+    }
+}
