@@ -12,3 +12,4 @@ mod multipart;
 mod objects;
 mod refusals;
 mod shared;
+mod slow;

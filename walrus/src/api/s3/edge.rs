@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 /// So much of a body that nobody wants is read, so that the client hears the answer.
@@ -37,6 +38,8 @@ pub struct Edge {
     pub(super) s3: Arc<S3>,
     pub(super) verifier: Verifier,
     table: Table,
+    /// Bytes of documents that may be in memory.
+    documents: Arc<Semaphore>,
     ids: AtomicU64,
     host_id: String,
 }
@@ -54,7 +57,8 @@ impl Edge {
         let start = OffsetDateTime::now_utc().unix_timestamp_nanos().unsigned_abs();
         let start = u64::try_from(start % u128::from(u64::MAX)).unwrap_or_default();
         let host_id = format!("{:016x}{:016x}", mixed(start), mixed(u64::from(std::process::id())));
-        Self { s3, verifier, table, ids: AtomicU64::new(start), host_id }
+        let documents = Arc::new(Semaphore::new(s3.options.documents_bytes_max));
+        Self { s3, verifier, table, documents, ids: AtomicU64::new(start), host_id }
     }
 
     fn request_id(&self) -> String {
@@ -175,7 +179,7 @@ impl Edge {
                 let run = self.table.get(operation);
                 let run = run.ok_or_else(|| S3Fault::not_implemented(operation.name()))?;
                 let body = guard.body.take().unwrap_or_default();
-                run(cx, Incoming { body, seal }).await
+                run(cx, Incoming { body, seal, room: self.documents.clone() }).await
             }
             Route::PostObject => {
                 account.operation = Some("PostObject");
