@@ -58,6 +58,12 @@ pub enum StoreError {
          release; run that one"
     )]
     NewerSchema { found: i64, known: i64 },
+    #[error(
+        "objects are encrypted with master key {number}, which {}: without it they cannot be read; put the key \
+         file back",
+        if *missing { "is not there" } else { "was another one" }
+    )]
+    MasterKey { number: u32, missing: bool },
     #[error("migration {name}: {source}")]
     Migration { name: &'static str, source: sqlx::Error },
 }

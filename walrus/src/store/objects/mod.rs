@@ -9,6 +9,7 @@
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
 //!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
 //!   check/ backup.rs                                 proving a store consistent, copying it
+//!   master.rs                                        which keys open what there is
 //!   row.rs wire.rs manifest.rs migrate.rs            how things lie in the database
 //! ```
 //!
@@ -33,6 +34,7 @@ mod ids;
 mod lease;
 mod list;
 mod manifest;
+mod master;
 mod meta;
 mod migrate;
 mod object;
@@ -207,6 +209,7 @@ impl Objects {
         let options = sqlite_options(&config.dir.join(DATABASE));
         let mut connection = writer::connect(&options).await?;
         migrate::run(&mut connection).await?;
+        master::check(&mut connection, &config.master_keys).await?;
         let newest: i64 =
             sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs").fetch_one(&mut connection).await?;
         let damaged = sqlx::query_scalar("SELECT id FROM blobs WHERE state = 2");
