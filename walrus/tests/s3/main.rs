@@ -6,6 +6,7 @@ mod buckets;
 mod bundles;
 mod encryption;
 mod harness;
+mod judged;
 mod lifecycle;
 mod linear;
 mod multipart;

@@ -1,12 +1,13 @@
 //! CopyObject, and what it shares with copying a part.
 
-use super::authorise;
+use super::authorise::{self, Act, Grant};
 use super::cx::{Cx, time};
 use super::fault::About;
 use super::lifecycle;
 use super::object_get::{self, Found, READ};
 use super::object_put::{check_early, keep, version_text};
 use super::receive::{Received, UPLOAD_BYTES_MAX, reread};
+use super::tagging;
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::{ReadConditions, WriteConditions};
@@ -14,7 +15,7 @@ use crate::app::s3::copy_source::{self, CopySource};
 use crate::app::s3::encryption::{ClientKey, ClientKeyHeaders, Wanted, key_to_read, show_sse};
 
 use crate::store::keeper::seal::Seal;
-use crate::store::objects::{ChecksumType, Facts, Object, Versioning};
+use crate::store::objects::{Bucket, ChecksumType, Facts, Object, Pairs, Versioning};
 use karri_proto::aws::s3::{CopyObjectOutput, CopyObjectRequest, CopyObjectResult, S3Code, S3Fault};
 use karri_proto::checksum::Algorithm;
 use std::ops::Range;
@@ -98,7 +99,7 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
         facts = inherited(&object.facts, facts);
     }
     if request.tagging_directive.as_deref() != Some("REPLACE") {
-        facts.tags.clone_from(&object.facts.tags);
+        facts.tags = copied_tags(&cx, &source, &bucket, &request.key)?;
     }
     let conditions = WriteConditions { if_match: request.if_match, if_none_match: request.if_none_match };
     check_early(&cx, &bucket, &request.key, &conditions).await?;
@@ -114,6 +115,19 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
     output.expiration = lifecycle::expiration(&bucket, &copied)?;
     show_sse!(output, wanted.sse());
     Ok(output)
+}
+
+/// The source's tags, for somebody who may read them there and write them here.
+fn copied_tags(cx: &Cx, source: &Source, bucket: &Bucket, key: &str) -> Result<Pairs, S3Fault> {
+    let (from, asked) = (&source.found.object, source.asked.version.as_deref());
+    if from.facts.tags.is_empty() {
+        return Ok(Pairs::new());
+    }
+    let action = if asked.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+    let read = Act::on_key(action, Grant::Nobody, &source.asked.key).at(from).of_version(asked);
+    authorise::allow(cx, &source.found.bucket, read)?;
+    tagging::allow_tags(cx, bucket, key, &from.facts.tags)?;
+    Ok(from.facts.tags.clone())
 }
 
 /// A copy onto itself must change something.
