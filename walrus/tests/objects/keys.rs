@@ -42,3 +42,13 @@ async fn a_store_that_encrypts_opens_with_its_keys_only() {
     let store = Store { objects, dir: store.dir };
     assert_eq!(store.get(bucket, "k").await.unwrap(), b"secret");
 }
+
+#[tokio::test]
+async fn without_a_key_of_the_clouds_nothing_is_said_of_the_customers() {
+    let store = Store::new().await;
+    for seal in [SealWith::Master, SealWith::Named("a".into())] {
+        let mut writer = store.objects.begin_write(None, seal).unwrap();
+        writer.write(b"x").await.unwrap();
+        assert!(matches!(writer.finish().await, Err(StoreError::NoMasterKey)));
+    }
+}

@@ -41,6 +41,10 @@ pub enum StoreError {
     Refused(Refusal),
     #[error("the key is not the one that the bytes were encrypted with")]
     WrongKey,
+    #[error(
+        "the master key that the bytes were encrypted with is not there, or there is none to encrypt with"
+    )]
+    NoMasterKey,
     #[error("the store is full")]
     Full,
     #[error("{0} does not verify")]
@@ -90,6 +94,9 @@ const FULL_CODES: [&str; 2] = ["13", "4874"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return StoreError::Busy;
+        }
         let code = match &error {
             sqlx::Error::Database(inner) => inner.code(),
             _ => None,
@@ -129,6 +136,12 @@ mod tests {
         let refusal = Refusal::new(io::Error::other("mine"));
         let refusal = refusal.take::<std::fmt::Error>().unwrap_err();
         assert_eq!(refusal.take::<io::Error>().unwrap().to_string(), "mine");
+    }
+
+    #[test]
+    fn who_finds_no_connection_comes_later() {
+        assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Busy));
+        assert!(matches!(StoreError::from(sqlx::Error::PoolClosed), StoreError::Database(_)));
     }
 
     #[test]

@@ -162,6 +162,8 @@ struct Shared {
     next_blob: AtomicU64,
     /// Blobs that did not verify: none of their bytes is served.
     damaged: Mutex<HashSet<u64>>,
+    /// Where among the rows of a bucket the scrub is.
+    scrub_row: Mutex<Option<scrub::RowPlace>>,
     /// Whose turn it is to remove blobs, or to rely on their staying.
     sweeping: tokio::sync::Mutex<()>,
 }
@@ -223,6 +225,7 @@ impl Objects {
             first_blob: newest + 1,
             next_blob: AtomicU64::new(newest + 1),
             sweeping: tokio::sync::Mutex::default(),
+            scrub_row: Mutex::default(),
             damaged: Mutex::new(damaged.into_iter().map(|id| id as u64).collect()),
             config,
             keeper,
