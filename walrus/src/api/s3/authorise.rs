@@ -128,9 +128,23 @@ fn judge(cx: &Request, bucket: &Bucket, act: Act<'_>) -> Result<(), S3Fault> {
     let context = context(cx, &act, resource).key("s3:ResourceAccount", &*bucket.owner);
     let requester = requester(cx, bucket);
     match decide(&requester, &side, &context) {
-        Access::Granted => Ok(()),
+        Access::Granted => charge(cx, bucket),
         Access::Refused(why) => Err(S3Fault::saying(S3Code::AccessDenied, why.sentence(&context))),
     }
+}
+
+/// Where the requester pays, others than the owner must say that they will, and who they are.
+fn charge(cx: &Request, bucket: &Bucket) -> Result<(), S3Fault> {
+    let payment = settings::payment(bucket)?;
+    let others_pay = payment.is_some_and(|payment| payment.payer == "Requester");
+    if !others_pay || cx.account() == Some(&*bucket.owner) {
+        return Ok(());
+    }
+    if cx.signer().is_none() || cx.header("x-amz-request-payer") != Some("requester") {
+        return Err(S3Fault::new(S3Code::AccessDenied));
+    }
+    cx.left.charge();
+    Ok(())
 }
 
 fn requester<'a>(cx: &'a Request, bucket: &Bucket) -> Requester<'a> {

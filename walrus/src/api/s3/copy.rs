@@ -89,12 +89,7 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
     let object = source.found.object.clone();
     let replaces = request.metadata_directive.as_deref() == Some("REPLACE");
     check_itself(&request, &source, &wanted, replaces)?;
-    if object.size > UPLOAD_BYTES_MAX {
-        let text = format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {UPLOAD_BYTES_MAX}"
-        );
-        return Err(S3Fault::saying(S3Code::InvalidRequest, text));
-    }
+    check_size(object.size)?;
     if !replaces {
         facts = inherited(&object.facts, facts);
     }
@@ -128,6 +123,17 @@ fn copied_tags(cx: &Cx, source: &Source, bucket: &Bucket, key: &str) -> Result<P
     authorise::allow(cx, &source.found.bucket, read)?;
     tagging::allow_tags(cx, bucket, key, &from.facts.tags)?;
     Ok(from.facts.tags.clone())
+}
+
+/// What is copied at a time has the limit of what is uploaded at a time.
+pub fn check_size(bytes: u64) -> Result<(), S3Fault> {
+    if bytes <= UPLOAD_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source: {UPLOAD_BYTES_MAX}"
+    );
+    Err(S3Fault::saying(S3Code::InvalidRequest, text))
 }
 
 /// A copy onto itself must change something.
@@ -216,4 +222,15 @@ fn result(object: &Object) -> CopyObjectResult {
     show_checksum!(result, &shown);
     result.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_copied_at_once_than_uploaded() {
+        assert!(check_size(UPLOAD_BYTES_MAX).is_ok());
+        assert_eq!(check_size(UPLOAD_BYTES_MAX + 1).unwrap_err().code(), S3Code::InvalidRequest);
+    }
 }

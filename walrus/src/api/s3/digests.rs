@@ -176,7 +176,11 @@ mod tests {
 
     #[test]
     fn uploads_that_send_nothing_hold_no_thread() {
-        let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
         runtime.block_on(async {
             let piece = Bytes::from(vec![7; BEGIN_BYTES]);
             let mut idle = Vec::new();

@@ -87,6 +87,7 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         let left = Arc::<Leftover>::default();
         let page = edge.page(&request);
         let result = edge.answer(request, peer, left.clone(), &mut account).await;
+        let charged = left.is_charged() && result.is_ok();
         let unasked = waits && (empty || result.is_err());
         edge.audit(&account, result.as_ref().err(), peer, started.elapsed());
         let reply = result.unwrap_or_else(|fault| edge.refused(&fault, head_only, &account, &request_id));
@@ -104,6 +105,9 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         headers
             .insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
+        if charged {
+            headers.insert("x-amz-request-charged", HeaderValue::from_static("requester"));
+        }
         if unasked {
             // botocore takes the next answer on a connection for this one's when it was not told to go on.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
