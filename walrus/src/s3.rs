@@ -21,6 +21,7 @@ use karri_proto::runtime::process::{Base, ControllerConfig};
 use karri_proto::runtime::rsa_pair::RsaPair;
 use karri_proto::runtime::state_lock::StateLock;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -78,9 +79,9 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
     std::fs::create_dir_all(&dir)?;
     // Its own lock beside the state directory's: it may lie elsewhere, behind a link.
     base.hold(StateLock::take(&dir)?);
-    let master_keys = MasterKeys::load_or_create(&config.key_file).context("s3.key_file")?;
     let keeper = Arc::new(LocalKeeper::open(&dir)?);
-    let settings = ObjectsConfig { master_keys, ..ObjectsConfig::new(&dir) };
+    let settings =
+        ObjectsConfig { master_keys: master_keys(&dir, &config.key_file).await?, ..ObjectsConfig::new(&dir) };
     let objects = Objects::open(settings, keeper, base.metrics.clone()).await?;
     let asked = objects.clone();
     base.health.check("objects", move || {
@@ -95,6 +96,16 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         drop(house);
     });
     Ok(objects)
+}
+
+/// A key file is made for a store that needs none yet. One that does is not given another in its place.
+async fn master_keys(dir: &Path, path: &Path) -> anyhow::Result<MasterKeys> {
+    if let Some(keys) = MasterKeys::load(path).context("s3.key_file")? {
+        return Ok(keys);
+    }
+    let missing = || format!("s3.key_file = \"{}\": is not there", path.display());
+    Objects::expect_no_master_keys(dir).await.with_context(missing)?;
+    MasterKeys::create(path).context("s3.key_file")
 }
 
 fn authenticator(

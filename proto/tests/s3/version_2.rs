@@ -142,3 +142,18 @@ proptest! {
         prop_assert_eq!(refusal.code, "SignatureDoesNotMatch");
     }
 }
+
+#[test]
+fn a_parameter_cannot_be_another_one_with_the_same_signature() {
+    let mut request = Request::new("PUT", "/b/k", &[("Host", "h")]);
+    let text = format!("PUT\n\n\n{EXPIRES}\nx-amz-acl:private\nx-amz-meta-a:1\n/b/k");
+    let mac = Hmac::<Sha1>::new_from_slice(SECRET.as_bytes()).unwrap().chain_update(text);
+    let signature = encode_component(BASE64_STANDARD.encode(mac.finalize().into_bytes()).as_bytes());
+    let rest = format!("AWSAccessKeyId={KEY}&Expires={EXPIRES}&Signature={signature}");
+    request.query = format!("x-amz-acl=private&x-amz-meta-a=1&{rest}");
+    request.verify(NOW).unwrap();
+    for forged in ["x-amz-acl=private%0Ax-amz-meta-a:1", "x-amz-acl:private%0Ax-amz-meta-a=1"] {
+        request.query = format!("{forged}&{rest}");
+        assert_eq!(request.verify(NOW).unwrap_err().code, "InvalidArgument", "{forged}");
+    }
+}

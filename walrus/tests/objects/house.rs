@@ -2,6 +2,7 @@
 
 use crate::harness::*;
 use karri_walrus::store::keeper::local::LocalKeeper;
+use karri_walrus::store::keeper::pace::Pace;
 use karri_walrus::store::objects::*;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -78,7 +79,7 @@ async fn rot_is_found_remembered_and_never_served() {
     let mut ended = false;
     let mut damaged = 0;
     while !ended {
-        let scrubbed = store.objects.scrub(1).await.unwrap();
+        let scrubbed = store.objects.scrub(1, &mut Pace::unlimited()).await.unwrap();
         (ended, damaged) = (scrubbed.ended, damaged + scrubbed.damaged);
     }
     assert_eq!(damaged, 1);
@@ -88,6 +89,8 @@ async fn rot_is_found_remembered_and_never_served() {
     }
     let store = store.reopen().await;
     assert!(matches!(store.get(bucket, "k").await, Err(StoreError::Corrupt(_))));
+    let again = store.objects.recheck_damaged(&mut Pace::unlimited()).await.unwrap();
+    assert_eq!((again.blobs, again.sound_again, again.damaged), (1, 0, 0), "it is still, and told once");
     assert_eq!(store.get(bucket, "good").await.unwrap(), pattern(200_000, 2));
     assert_eq!(check_dir(store.dir.path()).await.problems.len(), 1);
     store.put(bucket, "k", b"new").await;
@@ -110,6 +113,76 @@ async fn rot_that_a_reader_meets_ends_its_stream() {
     std::fs::remove_file(&blob_files(store.dir.path())[0]).unwrap();
     let answer = read(&store.objects, &other, 0..10, None).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "a lost blob is rot, too");
+}
+
+#[tokio::test]
+async fn what_was_away_is_served_again() {
+    let store = Store::new().await;
+    let bucket = store.bucket("b", Versioning::Off).await;
+    for (key, recheck) in [("one", true), ("two", false)] {
+        let object = store.put(bucket, key, &pattern(100_000, 1)).await;
+        let file = blob_files(store.dir.path()).into_iter().max().unwrap();
+        let away = file.with_extension("away");
+        std::fs::rename(&file, &away).unwrap();
+        assert!(matches!(read(&store.objects, &object, 0..10, None).await, Err(StoreError::Corrupt(_))));
+        std::fs::rename(&away, &file).unwrap();
+        assert!(matches!(read(&store.objects, &object, 0..10, None).await, Err(StoreError::Corrupt(_))));
+        let mut sound_again = 0;
+        if recheck {
+            sound_again = store.objects.recheck_damaged(&mut Pace::unlimited()).await.unwrap().sound_again;
+        } else {
+            let mut ended = false;
+            while !ended {
+                let scrubbed = store.objects.scrub(1, &mut Pace::unlimited()).await.unwrap();
+                (ended, sound_again) = (scrubbed.ended, sound_again + scrubbed.sound_again);
+            }
+        }
+        assert_eq!(sound_again, 1);
+        assert_eq!(store.get(bucket, key).await.unwrap(), pattern(100_000, 1));
+    }
+    let store = store.reopen().await;
+    assert_eq!(store.get(bucket, "one").await.unwrap(), pattern(100_000, 1));
+}
+
+#[tokio::test]
+async fn the_scrub_keeps_to_its_pace_within_a_blob() {
+    let store = Store::new().await;
+    let bucket = store.bucket("b", Versioning::Off).await;
+    store.put(bucket, "k", &pattern(2 << 20, 1)).await;
+    let began = std::time::Instant::now();
+    let scrubbed = store.objects.scrub(1, &mut Pace::of(8 << 20)).await.unwrap();
+    assert_eq!((scrubbed.blobs, scrubbed.bytes), (1, 2 << 20));
+    assert!(began.elapsed() >= std::time::Duration::from_millis(250), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn rot_of_every_kind_of_row_is_found() {
+    let store = Store::new().await;
+    let bucket = store.bucket("b", Versioning::Enabled).await;
+    for key in ["one", "two", "three"] {
+        for n in 0..40 {
+            store.put(bucket, key, &pattern(10, n)).await;
+        }
+    }
+    crate::multipart::put_together(&store, bucket, "parts").await;
+    let round = |objects: Objects| async move {
+        let (mut rows, mut damaged, mut ended) = (0, 0, false);
+        while !ended {
+            let scrubbed = objects.scrub(1, &mut Pace::unlimited()).await.unwrap();
+            (rows, damaged, ended) = (rows + scrubbed.rows, damaged + scrubbed.damaged, scrubbed.ended);
+        }
+        (rows, damaged)
+    };
+    assert_eq!(round(store.objects.clone()).await, (120 + 121 + 1, 0), "each row, its bytes, a manifest");
+    for sql in [
+        "UPDATE live SET size = size + 1 WHERE key = CAST('two' AS BLOB)",
+        "UPDATE history SET modified = 5 WHERE seq = (SELECT max(seq) FROM history)",
+        "UPDATE manifests SET body = CAST('bad' AS BLOB)",
+        "UPDATE inline SET crc = crc + 1 WHERE id = (SELECT min(id) FROM inline)",
+    ] {
+        database(store.dir.path(), sql).await;
+    }
+    assert_eq!(round(store.objects.clone()).await, (242, 4));
 }
 
 async fn database(dir: &Path, sql: &'static str) {

@@ -6,6 +6,7 @@ mod crash;
 mod full;
 mod harness;
 mod house;
+mod keys;
 mod lifecycle;
 mod model;
 mod multipart;

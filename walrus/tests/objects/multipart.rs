@@ -224,3 +224,29 @@ async fn completing_while_parts_come_is_one_or_the_other() {
         assert_eq!(store.get(bucket, "k").await.unwrap(), pattern(1000, seed));
     }
 }
+
+/// An object of one part.
+pub async fn put_together(store: &Store, bucket: BucketId, key: &str) {
+    let upload = create(store, bucket, key).await;
+    put(store, &upload, 1, &pattern(100, 1)).await.unwrap();
+    store.objects.upload_complete(complete(&upload, &[1])).await.unwrap();
+}
+
+#[tokio::test]
+async fn slow_readers_of_many_objects_do_not_keep_the_space_of_others() {
+    let store = Store::new().await;
+    let bucket = store.bucket("b", Versioning::Off).await;
+    let mut held = Vec::new();
+    for n in 0..20 {
+        let key = format!("held{n}");
+        put_together(&store, bucket, &key).await;
+        held.push(store.objects.object_fetch(bucket, &key, None).await.unwrap());
+        store.delete(bucket, &key, None).await;
+    }
+    put_together(&store, bucket, "free").await;
+    store.delete(bucket, "free", None).await;
+    let swept = store.objects.sweep().await.unwrap();
+    assert_eq!((swept.manifests, swept.held), (1, 20));
+    drop(held);
+    assert_eq!(store.objects.sweep().await.unwrap().manifests, 20);
+}

@@ -26,6 +26,8 @@ pub const REGION: &str = "karri-1";
 pub enum User {
     Ann,
     Bob,
+    /// Of Ann's account, and may make buckets from here.
+    Cat,
     Nobody,
 }
 
@@ -34,6 +36,7 @@ impl User {
         match self {
             User::Ann => "AKIAANN0000000000000",
             User::Bob => "AKIABOB0000000000000",
+            User::Cat => "AKIACAT0000000000000",
             User::Nobody => "",
         }
     }
@@ -61,6 +64,18 @@ fn entry(account: &str, user: User, name: &str) -> Entry {
     }
 }
 
+fn cat() -> Entry {
+    let policy = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"s3:CreateBucket","Resource":"*",
+        "Condition":{"IpAddress":{"aws:SourceIp":"127.0.0.1/32"}}}]}"#;
+    Entry {
+        user: "cat".into(),
+        access_key_id: User::Cat.key().into(),
+        policies: vec![policy.into()],
+        certificates: Vec::new(),
+        ..entry("111111111111", User::Ann, "ann")
+    }
+}
+
 /// As AWS is today.
 pub async fn server() -> Server {
     server_with(S3Options { region: REGION.into(), ..S3Options::default() }).await
@@ -83,7 +98,7 @@ pub async fn server_with(options: S3Options) -> Server {
     let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
     let keeper = Arc::new(LocalKeeper::open(dir.path()).unwrap());
     let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
-    let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob")];
+    let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob"), cat()];
     let authenticator = Fixed::new(users).unwrap();
     let s3 = Arc::new(S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

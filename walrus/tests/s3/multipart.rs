@@ -62,3 +62,32 @@ async fn small_parts_and_gone_uploads_are_refused() {
     assert_eq!(server.call("PUT", &path(1)).body(b"1").send().await.code(), "NoSuchUpload");
     assert_eq!(server.call("POST", &complete).body(&parts).send().await.code(), "NoSuchUpload");
 }
+
+#[tokio::test]
+async fn completing_once_more_answers_as_before_whatever_its_condition() {
+    let server = server().await;
+    let id = begun(&server).await;
+    let part =
+        server.put(&format!("/b-1/k?partNumber=1&uploadId={id}"), b"1").await.header("etag").to_owned();
+    let complete = || {
+        let call = server.call("POST", &format!("/b-1/k?uploadId={id}")).header("if-none-match", "*");
+        call.body(&listed(&[(1, &part)])).expect(200)
+    };
+    let first = complete().await.element("ETag");
+    assert_eq!(complete().await.element("ETag"), first);
+}
+
+#[tokio::test]
+async fn of_no_uploads_none_are_listed() {
+    let server = server().await;
+    begun(&server).await;
+    let none = server.get("/b-1?uploads&max-uploads=0").await;
+    assert_eq!(
+        (none.element("Upload").as_str(), &*none.element("IsTruncated")),
+        ("", "false"),
+        "{}",
+        none.text()
+    );
+    assert!(!none.text().contains("<Upload>"));
+    assert!(server.get("/b-1?uploads&max-uploads=1").await.text().contains("<Upload>"));
+}

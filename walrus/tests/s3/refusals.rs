@@ -66,3 +66,15 @@ async fn addresses_that_name_nothing_are_refused() {
         assert_eq!(server.get(&format!("{prefix}/b-1")).await.status, 200, "{prefix}");
     }
 }
+
+#[tokio::test]
+async fn a_locked_object_must_bring_a_checksum() {
+    let server = server().await;
+    server.call("PUT", "/b-1").header("x-amz-bucket-object-lock-enabled", "true").expect(200).await;
+    let put = || server.call("PUT", "/b-1/k").header("x-amz-object-lock-legal-hold", "ON").body(b"hello");
+    let refused = put().send().await;
+    assert_eq!(refused.code(), "InvalidRequest");
+    assert!(refused.element("Message").starts_with("Content-MD5 OR x-amz-checksum- HTTP header"));
+    put().header("content-md5", "XUFAKrxLKna5cZ2REBfFkg==").expect(200).await;
+    put().header("x-amz-checksum-crc32", "NhCmhg==").expect(200).await;
+}

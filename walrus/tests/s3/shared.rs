@@ -82,3 +82,30 @@ async fn new_buckets_are_private_and_stay_so() {
         "Action":"s3:GetObject","Resource":"arn:aws:s3:::b-1/*"}]}"#;
     assert_eq!(server.call("PUT", "/b-1?policy").body(policy).send().await.code(), "AccessDenied");
 }
+
+#[tokio::test]
+async fn where_the_requester_pays_others_say_that_they_will() {
+    let server = open_server().await;
+    with_object(&server).await;
+    let policy = br#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":"*",
+        "Action":["s3:GetObject","s3:ListBucket"],"Resource":["arn:aws:s3:::b-1","arn:aws:s3:::b-1/*"]}]}"#;
+    server.call("PUT", "/b-1?policy").body(policy).expect(204).await;
+    let pays = |payer: &str| {
+        let document =
+            format!("<RequestPaymentConfiguration><Payer>{payer}</Payer></RequestPaymentConfiguration>");
+        server.call("PUT", "/b-1?requestPayment").body(document.as_bytes()).expect(200)
+    };
+    pays("Requester").await;
+    for path in ["/b-1/k", "/b-1"] {
+        let get = |user| server.call("GET", path).by(user);
+        let willing = |user| get(user).header("x-amz-request-payer", "requester").send();
+        assert_eq!(get(User::Bob).send().await.code(), "AccessDenied", "{path}");
+        let charged = willing(User::Bob).await;
+        assert_eq!((charged.status, charged.header("x-amz-request-charged")), (200, "requester"), "{path}");
+        assert_eq!(willing(User::Nobody).await.code(), "AccessDenied", "{path}: nobody can be charged");
+        let own = get(User::Ann).send().await;
+        assert_eq!((own.status, own.header("x-amz-request-charged")), (200, ""), "{path}");
+    }
+    pays("BucketOwner").await;
+    assert_eq!(status(&server, User::Nobody).await, 200);
+}

@@ -5,9 +5,13 @@ use karri_proto::internal::Role;
 use karri_proto::runtime::process::{Base, Controller};
 use karri_proto::runtime::rsa_pair::check_rsa_certificate;
 use karri_walrus::config::{BlobsConfig, S3Config};
+use karri_walrus::store::keeper::local::LocalKeeper;
+use karri_walrus::store::keeper::seal::{MasterKeys, SealWith};
+use karri_walrus::store::objects::{ETag, Facts, NewBucket, ObjectPut, Objects, ObjectsConfig};
 use karri_walrus::{Config, Walrus};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
 const USERS: &str = r#"
 [[users]]
@@ -71,4 +75,59 @@ async fn a_wrong_credentials_file_is_named() {
     let (base, _stopper) = Base::new(&config.controller, "walrus x").unwrap();
     let error = format!("{:#}", Walrus::start(config, base).await.unwrap_err());
     assert!(error.contains("s3.credentials_file") && error.contains("credentials.toml"), "{error}");
+}
+
+#[tokio::test]
+async fn a_key_file_that_is_gone_is_not_replaced_while_something_needs_it() {
+    let cloud = tempfile::tempdir().unwrap();
+    let config = with_s3(cloud.path());
+    let start = || async {
+        let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
+        let started = Walrus::start(config.clone(), base).await.map(drop);
+        stopper.stop().await;
+        started.map_err(|error| format!("{error:#}"))
+    };
+    start().await.unwrap();
+    let file = config.s3.as_ref().unwrap().key_file.clone();
+    std::fs::remove_file(&file).unwrap();
+    start().await.expect("nothing is encrypted with it");
+    put_encrypted(&config.controller.state_dir.join("s3"), &file).await;
+    let text = std::fs::read(&file).unwrap();
+    for gone in [|file: &Path| std::fs::remove_file(file), |file: &Path| std::fs::write(file, "")] {
+        gone(&file).unwrap();
+        let refused = start().await.unwrap_err();
+        assert!(refused.contains("s3.key_file") && refused.contains("master key 1"), "{refused}");
+        assert_eq!(std::fs::read(&file).unwrap_or_default(), b"", "no other key is made");
+    }
+    std::fs::write(&file, text).unwrap();
+    start().await.unwrap();
+}
+
+/// As Walrus would.
+async fn put_encrypted(dir: &Path, key_file: &Path) {
+    let master_keys = MasterKeys::load(key_file).unwrap().unwrap();
+    let keeper = Arc::new(LocalKeeper::open(dir).unwrap());
+    let config = ObjectsConfig { master_keys, ..ObjectsConfig::new(dir) };
+    let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
+    let new = NewBucket {
+        name: "b".into(),
+        owner: "111122223333".into(),
+        region: "karri-1".into(),
+        object_lock: false,
+        settings: Vec::new(),
+    };
+    let bucket = objects.bucket_create(new).await.unwrap().id;
+    let mut writer = objects.begin_write(None, SealWith::Master).unwrap();
+    writer.write(b"secret").await.unwrap();
+    let put = ObjectPut {
+        bucket,
+        key: "k".into(),
+        owner: "111122223333".into(),
+        etag: ETag::simple([0; 16]),
+        content: writer.finish().await.unwrap(),
+        facts: Facts::default(),
+        check: None,
+    };
+    objects.object_put(put).await.unwrap();
+    objects.close().await;
 }

@@ -30,6 +30,18 @@ pub(super) struct Param {
     value: Option<Vec<u8>>,
 }
 
+impl Param {
+    /// Such a one would be signed as other lines than it is.
+    fn has_control(&self) -> bool {
+        let value = self.value.as_deref().unwrap_or_default();
+        self.name.iter().chain(value).any(u8::is_ascii_control)
+    }
+}
+
+fn is_amz(param: &Param) -> bool {
+    std::str::from_utf8(&param.name).is_ok_and(is_amz_header)
+}
+
 pub(super) fn params(query: &str) -> Vec<Param> {
     let parts = query.as_bytes().split(|b| *b == b'&').filter(|part| !part.is_empty());
     let read = |part: &[u8]| {
@@ -135,6 +147,10 @@ pub(super) fn parse_presigned(view: &RequestView<'_>, params: &[Param]) -> Resul
         return Err(SignFault::MissingParameter("Signature"));
     };
     let bad = || SignFault::BadParameter { name: "Expires", value: expires.to_owned() };
+    if let Some(broken) = params.iter().find(|param| is_amz(param) && param.has_control()) {
+        let value = String::from_utf8_lossy(broken.value.as_deref().unwrap_or_default()).into_owned();
+        return Err(SignFault::BadParameter { name: "x-amz-*", value });
+    }
     let seconds: u32 = expires.parse().map_err(|_| bad())?;
     let until = OffsetDateTime::from_unix_timestamp(seconds.into()).map_err(|_| bad())?;
     let token = view.header(TOKEN).map(std::borrow::Cow::into_owned);

@@ -187,6 +187,10 @@ fn bad_parameter(name: &'static str, value: &str) -> S3Refusal {
             let value = echo(value);
             S3Refusal::denied(format!("Invalid date (should be seconds since epoch): {value}"))
         }
+        "x-amz-*" => {
+            let text = "A parameter that stands for a header cannot have control characters";
+            S3Refusal::argument(text, name, echo(value))
+        }
         _ => S3Refusal::invalid(
             "The authorization mechanism you have provided is not supported. Please use AWS4-HMAC-SHA256.",
         ),

@@ -28,7 +28,7 @@ pub async fn get_object_attributes(
     let version = request.version_id.as_deref();
     let found = find(&cx, bucket, &request.key, version, ATTRIBUTES).await?;
     let action = if version.is_some() { READ.version } else { READ.current };
-    let act = Act::on_key(action, READ.grant, &request.key).at(&found.object);
+    let act = Act::on_key(action, READ.grant, &request.key).at(&found.object).of_version(version);
     authorise::allow(&cx, &found.bucket, act)?;
     let client = ClientKeyHeaders {
         algorithm: request.sse_customer_algorithm.as_deref(),

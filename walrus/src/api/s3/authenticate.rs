@@ -82,9 +82,9 @@ pub fn adopt_parameters(headers: &mut HeaderMap, query: &str) -> Result<(), S3Fa
         if !name.starts_with("x-amz-") || is_of_signature(&name) || headers.contains_key(&name) {
             continue;
         }
-        let (name, value) = (HeaderName::try_from(name), HeaderValue::from_bytes(value.as_bytes()));
-        if let (Ok(name), Ok(value)) = (name, value) {
-            headers.insert(name, value);
+        match (HeaderName::try_from(&*name), HeaderValue::from_bytes(value.as_bytes())) {
+            (Ok(name), Ok(value)) => drop(headers.insert(name, value)),
+            _ => return Err(S3Fault::invalid_argument(&name, value, "The parameter cannot be a header")),
         }
     }
     Ok(())

@@ -33,21 +33,27 @@ pub struct Act<'a> {
     pub key: Option<&'a str>,
     /// What is there already, for actions on it.
     pub object: Option<&'a Object>,
+    /// The version that it is done to, where that is named.
+    pub version: Option<&'a str>,
     /// More of the policy's context.
     pub keys: &'a [(&'a str, String)],
 }
 
 impl<'a> Act<'a> {
     pub fn on_bucket(action: &'static str, grant: Grant) -> Self {
-        Self { action, grant, key: None, object: None, keys: &[] }
+        Self { action, grant, key: None, object: None, version: None, keys: &[] }
     }
 
     pub fn on_key(action: &'static str, grant: Grant, key: &'a str) -> Self {
-        Self { action, grant, key: Some(key), object: None, keys: &[] }
+        Self { action, grant, key: Some(key), object: None, version: None, keys: &[] }
     }
 
     pub fn at(self, object: &'a Object) -> Self {
         Self { object: Some(object), ..self }
+    }
+
+    pub fn of_version(self, version: Option<&'a str>) -> Self {
+        Self { version, ..self }
     }
 
     pub fn with(self, keys: &'a [(&'a str, String)]) -> Self {
@@ -125,12 +131,30 @@ fn judge(cx: &Request, bucket: &Bucket, act: Act<'_>) -> Result<(), S3Fault> {
         acl_grants: !enforced && grants(cx, bucket, &act, block.as_deref())?,
         restricted,
     };
-    let context = context(cx, bucket, &act);
+    let resource = match act.key {
+        Some(key) => format!("arn:aws:s3:::{}/{key}", bucket.name),
+        None => format!("arn:aws:s3:::{}", bucket.name),
+    };
+    let context = context(cx, &act, resource).key("s3:ResourceAccount", &*bucket.owner);
     let requester = requester(cx, bucket);
     match decide(&requester, &side, &context) {
-        Access::Granted => Ok(()),
+        Access::Granted => charge(cx, bucket),
         Access::Refused(why) => Err(S3Fault::saying(S3Code::AccessDenied, why.sentence(&context))),
     }
+}
+
+/// Where the requester pays, others than the owner must say that they will, and who they are.
+fn charge(cx: &Request, bucket: &Bucket) -> Result<(), S3Fault> {
+    let payment = settings::payment(bucket)?;
+    let others_pay = payment.is_some_and(|payment| payment.payer == "Requester");
+    if !others_pay || cx.account() == Some(&*bucket.owner) {
+        return Ok(());
+    }
+    if cx.signer().is_none() || cx.header("x-amz-request-payer") != Some("requester") {
+        return Err(S3Fault::new(S3Code::AccessDenied));
+    }
+    cx.left.charge();
+    Ok(())
 }
 
 fn requester<'a>(cx: &'a Request, bucket: &Bucket) -> Requester<'a> {
@@ -163,19 +187,14 @@ fn grants(
 }
 
 /// The request as policies see it.
-fn context(cx: &Request, bucket: &Bucket, act: &Act<'_>) -> RequestContext {
+fn context(cx: &Request, act: &Act<'_>, resource: String) -> RequestContext {
     let arn = cx.signer().map(|signer| signer.who.arn.as_str()).unwrap_or_default();
-    let resource = match act.key {
-        Some(key) => format!("arn:aws:s3:::{}/{key}", bucket.name),
-        None => format!("arn:aws:s3:::{}", bucket.name),
-    };
     let mut context = RequestContext::new(arn, act.action)
         .canonical(cx.canonical().unwrap_or_default())
         .resource(resource)
         .key("aws:SecureTransport", "false")
         .key("aws:CurrentTime", cx.now.format(&Rfc3339).unwrap_or_else(|_| http_date(cx.now)))
-        .key("aws:EpochTime", cx.now.unix_timestamp().to_string())
-        .key("s3:ResourceAccount", &*bucket.owner);
+        .key("aws:EpochTime", cx.now.unix_timestamp().to_string());
     if let Some(peer) = cx.peer {
         context = context.key("aws:SourceIp", peer.to_string());
     }
@@ -193,7 +212,10 @@ fn context(cx: &Request, bucket: &Bucket, act: &Act<'_>) -> RequestContext {
         Some(value) => context.key(key, value),
         None => context,
     });
-    context = parameters(cx, context);
+    context = parameters(cx, act, context);
+    if let Some(version) = act.version {
+        context = context.key("s3:VersionId", version);
+    }
     for (key, value) in act.object.iter().flat_map(|object| &object.facts.tags) {
         context = context.key(&format!("s3:ExistingObjectTag/{key}"), value);
     }
@@ -213,18 +235,16 @@ fn signature_keys(cx: &Request, context: RequestContext) -> RequestContext {
     context.key("s3:authType", kind).key("s3:signatureversion", version)
 }
 
-/// Parameters that policies know.
-fn parameters(cx: &Request, context: RequestContext) -> RequestContext {
+/// Parameters of lists that policies know, but for what is asked in their place.
+fn parameters(cx: &Request, act: &Act<'_>, context: RequestContext) -> RequestContext {
     let Ok(query) = cx.query() else { return context };
-    let keys = [
-        ("s3:prefix", "prefix"),
-        ("s3:delimiter", "delimiter"),
-        ("s3:max-keys", "max-keys"),
-        ("s3:VersionId", "versionId"),
-    ];
-    keys.into_iter().fold(context, |context, (key, name)| match query.get(name) {
-        Some(value) => context.key(key, value),
-        None => context,
+    let keys = [("s3:prefix", "prefix"), ("s3:delimiter", "delimiter"), ("s3:max-keys", "max-keys")];
+    let asked = |key: &str| act.keys.iter().any(|(name, _)| *name == key);
+    keys.into_iter().filter(|(key, _)| !asked(key)).fold(context, |context, (key, name)| {
+        match query.get(name) {
+            Some(value) => context.key(key, value),
+            None => context,
+        }
     })
 }
 
@@ -260,24 +280,10 @@ pub fn allow_service(cx: &Request, action: &'static str, resource: &str) -> Resu
     if signer.who.root {
         return Ok(());
     }
-    let who = &signer.who;
-    let context = RequestContext::new(&who.arn, action)
-        .canonical(&who.account.canonical_id)
-        .resource(resource)
-        .key("aws:username", &who.user)
-        .key("aws:userid", &who.user_id)
-        .key("aws:PrincipalArn", &who.arn)
-        .key("aws:PrincipalAccount", &who.account.id)
-        .key("aws:SecureTransport", "false")
-        .key("aws:CurrentTime", cx.now.format(&Rfc3339).unwrap_or_default());
+    let owner = &signer.who.account.id;
     let own: Option<&Policy> = None;
-    let side = ResourceSide {
-        owner: &who.account.id,
-        policy: own,
-        policy_owner: &who.account.id,
-        acl_grants: false,
-        restricted: false,
-    };
+    let side = ResourceSide { owner, policy: own, policy_owner: owner, acl_grants: false, restricted: false };
+    let context = context(cx, &Act::on_bucket(action, Grant::Nobody), resource.to_owned());
     match decide(&signer.requester(), &side, &context) {
         Access::Granted => Ok(()),
         Access::Refused(why) => Err(S3Fault::saying(S3Code::AccessDenied, why.sentence(&context))),

@@ -53,7 +53,9 @@ pub async fn list_buckets(cx: Cx, request: ListBucketsRequest) -> Result<ListBuc
 pub async fn create_bucket(cx: Cx, request: CreateBucketRequest) -> Result<CreateBucketOutput, S3Fault> {
     check_bucket_name(&request.bucket)?;
     let arn = format!("arn:aws:s3:::{}", request.bucket);
-    authorise::allow_service(&cx, "s3:CreateBucket", &arn)?;
+    for action in actions_of_create(&cx, &request) {
+        authorise::allow_service(&cx, action, &arn)?;
+    }
     let Some(signer) = cx.signer() else { return Err(S3Fault::new(S3Code::AccessDenied)) };
     let region = region(&cx, &request)?;
     let owner = &signer.who.account;
@@ -77,6 +79,30 @@ pub async fn create_bucket(cx: Cx, request: CreateBucketRequest) -> Result<Creat
         Err(error) => return Err(About::bucket(&request.bucket).fault(error)),
     }
     Ok(CreateBucketOutput { location: Some(format!("/{}", request.bucket)), bucket_arn: None })
+}
+
+/// What is asked for besides the bucket wants its own permission.
+fn actions_of_create(cx: &Cx, request: &CreateBucketRequest) -> Vec<&'static str> {
+    const GRANTS: [&str; 5] = [
+        "x-amz-grant-full-control",
+        "x-amz-grant-read",
+        "x-amz-grant-read-acp",
+        "x-amz-grant-write",
+        "x-amz-grant-write-acp",
+    ];
+    let lists = request.acl.as_deref().is_some_and(|canned| canned != "private")
+        || GRANTS.iter().any(|name| cx.header(name).is_some());
+    let tags = request.create_bucket_configuration.as_ref().is_some_and(|asked| !asked.tags.is_empty());
+    let locks = request.object_lock_enabled_for_bucket == Some(true);
+    let further = [
+        (lists, "s3:PutBucketAcl"),
+        (request.object_ownership.is_some(), "s3:PutBucketOwnershipControls"),
+        (locks, "s3:PutBucketObjectLockConfiguration"),
+        (locks, "s3:PutBucketVersioning"),
+        (tags, "s3:TagResource"),
+    ];
+    let further = further.into_iter().filter(|(asked, _)| *asked).map(|(_, action)| action);
+    std::iter::once("s3:CreateBucket").chain(further).collect()
 }
 
 fn region(cx: &Cx, request: &CreateBucketRequest) -> Result<String, S3Fault> {

@@ -1,12 +1,13 @@
 //! CopyObject, and what it shares with copying a part.
 
-use super::authorise;
+use super::authorise::{self, Act, Grant};
 use super::cx::{Cx, time};
 use super::fault::About;
 use super::lifecycle;
 use super::object_get::{self, Found, READ};
 use super::object_put::{check_early, keep, version_text};
 use super::receive::{Received, UPLOAD_BYTES_MAX, reread};
+use super::tagging;
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::{ReadConditions, WriteConditions};
@@ -14,7 +15,7 @@ use crate::app::s3::copy_source::{self, CopySource};
 use crate::app::s3::encryption::{ClientKey, ClientKeyHeaders, Wanted, key_to_read, show_sse};
 
 use crate::store::keeper::seal::Seal;
-use crate::store::objects::{ChecksumType, Facts, Object, Versioning};
+use crate::store::objects::{Bucket, ChecksumType, Facts, Object, Pairs, Versioning};
 use karri_proto::aws::s3::{CopyObjectOutput, CopyObjectRequest, CopyObjectResult, S3Code, S3Fault};
 use karri_proto::checksum::Algorithm;
 use std::ops::Range;
@@ -88,17 +89,12 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
     let object = source.found.object.clone();
     let replaces = request.metadata_directive.as_deref() == Some("REPLACE");
     check_itself(&request, &source, &wanted, replaces)?;
-    if object.size > UPLOAD_BYTES_MAX {
-        let text = format!(
-            "The specified copy source is larger than the maximum allowable size for a copy source: {UPLOAD_BYTES_MAX}"
-        );
-        return Err(S3Fault::saying(S3Code::InvalidRequest, text));
-    }
+    check_size(object.size)?;
     if !replaces {
         facts = inherited(&object.facts, facts);
     }
     if request.tagging_directive.as_deref() != Some("REPLACE") {
-        facts.tags.clone_from(&object.facts.tags);
+        facts.tags = copied_tags(&cx, &source, &bucket, &request.key)?;
     }
     let conditions = WriteConditions { if_match: request.if_match, if_none_match: request.if_none_match };
     check_early(&cx, &bucket, &request.key, &conditions).await?;
@@ -114,6 +110,30 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
     output.expiration = lifecycle::expiration(&bucket, &copied)?;
     show_sse!(output, wanted.sse());
     Ok(output)
+}
+
+/// The source's tags, for somebody who may read them there and write them here.
+fn copied_tags(cx: &Cx, source: &Source, bucket: &Bucket, key: &str) -> Result<Pairs, S3Fault> {
+    let (from, asked) = (&source.found.object, source.asked.version.as_deref());
+    if from.facts.tags.is_empty() {
+        return Ok(Pairs::new());
+    }
+    let action = if asked.is_some() { "s3:GetObjectVersionTagging" } else { "s3:GetObjectTagging" };
+    let read = Act::on_key(action, Grant::Nobody, &source.asked.key).at(from).of_version(asked);
+    authorise::allow(cx, &source.found.bucket, read)?;
+    tagging::allow_tags(cx, bucket, key, &from.facts.tags)?;
+    Ok(from.facts.tags.clone())
+}
+
+/// What is copied at a time has the limit of what is uploaded at a time.
+pub fn check_size(bytes: u64) -> Result<(), S3Fault> {
+    if bytes <= UPLOAD_BYTES_MAX {
+        return Ok(());
+    }
+    let text = format!(
+        "The specified copy source is larger than the maximum allowable size for a copy source: {UPLOAD_BYTES_MAX}"
+    );
+    Err(S3Fault::saying(S3Code::InvalidRequest, text))
 }
 
 /// A copy onto itself must change something.
@@ -202,4 +222,15 @@ fn result(object: &Object) -> CopyObjectResult {
     show_checksum!(result, &shown);
     result.checksum_type = shown.map(|shown| checksum::kind_text(shown.kind).to_owned());
     result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_copied_at_once_than_uploaded() {
+        assert!(check_size(UPLOAD_BYTES_MAX).is_ok());
+        assert_eq!(check_size(UPLOAD_BYTES_MAX + 1).unwrap_err().code(), S3Code::InvalidRequest);
+    }
 }

@@ -9,6 +9,7 @@ use karri_proto::aws::rest::{Query, RestRequest};
 use karri_proto::aws::s3::{S3Action, S3Fault};
 use karri_proto::sign::Scheme;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use time::OffsetDateTime;
 
@@ -37,16 +38,29 @@ pub struct Request {
     pub left: Arc<Leftover>,
 }
 
+/// What the edge hears of a request besides its answer.
 #[derive(Default)]
-pub struct Leftover(Mutex<Option<Body>>);
+pub struct Leftover {
+    body: Mutex<Option<Body>>,
+    charged: AtomicBool,
+}
 
 impl Leftover {
+    /// The requester pays for this.
+    pub fn charge(&self) {
+        self.charged.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_charged(&self) -> bool {
+        self.charged.load(Ordering::Relaxed)
+    }
+
     pub fn put(&self, body: Body) {
-        *self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(body);
+        *self.body.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(body);
     }
 
     pub fn take(&self) -> Option<Body> {
-        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+        self.body.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 }
 

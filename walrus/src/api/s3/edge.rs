@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 /// So much of a body that nobody wants is read, so that the client hears the answer.
@@ -37,6 +38,8 @@ pub struct Edge {
     pub(super) s3: Arc<S3>,
     pub(super) verifier: Verifier,
     table: Table,
+    /// Bytes of documents that may be in memory.
+    documents: Arc<Semaphore>,
     ids: AtomicU64,
     host_id: String,
 }
@@ -54,7 +57,8 @@ impl Edge {
         let start = OffsetDateTime::now_utc().unix_timestamp_nanos().unsigned_abs();
         let start = u64::try_from(start % u128::from(u64::MAX)).unwrap_or_default();
         let host_id = format!("{:016x}{:016x}", mixed(start), mixed(u64::from(std::process::id())));
-        Self { s3, verifier, table, ids: AtomicU64::new(start), host_id }
+        let documents = Arc::new(Semaphore::new(s3.options.documents_bytes_max));
+        Self { s3, verifier, table, documents, ids: AtomicU64::new(start), host_id }
     }
 
     fn request_id(&self) -> String {
@@ -83,6 +87,7 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         let left = Arc::<Leftover>::default();
         let page = edge.page(&request);
         let result = edge.answer(request, peer, left.clone(), &mut account).await;
+        let charged = left.is_charged() && result.is_ok();
         let unasked = waits && (empty || result.is_err());
         edge.audit(&account, result.as_ref().err(), peer, started.elapsed());
         let reply = result.unwrap_or_else(|fault| edge.refused(&fault, head_only, &account, &request_id));
@@ -100,6 +105,9 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         headers
             .insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
+        if charged {
+            headers.insert("x-amz-request-charged", HeaderValue::from_static("requester"));
+        }
         if unasked {
             // botocore takes the next answer on a connection for this one's when it was not told to go on.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -175,7 +183,7 @@ impl Edge {
                 let run = self.table.get(operation);
                 let run = run.ok_or_else(|| S3Fault::not_implemented(operation.name()))?;
                 let body = guard.body.take().unwrap_or_default();
-                run(cx, Incoming { body, seal }).await
+                run(cx, Incoming { body, seal, room: self.documents.clone() }).await
             }
             Route::PostObject => {
                 account.operation = Some("PostObject");

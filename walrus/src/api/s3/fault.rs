@@ -83,3 +83,19 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_the_stores_own_is_not_told_as_the_clients() {
+        for (error, code) in [
+            (StoreError::WrongKey, S3Code::AccessDenied),
+            (StoreError::NoMasterKey, S3Code::InternalError),
+            (StoreError::Busy, S3Code::SlowDown),
+        ] {
+            assert_eq!(About::default().fault(error).code(), code);
+        }
+    }
+}

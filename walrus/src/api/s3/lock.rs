@@ -112,7 +112,8 @@ pub async fn put_object_retention(
     let new = lock::retention(document, cx.now)?;
     let bypass = request.bypass_governance_retention == Some(true);
     if bypass {
-        let act = Act::on_key("s3:BypassGovernanceRetention", Grant::Nobody, &request.key);
+        let act =
+            Act::on_key("s3:BypassGovernanceRetention", Grant::Nobody, &request.key).of_version(version);
         authorise::allow(&cx, &found.bucket, act)?;
     }
     let now = cx.now_ms();

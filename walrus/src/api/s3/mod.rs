@@ -8,7 +8,8 @@
 //!   cx.rs            what a handler gets
 //!   table.rs         one line per operation
 //!   payload.rs       a body as it arrives: unframed, bounded, timed
-//!   receive.rs       a body into the store: digests beside the disk
+//!   document.rs      a body that is a document: who may send it, how long and how large
+//!   receive.rs       a body into the store; digests.rs: its digests, beside each other and the disk
 //!   reply.rs         an answer; fault.rs: the store's words in S3's
 //!   the rest         handlers, one file per resource
 //! ```
@@ -25,6 +26,8 @@ mod configuration;
 mod copy;
 mod cors;
 mod cx;
+mod digests;
+mod document;
 mod edge;
 pub(super) mod fault;
 mod lifecycle;
@@ -80,6 +83,8 @@ pub struct S3Options {
     pub object_ownership_default: Option<String>,
     /// A body that stalls so long is not waited for.
     pub idle: Duration,
+    /// Documents of requests that are in memory at a time, all together; small ones are not counted.
+    pub documents_bytes_max: usize,
 }
 
 impl Default for S3Options {
@@ -92,6 +97,7 @@ impl Default for S3Options {
             block_public_access_default: true,
             object_ownership_default: Some("BucketOwnerEnforced".to_owned()),
             idle: Duration::from_secs(20),
+            documents_bytes_max: document::COUNTED_BYTES_MAX,
         }
     }
 }
@@ -106,6 +112,7 @@ impl From<&S3Config> for S3Options {
             block_public_access_default: config.block_public_access_default,
             object_ownership_default: config.object_ownership_default.clone(),
             idle: Duration::from_secs(config.idle_secs),
+            ..Self::default()
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::acl::owner;
 use super::authorise::{self, Act, Grant};
-use super::copy::{bytes, source_of};
+use super::copy::{bytes, check_size, source_of};
 use super::cx::{Cx, time};
 use super::fault::{About, refusal};
 use super::list::{KEYS_MAX, Spelling, checked_max};
@@ -19,7 +19,7 @@ use crate::app::s3::parts::{self, Final, Listed};
 use crate::app::s3::range;
 use crate::store::keeper::seal::Seal;
 use crate::store::objects::{
-    Bucket, ETag, NewUpload, Part, PartPut, StoreError, Upload, UploadComplete, UploadId, UploadQuery,
+    Bucket, ETag, NewUpload, Page, Part, PartPut, StoreError, Upload, UploadComplete, UploadId, UploadQuery,
 };
 use karri_proto::aws::s3::{
     AbortMultipartUploadOutput, AbortMultipartUploadRequest, CompleteMultipartUploadOutput,
@@ -179,9 +179,11 @@ pub async fn upload_part_copy(
     let source = source_of!(&cx, request).await?;
     let size = source.found.object.size;
     let span = request.copy_source_range.as_deref().map(|text| range::copied(text, size)).transpose()?;
+    let span = span.unwrap_or(0..size);
+    check_size(span.end - span.start)?;
     let wanted = wanted_of(&upload, client_key!(request))?;
     let algorithm = parts::of_part(&upload.facts, None)?;
-    let received = bytes(&cx, &source, span.unwrap_or(0..size), &wanted, Some(algorithm)).await?;
+    let received = bytes(&cx, &source, span, &wanted, Some(algorithm)).await?;
     let part = keep_part(&cx, &bucket, &upload, number, received).await?;
     let mut result = CopyPartResult {
         etag: Some(format!("\"{}\"", part.etag)),
@@ -215,10 +217,13 @@ pub async fn complete_multipart_upload(
         kind: request.checksum_type.clone(),
         size: request.mpu_object_size.map(|size| u64::try_from(size).unwrap_or(u64::MAX)),
     };
-    check_client_key(&cx, &bucket, &request, upload).await?;
     let conditions =
         WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
-    check_early(&cx, &bucket, &request.key, &conditions).await?;
+    // What was completed before is answered as it was then: its own object is in nobody's way.
+    if let Some(upload) = under_way(&cx, &bucket, &request.key, upload).await? {
+        check_client_key(&upload, &request)?;
+        check_early(&cx, &bucket, &request.key, &conditions).await?;
+    }
     let assemble = Arc::new(move |upload: &Upload, parts: &[Part]| {
         parts::assemble(upload, parts, &listed, &whole).map_err(refusal)
     });
@@ -266,24 +271,22 @@ fn completed_reply(output: &mut CompleteMultipartUploadOutput, sse: Option<&str>
     Reply::of::<CompleteMultipartUploadRequest>(output)
 }
 
+/// Nothing for one that is not there, or not any more.
+async fn under_way(cx: &Cx, bucket: &Bucket, key: &str, id: UploadId) -> Result<Option<Upload>, S3Fault> {
+    match cx.s3.objects.upload_fetch(bucket.id, key, id).await {
+        Ok(upload) => Ok(Some(upload)),
+        Err(StoreError::NoSuchUpload) => Ok(None),
+        Err(error) => Err(About::key(&bucket.name, key).fault(error)),
+    }
+}
+
 /// A client's key that is sent must be the upload's; it must be sent where the upload was begun with a
 /// checksum, as AWS has it.
-async fn check_client_key(
-    cx: &Cx,
-    bucket: &Bucket,
-    request: &CompleteMultipartUploadRequest,
-    id: UploadId,
-) -> Result<(), S3Fault> {
+fn check_client_key(upload: &Upload, request: &CompleteMultipartUploadRequest) -> Result<(), S3Fault> {
     let client = client_key!(request);
-    let upload = match cx.s3.objects.upload_fetch(bucket.id, &request.key, id).await {
-        Ok(upload) => upload,
-        // It may have been completed by the same request before.
-        Err(StoreError::NoSuchUpload) => return Ok(()),
-        Err(error) => return Err(About::key(&bucket.name, &request.key).fault(error)),
-    };
     let is_sent = client.algorithm.is_some() || client.key.is_some() || client.md5.is_some();
     if is_sent || parts::Asked::of(&upload.facts).is_some() {
-        wanted_of(&upload, client)?;
+        wanted_of(upload, client)?;
     }
     Ok(())
 }
@@ -381,10 +384,12 @@ pub async fn list_multipart_uploads(
         delimiter: given(&request.delimiter),
         key_marker: given(&request.key_marker),
         upload_marker: marker.as_deref().map(parse_marker).transpose()?,
-        limit: limit.max(1),
+        limit,
     };
-    let page =
-        cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?;
+    let page = match limit {
+        0 => Page { entries: Vec::new(), prefixes: Vec::new(), next: None },
+        _ => cx.s3.objects.upload_list(bucket.id, &query).await.map_err(|e| About::bucket(name).fault(e))?,
+    };
     let spelling = Spelling::of(request.encoding_type.as_deref());
     let mut uploads = Vec::with_capacity(page.entries.len());
     for upload in &page.entries {

@@ -67,11 +67,12 @@ async fn prepared(
     bypass: bool,
     conditions: DeleteConditions,
 ) -> Result<ObjectDelete, S3Fault> {
-    let version = parse_version(version)?;
+    let (named, version) = (version, parse_version(version)?);
     let action = if version.is_some() { "s3:DeleteObjectVersion" } else { "s3:DeleteObject" };
-    authorise::allow(cx, bucket, Act::on_key(action, Grant::Bucket(Permission::Write), key))?;
+    let act = |action, grant| Act::on_key(action, grant, key).of_version(named);
+    authorise::allow(cx, bucket, act(action, Grant::Bucket(Permission::Write)))?;
     if bypass && version.is_some() && bucket.object_lock {
-        authorise::allow(cx, bucket, Act::on_key("s3:BypassGovernanceRetention", Grant::Nobody, key))?;
+        authorise::allow(cx, bucket, act("s3:BypassGovernanceRetention", Grant::Nobody))?;
     }
     let locked = bucket.object_lock && version.is_some();
     let behind_marker = !conditions.is_empty()

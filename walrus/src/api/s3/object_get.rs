@@ -62,7 +62,7 @@ pub async fn find(
     let asked = parse_version(version)?;
     let action = if asked.is_some() { actions.version } else { actions.current };
     let about = About::key(&bucket.name, key).version(version);
-    let act = Act::on_key(action, actions.grant, key);
+    let act = Act::on_key(action, actions.grant, key).of_version(version);
     match cx.s3.objects.object_fetch(bucket.id, key, asked).await {
         Ok(object) if object.is_marker => {
             authorise::allow(cx, &bucket, act)?;

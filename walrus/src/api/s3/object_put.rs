@@ -11,7 +11,7 @@ use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::{Sse, show_sse};
 use crate::store::objects::{Bucket, Check, ETag, Facts, Object, ObjectPut, StoreError, Versioning};
-use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Fault};
+use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Code, S3Fault};
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
 
@@ -23,6 +23,7 @@ pub async fn put_object(
     let bucket = authorise::bucket(&cx, &request.bucket, request.expected_bucket_owner.as_deref()).await?;
     let (facts, wanted) = facts(&cx, &bucket, &request.key, &upload_head!(request)).await?;
     length(&payload)?;
+    check_lock_protected(&request, &payload)?;
     let conditions =
         WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
     check_early(&cx, &bucket, &request.key, &conditions).await?;
@@ -31,6 +32,19 @@ pub async fn put_object(
     let mut output = answer(&bucket, &object);
     output.expiration = lifecycle::expiration(&bucket, &object)?;
     Ok(output)
+}
+
+/// What is locked cannot be put right afterwards.
+fn check_lock_protected(request: &PutObjectRequest, payload: &Payload) -> Result<(), S3Fault> {
+    let locks = request.object_lock_mode.is_some()
+        || request.object_lock_retain_until_date.is_some()
+        || request.object_lock_legal_hold_status.is_some();
+    if !locks || payload.claims.protects() {
+        return Ok(());
+    }
+    let text = "Content-MD5 OR x-amz-checksum- HTTP header is required for Put Object requests with Object Lock \
+                parameters";
+    Err(S3Fault::saying(S3Code::InvalidRequest, text))
 }
 
 /// A condition that does not hold now is told before the body is sent for.

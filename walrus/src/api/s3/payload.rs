@@ -121,8 +121,9 @@ impl Payload {
     async fn raw(&mut self) -> Result<Option<Bytes>, S3Fault> {
         let Some(body) = &mut self.body.body else { return Ok(None) };
         loop {
-            let frame = tokio::time::timeout(self.idle, body.frame()).await;
-            let frame = frame.map_err(|_| S3Fault::new(S3Code::RequestTimeout))?;
+            let Ok(frame) = tokio::time::timeout(self.idle, body.frame()).await else {
+                return Err(self.timed_out());
+            };
             match frame {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) if !data.is_empty() => return Ok(Some(data)),
@@ -149,28 +150,19 @@ impl Payload {
         self.decoder.take().map_or(Ok(Trailers::new()), |decoder| Ok(decoder.finish()?))
     }
 
-    /// The whole of a document, checked.
+    /// Holds a whole document against what the head says, once all of it was read.
     ///
     /// # Errors
-    /// Longer than `bytes_max`, or not what the head says.
-    pub async fn whole(mut self, bytes_max: usize) -> Result<Bytes, S3Fault> {
-        let mut first = Bytes::new();
-        let mut rest = Vec::new();
-        while let Some(data) = self.next().await? {
-            if first.len() + rest.len() + data.len() > bytes_max {
-                return Err(S3Fault::new(S3Code::MaxMessageLengthExceeded)
-                    .with("MaxMessageLengthBytes", bytes_max.to_string()));
-            }
-            if first.is_empty() {
-                first = data;
-            } else {
-                rest.extend_from_slice(&data);
-            }
-        }
-        let body = if rest.is_empty() { first } else { Bytes::from([&first[..], &rest[..]].concat()) };
+    /// It is another one, or its framing broke off.
+    pub fn check_whole(mut self, body: &[u8]) -> Result<(), S3Fault> {
         let trailers = self.finish()?;
-        self.claims.check_whole(&body, &trailers)?;
-        Ok(body)
+        self.claims.check_whole(body, &trailers)
+    }
+
+    /// Who was not quick enough is not listened to any more either.
+    pub fn timed_out(&mut self) -> S3Fault {
+        self.body.body = None;
+        S3Fault::new(S3Code::RequestTimeout)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::acl::account;
 use super::authorise::{self, Grant};
 use super::cx::Cx;
+use super::fault::About;
 use super::settings::{self, of, set};
 use crate::drive::signers::{AccountName, canonical_id};
 use karri_proto::aws::s3::{
@@ -47,11 +48,14 @@ pub async fn put_bucket_policy(cx: Cx, request: PutBucketPolicyRequest) -> Resul
     if block.is_some_and(|block| block.block_public_policy == Some(true)) && is_public(&policy) {
         return Err(S3Fault::new(S3Code::AccessDenied));
     }
-    match request.confirm_remove_self_bucket_access {
-        Some(true) => settings::keep(&cx, &bucket, settings::POLICY_LOCKS_OUT, "true".to_owned()).await?,
-        _ => settings::drop_kind(&cx, &bucket, settings::POLICY_LOCKS_OUT).await?,
-    }
-    settings::keep(&cx, &bucket, settings::POLICY, request.policy).await
+    let locks_out = request.confirm_remove_self_bucket_access == Some(true);
+    let changes = vec![
+        (settings::POLICY_LOCKS_OUT.to_owned(), locks_out.then(|| "true".to_owned())),
+        (settings::POLICY.to_owned(), Some(request.policy)),
+    ];
+    // Both or none: the flag of one policy is not another's.
+    let kept = cx.s3.objects.bucket_settings_change(bucket.id, changes).await;
+    kept.map(drop).map_err(|e| About::bucket(name).fault(e))
 }
 
 pub async fn get_bucket_policy(

@@ -21,6 +21,10 @@ use karri_proto::sign::post::{Form, FormReader, FormStep, PostPolicy, boundary};
 use karri_proto::sign::{PayloadSeal, Verifier};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// All fields before the file together may take so many times what a body may stall.
+const FIELDS_IDLES_MAX: u32 = 3;
 
 /// Fields that are headers under another name, or none at all.
 const OWN: [&str; 8] = [
@@ -38,7 +42,9 @@ pub async fn post_object(cx: Cx, verifier: &Verifier, mut body: Body) -> Result<
     let name = cx.address.bucket.clone().unwrap_or_default();
     let mut reader = FormReader::new(&boundary(cx.header("content-type").unwrap_or_default())?);
     let mut rest = Bytes::new();
-    let form = fields(&mut reader, &mut body, &mut rest).await?;
+    let idle = cx.s3.options.idle;
+    let form = tokio::time::timeout(idle * FIELDS_IDLES_MAX, fields(&mut reader, &mut body, &mut rest, idle));
+    let form = form.await.map_err(|_| S3Fault::new(S3Code::RequestTimeout))??;
     let (caller, policy) = authenticated(&cx, verifier, &form, &name).await?;
     let key = checked_key(Some(form.key()?.to_owned()))?.unwrap_or_default();
     let headers = headers(&form)?;
@@ -69,7 +75,7 @@ pub async fn post_object(cx: Cx, verifier: &Verifier, mut body: Body) -> Result<
     let (facts, wanted) = facts(&cx, &bucket, &key, &upload_head!(request)).await?;
     let bytes_max = policy.as_ref().map_or(super::receive::UPLOAD_BYTES_MAX, PostPolicy::bytes_max);
     let file = Arc::new(File { fault: Mutex::new(None), policy });
-    let payload = Payload::of_file(&cx, file.body(reader, body, rest, bytes_max))?;
+    let payload = Payload::of_file(&cx, file.body(reader, body, rest, bytes_max, idle))?;
     let received = receive(&cx, payload, &wanted, Checksums::OF_OBJECT).await;
     let received = received.map_err(|fault| file.take().unwrap_or(fault))?;
     if let Some(policy) = &file.policy {
@@ -79,13 +85,18 @@ pub async fn post_object(cx: Cx, verifier: &Verifier, mut body: Body) -> Result<
     Ok(answer(&cx, &form, &name, &key, &object.etag.to_string()))
 }
 
-/// Reads up to the file.
-async fn fields(reader: &mut FormReader, body: &mut Body, rest: &mut Bytes) -> Result<Form, S3Fault> {
+/// Reads up to the file; before that is there, nobody knows who asks.
+async fn fields(
+    reader: &mut FormReader,
+    body: &mut Body,
+    rest: &mut Bytes,
+    idle: Duration,
+) -> Result<Form, S3Fault> {
     loop {
         match reader.read(rest)? {
             Some(FormStep::File) => return Ok(reader.form().clone()),
             Some(FormStep::Data(_)) => {}
-            None => match more(body).await? {
+            None => match more(body, idle).await? {
                 Some(bytes) => *rest = bytes,
                 None => {
                     reader.finish()?;
@@ -96,8 +107,9 @@ async fn fields(reader: &mut FormReader, body: &mut Body, rest: &mut Bytes) -> R
     }
 }
 
-async fn more(body: &mut Body) -> Result<Option<Bytes>, S3Fault> {
-    while let Some(frame) = body.frame().await {
+async fn more(body: &mut Body, idle: Duration) -> Result<Option<Bytes>, S3Fault> {
+    let stalled = |_| S3Fault::new(S3Code::RequestTimeout);
+    while let Some(frame) = tokio::time::timeout(idle, body.frame()).await.map_err(stalled)? {
         let frame = frame.map_err(|error| S3Fault::new(S3Code::IncompleteBody).because(error))?;
         if let Ok(data) = frame.into_data() {
             return Ok(Some(data));
@@ -170,7 +182,14 @@ impl File {
         io::Error::other("the form is wrong")
     }
 
-    fn body(self: &Arc<Self>, reader: FormReader, body: Body, rest: Bytes, bytes_max: u64) -> Body {
+    fn body(
+        self: &Arc<Self>,
+        reader: FormReader,
+        body: Body,
+        rest: Bytes,
+        bytes_max: u64,
+        idle: Duration,
+    ) -> Body {
         let start = (self.clone(), reader, body, rest, 0u64);
         Body::from_stream(unfold(Some(start), move |state| async move {
             let (file, mut reader, mut body, mut rest, mut seen) = state?;
@@ -185,7 +204,7 @@ impl File {
                         return Some((Ok(data), Some((file, reader, body, rest, seen))));
                     }
                     Ok(Some(FormStep::File)) => {}
-                    Ok(None) => match more(&mut body).await {
+                    Ok(None) => match more(&mut body, idle).await {
                         Ok(Some(bytes)) => rest = bytes,
                         Ok(None) => {
                             let end = reader.finish().err()?;

@@ -1,30 +1,24 @@
-//! A body into the store: the digests of a large one are computed beside each other and beside the disk,
-//! each on a thread of its own, fed by a short queue; those of a small one at once.
-//!
-//! Nothing is kept before the body has turned out to be what its head says.
+//! A body into the store. Its last bytes are made durable while its digests are computed to their end; no
+//! version names it before it has turned out to be what its head says.
 
 use super::cx::Cx;
+use super::digests::Digests;
 use super::fault::About;
 use super::payload::{Payload, array};
 use crate::app::s3::checksum;
 use crate::app::s3::encryption::{ClientKey, Wanted};
 use crate::store::keeper::seal::{CustomerKey, SealWith};
 use crate::store::objects::{Body, Object, Stored};
-use bytes::Bytes;
 use futures_util::StreamExt as _;
 use karri_proto::aws::s3::{S3Code, S3Fault};
-use karri_proto::checksum::{Algorithm, Checksum, Hasher};
+use karri_proto::checksum::{Algorithm, Checksum};
 use std::ops::Range;
 use std::sync::Arc;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 /// Of one PUT or one part.
 pub const UPLOAD_BYTES_MAX: u64 = 5 << 30;
 /// Up to here a thread would cost more than it earns.
 const INLINE_BYTES_MAX: u64 = 128 << 10;
-/// Pieces that wait for a thread: enough to keep it busy, few enough for many uploads at once.
-const QUEUE_PIECES: usize = 2;
 
 /// A body that is in the store, and is what it should be.
 pub struct Received {
@@ -88,7 +82,7 @@ pub async fn receive(
     let fault = |error| About::default().fault(error);
     let mut writer = cx.s3.objects.begin_write(expected, seal_with(wanted)).map_err(fault)?;
     while let Some(data) = payload.next().await? {
-        digests.update(&data).await?;
+        digests.update(&data).await;
         writer.write(&data).await.map_err(fault)?;
         if writer.len() > UPLOAD_BYTES_MAX {
             return Err(S3Fault::new(S3Code::EntityTooLarge));
@@ -98,10 +92,10 @@ pub async fn receive(
     if expected.is_some_and(|expected| writer.len() != expected) {
         return Err(S3Fault::new(S3Code::IncompleteBody));
     }
-    let computed = digests.finish().await?;
+    let (computed, content) = tokio::join!(digests.finish(), writer.finish());
     let of = |algorithm| computed.iter().find(|one| one.algorithm() == algorithm);
     payload.claims.check(of(Algorithm::Sha256), of(Algorithm::Md5), of(main), &trailers)?;
-    let content = writer.finish().await.map_err(fault)?;
+    let content = content.map_err(fault)?;
     received(content, &computed, [Some(main), checksums.always])
 }
 
@@ -138,20 +132,19 @@ pub async fn reread(
     let mut writer = cx.s3.objects.begin_write(Some(length), seal_with(wanted)).map_err(fault)?;
     match cx.s3.objects.read(object, span, key.as_ref()).await.map_err(fault)? {
         Body::Whole(bytes) => {
-            digests.update(&bytes).await?;
+            digests.update(&bytes).await;
             writer.write(&bytes).await.map_err(fault)?;
         }
         Body::Stream(mut stream) => {
             while let Some(piece) = stream.next().await {
                 let piece = piece.map_err(fault)?;
-                digests.update(&piece).await?;
+                digests.update(&piece).await;
                 writer.write(&piece).await.map_err(fault)?;
             }
         }
     }
-    let computed = digests.finish().await?;
-    let content = writer.finish().await.map_err(fault)?;
-    received(content, &computed, [Some(algorithm), None])
+    let (computed, content) = tokio::join!(digests.finish(), writer.finish());
+    received(content.map_err(fault)?, &computed, [Some(algorithm), None])
 }
 
 pub fn seal_with(wanted: &Wanted) -> SealWith {
@@ -160,68 +153,5 @@ pub fn seal_with(wanted: &Wanted) -> SealWith {
         Wanted::Master => SealWith::Master,
         Wanted::Kms(name) => SealWith::Named(name.as_str().into()),
         Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
-    }
-}
-
-/// Digests under way.
-pub struct Digests {
-    inline: Vec<Hasher>,
-    lanes: Vec<Lane>,
-}
-
-struct Lane {
-    pieces: mpsc::Sender<Bytes>,
-    done: JoinHandle<Checksum>,
-}
-
-impl Digests {
-    pub fn new(algorithms: &[Algorithm], threads: bool) -> Self {
-        let (mut inline, mut lanes) = (Vec::new(), Vec::new());
-        for algorithm in algorithms {
-            let hasher = Hasher::new(*algorithm);
-            match algorithm {
-                Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 if threads => {
-                    lanes.push(Lane::start(hasher));
-                }
-                // The CRCs run at the memory's pace.
-                _ => inline.push(hasher),
-            }
-        }
-        Self { inline, lanes }
-    }
-
-    pub async fn update(&mut self, data: &Bytes) -> Result<(), S3Fault> {
-        for lane in &self.lanes {
-            lane.pieces
-                .send(data.clone())
-                .await
-                .map_err(|_| S3Fault::internal("a digest's thread is gone"))?;
-        }
-        for hasher in &mut self.inline {
-            hasher.update(data);
-        }
-        Ok(())
-    }
-
-    pub async fn finish(self) -> Result<Vec<Checksum>, S3Fault> {
-        let mut checksums: Vec<Checksum> = self.inline.into_iter().map(Hasher::finish).collect();
-        for lane in self.lanes {
-            drop(lane.pieces);
-            checksums.push(lane.done.await.map_err(S3Fault::internal)?);
-        }
-        Ok(checksums)
-    }
-}
-
-impl Lane {
-    fn start(mut hasher: Hasher) -> Self {
-        let (pieces, mut queue) = mpsc::channel::<Bytes>(QUEUE_PIECES);
-        let done = tokio::task::spawn_blocking(move || {
-            while let Some(piece) = queue.blocking_recv() {
-                hasher.update(&piece);
-            }
-            hasher.finish()
-        });
-        Self { pieces, done }
     }
 }

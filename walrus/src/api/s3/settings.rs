@@ -10,7 +10,9 @@ use crate::store::objects::Bucket;
 use karri_proto::aws::XmlWriter;
 use karri_proto::aws::rest::read::document;
 use karri_proto::aws::rest::{ReadXml, RestFault, RestOutput};
-use karri_proto::aws::s3::{ObjectLockConfiguration, PublicAccessBlockConfiguration, S3Code, S3Fault};
+use karri_proto::aws::s3::{
+    ObjectLockConfiguration, PublicAccessBlockConfiguration, RequestPaymentConfiguration, S3Code, S3Fault,
+};
 use karri_proto::policy::{Kind, Policy};
 use std::sync::Arc;
 
@@ -64,6 +66,10 @@ pub fn acl(bucket: &Bucket) -> Result<Option<Arc<Acl>>, S3Fault> {
 
 pub fn public_access_block(bucket: &Bucket) -> Result<Option<Arc<PublicAccessBlockConfiguration>>, S3Fault> {
     read(bucket, PUBLIC_ACCESS_BLOCK, "PublicAccessBlockConfiguration")
+}
+
+pub fn payment(bucket: &Bucket) -> Result<Option<Arc<RequestPaymentConfiguration>>, S3Fault> {
+    read(bucket, PAYMENT, "RequestPaymentConfiguration")
 }
 
 pub fn object_lock(bucket: &Bucket) -> Result<Option<Arc<ObjectLockConfiguration>>, S3Fault> {

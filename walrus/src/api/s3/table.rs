@@ -4,19 +4,23 @@ use super::cx::Cx;
 use super::payload::Payload;
 use super::reply::Reply;
 use super::{
-    acl, attributes, authorise, bucket, configuration, copy, cors, lifecycle, list, lock, multipart, object_delete,
-    object_get, object_put, policy, tagging, versioning,
+    acl, attributes, authorise, bucket, configuration, copy, cors, document, lifecycle, list, lock,
+    multipart, object_delete, object_get, object_put, policy, tagging, versioning,
 };
 use axum::body::Body;
 use futures_util::future::BoxFuture;
 use karri_proto::aws::rest::BodyKind;
 use karri_proto::aws::s3::{Operation, S3Action, S3Fault};
 use karri_proto::sign::PayloadSeal;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
 
 /// A body that nobody has looked at.
 pub struct Incoming {
     pub body: Body,
     pub seal: PayloadSeal,
+    /// What documents may hold together.
+    pub room: Arc<Semaphore>,
 }
 
 type Answer = BoxFuture<'static, Result<Reply, S3Fault>>;
@@ -99,7 +103,9 @@ async fn request<A: S3Action>(cx: &Cx, incoming: Incoming) -> Result<A, S3Fault>
             if A::OPERATION == Operation::DeleteObjects && !payload.claims.protects() {
                 return Err(object_delete::unprotected());
             }
-            cx.decode(&payload.whole(A::BODY_BYTES_MAX).await?)
+            document::admit(cx, A::OPERATION).await?;
+            let document = document::read(cx, payload, A::BODY_BYTES_MAX, &incoming.room).await?;
+            cx.decode(&document.bytes)
         }
         BodyKind::None | BodyKind::Stream => {
             cx.left.put(incoming.body);

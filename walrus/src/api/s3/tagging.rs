@@ -5,8 +5,9 @@ use super::cx::Cx;
 use super::fault::About;
 use super::object_get::{Actions, Found, find, parse_version};
 use super::settings::{self, of, set};
+use crate::app::s3::acl::Permission;
 use crate::app::s3::tags::{self, Tags};
-use crate::store::objects::{Facts, Object, Versioning};
+use crate::store::objects::{Bucket, Facts, Object, Versioning};
 use karri_proto::aws::s3::{
     DeleteBucketTaggingRequest, DeleteObjectTaggingOutput, DeleteObjectTaggingRequest,
     GetBucketTaggingOutput, GetBucketTaggingRequest, GetObjectTaggingOutput, GetObjectTaggingRequest,
@@ -44,6 +45,28 @@ pub async fn delete_bucket_tagging(cx: Cx, request: DeleteBucketTaggingRequest) 
     settings::delete(&cx, of!(request, settings::TAGGING), "s3:PutBucketTagging").await
 }
 
+/// What policies see of tags that a request brings.
+pub fn context(tags: &[(String, String)]) -> Vec<(String, String)> {
+    let values = tags.iter().map(|(key, value)| (format!("s3:RequestObjectTag/{key}"), value.clone()));
+    values.chain(tags.iter().map(|(key, _)| ("s3:RequestObjectTagKeys".to_owned(), key.clone()))).collect()
+}
+
+/// As an action takes them.
+pub fn borrowed(context: &[(String, String)]) -> Vec<(&str, String)> {
+    context.iter().map(|(name, value)| (name.as_str(), value.clone())).collect()
+}
+
+/// What gives the right to write an object, and tags with it.
+pub const WRITES: Grant = Grant::Bucket(Permission::Write);
+
+/// # Errors
+/// An object that is written may not get these tags.
+pub fn allow_tags(cx: &Cx, bucket: &Bucket, key: &str, tags: &[(String, String)]) -> Result<(), S3Fault> {
+    let context = context(tags);
+    let keys = borrowed(&context);
+    authorise::allow(cx, bucket, Act::on_key("s3:PutObjectTagging", WRITES, key).with(&keys))
+}
+
 fn version_of(found: &Found) -> Option<String> {
     (found.bucket.versioning != Versioning::Off).then(|| found.object.version.to_string())
 }
@@ -69,12 +92,11 @@ pub async fn put_object_tagging(
     let version = request.version_id.as_deref();
     let found = find(&cx, bucket, &request.key, version, WRITE).await?;
     // Once more with what is asked for: a policy may allow some tags only.
-    let asked: Vec<(String, String)> =
-        new.iter().map(|(key, value)| (format!("s3:RequestObjectTag/{key}"), value.clone())).collect();
-    let keys: Vec<(&str, String)> =
-        asked.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
+    let asked = context(&new);
+    let keys = borrowed(&asked);
     let action = if version.is_some() { WRITE.version } else { WRITE.current };
-    let act = Act::on_key(action, Grant::Nobody, &request.key).at(&found.object).with(&keys);
+    let act = Act::on_key(action, Grant::Nobody, &request.key).at(&found.object);
+    let act = act.of_version(version).with(&keys);
     authorise::allow(&cx, &found.bucket, act)?;
     change(&cx, &found, version, new).await?;
     Ok(PutObjectTaggingOutput { version_id: version_of(&found) })

@@ -4,7 +4,7 @@
 use super::acl::{self, GrantHeaders};
 use super::authorise::{self, Act, Grant};
 use super::cx::Cx;
-use super::settings;
+use super::{settings, tagging};
 use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, key_name, wanted};
 use crate::app::s3::{lock, tags};
 use crate::store::objects::{Bucket, Facts};
@@ -91,15 +91,11 @@ pub async fn facts(
     head: &UploadHead<'_>,
 ) -> Result<(Facts, Wanted), S3Fault> {
     let tags = head.tagging.map(tags::from_header).transpose()?.unwrap_or_default();
-    let context: Vec<(String, String)> =
-        tags.iter().map(|(key, value)| (format!("s3:RequestObjectTag/{key}"), value.clone())).collect();
-    let mut keys: Vec<(&str, String)> =
-        context.iter().map(|(name, value)| (name.as_str(), value.clone())).collect();
-    keys.extend(tags.iter().map(|(key, _)| ("s3:RequestObjectTagKeys", key.clone())));
-    let write = Grant::Bucket(crate::app::s3::acl::Permission::Write);
-    authorise::allow(cx, bucket, Act::on_key("s3:PutObject", write, key).with(&keys))?;
+    let context = tagging::context(&tags);
+    let keys: Vec<(&str, String)> = tagging::borrowed(&context);
+    authorise::allow(cx, bucket, Act::on_key("s3:PutObject", tagging::WRITES, key).with(&keys))?;
     if !tags.is_empty() {
-        authorise::allow(cx, bucket, Act::on_key("s3:PutObjectTagging", write, key).with(&keys))?;
+        tagging::allow_tags(cx, bucket, key, &tags)?;
     }
     const CONTEXT: &str = "x-amz-server-side-encryption-context";
     if cx.header(CONTEXT).is_some() {

@@ -143,7 +143,8 @@ fn chosen<'a>(upload: &Upload, parts: &'a [Part], listed: &Listed) -> Result<&'a
             .with("PartNumber", listed.number.to_string())
             .with("ETag", listed.etag.trim_matches('"'))
     };
-    let part = parts.iter().find(|part| part.number == listed.number).ok_or_else(wrong)?;
+    let at = parts.binary_search_by_key(&listed.number, |part| part.number).map_err(|_| wrong())?;
+    let part = &parts[at];
     if part.etag.to_string() != listed.etag.trim().trim_matches('"') {
         return Err(wrong());
     }

@@ -7,6 +7,7 @@
 //!   write.rs   payload in, checked (and encrypted) blob out
 //!   read.rs    blob in, verified payload out, in bounded pieces and ahead of the reader
 //!   seal.rs    keys and the encryption of blocks
+//!   pace.rs    how fast work in the background may go
 //!   buffer.rs  the buffers that all of that passes along
 //! ```
 //!
@@ -16,6 +17,7 @@
 pub mod buffer;
 pub mod format;
 pub mod local;
+pub mod pace;
 pub mod read;
 pub mod seal;
 pub mod write;

@@ -4,6 +4,7 @@
 
 use super::buffer::{BUFFER_BYTES, Buffer};
 use super::format::{BLOCK_BYTES, FormatError, Layout, TAG_BYTES, TRAILER_BYTES, Trailer, block_crc};
+use super::pace::Pace;
 use super::seal::{BlockCipher, WrappingKey, WrongKey};
 use super::{Blob, BlobId, Keeper};
 use bytes::Bytes;
@@ -191,9 +192,11 @@ async fn read_trailer(blob: &dyn Blob) -> Result<Trailer, ReadError> {
     Ok(Trailer::decode(&fetch(blob, at, TRAILER_BYTES).await?)?)
 }
 
-/// Reads a blob whole, without its key, and verifies everything in it; the number of payload bytes.
-pub async fn verify(keeper: &dyn Keeper, id: BlobId) -> Result<u64, ReadError> {
+/// Reads a blob whole from the medium, without its key, and verifies everything in it; the number of payload
+/// bytes. Nothing of it is remembered by the system for having been read here.
+pub async fn verify(keeper: &dyn Keeper, id: BlobId, pace: &mut Pace) -> Result<u64, ReadError> {
     let blob = keeper.open(id).await?;
+    blob.forget(0, blob.bytes());
     let trailer = read_trailer(&*blob).await?;
     let layout = trailer.layout();
     if layout.blob_bytes() != blob.bytes() {
@@ -205,12 +208,20 @@ pub async fn verify(keeper: &dyn Keeper, id: BlobId) -> Result<u64, ReadError> {
         let part = fetch(&*blob, offset, (end - offset).min(BUFFER_BYTES as u64) as usize).await?;
         crc.update(&part);
         offset += part.len() as u64;
+        pace.spent(part.len() as u64).await;
     }
     if crc.finalize() != trailer.table_crc {
         return Err(FormatError::Table.into());
     }
     let payload_bytes = trailer.payload_bytes;
-    let mut reader = BlobReader::new(blob, trailer, None, 0..payload_bytes);
-    while reader.next().await?.is_some() {}
+    let mut reader = BlobReader::new(blob.clone(), trailer, None, 0..payload_bytes);
+    let mut at = 0;
+    while let Some(piece) = reader.next().await? {
+        let bytes = piece.len() as u64;
+        blob.forget(at, bytes);
+        at += bytes;
+        pace.spent(bytes).await;
+    }
+    blob.forget(0, blob.bytes());
     Ok(payload_bytes)
 }

@@ -20,8 +20,9 @@ pub const KEY_BYTES: usize = 32;
 /// What encryption adds to bytes that lie in a row.
 pub const SMALL_OVERHEAD_BYTES: usize = 4 + WRAPPED_KEY_BYTES + TAG_BYTES;
 const MASTER_KEYS_MAX: usize = 1_000;
-/// Keeps what is derived for a name apart from whatever else may be derived from a master key one day.
+/// Keeps what is derived for a name apart from whatever else may be derived from a master key.
 const NAMED_KEY_LABEL: &[u8] = b"karri named key 1\0";
+const CHECK_VALUE_LABEL: &[u8] = b"karri check value 1\0";
 
 /// How the bytes of an object lie on disk. Which of the cloud's keys it was, the object's facts say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +117,14 @@ impl Master {
         name.map_or_else(|| self.wrapping.clone(), |name| self.named(name))
     }
 
+    /// Tells the key from others, and nothing of it.
+    fn check_value(&self) -> i64 {
+        let tag = hmac::sign(&self.deriving, CHECK_VALUE_LABEL);
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&tag.as_ref()[..8]);
+        i64::from_le_bytes(bytes)
+    }
+
     fn named(&self, name: &str) -> WrappingKey {
         let mut context = hmac::Context::with_key(&self.deriving);
         context.update(NAMED_KEY_LABEL);
@@ -132,17 +141,29 @@ impl MasterKeys {
         Self(keys.iter().map(|(number, key)| (*number, Master::new(*number, key))).collect())
     }
 
-    /// Reads the key file (lines of a number from 1 and 64 hex digits), or makes it with one key.
-    pub fn load_or_create(path: &Path) -> io::Result<Self> {
+    /// Reads the key file: lines of a number from 1 and 64 hex digits. Nothing where there is none, or an
+    /// empty one: a first start was cut short between making the file and filling it.
+    pub fn load(path: &Path) -> io::Result<Option<Self>> {
         let text = match std::fs::read_to_string(path) {
             Ok(text) if !text.is_empty() => text,
-            // Empty: a first start was cut short between making the file and filling it.
-            Ok(_) => create_key_file(path)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => create_key_file(path)?,
+            Ok(_) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(named(path, &error.to_string())),
         };
         let keys: Option<BTreeMap<_, _>> = text.lines().take(MASTER_KEYS_MAX).map(key_line).collect();
-        keys.map(Self).ok_or_else(|| named(path, "expecting lines of a number and 64 hex digits"))
+        let keys = keys.ok_or_else(|| named(path, "expecting lines of a number and 64 hex digits"))?;
+        Ok(Some(Self(keys)))
+    }
+
+    /// Makes the key file, with one key.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        create_key_file(path)?;
+        Self::load(path)?.ok_or_else(|| named(path, "is empty although it was written"))
+    }
+
+    /// By a key's number what tells it from others.
+    pub(crate) fn check_values(&self) -> BTreeMap<u32, i64> {
+        self.0.iter().map(|(number, key)| (*number, key.check_value())).collect()
     }
 
     /// What encrypts, under a name or without.
@@ -168,13 +189,12 @@ fn key_line(line: &str) -> Option<(u32, Master)> {
     Some((number, Master::new(number, &key)))
 }
 
-fn create_key_file(path: &Path) -> io::Result<String> {
+fn create_key_file(path: &Path) -> io::Result<()> {
     let text = format!("1 {}\n", hex::encode(random::<KEY_BYTES>()?));
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    write_secret(path, text.as_bytes())?;
-    Ok(text)
+    write_secret(path, text.as_bytes())
 }
 
 fn cipher(key: &[u8; KEY_BYTES]) -> LessSafeKey {
@@ -311,14 +331,17 @@ mod tests {
     fn the_key_file_is_made_once_and_read_again() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("deep/master.keys");
-        let sealed =
-            seal_small(&MasterKeys::load_or_create(&path).unwrap().current(None).unwrap(), b"x").unwrap();
+        assert!(MasterKeys::load(&path).unwrap().is_none());
+        let made = MasterKeys::create(&path).unwrap();
+        let sealed = seal_small(&made.current(None).unwrap(), b"x").unwrap();
         let mut text = std::fs::read_to_string(&path).unwrap();
         text.push_str(&format!("2 {}\n", hex::encode([7; KEY_BYTES])));
         std::fs::write(&path, text).unwrap();
-        let keys = MasterKeys::load_or_create(&path).unwrap();
+        let keys = MasterKeys::load(&path).unwrap().unwrap();
+        assert_eq!(keys.check_values()[&1], made.check_values()[&1]);
+        assert_ne!(keys.check_values()[&1], keys.check_values()[&2]);
         assert_eq!(open_small(|number| keys.get(number, None), &sealed).unwrap(), b"x");
         std::fs::write(&path, "nonsense").unwrap();
-        assert!(MasterKeys::load_or_create(&path).unwrap_err().to_string().contains("master.keys"));
+        assert!(MasterKeys::load(&path).unwrap_err().to_string().contains("master.keys"));
     }
 }

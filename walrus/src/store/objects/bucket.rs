@@ -258,13 +258,21 @@ impl Objects {
         kind: &str,
         document: String,
     ) -> Result<Arc<Bucket>, StoreError> {
-        let change = Change::Setting(kind.to_owned(), Some(document));
-        self.write(BucketChange { id, change }).await
+        self.bucket_settings_change(id, vec![(kind.to_owned(), Some(document))]).await
     }
 
     /// Harmless when it is not set.
     pub async fn bucket_setting_delete(&self, id: BucketId, kind: &str) -> Result<Arc<Bucket>, StoreError> {
-        self.write(BucketChange { id, change: Change::Setting(kind.to_owned(), None) }).await
+        self.bucket_settings_change(id, vec![(kind.to_owned(), None)]).await
+    }
+
+    /// All of them at one instant. None: as if it had never been set.
+    pub async fn bucket_settings_change(
+        &self,
+        id: BucketId,
+        changes: Vec<(String, Option<String>)>,
+    ) -> Result<Arc<Bucket>, StoreError> {
+        self.write(BucketChange { id, change: Change::Settings(changes) }).await
     }
 
     pub async fn bucket_versioning_put(

@@ -231,9 +231,11 @@ impl Shared {
     pub(super) fn wrapping(&self, seal: &SealWith) -> Result<Option<WrappingKey>, StoreError> {
         match seal {
             SealWith::Plain => Ok(None),
-            SealWith::Master => self.config.master_keys.current(None).map(Some).ok_or(StoreError::WrongKey),
+            SealWith::Master => {
+                self.config.master_keys.current(None).map(Some).ok_or(StoreError::NoMasterKey)
+            }
             SealWith::Named(name) => {
-                self.config.master_keys.current(Some(name)).map(Some).ok_or(StoreError::WrongKey)
+                self.config.master_keys.current(Some(name)).map(Some).ok_or(StoreError::NoMasterKey)
             }
             SealWith::Customer(key) => Ok(Some(key.wrapping().clone())),
         }

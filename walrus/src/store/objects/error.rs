@@ -41,6 +41,10 @@ pub enum StoreError {
     Refused(Refusal),
     #[error("the key is not the one that the bytes were encrypted with")]
     WrongKey,
+    #[error(
+        "the master key that the bytes were encrypted with is not there, or there is none to encrypt with"
+    )]
+    NoMasterKey,
     #[error("the store is full")]
     Full,
     #[error("{0} does not verify")]
@@ -58,6 +62,12 @@ pub enum StoreError {
          release; run that one"
     )]
     NewerSchema { found: i64, known: i64 },
+    #[error(
+        "objects are encrypted with master key {number}, which {}: without it they cannot be read; put the key \
+         file back",
+        if *missing { "is not there" } else { "was another one" }
+    )]
+    MasterKey { number: u32, missing: bool },
     #[error("migration {name}: {source}")]
     Migration { name: &'static str, source: sqlx::Error },
 }
@@ -84,6 +94,9 @@ const FULL_CODES: [&str; 2] = ["13", "4874"];
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return StoreError::Busy;
+        }
         let code = match &error {
             sqlx::Error::Database(inner) => inner.code(),
             _ => None,
@@ -123,6 +136,12 @@ mod tests {
         let refusal = Refusal::new(io::Error::other("mine"));
         let refusal = refusal.take::<std::fmt::Error>().unwrap_err();
         assert_eq!(refusal.take::<io::Error>().unwrap().to_string(), "mine");
+    }
+
+    #[test]
+    fn who_finds_no_connection_comes_later() {
+        assert!(matches!(StoreError::from(sqlx::Error::PoolTimedOut), StoreError::Busy));
+        assert!(matches!(StoreError::from(sqlx::Error::PoolClosed), StoreError::Database(_)));
     }
 
     #[test]

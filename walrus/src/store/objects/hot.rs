@@ -96,6 +96,17 @@ impl<V: Clone> Hot<V> {
         }
     }
 
+    /// What is remembered takes so many bytes by now; it goes if that is too much.
+    pub fn reweigh(&self, key: impl Hash, is: impl FnOnce(&V) -> bool, bytes: usize) {
+        let hash = self.hash(key);
+        let mut shard = self.shard(hash);
+        let Some(at) = shard.by_hash.get(&hash).copied() else { return };
+        let value = shard.slots[at].value.clone();
+        if is(&value) {
+            shard.insert(hash, value, bytes);
+        }
+    }
+
     /// Before the commit.
     pub fn hold(&self, key: impl Hash) {
         let hash = self.hash(key);
@@ -216,6 +227,20 @@ mod tests {
             assert_eq!(shard.bytes, shard.slots.iter().map(|slot| slot.bytes).sum::<usize>());
             assert_eq!(shard.by_hash.len(), shard.slots.len());
         }
+    }
+
+    #[test]
+    fn what_has_grown_is_counted_as_it_is() {
+        let hot = Hot::new(SHARDS * 100);
+        hot.put(hot.ticket("a"), 1, 10);
+        hot.reweigh("a", |value| *value == 2, 101);
+        hot.reweigh("a", is, 90);
+        let hash = hot.hash("a");
+        assert_eq!((hot.get("a", is), hot.shard(hash).bytes), (Some(1), 90));
+        hot.reweigh("a", is, 101);
+        assert_eq!((hot.get("a", is), hot.shard(hash).bytes), (None, 0));
+        hot.reweigh("a", is, 10);
+        assert_eq!(hot.get("a", is), None);
     }
 
     #[test]

@@ -2,11 +2,16 @@
 
 use super::Objects;
 use super::meta::SCRUB_ENDED;
-use std::time::Duration;
+use crate::store::keeper::pace::Pace;
+use std::time::{Duration, Instant};
 use tokio::task::JoinHandle;
 
 const SWEEP_EVERY: Duration = Duration::from_secs(3);
 const SCRUB_EVERY: Duration = Duration::from_secs(1);
+/// After about so long the place is remembered.
+const STRETCH_SECS: u64 = 60;
+/// How soon a blob is served again whose disk was away.
+const RECHECK_EVERY: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Clone, Copy)]
 pub struct HousekeepingConfig {
@@ -62,14 +67,22 @@ async fn sweeping(objects: Objects) {
 
 async fn scrubbing(objects: Objects, config: HousekeepingConfig) {
     let pause = config.scrub_pause.as_millis() as i64;
+    let mut rechecked: Option<Instant> = None;
     loop {
         tokio::time::sleep(SCRUB_EVERY).await;
+        let mut pace = Pace::of(config.scrub_bytes_per_sec);
+        if rechecked.is_none_or(|at| at.elapsed() > RECHECK_EVERY) {
+            if let Err(error) = objects.recheck_damaged(&mut pace).await {
+                tracing::warn!(%error, "damaged blobs are looked at again later");
+            }
+            rechecked = Some(Instant::now());
+        }
         let ended = objects.meta_fetch(SCRUB_ENDED).await.unwrap_or(0);
         let now = (objects.0.config.clock)();
         if (ended..ended.saturating_add(pause)).contains(&now) {
             continue;
         }
-        match objects.scrub(config.scrub_bytes_per_sec).await {
+        match objects.scrub(STRETCH_SECS * config.scrub_bytes_per_sec, &mut pace).await {
             Ok(scrubbed) => {
                 objects.0.metrics.gauge("karri_walrus_scrub_bytes", &[], scrubbed.bytes as f64);
                 if scrubbed.ended {

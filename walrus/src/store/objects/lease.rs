@@ -17,7 +17,15 @@ pub(super) enum Bytes {
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     held: Mutex<HashMap<Bytes, u32>>,
-    fetches: Mutex<Arc<()>>,
+    fetches: Mutex<Fetches>,
+}
+
+/// Each counts the fetches that began between two rounds of the sweeper.
+#[derive(Debug, Default)]
+struct Fetches {
+    current: Arc<()>,
+    /// Of rounds before, as long as any of their fetches has not ended.
+    before: Vec<Arc<()>>,
 }
 
 /// Holds bytes until it is dropped.
@@ -47,16 +55,29 @@ impl Leases {
         self.lock().contains_key(&bytes)
     }
 
+    fn fetches(&self) -> MutexGuard<'_, Fetches> {
+        self.fetches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn before_ended(&self) -> bool {
+        let mut fetches = self.fetches();
+        fetches.before.retain(|counter| Arc::strong_count(counter) > 1);
+        fetches.before.is_empty()
+    }
+
     pub fn fetch(&self) -> Fetch {
-        Fetch(self.fetches.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        Fetch(self.fetches().current.clone())
     }
 
     /// Waits for every fetch that has begun; false when that takes longer than `patience`.
     pub async fn fetches_ended(&self, patience: Duration) -> bool {
-        let mut before = Arc::new(());
-        std::mem::swap(&mut *self.fetches.lock().unwrap_or_else(PoisonError::into_inner), &mut before);
+        {
+            let mut fetches = self.fetches();
+            let begun = std::mem::take(&mut fetches.current);
+            fetches.before.push(begun);
+        }
         let began = Instant::now();
-        while Arc::strong_count(&before) > 1 {
+        while !self.before_ended() {
             if began.elapsed() > patience {
                 return false;
             }
@@ -92,6 +113,7 @@ mod tests {
         assert!(!leases.is_held(Bytes::Blob(7)));
         let fetch = leases.fetch();
         assert!(!leases.fetches_ended(Duration::from_millis(5)).await);
+        assert!(!leases.fetches_ended(Duration::from_millis(5)).await, "it has not ended since");
         let later = leases.fetch();
         drop(fetch);
         assert!(!leases.fetches_ended(Duration::from_millis(5)).await, "the later one has begun, too");

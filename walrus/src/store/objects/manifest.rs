@@ -84,6 +84,15 @@ impl Manifest {
         Some(manifest)
     }
 
+    /// About what it takes in memory.
+    pub fn weight(&self) -> usize {
+        let beside = |piece: &Piece| {
+            let here = if let Place::Here(bytes) = &piece.place { bytes.len() } else { 0 };
+            here + piece.checksum.as_ref().map_or(0, |checksum| checksum.value.capacity())
+        };
+        self.pieces.capacity() * size_of::<Piece>() + self.pieces.iter().map(beside).sum::<usize>()
+    }
+
     pub fn blobs(&self) -> impl Iterator<Item = (BlobId, u64)> {
         self.pieces.iter().filter_map(|piece| match piece.place {
             Place::Blob(id) => Some((id, piece.size)),

@@ -9,6 +9,7 @@
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
 //!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
 //!   check/ backup.rs                                 proving a store consistent, copying it
+//!   master.rs                                        which keys open what there is
 //!   row.rs wire.rs manifest.rs migrate.rs            how things lie in the database
 //! ```
 //!
@@ -33,6 +34,7 @@ mod ids;
 mod lease;
 mod list;
 mod manifest;
+mod master;
 mod meta;
 mod migrate;
 mod object;
@@ -159,6 +161,8 @@ struct Shared {
     next_blob: AtomicU64,
     /// Blobs that did not verify: none of their bytes is served.
     damaged: Mutex<HashSet<u64>>,
+    /// Where among the rows of a bucket the scrub is.
+    scrub_row: Mutex<Option<scrub::RowPlace>>,
     /// Whose turn it is to remove blobs, or to rely on their staying.
     sweeping: tokio::sync::Mutex<()>,
 }
@@ -206,6 +210,7 @@ impl Objects {
         let options = sqlite_options(&config.dir.join(DATABASE));
         let mut connection = writer::connect(&options).await?;
         migrate::run(&mut connection).await?;
+        master::check(&mut connection, &config.master_keys).await?;
         let newest: i64 =
             sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs").fetch_one(&mut connection).await?;
         let damaged = sqlx::query_scalar("SELECT id FROM blobs WHERE state = 2");
@@ -219,6 +224,7 @@ impl Objects {
             first_blob: newest + 1,
             next_blob: AtomicU64::new(newest + 1),
             sweeping: tokio::sync::Mutex::default(),
+            scrub_row: Mutex::default(),
             damaged: Mutex::new(damaged.into_iter().map(|id| id as u64).collect()),
             config,
             keeper,

@@ -68,11 +68,12 @@ impl Object {
     /// About what it takes in memory.
     pub(super) fn weight(&self) -> usize {
         const OBJECT_BYTES: usize = 768;
-        let inline = match &self.content {
+        let content = match &self.content {
             Content::Inline(Some(bytes)) => bytes.len(),
+            Content::Manifest(_, known) => known.get().map_or(0, |manifest| manifest.weight()),
             _ => 0,
         };
-        OBJECT_BYTES + self.key.len() + self.facts.weight() + inline
+        OBJECT_BYTES + self.key.len() + self.facts.weight() + content
     }
 
     pub(super) fn corrupt(&self) -> StoreError {

@@ -71,8 +71,13 @@ impl Objects {
         if self.0.is_damaged(from) {
             return Err(object.corrupt());
         }
-        let to = self.0.blob_id();
-        self.0.keeper.link(from, to).await?;
-        Ok(FreshBlob::new(self.0.keeper.clone(), to))
+        let (keeper, to) = (self.0.keeper.clone(), self.0.blob_id());
+        // A task of its own: when the caller goes away meanwhile, what it made is handed to nobody, and so
+        // removed.
+        let shared = tokio::spawn(async move {
+            let fresh = FreshBlob::new(keeper.clone(), to);
+            keeper.link(from, to).await.map(|()| fresh)
+        });
+        Ok(shared.await.map_err(std::io::Error::other)??)
     }
 }

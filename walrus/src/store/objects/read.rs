@@ -4,7 +4,7 @@ use super::error::StoreError;
 use super::lease;
 use super::manifest::{Manifest, Place};
 use super::object::{Content, Object};
-use super::writer::damage::Damage;
+use super::writer::damage::{Damage, Sound};
 use super::{Inner, Objects};
 use crate::store::keeper::BlobId;
 use crate::store::keeper::read::{BlobReader, ReadError};
@@ -92,15 +92,22 @@ impl Objects {
         Ok(Body::Stream(ByteStream(futures_util::stream::iter([Ok(first)]).chain(rest).boxed())))
     }
 
-    pub(super) async fn manifest(&self, object: &Object) -> Result<Arc<Manifest>, StoreError> {
+    pub(super) async fn manifest(&self, object: &Arc<Object>) -> Result<Arc<Manifest>, StoreError> {
         let Content::Manifest(_, known) = &object.content else { return Err(object.corrupt()) };
+        if let Some(known) = known.get() {
+            return Ok(known.clone());
+        }
         let read = known.get_or_try_init(|| async {
             let row = sqlx::query("SELECT body FROM manifests WHERE id = ?").bind(object.seq as i64);
             let row = row.fetch_optional(&self.0.reader).await?.ok_or(StoreError::NoSuchVersion)?;
             let manifest = Manifest::decode(row.try_get(0)?).ok_or_else(|| object.corrupt())?;
             Ok::<_, StoreError>(Arc::new(manifest))
         });
-        read.await.cloned()
+        let manifest = read.await?.clone();
+        // It is remembered with the object, and counted there.
+        let is = |remembered: &Arc<Object>| Arc::ptr_eq(remembered, object);
+        self.0.hot.reweigh((object.bucket, &*object.key), is, object.weight());
+        Ok(manifest)
     }
 }
 
@@ -157,7 +164,7 @@ impl Inner {
             return Ok(bytes.clone());
         }
         let plain = open_small(|number| self.unwrapping(object, number, key), bytes);
-        plain.map(Bytes::from).map_err(|_| StoreError::WrongKey)
+        plain.map(Bytes::from).map_err(|_| no_key(object))
     }
 
     async fn open(
@@ -183,7 +190,7 @@ impl Inner {
         let rotten = match &error {
             ReadError::Format(_) => true,
             ReadError::Io(error) => error.kind() == io::ErrorKind::NotFound,
-            ReadError::Key(_) => false,
+            ReadError::Key(_) => return no_key(object),
         };
         if !rotten {
             return error.into();
@@ -201,6 +208,29 @@ impl Inner {
         if let Err(error) = self.queue.run(Damage(id)).await {
             tracing::warn!(blob = %id, %error, "that a blob is damaged is remembered only until the next start");
         }
+    }
+
+    /// A blob that was damaged is not, or was not there for a while: it is served again.
+    pub(super) async fn sound(&self, id: BlobId) -> bool {
+        match self.queue.run(Sound(id)).await {
+            Ok(()) => {
+                self.shared.forget_damage(&[id.0]);
+                tracing::info!(blob = %id, "a blob that did not verify does again");
+                true
+            }
+            Err(error) => {
+                tracing::warn!(blob = %id, %error, "that a blob is sound cannot be remembered");
+                false
+            }
+        }
+    }
+}
+
+/// A customer has sent another key; that one of the cloud's does not open it is no customer's fault.
+fn no_key(object: &Object) -> StoreError {
+    match object.seal {
+        Seal::Customer => StoreError::WrongKey,
+        Seal::Master | Seal::Plain => StoreError::NoMasterKey,
     }
 }
 

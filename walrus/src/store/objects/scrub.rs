@@ -1,24 +1,93 @@
-//! Looks for rot before a reader meets it, a little at a time: every blob, every row's bytes, then blobs that
-//! no row names. Where it is is remembered, so that a restart goes on from there.
+//! Looks for rot before a reader meets it, a little at a time: every blob, every row and its bytes, then blobs
+//! that no row names. Where it is is remembered, so that a restart goes on from there. A blob that did not
+//! verify is looked at again: its disk may have been away.
 
 use super::Objects;
 use super::error::StoreError;
 use super::lease::Bytes;
+use super::manifest::Manifest;
 use super::meta::{ORPHANS_FROM, SCRUB_ENDED, SCRUB_PLACE, SCRUB_STAGE};
 use super::read::inline_of;
+use super::row::{Row, version_columns};
 use crate::store::keeper::BlobId;
+use crate::store::keeper::pace::Pace;
 use crate::store::keeper::read::{ReadError, verify};
-use sqlx::Row as _;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashSet;
 use std::io;
+use std::sync::PoisonError;
 
-const BLOBS_AT_ONCE: i64 = 16;
+const DAMAGED_AT_ONCE: i64 = 1000;
 const ROWS_AT_ONCE: i64 = 64;
+const MANIFESTS_AT_ONCE: i64 = 4;
+/// About what a version's row takes, without its key.
+const ROW_BYTES: usize = 200;
 const LISTED_AT_ONCE: usize = 4096;
 
 const STAGE_BLOBS: i64 = 0;
-const STAGE_ROWS: i64 = 1;
-const STAGE_ORPHANS: i64 = 2;
+const STAGE_INLINE: i64 = 1;
+const STAGE_LIVE: i64 = 2;
+const STAGE_HISTORY: i64 = 3;
+const STAGE_MANIFESTS: i64 = 4;
+const STAGE_ORPHANS: i64 = 5;
+
+/// A version's key in its table.
+pub(super) type RowPlace = (i64, Vec<u8>, i64);
+
+#[derive(Debug, Clone, Copy)]
+enum Table {
+    Live,
+    History,
+}
+
+impl Table {
+    /// Rows behind bucket ?1, key ?2 and, of that key's versions, ?3.
+    fn rows(self) -> &'static str {
+        match self {
+            Table::Live => concat!(
+                "SELECT ",
+                version_columns!("live"),
+                " FROM live WHERE (bucket, key) > (?1, ?2) AND ?3 = ?3 ORDER BY bucket, key LIMIT ?4"
+            ),
+            Table::History => concat!(
+                "SELECT ",
+                version_columns!("history"),
+                " FROM history WHERE (bucket, key) >= (?1, ?2) AND ((bucket, key) > (?1, ?2) OR seq < ?3) \
+                 ORDER BY bucket, key, seq DESC LIMIT ?4"
+            ),
+        }
+    }
+}
+
+/// A blob's row.
+struct KnownBlob {
+    id: BlobId,
+    bytes: u64,
+    damaged: bool,
+}
+
+impl KnownBlob {
+    fn read(row: &SqliteRow) -> Result<Self, StoreError> {
+        let (id, bytes, state): (i64, i64, i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        Ok(Self { id: BlobId(id as u64), bytes: bytes as u64, damaged: state == 2 })
+    }
+}
+
+/// The version that a row's bucket, key and seq name.
+fn named(row: &SqliteRow) -> Result<String, StoreError> {
+    let (bucket, seq): (i64, i64) = (row.try_get(0)?, row.try_get(2)?);
+    let key = String::from_utf8_lossy(row.try_get(1)?).into_owned();
+    Ok(format!("{key} of bucket {bucket}, version {}", super::VersionId::Seq(seq as u64)))
+}
+
+impl Scrubbed {
+    async fn looked_at(&mut self, bytes: usize, pace: &mut Pace) {
+        self.rows += 1;
+        self.bytes += bytes as u64;
+        pace.spent(bytes as u64).await;
+    }
+}
 
 /// What a stretch of work has found.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -27,6 +96,8 @@ pub struct Scrubbed {
     pub blobs: u64,
     pub rows: u64,
     pub damaged: u64,
+    /// Blobs that did not verify once, and do.
+    pub sound_again: u64,
     /// Blobs of interrupted writes, which were removed.
     pub orphans: u64,
     /// Everything has been looked at.
@@ -35,14 +106,17 @@ pub struct Scrubbed {
 
 impl Objects {
     /// Goes on for about so many bytes.
-    pub async fn scrub(&self, budget_bytes: u64) -> Result<Scrubbed, StoreError> {
+    pub async fn scrub(&self, budget_bytes: u64, pace: &mut Pace) -> Result<Scrubbed, StoreError> {
         let (mut stage, mut place) =
             (self.meta_fetch(SCRUB_STAGE).await?, self.meta_fetch(SCRUB_PLACE).await?);
         let mut scrubbed = Scrubbed::default();
         while scrubbed.bytes < budget_bytes && !scrubbed.ended {
             let next = match stage {
-                STAGE_BLOBS => self.scrub_blobs(place, &mut scrubbed).await?,
-                STAGE_ROWS => self.scrub_rows(place, &mut scrubbed).await?,
+                STAGE_BLOBS => self.scrub_blob(place, &mut scrubbed, pace).await?,
+                STAGE_INLINE => self.scrub_inline(place, &mut scrubbed, pace).await?,
+                STAGE_LIVE => self.scrub_rows(Table::Live, place, &mut scrubbed, pace).await?,
+                STAGE_HISTORY => self.scrub_rows(Table::History, place, &mut scrubbed, pace).await?,
+                STAGE_MANIFESTS => self.scrub_manifests(place, &mut scrubbed, pace).await?,
                 _ => {
                     scrubbed.orphans += self.remove_orphans(0).await?;
                     None
@@ -50,7 +124,7 @@ impl Objects {
             };
             (stage, place) = match next {
                 Some(next) => (stage, next),
-                None if stage == STAGE_ORPHANS => {
+                None if stage >= STAGE_ORPHANS => {
                     scrubbed.ended = true;
                     (STAGE_BLOBS, 0)
                 }
@@ -65,37 +139,65 @@ impl Objects {
         Ok(scrubbed)
     }
 
-    /// A few blobs behind `place`; where it came to.
-    async fn scrub_blobs(&self, place: i64, scrubbed: &mut Scrubbed) -> Result<Option<i64>, StoreError> {
-        let sql = "SELECT id, bytes FROM blobs WHERE state = 0 AND id > ? ORDER BY id LIMIT ?";
-        let rows = sqlx::query(sql).bind(place).bind(BLOBS_AT_ONCE).fetch_all(&self.0.reader).await?;
-        let mut last = None;
+    /// The blob behind `place`; where it came to.
+    async fn scrub_blob(
+        &self,
+        place: i64,
+        scrubbed: &mut Scrubbed,
+        pace: &mut Pace,
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT id, bytes, state FROM blobs WHERE state <> 1 AND id > ? ORDER BY id LIMIT 1";
+        let row = sqlx::query(sql).bind(place).fetch_optional(&self.0.reader).await?;
+        let Some(row) = row else { return Ok(None) };
+        let known = KnownBlob::read(&row)?;
+        self.verify_blob(&known, scrubbed, pace).await?;
+        Ok(Some(known.id.0 as i64))
+    }
+
+    /// Looks again at blobs that did not verify.
+    pub async fn recheck_damaged(&self, pace: &mut Pace) -> Result<Scrubbed, StoreError> {
+        let sql = "SELECT id, bytes, state FROM blobs WHERE state = 2 ORDER BY id LIMIT ?";
+        let rows = sqlx::query(sql).bind(DAMAGED_AT_ONCE).fetch_all(&self.0.reader).await?;
+        let mut scrubbed = Scrubbed::default();
         for row in rows {
-            let (id, bytes): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
-            let blob = BlobId(id as u64);
-            let lease = self.0.leases.take(Bytes::Blob(blob.0));
-            let found = verify(&*self.0.keeper, blob).await;
-            drop(lease);
-            scrubbed.blobs += 1;
-            scrubbed.bytes += bytes as u64;
-            last = Some(id);
-            let cause = match found {
-                Ok(found) if found == bytes as u64 => continue,
-                Ok(found) => format!("has {found} bytes instead of {bytes}"),
-                Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
-                    tracing::error!(%blob, %error, "a blob cannot be read");
-                    continue;
-                }
-                Err(error) => error.to_string(),
-            };
-            if self.is_kept(id).await? {
-                scrubbed.damaged += 1;
-                let object = self.owner_of(blob).await?;
-                tracing::error!(%blob, object, cause, "an object's bytes are damaged");
-                self.0.damaged(blob).await;
-            }
+            self.verify_blob(&KnownBlob::read(&row)?, &mut scrubbed, pace).await?;
         }
-        Ok(last)
+        Ok(scrubbed)
+    }
+
+    async fn verify_blob(
+        &self,
+        known: &KnownBlob,
+        scrubbed: &mut Scrubbed,
+        pace: &mut Pace,
+    ) -> Result<(), StoreError> {
+        let blob = known.id;
+        let lease = self.0.leases.take(Bytes::Blob(blob.0));
+        let found = verify(&*self.0.keeper, blob, pace).await;
+        drop(lease);
+        scrubbed.blobs += 1;
+        scrubbed.bytes += known.bytes;
+        let cause = match found {
+            Ok(found) if found == known.bytes => {
+                if known.damaged && self.0.sound(blob).await {
+                    scrubbed.sound_again += 1;
+                }
+                return Ok(());
+            }
+            Ok(found) => format!("has {found} bytes instead of {}", known.bytes),
+            Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
+                tracing::error!(%blob, %error, "a blob cannot be read");
+                return Ok(());
+            }
+            Err(error) => error.to_string(),
+        };
+        if !known.damaged && self.is_kept(blob.0 as i64).await? {
+            scrubbed.damaged += 1;
+            let object = self.owner_of("blob", blob.0).await?;
+            tracing::error!(%blob, object, cause, "an object's bytes are damaged");
+            self.0.damaged(blob).await;
+        }
+        Ok(())
     }
 
     async fn is_kept(&self, id: i64) -> Result<bool, StoreError> {
@@ -103,34 +205,93 @@ impl Objects {
         Ok(query.fetch_optional(&self.0.reader).await?.is_some())
     }
 
-    /// Which version a blob belongs to, for a person to read. Looks at all of them.
-    async fn owner_of(&self, blob: BlobId) -> Result<String, StoreError> {
-        let sql = "SELECT bucket, key, seq FROM live WHERE blob = ?1 \
-             UNION ALL SELECT bucket, key, seq FROM history WHERE blob = ?1 LIMIT 1";
-        let row = sqlx::query(sql).bind(blob.0 as i64).fetch_optional(&self.0.reader).await?;
-        let Some(row) = row else { return Ok("one that was uploaded in parts".to_owned()) };
-        let (bucket, seq): (i64, i64) = (row.try_get(0)?, row.try_get(2)?);
-        let key = String::from_utf8_lossy(row.try_get(1)?).into_owned();
-        Ok(format!("{key} of bucket {bucket}, version {}", super::VersionId::Seq(seq as u64)))
+    /// Which version has `number` in that column, for a person to read. Looks at all of them.
+    async fn owner_of(&self, column: &'static str, number: u64) -> Result<String, StoreError> {
+        let sql = format!(
+            "SELECT bucket, key, seq FROM live WHERE {column} = ?1 \
+             UNION ALL SELECT bucket, key, seq FROM history WHERE {column} = ?1 LIMIT 1"
+        );
+        let query = sqlx::query(AssertSqlSafe(sql)).bind(number as i64);
+        let Some(row) = query.fetch_optional(&self.0.reader).await? else {
+            return Ok("one that was uploaded in parts".to_owned());
+        };
+        named(&row)
     }
 
-    async fn scrub_rows(&self, place: i64, scrubbed: &mut Scrubbed) -> Result<Option<i64>, StoreError> {
+    async fn damaged_row(&self, object: String, what: &'static str, scrubbed: &mut Scrubbed) {
+        scrubbed.damaged += 1;
+        self.0.metrics.count("karri_walrus_damaged_rows_total", &[]);
+        tracing::error!(object, what, "an object is damaged in the database");
+    }
+
+    async fn scrub_inline(
+        &self,
+        place: i64,
+        scrubbed: &mut Scrubbed,
+        pace: &mut Pace,
+    ) -> Result<Option<i64>, StoreError> {
         let sql = "SELECT id, crc, bytes FROM inline WHERE id > ? ORDER BY id LIMIT ?";
         let rows = sqlx::query(sql).bind(place).bind(ROWS_AT_ONCE).fetch_all(&self.0.reader).await?;
         let mut last = None;
         for row in rows {
             let (id, crc): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
             let bytes: &[u8] = row.try_get(2)?;
-            scrubbed.rows += 1;
-            scrubbed.bytes += bytes.len() as u64;
             last = Some(id);
             if inline_of(id as u64, crc, bytes).is_none() {
-                scrubbed.damaged += 1;
-                self.0.metrics.count("karri_walrus_damaged_rows_total", &[]);
-                tracing::error!(row = id, "an object's bytes are damaged");
+                let object = self.owner_of("seq", id as u64).await?;
+                self.damaged_row(object, "its bytes", scrubbed).await;
             }
+            scrubbed.looked_at(bytes.len(), pace).await;
         }
         Ok(last)
+    }
+
+    async fn scrub_manifests(
+        &self,
+        place: i64,
+        scrubbed: &mut Scrubbed,
+        pace: &mut Pace,
+    ) -> Result<Option<i64>, StoreError> {
+        let sql = "SELECT id, body FROM manifests WHERE state = 0 AND id > ? ORDER BY id LIMIT ?";
+        let rows = sqlx::query(sql).bind(place).bind(MANIFESTS_AT_ONCE).fetch_all(&self.0.reader).await?;
+        let mut last = None;
+        for row in rows {
+            let id: i64 = row.try_get(0)?;
+            let body: &[u8] = row.try_get(1)?;
+            last = Some(id);
+            if Manifest::decode(body).is_none() {
+                let object = self.owner_of("seq", id as u64).await?;
+                self.damaged_row(object, "which parts it has", scrubbed).await;
+            }
+            scrubbed.looked_at(body.len(), pace).await;
+        }
+        Ok(last)
+    }
+
+    /// A few rows of a bucket behind `place`, or of the next one. Within a bucket the place is in memory only.
+    async fn scrub_rows(
+        &self,
+        table: Table,
+        place: i64,
+        scrubbed: &mut Scrubbed,
+        pace: &mut Pace,
+    ) -> Result<Option<i64>, StoreError> {
+        let within = self.0.scrub_row.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let (bucket, key, seq) =
+            within.filter(|(bucket, ..)| *bucket == place).unwrap_or((place, Vec::new(), 0));
+        let query = sqlx::query(table.rows()).bind(bucket).bind(&key).bind(seq).bind(ROWS_AT_ONCE);
+        let mut last = None;
+        for row in query.fetch_all(&self.0.reader).await? {
+            let (bucket, key, seq): (i64, &[u8], i64) = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+            last = Some((bucket, key.to_vec(), seq));
+            if Row::read(&row, 0).is_err() {
+                self.damaged_row(named(&row)?, "its row", scrubbed).await;
+            }
+            scrubbed.looked_at(ROW_BYTES + key.len(), pace).await;
+        }
+        let place = last.as_ref().map(|(bucket, ..)| *bucket);
+        *self.0.scrub_row.lock().unwrap_or_else(PoisonError::into_inner) = last;
+        Ok(place)
     }
 
     /// Removes the blobs that an earlier run left without a row.

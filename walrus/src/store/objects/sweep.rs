@@ -49,25 +49,33 @@ impl Objects {
     }
 
     async fn sweep_manifests(&self, swept: &mut Swept) -> Result<(), StoreError> {
-        let sql = "SELECT id, body FROM manifests WHERE state = 1 LIMIT ?";
-        let rows = sqlx::query(sql).bind(MANIFESTS_AT_ONCE).fetch_all(&self.0.reader).await?;
-        if rows.is_empty() || !self.0.leases.fetches_ended(PATIENCE).await {
+        let mut after = i64::MIN;
+        loop {
+            let sql = "SELECT id, body FROM manifests WHERE state = 1 AND id > ? ORDER BY id LIMIT ?";
+            let rows = sqlx::query(sql).bind(after).bind(MANIFESTS_AT_ONCE).fetch_all(&self.0.reader).await?;
+            let Some(last) = rows.last() else { return Ok(()) };
+            after = last.try_get(0)?;
+            if !self.0.leases.fetches_ended(PATIENCE).await {
+                return Ok(());
+            }
+            for row in rows {
+                self.sweep_manifest(row.try_get::<i64, _>(0)? as u64, row.try_get(1)?, swept).await?;
+            }
+        }
+    }
+
+    async fn sweep_manifest(&self, id: u64, body: &[u8], swept: &mut Swept) -> Result<(), StoreError> {
+        if self.0.leases.is_held(Bytes::Manifest(id)) {
+            swept.held += 1;
             return Ok(());
         }
-        for row in rows {
-            let id = row.try_get::<i64, _>(0)? as u64;
-            if self.0.leases.is_held(Bytes::Manifest(id)) {
-                swept.held += 1;
-                continue;
-            }
-            let Some(manifest) = Manifest::decode(row.try_get(1)?) else {
-                tracing::error!(manifest = id, "a manifest that is garbage cannot be read; its blobs stay");
-                continue;
-            };
-            let blobs = manifest.blobs().map(|(blob, _)| blob).collect();
-            self.write(ManifestSwept { id, blobs }).await?;
-            swept.manifests += 1;
-        }
+        let Some(manifest) = Manifest::decode(body) else {
+            tracing::error!(manifest = id, "a manifest that is garbage cannot be read; its blobs stay");
+            return Ok(());
+        };
+        let blobs = manifest.blobs().map(|(blob, _)| blob).collect();
+        self.write(ManifestSwept { id, blobs }).await?;
+        swept.manifests += 1;
         Ok(())
     }
 

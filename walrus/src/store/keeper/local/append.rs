@@ -105,11 +105,7 @@ impl Append for LocalAppend {
         let (id, directories) = (self.id, self.directories.clone());
         // First the name, then the syncs: the file's sync then carries the renaming with it, and the
         // directory's finds little to do. A blob without a row is removed by the next start.
-        let place = super::blocking(move || {
-            let path = directories.path_made(id)?;
-            fs::rename(incoming, path)
-        });
-        place.await?;
+        super::blocking(move || directories.place(id, |path| fs::rename(&incoming, path))).await?;
         let synced = super::blocking(move || file.sync_data()).await;
         let synced = match synced {
             Ok(()) => self.directories.sync(id).await,

@@ -26,6 +26,11 @@ pub struct LocalKeeper {
     root: PathBuf,
     incoming: PathBuf,
     directories: Arc<Directories>,
+    hard_link: fn(&Path, &Path) -> io::Result<()>,
+}
+
+fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)
 }
 
 impl LocalKeeper {
@@ -38,7 +43,9 @@ impl LocalKeeper {
         for directory in [&blobs, &incoming] {
             DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
         }
-        File::open(root)?.sync_all()?;
+        for directory in [root, &blobs] {
+            File::open(directory)?.sync_all()?;
+        }
         Ok(Self { incoming, ..Self::open_as_is(root) })
     }
 
@@ -46,13 +53,19 @@ impl LocalKeeper {
     /// `incoming/`.
     pub fn open_as_is(root: &Path) -> Self {
         let directories = Arc::new(Directories::new(root.join("blobs")));
-        Self { root: root.to_owned(), incoming: root.join("incoming"), directories }
+        Self { root: root.to_owned(), incoming: root.join("incoming"), directories, hard_link }
     }
 }
 
 /// Runs what waits for the disk where waiting does no harm.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
+}
+
+/// The file system has no more links for this file, or none at all: what is copied is shared no longer.
+fn cannot_link(error: &io::Error) -> bool {
+    use io::ErrorKind::{CrossesDevices, PermissionDenied, TooManyLinks, Unsupported};
+    matches!(error.kind(), TooManyLinks | CrossesDevices | PermissionDenied | Unsupported)
 }
 
 fn remove_if_there(path: &Path) -> io::Result<()> {
@@ -80,9 +93,21 @@ impl Keeper for LocalKeeper {
     }
 
     async fn link(&self, from: BlobId, to: BlobId) -> io::Result<()> {
-        let directories = self.directories.clone();
-        let source = self.directories.path(from);
-        blocking(move || fs::hard_link(source, directories.path_made(to)?)).await?;
+        let (directories, incoming) = (self.directories.clone(), self.incoming.join(to.to_string()));
+        let (source, hard_link) = (self.directories.path(from), self.hard_link);
+        blocking(move || {
+            match directories.place(to, |path| hard_link(&source, path)) {
+                Err(error) if cannot_link(&error) => {}
+                linked => return linked,
+            }
+            let copied = fs::copy(&source, &incoming).and_then(|_| File::open(&incoming)?.sync_all());
+            let placed = copied.and_then(|()| directories.place(to, |path| fs::rename(&incoming, path)));
+            if placed.is_err() {
+                let _ = remove_if_there(&incoming); // the next start does
+            }
+            placed
+        })
+        .await?;
         self.directories.sync(to).await
     }
 
@@ -108,15 +133,14 @@ impl Keeper for LocalKeeper {
     async fn copy_out(&self, id: BlobId, directory: &Path) -> io::Result<()> {
         let source = self.directories.path(id);
         let target = Directories::new(directory.join("blobs"));
-        blocking(move || {
-            let path = target.path_made(id)?;
-            if fs::hard_link(&source, &path).is_err() {
-                fs::copy(&source, &path)?;
-                File::open(&path)?.sync_all()?;
+        let copy = move |path: &Path| {
+            if fs::hard_link(&source, path).is_err() {
+                fs::copy(&source, path)?;
+                File::open(path)?.sync_all()?;
             }
             Ok(())
-        })
-        .await
+        };
+        blocking(move || target.place(id, copy)).await
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::store::keeper::format::{BLOCK_BYTES, FormatError, Layout};
+use crate::store::keeper::pace::Pace;
 use crate::store::keeper::read::{BlobReader, ReadError, verify};
 use crate::store::keeper::seal::{CustomerKey, KEY_BYTES, WrappingKey};
 use crate::store::keeper::write::BlobWriter;
@@ -67,7 +68,7 @@ async fn payloads_of_every_edge_read_back_whole_and_in_ranges() {
                     assert!(found == all[from as usize..to as usize], "{bytes} {from}..{to}");
                 }
             }
-            assert_eq!(verify(&keeper, BlobId(id)).await.unwrap(), bytes);
+            assert_eq!(verify(&keeper, BlobId(id), &mut Pace::unlimited()).await.unwrap(), bytes);
         }
     }
 }
@@ -102,7 +103,10 @@ async fn a_flipped_bit_anywhere_is_told_and_other_blocks_are_still_read() {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 4], at).unwrap();
-        assert!(matches!(verify(&keeper, BlobId(at)).await, Err(ReadError::Format(_))), "{at}");
+        assert!(
+            matches!(verify(&keeper, BlobId(at), &mut Pace::unlimited()).await, Err(ReadError::Format(_))),
+            "{at}"
+        );
         let whole = get(&keeper, at, bytes, 0..bytes, None).await;
         assert!(matches!(whole, Err(ReadError::Format(_))), "{at}");
     }
@@ -111,7 +115,10 @@ async fn a_flipped_bit_anywhere_is_told_and_other_blocks_are_still_read() {
     assert!(matches!(shorter, Err(ReadError::Format(FormatError::Length))));
     let path = keeper.directories.path(BlobId(0));
     File::options().write(true).open(path).unwrap().set_len(BLOCK).unwrap();
-    assert!(matches!(verify(&keeper, BlobId(0)).await, Err(ReadError::Format(FormatError::Trailer))));
+    assert!(matches!(
+        verify(&keeper, BlobId(0), &mut Pace::unlimited()).await,
+        Err(ReadError::Format(FormatError::Trailer))
+    ));
 }
 
 #[tokio::test]
@@ -165,6 +172,27 @@ async fn blobs_are_listed_linked_copied_out_and_removed() {
     assert!(get(&keeper, 3, 10, 0..10, None).await.is_err());
 }
 
+#[tokio::test]
+async fn a_blob_that_has_all_links_that_it_may_have_is_copied() {
+    let (directory, keeper) = keeper();
+    put(&keeper, 1, &payload(100_000), None).await;
+    for (number, errno) in
+        [(2, rustix::io::Errno::MLINK), (3, rustix::io::Errno::XDEV), (4, rustix::io::Errno::PERM)]
+    {
+        let hard_link = match errno {
+            rustix::io::Errno::MLINK => |_: &Path, _: &Path| Err(rustix::io::Errno::MLINK.into()),
+            rustix::io::Errno::XDEV => |_: &Path, _: &Path| Err(rustix::io::Errno::XDEV.into()),
+            _ => |_: &Path, _: &Path| Err(rustix::io::Errno::PERM.into()),
+        };
+        let keeper = LocalKeeper { hard_link, ..keeper.clone() };
+        keeper.link(BlobId(1), BlobId(number)).await.unwrap();
+        assert_eq!(get(&keeper, number, 100_000, 0..100_000, None).await.unwrap(), payload(100_000));
+    }
+    assert_eq!(std::fs::read_dir(directory.path().join("incoming")).unwrap().count(), 0);
+    let none = LocalKeeper { hard_link: |_, _| Err(rustix::io::Errno::IO.into()), ..keeper };
+    assert!(none.link(BlobId(1), BlobId(5)).await.is_err());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_writers_share_directories() {
     let (_directory, keeper) = keeper();
@@ -178,6 +206,6 @@ async fn many_writers_share_directories() {
         task.await.unwrap();
     }
     for id in 0..40 {
-        assert_eq!(verify(&keeper, BlobId(id)).await.unwrap(), 70_000 + id);
+        assert_eq!(verify(&keeper, BlobId(id), &mut Pace::unlimited()).await.unwrap(), 70_000 + id);
     }
 }

@@ -3,6 +3,7 @@
 use super::owner::Thing;
 use super::report::{CheckProgress, CheckReport};
 use super::{Checking, Named};
+use crate::store::keeper::pace::Pace;
 use crate::store::keeper::read::verify;
 use crate::store::keeper::{BlobId, Keeper};
 use crate::store::objects::error::StoreError;
@@ -91,7 +92,7 @@ async fn blobs(
         tell(progress);
         let blob = BlobId(id as u64);
         blobs.kept.push(blob.0);
-        match verify(keeper, blob).await {
+        match verify(keeper, blob, &mut Pace::unlimited()).await {
             Ok(found) if found == bytes as u64 => {}
             Ok(found) => report.tell(Thing::Blob(blob.0), format!("has {found} bytes instead of {bytes}")),
             Err(error) => report.tell(Thing::Blob(blob.0), error.to_string()),

@@ -24,6 +24,8 @@ pub(in super::super) struct Batch<'w> {
     /// When everything in it happens.
     pub now: UnixMs,
     state: &'w mut State,
+    /// Numbers below it may be given out once this is on disk.
+    seq_end: Option<u64>,
     /// The row of `live` as it is now, of every key that was looked at.
     live: HashMap<Key, Option<Row>>,
     changed_keys: HashSet<Key>,
@@ -39,6 +41,7 @@ impl<'w> Batch<'w> {
             changes: Changes::default(),
             now,
             state,
+            seq_end: None,
             live: HashMap::new(),
             changed_keys: HashSet::new(),
             changed_buckets: HashMap::new(),
@@ -59,7 +62,7 @@ impl<'w> Batch<'w> {
             let sql = "INSERT INTO meta VALUES ('seq_end', ?) \
                  ON CONFLICT (name) DO UPDATE SET value = excluded.value";
             sqlx::query(sql).bind(end as i64).execute(&mut *self.connection).await?;
-            self.state.seq_end = end;
+            self.seq_end = Some(end);
         }
         Ok(())
     }
@@ -186,6 +189,9 @@ impl<'w> Batch<'w> {
             self.shared.buckets.hold(&**name);
         }
         let done = self.execute("COMMIT").await;
+        if let (Some(end), Ok(())) = (self.seq_end, &done) {
+            self.state.seq_end = end;
+        }
         for key in &self.changed_keys {
             let row = self.live.get(key).filter(|_| done.is_ok());
             let object = row.and_then(|row| row.as_ref()).map(|row| row.object.clone());

@@ -61,8 +61,8 @@ impl Work for BucketDelete {
 
 #[derive(Debug)]
 pub(in super::super) enum Change {
-    /// None: as if it had never been set.
-    Setting(String, Option<String>),
+    /// By name; None: as if it had never been set.
+    Settings(Vec<(String, Option<String>)>),
     Versioning(Versioning),
     ObjectLock,
 }
@@ -78,31 +78,52 @@ impl Work for BucketChange {
     async fn run(&mut self, batch: &mut Batch<'_>) -> Result<Arc<Bucket>, StoreError> {
         let was = batch.bucket(self.id).await?;
         let mut bucket = Bucket::clone(&was);
-        let query = match &self.change {
-            Change::Setting(kind, Some(document)) => {
-                bucket.settings.insert(kind.clone(), document.as_str().into());
-                let sql = "INSERT INTO bucket_settings (bucket, kind, document) VALUES (?, ?, ?) \
-                     ON CONFLICT (bucket, kind) DO UPDATE SET document = excluded.document";
-                sqlx::query(sql).bind(self.id.0).bind(kind).bind(document)
-            }
-            Change::Setting(kind, None) => {
-                bucket.settings.remove(kind);
-                let sql = "DELETE FROM bucket_settings WHERE bucket = ? AND kind = ?";
-                sqlx::query(sql).bind(self.id.0).bind(kind)
+        match &self.change {
+            Change::Settings(changes) => {
+                for (kind, document) in changes {
+                    self.set(batch, &mut bucket, kind, document.as_deref()).await?;
+                }
             }
             Change::Versioning(versioning) => {
                 bucket.versioning = *versioning;
                 let sql = "UPDATE buckets SET versioning = ? WHERE id = ?";
-                sqlx::query(sql).bind(versioning.number()).bind(self.id.0)
+                let query = sqlx::query(sql).bind(versioning.number()).bind(self.id.0);
+                query.execute(&mut *batch.connection).await?;
             }
             Change::ObjectLock => {
                 bucket.object_lock = true;
-                sqlx::query("UPDATE buckets SET object_lock = 1 WHERE id = ?").bind(self.id.0)
+                let query = sqlx::query("UPDATE buckets SET object_lock = 1 WHERE id = ?").bind(self.id.0);
+                query.execute(&mut *batch.connection).await?;
             }
-        };
-        query.execute(&mut *batch.connection).await?;
+        }
         let bucket = Arc::new(bucket);
         batch.set_bucket(&was, Some(bucket.clone()));
         Ok(bucket)
+    }
+}
+
+impl BucketChange {
+    async fn set(
+        &self,
+        batch: &mut Batch<'_>,
+        bucket: &mut Bucket,
+        kind: &str,
+        document: Option<&str>,
+    ) -> Result<(), StoreError> {
+        let query = match document {
+            Some(document) => {
+                bucket.settings.insert(kind.to_owned(), document.into());
+                let sql = "INSERT INTO bucket_settings (bucket, kind, document) VALUES (?, ?, ?) \
+                     ON CONFLICT (bucket, kind) DO UPDATE SET document = excluded.document";
+                sqlx::query(sql).bind(self.id.0).bind(kind).bind(document)
+            }
+            None => {
+                bucket.settings.remove(kind);
+                let sql = "DELETE FROM bucket_settings WHERE bucket = ? AND kind = ?";
+                sqlx::query(sql).bind(self.id.0).bind(kind)
+            }
+        };
+        query.execute(&mut *batch.connection).await?;
+        Ok(())
     }
 }

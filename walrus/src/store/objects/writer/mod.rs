@@ -236,3 +236,28 @@ async fn fill(batch: &mut Batch<'_>, group: &mut [Box<dyn Job>]) -> Result<(), S
     }
     batch.flush().await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{DATABASE, Objects, ObjectsConfig, sqlite_options};
+    use super::*;
+    use crate::store::keeper::local::LocalKeeper;
+
+    #[tokio::test]
+    async fn numbers_that_were_set_aside_by_what_was_undone_are_set_aside_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let keeper = Arc::new(LocalKeeper::open(dir.path()).unwrap());
+        let objects = Objects::open(ObjectsConfig::new(dir.path()), keeper, Arc::default()).await.unwrap();
+        let connection = connect(&sqlite_options(&dir.path().join(DATABASE))).await.unwrap();
+        let mut writer = Writer::new(connection, objects.0.shared.clone()).await.unwrap();
+        let mut batch = Batch::new(&mut writer.connection, &writer.shared, &mut writer.state);
+        batch.begin().await.unwrap();
+        batch.undo().await;
+        let mut batch = Batch::new(&mut writer.connection, &writer.shared, &mut writer.state);
+        batch.begin().await.unwrap();
+        let given = batch.seq();
+        batch.commit().await.unwrap();
+        let end = objects.meta_fetch("seq_end").await.unwrap() as u64;
+        assert!(end > given && writer.state.seq_end == end, "{given} may be given out again after a crash");
+    }
+}

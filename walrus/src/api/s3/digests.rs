@@ -1,0 +1,201 @@
+//! Digests of a body under way. Those of a large one are computed beside each other and beside the disk, on
+//! threads that may be kept busy; a thread stays for as long as there is something to do, so that a client
+//! who sends slowly holds none. Those of a small one, and the CRCs, are computed at once.
+
+use bytes::Bytes;
+use karri_proto::checksum::{Algorithm, Checksum, Hasher};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// Less is not worth waking a thread for.
+const BEGIN_BYTES: usize = 128 << 10;
+/// What may wait for a thread: enough to keep it busy, little enough for many uploads at once.
+const WAITING_BYTES_MAX: usize = 768 << 10;
+/// Who waits for room is woken when this is left, and not for every piece.
+const RESUME_BYTES: usize = WAITING_BYTES_MAX / 2;
+
+pub struct Digests {
+    inline: Vec<Hasher>,
+    lanes: Vec<Arc<Lane>>,
+}
+
+impl Digests {
+    pub fn new(algorithms: &[Algorithm], threads: bool) -> Self {
+        let (mut inline, mut lanes) = (Vec::new(), Vec::new());
+        for algorithm in algorithms {
+            let hasher = Hasher::new(*algorithm);
+            match algorithm {
+                Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 if threads => {
+                    lanes.push(Arc::new(Lane::new(hasher)));
+                }
+                // The CRCs run at the memory's pace.
+                _ => inline.push(hasher),
+            }
+        }
+        Self { inline, lanes }
+    }
+
+    /// Waits while a digest is behind.
+    pub async fn update(&mut self, data: &Bytes) {
+        for lane in &self.lanes {
+            lane.push(data.clone());
+        }
+        for hasher in &mut self.inline {
+            hasher.update(data);
+        }
+        for lane in &self.lanes {
+            lane.room().await;
+        }
+    }
+
+    pub async fn finish(self) -> Vec<Checksum> {
+        let mut checksums: Vec<Checksum> = self.inline.into_iter().map(Hasher::finish).collect();
+        for lane in &self.lanes {
+            lane.begin(1);
+        }
+        for lane in self.lanes {
+            checksums.push(lane.ended().await);
+        }
+        checksums
+    }
+}
+
+/// One digest that is computed on a thread.
+struct Lane {
+    state: Mutex<State>,
+    /// Something was done.
+    progress: Notify,
+}
+
+struct State {
+    /// Absent while a thread has it.
+    hasher: Option<Hasher>,
+    waiting: VecDeque<Bytes>,
+    /// Of all that waits, and of what is being hashed.
+    bytes: usize,
+}
+
+impl Lane {
+    fn new(hasher: Hasher) -> Self {
+        let state = State { hasher: Some(hasher), waiting: VecDeque::new(), bytes: 0 };
+        Self { state: Mutex::new(state), progress: Notify::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(self: &Arc<Self>, data: Bytes) {
+        let mut state = self.lock();
+        state.bytes += data.len();
+        state.waiting.push_back(data);
+        drop(state);
+        self.begin(BEGIN_BYTES);
+    }
+
+    /// Wakes a thread if none is at it and at least so much waits.
+    fn begin(self: &Arc<Self>, bytes_min: usize) {
+        let mut state = self.lock();
+        if state.bytes < bytes_min {
+            return;
+        }
+        if let Some(hasher) = state.hasher.take() {
+            let lane = self.clone();
+            drop(tokio::task::spawn_blocking(move || lane.work(hasher)));
+        }
+    }
+
+    /// Blocking. Until nothing waits.
+    fn work(&self, mut hasher: Hasher) {
+        let mut done = 0;
+        loop {
+            let mut state = self.lock();
+            let before = state.bytes;
+            state.bytes -= done;
+            let resumed = before > RESUME_BYTES && state.bytes <= RESUME_BYTES;
+            let Some(piece) = state.waiting.pop_front() else {
+                state.hasher = Some(hasher);
+                drop(state);
+                return self.progress.notify_one();
+            };
+            drop(state);
+            if resumed {
+                self.progress.notify_one();
+            }
+            hasher.update(&piece);
+            done = piece.len();
+        }
+    }
+
+    async fn room(&self) {
+        if self.lock().bytes <= WAITING_BYTES_MAX {
+            return;
+        }
+        while self.lock().bytes > RESUME_BYTES {
+            self.progress.notified().await;
+        }
+    }
+
+    async fn ended(&self) -> Checksum {
+        loop {
+            {
+                let mut state = self.lock();
+                if state.bytes == 0
+                    && let Some(hasher) = state.hasher.take()
+                {
+                    return hasher.finish();
+                }
+            }
+            self.progress.notified().await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn pieces_of_any_size_give_the_digests_of_the_whole() {
+        let all: Bytes = (0..5_000_000u32).map(|n| (n * 7 % 251) as u8).collect::<Vec<_>>().into();
+        let algorithms = [Algorithm::Md5, Algorithm::Sha256, Algorithm::Crc64Nvme];
+        for (size, threads) in [(1 << 20, true), (100_000, true), (777, true), (5_000_000, false)] {
+            let mut digests = Digests::new(&algorithms, threads);
+            let mut rest = all.clone();
+            while !rest.is_empty() {
+                digests.update(&rest.split_to(size.min(rest.len()))).await;
+            }
+            for checksum in digests.finish().await {
+                assert_eq!(checksum, Hasher::digest(checksum.algorithm(), &all), "{size} {threads}");
+            }
+        }
+        let nothing = Digests::new(&algorithms, true).finish().await;
+        assert_eq!(nothing.len(), 3);
+    }
+
+    #[test]
+    fn uploads_that_send_nothing_hold_no_thread() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .max_blocking_threads(1)
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let piece = Bytes::from(vec![7; BEGIN_BYTES]);
+            let mut idle = Vec::new();
+            for _ in 0..20 {
+                let mut digests = Digests::new(&[Algorithm::Md5, Algorithm::Sha256], true);
+                digests.update(&piece).await;
+                idle.push(digests);
+            }
+            let other = tokio::time::timeout(std::time::Duration::from_secs(20), async {
+                let mut digests = Digests::new(&[Algorithm::Md5], true);
+                digests.update(&piece).await;
+                digests.finish().await
+            });
+            assert_eq!(other.await.unwrap(), [Hasher::digest(Algorithm::Md5, &piece)]);
+            drop(idle);
+        });
+    }
+}
