@@ -43,13 +43,13 @@ def _hmac(key, text):
     return hmac.new(key, text.encode(), hashlib.sha256).digest()
 
 
-def signed_v4(cloud, parameters, *, at=None, key=None, secret=None, service="ec2", extra_signed=None, body=None,
+def signed_v4(cloud, parameters, *, at=None, key=None, secret=None, service="ec2", region=None, extra_signed=None, body=None,
               tamper=lambda headers, body: (headers, body)):
     """A SigV4 POST form. `tamper` changes what is sent after it was signed."""
     at = at or datetime.datetime.now(datetime.timezone.utc)
     key = key or cloud.env["AWS_ACCESS_KEY_ID"]
     secret = secret or cloud.env["AWS_SECRET_ACCESS_KEY"]
-    region = cloud.env["AWS_DEFAULT_REGION"]
+    region = region or cloud.env["AWS_DEFAULT_REGION"]
     body = body if body is not None else urllib.parse.urlencode(parameters).encode()
     stamp, day = at.strftime("%Y%m%dT%H%M%SZ"), at.strftime("%Y%m%d")
     headers = {
