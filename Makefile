@@ -1,25 +1,34 @@
 # Each target is one script or cargo call; what it does is in there.
 #
-#   make up      install what the system lacks, build, start a cloud on this machine (root)
+#   make up      install what the system lacks, build, start a cloud on this machine (root, or sudo for what needs it)
 #   make test    everything that must hold before a change is merged; the last line is `N passed, N failed`
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
-#   make lab     several hosts as virtual machines: VLANs, Xen, long runs
+#   make lab     machines with a kernel of their own: Xen; services of systemd on two hosts
 #   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; controllers killed
 #                under 200 booting guests
 #   make fuzz    the fuzz targets, for as long as you like
 #   make images  the demo images
+#   make install programs, service units and guides into the system, or below DESTDIR; starts nothing
 #   make clean   what the build made; clouds keep their state (karri down --terminate removes that)
 
+# Cron jobs and services may have none.
+export HOME ?= $(shell getent passwd "$$(id -u)" | cut -d: -f6)
 # Where rustup puts it, for a shell that was open before it did.
 export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH)
 CARGO ?= cargo
+AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 IMAGES = target/images
 
-.PHONY: up prepare build test check bench lab soak fuzz images clean
+.PHONY: up may-start prepare build test check bench lab soak fuzz images install clean
 
-up: build $(IMAGES)/tiny.manifest
-	exec target/release/karri up
+up: may-start build $(IMAGES)/tiny.manifest
+	exec $(AS_ROOT) target/release/karri up
+
+# Better told now than after the build.
+may-start:
+	@[ -z "$(AS_ROOT)" ] || command -v sudo >/dev/null || \
+	    { echo "A cloud of real machines is started as root, and there is no sudo here. Without root: karri up --sim (README.md)" >&2; exit 1; }
 
 prepare:
 	deploy/install.sh run
@@ -43,6 +52,9 @@ check:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	$(CARGO) xtask tidy
+
+install:
+	deploy/systemd/install.sh $(DESTDIR)
 
 bench:
 	deploy/install.sh bench

@@ -1,9 +1,10 @@
 #!/bin/bash
-# install.sh run|test|bench|images [--list]: installs what this Debian 12 lacks, says what and why, and does
+# install.sh host|run|test|bench|images [--list]: installs what this Debian 12 lacks, says what and why, and does
 # nothing when nothing is missing.
 #
 #   images   what builds the guest images (deploy/images)
-#   run      what `make up` needs; includes images
+#   host     what a machine needs that runs the programs and builds nothing: a server, a node
+#   run      what `make up` needs; includes images and host
 #   test     what `make test` needs besides; includes run
 #   bench    what `make bench` needs besides; includes test
 #
@@ -15,13 +16,13 @@
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 case "${1:-} ${2:-}" in
-    'images ') sets=(images) ;;
-    'run ' | 'run --list') sets=(images run) ;;
-    'test ' | 'test --list') sets=(images run test) ;;
-    'bench ' | 'bench --list') sets=(images run test bench) ;;
-    'images --list') sets=(images) ;;
+    'images ' | 'images --list') sets=(images) ;;
+    'host ' | 'host --list') sets=(host) ;;
+    'run ' | 'run --list') sets=(images host run) ;;
+    'test ' | 'test --list') sets=(images host run test) ;;
+    'bench ' | 'bench --list') sets=(images host run test bench) ;;
     *) usage ;;
 esac
 list=${2:-}
@@ -43,22 +44,25 @@ packages[images]='
     zstd                        compressed disks and ramdisks
     xz-utils                    unpacks Debian packages
 '
-packages[run]='
+packages[host]='
     qemu-system-x86             runs the guests, with KVM or by emulation
+    qemu-utils                  qemu-img: overlays of images, conversions
     libvirt-daemon-system       libvirtd as a system service
     libvirt-daemon-driver-qemu  its driver for QEMU and KVM
     libvirt-clients             virsh, for people and for deploy/start-libvirt.sh
+    dnsmasq-base                DHCP and DNS for guests
+    iproute2                    ip: bridges, taps, addresses
+    iptables                    address translation and filters
+    ca-certificates             TLS to places from which images are imported
+'
+packages[run]='
     libvirt-dev                 headers that the node controller is built against
     pkg-config                  finds them
     gcc                         linker, and the C parts of crates (SQLite, rustls)
     libc6-dev                   the same
     make                        the Makefile
-    dnsmasq-base                DHCP and DNS for guests
-    iproute2                    ip: bridges, taps, addresses
-    iptables                    address translation and filters
     awscli                      aws-cli v2: the commands that `karri up` ends with
     openssh-client              logs in to guests; the first session of the README
-    ca-certificates             TLS to places from which images are imported
 '
 packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user

@@ -75,6 +75,17 @@ class VersionFour(unittest.TestCase):
         self.assertEqual(said(wrong), (403, "SignatureDoesNotMatch", MISMATCH))
         self.assertEqual(said(signed_v4(cloud, WHO, service="sts", key="AKIAUNKNOWNUNKNOWN00")), UNKNOWN_TOKEN)
 
+    def test_the_story_of_a_refused_request_tells_the_operator_what_the_answer_does_not(self):
+        for answer, why in [
+            (signed_v4(cloud, REGIONS, secret="x" * 40), "the signature does not match"),
+            (signed_v4(cloud, REGIONS, key="AKIAUNKNOWNUNKNOWN00"), "the access key id is not known"),
+            (signed_v4(cloud, REGIONS, region="elsewhere-1"), "a valid region, not 'elsewhere-1'"),
+        ]:
+            self.assertEqual((answer.status, answer.code), (401, "AuthFailure"), answer.body)
+            self.assertNotIn(why, answer.body)
+            [request] = re.findall(r"<RequestID>(.+?)</RequestID>", answer.body)
+            self.assertIn(why, cloud.karri("why", request))
+
     def test_an_unsigned_request_is_told_what_it_lacks(self):
         answer = send(cloud.endpoint + "/?" + urllib.parse.urlencode(REGIONS))
         self.assertEqual(said(answer), (400, "MissingParameter", "The request must contain the parameter AWSAccessKeyId"))

@@ -48,8 +48,11 @@ class FirstSession(unittest.TestCase):
         commands = printed_commands()
         self.assertEqual([c.split()[0] for c in commands], ["eval", "aws", "ssh", "aws", "aws"], commands)
         [login] = [c for c in commands if c.startswith("ssh ")]
-        # Somebody types into the login; everything else is pasted as it is.
-        typed = commands[:commands.index(login)] + [f"echo 'echo I am $(id -un)' | {login}"] + commands[commands.index(login) + 1:]
+        key, launch = commands[1], commands[2]
+        # Somebody types into the login; everything else is pasted as it is. Who pastes the key and the launch a second
+        # time must not lose the key that the first instance knows, and gets to the second instance.
+        again = [f"if {key}; then echo two keys of one name; exit 1; fi", launch]
+        typed = [*commands[:3], *again, f"echo 'echo I am $(id -un)' | {login}", *commands[commands.index(login) + 1:]]
         done = subprocess.run(["bash", "-c", "set -e\n" + "\n".join(typed)], cwd=cloud.directory, text=True,
                               capture_output=True, timeout=SESSION_SECONDS, env=self.fresh_environment())
         self.assertEqual(done.returncode, 0, f"{typed}\n{done.stdout}\n{done.stderr}")

@@ -51,8 +51,10 @@ pub struct Refusal {
     pub status: u16,
     pub code: &'static str,
     pub message: String,
-    /// For the log only.
+    /// What went wrong in here; for the log only.
     pub cause: Option<String>,
+    /// Of a refusal, what EC2's one sentence for all of them leaves out; for the log only.
+    pub detail: Option<String>,
 }
 
 impl Refusal {
@@ -61,7 +63,12 @@ impl Refusal {
             Service::Ec2 => fault.ec2(),
             Service::Sts => fault.query_service(),
         };
-        Self { status, code, message, cause: None }
+        Self { status, code, message, cause: None, detail: Some(fault.to_string()) }
+    }
+
+    /// Why, for who runs the cloud.
+    pub fn reason(&self) -> &str {
+        self.detail.as_deref().unwrap_or(&self.message)
     }
 
     pub fn into_response(self, service: Service, request_id: &str) -> Response<Body> {
@@ -81,6 +88,7 @@ impl<F: Into<Fault>> From<F> for Refusal {
             code: fault.code(),
             message: fault.message().to_owned(),
             cause: fault.cause().map(str::to_owned),
+            detail: None,
         }
     }
 }

@@ -200,17 +200,8 @@ impl Edge {
                 tracing::error!(action, account, user, source, code, took_us, cause, "request failed");
             }
             Some(refusal) => {
-                let message: String = refusal.message.chars().take(LOGGED_CHARS_MAX).collect();
-                tracing::info!(
-                    action,
-                    account,
-                    user,
-                    source,
-                    code,
-                    took_us,
-                    reason = message,
-                    "request refused"
-                );
+                let reason: String = refusal.reason().chars().take(LOGGED_CHARS_MAX).collect();
+                tracing::info!(action, account, user, source, code, took_us, reason, "request refused");
             }
             None if action.starts_with("Describe") || action.starts_with("Get") => {
                 tracing::debug!(action, account, user, source, code, took_us, "request");

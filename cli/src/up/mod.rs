@@ -19,6 +19,7 @@ pub mod leftovers;
 pub mod libvirt;
 pub mod lock;
 mod nodes;
+mod notify;
 pub mod overrides;
 mod progress;
 mod supervisor;
@@ -82,8 +83,10 @@ pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyh
     };
     if let Ok(Some(ready)) = &started {
         output.print(ready, |ready| farewell(ready, simulated))?;
+        notify::tell(notify::READY);
         signals.next().await;
     }
+    notify::tell(notify::STOPPING);
     stop(supervisor, &mut signals, !simulated).await;
     started.map(drop)
 }
@@ -132,7 +135,7 @@ async fn start(
     let bundling = progress.step("image bundling", bundling::establish(&cloud), describe_bundling).await?;
     let keys = Credentials { bundling, ..keys };
     keys.write(&home.credentials())?;
-    progress.step("nodes", nodes::arrive(&cloud, facts), |n| format!("{n} ready")).await?;
+    progress.step("nodes", nodes::arrive(&cloud, facts), nodes::Arrived::describe).await?;
     let demo = demo::establish(&cloud, wanted.images.clone(), simulated);
     let demo = progress.step("demo image", demo, Demo::describe).await?;
     Ok(ready(home, facts, &keys, &demo, &progress))
@@ -167,7 +170,8 @@ fn describe_bundling(bundling: &Option<Bundling>) -> String {
 }
 
 fn describe_libvirt(said: &str) -> String {
-    if said.is_empty() { "answers".to_owned() } else { said.replace('\n', "; ") }
+    let lines = said.lines().map(|line| line.strip_prefix("libvirt: ").unwrap_or(line));
+    if said.is_empty() { "answers".to_owned() } else { lines.collect::<Vec<_>>().join("; ") }
 }
 
 /// The controllers, from the programs beside this one, in waves: each wave calls only earlier ones.
@@ -237,16 +241,20 @@ impl Signals {
 /// The last words of a successful start: how to use it.
 fn farewell(ready: &Ready, simulated: bool) -> String {
     let karri = command_name();
+    // The other terminal is the user's own, who may not read the keys as they lie there.
+    let as_root = if std::env::var_os("SUDO_UID").is_some() { "sudo " } else { "" };
     let image = ready.image_id.as_deref().unwrap_or("ami-…");
     let filter = "--filters Name=key-name,Values=demo Name=instance-state-name,Values=pending,running";
-    let query = |path: &str| format!("$(aws ec2 describe-instances {filter} --query '{path}' --output text)");
-    let first = |field: &str| query(&format!("Reservations[0].Instances[0].{field}"));
+    let query = |what: &str| format!("$(aws ec2 describe-instances {filter} --query '{what}' --output text)");
+    // The newest: who pastes all of it twice has two.
+    let newest =
+        |field: &str| query(&format!("sort_by(Reservations[].Instances[], &LaunchTime)[-1].{field}"));
     let second = if simulated {
         format!("aws ec2 describe-instances {filter}")
     } else {
         format!(
             "ssh -i demo.pem -o ConnectionAttempts=60 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}",
-            first("PrivateIpAddress")
+            newest("PrivateIpAddress")
         )
     };
     let s3 = ready.s3_endpoint.as_ref().map(|url| format!("\n  S3           {url}")).unwrap_or_default();
@@ -259,8 +267,8 @@ Karri is ready after {:.1} s. Ctrl-C stops it{}.
 
 In another terminal:
 
-  eval \"$({karri} --state-dir {} env)\"
-  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.pem && chmod 600 demo.pem && aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
+  eval \"$({as_root}{karri} --state-dir {} env)\"
+  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.new && chmod 600 demo.new && mv demo.new demo.pem; aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
   {second}
   aws ec2 get-console-output --latest --output text --instance-id {}
   aws ec2 terminate-instances --instance-ids {}
@@ -271,16 +279,20 @@ In another terminal:
         ready.region,
         ready.credentials_file.display(),
         shell_quote(&ready.state_dir.display().to_string()),
-        first("InstanceId"),
+        newest("InstanceId"),
         query("Reservations[].Instances[].InstanceId"),
     )
 }
 
-/// How this program was called, so that the printed commands work from the same directory.
+/// How this program is called from another terminal, which is in another directory.
 fn command_name() -> String {
     let called = std::env::args().next().filter(|name| name.contains('/'));
-    called.map_or_else(
-        || "karri".to_owned(),
-        |name| if name.contains([' ', '\'']) { shell_quote(&name) } else { name },
-    )
+    let path = called.and_then(|name| std::path::absolute(name).ok());
+    path.map_or_else(|| "karri".to_owned(), |path| shell_word(&path.display().to_string()))
+}
+
+/// As it is, where no shell would take it for anything else.
+fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if text.chars().all(plain) { text.to_owned() } else { shell_quote(text) }
 }

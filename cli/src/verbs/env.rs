@@ -6,6 +6,9 @@ use std::collections::BTreeMap;
 
 /// Debian 12's aws-cli, like all before 2.13 and 1.29, does not read AWS_ENDPOINT_URL. The first word that names
 /// a service says which one is meant.
+///
+/// aws-cli 2 shows every answer in a pager unless told otherwise: it would swallow the commands that were pasted
+/// together with the one it belongs to, and where there is no `less` the command fails.
 const AWS_FUNCTION: &str = r#"aws() {
   karri_url=$AWS_ENDPOINT_URL
   for karri_word in "$@"; do
@@ -14,7 +17,7 @@ const AWS_FUNCTION: &str = r#"aws() {
       ec2|sts) break ;;
     esac
   done
-  command aws --endpoint-url "$karri_url" "$@"
+  AWS_PAGER=${AWS_PAGER-} command aws --endpoint-url "$karri_url" "$@"
 }
 "#;
 
@@ -41,9 +44,19 @@ mod tests {
                 "AWS_ENDPOINT_URL=http://ec2 AWS_ENDPOINT_URL_S3=http://s3\n{}\naws {words}\n",
                 AWS_FUNCTION.replace("command aws", "echo")
             );
-            let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
-            let said = String::from_utf8(output.stdout).unwrap();
-            assert_eq!(said, format!("--endpoint-url {url} {words}\n"));
+            assert_eq!(said_by(&script), format!("--endpoint-url {url} {words}\n"));
         }
+    }
+
+    #[test]
+    fn no_pager_is_used_unless_the_user_has_one() {
+        let show = AWS_FUNCTION.replace("command aws", "sh -c 'echo ${AWS_PAGER-unset}' sh");
+        assert_eq!(said_by(&format!("unset AWS_PAGER\n{show}\naws ec2\n")), "\n");
+        assert_eq!(said_by(&format!("AWS_PAGER=most\n{show}\naws ec2\n")), "most\n");
+    }
+
+    fn said_by(script: &str) -> String {
+        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
     }
 }

@@ -175,7 +175,7 @@ fn instances(counts: &BTreeMap<String, u64>) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use karri_proto::internal::admin::TypeSlots;
     use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
