@@ -196,12 +196,12 @@ pub enum Account {
     List,
     /// Delete an account with its users and their keys
     ///
-    /// Refused while it has instances, while it has images or key pairs (but see --force), and if nobody
-    /// could administer the cloud afterwards.
+    /// Refused while it has instances or owns buckets, while it has images or key pairs (but see --force), and if
+    /// nobody could administer the cloud afterwards.
     Delete {
         /// Name or number
         account: String,
-        /// Its images and key pairs go too
+        /// Its images and key pairs go too; never its buckets
         #[arg(long)]
         force: bool,
     },

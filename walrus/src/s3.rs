@@ -46,6 +46,10 @@ pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) 
 }
 
 impl Opened {
+    pub fn objects(&self) -> Objects {
+        self.s3.objects.clone()
+    }
+
     /// For the operator.
     pub fn backups(&self, controller: &ControllerConfig) -> Arc<Backups> {
         Arc::new(Backups::new(self.s3.objects.clone(), &controller.state_dir))
