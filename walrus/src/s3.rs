@@ -116,6 +116,6 @@ fn authenticator(
     let clc = InternalClient::new(url, Role::Clc, &controller.tls)?;
     let silence_max = Duration::from_secs(config.signers_silence_secs);
     let remote = Remote::new(Arc::new(clc), base.caller("signers"), silence_max);
-    base.spawn(remote.clone().listen(base.shutdown.clone()));
+    base.spawn(remote.clone().listen(base.revoked.clone(), base.shutdown.clone()));
     Ok(remote)
 }

@@ -144,10 +144,14 @@ pub struct Told<T> {
     pub found: Option<T>,
 }
 
-/// A number that every change of accounts, users, keys, policies and certificates makes another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A number that every change of accounts, users, keys, policies and certificates makes another one, and every node
+/// that is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignersVersion {
     pub version: i64,
+    /// Certificates of nodes that are refused from now on, by their fingerprints. None: as before.
+    #[serde(default)]
+    pub revoked: Option<Vec<String>>,
 }
 
 #[async_trait]

@@ -1,6 +1,7 @@
 //! SignerService: what Walrus checks S3's signatures with.
 
 use super::Internal;
+use crate::app::now_ms;
 use async_trait::async_trait;
 use karri_proto::internal::signers::{
     AccountFacts, AccountName, SignerRecord, SignerService, SignersVersion, Told, UserCertificate,
@@ -32,6 +33,8 @@ impl SignerService for Internal {
         known: i64,
         wait: Duration,
     ) -> Result<SignersVersion, ApiError> {
-        Ok(SignersVersion { version: self.app.signers_version(known, wait).await? })
+        let version = self.app.signers_version(known, wait).await?;
+        let revoked = self.app.store.node_certificates_revoked(None, now_ms()).await?;
+        Ok(SignersVersion { version, revoked: Some(revoked) })
     }
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use karri_proto::internal::Caller;
 use karri_proto::internal::signers::{SignerService, Told};
 use karri_proto::runtime::outage::Outage;
+use karri_proto::runtime::revoked::Revoked;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,8 +41,8 @@ impl Remote {
         })
     }
 
-    /// The loop that hears of changes.
-    pub async fn listen(self: Arc<Self>, mut shutdown: Shutdown) {
+    /// The loop that hears of changes, and of nodes whose certificates are to be refused.
+    pub async fn listen(self: Arc<Self>, revoked: Revoked, mut shutdown: Shutdown) {
         let mut outage = Outage::default();
         let mut given_up = false;
         loop {
@@ -54,6 +55,7 @@ impl Remote {
             let why = match heard {
                 Ok(Ok(news)) => {
                     self.pulse.heard(news.version);
+                    revoked.told(news.revoked).await;
                     if outage.ends() {
                         tracing::info!("the cloud controller is back; keys are looked up again");
                     }
