@@ -168,6 +168,9 @@ pub trait SignerService: Send + Sync + 'static {
         caller: &Caller,
         account: &str,
     ) -> Result<Told<Vec<UserCertificate>>, ApiError>;
+    /// The id (`AIDA…`) of a user. Nothing: there is no such account, or user in it.
+    async fn signer_user(&self, caller: &Caller, account: &str, user: &str)
+    -> Result<Told<String>, ApiError>;
     /// Answers once the version is another than `known`, or after `wait`.
     async fn signers_version(
         &self,
@@ -195,6 +198,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn SignerService>> {
         .api_route("/v1/signers/version", get_with(handle_version, named("signers_version")))
         .api_route("/v1/signers/keys/{key}", get_with(handle_signer, named("signer")))
         .api_route("/v1/signers/accounts/{kind}/{name}", get_with(handle_account, named("signer_account")))
+        .api_route("/v1/signers/users/{account}/{user}", get_with(handle_user, named("signer_user")))
         .api_route(
             "/v1/signers/certificates/{account}",
             get_with(handle_certificates, named("signer_certificates")),
@@ -228,6 +232,14 @@ async fn handle_account(
     service.signer_account(&caller, &name).await.map(Json)
 }
 
+async fn handle_user(
+    State(service): Service,
+    caller: Caller,
+    Path((account, user)): Path<(String, String)>,
+) -> Answer<Told<String>> {
+    service.signer_user(&caller, &account, &user).await.map(Json)
+}
+
 async fn handle_certificates(
     State(service): Service,
     caller: Caller,
@@ -257,6 +269,15 @@ impl SignerService for InternalClient {
         account: &str,
     ) -> Result<Told<Vec<UserCertificate>>, ApiError> {
         self.get(&self.path(&["v1", "signers", "certificates", account]), &caller.request_id).await
+    }
+
+    async fn signer_user(
+        &self,
+        caller: &Caller,
+        account: &str,
+        user: &str,
+    ) -> Result<Told<String>, ApiError> {
+        self.get(&self.path(&["v1", "signers", "users", account, user]), &caller.request_id).await
     }
 
     async fn signers_version(

@@ -27,6 +27,10 @@ impl SignerService for Internal {
         self.app.signer_certificates(account).await
     }
 
+    async fn signer_user(&self, _: &Caller, account: &str, user: &str) -> Result<Told<String>, ApiError> {
+        self.app.signer_user(account, user).await
+    }
+
     async fn signers_version(
         &self,
         _: &Caller,

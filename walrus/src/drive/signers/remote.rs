@@ -121,6 +121,15 @@ impl Authenticator for Remote {
         self.accounts.get(key, &self.pulse, ask).await
     }
 
+    /// Asked for every time: who writes a policy is to be told the truth of now, and that is seldom.
+    async fn has_user(&self, account: &str, user: &str) -> Result<bool, AuthFault> {
+        if [account, user].iter().any(|name| name.is_empty() || name.len() > NAME_CHARS_MAX) {
+            return Ok(false);
+        }
+        let asked = self.service.signer_user(&self.caller, account, user).await;
+        asked.map(|told| told.found.is_some()).map_err(|error| AuthFault::Unavailable(error.to_string()))
+    }
+
     async fn certificates(&self, account: &str) -> Result<Arc<Vec<UserCertificate>>, AuthFault> {
         if account.is_empty() || account.len() > NAME_CHARS_MAX {
             return Ok(Arc::default());

@@ -107,6 +107,11 @@ impl SignerService for Controller {
         self.answer(|_| (account == "111122223333").then(|| vec![one])).await
     }
 
+    async fn signer_user(&self, _: &Caller, account: &str, user: &str) -> Result<Told<String>, ApiError> {
+        let known = (account, user) == ("111122223333", "ann");
+        self.answer(|_| known.then(|| "AIDA1".to_owned())).await
+    }
+
     async fn signers_version(
         &self,
         _: &Caller,
@@ -273,6 +278,11 @@ async fn accounts_and_certificates_are_remembered_too() {
         assert_eq!(controller.asked(), before + 1, "{name:?}");
     }
     assert_eq!(remote.certificates("111122223333").await.unwrap().len(), 1);
+    for (account, user, there) in
+        [("111122223333", "ann", true), ("111122223333", "eve", false), ("", "ann", false)]
+    {
+        assert_eq!(remote.has_user(account, user).await.unwrap(), there, "{account}/{user}");
+    }
     assert!(remote.certificates("999922223333").await.unwrap().is_empty());
     assert!(remote.account(&AccountName::Id(String::new())).await.unwrap().is_none());
 }
