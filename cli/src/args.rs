@@ -196,12 +196,12 @@ pub enum Account {
     List,
     /// Delete an account with its users and their keys
     ///
-    /// Refused while it has instances, while it has images or key pairs (but see --force), and if nobody
-    /// could administer the cloud afterwards.
+    /// Refused while it has instances or owns buckets, while it has images or key pairs (but see --force), and if
+    /// nobody could administer the cloud afterwards.
     Delete {
         /// Name or number
         account: String,
-        /// Its images and key pairs go too
+        /// Its images and key pairs go too; never its buckets
         #[arg(long)]
         force: bool,
     },
@@ -305,7 +305,8 @@ pub enum Node {
     /// Forget a node that is gone for good
     ///
     /// Refused while the node answers (stop its controller first), and while instances are placed on it.
-    /// Should it ever return, it is a node again, and what still runs there is terminated.
+    /// Its certificate is refused from then on. Should it ever return, it has to join with a new token; then what
+    /// still runs there is terminated.
     Forget {
         name: String,
         /// [default: the only zone with a node of that name]

@@ -324,6 +324,10 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!((&joined["name"], &joined["zone"]), (&Value::from("attic"), &Value::from("karri-1a")));
     let reused = Cloud::new().karri(&["node", "join", token, "--sim", "--name", "cellar"]);
     assert_eq!(reused.code, 1, "a token is good for one node: {}", reused.stderr);
+    let twin = Cloud::new().karri(&join);
+    assert_eq!(twin.code, 1, "a token is good for one machine");
+    assert!(twin.stderr.contains("karri node forget attic"), "{}", twin.stderr);
+    assert_eq!(elsewhere.json(&join), joined, "which may ask again");
     let node = elsewhere.start(joined["start"].as_str().unwrap());
     let attic = || {
         let nodes = cloud.json(&["node", "list"]);
@@ -344,6 +348,12 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!(attic(), None);
     assert_eq!(cloud.karri(&["node", "forget", "attic-0"]).code, 1, "there is none");
     eventually("all is well", || cloud.karri(&["status"]).code == 0 && attic().is_none());
+    // The certificate is not the simulated node's but that of the process that plays it.
+    assert_eq!(cloud.text(&["node", "forget", "attic", "--zone", "karri-1a"]), "");
+    let returned = elsewhere.start(joined["start"].as_str().unwrap());
+    eventually("the certificate refused", || elsewhere.logs_say("certificate is revoked"));
+    assert_eq!(attic(), None);
+    drop(returned);
     the_store_is_backed_up(&cloud);
     up.interrupt();
     assert_eq!(up.ended(), Some(0));

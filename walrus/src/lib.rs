@@ -74,6 +74,7 @@ impl Controller for Walrus {
             Some(s3) => Some(s3::open(&config.controller, s3, &base).await?),
             None => None,
         };
+        internal = internal.merge(api::buckets::router(s3.as_ref().map(s3::Opened::objects)));
         if let Some(s3) = &s3 {
             let desk = s3.bundles(&config.controller, importer, &base).await?;
             internal = internal.merge(api::objects::router(s3.backups(&config.controller)));

@@ -47,6 +47,10 @@ pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) 
 }
 
 impl Opened {
+    pub fn objects(&self) -> Objects {
+        self.s3.objects.clone()
+    }
+
     /// For the operator.
     pub fn backups(&self, controller: &ControllerConfig) -> Arc<Backups> {
         Arc::new(Backups::new(self.s3.objects.clone(), &controller.state_dir))
@@ -120,6 +124,6 @@ fn authenticator(
     let clc = InternalClient::new(url, Role::Clc, &controller.tls)?;
     let silence_max = Duration::from_secs(config.signers_silence_secs);
     let remote = Remote::new(Arc::new(clc), base.caller("signers"), silence_max);
-    base.spawn(remote.clone().listen(base.shutdown.clone()));
+    base.spawn(remote.clone().listen(base.revoked.clone(), base.shutdown.clone()));
     Ok(remote)
 }

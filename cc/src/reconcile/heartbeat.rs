@@ -26,6 +26,7 @@ pub async fn run(base: Base, clc: InternalClient, hello: ClusterHello) {
         match &answer {
             Ok(welcome) => {
                 silence.ends();
+                base.revoked.told(welcome.revoked.clone()).await;
                 if !known {
                     tracing::info!(
                         clc = clc.base(),

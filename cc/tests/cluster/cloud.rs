@@ -17,7 +17,7 @@ use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
 use karri_proto::runtime::tls::{TlsFiles, server_config};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -31,18 +31,23 @@ pub struct Cloud {
     clc_url: String,
     _clc: ShutdownTrigger,
     hellos: watch::Receiver<Option<ClusterHello>>,
+    /// Certificates that the clc says are to be refused.
+    pub revoked: Arc<Mutex<Option<Vec<String>>>>,
     pub network: Simulated,
     pub cc_url: String,
     running: Option<Stopper>,
 }
 
-struct FakeClc(watch::Sender<Option<ClusterHello>>);
+struct FakeClc {
+    hellos: watch::Sender<Option<ClusterHello>>,
+    revoked: Arc<Mutex<Option<Vec<String>>>>,
+}
 
 #[async_trait]
 impl ClusterService for FakeClc {
     async fn cluster_hello(&self, _: &Caller, hello: ClusterHello) -> Result<ClusterWelcome, ApiError> {
-        self.0.send_replace(Some(hello));
-        Ok(ClusterWelcome { region: "karri".to_owned() })
+        self.hellos.send_replace(Some(hello));
+        Ok(ClusterWelcome { region: "karri".to_owned(), revoked: self.revoked.lock().unwrap().clone() })
     }
 }
 
@@ -52,13 +57,14 @@ impl Cloud {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::load_or_create(&directory.path().join("ca")).unwrap();
         let (sender, hellos) = watch::channel(None);
+        let revoked = Arc::<Mutex<Option<Vec<String>>>>::default();
         let clc_files = authority
             .issue_files(&directory.path().join("clc"), &Identity::new(Role::Clc, "", "clc"))
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let clc_url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
-        let router = clusters::router(Arc::new(FakeClc(sender)));
+        let router = clusters::router(Arc::new(FakeClc { hellos: sender, revoked: revoked.clone() }));
         tokio::spawn(serve(listener, Some(server_config(&clc_files).unwrap()), router, shutdown));
         let mut cloud = Self {
             directory,
@@ -66,6 +72,7 @@ impl Cloud {
             clc_url,
             _clc: trigger,
             hellos,
+            revoked,
             network: Simulated::default(),
             cc_url: String::new(),
             running: None,

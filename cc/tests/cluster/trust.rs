@@ -7,6 +7,7 @@ use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::InstanceService;
 use karri_proto::internal::nodes::{NodeHello, NodeService};
 use karri_proto::runtime::client::InternalClient;
+use karri_proto::runtime::tls::fingerprint;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
 use std::time::Duration;
@@ -37,6 +38,32 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
     assert_eq!(taken.kind, ApiErrorKind::Forbidden, "another certificate has this name");
     let plain = NodeHello { url: "http://127.0.0.1:1".to_owned(), ..hello };
     assert_eq!(node.node_hello(&caller("r"), plain).await.unwrap_err().kind, ApiErrorKind::Invalid);
+}
+
+#[tokio::test]
+async fn a_forgotten_nodes_certificate_is_refused() {
+    let mut cloud = Cloud::start().await;
+    let greet = async |client: &InternalClient, name: &str| {
+        let port = name.len(); // nobody answers there, and each has its own
+        let hello = NodeHello { url: format!("https://127.0.0.1:{port}"), facts: facts(name, 4) };
+        client.node_hello(&caller("r"), hello).await
+    };
+    let (gone, stays) = (cloud.client(Role::Nc, "zone-a", "gone"), cloud.client(Role::Nc, "zone-a", "stays"));
+    greet(&gone, "gone").await.unwrap();
+    let pem = std::fs::read_to_string(cloud.files(Role::Nc, "zone-a", "gone").certificate).unwrap();
+    *cloud.revoked.lock().unwrap() = Some(vec![fingerprint(&pem).unwrap()]);
+    // On the connection that it has already.
+    until("it is refused", async || greet(&gone, "gone").await.is_err()).await;
+    greet(&stays, "stays").await.unwrap();
+
+    // The cloud controller is away, or says nothing, and the cluster is started anew.
+    *cloud.revoked.lock().unwrap() = None;
+    cloud.restart_cc().await;
+    let gone = cloud.client(Role::Nc, "zone-a", "gone");
+    let refused = greet(&gone, "gone").await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Forbidden);
+    assert!(refused.message.contains("revoked") && refused.message.contains("karri node"), "{refused}");
+    greet(&cloud.client(Role::Nc, "zone-a", "stays"), "stays").await.unwrap();
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Accounts, users, keys: who may use the cloud. The operator's verbs; IAM's API is to call the same.
 
 pub mod administrator;
+mod buckets;
 pub mod policy;
 
 use super::App;
@@ -172,13 +173,14 @@ impl App {
         Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)))
     }
 
-    /// Refused while anything of it runs, and while it has images or key pairs unless forced.
+    /// Refused while anything of it runs or it owns buckets, and while it has images or key pairs unless forced.
     pub async fn account_delete(&self, id_or_name: &str, force: bool) -> Result<(), ApiError> {
         let account = self.account_find(id_or_name).await?;
         let count = self.instances.count_of_account(&account.id);
         if count > 0 {
             return Err(ApiError::conflict(format!("account {} still has {count} instances", account.name)));
         }
+        self.owns_no_bucket(&account).await?;
         if !force {
             self.owns_nothing(&account).await?;
         }

@@ -1,11 +1,15 @@
-//! How a node comes in: an operator's token, good once and for a short time, against a certificate.
+//! How a node comes in: an operator's token, good for one machine and for a short time, against a certificate.
+//!
+//! A machine is told by its key: whoever repeats itself with the same key may have lost the answer, another key is
+//! another machine. Each certificate is written down before it is handed out, so that it can be refused later.
 
 use super::App;
-use crate::store::join_token::TokenUse;
+use crate::store::join_token::{Joiner, TokenUse};
 use karri_proto::internal::admin::{NewToken, Token};
 use karri_proto::internal::join::{JoinAnswer, JoinRequest, JoinToken};
 use karri_proto::internal::{ApiError, Identity, Role};
-use karri_proto::runtime::tls::fingerprint;
+use karri_proto::runtime::pki::request_key_hash;
+use karri_proto::runtime::tls::{fingerprint, validity_of_pem};
 use rand::RngCore;
 
 const VALID_SECS_MAX: u32 = 7 * 24 * 3600;
@@ -18,6 +22,15 @@ fn name_taken(cluster: &str, name: &str) -> ApiError {
         "{cluster} has a node \"{name}\" already: give this one another name (--name), or, if it is the same \
          machine or takes its place, join with a token made by `karri node token --replace`; `karri node forget \
          {name}` frees the name of a node that is gone"
+    ))
+}
+
+/// A token that a second machine brings under the first one's name.
+fn token_spent(cluster: &str, name: &str) -> ApiError {
+    ApiError::forbidden(format!(
+        "another machine has used this token and is the node \"{name}\" of {cluster}: a token is for one machine. Make \
+         one for this machine (karri node token) and give it another name (--name), or, if it takes the place of \
+         {name}, make it with `karri node token --replace` or free the name first with `karri node forget {name}`"
     ))
 }
 
@@ -51,19 +64,23 @@ impl App {
         }
         let present =
             |cluster: &str| self.cluster_resources(cluster).nodes.iter().any(|node| node.facts.name == *name);
-        let used = self.store.join_token_use(&request.secret, name, super::now_ms(), present).await?;
+        let bad = |error| ApiError::invalid(format!("certificate request: {error}"));
+        let key_hash = request_key_hash(&request.csr_pem).map_err(bad)?;
+        let joiner = Joiner { name, key_hash: &key_hash };
+        let used = self.store.join_token_use(&request.secret, joiner, super::now_ms(), present).await?;
         let cluster = match used {
             TokenUse::Good { cluster } => cluster,
             TokenUse::Void => {
                 return Err(ApiError::forbidden("the token is unknown, used by another node, or expired"));
             }
+            TokenUse::AnotherMachine { cluster } => return Err(token_spent(&cluster, name)),
             TokenUse::NameTaken { cluster } => return Err(name_taken(&cluster, name)),
         };
         let link = self.clusters.get(&cluster);
         let link = link.ok_or_else(|| ApiError::not_found(format!("there is no cluster \"{cluster}\"")))?;
         let identity = Identity::new(Role::Nc, &cluster, name);
-        let signed = self.authority.sign_request(&request.csr_pem, &identity);
-        let certificate_pem = signed.map_err(|e| ApiError::invalid(format!("certificate request: {e}")))?;
+        let certificate_pem = self.authority.sign_request(&request.csr_pem, &identity).map_err(bad)?;
+        self.certificate_given(&certificate_pem, &cluster, joiner).await?;
         tracing::info!(cluster, node = name, "node joined");
         Ok(JoinAnswer {
             identity,
@@ -72,5 +89,18 @@ impl App {
             cc_url: link.hello().url,
             walrus_url: self.walrus_url.clone(),
         })
+    }
+
+    async fn certificate_given(&self, pem: &str, cluster: &str, joiner: Joiner<'_>) -> Result<(), ApiError> {
+        let fingerprint = fingerprint(pem).map_err(ApiError::internal)?;
+        let until = validity_of_pem(pem).map_err(ApiError::internal)?.until;
+        let expires_ms = i64::try_from(until.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX);
+        let store = &self.store;
+        let written =
+            store.node_certificate_insert(&fingerprint, cluster, joiner.name, joiner.key_hash, expires_ms);
+        if written.await? {
+            return Ok(());
+        }
+        Err(ApiError::conflict(format!("the node \"{}\" was forgotten while it joined", joiner.name)))
     }
 }

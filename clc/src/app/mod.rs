@@ -70,6 +70,7 @@ pub struct App {
     pub catalogue: Catalogue,
     pub blobs: Arc<dyn Blobs>,
     pub bundles: Arc<dyn BundleService>,
+    pub walrus: InternalClient,
     /// An image is to be made.
     pub images_pending: Notify,
     pub metrics: Arc<Metrics>,
@@ -115,7 +116,8 @@ impl App {
             answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
             catalogue,
             blobs: Arc::new(Walrus(walrus.clone())),
-            bundles: Arc::new(walrus),
+            bundles: Arc::new(walrus.clone()),
+            walrus,
             images_pending: Notify::new(),
             metrics: base.metrics.clone(),
             walrus_url: config.pki.walrus_url.clone(),

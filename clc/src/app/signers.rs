@@ -58,6 +58,11 @@ impl App {
         Ok(Told { version, found })
     }
 
+    pub async fn signer_user(&self, account: &str, user: &str) -> Result<Told<String>, ApiError> {
+        let version = self.store.counter_fetch(IDENTITIES).await?;
+        Ok(Told { version, found: self.store.user_id_fetch(account, user).await? })
+    }
+
     pub async fn signer_certificates(&self, account: &str) -> Result<Told<Vec<UserCertificate>>, ApiError> {
         let version = self.store.counter_fetch(IDENTITIES).await?;
         if self.account_by_id(account).await?.is_none() {

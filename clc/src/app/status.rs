@@ -39,7 +39,8 @@ impl App {
         Ok(status)
     }
 
-    /// The cluster forgets a node that is gone for good; what it ran comes back as reports.
+    /// The cluster forgets a node that is gone for good; what it ran comes back as reports. From the cluster's next
+    /// greeting on the node's certificate is refused.
     pub async fn node_forget(
         &self,
         caller: &Caller,
@@ -53,11 +54,12 @@ impl App {
         let forgotten = FleetService::node_forget(&link.client(), &caller_own, node, force).await;
         match forgotten {
             Ok(()) => {
-                self.store.node_name_free(&link.name, node).await?;
+                self.store.node_name_free(&link.name, node, super::now_ms()).await?;
             }
             // It was given its name and never came.
             Err(error) if error.kind == ApiErrorKind::NotFound => {
-                return if self.store.node_name_free(&link.name, node).await? { Ok(()) } else { Err(error) };
+                let given = self.store.node_name_free(&link.name, node, super::now_ms()).await?;
+                return if given { Ok(()) } else { Err(error) };
             }
             Err(error) => return Err(error),
         }

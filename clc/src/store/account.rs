@@ -163,6 +163,12 @@ impl Store {
         Ok(users)
     }
 
+    /// What never changes about a user, whatever it is called.
+    pub async fn user_id_fetch(&self, account: &str, user: &str) -> Result<Option<String>, StoreError> {
+        let statement = "SELECT id FROM users WHERE account = $1 AND name = $2";
+        Ok(sqlx::query_scalar(statement).bind(account).bind(user).fetch_optional(self.reader()).await?)
+    }
+
     async fn user_policies(&self, account: &str, user: &str) -> Result<Vec<(String, String)>, StoreError> {
         let statement =
             "SELECT name, document FROM user_policies WHERE account = $1 AND user_name = $2 ORDER BY name";
@@ -201,9 +207,9 @@ impl Store {
         let Some(row) = row else { return Ok(None) };
         let key = key_of(&row)?;
         let Some(account) = self.account_fetch(&key.key.account).await? else { return Ok(None) };
-        let statement = "SELECT id FROM users WHERE account = $1 AND name = $2";
-        let user = sqlx::query_scalar(statement).bind(&key.key.account).bind(&key.key.user);
-        let Some(user_id) = user.fetch_optional(self.reader()).await? else { return Ok(None) };
+        let Some(user_id) = self.user_id_fetch(&key.key.account, &key.key.user).await? else {
+            return Ok(None);
+        };
         let policies = self.user_policies(&key.key.account, &key.key.user).await?;
         let policies = policies.into_iter().map(|(_, document)| document).collect();
         Ok(Some(Identity { key, account, user_id, policies }))

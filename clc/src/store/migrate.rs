@@ -13,6 +13,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0006_images_from_bundles", include_str!("../../../migrations/clc/0006_images_from_bundles.sql")),
     ("0007_tags_per_account", include_str!("../../../migrations/clc/0007_tags_per_account.sql")),
     ("0008_images_to_delete", include_str!("../../../migrations/clc/0008_images_to_delete.sql")),
+    ("0009_node_certificates", include_str!("../../../migrations/clc/0009_node_certificates.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

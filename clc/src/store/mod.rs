@@ -20,6 +20,7 @@ pub mod leadership;
 pub mod memory;
 mod migrate;
 pub mod network;
+mod node_certificate;
 pub mod resource;
 pub mod seal;
 pub mod tag;

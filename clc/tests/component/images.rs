@@ -330,6 +330,21 @@ async fn an_accounts_images_keys_and_tags_go_with_it(cloud: Cloud) {
     assert_eq!(refused.kind, ApiErrorKind::Conflict);
     assert!(refused.message.contains(&format!("1 images ({id}) and 1 key pairs (k)")), "{refused}");
     alice.ec2("DescribeImages", &[("ImageId.1", &id)]).await.ok();
+    let owns = |names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        *cloud.walrus.buckets.lock().unwrap() = Some([(alice.account.clone(), names)].into());
+    };
+    for force in [false, true] {
+        owns(&["theses", "photos"]);
+        let refused = admin.account_delete(&caller, &alice.account, force).await.unwrap_err();
+        assert_eq!(refused.kind, ApiErrorKind::Conflict);
+        assert!(refused.message.contains("still owns buckets (theses, photos)"), "{refused}");
+        *cloud.walrus.buckets.lock().unwrap() = None;
+        let refused = admin.account_delete(&caller, &alice.account, force).await.unwrap_err();
+        assert_eq!(refused.kind, ApiErrorKind::Unreachable);
+        assert!(refused.message.contains("does not say whether it owns buckets"), "{refused}");
+    }
+    owns(&[]);
     admin.account_delete(&caller, &alice.account, true).await.unwrap();
     alice.ec2("DescribeImages", &[]).await.refused(401, "AuthFailure");
     root.ec2("DescribeImages", &[("ImageId.1", &id)]).await.refused(400, "InvalidAMIID.NotFound");

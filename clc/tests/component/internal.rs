@@ -1,20 +1,24 @@
 //! The internal API: who may call what, joining, status, and the operator's verbs.
 
-use crate::support::{Cloud, until};
+use crate::support::{Cloud, FakeCluster, until};
 use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewToken, NewUser};
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::join::{JoinRequest, JoinToken};
+use karri_proto::internal::signers::SignerService;
 use karri_proto::internal::story::StoryService;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
-use karri_proto::runtime::pki::certificate_request;
+use karri_proto::runtime::pki::{certificate_request, certificate_request_for};
 use karri_proto::runtime::tls::fingerprint;
+use std::time::Duration;
 
 on_both! {
     each_role_may_call_its_own_service_only
     a_token_lets_one_node_in_once
     a_name_belongs_to_one_node_until_it_is_forgotten
+    a_token_is_for_one_machine
+    a_forgotten_nodes_certificates_are_told_as_refused
     the_operators_verbs_say_what_is_wrong
     the_last_administrator_cannot_be_deleted
     an_ill_controller_names_what_is_wrong
@@ -116,6 +120,87 @@ async fn a_name_belongs_to_one_node_until_it_is_forgotten(cloud: Cloud) {
     join(false, "debian").await.unwrap();
     admin.node_forget(&caller, "zone-a", "zone-a-node-1", false).await.unwrap();
     join(false, "zone-a-node-1").await.unwrap();
+}
+
+/// Joins under a name; what comes back is the certificate.
+async fn join(cloud: &Cloud, token: &JoinToken, name: &str, csr_pem: &str) -> Result<String, ApiError> {
+    let (admin, _) = cloud.admin();
+    let request = JoinRequest { secret: token.secret.clone(), name: name.into(), csr_pem: csr_pem.into() };
+    let answer = admin.post::<karri_proto::internal::join::JoinAnswer>("/v1/join", "r", &request).await;
+    answer.map(|answer| answer.certificate_pem)
+}
+
+async fn token(cloud: &Cloud, replace: bool) -> JoinToken {
+    let (admin, caller) = cloud.admin();
+    let new = NewToken { cluster: "zone-a".into(), valid_secs: 60, replace };
+    JoinToken::decode(&admin.token_create(&caller, new).await.unwrap().token).unwrap()
+}
+
+async fn a_token_is_for_one_machine(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (key, first) = certificate_request().unwrap();
+    let (_, second) = certificate_request().unwrap();
+    for replace in [false, true] {
+        let one = token(&cloud, replace).await;
+        join(&cloud, &one, "debian", &first).await.unwrap();
+        let again = certificate_request_for(&key).unwrap();
+        join(&cloud, &one, "debian", &again).await.expect("the same key is the same machine");
+        let refused = join(&cloud, &one, "debian", &second).await.unwrap_err();
+        assert_eq!(refused.kind, ApiErrorKind::Forbidden);
+        assert!(refused.message.contains("karri node forget debian"), "{refused}");
+        assert!(refused.message.contains("\"debian\" of zone-a"), "{refused}");
+    }
+    let other = token(&cloud, false).await;
+    assert_eq!(kind(join(&cloud, &other, "debian", &second).await), ApiErrorKind::Conflict);
+    join(&cloud, &other, "debian", &first).await.expect("the same machine with another token");
+    let (admin, caller) = cloud.admin();
+    admin.node_forget(&caller, "zone-a", "debian", false).await.unwrap();
+    join(&cloud, &token(&cloud, false).await, "debian", &second).await.unwrap();
+}
+
+async fn a_forgotten_nodes_certificates_are_told_as_refused(cloud: Cloud) {
+    let a = cloud.cluster("zone-a", 1).await;
+    let b = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await;
+    let client = |role, name: &str| {
+        let cluster = if role == Role::Cc { name } else { "" };
+        InternalClient::new(&cloud.endpoint.url, Role::Clc, &cloud.files(role, cluster, name)).unwrap()
+    };
+    let told_cluster = async |cluster: &FakeCluster| {
+        let (_, caller) = cloud.admin();
+        let (url, subnet_cidr) = (cluster.url.clone(), cluster.subnet_cidr.clone());
+        let greeting = ClusterHello { url, subnet_cidr, ..hello(&cluster.zone) };
+        let welcome = client(Role::Cc, &cluster.zone).cluster_hello(&caller, greeting).await.unwrap();
+        welcome.revoked.unwrap()
+    };
+    let told_walrus = async || {
+        let (_, caller) = cloud.admin();
+        let news = client(Role::Walrus, "walrus").signers_version(&caller, -1, Duration::ZERO).await;
+        let news = news.unwrap();
+        (news.version, news.revoked.unwrap())
+    };
+    let requests = [(); 3].map(|()| certificate_request().unwrap());
+    let joined = token(&cloud, false).await;
+    let lost = join(&cloud, &joined, "gone", &requests[0].1).await.unwrap();
+    let used = join(&cloud, &joined, "gone", &requests[0].1).await.unwrap();
+    let stays = join(&cloud, &token(&cloud, false).await, "stays", &requests[1].1).await.unwrap();
+    assert_eq!((told_cluster(&a).await, told_walrus().await.1), (Vec::new(), Vec::new()));
+
+    let before = told_walrus().await.0;
+    let (admin, caller) = cloud.admin();
+    admin.node_forget(&caller, "zone-a", "gone", false).await.unwrap();
+    let mut refused = [&lost, &used].map(|pem| fingerprint(pem).unwrap()).to_vec();
+    refused.sort();
+    assert_eq!((told_cluster(&a).await, told_walrus().await.1), (refused.clone(), refused.clone()));
+    assert!(told_cluster(&b).await.is_empty(), "its nodes are not another cluster's");
+    assert!(told_walrus().await.0 > before, "who waits for news hears of it at once");
+
+    // The same machine with a new token has a certificate that is good; one whose place is taken has none.
+    join(&cloud, &token(&cloud, false).await, "gone", &requests[0].1).await.unwrap();
+    assert_eq!(told_cluster(&a).await, refused);
+    join(&cloud, &token(&cloud, true).await, "stays", &requests[2].1).await.unwrap();
+    refused.push(fingerprint(&stays).unwrap());
+    refused.sort();
+    assert_eq!(told_cluster(&a).await, refused);
 }
 
 async fn the_operators_verbs_say_what_is_wrong(cloud: Cloud) {

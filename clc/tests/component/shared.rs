@@ -110,6 +110,9 @@ async fn two_controllers_do_not_start_what_there_is_no_room_for() {
         kept.extend(pair);
     }
     for round in 0..5 {
+        for id in &kept {
+            there.wait_for(id, "stopped").await;
+        }
         let mut calls = Vec::new();
         for (at, id) in kept.iter().enumerate() {
             let client = if at % 2 == 0 { &alice } else { &there };

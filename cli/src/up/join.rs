@@ -9,9 +9,9 @@ use karri_proto::internal::Identity;
 use karri_proto::internal::join::{JoinToken, join as ask};
 use karri_proto::runtime::endpoint::write_durably;
 use karri_proto::runtime::files::create_passable;
-use karri_proto::runtime::pki::{certificate_request, write_secret};
+use karri_proto::runtime::pki::{certificate_request, certificate_request_for, write_secret};
 use std::net::{IpAddr, UdpSocket};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// How a joined node's files are called; there is one on a machine.
 pub const NAME: &str = "nc";
@@ -23,7 +23,8 @@ pub struct Node {
 }
 
 /// Spends the token and writes what `karri-nc` needs. A second join renews the certificate and keeps an
-/// edited configuration.
+/// edited configuration. The key is on disk before anybody is asked and stays the same: by it the cloud knows this
+/// machine again, whose first answer may have been lost.
 pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<Node> {
     let token = JoinToken::decode(&wanted.token)?;
     let address = match wanted.address {
@@ -31,17 +32,29 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
         None => address_towards(&token.clc_url)?,
     };
     let ports = Ports::from(wanted.port)?;
-    let (key, request) = certificate_request()?;
+    let tls = home.tls(NAME);
+    let request = request(home, &tls.key)?;
     let answer = ask(&token, name, &request).await.context("the cloud does not let us in")?;
 
-    create_passable(home.root())?;
-    let tls = home.tls(NAME);
-    std::fs::create_dir_all(home.tls_directory(NAME))?;
-    write_secret(&tls.key, key.as_bytes())?;
     write_durably(&tls.ca, answer.ca_pem.as_bytes())?;
     write_durably(&tls.certificate, answer.certificate_pem.as_bytes())?;
     configs::write_node(home, wanted.sim, address, ports, &answer)?;
     Ok(Node { identity: answer.identity, config: home.config(NAME) })
+}
+
+/// With this machine's key, made now if there is none.
+fn request(home: &Home, key: &Path) -> anyhow::Result<String> {
+    match std::fs::read_to_string(key) {
+        Ok(pem) => certificate_request_for(&pem).with_context(|| key.display().to_string()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            create_passable(home.root())?;
+            std::fs::create_dir_all(home.tls_directory(NAME))?;
+            let (pem, request) = certificate_request()?;
+            write_secret(key, pem.as_bytes())?;
+            Ok(request)
+        }
+        Err(error) => Err(error).with_context(|| key.display().to_string()),
+    }
 }
 
 /// `karri-nc` beside this program.

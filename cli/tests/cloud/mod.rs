@@ -119,6 +119,24 @@ impl Cloud {
         path.display().to_string()
     }
 
+    /// Whether a controller that lives here has logged that.
+    pub fn logs_say(&self, words: &str) -> bool {
+        let mut directories = vec![self.root()];
+        while let Some(directory) = directories.pop() {
+            for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+                let path = entry.path();
+                match path.is_dir() {
+                    true => directories.push(path),
+                    false if std::fs::read_to_string(&path).is_ok_and(|text| text.contains(words)) => {
+                        return true;
+                    }
+                    false => {}
+                }
+            }
+        }
+        false
+    }
+
     pub fn ec2(&self) -> Ec2 {
         Ec2::new(Credentials::read(&self.root().join("credentials")).unwrap().unwrap()).unwrap()
     }

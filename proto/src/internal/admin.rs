@@ -185,7 +185,7 @@ pub struct Deletion {
 pub trait AdminService: Send + Sync + 'static {
     async fn account_create(&self, caller: &Caller, new: NewAccount) -> Result<Account, ApiError>;
     async fn account_list(&self, caller: &Caller) -> Result<Vec<Account>, ApiError>;
-    /// Refused while it has instances, and while it has images or key pairs unless forced.
+    /// Refused while it has instances or buckets, and while it has images or key pairs unless forced.
     async fn account_delete(&self, caller: &Caller, account: &str, force: bool) -> Result<(), ApiError>;
     async fn user_create(&self, caller: &Caller, new: NewUser) -> Result<User, ApiError>;
     async fn user_list(&self, caller: &Caller, account: &str) -> Result<Vec<User>, ApiError>;

@@ -27,6 +27,9 @@ pub struct ClusterHello {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterWelcome {
     pub region: String,
+    /// Certificates of nodes of this cluster that are refused from now on, by their fingerprints. None: as before.
+    #[serde(default)]
+    pub revoked: Option<Vec<String>>,
 }
 
 #[async_trait]

@@ -17,6 +17,7 @@
 
 pub mod admin;
 pub mod blobs;
+pub mod buckets;
 pub mod bundles;
 pub mod caller;
 pub mod clusters;

@@ -144,10 +144,14 @@ pub struct Told<T> {
     pub found: Option<T>,
 }
 
-/// A number that every change of accounts, users, keys, policies and certificates makes another one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A number that every change of accounts, users, keys, policies and certificates makes another one, and every node
+/// that is forgotten.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SignersVersion {
     pub version: i64,
+    /// Certificates of nodes that are refused from now on, by their fingerprints. None: as before.
+    #[serde(default)]
+    pub revoked: Option<Vec<String>>,
 }
 
 #[async_trait]
@@ -164,6 +168,9 @@ pub trait SignerService: Send + Sync + 'static {
         caller: &Caller,
         account: &str,
     ) -> Result<Told<Vec<UserCertificate>>, ApiError>;
+    /// The id (`AIDA…`) of a user. Nothing: there is no such account, or user in it.
+    async fn signer_user(&self, caller: &Caller, account: &str, user: &str)
+    -> Result<Told<String>, ApiError>;
     /// Answers once the version is another than `known`, or after `wait`.
     async fn signers_version(
         &self,
@@ -191,6 +198,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn SignerService>> {
         .api_route("/v1/signers/version", get_with(handle_version, named("signers_version")))
         .api_route("/v1/signers/keys/{key}", get_with(handle_signer, named("signer")))
         .api_route("/v1/signers/accounts/{kind}/{name}", get_with(handle_account, named("signer_account")))
+        .api_route("/v1/signers/users/{account}/{user}", get_with(handle_user, named("signer_user")))
         .api_route(
             "/v1/signers/certificates/{account}",
             get_with(handle_certificates, named("signer_certificates")),
@@ -224,6 +232,14 @@ async fn handle_account(
     service.signer_account(&caller, &name).await.map(Json)
 }
 
+async fn handle_user(
+    State(service): Service,
+    caller: Caller,
+    Path((account, user)): Path<(String, String)>,
+) -> Answer<Told<String>> {
+    service.signer_user(&caller, &account, &user).await.map(Json)
+}
+
 async fn handle_certificates(
     State(service): Service,
     caller: Caller,
@@ -253,6 +269,15 @@ impl SignerService for InternalClient {
         account: &str,
     ) -> Result<Told<Vec<UserCertificate>>, ApiError> {
         self.get(&self.path(&["v1", "signers", "certificates", account]), &caller.request_id).await
+    }
+
+    async fn signer_user(
+        &self,
+        caller: &Caller,
+        account: &str,
+        user: &str,
+    ) -> Result<Told<String>, ApiError> {
+        self.get(&self.path(&["v1", "signers", "users", account, user]), &caller.request_id).await
     }
 
     async fn signers_version(

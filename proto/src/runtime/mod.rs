@@ -11,6 +11,7 @@ pub mod metrics;
 pub mod outage;
 pub mod pki;
 pub mod process;
+pub mod revoked;
 pub mod rsa_pair;
 pub mod server;
 pub mod state_lock;

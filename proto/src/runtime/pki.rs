@@ -10,8 +10,9 @@ use crate::runtime::files::write_durably;
 use crate::runtime::tls::{self, TlsFiles};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, DnType, ExtendedKeyUsagePurpose,
-    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SanType,
 };
+use sha2::{Digest, Sha256};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 use time::{Duration, OffsetDateTime};
@@ -96,9 +97,21 @@ impl Authority {
 
 /// A new key and the request for its certificate: what a joiner sends.
 pub fn certificate_request() -> Result<(String, String), PkiError> {
-    let key_pair = KeyPair::generate()?;
-    let request = CertificateParams::default().serialize_request(&key_pair)?;
-    Ok((key_pair.serialize_pem(), request.pem()?))
+    let key = KeyPair::generate()?.serialize_pem();
+    let request = certificate_request_for(&key)?;
+    Ok((key, request))
+}
+
+/// The request for a certificate of a key that the joiner has already.
+pub fn certificate_request_for(key_pem: &str) -> Result<String, PkiError> {
+    let request = CertificateParams::default().serialize_request(&KeyPair::from_pem(key_pem)?)?;
+    Ok(request.pem()?)
+}
+
+/// SHA-256 of the public key of a request that is signed with it, hex.
+pub fn request_key_hash(csr_pem: &str) -> Result<String, PkiError> {
+    let request = CertificateSigningRequestParams::from_pem(csr_pem)?;
+    Ok(hex::encode(Sha256::digest(request.public_key.subject_public_key_info())))
 }
 
 fn authority_params() -> CertificateParams {

@@ -7,6 +7,7 @@ use crate::runtime::endpoint::Endpoint;
 use crate::runtime::files::private_umask;
 use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::revoked::Revoked;
 use crate::runtime::server::{self, Observed, Running, Shutdown, observe_router, shutdown_pair, stop_signal};
 use crate::runtime::state_lock::StateLock;
 use crate::runtime::story_log::StoryLog;
@@ -81,6 +82,8 @@ pub struct Base {
     pub metrics: Arc<Metrics>,
     /// What `/healthz` looks at.
     pub health: Health,
+    /// Certificates that the internal API refuses.
+    pub revoked: Revoked,
     pub shutdown: Shutdown,
     running: Arc<std::sync::Mutex<Option<Running>>>,
 }
@@ -103,6 +106,7 @@ impl Base {
             story,
             metrics: Arc::default(),
             health: Health::default(),
+            revoked: Revoked::load(&config.state_dir)?,
             shutdown,
             running: running.clone(),
         };
@@ -153,7 +157,7 @@ impl Base {
             health: self.health.clone(),
             certificate_until: tls::own_validity(&config.tls)?.until,
         };
-        let router = internal.merge(guarded(observe_router(observed.clone()), |_| true));
+        let router = self.revoked.guard(internal.merge(guarded(observe_router(observed.clone()), |_| true)));
         let tls = tls::server_config(&config.tls)?;
         self.spawn(server::serve(listener, Some(tls), router, self.shutdown.clone()));
         let observe_url = match config.observe {

@@ -2,8 +2,9 @@
 
 use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::revoked::Fingerprint;
 use crate::runtime::state_lock::StateLock;
-use crate::runtime::tls::identity_of;
+use crate::runtime::tls::{fingerprint_of, identity_of};
 use axum::Router;
 use axum::routing::get;
 use hyper::body::Incoming;
@@ -144,11 +145,15 @@ async fn connection(
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
-            let certificates = stream.get_ref().1.peer_certificates();
-            let identity = certificates.and_then(|chain| chain.first()).and_then(identity_of);
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let shown =
+                certificate.and_then(|one| Some((identity_of(one)?, Fingerprint(fingerprint_of(one)))));
             let router = with_extension(router, PeerAddr(peer));
-            match identity {
-                Some(identity) => http(stream, with_extension(router, identity), shutdown).await,
+            match shown {
+                Some(shown) => {
+                    let router = with_extension(with_extension(router, shown.0), shown.1);
+                    http(stream, router, shutdown).await;
+                }
                 None => http(stream, router, shutdown).await,
             }
         }

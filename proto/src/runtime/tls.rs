@@ -154,17 +154,22 @@ pub fn joining_client_config(ca_fingerprint: &str) -> Result<ClientConfig, TlsEr
         .with_no_client_auth())
 }
 
-fn ca_certificate(pem: &str) -> Result<CertificateDer<'static>, TlsError> {
+fn one_certificate(pem: &str) -> Result<CertificateDer<'static>, TlsError> {
     CertificateDer::from_pem_slice(pem.as_bytes())
-        .map_err(|e| TlsError::File { path: PathBuf::from("CA certificate"), message: e.to_string() })
+        .map_err(|e| TlsError::File { path: PathBuf::from("certificate"), message: e.to_string() })
 }
 
-/// SHA-256 of the CA certificate, hex: what a join token pins.
-pub fn fingerprint(ca_pem: &str) -> Result<String, TlsError> {
-    Ok(fingerprint_of(&ca_certificate(ca_pem)?))
+/// SHA-256 of a certificate, hex: what a join token pins of the CA, and what a node's is refused by.
+pub fn fingerprint(pem: &str) -> Result<String, TlsError> {
+    Ok(fingerprint_of(&one_certificate(pem)?))
 }
 
-fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
+/// Of a certificate just made.
+pub fn validity_of_pem(pem: &str) -> Result<Validity, TlsError> {
+    validity_of(&one_certificate(pem)?)
+}
+
+pub fn fingerprint_of(certificate: &CertificateDer<'_>) -> String {
     hex::encode(Sha256::digest(certificate))
 }
 
@@ -190,9 +195,11 @@ impl Validity {
 
 /// Of our own certificate file.
 pub fn own_validity(files: &TlsFiles) -> Result<Validity, TlsError> {
-    let chain = certificates(&files.certificate)?;
-    let parsed = chain.first().and_then(|certificate| X509Certificate::from_der(certificate).ok());
-    let (_, parsed) = parsed.ok_or(TlsError::NoIdentity)?;
+    validity_of(certificates(&files.certificate)?.first().ok_or(TlsError::NoIdentity)?)
+}
+
+fn validity_of(certificate: &CertificateDer<'_>) -> Result<Validity, TlsError> {
+    let (_, parsed) = X509Certificate::from_der(certificate).map_err(|_| TlsError::NoIdentity)?;
     let validity = parsed.validity();
     Ok(Validity { from: validity.not_before.to_datetime(), until: validity.not_after.to_datetime() })
 }

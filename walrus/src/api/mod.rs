@@ -1,7 +1,8 @@
-//! The edge: who may call, HTTP in, HTTP out. `blobs`, `bundles` and `objects` are the internal face, `s3` what
+//! The edge: who may call, HTTP in, HTTP out. `blobs`, `buckets`, `bundles` and `objects` are the internal face, `s3` what
 //! clients of the cloud see.
 
 pub mod blobs;
+pub mod buckets;
 pub mod bundles;
 pub mod objects;
 pub mod range;

@@ -50,6 +50,34 @@ async fn what_is_not_set_has_a_code_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_policy_names_accounts_and_users_that_are_there() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let put = async |principal: &str| {
+        let policy = format!(
+            r#"{{"Version": "2012-10-17", "Statement": {{"Effect": "Allow", "Action": "s3:GetObject",
+                "Principal": {{"AWS": "{principal}"}}, "Resource": "arn:aws:s3:::b-1/*"}}}}"#
+        );
+        server.call("PUT", "/b-1?policy").body(policy.as_bytes()).send().await
+    };
+    for there in ["222222222222", "arn:aws:iam::222222222222:root", "arn:aws:iam::222222222222:user/bob"] {
+        assert_eq!(put(there).await.status, 204, "{there}");
+    }
+    for absent in [
+        "333333333333",
+        "arn:aws:iam::333333333333:root",
+        "arn:aws:iam::222222222222:user/ann",
+        "arn:aws:iam::222222222222:user/b*",
+        "arn:aws:iam::222222222222:user/",
+    ] {
+        let answer = put(absent).await;
+        assert_eq!((answer.status, &*answer.code()), (400, "MalformedPolicy"), "{absent}");
+        assert_eq!(answer.element("Message"), "Invalid principal in policy", "{absent}");
+    }
+    assert!(server.get("/b-1?policy").await.text().contains("user/bob"), "what was refused changed nothing");
+}
+
+#[tokio::test]
 async fn settings_are_told_as_they_were_set() {
     let server = server().await;
     server.bucket("b-1").await;

@@ -1,6 +1,7 @@
 //! Walrus over its real HTTP face: real certificates, real files, real images made by qemu-img.
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod account_buckets;
 mod bundle_cache;
 mod bundler;
 mod bundles;

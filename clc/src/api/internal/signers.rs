@@ -1,6 +1,7 @@
 //! SignerService: what Walrus checks S3's signatures with.
 
 use super::Internal;
+use crate::app::now_ms;
 use async_trait::async_trait;
 use karri_proto::internal::signers::{
     AccountFacts, AccountName, SignerRecord, SignerService, SignersVersion, Told, UserCertificate,
@@ -26,12 +27,18 @@ impl SignerService for Internal {
         self.app.signer_certificates(account).await
     }
 
+    async fn signer_user(&self, _: &Caller, account: &str, user: &str) -> Result<Told<String>, ApiError> {
+        self.app.signer_user(account, user).await
+    }
+
     async fn signers_version(
         &self,
         _: &Caller,
         known: i64,
         wait: Duration,
     ) -> Result<SignersVersion, ApiError> {
-        Ok(SignersVersion { version: self.app.signers_version(known, wait).await? })
+        let version = self.app.signers_version(known, wait).await?;
+        let revoked = self.app.store.node_certificates_revoked(None, now_ms()).await?;
+        Ok(SignersVersion { version, revoked: Some(revoked) })
     }
 }

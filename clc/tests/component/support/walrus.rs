@@ -8,19 +8,23 @@ use axum::{Json, Router};
 use karri_clc::drive::blobs::{Blobs as _, BlobsInMemory};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
 use karri_proto::internal::blobs::{BLOB_INFO_PATH, BLOB_PATH, BlobFacts, Content};
+use karri_proto::internal::buckets::{ACCOUNT_BUCKETS_PATH, AccountBuckets};
 use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
 use karri_proto::runtime::tls::server_config;
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 pub struct FakeWalrus {
     pub url: String,
     blobs: Arc<BlobsInMemory>,
     pub bundles: Arc<FakeBundles>,
+    /// Names of buckets by account; None: it does not answer.
+    pub buckets: Buckets,
     _server: ShutdownTrigger,
 }
 
@@ -41,12 +45,25 @@ async fn remove(
     blobs.blob_delete(&caller, &digest).await
 }
 
+type Buckets = Arc<Mutex<Option<HashMap<String, Vec<String>>>>>;
+
+async fn owned(
+    State(buckets): State<Buckets>,
+    Segment(account): Segment<String>,
+) -> Result<Json<AccountBuckets>, ApiError> {
+    let buckets = buckets.lock().unwrap();
+    let buckets = buckets.as_ref().ok_or_else(|| ApiError::unreachable("walrus is away"))?;
+    Ok(Json(AccountBuckets { names: buckets.get(&account).cloned().unwrap_or_default(), more: false }))
+}
+
 impl FakeWalrus {
     pub async fn start(directory: &Path) -> Self {
         let blobs = Arc::<BlobsInMemory>::default();
         let router = Router::new().route(BLOB_INFO_PATH, get(info)).route(BLOB_PATH, delete(remove));
         let router = router.with_state(blobs.clone());
-        let router = guarded(router, |identity| identity.role == Role::Clc);
+        let buckets = Arc::new(Mutex::new(Some(HashMap::new())));
+        let owned = Router::new().route(ACCOUNT_BUCKETS_PATH, get(owned)).with_state(buckets.clone());
+        let router = guarded(router.merge(owned), |identity| identity.role == Role::Clc);
         let known = Arc::<FakeBundles>::default();
         let router = router.merge(bundles::router(known.clone()));
         let tls = server_config(&files(directory, &Identity::new(Role::Walrus, "", "walrus"))).unwrap();
@@ -54,7 +71,7 @@ impl FakeWalrus {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
-        Self { url, blobs, bundles: known, _server: trigger }
+        Self { url, blobs, bundles: known, buckets, _server: trigger }
     }
 
     pub async fn has(&self, digest: &str) -> bool {

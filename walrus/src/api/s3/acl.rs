@@ -87,10 +87,18 @@ async fn grantee(cx: &Cx, named: Named) -> Result<Grantee, S3Fault> {
 }
 
 pub async fn account(cx: &Cx, name: &AccountName) -> Result<Option<Arc<AccountFacts>>, S3Fault> {
-    cx.s3.authenticator.account(name).await.map_err(|fault| match fault {
+    cx.s3.authenticator.account(name).await.map_err(not_looked_up)
+}
+
+pub async fn has_user(cx: &Cx, account: &str, user: &str) -> Result<bool, S3Fault> {
+    cx.s3.authenticator.has_user(account, user).await.map_err(not_looked_up)
+}
+
+fn not_looked_up(fault: AuthFault) -> S3Fault {
+    match fault {
         AuthFault::Unavailable(why) => S3Fault::new(S3Code::ServiceUnavailable).because(why),
         AuthFault::UnknownKey | AuthFault::BadToken => S3Fault::internal("an account cannot be looked up"),
-    })
+    }
 }
 
 pub fn owner_of(account: &AccountFacts) -> Owner {

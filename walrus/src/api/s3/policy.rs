@@ -1,6 +1,6 @@
 //! Bucket policies, the block of public access, and who owns objects.
 
-use super::acl::account;
+use super::acl::{account, has_user};
 use super::authorise::{self, Grant};
 use super::cx::Cx;
 use super::fault::About;
@@ -25,6 +25,16 @@ fn malformed(fault: &BucketPolicyFault) -> S3Fault {
     S3Fault::saying(S3Code::MalformedPolicy, sentence)
 }
 
+/// A user that a policy names is there. Of roles and sessions nothing is known: there are none that could come.
+async fn is_there(cx: &Cx, principal: &PrincipalName) -> Result<bool, S3Fault> {
+    let PrincipalName::Arn(arn) = principal else { return Ok(true) };
+    let Some((account, user)) = arn.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(":user/"))
+    else {
+        return Ok(true);
+    };
+    has_user(cx, account, user).await
+}
+
 pub async fn put_bucket_policy(cx: Cx, request: PutBucketPolicyRequest) -> Result<(), S3Fault> {
     let (name, expected) = (&request.bucket, request.expected_bucket_owner.as_deref());
     let bucket = authorise::bucket_for(&cx, name, expected, "s3:PutBucketPolicy", Grant::Nobody).await?;
@@ -40,7 +50,7 @@ pub async fn put_bucket_policy(cx: Cx, request: PutBucketPolicyRequest) -> Resul
             PrincipalName::Canonical(id) => AccountName::Canonical(id.clone()),
             PrincipalName::Anyone | PrincipalName::Service(_) | PrincipalName::Federated(_) => continue,
         };
-        if account(&cx, &named).await?.is_none() {
+        if account(&cx, &named).await?.is_none() || !is_there(&cx, principal).await? {
             return Err(malformed(&BucketPolicyFault::principal()));
         }
     }

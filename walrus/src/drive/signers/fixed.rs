@@ -127,6 +127,10 @@ impl Authenticator for Fixed {
         Ok(self.accounts.get(&name.folded()).cloned())
     }
 
+    async fn has_user(&self, account: &str, user: &str) -> Result<bool, AuthFault> {
+        Ok(self.signers.values().any(|signer| signer.who.account.id == account && signer.who.user == user))
+    }
+
     async fn certificates(&self, account: &str) -> Result<Arc<Vec<UserCertificate>>, AuthFault> {
         Ok(self.certificates.get(account).cloned().unwrap_or_default())
     }

@@ -57,6 +57,7 @@ pub trait Authenticator: Send + Sync + 'static {
     ) -> Result<Arc<Signer>, AuthFault>;
     /// None: there is no such account.
     async fn account(&self, name: &AccountName) -> Result<Option<Arc<AccountFacts>>, AuthFault>;
+    async fn has_user(&self, account: &str, user: &str) -> Result<bool, AuthFault>;
     /// What the account's users sign bundles with; empty for an account that is not there.
     async fn certificates(&self, account: &str) -> Result<Arc<Vec<UserCertificate>>, AuthFault>;
 }

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use karri_proto::internal::Caller;
 use karri_proto::internal::signers::{SignerService, Told};
 use karri_proto::runtime::outage::Outage;
+use karri_proto::runtime::revoked::Revoked;
 use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,8 +41,8 @@ impl Remote {
         })
     }
 
-    /// The loop that hears of changes.
-    pub async fn listen(self: Arc<Self>, mut shutdown: Shutdown) {
+    /// The loop that hears of changes, and of nodes whose certificates are to be refused.
+    pub async fn listen(self: Arc<Self>, revoked: Revoked, mut shutdown: Shutdown) {
         let mut outage = Outage::default();
         let mut given_up = false;
         loop {
@@ -54,6 +55,7 @@ impl Remote {
             let why = match heard {
                 Ok(Ok(news)) => {
                     self.pulse.heard(news.version);
+                    revoked.told(news.revoked).await;
                     if outage.ends() {
                         tracing::info!("the cloud controller is back; keys are looked up again");
                     }
@@ -117,6 +119,15 @@ impl Authenticator for Remote {
         };
         // Numbers, digests and addresses with an @ cannot be taken for each other.
         self.accounts.get(key, &self.pulse, ask).await
+    }
+
+    /// Asked for every time: who writes a policy is to be told the truth of now, and that is seldom.
+    async fn has_user(&self, account: &str, user: &str) -> Result<bool, AuthFault> {
+        if [account, user].iter().any(|name| name.is_empty() || name.len() > NAME_CHARS_MAX) {
+            return Ok(false);
+        }
+        let asked = self.service.signer_user(&self.caller, account, user).await;
+        asked.map(|told| told.found.is_some()).map_err(|error| AuthFault::Unavailable(error.to_string()))
     }
 
     async fn certificates(&self, account: &str) -> Result<Arc<Vec<UserCertificate>>, AuthFault> {

@@ -6,6 +6,7 @@ use super::{
 use async_trait::async_trait;
 use karri_proto::internal::signers::{SecretText, SignerRecord, SignerService, SignersVersion, Told};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
+use karri_proto::runtime::revoked::{Fingerprint, Revoked};
 use karri_proto::runtime::server::{ShutdownTrigger, shutdown_pair};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,7 @@ struct State {
     keys: BTreeSet<String>,
     away: bool,
     slow: Duration,
+    revoked: Option<Vec<String>>,
 }
 
 impl Controller {
@@ -105,6 +107,11 @@ impl SignerService for Controller {
         self.answer(|_| (account == "111122223333").then(|| vec![one])).await
     }
 
+    async fn signer_user(&self, _: &Caller, account: &str, user: &str) -> Result<Told<String>, ApiError> {
+        let known = (account, user) == ("111122223333", "ann");
+        self.answer(|_| known.then(|| "AIDA1".to_owned())).await
+    }
+
     async fn signers_version(
         &self,
         _: &Caller,
@@ -126,19 +133,24 @@ impl SignerService for Controller {
         if state.away {
             Err(ApiError::unreachable("away"))
         } else {
-            Ok(SignersVersion { version: state.version })
+            Ok(SignersVersion { version: state.version, revoked: state.revoked.clone() })
         }
     }
 }
 
 /// A controller that knows Ann, and a Walrus that listens to it; dropping the trigger ends the loop.
 fn start(silence_max: Duration) -> (Arc<Controller>, Arc<Remote>, ShutdownTrigger) {
+    let nothing = Revoked::load(&std::env::temp_dir().join("karri-none")).unwrap();
+    start_with(silence_max, &nothing)
+}
+
+fn start_with(silence_max: Duration, revoked: &Revoked) -> (Arc<Controller>, Arc<Remote>, ShutdownTrigger) {
     let controller = Arc::new(Controller::default());
     controller.change(|state| state.keys.extend([ANN.to_owned()]));
     let caller = Caller { identity: Identity::new(Role::Walrus, "", "walrus"), request_id: String::new() };
     let remote = Remote::new(controller.clone(), caller, silence_max);
     let (trigger, shutdown) = shutdown_pair();
-    tokio::spawn(remote.clone().listen(shutdown));
+    tokio::spawn(remote.clone().listen(revoked.clone(), shutdown));
     (controller, remote, trigger)
 }
 
@@ -206,6 +218,20 @@ async fn a_revoked_key_stops_and_a_new_one_works() {
 }
 
 #[tokio::test]
+async fn certificates_of_forgotten_nodes_are_heard_of() {
+    let directory = tempfile::tempdir().unwrap();
+    let revoked = Revoked::load(directory.path()).unwrap();
+    let (controller, _remote, _trigger) = start_with(LONG, &revoked);
+    let gone = Fingerprint("gone".to_owned());
+    controller.change(|state| state.revoked = Some(vec![gone.0.clone()]));
+    eventually("it is refused", || async { revoked.contains(&gone) }).await;
+    controller.change(|state| state.revoked = None);
+    controller.change(|state| state.away = true);
+    assert!(revoked.contains(&gone), "a controller that says nothing changes nothing");
+    eventually("it is kept", || async { Revoked::load(directory.path()).unwrap().contains(&gone) }).await;
+}
+
+#[tokio::test]
 async fn a_controller_that_is_away_stops_what_is_new_and_not_what_is_known() {
     let (controller, remote, _trigger) = start(LONG);
     heard(&controller, &remote).await;
@@ -252,6 +278,11 @@ async fn accounts_and_certificates_are_remembered_too() {
         assert_eq!(controller.asked(), before + 1, "{name:?}");
     }
     assert_eq!(remote.certificates("111122223333").await.unwrap().len(), 1);
+    for (account, user, there) in
+        [("111122223333", "ann", true), ("111122223333", "eve", false), ("", "ann", false)]
+    {
+        assert_eq!(remote.has_user(account, user).await.unwrap(), there, "{account}/{user}");
+    }
     assert!(remote.certificates("999922223333").await.unwrap().is_empty());
     assert!(remote.account(&AccountName::Id(String::new())).await.unwrap().is_none());
 }
