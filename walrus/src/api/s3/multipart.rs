@@ -31,6 +31,7 @@ use karri_proto::aws::s3::{
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
 
+const PARTS_MAX: usize = 10_000;
 const WRITE: Grant = Grant::Bucket(Permission::Write);
 
 pub async fn create_multipart_upload(
@@ -80,7 +81,7 @@ async fn upload_for(
 }
 
 fn part_number(number: i32) -> Result<u16, S3Fault> {
-    let checked = u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number));
+    let checked = u16::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(&usize::from(*number)));
     checked.ok_or_else(|| {
         let text = "Part number must be an integer between 1 and 10000, inclusive";
         S3Fault::invalid_argument("partNumber", &number.to_string(), text)
@@ -267,7 +268,7 @@ fn completed_reply(output: &mut CompleteMultipartUploadOutput, sse: Option<&str>
 }
 
 /// A client's key that is sent must be the upload's; it must be sent where the upload was begun with a
-/// checksum, as AWS has it.
+/// checksum, as AWS has it, or has a part that came with one.
 async fn check_client_key(
     cx: &Cx,
     bucket: &Bucket,
@@ -282,10 +283,20 @@ async fn check_client_key(
         Err(error) => return Err(About::key(&bucket.name, &request.key).fault(error)),
     };
     let is_sent = client.algorithm.is_some() || client.key.is_some() || client.md5.is_some();
-    if is_sent || parts::Asked::of(&upload.facts).is_some() {
+    if is_sent || parts::Asked::of(&upload.facts).is_some() || has_announced(cx, &upload).await? {
         wanted_of(&upload, client)?;
     }
     Ok(())
+}
+
+/// Whether a part of an upload under a client's key came with another checksum than the one that all have.
+async fn has_announced(cx: &Cx, upload: &Upload) -> Result<bool, S3Fault> {
+    if upload.seal != Seal::Customer {
+        return Ok(false);
+    }
+    let listed = cx.s3.objects.part_list(upload, 0, PARTS_MAX).await;
+    let (listed, _) = listed.map_err(|error| About::default().fault(error))?;
+    Ok(listed.iter().any(|part| part.checksums.len() > 1))
 }
 
 fn listed(request: &CompleteMultipartUploadRequest) -> Result<Vec<Listed>, S3Fault> {
