@@ -6,6 +6,7 @@ use super::copy::{bytes, source_of};
 use super::cx::{Cx, time};
 use super::fault::{About, refusal};
 use super::list::{KEYS_MAX, Spelling, checked_max};
+use super::notification;
 use super::object_put::{check_early, check_of, owner_of_new, version_text};
 use super::payload::Payload;
 use super::receive::{Checksums, Received, length, receive};
@@ -15,6 +16,7 @@ use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, checksums_of, show_checksum};
 use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, show_sse};
+use crate::app::s3::notification::Created;
 use crate::app::s3::parts::{self, Final, Listed};
 use crate::app::s3::range;
 use crate::store::keeper::seal::Seal;
@@ -229,6 +231,7 @@ pub async fn complete_multipart_upload(
         upload,
         assemble,
         check: check_of(&request.key, &conditions),
+        tell: notification::tell_of(&cx, &bucket, Some(Created::CompleteMultipartUpload)),
     };
     let about = About::key(&bucket.name, &request.key).upload(&id);
     let completed = cx.s3.objects.upload_complete(complete).await.map_err(|e| about.fault(e))?;

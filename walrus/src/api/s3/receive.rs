@@ -8,7 +8,7 @@ use super::fault::About;
 use super::payload::{Payload, array};
 use crate::app::s3::checksum;
 use crate::app::s3::encryption::{ClientKey, Wanted};
-use crate::store::keeper::seal::{CustomerKey, SealWith};
+use crate::store::keeper::seal::CustomerKey;
 use crate::store::objects::{Body, Object, Stored};
 use bytes::Bytes;
 use futures_util::StreamExt as _;
@@ -86,7 +86,7 @@ pub async fn receive(
     }
     let mut digests = Digests::new(&algorithms, expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX));
     let fault = |error| About::default().fault(error);
-    let mut writer = cx.s3.objects.begin_write(expected, seal_with(wanted)).map_err(fault)?;
+    let mut writer = cx.s3.objects.begin_write(expected, wanted.seal_with()).map_err(fault)?;
     while let Some(data) = payload.next().await? {
         digests.update(&data).await?;
         writer.write(&data).await.map_err(fault)?;
@@ -135,7 +135,7 @@ pub async fn reread(
     let length = span.end - span.start;
     let key = key.map(|key| CustomerKey::new(key.key));
     let mut digests = Digests::new(&[Algorithm::Md5, algorithm], length > INLINE_BYTES_MAX);
-    let mut writer = cx.s3.objects.begin_write(Some(length), seal_with(wanted)).map_err(fault)?;
+    let mut writer = cx.s3.objects.begin_write(Some(length), wanted.seal_with()).map_err(fault)?;
     match cx.s3.objects.read(object, span, key.as_ref()).await.map_err(fault)? {
         Body::Whole(bytes) => {
             digests.update(&bytes).await?;
@@ -152,15 +152,6 @@ pub async fn reread(
     let computed = digests.finish().await?;
     let content = writer.finish().await.map_err(fault)?;
     received(content, &computed, [Some(algorithm), None])
-}
-
-pub fn seal_with(wanted: &Wanted) -> SealWith {
-    match wanted {
-        Wanted::Plain => SealWith::Plain,
-        Wanted::Master => SealWith::Master,
-        Wanted::Kms(name) => SealWith::Named(name.as_str().into()),
-        Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
-    }
 }
 
 /// Digests under way.
