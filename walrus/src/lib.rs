@@ -5,13 +5,14 @@
 //!   app/     import, image bundles, and the pure rules: what a file is, which qcow2, VMDK and VHD are
 //!            harmless, what S3 allows
 //!   store/   image blobs, each with its info file; objects: facts in SQLite, bytes behind a trait
-//!   reconcile/  what follows from an overwritten manifest; lifecycle rules, carried out round by round
-//!   drive/   qemu-img, under limits; who signs S3 requests
+//!   reconcile/  what follows from an overwritten manifest; lifecycle rules, carried out round by round;
+//!            events and access logs on their way out
+//!   drive/   qemu-img, under limits; who signs S3 requests; webhooks
 //!   offline  what the operator does with a store that no Walrus uses
 //! ```
 //!
 //! Of an image blob its file and the info file beside it are the truth, read once at start; of an object
-//! the database is. The one intent that outlives its request is a bucket's lifecycle.
+//! the database is. What outlives its request is a bucket's lifecycle, and an event until it is heard.
 
 pub mod api;
 pub mod app;

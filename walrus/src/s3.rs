@@ -9,7 +9,10 @@ use crate::app::import::Importer;
 use crate::app::s3::expiry::Calendar;
 use crate::config::S3Config;
 use crate::drive::signers::{Authenticator, Fixed, Remote};
+use crate::drive::webhooks::Webhooks;
 use crate::offline::STORE;
+use crate::reconcile::access_logs::{self, AccessLogs};
+use crate::reconcile::events::{self, Sender};
 use crate::reconcile::{self, lifecycle};
 use crate::store::keeper::local::LocalKeeper;
 use crate::store::keeper::seal::MasterKeys;
@@ -42,7 +45,14 @@ pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) 
     let cloud = made.await??;
     let objects = objects(controller, &config, base).await?;
     let (options, listen) = (S3Options::from(&config), config.listen);
-    let s3 = S3 { objects, authenticator, metrics: base.metrics.clone(), options, cloud: Some(cloud) };
+    let webhooks = Arc::new(Webhooks::open(&config.webhooks).map_err(|why| anyhow!(why))?);
+    let sender = Sender::new(objects.clone(), webhooks.clone(), base.metrics.clone(), now_unix_ms);
+    base.spawn(events::run(sender, base.shutdown.clone()));
+    let delay = Duration::from_secs(config.log_delivery_secs);
+    let logs = Arc::new(AccessLogs::new(delay, base.metrics.clone()));
+    base.spawn(access_logs::run(logs.clone(), objects.clone(), base.shutdown.clone()));
+    let metrics = base.metrics.clone();
+    let s3 = S3 { objects, authenticator, metrics, options, cloud: Some(cloud), logs, webhooks };
     Ok(Opened { s3: Arc::new(s3), listen })
 }
 

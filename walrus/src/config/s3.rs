@@ -1,6 +1,8 @@
 //! The `[s3]` section.
 
+use crate::drive::webhooks::WebhookConfig;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
@@ -17,6 +19,15 @@ pub struct S3Config {
     /// Domains whose subdomains are buckets.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// The domain whose subdomains are the websites of buckets.
+    #[serde(default)]
+    pub website_domain: Option<String>,
+    /// Where events may be sent to, by the name that ends a notification's ARN.
+    #[serde(default)]
+    pub webhooks: BTreeMap<String, WebhookConfig>,
+    /// How long lines of access logs wait to be delivered together.
+    #[serde(default = "default_log_delivery")]
+    pub log_delivery_secs: u64,
     #[serde(default = "default_true")]
     pub block_public_access_default: bool,
     /// `BucketOwnerEnforced`, `BucketOwnerPreferred` or `ObjectWriter`.
@@ -64,6 +75,10 @@ fn default_silence() -> u64 {
     3600
 }
 
+fn default_log_delivery() -> u64 {
+    300
+}
+
 fn default_lifecycle_day() -> u32 {
     24 * 3600
 }
@@ -81,6 +96,20 @@ impl S3Config {
         if let Some(wrong) = self.hosts.iter().find(|name| !is_domain(name)) {
             return Err(format!("s3.hosts = \"{wrong}\": expecting lower-case domain names without a port"));
         }
+        if let Some(wrong) = self.website_domain.as_ref().filter(|name| !is_domain(name)) {
+            return Err(format!(
+                "s3.website_domain = \"{wrong}\": expecting a lower-case domain name without a port"
+            ));
+        }
+        if let Some(both) = self.website_domain.as_ref().filter(|name| self.hosts.contains(name)) {
+            return Err(format!("s3.website_domain = \"{both}\": it is one of s3.hosts"));
+        }
+        for (name, webhook) in &self.webhooks {
+            if !is_region(name) {
+                return Err(format!("s3.webhooks.{name}: letters, digits and dashes only"));
+            }
+            webhook.check().map_err(|why| format!("s3.webhooks.{name}.{why}"))?;
+        }
         match (&self.clc_url, &self.credentials_file) {
             (Some(url), None) if url.starts_with("https://") => {}
             (Some(url), None) => return Err(format!("s3.clc_url = \"{url}\": must start with https://")),
@@ -93,6 +122,7 @@ impl S3Config {
         }
         let ranges = [
             ("idle_secs", self.idle_secs, 1, 3600),
+            ("log_delivery_secs", self.log_delivery_secs, 1, 24 * 3600),
             ("signers_silence_secs", self.signers_silence_secs, 1, SILENCE_SECS_MAX),
             ("lifecycle_day_secs", self.lifecycle_day_secs.into(), 1, default_lifecycle_day().into()),
         ];
@@ -122,11 +152,15 @@ fn is_domain(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn wrong(change: fn(&mut S3Config), key: &str) {
+    fn check_with(change: impl FnOnce(&mut S3Config)) -> Result<(), String> {
         let example = include_str!("../../../deploy/config/walrus.toml");
         let mut config = toml::from_str::<super::super::Config>(example).unwrap().s3.unwrap();
         change(&mut config);
-        let message = config.check(Path::new("/var/lib/karri/walrus")).unwrap_err();
+        config.check(Path::new("/var/lib/karri/walrus"))
+    }
+
+    fn wrong(change: fn(&mut S3Config), key: &str) {
+        let message = check_with(change).unwrap_err();
         assert!(message.starts_with(key), "{message}");
     }
 
@@ -142,6 +176,18 @@ mod tests {
         wrong(|c| c.key_file = "/var/lib/karri/walrus/s3.key".into(), "s3.key_file");
         wrong(|c| c.signers_silence_secs = 0, "s3.signers_silence_secs");
         wrong(|c| c.lifecycle_day_secs = 0, "s3.lifecycle_day_secs");
+        wrong(|c| c.log_delivery_secs = 0, "s3.log_delivery_secs");
+        wrong(|c| c.website_domain = Some("Web.example.org".into()), "s3.website_domain");
+        let hook = |url: &str| WebhookConfig { url: url.into(), ca: None, authorization: None };
+        for (name, url, key) in [
+            ("a:b", "http://h/", "s3.webhooks.a:b: "),
+            ("a", "ftp://h/", "s3.webhooks.a.url"),
+            ("a", "nonsense", "s3.webhooks.a.url"),
+            ("a", "https://h/", "s3.webhooks.a.ca"),
+        ] {
+            let message = check_with(|c| drop(c.webhooks.insert(name.into(), hook(url)))).unwrap_err();
+            assert!(message.starts_with(key), "{message}");
+        }
     }
 
     #[test]
@@ -151,6 +197,7 @@ mod tests {
         assert_eq!(shown.also_accept_regions, default_regions());
         assert_eq!(shown.signers_silence_secs, default_silence());
         assert_eq!(shown.idle_secs, default_idle());
+        assert_eq!(shown.log_delivery_secs, default_log_delivery());
         assert_eq!(shown.lifecycle_day_secs, default_lifecycle_day());
         assert_eq!(shown.block_public_access_default, default_true());
         assert_eq!(shown.object_ownership_default, default_ownership());

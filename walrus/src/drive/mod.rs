@@ -1,4 +1,5 @@
-//! The outside world: one tool, `qemu-img`, and who knows the signers of requests.
+//! The outside world: one tool, `qemu-img`, who knows the signers of requests, and whom events are sent to.
 
 pub mod qemu_img;
 pub mod signers;
+pub mod webhooks;

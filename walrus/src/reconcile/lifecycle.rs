@@ -153,6 +153,7 @@ impl Work<'_> {
             version: (verdict == Verdict::DeleteVersion).then_some(entry.version),
             owner: self.bucket.owner.clone(),
             check: Some(check(scanned, verdict, self.now)),
+            tell: None,
         };
         Some((verdict, delete))
     }

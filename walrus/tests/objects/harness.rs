@@ -98,7 +98,7 @@ impl Store {
 }
 
 pub fn delete(key: &str, version: Option<VersionId>) -> ObjectDelete {
-    ObjectDelete { key: key.into(), version, owner: OWNER.into(), check: None }
+    ObjectDelete { key: key.into(), version, owner: OWNER.into(), check: None, tell: None }
 }
 
 pub fn etag_of(bytes: &[u8]) -> ETag {
@@ -116,6 +116,7 @@ pub fn new_object(bucket: BucketId, key: &str, content: Stored, bytes: &[u8]) ->
         content,
         facts: Facts::default(),
         check: None,
+        tell: None,
     }
 }
 

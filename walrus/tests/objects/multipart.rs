@@ -60,6 +60,7 @@ fn complete(upload: &Upload, numbers: &[u16]) -> UploadComplete {
             })
         }),
         check: None,
+        tell: None,
     }
 }
 

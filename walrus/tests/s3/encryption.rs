@@ -154,4 +154,11 @@ async fn an_upload_under_a_clients_key_is_completed_with_that_key() {
     // As AWS has it, only an upload with a checksum needs the key once more.
     let (id, etag) = upload_with_client_key(&server, &key, false).await;
     server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag)).expect(200).await;
+    let (id, etag) = upload_with_client_key(&server, &key, false).await;
+    let again = with_key(server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")), &key);
+    let crc = Hasher::digest(Algorithm::Crc32, b"part").to_base64();
+    again.header("x-amz-checksum-crc32", &crc).body(b"part").expect(200).await;
+    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag));
+    assert_eq!(complete().send().await.code(), "InvalidRequest", "a part came with a checksum");
+    with_key(complete(), &key).expect(200).await;
 }

@@ -9,12 +9,15 @@ use aws_sigv4::sign::v4;
 use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
 use karri_walrus::api::s3::{S3, S3Options, router};
 use karri_walrus::drive::signers::{Entry, Fixed};
+use karri_walrus::drive::webhooks::{WebhookConfig, Webhooks};
+use karri_walrus::reconcile::access_logs::AccessLogs;
 use karri_walrus::store::keeper::local::LocalKeeper;
 use karri_walrus::store::keeper::seal::MasterKeys;
 use karri_walrus::store::objects::{Objects, ObjectsConfig};
 use reqwest::{Method, Response};
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 
@@ -93,6 +96,10 @@ pub async fn open_server() -> Server {
 }
 
 pub async fn server_with(options: S3Options) -> Server {
+    server_with_webhooks(options, BTreeMap::new()).await
+}
+
+pub async fn server_with_webhooks(options: S3Options, webhooks: BTreeMap<String, WebhookConfig>) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let master_keys = MasterKeys::of(&[(1, [7; 32])]);
     let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
@@ -100,14 +107,18 @@ pub async fn server_with(options: S3Options) -> Server {
     let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
     let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob"), cat()];
     let authenticator = Fixed::new(users).unwrap();
-    let s3 = Arc::new(S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None });
+    let logs = Arc::new(AccessLogs::new(Duration::from_secs(300), Arc::default()));
+    let webhooks = Arc::new(Webhooks::open(&webhooks).unwrap());
+    let s3 = S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None, logs, webhooks };
+    let s3 = Arc::new(s3);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (trigger, shutdown) = shutdown_pair();
     tokio::spawn(server::serve(listener, None, router(s3.clone()), shutdown));
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let unfollowing = reqwest::redirect::Policy::none();
+    let http = reqwest::Client::builder().no_proxy().redirect(unfollowing).build().unwrap();
     Server { url, s3, http, _dir: dir, _trigger: trigger }
 }
 

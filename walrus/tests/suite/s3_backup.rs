@@ -48,6 +48,7 @@ async fn fill(dir: &Path) {
             content: writer.finish().await.unwrap(),
             facts: Facts::default(),
             check: None,
+            tell: None,
         };
         objects.object_put(put).await.unwrap();
     }

@@ -72,7 +72,7 @@ pub async fn asked(
     }
 }
 
-async fn grantee(cx: &Cx, named: Named) -> Result<Grantee, S3Fault> {
+pub async fn grantee(cx: &Cx, named: Named) -> Result<Grantee, S3Fault> {
     match named {
         Named::Uri(uri) => group(&uri),
         Named::Id(id) => match account(cx, &AccountName::Canonical(id.clone())).await? {
@@ -182,6 +182,16 @@ fn check_public(bucket: &Bucket, list: &Acl) -> Result<(), S3Fault> {
     if blocked && list.is_public() { Err(S3Fault::new(S3Code::AccessDenied)) } else { Ok(()) }
 }
 
+/// Whom a document means; nothing if it does not say.
+pub fn named(grantee: s3::Grantee) -> Option<Named> {
+    match (grantee.id, grantee.uri, grantee.email_address) {
+        (Some(id), ..) => Some(Named::Id(id)),
+        (_, Some(uri), _) => Some(Named::Uri(uri)),
+        (.., Some(email)) => Some(Named::Email(email)),
+        (None, None, None) => None,
+    }
+}
+
 async fn from_document(cx: &Cx, document: AccessControlPolicy, owner: &str) -> Result<Acl, S3Fault> {
     let malformed = || S3Fault::new(S3Code::MalformedAcl);
     let said = document.owner.and_then(|owner| owner.id).ok_or_else(malformed)?;
@@ -191,13 +201,7 @@ async fn from_document(cx: &Cx, document: AccessControlPolicy, owner: &str) -> R
     let mut acl = Acl::default();
     for grant in document.grants {
         let permission = grant.permission.as_deref().and_then(Permission::parse).ok_or_else(malformed)?;
-        let named = grant.grantee.ok_or_else(malformed)?;
-        let named = match (named.id, named.uri, named.email_address) {
-            (Some(id), ..) => Named::Id(id),
-            (_, Some(uri), _) => Named::Uri(uri),
-            (.., Some(email)) => Named::Email(email),
-            (None, None, None) => return Err(malformed()),
-        };
+        let named = grant.grantee.and_then(named).ok_or_else(malformed)?;
         acl.grants.push(Grant { grantee: grantee(cx, named).await?, permission });
     }
     check_count(&acl)?;
@@ -231,26 +235,30 @@ async fn shown(cx: &Cx, acl: &Acl) -> Result<Vec<s3::Grant>, S3Fault> {
     let (accounts, groups): (Vec<_>, Vec<_>) =
         acl.grants.iter().partition(|grant| matches!(grant.grantee, Grantee::Account(_)));
     for grant in groups.into_iter().chain(accounts) {
-        let grantee = match &grant.grantee {
-            Grantee::Account(id) => {
-                let known = account(cx, &AccountName::Canonical(id.clone())).await?;
-                s3::Grantee {
-                    r#type: "CanonicalUser".to_owned(),
-                    display_name: known.map(|account| account.name.clone()),
-                    id: Some(id.clone()),
-                    ..s3::Grantee::default()
-                }
-            }
-            group => s3::Grantee {
-                r#type: "Group".to_owned(),
-                uri: group.uri().map(str::to_owned),
-                ..s3::Grantee::default()
-            },
-        };
+        let grantee = shown_grantee(cx, &grant.grantee).await?;
         let permission = Some(grant.permission.as_str().to_owned());
         grants.push(s3::Grant { grantee: Some(grantee), permission });
     }
     Ok(grants)
+}
+
+pub async fn shown_grantee(cx: &Cx, grantee: &Grantee) -> Result<s3::Grantee, S3Fault> {
+    Ok(match grantee {
+        Grantee::Account(id) => {
+            let known = account(cx, &AccountName::Canonical(id.clone())).await?;
+            s3::Grantee {
+                r#type: "CanonicalUser".to_owned(),
+                display_name: known.map(|account| account.name.clone()),
+                id: Some(id.clone()),
+                ..s3::Grantee::default()
+            }
+        }
+        group => s3::Grantee {
+            r#type: "Group".to_owned(),
+            uri: group.uri().map(str::to_owned),
+            ..s3::Grantee::default()
+        },
+    })
 }
 
 pub async fn get_bucket_acl(cx: Cx, request: GetBucketAclRequest) -> Result<GetBucketAclOutput, S3Fault> {

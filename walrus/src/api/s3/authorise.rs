@@ -13,6 +13,7 @@ use karri_proto::aws::s3::{PublicAccessBlockConfiguration, S3Code, S3Fault};
 use karri_proto::policy::{Access, Policy, RequestContext, Requester, ResourceSide, decide, s3::is_public};
 use karri_proto::sign::Scheme;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use time::format_description::well_known::Rfc3339;
 
 /// What an action needs where a list of access control, and not a policy, gives it.
@@ -138,7 +139,13 @@ fn judge(cx: &Request, bucket: &Bucket, act: Act<'_>) -> Result<(), S3Fault> {
     let context = context(cx, &act, resource).key("s3:ResourceAccount", &*bucket.owner);
     let requester = requester(cx, bucket);
     match decide(&requester, &side, &context) {
-        Access::Granted => charge(cx, bucket),
+        Access::Granted => {
+            let unlisted = ResourceSide { acl_grants: false, ..side };
+            if side.acl_grants && !decide(&requester, &unlisted, &context).is_granted() {
+                cx.notes.by_acl.store(true, Ordering::Relaxed);
+            }
+            charge(cx, bucket)
+        }
         Access::Refused(why) => Err(S3Fault::saying(S3Code::AccessDenied, why.sentence(&context))),
     }
 }

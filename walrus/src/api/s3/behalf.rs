@@ -60,6 +60,9 @@ fn request(s3: Arc<S3>, signer: Arc<Signer>, peer: Option<IpAddr>) -> Request {
         scheme: None,
         peer,
         now: OffsetDateTime::now_utc(),
+        request_id: String::new(),
+        host_id: String::new(),
+        notes: Arc::default(),
         left: Arc::default(),
     }
 }

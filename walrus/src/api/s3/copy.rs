@@ -5,7 +5,7 @@ use super::cx::{Cx, time};
 use super::fault::About;
 use super::lifecycle;
 use super::object_get::{self, Found, READ};
-use super::object_put::{check_early, keep, version_text};
+use super::object_put::{Write, check_early, keep, version_text};
 use super::receive::{Received, UPLOAD_BYTES_MAX, reread};
 use super::tagging;
 use super::upload_facts::{facts, upload_head};
@@ -13,6 +13,7 @@ use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::{ReadConditions, WriteConditions};
 use crate::app::s3::copy_source::{self, CopySource};
 use crate::app::s3::encryption::{ClientKey, ClientKeyHeaders, Wanted, key_to_read, show_sse};
+use crate::app::s3::notification::Created;
 
 use crate::store::keeper::seal::Seal;
 use crate::store::objects::{Bucket, ChecksumType, Facts, Object, Pairs, Versioning};
@@ -100,7 +101,8 @@ pub async fn copy_object(cx: Cx, request: CopyObjectRequest) -> Result<CopyObjec
     check_early(&cx, &bucket, &request.key, &conditions).await?;
     let algorithm = request.checksum_algorithm.as_deref().map(checksum::named).transpose()?;
     let received = bytes(&cx, &source, 0..object.size, &wanted, algorithm).await?;
-    let copied = keep(&cx, &bucket, &request.key, received, facts, &conditions).await?;
+    let write = Write { conditions, created: Created::Copy };
+    let copied = keep(&cx, &bucket, &request.key, received, facts, &write).await?;
     let mut output = CopyObjectOutput {
         copy_object_result: result(&copied),
         copy_source_version_id: source.version(),

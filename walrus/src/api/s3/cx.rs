@@ -10,7 +10,7 @@ use karri_proto::aws::s3::{S3Action, S3Fault};
 use karri_proto::sign::Scheme;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use time::OffsetDateTime;
 
 /// Shared by the edge and the handler of one request.
@@ -34,8 +34,22 @@ pub struct Request {
     pub scheme: Option<Scheme>,
     pub peer: Option<IpAddr>,
     pub now: OffsetDateTime,
+    pub request_id: String,
+    pub host_id: String,
+    pub notes: Arc<Notes>,
     /// What of the body nobody has read: an answer that comes early must not be lost for it.
     pub left: Arc<Leftover>,
+}
+
+/// What turns out on the way, for the access log.
+#[derive(Default)]
+pub struct Notes {
+    /// Only a list of access control has let the request in.
+    pub by_acl: AtomicBool,
+    /// Who has signed a form.
+    pub signer: OnceLock<Arc<Signer>>,
+    /// Keys that one request has deleted.
+    pub deleted: Mutex<Vec<String>>,
 }
 
 /// What the edge hears of a request besides its answer.
@@ -65,6 +79,24 @@ impl Leftover {
 }
 
 impl Request {
+    /// The same request, to be changed for a step of its own.
+    pub fn again(&self) -> Self {
+        Self {
+            s3: self.s3.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            headers: self.headers.clone(),
+            address: self.address.clone(),
+            host: self.host.clone(),
+            caller: self.caller.clone(),
+            request_id: self.request_id.clone(),
+            host_id: self.host_id.clone(),
+            notes: self.notes.clone(),
+            left: self.left.clone(),
+            ..*self
+        }
+    }
+
     pub fn query(&self) -> Result<Query<'_>, S3Fault> {
         Ok(Query::parse(self.uri.query().unwrap_or_default())?)
     }

@@ -7,9 +7,11 @@ use super::S3;
 use super::authenticate::{Head, Identity, adopt_parameters, authenticate};
 use super::cors::{self, Page};
 use super::cx::{Caller, Cx, Leftover, Request};
+use super::logging::{self, Outcome};
 use super::post;
 use super::reply::{Reply, status};
 use super::table::{Incoming, Table};
+use super::website;
 use crate::app::s3::address::{self, Address, Hosts};
 use axum::body::Body;
 use axum::extract::State;
@@ -44,12 +46,16 @@ pub struct Edge {
     host_id: String,
 }
 
+/// With the fault that a website's page tells of.
+type Answered = (Reply, Option<S3Fault>);
+
 /// What is known of a request when it ends, for the audit line.
 #[derive(Default)]
 struct Account {
     operation: Option<&'static str>,
-    caller: Option<Caller>,
+    cx: Option<Cx>,
     resource: String,
+    request_id: String,
 }
 
 impl Edge {
@@ -83,14 +89,23 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         let head_only = request.method() == Method::HEAD;
         let waits = request.headers().contains_key(header::EXPECT);
         let empty = request.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
-        let mut account = Account::default();
+        let mut account = Account { request_id, ..Account::default() };
         let left = Arc::<Leftover>::default();
         let page = edge.page(&request);
         let result = edge.answer(request, peer, left.clone(), &mut account).await;
         let charged = left.is_charged() && result.is_ok();
         let unasked = waits && (empty || result.is_err());
-        edge.audit(&account, result.as_ref().err(), peer, started.elapsed());
-        let reply = result.unwrap_or_else(|fault| edge.refused(&fault, head_only, &account, &request_id));
+        let (reply, fault) = match result {
+            Ok(answer) => answer,
+            Err(fault) => (edge.refused(&fault, head_only, &account), Some(fault)),
+        };
+        let took = started.elapsed();
+        edge.audit(&account, fault.as_ref(), peer, took);
+        if let Some(cx) = &account.cx {
+            let operation = account.operation;
+            let wanted = logging::wanted(cx, operation).await;
+            logging::note(cx, wanted, Outcome { operation, reply: &reply, fault: fault.as_ref(), took });
+        }
         // A client that waits for leave to send has sent nothing, and must not be asked to.
         if !waits && let Some(body) = left.take() {
             drain(body).await;
@@ -100,8 +115,10 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         if let Some(page) = page {
             page.tell(&edge.s3, headers).await;
         }
-        headers
-            .insert(&REQUEST_ID, HeaderValue::try_from(request_id).unwrap_or(HeaderValue::from_static("")));
+        headers.insert(
+            &REQUEST_ID,
+            HeaderValue::try_from(account.request_id).unwrap_or(HeaderValue::from_static("")),
+        );
         headers
             .insert(&HOST_ID, HeaderValue::try_from(&*edge.host_id).unwrap_or(HeaderValue::from_static("")));
         headers.insert(header::SERVER, SERVER.clone());
@@ -125,7 +142,7 @@ impl Edge {
         peer: Option<IpAddr>,
         left: Arc<Leftover>,
         account: &mut Account,
-    ) -> Result<Reply, S3Fault> {
+    ) -> Result<Answered, S3Fault> {
         let (parts, body) = request.into_parts();
         account.resource = parts.uri.path().to_owned();
         let now = OffsetDateTime::now_utc();
@@ -141,11 +158,15 @@ impl Edge {
             now,
         };
         let form = is_form(&parts.method, &parts.headers, &address);
-        let identity = match form || parts.method == Method::OPTIONS {
-            true => Identity::nobody(),
-            false => authenticate(&self.s3, &self.verifier, head).await?,
+        let identity = match form || address.website || parts.method == Method::OPTIONS {
+            true => Ok(Identity::nobody()),
+            false => authenticate(&self.s3, &self.verifier, head).await,
         };
-        account.caller = Some(identity.caller.clone());
+        // Who is turned away is in the log nevertheless.
+        let (identity, stranger) = match identity {
+            Ok(identity) => (identity, None),
+            Err(fault) => (Identity::nobody(), Some(fault)),
+        };
         let mut headers = parts.headers;
         if matches!(identity.scheme, Some(Scheme::V4Presigned | Scheme::V2Presigned)) {
             adopt_parameters(&mut headers, parts.uri.query().unwrap_or_default())?;
@@ -161,12 +182,23 @@ impl Edge {
             scheme: identity.scheme,
             peer,
             now,
+            request_id: account.request_id.clone(),
+            host_id: self.host_id.clone(),
+            notes: Arc::default(),
             left,
         });
+        account.cx = Some(cx.clone());
+        if let Some(fault) = stranger {
+            return Err(fault);
+        }
+        if cx.address.website {
+            account.operation = Some("GetWebsitePage");
+            return Ok(website::serve(cx).await);
+        }
         let query = cx.query()?;
         let routed = route(&cx.rest(&query))?;
         drop(query);
-        self.run(routed, cx, guard, identity.seal, account).await
+        Ok((self.run(routed, cx, guard, identity.seal, account).await?, None))
     }
 
     async fn run(
@@ -212,7 +244,7 @@ impl Edge {
         address::address(host, path, Hosts { api: &options.hosts, website: &options.website_hosts })
     }
 
-    fn refused(&self, fault: &S3Fault, head_only: bool, account: &Account, request_id: &str) -> Reply {
+    fn refused(&self, fault: &S3Fault, head_only: bool, account: &Account) -> Reply {
         let mut headers = HeaderMap::with_capacity(8);
         for (name, value) in fault.headers() {
             headers.insert(name.clone(), value.clone());
@@ -222,7 +254,7 @@ impl Edge {
             return Reply { status, headers, body: Body::empty() };
         }
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/xml"));
-        let document = fault.document(&account.resource, request_id, &self.host_id);
+        let document = fault.document(&account.resource, &account.request_id, &self.host_id);
         Reply { status, headers, body: Body::from(document) }
     }
 
@@ -235,7 +267,7 @@ impl Edge {
         if fault.is_none() && reads && !tracing::enabled!(tracing::Level::DEBUG) {
             return;
         }
-        let (account, user) = match &request.caller {
+        let (account, user) = match request.cx.as_ref().map(|cx| &cx.caller) {
             Some(Caller::User(signer)) => (signer.who.account.id.as_str(), signer.who.user.as_str()),
             Some(Caller::Anonymous) | None => ("-", "-"),
         };

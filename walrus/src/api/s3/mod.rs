@@ -11,6 +11,8 @@
 //!   document.rs      a body that is a document: who may send it, how long and how large
 //!   receive.rs       a body into the store; digests.rs: its digests, beside each other and the disk
 //!   reply.rs         an answer; fault.rs: the store's words in S3's
+//!   logging.rs       the line that an answered request leaves where its bucket's owner wants one
+//!   website/         a bucket as the readers of its website see it
 //!   the rest         handlers, one file per resource
 //! ```
 //!
@@ -33,7 +35,9 @@ pub(super) mod fault;
 mod lifecycle;
 mod list;
 mod lock;
+mod logging;
 mod multipart;
+mod notification;
 mod object_delete;
 mod object_get;
 mod object_put;
@@ -47,9 +51,12 @@ mod table;
 mod tagging;
 mod upload_facts;
 mod versioning;
+mod website;
 
 use crate::config::S3Config;
 use crate::drive::signers::Authenticator;
+use crate::drive::webhooks::Webhooks;
+use crate::reconcile::access_logs::AccessLogs;
 use crate::store::objects::Objects;
 use axum::Router;
 use karri_proto::runtime::metrics::Metrics;
@@ -67,6 +74,10 @@ pub struct S3 {
     pub options: S3Options,
     /// What image bundles are encrypted for.
     pub cloud: Option<RsaPair>,
+    /// What is to be delivered of the requests that owners want logged.
+    pub logs: Arc<AccessLogs>,
+    /// Whom events are sent to.
+    pub webhooks: Arc<Webhooks>,
 }
 
 #[derive(Debug, Clone)]
@@ -76,6 +87,7 @@ pub struct S3Options {
     pub regions: Vec<String>,
     /// Names that a bucket's name may stand before.
     pub hosts: Vec<String>,
+    /// Names that a bucket's name stands before where its website is read.
     pub website_hosts: Vec<String>,
     /// New buckets refuse public access, as AWS's do.
     pub block_public_access_default: bool,
@@ -108,7 +120,7 @@ impl From<&S3Config> for S3Options {
             region: config.region.clone(),
             regions: config.also_accept_regions.clone(),
             hosts: config.hosts.clone(),
-            website_hosts: Vec::new(),
+            website_hosts: config.website_domain.iter().cloned().collect(),
             block_public_access_default: config.block_public_access_default,
             object_ownership_default: config.object_ownership_default.clone(),
             idle: Duration::from_secs(config.idle_secs),

@@ -6,6 +6,7 @@ use super::copy::{bytes, check_size, source_of};
 use super::cx::{Cx, time};
 use super::fault::{About, refusal};
 use super::list::{KEYS_MAX, Spelling, checked_max};
+use super::notification;
 use super::object_put::{check_early, check_of, owner_of_new, version_text};
 use super::payload::Payload;
 use super::receive::{Checksums, Received, length, receive};
@@ -15,6 +16,7 @@ use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, checksums_of, show_checksum};
 use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, show_sse};
+use crate::app::s3::notification::Created;
 use crate::app::s3::parts::{self, Final, Listed};
 use crate::app::s3::range;
 use crate::store::keeper::seal::Seal;
@@ -31,6 +33,7 @@ use karri_proto::aws::s3::{
 use karri_proto::checksum::Kind;
 use std::sync::Arc;
 
+const PARTS_MAX: usize = 10_000;
 const WRITE: Grant = Grant::Bucket(Permission::Write);
 
 pub async fn create_multipart_upload(
@@ -80,7 +83,7 @@ async fn upload_for(
 }
 
 fn part_number(number: i32) -> Result<u16, S3Fault> {
-    let checked = u16::try_from(number).ok().filter(|number| (1..=10_000).contains(number));
+    let checked = u16::try_from(number).ok().filter(|number| (1..=PARTS_MAX).contains(&usize::from(*number)));
     checked.ok_or_else(|| {
         let text = "Part number must be an integer between 1 and 10000, inclusive";
         S3Fault::invalid_argument("partNumber", &number.to_string(), text)
@@ -221,7 +224,7 @@ pub async fn complete_multipart_upload(
         WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
     // What was completed before is answered as it was then: its own object is in nobody's way.
     if let Some(upload) = under_way(&cx, &bucket, &request.key, upload).await? {
-        check_client_key(&upload, &request)?;
+        check_client_key(&cx, &upload, &request).await?;
         check_early(&cx, &bucket, &request.key, &conditions).await?;
     }
     let assemble = Arc::new(move |upload: &Upload, parts: &[Part]| {
@@ -233,6 +236,7 @@ pub async fn complete_multipart_upload(
         upload,
         assemble,
         check: check_of(&request.key, &conditions),
+        tell: notification::tell_of(&cx, &bucket, Some(Created::CompleteMultipartUpload)),
     };
     let about = About::key(&bucket.name, &request.key).upload(&id);
     let completed = cx.s3.objects.upload_complete(complete).await.map_err(|e| about.fault(e))?;
@@ -281,14 +285,28 @@ async fn under_way(cx: &Cx, bucket: &Bucket, key: &str, id: UploadId) -> Result<
 }
 
 /// A client's key that is sent must be the upload's; it must be sent where the upload was begun with a
-/// checksum, as AWS has it.
-fn check_client_key(upload: &Upload, request: &CompleteMultipartUploadRequest) -> Result<(), S3Fault> {
+/// checksum, as AWS has it, or has a part that came with one.
+async fn check_client_key(
+    cx: &Cx,
+    upload: &Upload,
+    request: &CompleteMultipartUploadRequest,
+) -> Result<(), S3Fault> {
     let client = client_key!(request);
     let is_sent = client.algorithm.is_some() || client.key.is_some() || client.md5.is_some();
-    if is_sent || parts::Asked::of(&upload.facts).is_some() {
+    if is_sent || parts::Asked::of(&upload.facts).is_some() || has_announced(cx, upload).await? {
         wanted_of(upload, client)?;
     }
     Ok(())
+}
+
+/// Whether a part of an upload under a client's key came with another checksum than the one that all have.
+async fn has_announced(cx: &Cx, upload: &Upload) -> Result<bool, S3Fault> {
+    if upload.seal != Seal::Customer {
+        return Ok(false);
+    }
+    let listed = cx.s3.objects.part_list(upload, 0, PARTS_MAX).await;
+    let (listed, _) = listed.map_err(|error| About::default().fault(error))?;
+    Ok(listed.iter().any(|part| part.checksums.len() > 1))
 }
 
 fn listed(request: &CompleteMultipartUploadRequest) -> Result<Vec<Listed>, S3Fault> {

@@ -3,7 +3,9 @@
 use super::authorise::{self, Act, Grant};
 use super::cx::{Cx, time};
 use super::fault::{About, refusal};
+use super::notification;
 use super::object_get::parse_version;
+use super::settings;
 use crate::app::s3::acl::Permission;
 use crate::app::s3::address::checked_key;
 use crate::app::s3::condition::DeleteConditions;
@@ -13,7 +15,7 @@ use karri_proto::aws::s3::{
     DeleteObjectOutput, DeleteObjectRequest, DeleteObjectsOutput, DeleteObjectsRequest, DeletedObject, Error,
     ObjectIdentifier, S3Code, S3Fault,
 };
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 const OBJECTS_MAX: usize = 1000;
 const NOTHING: Deleted = Deleted { version: None, marker: false, existed: false };
@@ -84,7 +86,8 @@ async fn prepared(
     let locks = locked.then_some((cx.now_ms(), bypass));
     let check = check(key, locks, version.is_some(), behind_marker, conditions);
     let owner = cx.account().map_or_else(|| bucket.owner.clone(), Arc::from);
-    Ok(ObjectDelete { key: key.into(), version, owner, check })
+    let tell = notification::tell_of(cx, bucket, None);
+    Ok(ObjectDelete { key: key.into(), version, owner, check, tell })
 }
 
 fn check(
@@ -133,6 +136,11 @@ pub async fn delete_objects(cx: Cx, request: DeleteObjectsRequest) -> Result<Del
     }
     let about = About::bucket(&bucket.name);
     let done = cx.s3.objects.objects_delete(bucket.id, deletes).await.map_err(|e| about.fault(e))?;
+    if bucket.setting(settings::LOGGING).is_some() {
+        let keys = asked.iter().zip(&done).filter(|(_, done)| done.is_ok());
+        let keys = keys.map(|(object, _)| object.key.clone());
+        cx.notes.deleted.lock().unwrap_or_else(PoisonError::into_inner).extend(keys);
+    }
     for (object, done) in asked.into_iter().zip(done) {
         match done {
             Ok(deleted) if !quiet => output.deleted.push(told(object, &deleted)),

@@ -4,12 +4,14 @@ use super::authorise;
 use super::cx::Cx;
 use super::fault::{About, refusal};
 use super::lifecycle;
+use super::notification;
 use super::payload::Payload;
 use super::receive::{Checksums, Received, length, receive};
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::{Sse, show_sse};
+use crate::app::s3::notification::Created;
 use crate::store::objects::{Bucket, Check, ETag, Facts, Object, ObjectPut, StoreError, Versioning};
 use karri_proto::aws::s3::{PutObjectOutput, PutObjectRequest, S3Code, S3Fault};
 use karri_proto::checksum::Kind;
@@ -28,7 +30,8 @@ pub async fn put_object(
         WriteConditions { if_match: request.if_match.clone(), if_none_match: request.if_none_match.clone() };
     check_early(&cx, &bucket, &request.key, &conditions).await?;
     let received = receive(&cx, payload, &wanted, Checksums::OF_OBJECT).await?;
-    let object = keep(&cx, &bucket, &request.key, received, facts, &conditions).await?;
+    let write = Write { conditions, created: Created::Put };
+    let object = keep(&cx, &bucket, &request.key, received, facts, &write).await?;
     let mut output = answer(&bucket, &object);
     output.expiration = lifecycle::expiration(&bucket, &object)?;
     Ok(output)
@@ -78,13 +81,19 @@ pub fn check_of(key: &str, conditions: &WriteConditions) -> Option<Check> {
     }))
 }
 
+/// How an object is written.
+pub struct Write {
+    pub conditions: WriteConditions,
+    pub created: Created,
+}
+
 pub async fn keep(
     cx: &Cx,
     bucket: &Bucket,
     key: &str,
     received: Received,
     mut facts: Facts,
-    conditions: &WriteConditions,
+    write: &Write,
 ) -> Result<Arc<Object>, S3Fault> {
     facts.checksums =
         received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
@@ -95,7 +104,8 @@ pub async fn keep(
         etag: ETag { md5: received.md5, parts: 0 },
         content: received.content,
         facts,
-        check: check_of(key, conditions),
+        check: check_of(key, &write.conditions),
+        tell: notification::tell_of(cx, bucket, Some(write.created)),
     };
     cx.s3.objects.object_put(put).await.map_err(|e| About::key(&bucket.name, key).fault(e))
 }

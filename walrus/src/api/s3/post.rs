@@ -3,13 +3,14 @@
 use super::authenticate::{expect_scope, signer};
 use super::authorise;
 use super::cx::{Caller, Cx, Request};
-use super::object_put::keep;
+use super::object_put::{Write, keep};
 use super::payload::Payload;
 use super::receive::{Checksums, receive};
 use super::reply::Reply;
 use super::upload_facts::{facts, upload_head};
 use crate::app::s3::address::checked_key;
 use crate::app::s3::condition::WriteConditions;
+use crate::app::s3::notification::Created;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::stream::unfold;
@@ -49,19 +50,10 @@ pub async fn post_object(cx: Cx, verifier: &Verifier, mut body: Body) -> Result<
     let key = checked_key(Some(form.key()?.to_owned()))?.unwrap_or_default();
     let headers = headers(&form)?;
     let scheme = form.claim()?.map(|claim| claim.scheme());
-    let cx: Cx = Arc::new(Request {
-        s3: cx.s3.clone(),
-        method: cx.method.clone(),
-        uri: cx.uri.clone(),
-        headers,
-        address: cx.address.clone(),
-        host: cx.host.clone(),
-        caller,
-        scheme,
-        peer: cx.peer,
-        now: cx.now,
-        left: cx.left.clone(),
-    });
+    if let Caller::User(signer) = &caller {
+        let _ = cx.notes.signer.set(signer.clone());
+    }
+    let cx: Cx = Arc::new(Request { headers, caller, scheme, ..cx.again() });
     let bucket = authorise::bucket(&cx, &name, None).await?;
     let query = cx.query()?;
     let request = RestRequest {
@@ -81,7 +73,8 @@ pub async fn post_object(cx: Cx, verifier: &Verifier, mut body: Body) -> Result<
     if let Some(policy) = &file.policy {
         policy.check_size(received.content.len())?;
     }
-    let object = keep(&cx, &bucket, &key, received, facts, &WriteConditions::default()).await?;
+    let write = Write { conditions: WriteConditions::default(), created: Created::Post };
+    let object = keep(&cx, &bucket, &key, received, facts, &write).await?;
     Ok(answer(&cx, &form, &name, &key, &object.etag.to_string()))
 }
 

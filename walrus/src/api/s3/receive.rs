@@ -7,7 +7,7 @@ use super::fault::About;
 use super::payload::{Payload, array};
 use crate::app::s3::checksum;
 use crate::app::s3::encryption::{ClientKey, Wanted};
-use crate::store::keeper::seal::{CustomerKey, SealWith};
+use crate::store::keeper::seal::CustomerKey;
 use crate::store::objects::{Body, Object, Stored};
 use futures_util::StreamExt as _;
 use karri_proto::aws::s3::{S3Code, S3Fault};
@@ -80,7 +80,7 @@ pub async fn receive(
     }
     let mut digests = Digests::new(&algorithms, expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX));
     let fault = |error| About::default().fault(error);
-    let mut writer = cx.s3.objects.begin_write(expected, seal_with(wanted)).map_err(fault)?;
+    let mut writer = cx.s3.objects.begin_write(expected, wanted.seal_with()).map_err(fault)?;
     while let Some(data) = payload.next().await? {
         digests.update(&data).await;
         writer.write(&data).await.map_err(fault)?;
@@ -129,7 +129,7 @@ pub async fn reread(
     let length = span.end - span.start;
     let key = key.map(|key| CustomerKey::new(key.key));
     let mut digests = Digests::new(&[Algorithm::Md5, algorithm], length > INLINE_BYTES_MAX);
-    let mut writer = cx.s3.objects.begin_write(Some(length), seal_with(wanted)).map_err(fault)?;
+    let mut writer = cx.s3.objects.begin_write(Some(length), wanted.seal_with()).map_err(fault)?;
     match cx.s3.objects.read(object, span, key.as_ref()).await.map_err(fault)? {
         Body::Whole(bytes) => {
             digests.update(&bytes).await;
@@ -145,13 +145,4 @@ pub async fn reread(
     }
     let (computed, content) = tokio::join!(digests.finish(), writer.finish());
     received(content.map_err(fault)?, &computed, [Some(algorithm), None])
-}
-
-pub fn seal_with(wanted: &Wanted) -> SealWith {
-    match wanted {
-        Wanted::Plain => SealWith::Plain,
-        Wanted::Master => SealWith::Master,
-        Wanted::Kms(name) => SealWith::Named(name.as_str().into()),
-        Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
-    }
 }

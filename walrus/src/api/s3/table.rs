@@ -4,8 +4,8 @@ use super::cx::Cx;
 use super::payload::Payload;
 use super::reply::Reply;
 use super::{
-    acl, attributes, authorise, bucket, configuration, copy, cors, document, lifecycle, list, lock,
-    multipart, object_delete, object_get, object_put, policy, tagging, versioning,
+    acl, attributes, authorise, bucket, configuration, copy, cors, document, lifecycle, list, lock, logging,
+    multipart, notification, object_delete, object_get, object_put, policy, tagging, versioning, website,
 };
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -181,13 +181,13 @@ pub fn table() -> Table {
     t.on(configuration::get_bucket_encryption);
     t.on(configuration::put_bucket_encryption);
     t.on(configuration::delete_bucket_encryption);
-    t.on(configuration::get_bucket_website);
-    t.on(configuration::put_bucket_website);
-    t.on(configuration::delete_bucket_website);
-    t.on(configuration::get_bucket_logging);
-    t.on(configuration::put_bucket_logging);
-    t.on(configuration::get_bucket_notification_configuration);
-    t.on(configuration::put_bucket_notification_configuration);
+    t.on(website::get_bucket_website);
+    t.on(website::put_bucket_website);
+    t.on(website::delete_bucket_website);
+    t.on(logging::get_bucket_logging);
+    t.on(logging::put_bucket_logging);
+    t.on(notification::get_bucket_notification_configuration);
+    t.on(notification::put_bucket_notification_configuration);
     t.on(configuration::get_bucket_request_payment);
     t.on(configuration::put_bucket_request_payment);
     t.on(configuration::get_bucket_accelerate_configuration);

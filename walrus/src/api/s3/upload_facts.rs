@@ -5,11 +5,11 @@ use super::acl::{self, GrantHeaders};
 use super::authorise::{self, Act, Grant};
 use super::cx::Cx;
 use super::{settings, tagging};
-use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, key_name, wanted};
+use crate::app::s3::encryption::{ClientKeyHeaders, Wanted, default_sse, wanted};
 use crate::app::s3::{lock, tags};
 use crate::store::objects::{Bucket, Facts};
 use karri_proto::aws::rest::Metadata;
-use karri_proto::aws::s3::{S3Code, S3Fault, ServerSideEncryptionConfiguration};
+use karri_proto::aws::s3::{S3Code, S3Fault};
 use time::OffsetDateTime;
 
 const METADATA_BYTES_MAX: usize = 2 << 10;
@@ -141,22 +141,6 @@ fn plain_facts(head: &UploadHead<'_>) -> Result<Facts, S3Fault> {
         storage_class: head.storage_class.filter(|class| *class != "STANDARD").map(str::to_owned),
         ..Facts::default()
     })
-}
-
-fn default_sse(bucket: &Bucket) -> Result<Option<Sse>, S3Fault> {
-    let configuration = settings::read::<ServerSideEncryptionConfiguration>(
-        bucket,
-        settings::ENCRYPTION,
-        "ServerSideEncryptionConfiguration",
-    )?;
-    let rules = configuration.iter().flat_map(|configuration| &configuration.rules);
-    let default = rules.filter_map(|rule| rule.apply_server_side_encryption_by_default.as_ref()).next();
-    match default.map(|default| (default.sse_algorithm.as_str(), default.kms_master_key_id.as_deref())) {
-        Some((AES256, _)) => Ok(Some(Sse::Master)),
-        Some((KMS, name)) => key_name(name).map(Sse::Kms).map(Some),
-        Some((other, _)) => Err(S3Fault::internal(format!("the stored encryption: {other}"))),
-        None => Ok(None),
-    }
 }
 
 fn lock_facts(

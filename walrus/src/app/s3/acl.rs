@@ -131,6 +131,14 @@ impl Acl {
         })
     }
 
+    /// Whether the group that delivers access logs has that permission.
+    pub fn lets_logs_in(&self, permission: Permission) -> bool {
+        self.grants.iter().any(|grant| {
+            grant.grantee == Grantee::LogDelivery
+                && (grant.permission == permission || grant.permission == Permission::FullControl)
+        })
+    }
+
     pub fn is_public(&self) -> bool {
         self.grants.iter().any(|grant| grant.grantee.is_public())
     }

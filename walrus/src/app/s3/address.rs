@@ -8,7 +8,7 @@ use karri_proto::aws::s3::{S3Code, S3Fault};
 use percent_encoding::percent_decode_str;
 
 const PREFIXES: [&str; 2] = ["/services/objectstorage", "/services/Walrus"];
-const KEY_BYTES_MAX: usize = 1024;
+pub const KEY_BYTES_MAX: usize = 1024;
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Address {

@@ -1,9 +1,12 @@
 //! Server-side encryption as requests ask for it: with a key of ours (SSE-S3), with one of ours that has a name
 //! (SSE-KMS), or the client's (SSE-C).
 
+use super::bucket_settings as settings;
+use crate::store::keeper::seal::{CustomerKey, SealWith};
+use crate::store::objects::Bucket;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use karri_proto::aws::s3::{S3Code, S3Fault};
+use karri_proto::aws::s3::{S3Code, S3Fault, ServerSideEncryptionConfiguration};
 use karri_proto::checksum::{Algorithm, Hasher};
 
 pub const AES256: &str = "AES256";
@@ -71,6 +74,15 @@ impl Wanted {
             Wanted::Master => Some(Sse::Master),
             Wanted::Kms(name) => Some(Sse::Kms(name.clone())),
             Wanted::Customer(key) => Some(Sse::Customer(key.md5.clone())),
+        }
+    }
+
+    pub fn seal_with(&self) -> SealWith {
+        match self {
+            Wanted::Plain => SealWith::Plain,
+            Wanted::Master => SealWith::Master,
+            Wanted::Kms(name) => SealWith::Named(name.as_str().into()),
+            Wanted::Customer(key) => SealWith::Customer(CustomerKey::new(key.key)),
         }
     }
 
@@ -190,6 +202,29 @@ pub fn wanted(
             Some(Sse::Customer(_)) | None => Wanted::Plain,
         }),
     }
+}
+
+/// What the bucket says of what is written without saying anything.
+pub fn default_sse(bucket: &Bucket) -> Result<Option<Sse>, S3Fault> {
+    let configuration = settings::read::<ServerSideEncryptionConfiguration>(
+        bucket,
+        settings::ENCRYPTION,
+        "ServerSideEncryptionConfiguration",
+    )?;
+    let rules = configuration.iter().flat_map(|configuration| &configuration.rules);
+    let default = rules.filter_map(|rule| rule.apply_server_side_encryption_by_default.as_ref()).next();
+    match default.map(|default| (default.sse_algorithm.as_str(), default.kms_master_key_id.as_deref())) {
+        Some((AES256, _)) => Ok(Some(Sse::Master)),
+        Some((KMS, name)) => key_name(name).map(Sse::Kms).map(Some),
+        Some((other, _)) => Err(S3Fault::internal(format!("the stored encryption: {other}"))),
+        None => Ok(None),
+    }
+}
+
+/// How bytes are written that no request speaks of.
+pub fn default_wanted(bucket: &Bucket) -> Result<Wanted, S3Fault> {
+    let none = ClientKeyHeaders { algorithm: None, key: None, md5: None };
+    wanted(None, None, none, default_sse(bucket)?)
 }
 
 /// Puts into an answer how bytes are encrypted: the answers of writes and reads say it in the same members.

@@ -3,8 +3,10 @@
 //!
 //! Must not: do IO, read a clock, or know of HTTP beyond the text of headers.
 
+pub mod access_log;
 pub mod acl;
 pub mod address;
+pub mod bucket_settings;
 pub mod checksum;
 pub mod condition;
 pub mod copy_source;
@@ -14,6 +16,8 @@ pub mod expiry;
 pub mod lifecycle;
 pub mod lock;
 pub mod names;
+pub mod notification;
 pub mod parts;
 pub mod range;
 pub mod tags;
+pub mod website;

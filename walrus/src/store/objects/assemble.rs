@@ -6,6 +6,7 @@
 use super::Objects;
 use super::bytes::{Fresh, Stored};
 use super::error::{Refusal, StoreError};
+use super::events::Tell;
 use super::facts::{Checksum, Facts};
 use super::ids::{BucketId, ETag, UploadId};
 use super::manifest::{Manifest, Piece, Place};
@@ -44,6 +45,7 @@ pub struct UploadComplete {
     pub upload: UploadId,
     pub assemble: Assemble,
     pub check: Option<Check>,
+    pub tell: Option<Tell>,
 }
 
 #[derive(Debug, Clone)]
@@ -113,6 +115,7 @@ impl Objects {
             },
             content: Stored::new(size, upload.seal, Fresh::Assembled(Arc::new(manifest))),
             check: complete.check.clone(),
+            tell: complete.tell.clone(),
         })
     }
 

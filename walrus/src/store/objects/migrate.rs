@@ -4,8 +4,10 @@ use super::error::StoreError;
 use sqlx::SqliteConnection;
 
 /// In order; a file's version is its place in this list, from 1.
-const MIGRATIONS: &[(&str, &str)] =
-    &[("0001_objects", include_str!("../../../../migrations/walrus/0001_objects.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_objects", include_str!("../../../../migrations/walrus/0001_objects.sql")),
+    ("0002_events", include_str!("../../../../migrations/walrus/0002_events.sql")),
+];
 
 pub(super) async fn run(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut *connection).await?;

@@ -10,6 +10,7 @@
 //!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
 //!   check/ backup.rs                                 proving a store consistent, copying it
 //!   master.rs                                        which keys open what there is
+//!   events.rs                                        what is still to be told outside
 //!   row.rs wire.rs manifest.rs migrate.rs            how things lie in the database
 //! ```
 //!
@@ -26,6 +27,7 @@ mod bucket;
 mod bytes;
 mod check;
 mod error;
+mod events;
 mod facts;
 mod fetch;
 mod hot;
@@ -56,6 +58,7 @@ pub use bucket::{Bucket, BucketPage, BucketQuery, NewBucket, Owned, Usage, Versi
 pub use bytes::{ByteWriter, INLINE_BYTES_MAX, Stored};
 pub use check::{CheckProgress, CheckReport, Problem, check};
 pub use error::{Refusal, StoreError};
+pub use events::{Event, Happened, NewEvent, Tell, What};
 pub use facts::{
     CHECKSUM_ALGORITHMS, Checksum, ChecksumAlgorithm, ChecksumType, Facts, LockMode, Pairs, Retention, UnixMs,
 };
@@ -90,6 +93,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::watch;
 use writer::Queue;
 
 const DATABASE: &str = "walrus.db";
@@ -156,6 +160,8 @@ struct Shared {
     hot: Hot<Arc<Object>>,
     buckets: Hot<Arc<Bucket>>,
     leases: Arc<Leases>,
+    /// Counts the groups that have brought events.
+    events: watch::Sender<u64>,
     /// The first name that this run may give.
     first_blob: u64,
     next_blob: AtomicU64,
@@ -221,6 +227,7 @@ impl Objects {
             hot: Hot::new(config.hot_bytes_max),
             buckets: Hot::new(BUCKETS_BYTES_MAX),
             leases: Arc::default(),
+            events: watch::Sender::new(0),
             first_blob: newest + 1,
             next_blob: AtomicU64::new(newest + 1),
             sweeping: tokio::sync::Mutex::default(),

@@ -30,6 +30,7 @@ pub(in super::super) struct Batch<'w> {
     live: HashMap<Key, Option<Row>>,
     changed_keys: HashSet<Key>,
     changed_buckets: HashMap<Arc<str>, Option<Arc<Bucket>>>,
+    brings_events: bool,
 }
 
 impl<'w> Batch<'w> {
@@ -45,6 +46,7 @@ impl<'w> Batch<'w> {
             live: HashMap::new(),
             changed_keys: HashSet::new(),
             changed_buckets: HashMap::new(),
+            brings_events: false,
         }
     }
 
@@ -170,7 +172,8 @@ impl<'w> Batch<'w> {
 
     /// Writes what has changed so far.
     pub async fn flush(&mut self) -> Result<(), StoreError> {
-        self.changes.write(self.connection).await
+        self.brings_events |= !self.changes.events.is_empty();
+        self.changes.write(self.connection, self.now).await
     }
 
     pub async fn undo(mut self) {
@@ -202,6 +205,9 @@ impl<'w> Batch<'w> {
         for (name, bucket) in &self.changed_buckets {
             let bucket = bucket.as_ref().filter(|_| done.is_ok());
             self.shared.buckets.release(&**name, bucket.map(Bucket::weighed));
+        }
+        if done.is_ok() && self.brings_events {
+            self.shared.events.send_modify(|groups| *groups += 1);
         }
         if done.is_err() {
             self.undo().await;

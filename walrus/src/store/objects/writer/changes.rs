@@ -1,6 +1,7 @@
 //! What a group has changed and not yet written. Later changes of the same row replace earlier ones, so that
 //! the order in which they are written does not matter.
 
+use super::super::events::NewEvent;
 use super::super::ids::BucketId;
 use super::super::row::Row;
 use super::batch::Key;
@@ -17,6 +18,8 @@ pub(in super::super) struct Changes {
     pub manifests: BTreeMap<u64, ManifestChange>,
     /// What a bucket gained, in versions and bytes.
     pub usage: BTreeMap<BucketId, (i64, i64)>,
+    /// In the order in which they happened.
+    pub events: Vec<NewEvent>,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -2,6 +2,7 @@
 
 use super::super::bytes::Stored;
 use super::super::error::StoreError;
+use super::super::events::Tell;
 use super::super::ids::UploadId;
 use super::super::object::{Content, Object};
 use super::super::row::{content_of, flags_and_blob};
@@ -24,6 +25,7 @@ pub(in super::super) struct Completing {
     pub new: NewVersion,
     pub content: Stored,
     pub check: Option<Check>,
+    pub tell: Option<Tell>,
 }
 
 pub(in super::super) enum Outcome {
@@ -48,7 +50,8 @@ impl Work for Completing {
         if (parts as usize, newest as u64) != (self.parts, self.newest) {
             return Ok(Outcome::Changed);
         }
-        let object = put(batch, &self.new, &self.content, self.check.as_ref()).await?;
+        let (check, tell) = (self.check.as_ref(), self.tell.as_ref());
+        let object = put(batch, &self.new, &self.content, check, tell).await?;
         for part in &self.absorbed {
             match content_of(part.flags, part.blob) {
                 Content::Empty | Content::Blob(..) => {}

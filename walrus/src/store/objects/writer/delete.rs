@@ -3,13 +3,14 @@
 use super::super::Objects;
 use super::super::bucket::{Bucket, Versioning};
 use super::super::error::StoreError;
+use super::super::events::{Tell, What};
 use super::super::facts::Facts;
 use super::super::ids::{BucketId, ETag, VersionId};
 use super::super::object::{Content, Object};
 use super::super::row::{Row, version_columns};
 use super::batch::{Batch, Key};
 use super::put::{NULL_VERSION, ask, displace};
-use super::{Check, Work};
+use super::{Check, Work, events};
 use crate::store::keeper::seal::Seal;
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ pub struct ObjectDelete {
     /// Whose a new delete marker is.
     pub owner: Arc<str>,
     pub check: Option<Check>,
+    pub tell: Option<Tell>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,10 +80,18 @@ async fn delete(
 ) -> Result<Deleted, StoreError> {
     let bucket = batch.bucket(bucket).await?;
     let key = (bucket.id, delete.key.clone());
-    match delete.version {
-        Some(version) => delete_version(batch, &bucket, &key, version, delete).await,
-        None => delete_key(batch, &bucket, &key, delete).await,
+    let deleted = match delete.version {
+        Some(version) => delete_version(batch, &bucket, &key, version, delete).await?,
+        None => delete_key(batch, &bucket, &key, delete).await?,
+    };
+    let what = match (delete.version, deleted.version) {
+        (None, Some(marker)) => Some(What::MarkerMade(marker)),
+        _ => deleted.existed.then_some(What::Removed(deleted.version)),
+    };
+    if let Some(what) = what {
+        events::tell(batch, &bucket, &key, what, delete.tell.as_ref());
     }
+    Ok(deleted)
 }
 
 async fn delete_key(

@@ -4,12 +4,13 @@ use super::super::Objects;
 use super::super::bucket::{Bucket, Versioning};
 use super::super::bytes::Stored;
 use super::super::error::StoreError;
+use super::super::events::{Tell, What};
 use super::super::facts::Facts;
 use super::super::ids::{BucketId, ETag, VersionId};
 use super::super::object::Object;
 use super::super::row::{Row, version_columns};
 use super::batch::{Batch, Key};
-use super::{Check, Existing, Work};
+use super::{Check, Existing, Work, events};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -22,12 +23,14 @@ pub struct ObjectPut {
     pub content: Stored,
     pub facts: Facts,
     pub check: Option<Check>,
+    pub tell: Option<Tell>,
 }
 
 pub(in super::super) struct Put {
     pub new: NewVersion,
     pub content: Stored,
     pub check: Option<Check>,
+    pub tell: Option<Tell>,
 }
 
 /// All of a version but where its bytes lie.
@@ -49,7 +52,7 @@ impl Work for Put {
     }
 
     async fn run(&mut self, batch: &mut Batch<'_>) -> Result<Arc<Object>, StoreError> {
-        put(batch, &self.new, &self.content, self.check.as_ref()).await
+        put(batch, &self.new, &self.content, self.check.as_ref(), self.tell.as_ref()).await
     }
 
     fn kept(&mut self) {
@@ -64,16 +67,19 @@ pub(super) const NULL_VERSION: &str = concat!(
     " FROM history WHERE bucket = ?1 AND key = ?2 AND flags & 1 AND ?3 = 0"
 );
 
-/// Makes a version of `content`, after `check`.
+/// Makes a version of `content`, after `check`, and has it told.
 pub(super) async fn put(
     batch: &mut Batch<'_>,
     new: &NewVersion,
     content: &Stored,
     check: Option<&Check>,
+    tell: Option<&Tell>,
 ) -> Result<Arc<Object>, StoreError> {
     let bucket = batch.bucket(new.key.0).await?;
     displace(batch, &bucket, &new.key, check).await?;
-    Ok(insert(batch, new, content, bucket.versioning != Versioning::Enabled))
+    let object = insert(batch, new, content, bucket.versioning != Versioning::Enabled);
+    events::tell(batch, &bucket, &new.key, What::Created(&object), tell);
+    Ok(object)
 }
 
 /// Makes room for a newer version of the key, after `check`: the one that is current becomes an older one,
@@ -148,9 +154,9 @@ fn insert(batch: &mut Batch<'_>, new: &NewVersion, content: &Stored, null: bool)
 impl Objects {
     /// The new version; durable.
     pub async fn object_put(&self, put: ObjectPut) -> Result<Arc<Object>, StoreError> {
-        let ObjectPut { bucket, key, owner, etag, content, facts, check } = put;
+        let ObjectPut { bucket, key, owner, etag, content, facts, check, tell } = put;
         let encoded = facts.encode().into();
         let new = NewVersion { key: (bucket, key), owner, etag, facts, encoded };
-        self.write(Put { new, content, check }).await
+        self.write(Put { new, content, check, tell }).await
     }
 }

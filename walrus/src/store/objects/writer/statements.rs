@@ -1,6 +1,7 @@
 //! Writes a group's changes with few statements: one for up to 32 rows of a table.
 
 use super::super::error::StoreError;
+use super::super::facts::UnixMs;
 use super::super::ids::BucketId;
 use super::super::row::{COLUMNS, Row, flags_and_blob, row_crc};
 use super::batch::Key;
@@ -37,7 +38,7 @@ async fn run(
 
 impl Changes {
     /// Writes everything, and is empty afterwards.
-    pub async fn write(&mut self, connection: &mut SqliteConnection) -> Result<(), StoreError> {
+    pub async fn write(&mut self, connection: &mut SqliteConnection, now: UnixMs) -> Result<(), StoreError> {
         let changes = std::mem::take(self);
         write_inline(connection, changes.inline).await?;
         write_history(connection, changes.history).await?;
@@ -47,6 +48,11 @@ impl Changes {
         for (bucket, (versions, bytes)) in changes.usage {
             let sql = "UPDATE buckets SET versions = versions + ?, bytes = bytes + ? WHERE id = ?";
             sqlx::query(sql).bind(versions).bind(bytes).bind(bucket.0).execute(&mut *connection).await?;
+        }
+        for event in changes.events {
+            let sql = "INSERT INTO events (target, at, body) VALUES (?, ?, ?)";
+            let query = sqlx::query(sql).bind(event.target).bind(now).bind(event.body);
+            query.execute(&mut *connection).await?;
         }
         Ok(())
     }
