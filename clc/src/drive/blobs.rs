@@ -34,6 +34,10 @@ impl Blobs for Walrus {
 pub struct BlobsInMemory(Mutex<HashMap<Digest, BlobFacts>>);
 
 impl BlobsInMemory {
+    pub fn remove(&self, digest: &Digest) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
+    }
+
     pub fn put(&self, facts: BlobFacts) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(facts.blob.digest.clone(), facts);
     }

@@ -11,6 +11,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_signing_certificates", include_str!("../../../migrations/clc/0004_signing_certificates.sql")),
     ("0005_names_and_tokens", include_str!("../../../migrations/clc/0005_names_and_tokens.sql")),
     ("0006_images_from_bundles", include_str!("../../../migrations/clc/0006_images_from_bundles.sql")),
+    ("0007_image_tasks", include_str!("../../../migrations/clc/0007_image_tasks.sql")),
+    ("0008_blob_releases", include_str!("../../../migrations/clc/0008_blob_releases.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

@@ -13,6 +13,7 @@ mod attributes;
 mod bundles;
 mod dry_run;
 mod edge;
+mod image_tasks;
 mod images;
 mod instance_filters;
 mod internal;

@@ -3,6 +3,7 @@
 
 pub mod blobs;
 pub mod bundles;
+pub mod exports;
 pub mod objects;
 pub mod range;
 pub mod s3;

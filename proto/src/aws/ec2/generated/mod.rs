@@ -6,6 +6,7 @@ mod address;
 mod bundle_task;
 mod common;
 mod export_image_task;
+mod export_task;
 mod image;
 mod import_image_task;
 mod import_snapshot_task;
@@ -29,6 +30,7 @@ pub use address::*;
 pub use bundle_task::*;
 pub use common::*;
 pub use export_image_task::*;
+pub use export_task::*;
 pub use image::*;
 pub use import_image_task::*;
 pub use import_snapshot_task::*;
@@ -93,4 +95,5 @@ pub const ACTIONS: &[&str] = &[
     "DescribeImportSnapshotTasks",
     "ExportImage",
     "DescribeExportImageTasks",
+    "CancelExportTask",
 ];
