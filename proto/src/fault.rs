@@ -54,6 +54,10 @@ fault_codes! {
     InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
     InvalidClientToken = "InvalidClientToken", 400;
     InvalidClientTokenId = "InvalidClientTokenId", 403;
+    InvalidConversionTaskId = "InvalidConversionTaskId", 400;
+    InvalidConversionTaskIdMalformed = "InvalidConversionTaskId.Malformed", 400;
+    InvalidExportTaskIdMalformed = "InvalidExportTaskID.Malformed", 400;
+    InvalidExportTaskIdNotFound = "InvalidExportTaskID.NotFound", 400;
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidId = "InvalidID", 400;

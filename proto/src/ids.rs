@@ -158,6 +158,20 @@ typed_id!(
     InvalidVolumeNotFound,
     "The volume '{}' does not exist."
 );
+typed_id!(
+    ImportImageTaskId,
+    "import-ami",
+    InvalidConversionTaskIdMalformed,
+    InvalidConversionTaskId,
+    "The import task '{}' does not exist"
+);
+typed_id!(
+    ExportImageTaskId,
+    "export-ami",
+    InvalidExportTaskIdMalformed,
+    InvalidExportTaskIdNotFound,
+    "The export task ID '{}' does not exist"
+);
 
 #[cfg(test)]
 mod tests {

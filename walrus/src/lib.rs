@@ -77,9 +77,10 @@ impl Controller for Walrus {
         };
         internal = internal.merge(api::buckets::router(s3.as_ref().map(s3::Opened::objects)));
         if let Some(s3) = &s3 {
-            let desk = s3.bundles(&config.controller, importer, &base).await?;
+            let bundles = s3.bundles(&config.controller, importer.clone(), &base).await?;
             internal = internal.merge(api::objects::router(s3.backups(&config.controller)));
-            internal = internal.merge(api::bundles::router(desk));
+            internal = internal.merge(api::bundles::router(bundles));
+            internal = internal.merge(api::exports::router(s3.exports(importer)));
         }
         let mut endpoint = base.serve(&config.controller, internal).await?;
         if let Some(s3) = s3 {

@@ -1,6 +1,7 @@
 //! Starts the S3 side of Walrus: keys, signers, the plain listener, and image bundles over its objects.
 
 use crate::api::bundles::BundleDesk;
+use crate::api::exports::ExportDesk;
 use crate::api::objects::Backups;
 use crate::api::s3::{S3, S3Options, router};
 use crate::app::bundle::CloudKey;
@@ -80,6 +81,11 @@ impl Opened {
         let objects = self.s3.objects.clone();
         base.spawn(reconcile::bundles::run(opened.clone(), objects, base.shutdown.clone()));
         Ok(BundleDesk::new(self.s3.clone(), opened))
+    }
+
+    /// What the cloud controller asks about exports.
+    pub fn exports(&self, importer: Importer) -> ExportDesk {
+        ExportDesk::new(self.s3.clone(), importer)
     }
 
     /// Serves; returns the URL.

@@ -10,7 +10,7 @@ use harness::config;
 use karri_proto::runtime::process::Base;
 use karri_walrus::app::bundle::cache::{Bundle, Bundles};
 use karri_walrus::app::bundle::{Certificate, CloudKey, PartError, PartSource, PartStream};
-use karri_walrus::app::import::Importer;
+use karri_walrus::app::import::{For, Importer};
 use karri_walrus::config::BlobsConfig;
 use karri_walrus::drive::qemu_img::QemuImg;
 use karri_walrus::store::blobs::BlobStore;
@@ -95,7 +95,10 @@ async fn a_large_sparse_image_takes_little_memory_and_little_disk() {
     std::fs::write("/proc/self/clear_refs", "5").unwrap(); // the peak counts from here
     let before = resident("VmRSS");
     let began = Instant::now();
-    let made = bundles.image(bundle, source, Hold::Registered, Arc::new(|_, _| {}), "req-7").await.unwrap();
+    let made = bundles
+        .image(bundle, source, Hold::Registered, Arc::new(|_, _| {}), For::job("1", "req-7"))
+        .await
+        .unwrap();
     let (took, peak) = (began.elapsed(), resident("VmHWM"));
     let growth = peak.saturating_sub(before);
     println!("{} MiB in {took:?}, resident {} KiB more at most", IMAGE_BYTES / MIB, growth / 1024);

@@ -1,13 +1,19 @@
 //! Images as the cloud knows them: what an instance can boot from.
 //!
 //! Values and rules. `register` does the work around them: it asks Walrus for the blob and the store for
-//! what the new image refers to. `bundle` is about manifests, `making` about the images that are made of them,
-//! `deletion` about those that the operator deletes.
+//! what the new image refers to. `bundle` is about objects, `making` about the images that are made of them,
+//! `deletion` about those that the operator deletes. `import` and `export` are what tasks do, `task` how they go,
+//! `working` what carries them on.
 
 pub mod bundle;
 mod deletion;
+pub mod export;
+mod fair;
+pub mod import;
 pub mod making;
 pub mod register;
+pub mod task;
+pub mod working;
 
 use bundle::BundleSource;
 
@@ -35,10 +41,10 @@ pub struct Image {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageState {
-    /// It is being made of its bundle.
+    /// It is being made of its object.
     Pending,
     Available,
-    /// Nothing came of its bundle; `ImageDefinition::failure` says why.
+    /// Nothing came of its object; `ImageDefinition::failure` says why.
     Failed,
     /// Starts nothing, but instances keep naming it.
     Deregistered,

@@ -37,6 +37,7 @@ use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::bundles::BundleService;
 use karri_proto::internal::clusters::ClusterHello;
+use karri_proto::internal::exports::ExportService;
 use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeResources};
 use karri_proto::runtime::client::InternalClient;
@@ -71,7 +72,8 @@ pub struct App {
     pub blobs: Arc<dyn Blobs>,
     pub bundles: Arc<dyn BundleService>,
     pub walrus: InternalClient,
-    /// An image is to be made.
+    pub exports: Arc<dyn ExportService>,
+    /// An image is to be made, or a task about one to be worked at.
     pub images_pending: Notify,
     pub metrics: Arc<Metrics>,
     pub base: Base,
@@ -117,6 +119,7 @@ impl App {
             catalogue,
             blobs: Arc::new(Walrus(walrus.clone())),
             bundles: Arc::new(walrus.clone()),
+            exports: Arc::new(walrus.clone()),
             walrus,
             images_pending: Notify::new(),
             metrics: base.metrics.clone(),

@@ -7,8 +7,8 @@ pub use change::Change;
 use super::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
-    InstanceId, KernelImageId, KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId,
-    SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+    ExportImageTaskId, ImportImageTaskId, InstanceId, KernelImageId, KeyPairId, MachineImageId,
+    NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -32,10 +32,12 @@ pub enum Taggable {
     SecurityGroupRule,
     NetworkInterface,
     Volume,
+    ImportImageTask,
+    ExportImageTask,
 }
 
 impl Taggable {
-    const ALL: [Taggable; 9] = [
+    const ALL: [Taggable; 11] = [
         Taggable::Instance,
         Taggable::Image,
         Taggable::KeyPair,
@@ -45,6 +47,8 @@ impl Taggable {
         Taggable::SecurityGroupRule,
         Taggable::NetworkInterface,
         Taggable::Volume,
+        Taggable::ImportImageTask,
+        Taggable::ExportImageTask,
     ];
 
     /// EC2's name of the kind.
@@ -59,6 +63,8 @@ impl Taggable {
             Taggable::SecurityGroupRule => "security-group-rule",
             Taggable::NetworkInterface => "network-interface",
             Taggable::Volume => "volume",
+            Taggable::ImportImageTask => "import-image-task",
+            Taggable::ExportImageTask => "export-image-task",
         }
     }
 
@@ -68,7 +74,9 @@ impl Taggable {
 
     /// The kind that an id is of. A wrong id has the code of its kind; one of no kind is `InvalidID`.
     pub fn of_id(id: &str) -> Result<Self, Fault> {
-        let prefix = id.split_once('-').map_or("", |(prefix, _)| prefix);
+        let tasks = [ImportImageTaskId::PREFIX, ExportImageTaskId::PREFIX];
+        let task = tasks.into_iter().find(|prefix| id.starts_with(prefix));
+        let prefix = task.unwrap_or_else(|| id.split_once('-').map_or("", |(prefix, _)| prefix));
         match prefix {
             InstanceId::PREFIX => id.parse::<InstanceId>().map(|_| Taggable::Instance),
             MachineImageId::PREFIX => id.parse::<MachineImageId>().map(|_| Taggable::Image),
@@ -85,6 +93,8 @@ impl Taggable {
                 id.parse::<NetworkInterfaceId>().map(|_| Taggable::NetworkInterface)
             }
             VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
+            ImportImageTaskId::PREFIX => id.parse::<ImportImageTaskId>().map(|_| Taggable::ImportImageTask),
+            ExportImageTaskId::PREFIX => id.parse::<ExportImageTaskId>().map(|_| Taggable::ExportImageTask),
             _ => {
                 let shown = shown(id);
                 Err(Fault::new(FaultCode::InvalidId, format!("The ID '{shown}' is not valid")))
@@ -121,6 +131,12 @@ impl Taggable {
             ),
             Taggable::Volume => {
                 (FaultCode::InvalidVolumeNotFound, format!("The volume '{id}' does not exist."))
+            }
+            Taggable::ImportImageTask => {
+                (FaultCode::InvalidConversionTaskId, format!("The import task '{id}' does not exist"))
+            }
+            Taggable::ExportImageTask => {
+                (FaultCode::InvalidExportTaskIdNotFound, format!("The export task ID '{id}' does not exist"))
             }
         };
         Fault::new(code, sentence)

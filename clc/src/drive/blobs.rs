@@ -44,6 +44,10 @@ impl BlobsInMemory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    pub fn remove(&self, digest: &Digest) {
+        self.known().remove(digest);
+    }
+
     pub fn put(&self, facts: BlobFacts) {
         self.known().insert(facts.blob.digest.clone(), facts);
     }

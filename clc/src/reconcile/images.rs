@@ -1,4 +1,5 @@
-//! Images that are made of bundles: asks the image store until each is made, or cannot be.
+//! Images that are made of objects, and objects that are made of images: asks the image store until each is made, or
+//! cannot be.
 
 use super::pause;
 use crate::app::{App, now_ms};
@@ -18,18 +19,16 @@ pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
     let mut outage = Outage::default();
     let mut released: Option<Instant> = None;
     while !shutdown.is_stopping() {
-        let mut round = app.images_make().await;
+        // One does not wait for the other to succeed.
+        let mut round = app.images_make().await.and(app.image_tasks_work().await);
         if round.is_ok() && released.is_none_or(|at| at.elapsed() >= RELEASE_EVERY) {
             released = Some(Instant::now());
-            round = app.images_release().await;
-            if round.is_ok() {
-                round = app.images_drop(now_ms()).await;
-            }
+            round = app.images_release().await.and(app.image_tasks_purge().await).and(app.images_drop(now_ms()).await);
         }
         match &round {
             Ok(()) => drop(outage.ends()),
             Err(error) if outage.goes_on(Instant::now()) => {
-                tracing::warn!(%error, "images are not made of their bundles this round");
+                tracing::warn!(%error, "images are not made this round");
             }
             Err(_) => {}
         }

@@ -5,7 +5,7 @@
 //!   push    one per cluster   tells it what it does not know, makes it forget what is over
 //!   listen  one per cluster   hears its reports and resources
 //!   tend    one               deadlines, purging, which clusters are silent
-//!   images  one               makes images of their bundles
+//!   images  one               makes images of objects, carries imports and exports on
 //!   follow  one, PostgreSQL   what other controllers on the same database do
 //! ```
 //!

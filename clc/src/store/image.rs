@@ -1,7 +1,8 @@
 //! Images: kernels, ramdisks, machine images.
 
+use super::blob_release::blob_is_released_in_txn;
 use super::tag::{tags_drop_in_txn, tags_put_in_txn};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Tx};
 use crate::app::image::{Image, ImageKind, ImageState};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
@@ -26,28 +27,55 @@ fn image_of(row: &AnyRow) -> Result<Image, StoreError> {
     })
 }
 
+/// Images that can be started, and instances that are there, of a blob. Both say so in their JSON, and a digest stands
+/// for nothing else.
+const USERS: &str = "SELECT COUNT(*) FROM (\
+     SELECT id FROM images WHERE state IN ('available', 'pending') AND definition LIKE $1 \
+     UNION ALL SELECT id FROM instances WHERE state <> 'terminated' AND spec LIKE $1) AS users";
+
+pub(super) async fn blob_users_in_txn(tx: &mut Tx, digest: &Digest) -> Result<i64, StoreError> {
+    Ok(sqlx::query_scalar(USERS).bind(format!("%{digest}%")).fetch_one(&mut **tx).await?)
+}
+
+/// `holds_blob`: the image store keeps its blob until it is told that the image is gone.
+pub(super) async fn image_insert_in_txn(
+    tx: &mut Tx,
+    image: &Image,
+    holds_blob: bool,
+) -> Result<(), StoreError> {
+    let definition = serde_json::to_string(&image.definition)
+        .map_err(|e| StoreError::corrupt("definition of an image", e))?;
+    let statement = "INSERT INTO images (id, account, name, state, is_public, kind, definition, created_at, \
+         holds_blob) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    sqlx::query(statement)
+        .bind(&image.id)
+        .bind(&image.account)
+        .bind(&image.name)
+        .bind(image.state.as_str())
+        .bind(i64::from(image.public))
+        .bind(image.kind.as_str())
+        .bind(definition)
+        .bind(image.created_ms)
+        .bind(i64::from(holds_blob))
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 impl Store {
-    /// A unique violation: the account has an available or pending image of that name.
-    pub async fn image_insert(&self, image: &Image, tags: &Tags) -> Result<(), StoreError> {
-        let definition = serde_json::to_string(&image.definition)
-            .map_err(|e| StoreError::corrupt("definition of an image", e))?;
+    /// False: its blob is being let go. A unique violation: the account has an available or pending image of that
+    /// name.
+    pub async fn image_insert(&self, image: &Image, tags: &Tags) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
-        let statement = "INSERT INTO images (id, account, name, state, is_public, kind, definition, created_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-        sqlx::query(statement)
-            .bind(&image.id)
-            .bind(&image.account)
-            .bind(&image.name)
-            .bind(image.state.as_str())
-            .bind(i64::from(image.public))
-            .bind(image.kind.as_str())
-            .bind(definition)
-            .bind(image.created_ms)
-            .execute(&mut *tx)
-            .await?;
+        if let Some(blob) = &image.definition.blob
+            && blob_is_released_in_txn(&mut tx, &blob.digest).await?
+        {
+            return Ok(false);
+        }
+        image_insert_in_txn(&mut tx, image, false).await?;
         tags_put_in_txn(&mut tx, &image.account, Taggable::Image, &image.id, tags).await?;
         tx.commit().await?;
-        Ok(())
+        Ok(true)
     }
 
     pub async fn image_fetch(&self, id: &str) -> Result<Option<Image>, StoreError> {
@@ -95,9 +123,9 @@ impl Store {
     }
 
     /// Those that are being made, the oldest first.
-    pub async fn image_list_pending(&self, count_max: usize) -> Result<Vec<Image>, StoreError> {
-        let statement = "SELECT * FROM images WHERE state = 'pending' ORDER BY created_at, id LIMIT $1";
-        let rows = sqlx::query(statement).bind(count_max as i64).fetch_all(self.reader()).await?;
+    pub async fn image_list_pending(&self) -> Result<Vec<Image>, StoreError> {
+        let statement = "SELECT * FROM images WHERE state = 'pending' ORDER BY created_at, id";
+        let rows = sqlx::query(statement).fetch_all(self.reader()).await?;
         rows.iter().map(image_of).collect()
     }
 
@@ -150,11 +178,8 @@ impl Store {
     /// Whether an image can be started, or an instance is there, that needs the blob. Both say so in their JSON, and
     /// a digest stands for nothing else.
     pub async fn blob_is_used(&self, digest: &Digest) -> Result<bool, StoreError> {
-        let statement = "SELECT COUNT(*) FROM (\
-             SELECT id FROM images WHERE state IN ('available', 'pending') AND definition LIKE $1 \
-             UNION ALL SELECT id FROM instances WHERE state <> 'terminated' AND spec LIKE $1) AS users";
         let pattern = format!("%{digest}%");
-        let users: i64 = sqlx::query_scalar(statement).bind(pattern).fetch_one(self.reader()).await?;
+        let users: i64 = sqlx::query_scalar(USERS).bind(pattern).fetch_one(self.reader()).await?;
         Ok(users > 0)
     }
 }

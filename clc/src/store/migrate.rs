@@ -14,6 +14,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_tags_per_account", include_str!("../../../migrations/clc/0007_tags_per_account.sql")),
     ("0008_images_to_delete", include_str!("../../../migrations/clc/0008_images_to_delete.sql")),
     ("0009_node_certificates", include_str!("../../../migrations/clc/0009_node_certificates.sql")),
+    ("0010_image_tasks", include_str!("../../../migrations/clc/0010_image_tasks.sql")),
+    ("0011_blob_releases", include_str!("../../../migrations/clc/0011_blob_releases.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.

@@ -7,10 +7,12 @@
 //! PostgreSQL: one pool. Statements use `$1`, which both understand; columns are TEXT and BIGINT.
 
 pub mod account;
+pub mod blob_release;
 pub mod certificate;
 pub mod cluster;
 pub mod error;
 pub mod image;
+pub mod image_task;
 pub mod instance;
 pub mod join_token;
 pub mod key_pair;

@@ -27,6 +27,9 @@ pub async fn resource_account(
         Taggable::Volume => {
             ("SELECT account FROM instances WHERE id = $1 AND state <> 'terminated'", instance.as_str())
         }
+        Taggable::ImportImageTask | Taggable::ExportImageTask => {
+            ("SELECT account FROM image_tasks WHERE id = $1", id)
+        }
         // Rules follow from their group; see `app::security_group`.
         Taggable::SecurityGroupRule => return Ok(None),
     };

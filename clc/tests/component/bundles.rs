@@ -5,6 +5,7 @@ use crate::support::{Answer, Client, Cloud};
 use karri_proto::instance::Digest;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::blobs::{BlobPurpose, Content};
+use karri_proto::internal::bundles::SourceKind;
 use std::time::{Duration, Instant};
 
 on_both! {
@@ -14,6 +15,8 @@ on_both! {
     a_manifest_says_what_the_request_does_not
     a_pending_image_survives_a_restart
     an_image_that_is_gone_lets_its_blob_go
+    an_object_that_is_a_disk_is_registered_without_a_bundle
+    nothing_is_registered_on_a_blob_that_is_being_let_go
 }
 
 const MANIFEST: &str = "bucket/a/disk.manifest.xml";
@@ -161,4 +164,67 @@ async fn an_image_that_is_gone_lets_its_blob_go(cloud: Cloud) {
     assert_eq!(to_release.iter().map(|image| image.id.as_str()).collect::<Vec<_>>(), [id.as_str()]);
     store.image_released(&id).await.unwrap();
     assert_eq!(store.image_list_to_release(i64::MAX).await.unwrap().len(), 0);
+}
+
+async fn an_object_that_is_a_disk_is_registered_without_a_bundle(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let bundles = &cloud.walrus.bundles;
+    bundles.inspects_disk("bucket/disk.qcow2", "qcow2");
+    let registered = [("Name", "disk"), ("ImageLocation", "bucket/disk.qcow2"), ("BootMode", "uefi")];
+    let small = [
+        &registered[..],
+        &[("BlockDeviceMapping.1.DeviceName", "/dev/sda1"), ("BlockDeviceMapping.1.Ebs.VolumeSize", "4")],
+    ]
+    .concat();
+    let refused = alice.ec2("RegisterImage", &small).await.refused(400, "InvalidBlockDeviceMapping");
+    assert!(refused.message().contains("&gt;= 5GB"), "{}", refused.text);
+    let id = alice.ec2("RegisterImage", &registered).await.ok().one("imageId");
+    let pending = shown(&alice, &id).await;
+    for (element, value) in [
+        ("imageState", "pending"),
+        ("imageLocation", "bucket/disk.qcow2"),
+        ("volumeSize", "5"),
+        ("bootMode", "uefi"),
+        ("imageType", "machine"),
+    ] {
+        assert_eq!(pending.one(element), value, "{element}");
+    }
+    bundles.makes("bucket/disk.qcow2", Ok(made(9, Content::Disk)));
+    assert_eq!(settled(&alice, &id).await.one("imageState"), "available");
+    let asked = bundles.to_make.lock().unwrap().last().cloned().unwrap();
+    assert_eq!(
+        (asked.kind, asked.etag.as_str(), asked.account),
+        (SourceKind::Disk, "etag", alice.account.clone())
+    );
+    let launch =
+        [("ImageId", id.as_str()), ("InstanceType", "t2.nano"), ("MinCount", "1"), ("MaxCount", "1")];
+    alice.ec2("RunInstances", &launch).await.ok();
+}
+
+async fn nothing_is_registered_on_a_blob_that_is_being_let_go(cloud: Cloud) {
+    let (store, alice) = (cloud.store().await, cloud.owner().await);
+    let location = cloud.walrus.put_content(9, Content::Disk);
+    let digest: Digest = location.parse().unwrap();
+    let request = [("Name", "by digest"), ("ImageLocation", location.as_str())];
+    let refused = async || {
+        let answer = alice.ec2("RegisterImage", &request).await.refused(400, "InvalidManifest");
+        assert!(answer.message().contains("There is no image blob"), "{}", answer.text);
+        assert_eq!(alice.ec2("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").len(), 0);
+    };
+    // While the image store is told.
+    assert!(store.blob_release_begin(&digest).await.unwrap());
+    refused().await;
+    store.blob_release_end(&digest).await.unwrap();
+    // After it was told, and before the image is written.
+    cloud.walrus.lose(&location);
+    refused().await;
+    // Who is first keeps it.
+    cloud.walrus.put_content(9, Content::Disk);
+    let id = alice.ec2("RegisterImage", &request).await.ok().one("imageId");
+    assert!(!store.blob_release_begin(&digest).await.unwrap());
+    assert_eq!(store.blob_release_list().await.unwrap(), []);
+    alice.ec2("DeregisterImage", &[("ImageId", &id)]).await.ok();
+    assert!(store.blob_release_begin(&digest).await.unwrap());
+    assert_eq!(store.blob_release_list().await.unwrap(), [digest], "a controller that dies leaves this");
 }

@@ -5,6 +5,7 @@ use karri_clc::api::table;
 use karri_proto::aws::Service;
 use karri_proto::instance::BlobFormat;
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
 on_both! {
     whatever_would_succeed_says_so_and_is_not_done
@@ -12,6 +13,9 @@ on_both! {
 }
 
 const DRY: (&str, &str) = ("DryRun", "true");
+/// EC2 has no dry run of it.
+const WITHOUT: &str = "CancelExportTask";
+const PATIENCE: Duration = Duration::from_secs(20);
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUp1czYzTW8wRUtSb2dCVlQ1bGpSZE02dkxUMjVHNldLRXZX\
      VGNQUHNSRVI=";
 
@@ -23,6 +27,7 @@ fn needs<'a>(
     vpc: &'a str,
     blob: &'a str,
     pair: &'a str,
+    task: &'a str,
 ) -> Vec<(&'static str, &'a str)> {
     let named = ("InstanceId", id);
     match action {
@@ -38,6 +43,11 @@ fn needs<'a>(
         "ModifyInstanceMetadataOptions" => vec![named, ("HttpTokens", "required")],
         "RegisterImage" => vec![("Name", "tried"), ("ImageLocation", blob)],
         "DeregisterImage" => vec![("ImageId", IMAGE)],
+        "ImportImage" => vec![("DiskContainer.1.Url", "s3://bucket/disk")],
+        "ExportImage" => {
+            vec![("ImageId", IMAGE), ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")]
+        }
+        "CancelImportTask" => vec![("ImportTaskId", task)],
         "DescribeImageAttribute" => vec![("ImageId", IMAGE), ("Attribute", "description")],
         "CreateKeyPair" => vec![("KeyName", "tried"), ("KeyType", "ed25519")],
         "ImportKeyPair" => vec![("KeyName", "tried"), ("PublicKeyMaterial", PUBLIC_KEY)],
@@ -52,11 +62,28 @@ fn needs<'a>(
 
 async fn everything(client: &Client) -> Vec<String> {
     let mut told = Vec::new();
-    for action in ["DescribeInstances", "DescribeImages", "DescribeKeyPairs", "DescribeTags"] {
+    for action in [
+        "DescribeInstances",
+        "DescribeImages",
+        "DescribeKeyPairs",
+        "DescribeTags",
+        "DescribeImportImageTasks",
+        "DescribeExportImageTasks",
+    ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());
     }
     told
+}
+
+/// What is told of the task does not change from here on.
+async fn converting(client: &Client, task: &str) {
+    let deadline = Instant::now() + PATIENCE;
+    let told = async || client.ec2("DescribeImportImageTasks", &[("ImportTaskId.1", task)]).await.ok();
+    while told().await.one("statusMessage") != "converting" {
+        assert!(Instant::now() < deadline, "the task is not worked at");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
@@ -67,9 +94,13 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     cloud.key_pair(&root.account, "pair").await;
     let vpc = root.ec2("DescribeVpcs", &[]).await.ok().one("vpcId");
     let blob = cloud.walrus.put(1, BlobFormat::Raw, 1 << 30);
+    cloud.walrus.bundles.inspects_disk("bucket/disk", "raw");
+    let import = [("DiskContainer.1.Url", "s3://bucket/disk")];
+    let task = root.ec2("ImportImage", &import).await.ok().one("importTaskId");
+    converting(&root, &task).await;
     let before = everything(&root).await;
-    for action in table().actions(Service::Ec2) {
-        let request = [&needs(action, &id, &vpc, &blob, "pair")[..], &[DRY]].concat();
+    for action in table().actions(Service::Ec2).into_iter().filter(|action| *action != WITHOUT) {
+        let request = [&needs(action, &id, &vpc, &blob, "pair", &task)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -122,6 +153,14 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     let twice = [("KeyName", "pair"), ("PublicKeyMaterial", PUBLIC_KEY)];
     check("ImportKeyPair", &twice, "InvalidKeyPair.Duplicate").await;
     check("DeleteKeyPair", &[("KeyPairId", "nonsense")], "InvalidParameterValue").await;
+    let disk = ("DiskContainer.1.Url", "s3://bucket/absent");
+    check("ImportImage", &[disk], "InvalidParameter").await;
+    let task = [("ImportTaskId", "import-ami-0123456789abcdef0")];
+    check("CancelImportTask", &task, "InvalidConversionTaskId").await;
+    let task = [("ImportTaskId.1", "import-ami-0123456789abcdef0")];
+    check("DescribeImportImageTasks", &task, "InvalidConversionTaskId").await;
+    let out = [image, ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")];
+    check("ExportImage", &out, "InvalidAMIID.NotFound").await;
     let vpc = [("VpcId", "vpc-0123456789abcdef0"), ("Attribute", "enableDnsSupport")];
     check("DescribeVpcAttribute", &vpc, "InvalidVpcID.NotFound").await;
     let attribute = ("AttributeName.1", "nonsense");
@@ -134,6 +173,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
             tried.insert(action);
         }
     }
-    let served: BTreeSet<&str> = table().actions(Service::Ec2).into_iter().collect();
+    let served: BTreeSet<&str> =
+        table().actions(Service::Ec2).into_iter().filter(|action| *action != WITHOUT).collect();
     assert_eq!(tried, served, "each action is tried with something wrong");
 }

@@ -14,6 +14,7 @@ mod bundles;
 mod dry_run;
 mod edge;
 mod image_deletion;
+mod image_tasks;
 mod images;
 mod instance_filters;
 mod internal;

@@ -80,7 +80,7 @@ pub struct BlobFacts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedBlob {
     pub blob: BlobRef,
-    /// The format it came in, found by content: `raw`, `qcow2`, `vmdk`, `vhd`.
+    /// The format it came in, found by content: `raw`, `qcow2`, `vmdk`, `vhd`, `vhdx`.
     pub source_format: String,
     #[serde(default)]
     pub content: Content,

@@ -5,7 +5,8 @@
 //!   cc  ──ClusterService───► clc                               a cluster makes itself known
 //!   nc  ──NodeService──────► cc                                a node makes itself known
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
-//!   clc ──BundleService──► walrus                            image bundles in S3, made into blobs
+//!   clc ──BundleService──► walrus                            bundles and disks in S3, made into blobs
+//!   clc ──ExportService──► walrus                            blobs, written to buckets as disk images
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
 //!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
@@ -22,6 +23,7 @@ pub mod bundles;
 pub mod caller;
 pub mod clusters;
 pub mod error;
+pub mod exports;
 pub mod fleet;
 pub mod instances;
 pub mod join;

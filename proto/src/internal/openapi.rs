@@ -2,7 +2,7 @@
 //!
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
-use super::{admin, bundles, clusters, fleet, instances, join, nodes, signers, story};
+use super::{admin, bundles, clusters, exports, fleet, instances, join, nodes, signers, story};
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
 use aide::transform::TransformOperation;
@@ -12,8 +12,12 @@ use serde_json::{Map, Value, json};
 pub fn documents() -> Vec<(&'static str, Value)> {
     vec![
         ("admin", document("AdminService: accounts, users, keys, tokens, status", admin::api)),
-        ("bundles", document("BundleService: image bundles, made into blobs", bundles::api)),
+        (
+            "bundles",
+            document("BundleService: image bundles and disks in buckets, made into blobs", bundles::api),
+        ),
         ("clusters", document("ClusterService: a cluster makes itself known", clusters::api)),
+        ("exports", document("ExportService: blobs, written to buckets as disk images", exports::api)),
         ("fleet", document("FleetService: nodes as the operator wants them", fleet::api)),
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),

@@ -4,7 +4,7 @@
 //! directions are streams.
 
 use super::range::{self, Range};
-use crate::app::import::{ImportError, Importer};
+use crate::app::import::{For, ImportError, Importer};
 use crate::app::sniff::Purpose;
 use crate::store::blobs::BlobInfo;
 use crate::store::holds::Hold;
@@ -158,7 +158,7 @@ async fn import(
         Some(BlobPurpose::Ramdisk) => Purpose::Ramdisk,
     };
     let mut body = body.map(|bytes| bytes.map_err(|error| ImportError::Broken(error.to_string())));
-    Ok(blobs.importer.import(&mut body, purpose, Hold::Imported, &caller.request_id).await?)
+    Ok(blobs.importer.import(&mut body, purpose, Hold::Imported, For::operator(&caller.request_id)).await?)
 }
 
 async fn handle_read(

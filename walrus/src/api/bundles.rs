@@ -1,15 +1,19 @@
-//! Image bundles over the internal API: what `karri_proto::internal::bundles` calls, over the objects of S3.
+//! Images of objects over the internal API: what `karri_proto::internal::bundles` calls, over the objects of S3.
+
+mod disk;
 
 use super::s3::S3;
 use super::s3::behalf::Reader;
 use crate::app::bundle::cache::{Bundle, Bundles};
 use crate::app::bundle::error::MANIFEST_READ_BYTES_MAX;
-use crate::app::bundle::jobs::Jobs;
 use crate::app::bundle::keys::{Certificate, signer};
 use crate::app::bundle::manifest::Kind;
 use crate::app::bundle::objects::{ObjectParts, part_key};
 use crate::app::bundle::{BundleError, Manifest, Progress};
-use crate::app::import::ImportError;
+use crate::app::disk::is_manifest;
+use crate::app::import::{For, ImportError};
+use crate::app::jobs::{Jobs, Told};
+use crate::app::sniff::HEAD_BYTES;
 use crate::drive::signers::AuthFault;
 use crate::store::bundles::BundleName;
 use crate::store::holds::Hold;
@@ -21,9 +25,11 @@ use karri_proto::aws::s3::{S3Code, S3Fault};
 use karri_proto::instance::Digest;
 use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use karri_proto::internal::bundles::{
-    self, BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake, MAKE_WAIT,
+    self, BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake, Inspected, MAKE_WAIT,
+    SourceKind,
 };
 use karri_proto::internal::{ApiError, Caller};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::spawn_blocking;
@@ -41,7 +47,7 @@ pub fn router(desk: BundleDesk) -> Router {
 pub struct BundleDesk {
     s3: Arc<S3>,
     bundles: Bundles,
-    jobs: Jobs,
+    jobs: Jobs<BundleToMake, ImportedBlob>,
 }
 
 impl BundleDesk {
@@ -49,17 +55,32 @@ impl BundleDesk {
         Self { s3, bundles, jobs: Jobs::default() }
     }
 
-    async fn inspect(&self, asked: &BundleAsked) -> Result<BundleFacts, ApiError> {
+    async fn inspect(&self, asked: &BundleAsked) -> Result<Inspected, ApiError> {
         let reader = Reader::new(self.s3.clone(), &asked.access_key_id, asked.address).await;
         let reader = reader.map_err(of_auth)?;
         let bucket = reader.bucket(&asked.bucket).await.map_err(of_fault)?;
         let object = reader.object(&bucket, &asked.key).await.map_err(of_fault)?;
-        let text = self.manifest(&object).await?;
+        let head = self.part(&object, 0..HEAD_BYTES as u64).await?;
+        if is_manifest(&asked.key, &head) {
+            let facts = self.bundle(&reader, &bucket, &asked.key, &object).await?;
+            return Ok(Inspected::Bundle(facts));
+        }
+        Ok(Inspected::Disk(self.disk(&object, head).await?))
+    }
+
+    async fn bundle(
+        &self,
+        reader: &Reader,
+        bucket: &Arc<Bucket>,
+        key: &str,
+        object: &Arc<Object>,
+    ) -> Result<BundleFacts, ApiError> {
+        let text = self.manifest(object).await?;
         let manifest = Manifest::parse(&text).map_err(BundleError::from).map_err(refused)?;
         let certificates = self.certificates(reader.account()).await?;
         signer(&manifest, &text, &certificates).map_err(refused)?;
-        self.parts(&reader, &bucket, &asked.key, &manifest).await?;
-        Ok(facts(&object, &manifest))
+        self.parts(reader, bucket, key, &manifest).await?;
+        Ok(facts(object, &manifest))
     }
 
     /// Whether every part is there and may be read. What they hold is found out when the image is made.
@@ -84,18 +105,22 @@ impl BundleDesk {
     }
 
     async fn manifest(&self, object: &Arc<Object>) -> Result<Vec<u8>, ApiError> {
-        let most = MANIFEST_READ_BYTES_MAX as u64; // what is longer is refused by its parser
-        let body = self.s3.objects.read(object, 0..object.size.min(most), None).await.map_err(of_store)?;
-        let mut text = Vec::new();
-        match body {
-            Body::Whole(bytes) => text.extend_from_slice(&bytes),
+        // What is longer is refused by its parser.
+        self.part(object, 0..MANIFEST_READ_BYTES_MAX as u64).await
+    }
+
+    /// What there is of that range, in memory.
+    async fn part(&self, object: &Arc<Object>, range: Range<u64>) -> Result<Vec<u8>, ApiError> {
+        let mut part = Vec::new();
+        match self.s3.objects.read(object, range, None).await.map_err(of_store)? {
+            Body::Whole(bytes) => part.extend_from_slice(&bytes),
             Body::Stream(mut pieces) => {
                 while let Some(piece) = pieces.next().await {
-                    text.extend_from_slice(&piece.map_err(of_store)?);
+                    part.extend_from_slice(&piece.map_err(of_store)?);
                 }
             }
         }
-        Ok(text)
+        Ok(part)
     }
 
     /// Those that can be read; a user's certificate was checked when it was given.
@@ -113,18 +138,25 @@ impl BundleDesk {
         progress: Progress,
     ) -> Result<ImportedBlob, ApiError> {
         let (bucket, object) = self.current(&bundle).await?;
+        if bundle.kind == SourceKind::Disk {
+            return self.disk_make(bundle, object, &request_id, progress).await;
+        }
         let text = self.manifest(&object).await?;
         let certificates = self.certificates(&bundle.account).await?;
         let name = BundleName { bucket: bundle.bucket, key: bundle.key.clone() };
         let parts = ObjectParts { objects: self.s3.objects.clone(), bucket: bucket.id, key: bundle.key };
         let asked = Bundle { name: &name, etag: &bundle.etag, manifest: &text, certificates: &certificates };
-        let made = self.bundles.image(asked, Arc::new(parts), Hold::Cached, progress, &request_id).await?;
+        let whom = For::job(&bundle.account, &request_id);
+        let made = self.bundles.image(asked, Arc::new(parts), Hold::Cached, progress, whom).await?;
         Ok(made.image)
     }
 
-    /// The manifest that was inspected, unless it is another one by now.
+    /// The object that was inspected, unless it is another one by now.
     async fn current(&self, bundle: &BundleToMake) -> Result<(Arc<Bucket>, Arc<Object>), ApiError> {
-        let gone = || refused(BundleError::ManifestGone);
+        let gone = || match bundle.kind {
+            SourceKind::Bundle => refused(BundleError::ManifestGone),
+            SourceKind::Disk => disk::gone().into(),
+        };
         let failed = |error| match error {
             StoreError::NoSuchBucket | StoreError::NoSuchKey { .. } | StoreError::NoSuchVersion => gone(),
             other => of_store(other),
@@ -145,19 +177,28 @@ impl BundleDesk {
 
 #[async_trait]
 impl BundleService for BundleDesk {
-    async fn bundle_inspect(&self, _: &Caller, asked: &BundleAsked) -> Result<BundleFacts, ApiError> {
+    async fn bundle_inspect(&self, _: &Caller, asked: &BundleAsked) -> Result<Inspected, ApiError> {
         let inspected = tokio::time::timeout(INSPECT_MAX, self.inspect(asked)).await;
         inspected.map_err(|_| ApiError::unreachable("the manifest's parts take too long to look up"))?
     }
 
     async fn bundle_make(&self, caller: &Caller, bundle: &BundleToMake) -> Result<BundleProgress, ApiError> {
         let start = |progress| self.clone().make(bundle.clone(), caller.request_id.clone(), progress);
-        let asked = self.jobs.ask(bundle, MAKE_WAIT, start).await?;
-        let BundleProgress::Made(image) = asked else { return Ok(asked) };
+        let image = match self.jobs.ask(bundle, MAKE_WAIT, start).await? {
+            Told::Working { done, all } => return Ok(BundleProgress::Making { done, all }),
+            Told::Over(image) => image,
+        };
         if self.hold(&image.blob.digest).await? {
             return Ok(BundleProgress::Made(image));
         }
         Ok(BundleProgress::Making { done: 0, all: 0 }) // asked again, it is made again
+    }
+
+    async fn bundle_abandon(&self, caller: &Caller, bundle: &BundleToMake) -> Result<(), ApiError> {
+        let (request_id, bucket, key) = (&caller.request_id, &bundle.bucket, &bundle.key);
+        tracing::info!(request_id, bucket, key, "the image is no longer wanted");
+        self.jobs.abandon(bundle);
+        Ok(())
     }
 
     async fn bundle_release(&self, caller: &Caller, digest: &Digest) -> Result<(), ApiError> {
@@ -190,18 +231,18 @@ fn refused(error: BundleError) -> ApiError {
     ImportError::from(error).into()
 }
 
-fn of_auth(fault: AuthFault) -> ApiError {
+pub(super) fn of_auth(fault: AuthFault) -> ApiError {
     match fault {
         AuthFault::UnknownKey | AuthFault::BadToken => ApiError::forbidden(fault.to_string()),
         AuthFault::Unavailable(_) => ApiError::unreachable(fault),
     }
 }
 
-fn of_store(error: StoreError) -> ApiError {
+pub(super) fn of_store(error: StoreError) -> ApiError {
     of_fault(super::s3::fault::About::default().fault(error))
 }
 
-fn of_fault(fault: S3Fault) -> ApiError {
+pub(super) fn of_fault(fault: S3Fault) -> ApiError {
     let message = fault.message();
     match fault.status() {
         404 => ApiError::not_found(message),

@@ -4,6 +4,7 @@
 pub mod blobs;
 pub mod buckets;
 pub mod bundles;
+pub mod exports;
 pub mod objects;
 pub mod range;
 pub mod s3;

@@ -79,7 +79,7 @@ pub fn suits(content: Content, purpose: Purpose) -> Result<(), Refusal> {
     let refused = |what: &str| Err(Refusal::new(what));
     match (purpose, content) {
         (_, Content::Text) => refused(
-            "this looks like plain text; raw, qcow2, vmdk and vhd images can be imported: send a disk image",
+            "this looks like plain text; raw, qcow2, vmdk, vhd and vhdx images can be imported: send a disk image",
         ),
         (Purpose::Disk, Content::Kernel) => refused("this is a kernel, not a disk: import it as a kernel"),
         (Purpose::Disk, Content::Ramdisk) => refused("this is a ramdisk, not a disk: import it as a ramdisk"),

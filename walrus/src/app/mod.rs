@@ -1,13 +1,18 @@
-//! Use cases and rules. `import` takes images in, `bundle` makes them of bundles; `content`, `sniff`, `qcow2`,
-//! `vmdk` and `vhd` are pure functions of bytes: no IO, no clock, and no panic whatever the bytes are.
+//! Use cases and rules. `import` takes images in, `bundle` makes them of bundles, `export` gives them out, `jobs` is
+//! what of it runs while somebody asks; `content`, `sniff`, `disk`,
+//! `qcow2`, `vmdk`, `vhd` and `vhdx` are pure functions of bytes: no IO, no clock, and no panic whatever the bytes are.
 
 pub mod bundle;
 pub mod content;
+pub mod disk;
+pub mod export;
 pub mod import;
+pub mod jobs;
 pub mod qcow2;
 pub mod s3;
 pub mod sniff;
 pub mod vhd;
+pub mod vhdx;
 pub mod vmdk;
 
 /// Why an image is not taken: one sentence for whoever sent it.
@@ -31,6 +36,8 @@ pub(crate) fn fuzz(data: &[u8]) {
     let _ = qcow2::parse(data, bytes, u64::MAX);
     let _ = qcow2::parse(data, u64::MAX, 1 << 44);
     let _ = vmdk::parse(data, tail, u64::MAX);
+    let _ = vhdx::metadata_at(data, bytes);
+    let _ = vhdx::parse(data, u64::MAX);
     if let Ok(vhd::Header { table: Some(table), .. }) = vhd::parse(data, tail, bytes, u64::MAX) {
         let at = usize::try_from(table.at).unwrap_or(usize::MAX);
         assert!(table.at + table.bytes() <= bytes);

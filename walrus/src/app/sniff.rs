@@ -4,7 +4,7 @@
 //! send by mistake is known here and told by its name, with what to do.
 
 use super::content::{content, suits};
-use super::{Refusal, bytes_at, qcow2, vhd, vmdk};
+use super::{Refusal, bytes_at, qcow2, vhd, vhdx, vmdk};
 use flate2::read::GzDecoder;
 use karri_proto::internal::blobs::Content;
 use std::io::Read;
@@ -37,6 +37,7 @@ pub enum Kind {
     Qcow2,
     Vmdk,
     Vhd,
+    Vhdx,
 }
 
 impl Kind {
@@ -46,6 +47,7 @@ impl Kind {
             Kind::Qcow2 => "qcow2",
             Kind::Vmdk => "vmdk",
             Kind::Vhd => "vhd",
+            Kind::Vhdx => "vhdx",
         }
     }
 }
@@ -72,6 +74,9 @@ pub fn early(head: &[u8], purpose: Purpose) -> Result<Kind, Refusal> {
     }
     if head.starts_with(&vhd::MAGIC) {
         return Ok(Kind::Vhd);
+    }
+    if head.starts_with(&vhdx::MAGIC) {
+        return Ok(Kind::Vhdx);
     }
     if is_gzipped_ramdisk(head) {
         return suits(Content::Ramdisk, purpose).map(|()| Kind::Raw);
@@ -116,7 +121,6 @@ const UNPACK: &str = "unpack it first";
 type Mark = (usize, &'static [u8], &'static str, &'static str);
 
 const FOREIGN: &[Mark] = &[
-    (0, b"vhdxfile", "a VHDX image", CONVERT),
     (0x40, b"\x7f\x10\xda\xbe", "a VDI image", CONVERT),
     (0, b"COWD", "a VMDK image of VMware's old sparse kind", CONVERT),
     (0, b"# Disk DescriptorFile", "a VMDK description without its data", CONVERT),
@@ -142,7 +146,7 @@ const FOREIGN: &[Mark] = &[
 
 fn looks_like<T>(what: &str, advice: &str) -> Result<T, Refusal> {
     Err(Refusal::new(format!(
-        "this looks like {what}; raw, qcow2, vmdk and vhd images can be imported: {advice}"
+        "this looks like {what}; raw, qcow2, vmdk, vhd and vhdx images can be imported: {advice}"
     )))
 }
 
@@ -241,6 +245,7 @@ mod tests {
             (&b"QFI\xfb\0\0\0\x03"[..], Kind::Qcow2),
             (b"KDMV", Kind::Vmdk),
             (b"conectix", Kind::Vhd),
+            (b"vhdxfile", Kind::Vhdx),
             (b"\x55\xaa", Kind::Raw),
             (b"\x7fELF", Kind::Raw),
         ] {

@@ -4,6 +4,8 @@
 //! bare file names, so no path can be taken for a protocol (`nbd:…`) or an option. Callers have read
 //! the header with `app::qcow2`, `app::vmdk` or `app::vhd` before.
 
+use karri_proto::instance::BlobFormat;
+use karri_proto::internal::exports::ExportFormat;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub struct ToolLimits {
 pub enum Format {
     Vmdk,
     Vhd,
+    Vhdx,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -65,7 +68,7 @@ impl QemuImg {
         Ok(String::from_utf8_lossy(&output.stdout).lines().next().unwrap_or_default().to_owned())
     }
 
-    /// Walks every table of a `qcow2` or `vmdk` file: what they point at is inside it.
+    /// Walks every table of a `qcow2`, `vmdk` or `vhdx` file: what they point at is inside it.
     pub async fn check(&self, directory: &Path, format: &str, name: &str) -> Result<(), ToolError> {
         let outcome = self.run(directory, 0, &["check", "-q", "-f", format, name]).await?;
         match outcome.status.code() {
@@ -86,6 +89,7 @@ impl QemuImg {
     ) -> Result<(), ToolError> {
         let source = match format {
             Format::Vmdk => format!("driver=vmdk,file.driver=file,file.filename={from}"),
+            Format::Vhdx => format!("driver=vhdx,file.driver=file,file.filename={from}"),
             // Left to itself, it believes the cylinders and heads of some programs' files and cuts the
             // disk to them; the size is what the guest's data fits in.
             Format::Vhd => {
@@ -93,6 +97,31 @@ impl QemuImg {
             }
         };
         let arguments = ["convert", "-q", "--image-opts", "-O", "qcow2", "-o", "compat=1.1", &source, to];
+        let outcome = self.run(directory, bytes_max, &arguments).await?;
+        if outcome.status.success() { Ok(()) } else { Err(outcome.into_error(bytes_max)) }
+    }
+
+    /// Makes `to`, of at most `bytes_max`, from a raw or qcow2 file that this store has judged before.
+    pub async fn export(
+        &self,
+        directory: &Path,
+        from: (BlobFormat, &str),
+        to: (ExportFormat, &str),
+        bytes_max: u64,
+    ) -> Result<(), ToolError> {
+        let driver = match from.0 {
+            BlobFormat::Raw => "raw",
+            BlobFormat::Qcow2 => "qcow2",
+        };
+        let source = format!("driver={driver},file.driver=file,file.filename={}", from.1);
+        let mut arguments = vec!["convert", "-q", "--image-opts", "-O"];
+        arguments.extend(match to.0 {
+            ExportFormat::Raw => &["raw"][..],
+            ExportFormat::Vmdk => &["vmdk", "-o", "subformat=streamOptimized"],
+            // Without it the disk is rounded to what cylinders and heads can name.
+            ExportFormat::Vhd => &["vpc", "-o", "subformat=dynamic,force_size=on"],
+        });
+        arguments.extend([source.as_str(), to.1]);
         let outcome = self.run(directory, bytes_max, &arguments).await?;
         if outcome.status.success() { Ok(()) } else { Err(outcome.into_error(bytes_max)) }
     }

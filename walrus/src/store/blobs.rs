@@ -144,6 +144,13 @@ impl BlobStore {
         Ok(file)
     }
 
+    /// The blob under another name of the same file system: it is there as long as that name is. Blocking.
+    pub fn blob_link(&self, digest: &Digest, to: &Path) -> io::Result<()> {
+        std::fs::hard_link(self.path(digest), to)?;
+        self.blob_used(digest);
+        Ok(())
+    }
+
     /// A directory for one import. Blocking.
     pub fn scratch(self: &Arc<Self>) -> io::Result<Scratch> {
         Scratch::new(self.clone(), self.incoming.join(self.next_number().to_string()))

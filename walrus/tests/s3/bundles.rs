@@ -4,13 +4,14 @@ use crate::harness::{Server, User, server};
 use karri_proto::instance::Digest;
 use karri_proto::internal::blobs::{BlobPurpose, ImportedBlob};
 use karri_proto::internal::bundles::{
-    BundleAsked, BundleFacts, BundleProgress, BundleService as _, BundleToMake,
+    BundleAsked, BundleFacts, BundleProgress, BundleService as _, BundleToMake, Inspected, SourceKind,
 };
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::{Base, ControllerConfig, Stopper};
 use karri_walrus::api::bundles::BundleDesk;
+use karri_walrus::api::exports::ExportDesk;
 use karri_walrus::app::bundle::CloudKey;
 use karri_walrus::app::bundle::cache::Bundles;
 use karri_walrus::app::import::Importer;
@@ -37,11 +38,12 @@ const KEY: &str = "a/disk.img.manifest.xml";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Buckets, and beside them the store that images go to.
-struct Walrus {
-    server: Server,
-    blobs: Arc<BlobStore>,
-    desk: BundleDesk,
-    _state: TempDir,
+pub struct Walrus {
+    pub server: Server,
+    pub blobs: Arc<BlobStore>,
+    pub desk: BundleDesk,
+    importer: Importer,
+    state: TempDir,
     _stopper: Stopper,
 }
 
@@ -60,7 +62,7 @@ fn base(state: &Path) -> (Base, Stopper) {
 }
 
 impl Walrus {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let (server, state) = (server().await, tempfile::tempdir().unwrap());
         let (base, stopper) = base(state.path());
         let config = BlobsConfig::default();
@@ -69,11 +71,21 @@ impl Walrus {
         let blobs = Arc::new(opened);
         let tool = QemuImg::new(config.tool_limits());
         let importer = Importer::new(blobs.clone(), tool, limits, base.clone());
-        let bundles = Bundles::open(importer, state.path(), CloudKey::from_pem(CLOUD_KEY).unwrap()).unwrap();
+        let bundles =
+            Bundles::open(importer.clone(), state.path(), CloudKey::from_pem(CLOUD_KEY).unwrap()).unwrap();
         let objects = server.s3.objects.clone();
         base.spawn(reconcile::bundles::run(bundles.clone(), objects, base.shutdown.clone()));
         let desk = BundleDesk::new(server.s3.clone(), bundles);
-        Self { server, blobs, desk, _state: state, _stopper: stopper }
+        Self { server, blobs, desk, importer, state, _stopper: stopper }
+    }
+
+    pub fn exports(&self) -> ExportDesk {
+        ExportDesk::new(self.server.s3.clone(), self.importer.clone())
+    }
+
+    /// Directories of what is on its way in or out.
+    pub fn scratches(&self) -> usize {
+        std::fs::read_dir(self.state.path().join("incoming")).unwrap().count()
     }
 
     /// As old tools upload it.
@@ -86,15 +98,26 @@ impl Walrus {
         self.server.put(&format!("/services/Walrus/images/{KEY}"), MANIFEST.as_bytes()).await;
     }
 
-    async fn inspect(&self, user: &str, key: &str) -> Result<BundleFacts, ApiError> {
+    pub async fn look(&self, user: &str, key: &str) -> Result<Inspected, ApiError> {
         let (bucket, key, access_key_id) = ("images".into(), key.into(), user.into());
         let asked = BundleAsked { bucket, key, access_key_id, address: None };
         self.desk.bundle_inspect(&caller(), &asked).await
     }
 
+    async fn inspect(&self, user: &str, key: &str) -> Result<BundleFacts, ApiError> {
+        match self.look(user, key).await? {
+            Inspected::Bundle(facts) => Ok(facts),
+            Inspected::Disk(facts) => panic!("{key} is taken for a disk: {facts:?}"),
+        }
+    }
+
     async fn make(&self, etag: &str) -> Result<ImportedBlob, ApiError> {
-        let (bucket, key, account) = ("images".into(), KEY.into(), "111111111111".into());
-        let bundle = BundleToMake { bucket, key, etag: etag.to_owned(), account };
+        self.make_of(SourceKind::Bundle, KEY, etag).await
+    }
+
+    pub async fn make_of(&self, kind: SourceKind, key: &str, etag: &str) -> Result<ImportedBlob, ApiError> {
+        let (bucket, key, account) = ("images".into(), key.into(), "111111111111".into());
+        let bundle = BundleToMake { kind, bucket, key, etag: etag.to_owned(), account };
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.desk.bundle_make(&caller(), &bundle).await? {
@@ -104,7 +127,7 @@ impl Walrus {
         }
     }
 
-    fn hold(&self, digest: &Digest) -> Option<Hold> {
+    pub fn hold(&self, digest: &Digest) -> Option<Hold> {
         self.blobs.blob_info(digest).map(|info| info.hold)
     }
 
@@ -113,7 +136,7 @@ impl Walrus {
         assert!(error.kind == kind && error.message.contains(words), "{error:?} should say: {words}");
     }
 
-    async fn permit_bob(&self, keys: &str) {
+    pub async fn permit_bob(&self, keys: &str) {
         let policy = format!(
             r#"{{"Version": "2012-10-17", "Statement": [{{"Effect": "Allow", "Principal": {{"AWS": "222222222222"}},
                 "Action": "s3:GetObject", "Resource": "arn:aws:s3:::images/{keys}"}}]}}"#
@@ -122,7 +145,7 @@ impl Walrus {
     }
 }
 
-fn caller() -> Caller {
+pub fn caller() -> Caller {
     Caller { identity: Identity::new(Role::Clc, "", "clc"), request_id: "req-7".into() }
 }
 

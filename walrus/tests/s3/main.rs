@@ -4,7 +4,9 @@
 
 mod buckets;
 mod bundles;
+mod disks;
 mod encryption;
+mod exports;
 mod harness;
 mod judged;
 mod lifecycle;

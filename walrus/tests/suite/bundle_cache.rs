@@ -6,7 +6,7 @@ use crate::harness::{Server, caller, disk, eventually};
 use karri_proto::internal::Role;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_walrus::app::bundle::{PartError, PartSource, PartStream, Progress, cache};
-use karri_walrus::app::import::ImportError;
+use karri_walrus::app::import::{For, ImportError};
 use karri_walrus::store::bundles::BundleName;
 use karri_walrus::store::holds::Hold;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -41,6 +41,28 @@ async fn an_image_is_made_once_and_again_when_its_manifest_changes() {
 }
 
 #[tokio::test]
+async fn a_bundle_larger_than_the_cache_is_there_for_who_asked_and_goes_when_it_is_let_go() {
+    let store = Store::with_cache(1000);
+    let (bundle, other) = (Draft::of(&disk(2)).seal(), Draft::of(&disk(1)).seal());
+    let source = Source::of(&bundle);
+    let ask = async |hold| store.image_of(&bundle.manifest, source.clone(), "a", hold).await.unwrap();
+    let made = ask(Hold::Cached).await;
+    let digest = made.image.blob.digest;
+    assert!(
+        made.image.blob.bytes > 1000 && store.blobs.blob_info(&digest).is_some(),
+        "who asked holds it next"
+    );
+    assert!(ask(Hold::Registered).await.cached);
+    store.image_of(&other.manifest, Source::of(&other), "b", Hold::Cached).await.unwrap();
+    assert!(store.blobs.blob_info(&digest).is_some(), "an image is on it");
+    store.bundles.release(&digest).unwrap();
+    assert!(store.blobs.blob_info(&digest).is_none(), "as a copy it has no room");
+    let asked = source.asked();
+    assert!(!ask(Hold::Registered).await.cached, "it is made once more");
+    assert_eq!(source.asked(), 2 * asked);
+}
+
+#[tokio::test]
 async fn progress_is_told_in_bytes_of_the_bundle() {
     let store = Store::new();
     let bundle = Draft::of(&disk(2)).seal();
@@ -52,7 +74,11 @@ async fn progress_is_told_in_bytes_of_the_bundle() {
     let name = BundleName { bucket: "b".into(), key: "k".into() };
     let manifest = bundle.manifest.as_bytes();
     let asked = cache::Bundle { name: &name, etag: "e", manifest, certificates: &store.certificates };
-    store.bundles.image(asked, Source::of(&bundle), Hold::Cached, progress, "req-7").await.unwrap();
+    store
+        .bundles
+        .image(asked, Source::of(&bundle), Hold::Cached, progress, For::job("1", "req-7"))
+        .await
+        .unwrap();
     let all: u64 = bundle.parts.values().map(|part| part.len() as u64).sum();
     let told = told.lock().unwrap();
     assert!(told.is_sorted() && told.iter().all(|(_, of)| *of == all));

@@ -6,7 +6,7 @@ use karri_proto::internal::blobs::Content;
 use karri_proto::runtime::process::{Base, Stopper};
 use karri_walrus::app::bundle::cache::{BundledImage, Bundles};
 use karri_walrus::app::bundle::{Certificate, CloudKey, PartSource, Progress, cache};
-use karri_walrus::app::import::{ImportError, Importer};
+use karri_walrus::app::import::{For, ImportError, Importer, Limits};
 use karri_walrus::config::BlobsConfig;
 use karri_walrus::drive::qemu_img::QemuImg;
 use karri_walrus::store::blobs::BlobStore;
@@ -29,10 +29,15 @@ pub struct Store {
 
 impl Store {
     pub fn new() -> Self {
+        Self::with_cache(1 << 30)
+    }
+
+    /// One that keeps so many bytes of copies.
+    pub fn with_cache(bytes: u64) -> Self {
         let state = tempfile::tempdir().unwrap();
         let config = config(state.path(), state.path(), BlobsConfig::default());
         let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
-        let limits = config.blobs.limits();
+        let limits = Limits { bundle_cache_bytes_max: bytes, ..config.blobs.limits() };
         let opened = BlobStore::open(state.path(), limits.store_bytes_max, base.metrics.clone()).unwrap();
         let blobs = Arc::new(opened);
         let importer = Importer::new(blobs.clone(), QemuImg::new(config.blobs.tool_limits()), limits, base);
@@ -54,9 +59,12 @@ impl Store {
         let (manifest, certificates) = (manifest.as_bytes(), self.certificates.as_slice());
         let bundle = cache::Bundle { name: &name, etag: &etag, manifest, certificates };
         let progress: Progress = Arc::new(|_, _| {});
-        tokio::time::timeout(DEADLINE, self.bundles.image(bundle, source, hold, progress, "req-7"))
-            .await
-            .unwrap()
+        tokio::time::timeout(
+            DEADLINE,
+            self.bundles.image(bundle, source, hold, progress, For::job("1", "req-7")),
+        )
+        .await
+        .unwrap()
     }
 
     pub async fn image(&self, bundle: &Bundle) -> Result<BundledImage, ImportError> {

@@ -53,6 +53,19 @@ async fn a_vmdk_becomes_a_qcow2_with_the_same_disk() {
 }
 
 #[tokio::test]
+async fn a_vhdx_becomes_a_qcow2_with_the_same_disk() {
+    let server = Server::start().await;
+    let disk = disk(4);
+    for options in ["subformat=dynamic", "subformat=fixed"] {
+        let kept = server.import(image(&disk, "vhdx", &["-o", options])).await.unwrap();
+        assert_eq!((kept.source_format.as_str(), kept.blob.format), ("vhdx", BlobFormat::Qcow2));
+        assert_eq!(kept.blob.virtual_bytes, 4 << 20, "{options}");
+        assert!(as_guest_sees(&server.read(&kept.blob.digest).await, "qcow2") == disk, "{options}");
+    }
+    server.assert_nothing_left(1).await;
+}
+
+#[tokio::test]
 async fn a_vhd_becomes_a_qcow2_with_the_same_disk() {
     let server = Server::start().await;
     let disk = disk(4);

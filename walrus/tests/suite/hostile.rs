@@ -162,15 +162,36 @@ async fn a_vhd_that_is_cut_lies_or_needs_another_is_refused() {
 }
 
 #[tokio::test]
+async fn a_vhdx_that_lies_or_was_cut_is_refused() {
+    let server = Server::start().await;
+    let sound = image(&disk(4), "vhdx", &[]);
+    let find = |mark: &[u8]| sound.windows(mark.len()).position(|window| window == mark).unwrap();
+    let with = |at: usize, bytes: &[u8]| {
+        let mut image = sound.clone();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        image
+    };
+    // The first two items of the metadata: where they are stands 16 bytes into their entries.
+    let metadata = find(b"metadata");
+    let item = |number: usize| {
+        let at = metadata + 32 + 32 * number + 16;
+        metadata + u32::from_le_bytes(sound[at..at + 4].try_into().unwrap()) as usize
+    };
+    refused(&server, "a parent", with(item(0) + 4, &[2]), "parent").await;
+    refused(&server, "a giant", with(item(1), &(1u64 << 60).to_le_bytes()), "limit").await;
+    refused(&server, "no metadata", with(metadata, b"x"), "damaged metadata").await;
+    refused(&server, "no regions", with(192 << 10, b"x"), "no region table").await;
+    refused(&server, "cut", sound[..sound.len() - (6 << 20)].to_vec(), "damaged").await; // it is padded
+    refused(&server, "cut early", sound[..100 << 10].to_vec(), "truncated").await;
+}
+
+#[tokio::test]
 async fn other_formats_are_told_by_their_name() {
     let server = Server::start().await;
     let disk = disk(1);
-    for (format, options, expected) in [
-        ("vhdx", &[][..], "VHDX"),
-        ("vdi", &[], "VDI"),
-        ("qed", &[], "QED"),
-        ("qcow", &[], "qcow (version 1)"),
-    ] {
+    for (format, options, expected) in
+        [("vdi", &[][..], "VDI"), ("qed", &[], "QED"), ("qcow", &[], "qcow (version 1)")]
+    {
         refused(&server, format, image(&disk, format, options), expected).await;
     }
     refused(&server, "nothing", Vec::new(), "empty").await;

@@ -1,9 +1,17 @@
 //! Images.
 
 mod attribute;
+mod export;
 mod filter;
+mod import;
 
 pub use attribute::describe_image_attribute;
+pub use export::{
+    cancel_export_asks, cancel_export_task, describe_export_image_tasks, export_asks, export_image,
+};
+pub use import::{
+    cancel_import_asks, cancel_import_task, describe_import_image_tasks, import_asks, import_image,
+};
 
 use super::instance::VOLUME_TYPES;
 use super::listing::{ids_or_page, page, time_of, time_text};
@@ -38,20 +46,24 @@ pub async fn register_image(cx: Cx, request: RegisterImageRequest) -> Answer<Reg
     let tags = specified(&request.tag_specifications, Taggable::Image)?;
     let tried = not_dry(&request);
     let draft = draft(request, tags)?;
-    let owner = Owner {
+    let caller = cx.app.caller(&cx.request_id);
+    let sources = Sources { blobs: &*cx.app.blobs, bundles: &*cx.app.bundles };
+    let image = check(&cx.app.store, sources, &caller, owner(&cx), &draft, crate::app::now_ms()).await?;
+    tried?;
+    register(&cx.app.store, &*cx.app.blobs, &caller, &image, &draft.tags).await?;
+    cx.app.images_pending.notify_one();
+    tracing::info!(image_id = image.id, location = image.definition.location, "image registered");
+    Ok(RegisterImageResult { image_id: Some(image.id) })
+}
+
+/// Who makes an image.
+fn owner(cx: &Cx) -> Owner<'_> {
+    Owner {
         account: cx.account(),
         administrator: cx.is_administrator(),
         access_key_id: &cx.signer.access_key_id,
         address: cx.client.address,
-    };
-    let caller = cx.app.caller(&cx.request_id);
-    let sources = Sources { blobs: &*cx.app.blobs, bundles: &*cx.app.bundles };
-    let image = check(&cx.app.store, sources, &caller, owner, &draft, crate::app::now_ms()).await?;
-    tried?;
-    register(&cx.app.store, &image, &draft.tags).await?;
-    cx.app.images_pending.notify_one();
-    tracing::info!(image_id = image.id, location = image.definition.location, "image registered");
-    Ok(RegisterImageResult { image_id: Some(image.id) })
+    }
 }
 
 fn unsupported(sentence: &'static str) -> Fault {

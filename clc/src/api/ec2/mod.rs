@@ -13,6 +13,7 @@ mod region;
 mod security_group;
 mod subnet;
 mod tag;
+mod token;
 mod volume;
 mod vpc;
 
@@ -58,6 +59,12 @@ fn images(table: Table) -> Table {
         .on_change(image::deregister_image, image::deregister_asks)
         .on(image::describe_images, action_alone)
         .on(image::describe_image_attribute, action_alone)
+        .on_change(image::import_image, image::import_asks)
+        .on(image::describe_import_image_tasks, action_alone)
+        .on_change(image::cancel_import_task, image::cancel_import_asks)
+        .on_change(image::export_image, image::export_asks)
+        .on(image::describe_export_image_tasks, action_alone)
+        .on_change(image::cancel_export_task, image::cancel_export_asks)
 }
 
 fn key_pairs(table: Table) -> Table {

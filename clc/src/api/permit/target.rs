@@ -99,7 +99,9 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         | Taggable::Vpc
         | Taggable::Subnet
         | Taggable::SecurityGroup
-        | Taggable::NetworkInterface => {
+        | Taggable::NetworkInterface
+        | Taggable::ImportImageTask
+        | Taggable::ExportImageTask => {
             // An image's ARN names no account, and whoever is no administrator reaches none but their own.
             let own = own || kind == Taggable::Image || !cx.is_administrator();
             if own && !cx.signer.minds_tags {

@@ -1,10 +1,12 @@
-//! What a bundle's manifest says about an image that is registered on it.
+//! Images that are registered on objects: what a bundle's manifest says, or a disk image about itself.
 
 use super::ImageKind;
 use super::register::{Draft, Owner};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::internal::blobs::BlobPurpose;
-use karri_proto::internal::bundles::{BundleAsked, BundleFacts, BundleService};
+use karri_proto::internal::bundles::{
+    BundleAsked, BundleFacts, BundleService, BundleToMake, Inspected, SourceKind,
+};
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::{ApiError, Caller};
 use serde::{Deserialize, Serialize};
@@ -12,55 +14,96 @@ use serde::{Deserialize, Serialize};
 const BUCKET_CHARS: std::ops::RangeInclusive<usize> = 3..=63;
 const KEY_BYTES_MAX: usize = 1024;
 
-/// A manifest as RegisterImage names it.
+/// An object as RegisterImage and ImportImage name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ManifestPath {
+pub struct ObjectPath {
     pub bucket: String,
     pub key: String,
 }
 
-/// What an image is made of: the manifest as it was when the image was registered.
+/// What an image is made of: the object as it was when it was permitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BundleSource {
+    #[serde(default)]
+    pub kind: SourceKind,
     pub bucket: String,
     pub key: String,
     pub etag: String,
-    /// Of the image, as the manifest says.
+    /// Of the image's disk, as the manifest or the disk image says.
     pub bytes: u64,
 }
 
-impl ManifestPath {
-    /// `BUCKET/KEY`, as old tools also write it: with a slash before.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (bucket, key) = text.strip_prefix('/').unwrap_or(text).split_once('/')?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
-        let is_bucket = BUCKET_CHARS.contains(&bucket.len()) && bucket.bytes().all(plain);
-        let is_key = (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control);
-        (is_bucket && is_key).then(|| Self { bucket: bucket.to_owned(), key: key.to_owned() })
+impl BundleSource {
+    pub fn to_make(&self, account: &str) -> BundleToMake {
+        BundleToMake {
+            kind: self.kind,
+            bucket: self.bucket.clone(),
+            key: self.key.clone(),
+            etag: self.etag.clone(),
+            account: account.to_owned(),
+        }
     }
 }
 
-/// What the manifest says, if its owner may read it and all that it names.
+/// Reads a bucket's name, as every S3 has them.
+pub fn is_bucket(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    BUCKET_CHARS.contains(&name.len()) && name.bytes().all(plain)
+}
+
+pub fn is_key(key: &str) -> bool {
+    (1..=KEY_BYTES_MAX).contains(&key.len()) && !key.chars().any(char::is_control)
+}
+
+impl ObjectPath {
+    /// `BUCKET/KEY`, as old tools also write it: with a slash before.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (bucket, key) = text.strip_prefix('/').unwrap_or(text).split_once('/')?;
+        let (bucket, key) = (bucket.to_owned(), key.to_owned());
+        (is_bucket(&bucket) && is_key(&key)).then_some(Self { bucket, key })
+    }
+
+    /// For sentences.
+    pub fn url(&self) -> String {
+        let url = format!("s3://{}/{}", self.bucket, self.key);
+        shown(&url).into_owned()
+    }
+
+    pub fn source(self, kind: SourceKind, etag: String, bytes: u64) -> BundleSource {
+        BundleSource { kind, bucket: self.bucket, key: self.key, etag, bytes }
+    }
+}
+
+/// What the object is and says, if its owner may read it and all that it names.
 pub async fn inspect(
     bundles: &dyn BundleService,
     caller: &Caller,
     owner: Owner<'_>,
-    path: &ManifestPath,
-) -> Result<BundleFacts, Fault> {
+    path: &ObjectPath,
+) -> Result<Inspected, Fault> {
+    let inspected = ask(bundles, caller, owner, path).await;
+    inspected.map_err(|error| refused(path, error, &caller.request_id))
+}
+
+/// The same, before an error has got EC2's words.
+pub async fn ask(
+    bundles: &dyn BundleService,
+    caller: &Caller,
+    owner: Owner<'_>,
+    path: &ObjectPath,
+) -> Result<Inspected, ApiError> {
     let asked = BundleAsked {
         bucket: path.bucket.clone(),
         key: path.key.clone(),
         access_key_id: owner.access_key_id.to_owned(),
         address: owner.address,
     };
-    let inspected = bundles.bundle_inspect(caller, &asked).await;
-    inspected.map_err(|error| refused(path, error, &caller.request_id))
+    bundles.bundle_inspect(caller, &asked).await
 }
 
 /// In AWS's words.
-fn refused(path: &ManifestPath, error: ApiError, request_id: &str) -> Fault {
-    let url = format!("s3://{}/{}", path.bucket, path.key);
-    let url = shown(&url);
+fn refused(path: &ObjectPath, error: ApiError, request_id: &str) -> Fault {
+    let url = path.url();
     let sentence = match error.kind {
         ApiErrorKind::NotFound => format!(
             "HTTP 404 (Not Found) response for URL {url}: check your manifest path is correct and in the correct \
@@ -69,14 +112,17 @@ fn refused(path: &ManifestPath, error: ApiError, request_id: &str) -> Fault {
         ApiErrorKind::Forbidden => {
             format!("HTTP 403 (Forbidden) response for URL {url}: check your S3 ACLs are correct.")
         }
-        ApiErrorKind::Invalid => format!("The manifest {url} cannot be used: {}", error.message),
+        ApiErrorKind::Invalid => format!("The object {url} cannot be used: {}", error.message),
         ApiErrorKind::Conflict | ApiErrorKind::Full | ApiErrorKind::Unreachable | ApiErrorKind::Internal => {
-            tracing::warn!(request_id, %error, "the image store does not answer");
-            let sentence = "The image store does not answer. Try again later.";
-            return Fault::new(FaultCode::Unavailable, sentence);
+            return unanswered(&error, request_id);
         }
     };
     Fault::new(FaultCode::InvalidManifest, sentence)
+}
+
+pub fn unanswered(error: &ApiError, request_id: &str) -> Fault {
+    tracing::warn!(request_id, %error, "the image store does not answer");
+    Fault::new(FaultCode::Unavailable, "The image store does not answer. Try again later.")
 }
 
 pub fn kind_of(facts: &BundleFacts) -> ImageKind {
@@ -129,16 +175,16 @@ mod tests {
     }
 
     #[test]
-    fn a_manifest_is_named_by_bucket_and_key() {
+    fn an_object_is_named_by_bucket_and_key() {
         for text in ["bucket/a.manifest.xml", "/bucket/a.manifest.xml"] {
-            let path = ManifestPath::parse(text).unwrap();
+            let path = ObjectPath::parse(text).unwrap();
             assert_eq!((path.bucket.as_str(), path.key.as_str()), ("bucket", "a.manifest.xml"));
         }
-        assert_eq!(ManifestPath::parse("bucket/a/b c").unwrap().key, "a/b c");
+        assert_eq!(ObjectPath::parse("bucket/a/b c").unwrap().key, "a/b c");
         for wrong in
             ["", "bucket", "bucket/", "b/k", "//k", "buc ket/k", "bucket/a\nb", "http://host/bucket/k"]
         {
-            assert_eq!(ManifestPath::parse(wrong), None, "{wrong}");
+            assert_eq!(ObjectPath::parse(wrong), None, "{wrong}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Images that are made of bundles, from `pending` to what comes of it, and what follows when they are gone.
+//! Images that are made of objects, from `pending` to what comes of it, and what follows when they are gone.
 //!
 //! ```text
 //!   pending ──► available      the image store has made the blob, and keeps it
@@ -9,21 +9,24 @@
 //! A round asks the image store about every pending image; the image store makes it once, however often it is
 //! asked. What was made stays there until this controller says that no image and no instance is on it.
 
-use super::{Image, ImageState};
+use super::{Image, ImageState, fair};
 use crate::app::{App, now_ms};
 use crate::store::StoreError;
 use futures_util::future::join_all;
+use karri_proto::instance::Digest;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::blobs::{BlobFacts, ImportedBlob};
-use karri_proto::internal::bundles::{BundleProgress, BundleToMake};
+use karri_proto::internal::bundles::BundleProgress;
 use karri_proto::internal::error::ApiErrorKind;
 use std::time::Duration;
 
-/// Asked about at once, the oldest first.
-const AT_ONCE_MAX: usize = 16;
-const PENDING_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Asked about at once, in turn between the accounts and the oldest first.
+pub(super) const AT_ONCE_MAX: usize = 16;
+pub(super) const PENDING_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A launch or registration that saw the image before it went is in the database by then.
 const RELEASE_AFTER: Duration = Duration::from_secs(600);
+
+pub(super) const LATE: &str = "The image was not made in a day";
 
 /// Why a round did not do all that it should.
 #[derive(Debug, thiserror::Error)]
@@ -44,19 +47,15 @@ enum Next {
 
 impl App {
     pub async fn images_make(&self) -> Result<(), MakingError> {
-        let pending = self.store.image_list_pending(AT_ONCE_MAX).await?;
-        let asked = join_all(pending.iter().map(|image| self.image_make(image))).await;
+        let pending = self.store.image_list_pending().await?;
+        let turn = fair::turn(pending, |image| image.account.clone(), AT_ONCE_MAX);
+        let asked = join_all(turn.iter().map(|image| self.image_make(image))).await;
         asked.into_iter().collect()
     }
 
     async fn image_make(&self, image: &Image) -> Result<(), MakingError> {
         let Some(source) = &image.definition.bundle else { return Ok(()) };
-        let bundle = BundleToMake {
-            bucket: source.bucket.clone(),
-            key: source.key.clone(),
-            etag: source.etag.clone(),
-            account: image.account.clone(),
-        };
+        let bundle = source.to_make(&image.account);
         let asked = self.bundles.bundle_make(&self.caller(&image.id), &bundle).await;
         let late = now_ms() - image.created_ms > PENDING_MAX.as_millis() as i64;
         match next(image, asked, late).map_err(MakingError::Walrus)? {
@@ -83,25 +82,20 @@ impl App {
             tracing::info!(image_id = image.id, %digest, "the image is available");
             return Ok(());
         }
-        // It was deregistered in between.
-        if !self.store.blob_is_used(&digest).await? {
-            let caller = self.caller(&image.id);
-            self.bundles.bundle_release(&caller, &digest).await.map_err(MakingError::Walrus)?;
-        }
-        Ok(())
+        self.blob_let_go(&image.id, &digest).await.map(drop) // it was deregistered in between
     }
 
     /// Tells the image store of blobs that nothing is on any more.
     pub async fn images_release(&self) -> Result<(), MakingError> {
         let before_ms = now_ms() - RELEASE_AFTER.as_millis() as i64;
+        for digest in self.store.blob_release_list().await? {
+            self.blob_let_go("images", &digest).await?; // begun by a round that was cut short
+        }
         for image in self.store.image_list_to_release(before_ms).await? {
             let Some(blob) = &image.definition.blob else { continue };
-            if self.store.blob_is_used(&blob.digest).await? {
-                continue;
+            if self.blob_let_go(&image.id, &blob.digest).await? {
+                self.store.image_released(&image.id).await?;
             }
-            let caller = self.caller(&image.id);
-            self.bundles.bundle_release(&caller, &blob.digest).await.map_err(MakingError::Walrus)?;
-            self.store.image_released(&image.id).await?;
         }
         Ok(())
     }
@@ -112,22 +106,33 @@ impl App {
         for image in self.store.image_list_to_drop(before_ms).await? {
             // One that was never made has none.
             if let Some(blob) = &image.definition.blob {
-                if self.store.blob_is_used(&blob.digest).await? {
+                if !self.store.blob_release_begin(&blob.digest).await? {
                     continue;
                 }
                 let caller = self.caller(&image.id);
                 self.blobs.blob_delete(&caller, &blob.digest).await.map_err(MakingError::Walrus)?;
+                self.store.blob_release_end(&blob.digest).await?;
                 tracing::info!(image_id = image.id, digest = %blob.digest, "nothing needs the blob: deleted");
             }
             self.store.image_dropped(&image.id).await?;
         }
         Ok(())
     }
+
+    /// Tells the image store that nothing is on the blob; false: something is.
+    pub(super) async fn blob_let_go(&self, request_id: &str, digest: &Digest) -> Result<bool, MakingError> {
+        if !self.store.blob_release_begin(digest).await? {
+            return Ok(false);
+        }
+        let released = self.bundles.bundle_release(&self.caller(request_id), digest).await;
+        released.map_err(MakingError::Walrus)?;
+        self.store.blob_release_end(digest).await?;
+        Ok(true)
+    }
 }
 
 /// An error that another try may not have is the round's.
 fn next(image: &Image, asked: Result<BundleProgress, ApiError>, late: bool) -> Result<Next, ApiError> {
-    const LATE: &str = "The image was not made in a day";
     match asked {
         Ok(BundleProgress::Made(made)) => Ok(judged(image, made)),
         Ok(BundleProgress::Making { .. }) if late => Ok(Next::Fail(LATE.to_owned())),

@@ -1,6 +1,6 @@
 //! Registering an image: what is checked, and in which order.
 
-use super::bundle::{self, BundleSource, ManifestPath};
+use super::bundle::{self, BundleSource, ObjectPath};
 use super::{Image, ImageDefinition, ImageKind, ImageState, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
 use crate::app::tag::Tags;
 use crate::app::text::is_plain;
@@ -11,7 +11,7 @@ use karri_proto::ids::{KernelImageId, RamdiskImageId};
 use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
 use karri_proto::internal::blobs::{BlobFacts, Content};
-use karri_proto::internal::bundles::BundleService;
+use karri_proto::internal::bundles::{BundleService, Inspected, SourceKind};
 use std::net::IpAddr;
 
 const KERNEL_PREFIX: &str = "karri-kernel/";
@@ -53,7 +53,7 @@ pub struct Owner<'a> {
     pub account: &'a str,
     /// Its images are everyone's.
     pub administrator: bool,
-    /// Whose right to read a bundle counts.
+    /// Whose right to read an object counts.
     pub access_key_id: &'a str,
     pub address: Option<IpAddr>,
 }
@@ -69,7 +69,7 @@ pub struct Sources<'a> {
 #[derive(Debug, PartialEq)]
 enum Location {
     Blob(ImageKind, Digest),
-    Manifest(ManifestPath),
+    Object(ObjectPath),
 }
 
 /// What the image will be of.
@@ -96,13 +96,19 @@ pub async fn check(
             let blob = blob(sources.blobs, caller, kind, &digest).await?;
             (kind, ImageState::Available, define(draft, kind, Source::Blob(blob))?)
         }
-        Location::Manifest(path) => {
-            let facts = bundle::inspect(sources.bundles, caller, owner, &path).await?;
-            let (kind, draft) = (bundle::kind_of(&facts), bundle::completed(draft, &facts));
+        Location::Object(path) => {
+            let (kind, draft, source) = match bundle::inspect(sources.bundles, caller, owner, &path).await? {
+                Inspected::Bundle(facts) => {
+                    let (kind, draft) = (bundle::kind_of(&facts), bundle::completed(draft, &facts));
+                    (kind, draft, path.source(SourceKind::Bundle, facts.etag, facts.bytes))
+                }
+                Inspected::Disk(facts) => {
+                    let source = path.source(SourceKind::Disk, facts.etag, facts.virtual_bytes);
+                    (ImageKind::Machine, draft.clone(), source)
+                }
+            };
             check_boot(&draft, kind)?;
             check_ids(store, owner, &draft).await?;
-            let ManifestPath { bucket, key } = path;
-            let source = BundleSource { bucket, key, etag: facts.etag, bytes: facts.bytes };
             (kind, ImageState::Pending, define(&draft, kind, Source::Bundle(source))?)
         }
     };
@@ -138,14 +144,35 @@ async fn blob(
     Ok(facts.blob)
 }
 
-/// Writes what was checked. The name may have been taken since.
-pub async fn register(store: &Store, image: &Image, tags: &Tags) -> Result<(), Fault> {
+/// Writes what was checked. The name may have been taken since, and the blob let go.
+pub async fn register(
+    store: &Store,
+    blobs: &dyn Blobs,
+    caller: &Caller,
+    image: &Image,
+    tags: &Tags,
+) -> Result<(), Fault> {
+    let lost = |blob: &BlobRef| {
+        Fault::new(FaultCode::InvalidManifest, format!("There is no image blob {}", blob.digest))
+    };
+    let blob = image.definition.blob.as_ref();
     match store.image_insert(image, tags).await {
+        Ok(true) => {}
+        Ok(false) => return Err(blob.map_or_else(|| Fault::internal("no blob to let go"), lost)),
         Err(error) if error.is_unique_violation() => {
             let earlier = store.image_fetch_by_name(&image.account, &image.name).await?;
-            Err(duplicate(&image.name, &earlier.map(|image| image.id).unwrap_or_default()))
+            return Err(duplicate(&image.name, &earlier.map(|image| image.id).unwrap_or_default()));
         }
-        other => Ok(other?),
+        Err(error) => return Err(error.into()),
+    }
+    // It may have been let go between the look at it and the insert; from the insert on it stays.
+    let Some(blob) = blob else { return Ok(()) };
+    match self::blob(blobs, caller, image.kind, &blob.digest).await {
+        Ok(_) => Ok(()),
+        Err(fault) => {
+            store.image_deregister(&image.id).await?;
+            Err(fault)
+        }
     }
 }
 
@@ -192,12 +219,12 @@ fn parse_location(location: Option<&str>) -> Result<Location, Fault> {
         return Ok(Location::Blob(kind, digest));
     }
     // The names of our own are no buckets'.
-    let manifest = ManifestPath::parse(text).filter(|_| kind == ImageKind::Machine);
-    manifest.map(Location::Manifest).ok_or_else(|| {
+    let manifest = ObjectPath::parse(text).filter(|_| kind == ImageKind::Machine);
+    manifest.map(Location::Object).ok_or_else(|| {
         let shown: String = text.chars().take(128).collect();
         Fault::invalid_parameter(format!(
-            "Value ({shown}) for parameter imageLocation is invalid. Expecting the bucket and key of a bundle's \
-             manifest, or the digest of an imported blob: sha256: and 64 lower-case hex digits."
+            "Value ({shown}) for parameter imageLocation is invalid. Expecting the bucket and key of a disk \
+             image or of a bundle's manifest, or the digest of an imported blob: sha256: and 64 lower-case hex digits."
         ))
     })
 }
@@ -241,7 +268,7 @@ fn check_boot(draft: &Draft, kind: ImageKind) -> Result<(), Fault> {
     check_device_name(draft.root_device_name.as_deref())
 }
 
-fn check_device_name(name: Option<&str>) -> Result<(), Fault> {
+pub(super) fn check_device_name(name: Option<&str>) -> Result<(), Fault> {
     let Some(name) = name else { return Ok(()) };
     let short = name.strip_prefix("/dev/").unwrap_or(name);
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -382,8 +409,8 @@ mod tests {
             assert_eq!(found, Location::Blob(kind, digest.parse().unwrap()));
         }
         assert_eq!(parse_location(None).unwrap_err().code(), "MissingParameter");
-        let path = ManifestPath { bucket: "bucket".into(), key: "a/manifest.xml".into() };
-        assert_eq!(parse_location(Some("bucket/a/manifest.xml")).unwrap(), Location::Manifest(path));
+        let path = ObjectPath { bucket: "bucket".into(), key: "a/manifest.xml".into() };
+        assert_eq!(parse_location(Some("bucket/a/manifest.xml")).unwrap(), Location::Object(path));
         for wrong in ["", "nonsense", "sha256:12", "karri-kernel/x", "bucket/"] {
             assert_eq!(parse_location(Some(wrong)).unwrap_err().code(), "InvalidParameterValue", "{wrong}");
         }

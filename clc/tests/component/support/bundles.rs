@@ -1,9 +1,11 @@
-//! Bundles that a simulated image store knows: what it says of each, and what comes of it.
+//! Objects that a simulated image store makes images of: what it says of each, and what comes of it.
 
 use async_trait::async_trait;
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
 use karri_proto::internal::blobs::{BlobPurpose, Content, ImportedBlob};
-use karri_proto::internal::bundles::{BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake};
+use karri_proto::internal::bundles::{
+    BundleAsked, BundleFacts, BundleProgress, BundleService, BundleToMake, DiskFacts, Inspected,
+};
 use karri_proto::internal::{ApiError, Caller};
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -11,9 +13,11 @@ use std::sync::Mutex;
 #[derive(Default)]
 pub struct FakeBundles {
     /// By `BUCKET/KEY`.
-    pub inspected: Mutex<HashMap<String, Result<BundleFacts, ApiError>>>,
+    pub inspected: Mutex<HashMap<String, Result<Inspected, ApiError>>>,
     pub made: Mutex<HashMap<String, Result<BundleProgress, ApiError>>>,
     pub asked: Mutex<Vec<BundleAsked>>,
+    pub to_make: Mutex<Vec<BundleToMake>>,
+    pub abandoned: Mutex<Vec<BundleToMake>>,
     pub released: Mutex<Vec<Digest>>,
 }
 
@@ -41,7 +45,14 @@ pub fn made(seed: u8, content: Content) -> BundleProgress {
 
 impl FakeBundles {
     pub fn inspects(&self, location: &str, facts: Result<BundleFacts, ApiError>) {
-        self.inspected.lock().unwrap().insert(location.to_owned(), facts);
+        self.inspected.lock().unwrap().insert(location.to_owned(), facts.map(Inspected::Bundle));
+    }
+
+    /// A disk of five gibibytes.
+    pub fn inspects_disk(&self, location: &str, format: &str) {
+        let (etag, format) = ("etag".to_owned(), format.to_owned());
+        let facts = DiskFacts { etag, format, bytes: 1 << 20, virtual_bytes: 5 << 30 };
+        self.inspected.lock().unwrap().insert(location.to_owned(), Ok(Inspected::Disk(facts)));
     }
 
     pub fn makes(&self, location: &str, outcome: Result<BundleProgress, ApiError>) {
@@ -51,15 +62,21 @@ impl FakeBundles {
 
 #[async_trait]
 impl BundleService for FakeBundles {
-    async fn bundle_inspect(&self, _: &Caller, asked: &BundleAsked) -> Result<BundleFacts, ApiError> {
+    async fn bundle_inspect(&self, _: &Caller, asked: &BundleAsked) -> Result<Inspected, ApiError> {
         self.asked.lock().unwrap().push(asked.clone());
         let known = self.inspected.lock().unwrap().get(&format!("{}/{}", asked.bucket, asked.key)).cloned();
         known.unwrap_or_else(|| Err(ApiError::not_found("no such key")))
     }
 
     async fn bundle_make(&self, _: &Caller, bundle: &BundleToMake) -> Result<BundleProgress, ApiError> {
+        self.to_make.lock().unwrap().push(bundle.clone());
         let known = self.made.lock().unwrap().get(&format!("{}/{}", bundle.bucket, bundle.key)).cloned();
         known.unwrap_or(Ok(BundleProgress::Making { done: 1, all: 9 }))
+    }
+
+    async fn bundle_abandon(&self, _: &Caller, bundle: &BundleToMake) -> Result<(), ApiError> {
+        self.abandoned.lock().unwrap().push(bundle.clone());
+        Ok(())
     }
 
     async fn bundle_release(&self, _: &Caller, digest: &Digest) -> Result<(), ApiError> {

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod bundles;
 pub mod client;
 pub mod cluster;
+pub mod exports;
 pub mod postgres;
 pub mod walrus;
 
@@ -203,7 +204,7 @@ impl Cloud {
         cluster.wait_until_heard(0).await;
         let store = self.store().await;
         if store.image_fetch(IMAGE).await.unwrap().is_none() {
-            store.image_insert(&image(), &Vec::new()).await.unwrap();
+            assert!(store.image_insert(&image(), &Vec::new()).await.unwrap());
         }
         store.close().await;
         cluster

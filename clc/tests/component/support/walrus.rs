@@ -1,6 +1,7 @@
 //! A simulated image store: tells what it knows of blobs, behind real mutual TLS.
 
 use super::bundles::FakeBundles;
+use super::exports::FakeExports;
 use super::files;
 use axum::extract::{Path as Segment, State};
 use axum::routing::{delete, get};
@@ -11,38 +12,51 @@ use karri_proto::internal::blobs::{BLOB_INFO_PATH, BLOB_PATH, BlobFacts, Content
 use karri_proto::internal::buckets::{ACCOUNT_BUCKETS_PATH, AccountBuckets};
 use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
+use karri_proto::internal::exports;
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
 use karri_proto::runtime::tls::server_config;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use tokio::net::TcpListener;
 
 pub struct FakeWalrus {
     pub url: String,
-    blobs: Arc<BlobsInMemory>,
+    seen: Arc<Seen>,
     pub bundles: Arc<FakeBundles>,
     /// Names of buckets by account; None: it does not answer.
     pub buckets: Buckets,
+    pub exports: Arc<FakeExports>,
     _server: ShutdownTrigger,
 }
 
+/// Blobs, and those of them that are let go as soon as somebody has seen them.
+#[derive(Default)]
+struct Seen {
+    blobs: BlobsInMemory,
+    fleeting: Mutex<HashSet<Digest>>,
+}
+
 async fn info(
-    State(blobs): State<Arc<BlobsInMemory>>,
+    State(seen): State<Arc<Seen>>,
     caller: Caller,
     Segment(digest): Segment<Digest>,
 ) -> Result<Json<BlobFacts>, ApiError> {
     let missing = || ApiError::not_found(format!("no blob {digest}"));
-    Ok(Json(blobs.blob_info(&caller, &digest).await?.ok_or_else(missing)?))
+    let facts = seen.blobs.blob_info(&caller, &digest).await?.ok_or_else(missing)?;
+    if seen.fleeting.lock().unwrap().remove(&digest) {
+        seen.blobs.remove(&digest);
+    }
+    Ok(Json(facts))
 }
 
 async fn remove(
-    State(blobs): State<Arc<BlobsInMemory>>,
+    State(seen): State<Arc<Seen>>,
     caller: Caller,
     Segment(digest): Segment<Digest>,
 ) -> Result<(), ApiError> {
-    blobs.blob_delete(&caller, &digest).await
+    seen.blobs.blob_delete(&caller, &digest).await
 }
 
 type Buckets = Arc<Mutex<Option<HashMap<String, Vec<String>>>>>;
@@ -58,25 +72,27 @@ async fn owned(
 
 impl FakeWalrus {
     pub async fn start(directory: &Path) -> Self {
-        let blobs = Arc::<BlobsInMemory>::default();
+        let seen = Arc::<Seen>::default();
         let router = Router::new().route(BLOB_INFO_PATH, get(info)).route(BLOB_PATH, delete(remove));
-        let router = router.with_state(blobs.clone());
+        let router = router.with_state(seen.clone());
         let buckets = Arc::new(Mutex::new(Some(HashMap::new())));
         let owned = Router::new().route(ACCOUNT_BUCKETS_PATH, get(owned)).with_state(buckets.clone());
         let router = guarded(router.merge(owned), |identity| identity.role == Role::Clc);
         let known = Arc::<FakeBundles>::default();
         let router = router.merge(bundles::router(known.clone()));
+        let exports = Arc::<FakeExports>::default();
+        let router = router.merge(exports::router(exports.clone()));
         let tls = server_config(&files(directory, &Identity::new(Role::Walrus, "", "walrus"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
-        Self { url, blobs, bundles: known, buckets, _server: trigger }
+        Self { url, seen, bundles: known, buckets, exports, _server: trigger }
     }
 
     pub async fn has(&self, digest: &str) -> bool {
         let caller = Caller { identity: Identity::new(Role::Clc, "", "clc"), request_id: "req-test".into() };
-        self.blobs.blob_info(&caller, &digest.parse().unwrap()).await.unwrap().is_some()
+        self.seen.blobs.blob_info(&caller, &digest.parse().unwrap()).await.unwrap().is_some()
     }
 
     /// A disk of that size; `seed` makes its digest.
@@ -89,10 +105,15 @@ impl FakeWalrus {
         self.put_facts(seed, BlobFormat::Raw, 1 << 20, content)
     }
 
+    /// It is let go as soon as somebody has looked at it.
+    pub fn lose(&self, digest: &str) {
+        self.seen.fleeting.lock().unwrap().insert(digest.parse().unwrap());
+    }
+
     fn put_facts(&self, seed: u8, format: BlobFormat, virtual_bytes: u64, content: Content) -> String {
         let digest = Digest::from_sha256([seed; 32]);
         let blob = BlobRef { digest: digest.clone(), format, bytes: virtual_bytes / 2, virtual_bytes };
-        self.blobs.put(BlobFacts { blob, content });
+        self.seen.blobs.put(BlobFacts { blob, content });
         digest.to_string()
     }
 }

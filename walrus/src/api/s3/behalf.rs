@@ -1,15 +1,27 @@
-//! Objects that another controller reads because a user asked it to: judged as the user's own GetObject.
+//! Objects that another controller reads or writes because a user asked it to: judged as the user's own GetObject or
+//! PutObject.
 
 use super::S3;
 use super::cx::{Caller, Request};
+use super::fault::About;
 use super::object_get::{READ, find};
+use super::object_put::keep;
+use super::payload::array;
+use super::receive::{Digests, Received, seal_with};
+use super::upload_facts::{facts, upload_head};
 use super::{authorise, cx};
 use crate::app::s3::address::Address;
+use crate::app::s3::checksum;
+use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::Sse;
 use crate::drive::signers::{AuthFault, Signer};
 use crate::store::objects::{Bucket, Object};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, Uri};
-use karri_proto::aws::s3::{S3Code, S3Fault};
+use karri_proto::aws::s3::{PutObjectRequest, S3Code, S3Fault};
+use karri_proto::checksum::Algorithm;
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
@@ -23,7 +35,7 @@ impl Reader {
     /// Whom the key belongs to, and where that user's request came from.
     pub async fn new(s3: Arc<S3>, access_key_id: &str, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
         let signer = s3.authenticator.signer(access_key_id, None).await?;
-        Ok(Self { cx: Arc::new(request(s3, signer, peer)) })
+        Ok(Self { cx: Arc::new(request(s3, signer, peer, Method::GET)) })
     }
 
     pub fn account(&self) -> &str {
@@ -47,11 +59,69 @@ impl Reader {
     }
 }
 
-/// What a GetObject by this user would have been, but for what only a signed request has.
-fn request(s3: Arc<S3>, signer: Arc<Signer>, peer: Option<IpAddr>) -> Request {
+/// A user in whose name an object is written.
+pub struct Writer {
+    cx: cx::Cx,
+    bucket: Option<Arc<Bucket>>,
+    head: PutObjectRequest,
+}
+
+impl Writer {
+    pub async fn new(s3: Arc<S3>, access_key_id: &str, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
+        let signer = s3.authenticator.signer(access_key_id, None).await?;
+        let cx = Arc::new(request(s3, signer, peer, Method::PUT));
+        Ok(Self { cx, bucket: None, head: PutObjectRequest::default() })
+    }
+
+    pub fn account(&self) -> &str {
+        self.cx.account().unwrap_or_default()
+    }
+
+    /// The same for one object, if the user may write it.
+    pub async fn at(mut self, bucket: &str, key: &str) -> Result<Self, S3Fault> {
+        let found = authorise::bucket(&self.cx, bucket, None).await?;
+        self.head.bucket = bucket.to_owned();
+        self.head.key = key.to_owned();
+        self.head.content_type = Some("application/octet-stream".to_owned());
+        facts(&self.cx, &found, key, &upload_head!(self.head)).await?;
+        self.bucket = Some(found);
+        Ok(self)
+    }
+
+    /// Writes the object as it was permitted, of whatever size; `told` hears how far it is.
+    pub async fn write(
+        self,
+        length: u64,
+        mut bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
+        told: impl Fn(u64),
+    ) -> Result<Arc<Object>, S3Fault> {
+        let Some(bucket) = &self.bucket else { return Err(S3Fault::internal("no object to write")) };
+        let key = self.head.key.as_str();
+        let (facts, wanted) = facts(&self.cx, bucket, key, &upload_head!(self.head)).await?;
+        let fault = |error| About::key(&bucket.name, key).fault(error);
+        let mut digests = Digests::new(&[Algorithm::Md5, checksum::DEFAULT], true);
+        let mut writer = self.cx.s3.objects.begin_write(Some(length), seal_with(&wanted)).map_err(fault)?;
+        while let Some(piece) = bytes.next().await {
+            let piece = piece.map_err(S3Fault::internal)?;
+            digests.update(&piece).await?;
+            writer.write(&piece).await.map_err(fault)?;
+            told(writer.len());
+        }
+        let computed = digests.finish().await?;
+        let of = |algorithm| computed.iter().find(|one| one.algorithm() == algorithm);
+        let md5 = of(Algorithm::Md5).map(|sum| array(sum.digest())).unwrap_or_default();
+        let checksums = of(checksum::DEFAULT).into_iter().cloned().collect();
+        let content = writer.finish().await.map_err(fault)?;
+        let received = Received { content, md5, checksums };
+        keep(&self.cx, bucket, key, received, facts, &WriteConditions::default()).await
+    }
+}
+
+/// What a request of this user's own would have been, but for what only a signed one has.
+fn request(s3: Arc<S3>, signer: Arc<Signer>, peer: Option<IpAddr>, method: Method) -> Request {
     Request {
         s3,
-        method: Method::GET,
+        method,
         uri: Uri::from_static("/"),
         headers: HeaderMap::new(),
         address: Address::default(),

@@ -4,7 +4,7 @@
 //!   edge.rs          one request from its head to its answer: ids, span, audit line, draining
 //!   authenticate.rs  who asks, and what the signature says of the body
 //!   authorise.rs     may they: policies, lists, the bucket's blocks
-//!   behalf.rs        an object that another controller reads in a user's name
+//!   behalf.rs        an object that another controller reads or writes in a user's name
 //!   cx.rs            what a handler gets
 //!   table.rs         one line per operation
 //!   payload.rs       a body as it arrives: unframed, bounded, timed

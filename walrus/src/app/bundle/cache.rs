@@ -1,6 +1,7 @@
-//! The image of a bundle: verified, made once, found again.
+//! The image of a bundle, or of a disk that lies in a bucket: verified, made once, found again.
 //!
-//! A bundle is decrypted when an image is asked of it for the first time. What comes out is a blob like any
+//! A bundle is decrypted when an image is asked of it for the first time; a disk in a bucket goes the same way, but
+//! for the decrypting. What comes out is a blob like any
 //! other, which nodes fetch by its digest; `store::bundles` remembers which manifest it came from, so that
 //! asking again costs a signature check. "Cache" is said of such blobs as long as no image is registered
 //! on them (`store::holds`): up to a limit they stay, the least recently used go first. A blob with an image on
@@ -10,12 +11,14 @@ use super::keys::{Certificate, CloudKey, signer};
 use super::manifest::{Kind, Manifest};
 use super::parts::{PartSource, Progress};
 use super::pipeline::image_stream;
-use crate::app::import::{ImportError, Importer};
+use crate::app::import::{For, ImportError, Importer, Limits};
 use crate::app::sniff::Purpose;
 use crate::store::blobs::BlobStore;
 use crate::store::bundles::{BundleIndex, BundleName};
 use crate::store::holds::Hold;
+use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use karri_proto::instance::Digest;
 use karri_proto::internal::blobs::ImportedBlob;
 use std::collections::HashMap;
@@ -66,6 +69,10 @@ impl Bundles {
         self.importer.store()
     }
 
+    pub fn limits(&self) -> &Limits {
+        self.importer.limits()
+    }
+
     /// The image of `bundle`, held by `hold`: `Registered` for an image that is about to be registered.
     pub async fn image(
         &self,
@@ -73,7 +80,7 @@ impl Bundles {
         source: Arc<dyn PartSource>,
         hold: Hold,
         progress: Progress,
-        request_id: &str,
+        whom: For<'_>,
     ) -> Result<BundledImage, ImportError> {
         let manifest = Manifest::parse(bundle.manifest).map_err(super::BundleError::from)?;
         let signer = signer(&manifest, bundle.manifest, bundle.certificates)?;
@@ -83,15 +90,38 @@ impl Bundles {
         }
         let turn = Turn::new(&self.making, bundle.name);
         let _alone = turn.lock.lock().await;
-        let (image, cached) = match self.find(&bundle, hold).await? {
+        let (image, cached) = match self.find(bundle.name, bundle.etag, hold).await? {
             Some(image) => (image, true),
-            None => (self.make(&bundle, &manifest, source, hold, progress, request_id).await?, false),
+            None => (self.make(&bundle, &manifest, source, hold, progress, whom).await?, false),
         };
         Ok(BundledImage { manifest, signer, image, cached })
     }
 
-    async fn find(&self, bundle: &Bundle<'_>, hold: Hold) -> Result<Option<ImportedBlob>, ImportError> {
-        let Some(digest) = self.index.bundle_fetch(bundle.name, bundle.etag) else { return Ok(None) };
+    /// The image that the object of that ETag is itself; `disk` are its bytes.
+    pub async fn disk(
+        &self,
+        name: &BundleName,
+        etag: &str,
+        mut disk: BoxStream<'static, Result<Bytes, ImportError>>,
+        hold: Hold,
+        whom: For<'_>,
+    ) -> Result<ImportedBlob, ImportError> {
+        let turn = Turn::new(&self.making, name);
+        let _alone = turn.lock.lock().await;
+        if let Some(image) = self.find(name, etag, hold).await? {
+            return Ok(image);
+        }
+        let image = self.importer.import(&mut disk, Purpose::Disk, hold, whom).await?;
+        self.remember(name, etag, image).await
+    }
+
+    async fn find(
+        &self,
+        name: &BundleName,
+        etag: &str,
+        hold: Hold,
+    ) -> Result<Option<ImportedBlob>, ImportError> {
+        let Some(digest) = self.index.bundle_fetch(name, etag) else { return Ok(None) };
         let store = self.importer.store().clone();
         blocking(move || {
             let info = store.blob_hold(&digest, hold)?;
@@ -112,7 +142,7 @@ impl Bundles {
         source: Arc<dyn PartSource>,
         hold: Hold,
         progress: Progress,
-        request_id: &str,
+        whom: For<'_>,
     ) -> Result<ImportedBlob, ImportError> {
         let key = self.key.clone();
         let wrapped = manifest.image.cloud_key.clone();
@@ -124,8 +154,18 @@ impl Bundles {
             Kind::Kernel => Purpose::Kernel,
             Kind::Ramdisk => Purpose::Ramdisk,
         };
-        let image = self.importer.import(&mut stream, purpose, hold, request_id).await?;
-        let (index, name, etag) = (self.index.clone(), bundle.name.clone(), bundle.etag.to_owned());
+        let image = self.importer.import(&mut stream, purpose, hold, whom).await?;
+        self.remember(bundle.name, bundle.etag, image).await
+    }
+
+    /// The next who asks finds it.
+    async fn remember(
+        &self,
+        name: &BundleName,
+        etag: &str,
+        image: ImportedBlob,
+    ) -> Result<ImportedBlob, ImportError> {
+        let (index, name, etag) = (self.index.clone(), name.clone(), etag.to_owned());
         let (store, digest) = (self.importer.store().clone(), image.blob.digest.clone());
         // Who asked for this one holds it next: however large it is, it must not be the one that goes.
         let cache_bytes_max = self.importer.limits().bundle_cache_bytes_max.max(image.blob.bytes);

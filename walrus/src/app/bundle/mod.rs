@@ -6,14 +6,13 @@
 //! ```
 //!
 //! `manifest`, `xml` and `tar` are pure; `keys` computes; `parts` and `pipeline` move bytes with bounded
-//! memory; `cache` is the use case around them, `jobs` what runs while somebody asks. Who may read a bundle is the
+//! memory; `cache` is the use case around them. Who may read a bundle is the
 //! caller's matter; parts come from a [`PartSource`], which `objects` is.
 
 pub mod cache;
 mod cipher;
 pub mod error;
 mod gzip;
-pub mod jobs;
 pub mod keys;
 pub mod manifest;
 pub mod objects;

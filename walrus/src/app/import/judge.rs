@@ -2,7 +2,7 @@
 
 use super::{ImportError, Importer, Received, SOURCE, blocking};
 use crate::app::sniff::{self, Kind, Purpose, Sample};
-use crate::app::{content, qcow2, vhd, vmdk};
+use crate::app::{content, qcow2, vhd, vhdx, vmdk};
 use crate::drive::qemu_img::{Format, ToolError};
 use karri_proto::instance::{BlobFormat, Digest};
 use karri_proto::internal::blobs::Content;
@@ -56,6 +56,12 @@ impl Importer {
                 let header = self.convert(&mut received, Format::Vhd).await?;
                 (CONVERTED, BlobFormat::Qcow2, header.virtual_bytes)
             }
+            Kind::Vhdx => {
+                check_vhdx(received.scratch.path(SOURCE), look.bytes, virtual_max).await?;
+                self.tool.check(received.scratch.directory(), "vhdx", SOURCE).await?;
+                let header = self.convert(&mut received, Format::Vhdx).await?;
+                (CONVERTED, BlobFormat::Qcow2, header.virtual_bytes)
+            }
         };
         let content = content::content(kind, &look.head);
         Ok(Judged { received, name, kind, content, format, virtual_bytes })
@@ -104,6 +110,23 @@ async fn check_table(path: PathBuf, table: vhd::Table, file_bytes: u64) -> Resul
         Ok(Ok(()))
     });
     Ok(checked.await??)
+}
+
+async fn check_vhdx(path: PathBuf, file_bytes: u64, virtual_max: u64) -> Result<(), ImportError> {
+    let read = blocking(move || {
+        let file = File::open(path)?;
+        let part = |at: u64, max: u64| {
+            let mut part = vec![0; usize::try_from(file_bytes.saturating_sub(at).min(max)).unwrap_or(0)];
+            file.read_exact_at(&mut part, at).map(|()| part)
+        };
+        let regions = part(vhdx::REGIONS_AT, vhdx::REGIONS_BYTES)?;
+        let at = match vhdx::metadata_at(&regions, file_bytes) {
+            Ok(at) => at,
+            Err(refusal) => return Ok(Err(refusal)),
+        };
+        Ok(vhdx::parse(&part(at, vhdx::METADATA_BYTES)?, virtual_max))
+    });
+    Ok(read.await?.map(drop)?)
 }
 
 /// The beginning and the end of a file.

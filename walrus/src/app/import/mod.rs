@@ -12,6 +12,7 @@
 
 mod error;
 mod judge;
+mod slots;
 
 pub use error::ImportError;
 
@@ -28,11 +29,11 @@ use karri_proto::instance::{BlobFormat, Digest};
 use karri_proto::internal::blobs::ImportedBlob;
 use karri_proto::runtime::process::Base;
 use sha2::{Digest as _, Sha256};
+use slots::{Slot, Slots};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 
 const BATCH_BYTES: usize = 1 << 20;
@@ -53,12 +54,31 @@ pub struct Limits {
     pub idle: Duration,
 }
 
+/// Whom work is done for: accounts take turns.
+#[derive(Debug, Clone, Copy)]
+pub struct For<'a> {
+    pub account: &'a str,
+    pub request_id: &'a str,
+    /// How long to wait for a turn. A job's is for ever: it ends when nobody asks about it any more.
+    patience: Option<Duration>,
+}
+
+impl<'a> For<'a> {
+    pub fn operator(request_id: &'a str) -> Self {
+        Self { account: "", request_id, patience: Some(SLOT_WAIT_MAX) }
+    }
+
+    pub fn job(account: &'a str, request_id: &'a str) -> Self {
+        Self { account, request_id, patience: None }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub struct Importer {
     store: Arc<BlobStore>,
     tool: QemuImg,
     limits: Limits,
-    slots: Arc<Semaphore>,
+    slots: Slots,
     base: Base,
 }
 
@@ -71,7 +91,7 @@ struct Received {
 
 impl Importer {
     pub fn new(store: Arc<BlobStore>, tool: QemuImg, limits: Limits, base: Base) -> Self {
-        Self { store, tool, limits, slots: Arc::new(Semaphore::new(limits.imports_at_once)), base }
+        Self { store, tool, limits, slots: Slots::new(limits.imports_at_once), base }
     }
 
     pub fn store(&self) -> &Arc<BlobStore> {
@@ -82,13 +102,17 @@ impl Importer {
         &self.limits
     }
 
+    pub fn tool(&self) -> &QemuImg {
+        &self.tool
+    }
+
     /// Keeps the image that `body` carries, held by `hold`. The same bytes again give the same blob.
     pub async fn import<S>(
         &self,
         body: &mut S,
         purpose: Purpose,
         hold: Hold,
-        request_id: &str,
+        whom: For<'_>,
     ) -> Result<ImportedBlob, ImportError>
     where
         S: Stream<Item = Result<Bytes, ImportError>> + Unpin,
@@ -97,18 +121,23 @@ impl Importer {
         let mut shutdown = self.base.shutdown.clone();
         let result = tokio::select! {
             _ = shutdown.wait() => Err(ImportError::Stopping),
-            result = self.run(body, purpose, hold) => result,
+            result = self.run(body, purpose, hold, whom) => result,
         };
-        self.tell(&result, request_id, began.elapsed());
+        self.tell(&result, whom.request_id, began.elapsed());
         result
     }
 
-    async fn run<S>(&self, body: &mut S, purpose: Purpose, hold: Hold) -> Result<ImportedBlob, ImportError>
+    async fn run<S>(
+        &self,
+        body: &mut S,
+        purpose: Purpose,
+        hold: Hold,
+        whom: For<'_>,
+    ) -> Result<ImportedBlob, ImportError>
     where
         S: Stream<Item = Result<Bytes, ImportError>> + Unpin,
     {
-        let slot = tokio::time::timeout(SLOT_WAIT_MAX, self.slots.acquire()).await;
-        let _slot = slot.map_err(|_| ImportError::Busy)?.map_err(|_| ImportError::Stopping)?;
+        let _slot = self.slot(whom).await?;
         let received = self.receive(body, purpose).await?;
         if let Some(known) = self.store.blob_info(&received.digest) {
             content::suits(known.content(), purpose)?;
@@ -121,6 +150,16 @@ impl Importer {
         }
         let judged = self.judge(received, purpose).await?;
         self.keep(judged, hold).await
+    }
+
+    /// Held by whoever computes: an import, an export.
+    pub(super) async fn slot(&self, whom: For<'_>) -> Result<Slot, ImportError> {
+        let turn = self.slots.take(whom.account);
+        let slot = match whom.patience {
+            Some(patience) => tokio::time::timeout(patience, turn).await.map_err(|_| ImportError::Busy)?,
+            None => turn.await,
+        };
+        slot.ok_or(ImportError::Stopping)
     }
 
     fn tell(&self, result: &Result<ImportedBlob, ImportError>, request_id: &str, took: Duration) {

@@ -6,6 +6,7 @@ use super::unsupported::{
 };
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified_for;
+use crate::api::ec2::token::client_token;
 use crate::api::permit::{Asks, Target, permit};
 use crate::app::instance::ShutdownBehavior;
 use crate::app::instance::launch::{Order, Touched};
@@ -28,7 +29,6 @@ use std::net::Ipv4Addr;
 const DEFAULT_TYPE: &str = "m1.small";
 /// EC2's limit, before encoding.
 const USER_DATA_BYTES_MAX: usize = 16 * 1024;
-const CLIENT_TOKEN_CHARS_MAX: usize = 64;
 const DESCRIPTION_CHARS_MAX: usize = 255;
 const ROOT_GIB_MAX: i32 = 16_384;
 
@@ -165,21 +165,6 @@ fn counts(cx: &Cx, request: &RunInstancesRequest) -> Result<(usize, usize), Faul
     }
     let count = |n: i32| usize::try_from(n).unwrap_or(0);
     Ok((count(min), count(max)))
-}
-
-/// None also for a launch that is only tried: it has no earlier telling.
-fn client_token(request: &RunInstancesRequest) -> Result<Option<String>, Fault> {
-    let token = request.client_token.as_deref().filter(|token| !token.is_empty());
-    let Some(token) = token else { return Ok(None) };
-    let printable = token.bytes().all(|b| b == b' ' || b.is_ascii_graphic());
-    if token.len() > CLIENT_TOKEN_CHARS_MAX || !printable {
-        let sentence = format!(
-            "The client token must have at most {CLIENT_TOKEN_CHARS_MAX} ASCII characters, none of them control \
-             characters"
-        );
-        return Err(Fault::invalid_parameter(sentence));
-    }
-    Ok(Some(token.to_owned()).filter(|_| request.dry_run != Some(true)))
 }
 
 fn user_data(text: Option<String>) -> Result<Option<String>, Fault> {

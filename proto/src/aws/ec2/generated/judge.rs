@@ -365,6 +365,14 @@ impl Sample for CancelBundleTaskResult {
     }
 }
 
+impl Dump for CancelExportTaskRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("ExportTaskId", &self.export_task_id);
+        sheet.done()
+    }
+}
+
 impl Dump for CancelImportTaskRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5299,6 +5307,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
         "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
         "CancelBundleTask" => Some(asked::<CancelBundleTaskRequest>(params)),
+        "CancelExportTask" => Some(asked::<CancelExportTaskRequest>(params)),
         "CancelImportTask" => Some(asked::<CancelImportTaskRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
@@ -5355,6 +5364,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
         "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
         "CancelBundleTask" => Some(answered::<CancelBundleTaskRequest>(dice)),
+        "CancelExportTask" => Some(answered::<CancelExportTaskRequest>(dice)),
         "CancelImportTask" => Some(answered::<CancelImportTaskRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),

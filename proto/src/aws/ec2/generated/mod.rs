@@ -6,6 +6,7 @@ mod address;
 mod bundle_task;
 mod common;
 mod export_image_task;
+mod export_task;
 mod image;
 mod import_image_task;
 mod import_snapshot_task;
@@ -30,6 +31,7 @@ pub use address::*;
 pub use bundle_task::*;
 pub use common::*;
 pub use export_image_task::*;
+pub use export_task::*;
 pub use image::*;
 pub use import_image_task::*;
 pub use import_snapshot_task::*;
@@ -96,4 +98,5 @@ pub const ACTIONS: &[&str] = &[
     "DescribeImportSnapshotTasks",
     "ExportImage",
     "DescribeExportImageTasks",
+    "CancelExportTask",
 ];
