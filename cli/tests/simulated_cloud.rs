@@ -324,9 +324,11 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!((&joined["name"], &joined["zone"]), (&Value::from("attic"), &Value::from("karri-1a")));
     let reused = Cloud::new().karri(&["node", "join", token, "--sim", "--name", "cellar"]);
     assert_eq!(reused.code, 1, "a token is good for one node: {}", reused.stderr);
-    let twin = Cloud::new().karri(&join);
+    let other = Cloud::new();
+    let twin = other.karri(&join);
     assert_eq!(twin.code, 1, "a token is good for one machine");
     assert!(twin.stderr.contains("karri node forget attic"), "{}", twin.stderr);
+    assert!(!other.root().exists(), "a refusal leaves nothing");
     assert_eq!(elsewhere.json(&join), joined, "which may ask again");
     let node = elsewhere.start(joined["start"].as_str().unwrap());
     let attic = || {
@@ -350,8 +352,10 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     eventually("all is well", || cloud.karri(&["status"]).code == 0 && attic().is_none());
     // The certificate is not the simulated node's but that of the process that plays it.
     assert_eq!(cloud.text(&["node", "forget", "attic", "--zone", "karri-1a"]), "");
+    let heard = || cloud.logs_say("cc-karri-1a", "other certificates are refused from now on");
+    eventually("the cluster has heard of it", heard);
     let returned = elsewhere.start(joined["start"].as_str().unwrap());
-    eventually("the certificate refused", || elsewhere.logs_say("certificate is revoked"));
+    eventually("the certificate refused", || elsewhere.logs_say("", "certificate is revoked"));
     assert_eq!(attic(), None);
     drop(returned);
     the_store_is_backed_up(&cloud);

@@ -11,6 +11,7 @@
 use super::instance::Instance;
 use bytes::Bytes;
 use karri_proto::ids::InstanceId;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem::size_of;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,9 +147,8 @@ impl Slots {
     fn answer(&mut self, account: &str, question: Question) -> Arc<Mutex<Answer>> {
         self.clock += 1;
         let used = self.clock;
-        if !self.by_question.contains_key(&question) {
-            let slot = Slot { account: account.into(), used, bytes: 0, answer: Arc::default() };
-            self.by_question.insert(question, slot);
+        if let Entry::Vacant(place) = self.by_question.entry(question) {
+            place.insert(Slot { account: account.into(), used, bytes: 0, answer: Arc::default() });
             self.count(&question, ANSWER_BYTES);
         }
         let Some(slot) = self.by_question.get_mut(&question) else { return Arc::default() };

@@ -5,8 +5,9 @@ use crate::args::NodeJoin;
 use crate::facts::Ports;
 use crate::home::Home;
 use anyhow::Context;
-use karri_proto::internal::Identity;
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::join::{JoinToken, join as ask};
+use karri_proto::internal::{ApiError, Identity};
 use karri_proto::runtime::endpoint::write_durably;
 use karri_proto::runtime::files::create_passable;
 use karri_proto::runtime::pki::{certificate_request, certificate_request_for, write_secret};
@@ -16,6 +17,9 @@ use std::path::{Path, PathBuf};
 /// How a joined node's files are called; there is one on a machine.
 pub const NAME: &str = "nc";
 
+/// What the handshake says when another cloud answers: nothing was asked there.
+const ANOTHER_CA: &str = "another CA than the join token names";
+
 #[derive(Debug)]
 pub struct Node {
     pub identity: Identity,
@@ -24,7 +28,7 @@ pub struct Node {
 
 /// Spends the token and writes what `karri-nc` needs. A second join renews the certificate and keeps an
 /// edited configuration. The key is on disk before anybody is asked and stays the same: by it the cloud knows this
-/// machine again, whose first answer may have been lost.
+/// machine again, whose first answer may have been lost. A refusal leaves nothing.
 pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<Node> {
     let token = JoinToken::decode(&wanted.token)?;
     let address = match wanted.address {
@@ -33,8 +37,13 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
     };
     let ports = Ports::from(wanted.port)?;
     let tls = home.tls(NAME);
-    let request = request(home, &tls.key)?;
-    let answer = ask(&token, name, &request).await.context("the cloud does not let us in")?;
+    let fresh = !home.root().exists();
+    let (request, made) = request(home, &tls.key)?;
+    let answer = ask(&token, name, &request).await;
+    if made && answer.as_ref().is_err_and(is_refusal) {
+        unmake(home, &tls.key, fresh);
+    }
+    let answer = answer.context("the cloud does not let us in")?;
 
     write_durably(&tls.ca, answer.ca_pem.as_bytes())?;
     write_durably(&tls.certificate, answer.certificate_pem.as_bytes())?;
@@ -42,18 +51,37 @@ pub async fn join(home: &Home, wanted: &NodeJoin, name: &str) -> anyhow::Result<
     Ok(Node { identity: answer.identity, config: home.config(NAME) })
 }
 
-/// With this machine's key, made now if there is none.
-fn request(home: &Home, key: &Path) -> anyhow::Result<String> {
+/// With this machine's key, and whether that was made now.
+fn request(home: &Home, key: &Path) -> anyhow::Result<(String, bool)> {
     match std::fs::read_to_string(key) {
-        Ok(pem) => certificate_request_for(&pem).with_context(|| key.display().to_string()),
+        Ok(pem) => {
+            let request = certificate_request_for(&pem).with_context(|| key.display().to_string())?;
+            Ok((request, false))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             create_passable(home.root())?;
             std::fs::create_dir_all(home.tls_directory(NAME))?;
             let (pem, request) = certificate_request()?;
             write_secret(key, pem.as_bytes())?;
-            Ok(request)
+            Ok((request, true))
         }
         Err(error) => Err(error).with_context(|| key.display().to_string()),
+    }
+}
+
+/// It is certain that the cloud has given this key nothing.
+fn is_refusal(error: &ApiError) -> bool {
+    error.kind != ApiErrorKind::Unreachable || error.message.contains(ANOTHER_CA)
+}
+
+/// Directories that hold something else stay.
+fn unmake(home: &Home, key: &Path, fresh: bool) {
+    let _ = std::fs::remove_file(key);
+    let directory = home.tls_directory(NAME);
+    let above = directory.parent().map(Path::to_owned);
+    let root = Some(home.root().to_owned()).filter(|_| fresh);
+    for directory in [Some(directory), above, root].into_iter().flatten() {
+        let _ = std::fs::remove_dir(directory);
     }
 }
 

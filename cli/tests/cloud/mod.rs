@@ -119,9 +119,9 @@ impl Cloud {
         path.display().to_string()
     }
 
-    /// Whether a controller that lives here has logged that.
-    pub fn logs_say(&self, words: &str) -> bool {
-        let mut directories = vec![self.root()];
+    /// Whether a controller that lives there has logged that.
+    pub fn logs_say(&self, under: &str, words: &str) -> bool {
+        let mut directories = vec![self.root().join(under)];
         while let Some(directory) = directories.pop() {
             for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
                 let path = entry.path();
