@@ -68,6 +68,7 @@ packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user
     openssl                     encrypts and signs the image bundles that tests make
     busybox-static              a DHCP client for network namespaces that play guests
+    systemd                     systemd-analyze: reads the service units (it need not be what runs this machine)
     systemd-container           systemd-nspawn: the machines of deploy/lab/systemd
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '
