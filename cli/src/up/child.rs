@@ -190,7 +190,11 @@ fn tail(path: &Path, begin: u64) -> std::io::Result<String> {
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     // The first line may be cut.
-    Ok(if from == begin { text } else { text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or(text) })
+    Ok(if from == begin {
+        text
+    } else {
+        text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or(text)
+    })
 }
 
 #[cfg(test)]

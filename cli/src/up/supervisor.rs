@@ -290,7 +290,8 @@ mv new endpoint.json
 
     #[test]
     fn who_meets_a_taken_port_is_told_what_to_do() {
-        let taken = advise(anyhow::anyhow!("s3.listen: 127.0.0.1:8774: Address already in use (os error 98)"));
+        let taken =
+            advise(anyhow::anyhow!("s3.listen: 127.0.0.1:8774: Address already in use (os error 98)"));
         let said = taken.to_string();
         assert!(said.contains("127.0.0.1:8774") && said.ends_with("(karri up --port-base PORT)"), "{said}");
     }
