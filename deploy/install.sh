@@ -68,6 +68,8 @@ packages[test]='
     postgresql-15               the second database; tests start a private server as an ordinary user
     openssl                     encrypts and signs the image bundles that tests make
     busybox-static              a DHCP client for network namespaces that play guests
+    systemd                     systemd-analyze: reads the service units (it need not be what runs this machine)
+    systemd-container           systemd-nspawn: the machines of deploy/lab/systemd
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '
 packages[bench]='
@@ -75,11 +77,27 @@ packages[bench]='
     nginx-light                 the yardstick for S3: sends files with sendfile
 '
 
+packages[rustup]='
+    curl                        fetches rustup, which installs Rust
+'
+
 names() { awk 'NF { print $1 }' <<<"$1"; }
 if [ "$list" = --list ]; then
     for s in "${sets[@]}"; do printf '%s:%s' "$s" "${packages[$s]}"; done
     exit 0
 fi
+
+# ---- Rust: is there one, and new enough? -----------------------------------------------------------------------
+rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
+rust_have=none
+if command -v cargo >/dev/null; then rust_have=$(cargo --version 2>/dev/null | awk '{ print $2 }') || true; fi
+rust_missing=
+case " ${sets[*]} " in *' run '*)
+    if [ "$rust_have" = none ] || dpkg --compare-versions "${rust_have:-0}" lt "$rust_wanted"; then
+        rust_missing=1
+        command -v rustup >/dev/null || sets+=(rustup)
+    fi ;;
+esac
 
 # ---- what is missing? ----------------------------------------------------------------------------------------
 wanted=$(for s in "${sets[@]}"; do names "${packages[$s]}"; done)
@@ -96,17 +114,6 @@ check_environment() {
 case " ${sets[*]} " in *' test '*) check_environment target/test-venv tests/clients/requirements.txt ;; esac
 case " ${sets[*]} " in *' bench '*) check_environment target/bench-venv tests/clients/requirements-bench.txt ;; esac
 
-rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$root/Cargo.toml")
-rust_have=none
-if command -v cargo >/dev/null; then rust_have=$(cargo --version 2>/dev/null | awk '{ print $2 }') || true; fi
-rust_missing=
-case " ${sets[*]} " in *' run '*)
-    if [ "$rust_have" = none ] || dpkg --compare-versions "${rust_have:-0}" lt "$rust_wanted"; then
-        rust_missing=1
-        is_missing curl || dpkg-query -W -f '${db:Status-Status}\n' curl 2>/dev/null | grep -qx installed || missing+=(curl)
-    fi ;;
-esac
-
 [ ${#missing[@]} -gt 0 ] || [ ${#environments[@]} -gt 0 ] || [ -n "$rust_missing" ] || exit 0
 
 if [ ${#missing[@]} -gt 0 ]; then
@@ -121,7 +128,7 @@ fi
 for e in "${environments[@]}"; do
     echo "Missing Python environment: ${e%% *}, from ${e#* }"
 done
-[ -z "$rust_missing" ] || echo "Missing Rust $rust_wanted or newer (there is: ${rust_have:-none}); rustup installs it, and curl fetches rustup"
+[ -z "$rust_missing" ] || echo "Missing Rust $rust_wanted or newer (there is: ${rust_have:-none}); rustup installs it"
 if [ "${KARRI_NO_INSTALL:-}" = 1 ]; then
     echo "KARRI_NO_INSTALL=1: nothing was installed. Without it, deploy/install.sh $1 installs the above." >&2
     exit 1

@@ -22,6 +22,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 pub const RUN: &str = "/run/karri";
+const ROOTS_DATA: &str = "/var/lib";
 
 #[derive(Debug, Clone)]
 pub struct Home {
@@ -75,8 +76,9 @@ impl Home {
     pub fn facts(&self) -> anyhow::Result<Facts> {
         Facts::read(&self.facts_file())?.ok_or_else(|| {
             anyhow::anyhow!(
-                "there is no cloud in {} (karri up makes one; --state-dir names another place)",
-                self.root.display()
+                "there is no cloud in {} (karri up makes one; --state-dir names another place{})",
+                self.root.display(),
+                roots_cloud()
             )
         })
     }
@@ -160,12 +162,19 @@ impl Home {
     }
 }
 
+/// What somebody else may have been looking for.
+fn roots_cloud() -> String {
+    let clouds = ["karri", "karri-sim"].map(|name| Path::new(ROOTS_DATA).join(name));
+    let there = clouds.iter().find(|cloud| !is_root() && cloud.join("cloud.json").exists());
+    there.map(|cloud| format!("; the one in {} is root's: sudo karri", cloud.display())).unwrap_or_default()
+}
+
 pub fn is_root() -> bool {
     rustix::process::geteuid().is_root()
 }
 
 fn default_root(simulated: bool) -> anyhow::Result<PathBuf> {
-    let base = if is_root() { PathBuf::from("/var/lib") } else { user_data_directory()? };
+    let base = if is_root() { PathBuf::from(ROOTS_DATA) } else { user_data_directory()? };
     Ok(base.join(if simulated { "karri-sim" } else { "karri" }))
 }
 

@@ -1,17 +1,17 @@
 #!/bin/bash
-# run.sh all|xen: proofs that need machines which a test computer is not. Prints a line per proof with its
+# run.sh all|xen|systemd: proofs that need machines which a test computer is not. Prints a line per proof with its
 # seconds; exits 1 if one fails, and then says where the logs are. README.md tells what is proved and how.
 #
-# KARRI_BIN=DIR takes karri-nc, karri-walrus and lab_cc from there instead of building them.
+# KARRI_BIN=DIR takes the programs (lab_cc among them) from there instead of building them.
 # KARRI_LAB_MINUTES (15) is the time limit of one lab.
 set -euo pipefail
 umask 022
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
 case ${1:-} in
-    all) labs=(xen) ;;
-    xen) labs=(xen) ;;
-    *) echo "usage: run.sh all|xen" >&2; exit 2 ;;
+    all) labs=(xen systemd) ;;
+    xen | systemd) labs=("$1") ;;
+    *) echo "usage: run.sh all|xen|systemd" >&2; exit 2 ;;
 esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -26,17 +26,16 @@ seconds() { # FROM: since then
 proof() { printf 'ok   %6s s  %s\n' "$(seconds "$1")" "$2"; }
 
 # ---- what the machines carry ---------------------------------------------------------------------------------
-binaries() { # DIRECTORY: the programs under proof, without what only a debugger reads
-    local from=${KARRI_BIN:-$root/target/debug}
-    if [ -z "${KARRI_BIN:-}" ]; then
-        (cd "$root" && cargo build --quiet -p karri-nc -p karri-walrus -p karri-tests --bins)
-    fi
-    for program in karri-nc karri-walrus lab_cc; do strip -o "$1/$program" "$from/$program"; done
+binaries() { # DIRECTORY PROGRAM...: the programs under proof, without what only a debugger reads
+    local to=$1 from=${KARRI_BIN:-$root/target/debug} program
+    shift
+    if [ -z "${KARRI_BIN:-}" ]; then (cd "$root" && cargo build --quiet --workspace --locked --bins); fi
+    for program in "$@"; do strip -o "$to/$program" "$from/$program"; done
 }
 tiny() { # DIRECTORY: the demo image, built if it is not there
     local images=$root/target/images
     [ -f "$images/tiny.manifest" ] || "$root/deploy/images/tiny.sh" "$images" >/dev/null
-    cp --sparse=always "$images"/tiny.{vmlinuz,initrd,root.img} "$1/"
+    cp --sparse=always "$images"/tiny.{vmlinuz,initrd,root.img,disk.qcow2,manifest} "$1/"
 }
 
 # ---- Xen -----------------------------------------------------------------------------------------------------
@@ -48,7 +47,7 @@ xen() {
     begin=$EPOCHREALTIME
     rm -rf "$run"
     mkdir -p "$run/payload"
-    binaries "$run/payload"
+    binaries "$run/payload" karri-nc karri-walrus lab_cc
     tiny "$run/payload"
     install -m 755 "$here/xen/payload-run" "$run/payload/run"
     truncate -s 512M "$run/payload.ext4"
@@ -91,6 +90,24 @@ xen() {
         tail -n 40 "$run/dom0.log" >&2 || true
         return 1
     fi
+}
+
+# ---- systemd -------------------------------------------------------------------------------------------------
+systemd() {
+    local begin=$EPOCHREALTIME run=$cache/systemd-run
+    "$here/systemd/build.sh" "$cache/systemd"
+    proof "$begin" "systemd: a Debian is built"
+
+    begin=$EPOCHREALTIME
+    rm -rf "$run"
+    mkdir -p "$run/payload"/{bin,target/images,deploy}
+    binaries "$run/payload/bin" karri karri-clc karri-cc karri-nc karri-walrus
+    tiny "$run/payload/target/images"
+    cp -r "$root/docs" "$run/payload/"
+    cp -r "$root/deploy/systemd" "$run/payload/deploy/"
+    proof "$begin" "systemd: the programs, units and the guest image are packed"
+
+    timeout -k 120 $((minutes * 60)) python3 -u "$here/systemd/proofs.py" "$cache/systemd/tree" "$run/payload" "$run"
 }
 
 for lab_name in "${labs[@]}"; do "$lab_name"; done

@@ -39,6 +39,8 @@ pub struct ChildSpec {
 pub struct Running {
     pub pid: u32,
     child: Child,
+    /// Where its own words begin in the log; before them are those of earlier lives.
+    log_from: u64,
 }
 
 impl ChildSpec {
@@ -46,6 +48,7 @@ impl ChildSpec {
         // The endpoint of an earlier life would look ready.
         Endpoint::remove(&self.state_dir);
         let log = self.open_log()?;
+        let log_from = log.metadata()?.len();
         let child = Command::new(&self.program)
             .arg("--config")
             .arg(&self.config)
@@ -56,7 +59,7 @@ impl ChildSpec {
             .spawn()
             .with_context(|| format!("cannot start {}", self.program.display()))?;
         let pid = child.id().context("the child ended before it began")?;
-        Ok(Running { pid, child })
+        Ok(Running { pid, child, log_from })
     }
 
     fn open_log(&self) -> anyhow::Result<File> {
@@ -98,7 +101,7 @@ impl ChildSpec {
         loop {
             tokio::select! {
                 status = running.child.wait() => {
-                    bail!("{} ended ({}):\n{}", self.name, describe(&status?), self.last_words());
+                    bail!("{} ended ({}):\n{}", self.name, describe(&status?), self.last_words(running.log_from));
                 }
                 _ = look.tick() => {}
             }
@@ -110,7 +113,7 @@ impl ChildSpec {
                     "{} is not ready after {} s:\n{}",
                     self.name,
                     READY_WITHIN.as_secs(),
-                    self.last_words()
+                    self.last_words(running.log_from)
                 );
             }
         }
@@ -128,8 +131,8 @@ impl ChildSpec {
         Some(endpoint)
     }
 
-    pub fn last_words(&self) -> String {
-        tail(&self.log).unwrap_or_else(|error| format!("({}: {error})", self.log.display()))
+    fn last_words(&self, from: u64) -> String {
+        tail(&self.log, from).unwrap_or_else(|error| format!("({}: {error})", self.log.display()))
     }
 }
 
@@ -175,15 +178,23 @@ pub fn describe(status: &ExitStatus) -> String {
     }
 }
 
-fn tail(path: &Path) -> std::io::Result<String> {
+/// The end of what was written after `begin`.
+fn tail(path: &Path, begin: u64) -> std::io::Result<String> {
     let mut file = File::open(path)?;
-    let from = file.metadata()?.len().saturating_sub(LOG_TAIL_BYTES);
+    let length = file.metadata()?.len();
+    // One that was put aside meanwhile is shorter than that.
+    let begin = if begin > length { 0 } else { begin };
+    let from = length.saturating_sub(LOG_TAIL_BYTES).max(begin);
     file.seek(SeekFrom::Start(from))?;
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     // The first line may be cut.
-    Ok(if from == 0 { text } else { text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or(text) })
+    Ok(if from == begin {
+        text
+    } else {
+        text.split_once('\n').map(|(_, rest)| rest.to_owned()).unwrap_or(text)
+    })
 }
 
 #[cfg(test)]
@@ -230,9 +241,12 @@ pub(super) mod tests {
     async fn a_child_that_ends_is_quoted() {
         let directory = tempfile::tempdir().unwrap();
         let spec = spec(directory.path(), "echo the port is taken; exit 3");
+        std::fs::create_dir_all(spec.log.parent().unwrap()).unwrap();
+        std::fs::write(&spec.log, "all is well\n").unwrap();
         let mut running = spec.spawn().unwrap();
         let error = spec.ready(&mut running).await.unwrap_err().to_string();
         assert!(error.contains("exit code 3") && error.contains("the port is taken"), "{error}");
+        assert!(!error.contains("all is well"), "words of an earlier life: {error}");
     }
 
     #[tokio::test]

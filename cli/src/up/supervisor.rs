@@ -89,7 +89,7 @@ impl Supervisor {
         }
         let mut endpoints = BTreeMap::new();
         for (name, told) in waiting {
-            let outcome = async { told.await? };
+            let outcome = async { told.await?.map_err(advise) };
             let step = format!("karri-{name}");
             let endpoint = progress.step(&step, outcome, |e: &Endpoint| e.url.clone()).await?;
             endpoints.insert(name, endpoint);
@@ -119,6 +119,16 @@ impl Supervisor {
         let roll = self.roll.clone();
         move || roll.pids().into_iter().for_each(|pid| send(pid, Signal::KILL))
     }
+}
+
+/// What can be done about the commonest reason for a controller not to start.
+fn advise(error: anyhow::Error) -> anyhow::Error {
+    if format!("{error:#}").contains("Address already in use") {
+        return anyhow::anyhow!(
+            "{error:#}\nanother program has that port: stop it, or take others (karri up --port-base PORT)"
+        );
+    }
+    error
 }
 
 struct Keeper {
@@ -278,6 +288,14 @@ mv new endpoint.json
         assert!(Process::of("nc", pid).is_none(), "no process is left");
     }
 
+    #[test]
+    fn who_meets_a_taken_port_is_told_what_to_do() {
+        let taken =
+            advise(anyhow::anyhow!("s3.listen: 127.0.0.1:8774: Address already in use (os error 98)"));
+        let said = taken.to_string();
+        assert!(said.contains("127.0.0.1:8774") && said.ends_with("(karri up --port-base PORT)"), "{said}");
+    }
+
     #[tokio::test]
     async fn one_that_never_gets_ready_fails_the_start_and_the_others_stop() {
         let directory = tempfile::tempdir().unwrap();
@@ -289,6 +307,7 @@ mv new endpoint.json
         let specs = vec![(Stage::Walrus, good), (Stage::Clc, broken)];
         let error = supervisor.start(specs, &Progress::begin()).await.unwrap_err();
         assert!(format!("{error:#}").contains("no such region"), "{error:#}");
+        assert!(!format!("{error:#}").contains("--port-base"), "{error:#}");
         let pid = Endpoint::read(&directory.path().join("walrus")).unwrap().pid;
         supervisor.stop().await;
         assert!(Process::of("walrus", pid).is_none(), "no process is left");

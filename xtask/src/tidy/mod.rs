@@ -13,6 +13,7 @@ mod rooms;
 mod rust;
 mod scripts;
 mod tree;
+mod units;
 mod words;
 
 use anyhow::Result;
@@ -79,6 +80,7 @@ pub fn problems(root: &Path) -> Result<Vec<Problem>> {
     let tree = Tree::read(root)?;
     let mut problems: Vec<Problem> = RULES.iter().flat_map(|rule| rule(&tree)).collect();
     problems.extend(scripts::syntax(root, &tree)?);
+    problems.extend(units::accepted(root, &tree)?);
     problems.extend(crates::check(root, &tree)?);
     if let Err(stale) = crate::codegen::run(root, true) {
         problems.push(Problem::new("proto/src/aws", 0, format!("{stale:#}")));
