@@ -1,3 +1,5 @@
+//! What a notification configuration may say.
+
 use super::*;
 use karri_proto::aws::s3::{FilterRule, QueueConfiguration, S3KeyFilter};
 

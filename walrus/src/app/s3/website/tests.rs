@@ -1,3 +1,5 @@
+//! A website's rules, one by one.
+
 use super::*;
 use karri_proto::aws::s3::{Condition, ErrorDocument, IndexDocument, RedirectAllRequestsTo};
 
