@@ -294,7 +294,7 @@ pub enum Node {
     /// Forget a node that is gone for good
     ///
     /// Refused while the node answers (stop its controller first), and while instances are placed on it.
-    /// Should it ever return, it is a node again, and what still runs there is terminated.
+    /// Should it ever return under its name, it is a node again, and what still runs there is terminated.
     Forget {
         name: String,
         /// [default: the only zone with a node of that name]

@@ -283,6 +283,43 @@ fn a_node_that_is_gone_is_forgotten_with_what_it_had_only_by_force() {
 }
 
 #[test]
+fn a_forgotten_node_that_returns_after_the_tombstones_time_is_told_to_end_what_it_has() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    wait(&mut book, 0, 12_000);
+    book.node_forget("a", true, 12_000).unwrap();
+    book.forget(&wanted.id, 13_000).unwrap();
+    let late = 13_000 + 3 * TOMBSTONE_KEEP_SECS * 1000;
+    book.tick(late);
+
+    // In the next life too.
+    let left_behind: Vec<_> = book.take_changes().left_behind.into_keys().collect();
+    assert_eq!(left_behind, [("a".to_owned(), wanted.id.clone())]);
+    let tombstones = vec![(wanted.id.clone(), 13_000 + TOMBSTONE_KEEP_SECS * 1000)];
+    let snapshot = Snapshot { epoch: 9, tombstones, left_behind, ..Snapshot::default() };
+    let mut book = Book::load(snapshot, SETTINGS, late);
+    book.tick(late + 1_000);
+
+    book.hello(record("a", 2), late + 2_000).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], true, late + 2_000);
+    let task = book.tasks("a", 9).remove(0);
+    assert!(matches!(&task, Task::Terminate { id, .. } if *id == wanted.id));
+    assert_eq!(book.strangers_count(), 0);
+
+    // Once it is gone there, nothing is kept for it any more.
+    book.node_answer("a", &task, Ok(Some(report(&wanted, 1, Phase::Gone))), late + 3_000);
+    let task = book.tasks("a", 9).remove(0);
+    assert_eq!(task, Task::Forget { id: wanted.id.clone() });
+    book.node_answer("a", &task, Ok(None), late + 3_000);
+    tell(&mut book, "a", Vec::new(), false, late + 4_000);
+    book.tick(late + 4_000);
+    assert!(!book.is_tombstoned(&wanted.id));
+    assert!(book.take_changes().left_behind.values().all(|there| !there));
+}
+
+#[test]
 fn what_never_ran_on_a_forgotten_node_is_placed_elsewhere() {
     let mut book = book(&["a"]);
     book.put(intent(1), 0).unwrap();

@@ -194,6 +194,7 @@ impl Book {
             gone.push(id);
         }
         gone.iter().for_each(|id| self.stranger_review(id));
+        self.left_behind_review(name);
         let Some(node) = self.nodes.get_mut(name) else { return };
         if !node.synced {
             node.synced = true;
