@@ -1,10 +1,12 @@
 //! Races that a book must survive, one by one.
 
 use crate::app::book::{Book, NotForgotten, Refusal, Settings, Snapshot, Task};
-use crate::app::node::{NodeRecord, is_of};
+use crate::app::node::{NodeRecord, UNKNOWN_STRAYS_MAX, bounded, is_of};
 use crate::app::placement::Policy;
 use crate::app::samples::{facts, intent, next};
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, TOMBSTONE_KEEP_SECS};
+use karri_proto::instance::{
+    Desired, InstanceIntent, InstanceReport, Phase, StateReason, TOMBSTONE_KEEP_SECS,
+};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
 const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
@@ -121,6 +123,30 @@ fn a_stranger_is_told_and_left_alone_until_it_is_claimed() {
     assert_eq!((claimed.phase, claimed.node.as_deref(), claimed.attempt), (Phase::Running, Some("a"), 2));
     assert_eq!((book.tasks("a", 9).len(), book.strangers_count()), (0, 0));
     assert_eq!(book.page(page.next, 9).reports, [claimed]);
+}
+
+#[test]
+fn a_node_that_invents_guests_is_listened_to_only_so_far() {
+    let mut book = book(&["a"]);
+    let buried = intent(999_999);
+    book.put(next(&buried, Desired::Terminated), 0).unwrap();
+    book.forget(&buried.id, 0).unwrap();
+    let most = u32::try_from(UNKNOWN_STRAYS_MAX).unwrap();
+    let mut invented: Vec<_> = (1..=most + 50).map(|n| report(&intent(n), 0, Phase::Running)).collect();
+    invented.push(report(&buried, 0, Phase::Running));
+    tell(&mut book, "a", invented, true, 1);
+    assert_eq!(book.node("a").unwrap().strays.len(), UNKNOWN_STRAYS_MAX + 1);
+    assert!(matches!(&book.tasks("a", 9)[..], [Task::Terminate { id, .. }] if *id == buried.id));
+}
+
+#[test]
+fn a_long_reason_is_cut() {
+    let mut told = report(&intent(1), 0, Phase::Failed);
+    told.reason = Some(StateReason::new(&"C".repeat(5_000), "ü".repeat(100_000)));
+    let reason = bounded(told.clone()).reason.unwrap();
+    assert_eq!((reason.code.chars().count(), reason.message.chars().count()), (129, 1_001));
+    told.reason = Some(StateReason::new("Server.InternalError", "short"));
+    assert_eq!(bounded(told.clone()), told);
 }
 
 #[test]
