@@ -95,6 +95,7 @@ fault_codes! {
     OperationNotPermitted = "OperationNotPermitted", 400;
     RequestExpired = "RequestExpired", 400;
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
+    RequestTimeout = "RequestTimeout", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
     ServiceUnavailable = "ServiceUnavailable", 503;
     SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;
