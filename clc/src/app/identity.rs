@@ -62,16 +62,11 @@ impl Identities {
         self.changed.notify_waiters();
     }
 
-    /// Commits a change of who may do what, and forgets what was known of it. In a task of its own: a caller that
-    /// gives up must not come between the two, or whoever was shut out would stay in.
+    /// Commits a change of who may do what, and forgets what was known of it: both, even when the caller gives up
+    /// in between, or whoever was shut out would stay in.
     pub async fn commit(self: &Arc<Self>, store: &Store, tx: Tx) -> Result<(), StoreError> {
-        let (identities, store) = (self.clone(), store.clone());
-        let task = tokio::spawn(async move {
-            let committed = store.commit_and_forget(tx).await;
-            identities.clear();
-            committed
-        });
-        task.await.map_err(|_| sqlx::Error::WorkerCrashed)?
+        let identities = self.clone();
+        store.commit_and_forget_with(tx, move || identities.clear()).await
     }
 
     /// Completes at the next change after this call.
