@@ -6,7 +6,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use karri_cc::config::{NetworkConfig, NetworkMode};
-use karri_cc::drive::flat::{Flat, remove};
+use karri_cc::drive::flat::{Flat, Forwarding, remove};
 use karri_cc::drive::{Driver, Host};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -223,6 +223,35 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     let command_line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
     assert!(command_line.is_empty(), "dnsmasq is gone");
     assert_eq!(must("cat /proc/sys/net/ipv4/ip_forward").trim(), "0");
+}
+
+#[test]
+fn forwarding_stays_on_for_others_who_came_to_rely_on_it() {
+    if runs_elsewhere("forwarding_stays_on_for_others_who_came_to_rely_on_it") {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let network = network(directory.path());
+    let _reaper = Reaper(network.clone());
+    let forwarding = || must("cat /proc/sys/net/ipv4/ip_forward").trim().to_owned();
+    for (comes, goes) in [
+        ("iptables -A FORWARD -i other0 -j ACCEPT", "iptables -F FORWARD"),
+        ("iptables -t nat -A POSTROUTING -s 192.0.2.0/24 -j MASQUERADE", "iptables -t nat -F POSTROUTING"),
+        ("ip link add other0 type bridge && ip link set other0 up", "ip link delete other0"),
+    ] {
+        must("echo 0 > /proc/sys/net/ipv4/ip_forward");
+        runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
+        must(comes);
+        assert_eq!(runtime.block_on(remove(&network)).unwrap(), Forwarding::LeftOn, "{comes}");
+        assert_eq!(forwarding(), "1", "{comes}");
+        must(goes);
+        must("echo 0 > /proc/sys/net/ipv4/ip_forward");
+        runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
+        assert_eq!(runtime.block_on(remove(&network)).unwrap(), Forwarding::AsBefore, "{goes}");
+        assert_eq!(forwarding(), "0", "{goes}");
+    }
 }
 
 #[test]

@@ -306,7 +306,7 @@ pub enum Node {
     ///
     /// Refused while the node answers (stop its controller first), and while instances are placed on it.
     /// Its certificate is refused from then on. Should it ever return, it has to join with a new token; then what
-    /// still runs there is terminated.
+    /// still runs there is terminated, however late that is.
     Forget {
         name: String,
         /// [default: the only zone with a node of that name]

@@ -49,7 +49,8 @@ impl HostTraces {
         let hypervisor = Libvirt::visiting(&config.hypervisor.uri, owner.clone(), platform, &instances);
         let guests = hypervisor.found().await?.own.into_iter().map(|guest| guest.tag.id).collect();
         let ports = BridgePorts::attach(place(config, &boot_id()?), TapNames::new(&owner)).await?;
-        let taps = ports.plugged().await?;
+        let ours = ports.plugged().await?.into_iter().filter(|port| port.rules);
+        let taps = ours.map(|port| port.tap).collect();
         Ok(Self { hypervisor, guests, ports, taps })
     }
 }

@@ -50,7 +50,8 @@ pub struct Node {
     pub live: Mutex<HashMap<InstanceId, Live>>,
     /// Instances whose rules or taps stand, or may.
     plugged: Mutex<HashSet<InstanceId>>,
-    /// Domains of ours whose record is lost: reported as they are, for the cc to decide.
+    /// Domains of ours whose record is lost: reported as they are, for the cc to decide. One that has vanished
+    /// stays until the cc has heard of it.
     strays: Mutex<HashMap<InstanceId, FoundGuest>>,
     foreign: Mutex<Vec<String>>,
 }
@@ -169,7 +170,10 @@ impl Node {
     /// Blocking.
     pub fn forget(&self, id: &InstanceId) -> Result<(), ApiError> {
         let _writer = self.writer(id);
-        let Some(record) = self.store.record(id) else { return Ok(()) };
+        let Some(record) = self.store.record(id) else {
+            self.stray_forget(id);
+            return Ok(());
+        };
         if !record.phase().is_final() {
             return Err(ApiError::conflict(format!("{id} is not gone yet")));
         }
@@ -187,7 +191,11 @@ impl Node {
         }
         let strays = locked(&self.strays);
         let FoundGuest { tag, guest } = strays.get(id)?;
-        let phase = if *guest == Guest::Running { Phase::Running } else { Phase::Stopped };
+        let phase = match guest {
+            Guest::Running => Phase::Running,
+            Guest::Absent => Phase::Gone,
+            Guest::Off { .. } | Guest::Unknown => Phase::Stopped,
+        };
         Some(InstanceReport {
             id: id.clone(),
             // Not the tag's: whoever wants this guest is to say so again, for its record is lost.
@@ -238,6 +246,26 @@ impl Node {
         drop(strays);
         self.journal.touch(id);
         true
+    }
+
+    /// Strays that are not among these guests any more are told as gone, until the cc has heard of it.
+    pub fn note_strays_gone(&self, found: &HashSet<InstanceId>) {
+        let mut strays = locked(&self.strays);
+        let gone =
+            strays.iter_mut().filter(|(id, stray)| stray.guest != Guest::Absent && !found.contains(*id));
+        for (id, stray) in gone {
+            stray.guest = Guest::Absent;
+            tracing::info!(instance_id = %id, "the guest without a record is gone");
+            self.journal.touch(id);
+        }
+    }
+
+    fn stray_forget(&self, id: &InstanceId) {
+        let mut strays = locked(&self.strays);
+        if strays.get(id).is_some_and(|stray| stray.guest == Guest::Absent) {
+            strays.remove(id);
+            self.journal.forget(id);
+        }
     }
 
     pub fn live(&self) -> MutexGuard<'_, HashMap<InstanceId, Live>> {

@@ -126,7 +126,7 @@ async fn a_port_goes_also_when_its_rules_are_gone_already() {
     assert!(!must("ebtables-save -t nat").contains(names().prefix()));
     // What is gone is not put again by a look that was under way.
     assert_eq!(ports.mend(&both).await.unwrap(), Vec::<String>::new());
-    assert_eq!(ports.plugged().await.unwrap(), Vec::<String>::new());
+    assert_eq!(ports.plugged().await.unwrap(), []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -136,6 +136,9 @@ async fn only_what_was_made_here_is_taken_away() {
     }
     let directory = tempfile::tempdir().unwrap();
     must(&format!("ip link add {BRIDGE} type bridge && ip addr add 10.9.8.7/24 dev {BRIDGE}"));
+    // By chance another program's link is named as one of this node's.
+    let foreign = port(77).tap;
+    must(&format!("ip link add {foreign} type veth peer name far1"));
     must("ip link add up0 type veth peer name far0");
     let ports = open(directory.path(), Some("up0")).await;
     ports.serve_metadata(SocketAddrV4::new(ADDRESS, 8775)).await.unwrap();
@@ -151,4 +154,5 @@ async fn only_what_was_made_here_is_taken_away() {
     let ports = open(directory.path(), None).await;
     ports.clean().await.unwrap();
     assert!(!must("ip -o link").contains(BRIDGE), "this one was");
+    assert!(must("ip -o link").contains(&foreign), "it has no rules, so nothing of it was ours");
 }

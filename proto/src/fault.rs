@@ -99,6 +99,7 @@ fault_codes! {
     OperationNotPermitted = "OperationNotPermitted", 400;
     RequestExpired = "RequestExpired", 400;
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
+    RequestTimeout = "RequestTimeout", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
     ResourceLimitExceeded = "ResourceLimitExceeded", 400;
     ServiceUnavailable = "ServiceUnavailable", 503;

@@ -1,10 +1,12 @@
 //! Races that a book must survive, one by one.
 
 use crate::app::book::{Book, NotForgotten, Refusal, Settings, Snapshot, Task};
-use crate::app::node::{NodeRecord, is_of};
+use crate::app::node::{NodeRecord, UNKNOWN_STRAYS_MAX, bounded, is_of};
 use crate::app::placement::Policy;
 use crate::app::samples::{facts, intent, next};
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, TOMBSTONE_KEEP_SECS};
+use karri_proto::instance::{
+    Desired, InstanceIntent, InstanceReport, Phase, StateReason, TOMBSTONE_KEEP_SECS,
+};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
 const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
@@ -121,6 +123,30 @@ fn a_stranger_is_told_and_left_alone_until_it_is_claimed() {
     assert_eq!((claimed.phase, claimed.node.as_deref(), claimed.attempt), (Phase::Running, Some("a"), 2));
     assert_eq!((book.tasks("a", 9).len(), book.strangers_count()), (0, 0));
     assert_eq!(book.page(page.next, 9).reports, [claimed]);
+}
+
+#[test]
+fn a_node_that_invents_guests_is_listened_to_only_so_far() {
+    let mut book = book(&["a"]);
+    let buried = intent(999_999);
+    book.put(next(&buried, Desired::Terminated), 0).unwrap();
+    book.forget(&buried.id, 0).unwrap();
+    let most = u32::try_from(UNKNOWN_STRAYS_MAX).unwrap();
+    let mut invented: Vec<_> = (1..=most + 50).map(|n| report(&intent(n), 0, Phase::Running)).collect();
+    invented.push(report(&buried, 0, Phase::Running));
+    tell(&mut book, "a", invented, true, 1);
+    assert_eq!(book.node("a").unwrap().strays.len(), UNKNOWN_STRAYS_MAX + 1);
+    assert!(matches!(&book.tasks("a", 9)[..], [Task::Terminate { id, .. }] if *id == buried.id));
+}
+
+#[test]
+fn a_long_reason_is_cut() {
+    let mut told = report(&intent(1), 0, Phase::Failed);
+    told.reason = Some(StateReason::new(&"C".repeat(5_000), "ü".repeat(100_000)));
+    let reason = bounded(told.clone()).reason.unwrap();
+    assert_eq!((reason.code.chars().count(), reason.message.chars().count()), (129, 1_001));
+    told.reason = Some(StateReason::new("Server.InternalError", "short"));
+    assert_eq!(bounded(told.clone()), told);
 }
 
 #[test]
@@ -280,6 +306,43 @@ fn a_node_that_is_gone_is_forgotten_with_what_it_had_only_by_force() {
     tell(&mut book, "a", vec![report(&ran, 0, Phase::Running)], true, 14_000);
     assert_eq!(phase(&book, &ran), Phase::Failed);
     assert!(matches!(&book.tasks("a", 9)[..], [Task::Terminate { id, .. }] if *id == ran.id));
+}
+
+#[test]
+fn a_forgotten_node_that_returns_after_the_tombstones_time_is_told_to_end_what_it_has() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    wait(&mut book, 0, 12_000);
+    book.node_forget("a", true, 12_000).unwrap();
+    book.forget(&wanted.id, 13_000).unwrap();
+    let late = 13_000 + 3 * TOMBSTONE_KEEP_SECS * 1000;
+    book.tick(late);
+
+    // In the next life too.
+    let left_behind: Vec<_> = book.take_changes().left_behind.into_keys().collect();
+    assert_eq!(left_behind, [("a".to_owned(), wanted.id.clone())]);
+    let tombstones = vec![(wanted.id.clone(), 13_000 + TOMBSTONE_KEEP_SECS * 1000)];
+    let snapshot = Snapshot { epoch: 9, tombstones, left_behind, ..Snapshot::default() };
+    let mut book = Book::load(snapshot, SETTINGS, late);
+    book.tick(late + 1_000);
+
+    book.hello(record("a", 2), late + 2_000).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], true, late + 2_000);
+    let task = book.tasks("a", 9).remove(0);
+    assert!(matches!(&task, Task::Terminate { id, .. } if *id == wanted.id));
+    assert_eq!(book.strangers_count(), 0);
+
+    // Once it is gone there, nothing is kept for it any more.
+    book.node_answer("a", &task, Ok(Some(report(&wanted, 1, Phase::Gone))), late + 3_000);
+    let task = book.tasks("a", 9).remove(0);
+    assert_eq!(task, Task::Forget { id: wanted.id.clone() });
+    book.node_answer("a", &task, Ok(None), late + 3_000);
+    tell(&mut book, "a", Vec::new(), false, late + 4_000);
+    book.tick(late + 4_000);
+    assert!(!book.is_tombstoned(&wanted.id));
+    assert!(book.take_changes().left_behind.values().all(|there| !there));
 }
 
 #[test]

@@ -7,6 +7,12 @@ use karri_proto::internal::instances::Cursor;
 use karri_proto::resources::{Need, NodeFacts, NodeResources};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Of what a node says.
+const REASON_CODE_CHARS_MAX: usize = 128;
+const REASON_CHARS_MAX: usize = 1_000;
+/// Guests on one node that nobody here knows. Those beyond are not listened to; what is known is, always.
+pub const UNKNOWN_STRAYS_MAX: usize = 2_000;
+
 /// The durable part.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
@@ -27,6 +33,22 @@ pub fn is_of(report: &InstanceReport, name: &str) -> bool {
     report.node.as_deref().is_none_or(|node| node == name)
 }
 
+/// A reason as it is kept and told on: a node must not fill the databases of this cluster and of the cloud.
+pub fn bounded(mut report: InstanceReport) -> InstanceReport {
+    if let Some(reason) = &mut report.reason {
+        cut(&mut reason.code, REASON_CODE_CHARS_MAX);
+        cut(&mut reason.message, REASON_CHARS_MAX);
+    }
+    report
+}
+
+fn cut(text: &mut String, chars_max: usize) {
+    if let Some((end, _)) = text.char_indices().nth(chars_max) {
+        text.truncate(end);
+        text.push('…');
+    }
+}
+
 #[derive(Debug)]
 pub struct Node {
     pub record: NodeRecord,
@@ -45,6 +67,8 @@ pub struct Node {
     pub placed: BTreeSet<InstanceId>,
     pub push: BTreeSet<InstanceId>,
     pub strays: BTreeMap<InstanceId, Stray>,
+    /// It has been told once that the node tells of more guests than are listened to.
+    pub overflows: bool,
 }
 
 impl Node {
@@ -62,6 +86,7 @@ impl Node {
             placed: BTreeSet::new(),
             push: BTreeSet::new(),
             strays: BTreeMap::new(),
+            overflows: false,
         }
     }
 

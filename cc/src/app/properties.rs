@@ -11,7 +11,7 @@ use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::resources::Need;
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
 const NODES: [&str; 3] = ["a", "b", "c"];
@@ -72,6 +72,7 @@ struct Disk {
     rows: BTreeMap<InstanceId, Row>,
     nodes: BTreeMap<String, NodeRecord>,
     tombstones: BTreeMap<InstanceId, i64>,
+    left_behind: BTreeSet<(String, InstanceId)>,
     sequence: u64,
 }
 
@@ -89,6 +90,12 @@ impl Disk {
                 None => self.tombstones.remove(&id),
             };
         }
+        for (left, there) in changes.left_behind {
+            match there {
+                true => self.left_behind.insert(left),
+                false => self.left_behind.remove(&left),
+            };
+        }
         for (name, record) in changes.nodes {
             match record {
                 Some(record) => self.nodes.insert(name, record),
@@ -103,6 +110,7 @@ impl Disk {
             rows: self.rows.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
             tombstones: self.tombstones.clone().into_iter().collect(),
+            left_behind: self.left_behind.clone().into_iter().collect(),
             epoch: 1,
             sequence: self.sequence,
         }

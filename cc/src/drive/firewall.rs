@@ -72,6 +72,18 @@ impl Firewall {
         Ok(())
     }
 
+    /// Whether somebody else has rules for what this host forwards. Asked when ours are removed.
+    pub fn others_forward(&mut self) -> Result<bool, DriveError> {
+        let iptables = open()?;
+        for (table, chain) in [("filter", "FORWARD"), ("nat", "POSTROUTING")] {
+            let lines = iptables.list(table, chain).map_err(failed)?;
+            if lines.iter().any(|line| line.starts_with("-A ")) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     fn print(&self, iptables: &IPTables) -> Option<Vec<String>> {
         let chains: Result<Vec<Vec<String>>, _> =
             self.jumps.iter().map(|(table, _, chain, _)| iptables.list(table, chain)).collect();

@@ -124,9 +124,18 @@ impl Driver for Flat {
     }
 }
 
+/// What of the host's setting for forwarding became of a removal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forwarding {
+    /// As it was before the cluster came.
+    AsBefore,
+    /// It was off before, and stays on: somebody else may have come to rely on it.
+    LeftOn,
+}
+
 /// Takes away everything that a cluster with this configuration made on the host, and nothing else. Safe to
 /// repeat; the cluster controller must not be running.
-pub async fn remove(network: &NetworkConfig) -> Result<(), DriveError> {
+pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
     let mut flat = Flat::new(network);
     flat.dnsmasq.remove().await?;
     flat.firewall(Firewall::remove).await?;
@@ -134,12 +143,19 @@ pub async fn remove(network: &NetworkConfig) -> Result<(), DriveError> {
     if made.bridge {
         netlink::bridge_delete(&network.bridge).await?;
     }
+    let mut forwarding = Forwarding::AsBefore;
     if made.forwarding {
-        set_kernel(FORWARDING, "0")?;
+        if flat.firewall(Firewall::others_forward).await?
+            || netlink::other_bridge_is_up(&network.bridge).await?
+        {
+            forwarding = Forwarding::LeftOn;
+        } else {
+            set_kernel(FORWARDING, "0")?;
+        }
     }
     let _ = std::fs::remove_file(flat.made_file());
     let _ = std::fs::remove_dir(&network.run_dir); // only if nobody else keeps files there
-    Ok(())
+    Ok(forwarding)
 }
 
 /// dnsmasq reads its files as a user without rights.

@@ -46,6 +46,22 @@ pub async fn link_exists(name: &str) -> Result<bool, DriveError> {
     .await
 }
 
+/// Whether another bridge than this is up: Docker's, libvirt's, somebody's.
+pub async fn other_bridge_is_up(name: &str) -> Result<bool, DriveError> {
+    let failed = |cause: Error| DriveError::new("links", cause);
+    with_handle(|handle| async move {
+        let mut links = handle.link().get().execute();
+        while let Some(link) = links.try_next().await.map_err(failed)? {
+            let own = link.attributes.contains(&LinkAttribute::IfName(name.to_owned()));
+            if is_bridge(&link) && !own && link.header.flags.contains(LinkFlags::Up) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    })
+    .await
+}
+
 /// The bridge is there, is up and has the gateway's address. `true`: something had to be done.
 pub async fn bridge_put(name: &str, gateway: Ipv4Addr, prefix: u8) -> Result<bool, DriveError> {
     let failed = |cause: Error| DriveError::new(format!("bridge {name}"), cause);

@@ -1,7 +1,7 @@
 //! Two loops per node: one tells it what is wanted, one listens to what it reports.
 
 use crate::app::book::Task;
-use crate::app::node::is_of;
+use crate::app::node::{bounded, is_of};
 use crate::app::stray::stray_intent;
 use crate::drive::nodes::NodeClients;
 use crate::keeper::Keeper;
@@ -102,7 +102,7 @@ impl Nodes {
         let answer = match self.call(node, &task).await {
             None => return false,
             Some(answer) => answer.and_then(|report| match report {
-                Some(report) => check_own(name, std::slice::from_ref(&report)).map(|()| Some(report)),
+                Some(report) => own_report(name, report).map(Some),
                 None => Ok(None),
             }),
         };
@@ -198,17 +198,16 @@ impl Nodes {
     ) -> Result<ReportPage, ApiError> {
         let caller = self.base.caller("reports");
         let page = self.clients.to(owner, url)?.instance_reports(&caller, cursor, wait).await?;
-        check_own(name, &page.reports)?;
-        Ok(page)
+        let reports = page.reports.into_iter().map(|report| own_report(name, report));
+        Ok(ReportPage { reports: reports.collect::<Result<_, _>>()?, ..page })
     }
 }
 
-fn check_own(name: &str, reports: &[InstanceReport]) -> Result<(), ApiError> {
-    match reports.iter().find(|report| !is_of(report, name)) {
-        Some(report) => {
-            let other = report.node.as_deref().unwrap_or_default();
-            Err(ApiError::unreachable(format!("node {other} answers where {name} is expected")))
-        }
-        None => Ok(()),
+/// What is taken of a report that came from node `name`.
+fn own_report(name: &str, report: InstanceReport) -> Result<InstanceReport, ApiError> {
+    if is_of(&report, name) {
+        return Ok(bounded(report));
     }
+    let other = report.node.as_deref().unwrap_or_default();
+    Err(ApiError::unreachable(format!("node {other} answers where {name} is expected")))
 }

@@ -1,4 +1,4 @@
-//! Instances and their tombstones.
+//! Instances, their tombstones, and what forgotten nodes had.
 
 use super::{StoreError, signed, unsigned};
 use crate::app::row::{Row, stored};
@@ -120,5 +120,27 @@ pub async fn tombstone_put_in_txn(
         None => sqlx::query("DELETE FROM tombstones WHERE id = ?").bind(id.as_str()),
     };
     query.execute(transaction).await?;
+    Ok(())
+}
+
+pub async fn left_behind_list(
+    connection: &mut SqliteConnection,
+) -> Result<Vec<(String, InstanceId)>, StoreError> {
+    let rows = sqlx::query("SELECT node, instance_id AS id FROM left_behind").fetch_all(connection).await?;
+    rows.iter().map(|row| Ok((row.try_get("node")?, id_of(row)?))).collect()
+}
+
+/// `there: false` deletes it.
+pub async fn left_behind_put_in_txn(
+    transaction: &mut SqliteConnection,
+    node: &str,
+    id: &InstanceId,
+    there: bool,
+) -> Result<(), StoreError> {
+    let statement = match there {
+        true => "INSERT INTO left_behind (node, instance_id) VALUES (?, ?) ON CONFLICT DO NOTHING",
+        false => "DELETE FROM left_behind WHERE node = ? AND instance_id = ?",
+    };
+    sqlx::query(statement).bind(node).bind(id.as_str()).execute(transaction).await?;
     Ok(())
 }

@@ -81,6 +81,7 @@ impl Store {
             rows: instance::instance_list(connection).await?,
             nodes: node::node_list(connection).await?,
             tombstones: instance::tombstone_list(connection).await?,
+            left_behind: instance::left_behind_list(connection).await?,
             epoch: unsigned(numbering.try_get("epoch")?),
             sequence: unsigned(numbering.try_get("sequence")?),
         })
@@ -99,6 +100,9 @@ impl Store {
         }
         for (id, until_ms) in &changes.tombstones {
             instance::tombstone_put_in_txn(&mut transaction, id, *until_ms).await?;
+        }
+        for ((node, id), there) in &changes.left_behind {
+            instance::left_behind_put_in_txn(&mut transaction, node, id, *there).await?;
         }
         for (name, record) in &changes.nodes {
             match record {

@@ -4,7 +4,10 @@ use super::StoreError;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
-const MIGRATIONS: [(i64, &str); 1] = [(1, include_str!("../../../migrations/cc/0001_cluster.sql"))];
+const MIGRATIONS: [(i64, &str); 2] = [
+    (1, include_str!("../../../migrations/cc/0001_cluster.sql")),
+    (2, include_str!("../../../migrations/cc/0002_left_behind.sql")),
+];
 
 pub async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
     sqlx::query("CREATE TABLE IF NOT EXISTS migrations (version INTEGER PRIMARY KEY) STRICT")

@@ -50,9 +50,17 @@ async fn a_book_comes_back_from_the_store_as_it_was() {
     for row in rows {
         assert_eq!(Some(&row), book.row(&row.id));
     }
-    let forgotten = Changes { nodes: [("n".to_owned(), None)].into(), ..Changes::default() };
+    let left = ("n".to_owned(), intent(1).id);
+    let forgotten = Changes {
+        nodes: [("n".to_owned(), None)].into(),
+        left_behind: [(left.clone(), true)].into(),
+        ..Changes::default()
+    };
     store.commit(&forgotten).await.unwrap();
-    assert_eq!(store.load().await.unwrap().nodes, []);
+    let snapshot = store.load().await.unwrap();
+    assert_eq!((snapshot.nodes, snapshot.left_behind), (Vec::new(), vec![left.clone()]));
+    store.commit(&Changes { left_behind: [(left, false)].into(), ..Changes::default() }).await.unwrap();
+    assert_eq!(store.load().await.unwrap().left_behind, []);
     let stored = reader.intent(&intent(2).id).await.unwrap().unwrap();
     assert_eq!(stored, next(&intent(2), Desired::Stopped));
     assert_eq!(reader.intent(&intent(4).id).await.unwrap(), None);

@@ -26,6 +26,9 @@ pub enum Asks {
     Tagging(Vec<Target>, Vec<GivenTag>),
 }
 
+/// Resources that one request may name. Each is looked up for the policies, so more are refused before that.
+const TARGETS_MAX: usize = 1000;
+
 /// A tag's key, and its value unless that does not matter.
 pub type GivenTag = (String, Option<String>);
 
@@ -46,6 +49,7 @@ pub fn not_dry<A: Action>(request: &A) -> Result<(), Fault> {
 
 /// Whether the policies allow the action on all that it is about.
 pub async fn grant<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fault> {
+    within_limit(&asks)?;
     let context = context::<A>(cx, A::NAME);
     match asks {
         Asks::Nothing => Ok(()),
@@ -64,6 +68,16 @@ pub async fn grant<A: Action>(cx: &Cx, request: &A, asks: Asks) -> Result<(), Fa
             }
             Ok(())
         }
+    }
+}
+
+fn within_limit(asks: &Asks) -> Result<(), Fault> {
+    match asks {
+        Asks::On(targets) | Asks::Tagging(targets, _) if targets.len() > TARGETS_MAX => {
+            let sentence = format!("At most {TARGETS_MAX} resources can be named in one request");
+            Err(Fault::invalid_parameter(sentence))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 //! One request passes: read (bounded), find out who signed it (a look in memory, no database), verify,
 //! find the handler. The audit line, the span and the metrics are made here for every action.
 
-use super::answer::Refusal;
+use super::answer::{Refusal, Reply};
 use super::cx::Client;
 use super::{Cx, Table};
 use crate::app::App;
@@ -13,11 +13,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, Response, header};
-use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, StreamExt as _};
 use karri_proto::aws::{Params, Service, WireFault, sts};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::runtime::server::PeerAddr;
 use karri_proto::sign::{Claim, Payload, RequestView, Rules, SignFault, Verifier, header_list};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
@@ -48,7 +50,12 @@ struct Account {
     service: Option<Service>,
     action: Option<&'static str>,
     signer: Option<Arc<Signer>>,
+    /// The address that it came from.
+    source: String,
 }
+
+/// What is left to do for an admitted request.
+type Work = BoxFuture<'static, Result<Reply, Fault>>;
 
 pub fn router(app: Arc<App>, table: Table) -> Router {
     let (ec2, query) = (Verifier::new(Rules::EC2), Verifier::new(Rules::QUERY));
@@ -62,35 +69,38 @@ async fn handle(State(edge): State<Arc<Edge>>, request: Request) -> Response<Bod
     async move {
         let started = Instant::now();
         let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0);
-        let mut account = Account::default();
-        let result = edge.answer(request, &request_id, &mut account).await;
-        let service = account.service.unwrap_or(Service::Ec2);
-        let refusal = result.as_ref().err().cloned();
-        let response = match result {
-            Ok(reply) => reply.into_response(&request_id),
-            Err(refusal) => refusal.into_response(service, &request_id),
+        let source = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+        let mut account = Account { source, ..Account::default() };
+        let (service, result) = match edge.admit(request, &request_id, &mut account).await {
+            Ok(work) => edge.carry_out(work, account, started).await,
+            Err(refusal) => {
+                edge.audit(&account, Some(&refusal), started.elapsed());
+                (account.service, Err(refusal))
+            }
         };
-        let peer = peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
-        edge.audit(&account, refusal.as_ref(), &peer, started.elapsed());
-        response
+        match result {
+            Ok(reply) => reply.into_response(&request_id),
+            Err(refusal) => refusal.into_response(service.unwrap_or(Service::Ec2), &request_id),
+        }
     }
     .instrument(span)
     .await
 }
 
 impl Edge {
-    async fn answer(
+    /// Finds out who asks for what. Nothing is changed yet.
+    async fn admit(
         &self,
         request: Request,
         request_id: &Arc<str>,
         account: &mut Account,
-    ) -> Result<super::answer::Reply, Refusal> {
+    ) -> Result<Work, Refusal> {
         let (parts, body) = request.into_parts();
         if !matches!(parts.method, Method::GET | Method::POST) {
             let sentence = "This service takes GET and POST only";
             return Err(Fault::new(FaultCode::UnsupportedOperation, sentence).into());
         }
-        let form = self.read(body).await?;
+        let form = read(body, self.app.body_bytes_max, BODY_TIMEOUT).await?;
         let query = Bytes::copy_from_slice(parts.uri.query().unwrap_or_default().as_bytes());
         let posted = parts.method == Method::POST;
         let forms: [&[u8]; 2] = [&query, if posted { &form } else { &[] }];
@@ -113,23 +123,28 @@ impl Edge {
         let host = host.into();
         let (request_id, client) = (request_id.clone(), Arc::new(Client::of(&parts)));
         let cx = Cx { app, signer, request_id, service, version, host, client, query, form };
-        // A task of its own: a client that hangs up must not stop a handler between its commit and what
-        // follows from it, and a panic must not take the connection's other requests along.
-        let task = tokio::spawn(run(cx, params).in_current_span());
-        let result = task.await.unwrap_or_else(|error| Err(Fault::internal(error)));
-        result.map_err(Refusal::from)
+        Ok(run(cx, params))
     }
 
-    async fn read(&self, body: Body) -> Result<Bytes, Fault> {
-        let limit = self.app.body_bytes_max;
-        match tokio::time::timeout(BODY_TIMEOUT, read_bounded(body, limit)).await {
-            Ok(Some(bytes)) => Ok(bytes),
-            Ok(None) => Err(Fault::new(
-                FaultCode::RequestEntityTooLarge,
-                format!("The request body could not be read or is larger than {limit} bytes"),
-            )),
-            Err(_) => Err(Fault::new(FaultCode::RequestExpired, "The request body did not arrive in time")),
-        }
+    /// In a task of its own: a client that hangs up must not stop a handler between its commit and what
+    /// follows from it, the audit line included.
+    async fn carry_out(
+        self: Arc<Self>,
+        work: Work,
+        account: Account,
+        started: Instant,
+    ) -> (Option<Service>, Result<Reply, Refusal>) {
+        let service = account.service;
+        let task = async move {
+            // A panic must not take the connection's other requests along.
+            let done = AssertUnwindSafe(work).catch_unwind().await;
+            let result = done.unwrap_or_else(|_| Err(Fault::internal("the handler panicked")));
+            let result = result.map_err(Refusal::from);
+            self.audit(&account, result.as_ref().err(), started.elapsed());
+            result
+        };
+        let task = tokio::spawn(task.in_current_span());
+        (service, task.await.unwrap_or_else(|error| Err(Fault::internal(error).into())))
     }
 
     async fn authenticate(
@@ -185,8 +200,8 @@ impl Edge {
     }
 
     /// One line per request that changed something or was refused; reads are told at debug level.
-    fn audit(&self, request: &Account, refusal: Option<&Refusal>, source: &str, took: Duration) {
-        let action = request.action.unwrap_or("-");
+    fn audit(&self, request: &Account, refusal: Option<&Refusal>, took: Duration) {
+        let (action, source) = (request.action.unwrap_or("-"), request.source.as_str());
         let code = refusal.map_or("ok", |refusal| refusal.code);
         let labels = [("action", action), ("code", code)];
         self.app.metrics.observe("karri_clc_api_seconds", &labels, took);
@@ -208,6 +223,18 @@ impl Edge {
             }
             None => tracing::info!(action, account, user, source, code, took_us, "request"),
         }
+    }
+}
+
+async fn read(body: Body, limit: usize, patience: Duration) -> Result<Bytes, Fault> {
+    match tokio::time::timeout(patience, read_bounded(body, limit)).await {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Fault::new(
+            FaultCode::RequestEntityTooLarge,
+            format!("The request body could not be read or is larger than {limit} bytes"),
+        )),
+        // Not RequestExpired, which says that the clocks differ.
+        Err(_) => Err(Fault::new(FaultCode::RequestTimeout, "The request body did not arrive in time")),
     }
 }
 
@@ -247,5 +274,21 @@ fn service_by_version(params: &Params) -> Service {
     match params.version() {
         Some(version) if sts::VERSIONS.contains(&version) => Service::Sts,
         _ => Service::Ec2,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_arrive_is_no_matter_of_clocks() {
+        let half = futures_util::stream::iter([Ok::<_, std::io::Error>("Action=")]);
+        let body = Body::from_stream(half.chain(futures_util::stream::pending()));
+        let fault = read(body, 100, Duration::from_millis(5)).await.unwrap_err();
+        assert_eq!(fault.code(), "RequestTimeout");
+        assert_eq!(read(Body::from("abc"), 3, BODY_TIMEOUT).await.unwrap(), "abc");
+        let long = read(Body::from("abcd"), 3, BODY_TIMEOUT).await.unwrap_err();
+        assert_eq!(long.code(), "RequestEntityTooLarge");
     }
 }

@@ -8,10 +8,12 @@ use super::App;
 use super::network;
 use crate::store::account::{
     KeyRecord, account_delete_in_txn, account_insert_in_txn, administrator_keys_in_txn,
-    identities_touch_in_txn, key_delete_in_txn, user_arn, user_delete_in_txn,
+    identities_touch_in_txn, key_account_in_txn, key_delete_in_txn, key_put_in_txn, user_arn,
+    user_delete_in_txn, user_insert_in_txn,
 };
-use crate::store::{StoreError, Tx};
-use administrator::{AdministratorKey, takes_the_last};
+use crate::store::instance::instances_living_in_txn;
+use crate::store::{StoreError, Tx, counter_next_in_txn};
+use administrator::{AdministratorKey, leaves_nobody, takes_the_last};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::admin::{AccessKey, Account, NewAccount, NewKey, NewPolicy, NewUser, User};
 use karri_proto::policy::{Kind, Policy, managed};
@@ -102,14 +104,27 @@ async fn keep_an_administrator(
     what: &str,
     goes: impl Fn(&AdministratorKey) -> bool,
 ) -> Result<(), ApiError> {
-    if !takes_the_last(&administrator_keys_in_txn(tx).await?, goes) {
-        return Ok(());
+    match takes_the_last(&administrator_keys_in_txn(tx).await?, goes) {
+        true => Err(last_administrator(what)),
+        false => Ok(()),
     }
-    let sentence = format!(
+}
+
+fn last_administrator(what: &str) -> ApiError {
+    ApiError::conflict(format!(
         "{what} is the last administrator of this cloud: make another user with AdministratorAccess and a \
          key in an administrator's account first"
-    );
-    Err(ApiError::conflict(sentence))
+    ))
+}
+
+/// The same account may bring its key again; nobody takes another's.
+async fn key_is_free_in_txn(tx: &mut Tx, key: &AccessKey) -> Result<(), ApiError> {
+    match key_account_in_txn(tx, &key.access_key_id).await? {
+        Some(account) if account != key.account => {
+            Err(ApiError::conflict(format!("access key {} belongs to another account", key.access_key_id)))
+        }
+        _ => Ok(()),
+    }
 }
 
 impl App {
@@ -154,8 +169,7 @@ impl App {
         identities_touch_in_txn(&mut tx).await?;
         account_insert_in_txn(&mut tx, &account).await.map_err(taken("account", &account.name))?;
         network::account_defaults_in_txn(&mut tx, &account.id, &self.clusters.list()).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(account = account.id, name = account.name, "account created");
         Ok(account)
     }
@@ -176,21 +190,22 @@ impl App {
     /// Refused while anything of it runs or it owns buckets, and while it has images or key pairs unless forced.
     pub async fn account_delete(&self, id_or_name: &str, force: bool) -> Result<(), ApiError> {
         let account = self.account_find(id_or_name).await?;
-        let count = self.instances.count_of_account(&account.id);
-        if count > 0 {
-            return Err(ApiError::conflict(format!("account {} still has {count} instances", account.name)));
-        }
         self.owns_no_bucket(&account).await?;
         if !force {
             self.owns_nothing(&account).await?;
         }
         let mut tx = self.store.begin().await?;
         identities_touch_in_txn(&mut tx).await?;
+        // Holds back launches, which look for their account before they commit.
+        counter_next_in_txn(&mut tx, "instances").await?;
+        let count = instances_living_in_txn(&mut tx, &account.id).await?;
+        if count > 0 {
+            return Err(ApiError::conflict(format!("account {} still has {count} instances", account.name)));
+        }
         let goes = |key: &AdministratorKey| key.account == account.id;
         keep_an_administrator(&mut tx, &format!("account {}", account.name), goes).await?;
         account_delete_in_txn(&mut tx, &account.id).await?;
-        self.store.commit_and_forget(tx).await?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(account = account.id, "account deleted");
         Ok(())
     }
@@ -223,8 +238,10 @@ impl App {
             name: new.name,
         };
         let user_id = format!("AIDA{}", random_text(BASE32, 17));
-        self.store.user_insert(&user, &user_id).await.map_err(taken("user", &user.name))?;
-        self.identities.clear();
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        user_insert_in_txn(&mut tx, &user, &user_id).await.map_err(taken("user", &user.name))?;
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(account = user.account, user = user.name, "user created");
         Ok(user)
     }
@@ -238,8 +255,7 @@ impl App {
         if !user_delete_in_txn(&mut tx, &account.id, user).await? {
             return Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)));
         }
-        tx.commit().await.map_err(StoreError::from)?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(account = account.id, user, "user deleted");
         Ok(())
     }
@@ -251,7 +267,6 @@ impl App {
         if !KEY_ID_CHARS.contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
             return Err(ApiError::invalid("an access key id has 16 to 128 letters, digits and underscores"));
         }
-        self.key_is_free(&id, &account.id).await?;
         let key = AccessKey {
             access_key_id: id,
             secret_access_key: None,
@@ -260,20 +275,17 @@ impl App {
             created_at_unix_ms: super::now_ms(),
         };
         let sealed_secret = self.identities.sealer().seal(&key.access_key_id, &secret);
-        self.store.key_put(&KeyRecord { key: key.clone(), sealed_secret }).await?;
-        self.identities.clear();
+        let mut tx = self.store.begin().await?;
+        identities_touch_in_txn(&mut tx).await?;
+        key_is_free_in_txn(&mut tx, &key).await?;
+        let before = administrator_keys_in_txn(&mut tx).await?;
+        key_put_in_txn(&mut tx, &KeyRecord { key: key.clone(), sealed_secret }).await?;
+        if leaves_nobody(&before, &administrator_keys_in_txn(&mut tx).await?) {
+            return Err(last_administrator(&format!("who has access key {}", key.access_key_id)));
+        }
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(account = key.account, user = key.user, key = key.access_key_id, "access key created");
         Ok(AccessKey { secret_access_key: Some(secret), ..key })
-    }
-
-    /// The same account may bring its key again; nobody takes another's.
-    async fn key_is_free(&self, id: &str, account: &str) -> Result<(), ApiError> {
-        match self.store.identity_fetch(id).await? {
-            Some(other) if other.key.key.account != account => {
-                Err(ApiError::conflict(format!("access key {id} belongs to another account")))
-            }
-            _ => Ok(()),
-        }
     }
 
     pub async fn key_delete(&self, access_key_id: &str) -> Result<(), ApiError> {
@@ -284,8 +296,7 @@ impl App {
         if !key_delete_in_txn(&mut tx, access_key_id).await? {
             return Err(ApiError::not_found(format!("there is no access key {access_key_id}")));
         }
-        tx.commit().await.map_err(StoreError::from)?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(key = access_key_id, "access key deleted");
         Ok(())
     }

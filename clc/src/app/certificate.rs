@@ -3,7 +3,6 @@
 
 use super::App;
 use super::account::{BASE32, random_text};
-use crate::store::StoreError;
 use crate::store::account::identities_touch_in_txn;
 use crate::store::certificate::{
     certificate_count_in_txn, certificate_delete_in_txn, certificate_find_in_txn, certificate_insert_in_txn,
@@ -41,8 +40,7 @@ impl App {
             created_at_unix_ms: super::now_ms(),
         };
         certificate_insert_in_txn(&mut tx, &certificate).await?;
-        tx.commit().await.map_err(StoreError::from)?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         let Certificate { id, account, user, .. } = &certificate;
         tracing::info!(account, user, certificate = id, "signing certificate added");
         Ok(certificate)
@@ -54,8 +52,7 @@ impl App {
         if !certificate_delete_in_txn(&mut tx, id).await? {
             return Err(ApiError::not_found(format!("there is no certificate \"{id}\"")));
         }
-        tx.commit().await.map_err(StoreError::from)?;
-        self.identities.clear();
+        self.identities.commit(&self.store, tx).await?;
         tracing::info!(certificate = id, "signing certificate deleted");
         Ok(())
     }

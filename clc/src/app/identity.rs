@@ -6,7 +6,7 @@
 
 use crate::app::account::policy::minds_tags;
 use crate::store::memory::Memory;
-use crate::store::{Sealer, Store, StoreError};
+use crate::store::{Sealer, Store, StoreError, Tx};
 use karri_proto::policy::{Kind, Policy};
 use karri_proto::sign::Secret;
 use std::sync::Arc;
@@ -62,6 +62,13 @@ impl Identities {
         self.changed.notify_waiters();
     }
 
+    /// Commits a change of who may do what, and forgets what was known of it: both, even when the caller gives up
+    /// in between, or whoever was shut out would stay in.
+    pub async fn commit(self: &Arc<Self>, store: &Store, tx: Tx) -> Result<(), StoreError> {
+        let identities = self.clone();
+        store.commit_and_forget_with(tx, move || identities.clear()).await
+    }
+
     /// Completes at the next change after this call.
     pub fn changed(&self) -> Notified<'_> {
         self.changed.notified()
@@ -111,8 +118,12 @@ impl Identities {
 mod tests {
     use super::*;
     use crate::config::DatabaseConfig;
-    use crate::store::account::{KeyRecord, account_insert_in_txn};
+    use crate::store::account::{
+        KeyRecord, account_insert_in_txn, key_delete_in_txn, key_put_in_txn, user_insert_in_txn,
+    };
+    use futures_util::FutureExt as _;
     use karri_proto::internal::admin::{AccessKey, Account, User};
+    use std::time::{Duration, Instant};
 
     async fn with_alice(store: &Store, sealer: &Sealer) {
         let account = Account {
@@ -124,10 +135,9 @@ mod tests {
         };
         let mut tx = store.begin().await.unwrap();
         account_insert_in_txn(&mut tx, &account).await.unwrap();
-        tx.commit().await.unwrap();
         let (account, name) = ("1".to_owned(), "alice".to_owned());
         let user = User { arn: String::new(), account, name, policies: Vec::new(), created_at_unix_ms: 0 };
-        store.user_insert(&user, "AIDA").await.unwrap();
+        user_insert_in_txn(&mut tx, &user, "AIDA").await.unwrap();
         let key = AccessKey {
             access_key_id: "AKIAALICE".into(),
             secret_access_key: None,
@@ -136,15 +146,38 @@ mod tests {
             created_at_unix_ms: 0,
         };
         let sealed_secret = sealer.seal("AKIAALICE", "secret");
-        store.key_put(&KeyRecord { key, sealed_secret }).await.unwrap();
+        key_put_in_txn(&mut tx, &KeyRecord { key, sealed_secret }).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn opened(directory: &tempfile::TempDir) -> (Store, Sealer) {
+        let url = format!("sqlite://{}/clc.sqlite", directory.path().display());
+        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
+        (store, Sealer::load_or_create(&directory.path().join("key")).unwrap())
+    }
+
+    #[tokio::test]
+    async fn who_is_shut_out_is_out_even_when_the_one_who_asked_for_it_hangs_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, sealer) = opened(&directory).await;
+        with_alice(&store, &sealer).await;
+        let identities = Arc::new(Identities::new(sealer));
+        assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());
+        let mut tx = store.begin().await.unwrap();
+        assert!(key_delete_in_txn(&mut tx, "AKIAALICE").await.unwrap());
+        // Begun, and not waited for.
+        assert!(identities.commit(&store, tx).now_or_never().is_none());
+        let begun = Instant::now();
+        while identities.signer(&store, "AKIAALICE").await.unwrap().is_some() {
+            assert!(begun.elapsed() < Duration::from_secs(10), "she is still let in");
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
     async fn who_makes_up_keys_does_not_crowd_out_those_who_have_one() {
         let directory = tempfile::tempdir().unwrap();
-        let url = format!("sqlite://{}/clc.sqlite", directory.path().display());
-        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
-        let sealer = Sealer::load_or_create(&directory.path().join("key")).unwrap();
+        let (store, sealer) = opened(&directory).await;
         with_alice(&store, &sealer).await;
         let identities = Identities::new(sealer);
         assert!(identities.signer(&store, "AKIAALICE").await.unwrap().is_some());

@@ -176,6 +176,10 @@ impl Default for RootDisk {
 }
 
 impl ImageDefinition {
+    pub fn is_paravirtual(&self) -> bool {
+        self.virtualization_type == "paravirtual"
+    }
+
     /// The least root disk, in GiB, that holds what the blob holds.
     pub fn least_disk_gib(&self) -> u64 {
         let made = self.blob.as_ref().map(|blob| blob.virtual_bytes);

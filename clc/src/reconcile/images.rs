@@ -23,7 +23,11 @@ pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
         let mut round = app.images_make().await.and(app.image_tasks_work().await);
         if round.is_ok() && released.is_none_or(|at| at.elapsed() >= RELEASE_EVERY) {
             released = Some(Instant::now());
-            round = app.images_release().await.and(app.image_tasks_purge().await).and(app.images_drop(now_ms()).await);
+            round = app
+                .images_release()
+                .await
+                .and(app.image_tasks_purge().await)
+                .and(app.images_drop(now_ms()).await);
         }
         match &round {
             Ok(()) => drop(outage.ends()),

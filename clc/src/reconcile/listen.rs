@@ -10,9 +10,11 @@ use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::{Cursor, InstanceService, REPORT_WAIT_MAX, ReportPage};
+use karri_proto::runtime::health::Pulse;
 use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::server::Shutdown;
 use std::collections::{BTreeSet, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,7 +36,7 @@ struct Listener {
     silence: Outage,
 }
 
-pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) {
+pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, pulse: Pulse, mut shutdown: Shutdown) {
     let told = Some(HashSet::new());
     let cursor = Cursor::default();
     let unknown = BTreeSet::new();
@@ -42,9 +44,10 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) 
         Listener { app, link, cursor, told, unknown, retry: RETRY_FIRST, silence: Outage::default() };
     while !shutdown.is_stopping() {
         let waited = tokio::select! {
-            _ = shutdown.wait() => return,
+            _ = shutdown.wait() => break,
             waited = listener.round() => waited,
         };
+        pulse.told(Ok::<_, Infallible>(()));
         if waited {
             pause(&mut shutdown, HEAR_EVERY).await;
         } else {
@@ -52,6 +55,7 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) 
             listener.retry = (listener.retry * 2).min(RETRY_MAX);
         }
     }
+    pulse.end();
 }
 
 impl Listener {

@@ -11,6 +11,7 @@
 //!
 //! On PostgreSQL only one controller runs push, listen, tend and images: the holder of an advisory lock.
 
+mod calls;
 mod follow;
 mod images;
 mod listen;
@@ -19,11 +20,15 @@ mod tend;
 
 use crate::app::App;
 use crate::store::Engine;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use karri_proto::runtime::server::{Shutdown, shutdown_pair};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// A round of a cluster's loops is over by then: at most a long poll, a call that nobody answers, and a write.
+const ROUND_WITHIN: Duration = Duration::from_secs(120);
 /// How often a controller tries to become the one that reconciles, and checks that it still is.
 const LEAD_EVERY: Duration = Duration::from_secs(1);
 
@@ -51,8 +56,14 @@ async fn clusters(app: Arc<App>, mut shutdown: Shutdown) {
     loop {
         for link in app.clusters.list() {
             if started.insert(link.name.clone()) {
-                tasks.spawn(push::run(app.clone(), link.clone(), shutdown.clone()));
-                tasks.spawn(listen::run(app.clone(), link, shutdown.clone()));
+                let name = format!("push to {}", link.name);
+                let pulse = app.base.health.pulse(&name, ROUND_WITHIN);
+                let push = push::run(app.clone(), link.clone(), pulse, shutdown.clone());
+                tasks.spawn(app.base.lasting(&name, &shutdown, push));
+                let name = format!("listen to {}", link.name);
+                let pulse = app.base.health.pulse(&name, ROUND_WITHIN);
+                let listen = listen::run(app.clone(), link, pulse, shutdown.clone());
+                tasks.spawn(app.base.lasting(&name, &shutdown, listen));
             }
         }
         tokio::select! {
@@ -71,9 +82,13 @@ async fn lead(app: Arc<App>, mut shutdown: Shutdown) {
                 tracing::info!("this controller reconciles");
                 app.leads_set(true);
                 let (trigger, term) = shutdown_pair();
-                let loops = tokio::spawn(clusters(app.clone(), term.clone()));
-                let tending = tokio::spawn(tend::run(app.clone(), term.clone()));
-                let making = tokio::spawn(images::run(app.clone(), term));
+                let lasting = |name, task: BoxFuture<'static, ()>| app.base.lasting(name, &term, task);
+                let loops = clusters(app.clone(), term.clone()).boxed();
+                let loops = tokio::spawn(lasting("clusters", loops));
+                let tending = tend::run(app.clone(), term.clone()).boxed();
+                let tending = tokio::spawn(lasting("tend", tending));
+                let making = images::run(app.clone(), term.clone()).boxed();
+                let making = tokio::spawn(lasting("images", making));
                 while !shutdown.is_stopping() && leadership.holds().await {
                     pause(&mut shutdown, LEAD_EVERY).await;
                 }

@@ -3,6 +3,7 @@
 //! Several calls are under way at once, each instance in one at most. What they answer is absorbed
 //! together, one transaction for all that came back in the meantime.
 
+use super::calls::{Broken, Calls};
 use crate::app::cluster::ClusterLink;
 use crate::app::instance::Instance;
 use crate::app::instance::plan::{Step, plan};
@@ -13,11 +14,12 @@ use karri_proto::instance::{InstanceReport, StateReason};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::InstanceService;
+use karri_proto::runtime::health::Pulse;
 use karri_proto::runtime::server::Shutdown;
 use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 const CALLS_MAX: usize = 32;
 const RETRY_FIRST: Duration = Duration::from_millis(200);
@@ -55,17 +57,17 @@ struct Pusher {
     link: Arc<ClusterLink>,
     under_way: HashSet<InstanceId>,
     retries: HashMap<InstanceId, Retry>,
-    calls: JoinSet<Done>,
+    calls: Calls<Done>,
     complained: bool,
 }
 
-pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) {
+pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, pulse: Pulse, mut shutdown: Shutdown) {
     let mut pusher = Pusher {
         app,
         link: link.clone(),
         under_way: HashSet::new(),
         retries: HashMap::new(),
-        calls: JoinSet::new(),
+        calls: Calls::new(),
         complained: false,
     };
     let mut settled: Option<Instant> = None;
@@ -75,18 +77,19 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, mut shutdown: Shutdown) 
         let early = settled.map_or(Duration::ZERO, |at| SETTLE_EVERY.saturating_sub(at.elapsed()));
         let idle = if finished.is_empty() { pusher.idle() } else { early };
         tokio::select! {
-            _ = shutdown.wait() => return,
+            _ = shutdown.wait() => return pulse.end(),
             _ = link.wake.notified() => {}
-            Some(done) = pusher.calls.join_next(), if !pusher.calls.is_empty() => finished.extend(done),
+            ended = pusher.calls.next() => finished.extend(pusher.ended(ended)),
             _ = tokio::time::sleep(idle) => {}
         }
-        while let Some(done) = pusher.calls.try_join_next() {
-            finished.extend(done);
+        while let Some(ended) = pusher.calls.try_next() {
+            finished.extend(pusher.ended(ended));
         }
         if !finished.is_empty() && settled.is_none_or(|at| at.elapsed() >= SETTLE_EVERY) {
             pusher.settle(std::mem::take(&mut finished)).await;
             settled = Some(Instant::now());
         }
+        pulse.told(Ok::<_, Infallible>(()));
     }
 }
 
@@ -109,9 +112,22 @@ impl Pusher {
             }
             let early = self.retries.get(&instance.id).is_some_and(|retry| retry.at > now);
             if !early && self.under_way.insert(instance.id.clone()) {
-                self.calls.spawn(call(self.app.clone(), self.link.clone(), instance));
+                let id = instance.id.clone();
+                self.calls.begin(id, call(self.app.clone(), self.link.clone(), instance));
             }
         }
+    }
+
+    /// A call that broke has said nothing: the instance is told of again, later.
+    fn ended(&mut self, call: Result<Done, Broken>) -> Option<Done> {
+        let Broken { id, error } = match call {
+            Ok(done) => return Some(done),
+            Err(broken) => broken,
+        };
+        tracing::error!(instance_id = %id, cluster = self.link.name, %error, "telling the cluster broke off");
+        self.under_way.remove(&id);
+        self.later(id);
+        None
     }
 
     async fn settle(&mut self, finished: Vec<Done>) {

@@ -107,6 +107,45 @@ pub async fn administrator_keys_in_txn(tx: &mut Tx) -> Result<Vec<AdministratorK
     Ok(keys)
 }
 
+/// `user_id` is the `AIDA…` name that never changes.
+pub async fn user_insert_in_txn(tx: &mut Tx, user: &User, user_id: &str) -> Result<(), StoreError> {
+    sqlx::query("INSERT INTO users (account, name, id, created_at) VALUES ($1, $2, $3, $4)")
+        .bind(&user.account)
+        .bind(&user.name)
+        .bind(user_id)
+        .bind(user.created_at_unix_ms)
+        .execute(&mut **tx)
+        .await?;
+    let statement = "INSERT INTO user_policies (account, user_name, name, document) VALUES ($1, $2, $3, $4)";
+    for (name, document) in &user.policies {
+        let query = sqlx::query(statement).bind(&user.account).bind(&user.name);
+        query.bind(name).bind(document).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+/// Whose a key is.
+pub async fn key_account_in_txn(tx: &mut Tx, access_key_id: &str) -> Result<Option<String>, StoreError> {
+    let statement = "SELECT account FROM access_keys WHERE id = $1";
+    Ok(sqlx::query_scalar(statement).bind(access_key_id).fetch_optional(&mut **tx).await?)
+}
+
+/// Replaces the secret of a key of the same id: `karri up` brings its own keys again and again.
+pub async fn key_put_in_txn(tx: &mut Tx, record: &KeyRecord) -> Result<(), StoreError> {
+    let statement = "INSERT INTO access_keys (id, account, user_name, sealed_secret, created_at) \
+         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
+         account = excluded.account, user_name = excluded.user_name, sealed_secret = excluded.sealed_secret";
+    sqlx::query(statement)
+        .bind(&record.key.access_key_id)
+        .bind(&record.key.account)
+        .bind(&record.key.user)
+        .bind(&record.sealed_secret)
+        .bind(record.key.created_at_unix_ms)
+        .execute(&mut **tx)
+        .await?;
+    Ok(())
+}
+
 impl Store {
     pub async fn account_list(&self) -> Result<Vec<Account>, StoreError> {
         let rows = sqlx::query("SELECT * FROM accounts ORDER BY id").fetch_all(self.reader()).await?;
@@ -123,27 +162,6 @@ impl Store {
     pub async fn account_by_email(&self, email: &str) -> Result<Option<Account>, StoreError> {
         let row = sqlx::query("SELECT * FROM accounts WHERE email = $1").bind(email);
         row.fetch_optional(self.reader()).await?.as_ref().map(account_of).transpose()
-    }
-
-    /// `user_id` is the `AIDA…` name that never changes.
-    pub async fn user_insert(&self, user: &User, user_id: &str) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        identities_touch_in_txn(&mut tx).await?;
-        sqlx::query("INSERT INTO users (account, name, id, created_at) VALUES ($1, $2, $3, $4)")
-            .bind(&user.account)
-            .bind(&user.name)
-            .bind(user_id)
-            .bind(user.created_at_unix_ms)
-            .execute(&mut *tx)
-            .await?;
-        let statement =
-            "INSERT INTO user_policies (account, user_name, name, document) VALUES ($1, $2, $3, $4)";
-        for (name, document) in &user.policies {
-            let query = sqlx::query(statement).bind(&user.account).bind(&user.name);
-            query.bind(name).bind(document).execute(&mut *tx).await?;
-        }
-        tx.commit().await?;
-        Ok(())
     }
 
     pub async fn user_list(&self, account: &str) -> Result<Vec<User>, StoreError> {
@@ -174,25 +192,6 @@ impl Store {
             "SELECT name, document FROM user_policies WHERE account = $1 AND user_name = $2 ORDER BY name";
         let rows = sqlx::query(statement).bind(account).bind(user).fetch_all(self.reader()).await?;
         rows.iter().map(|row| Ok((row.try_get("name")?, row.try_get("document")?))).collect()
-    }
-
-    /// Replaces the secret of a key of the same id: `karri up` brings its own keys again and again.
-    pub async fn key_put(&self, record: &KeyRecord) -> Result<(), StoreError> {
-        let mut tx = self.begin().await?;
-        identities_touch_in_txn(&mut tx).await?;
-        let statement = "INSERT INTO access_keys (id, account, user_name, sealed_secret, created_at) \
-             VALUES ($1, $2, $3, $4, $5) ON CONFLICT (id) DO UPDATE SET \
-             account = excluded.account, user_name = excluded.user_name, sealed_secret = excluded.sealed_secret";
-        sqlx::query(statement)
-            .bind(&record.key.access_key_id)
-            .bind(&record.key.account)
-            .bind(&record.key.user)
-            .bind(&record.sealed_secret)
-            .bind(record.key.created_at_unix_ms)
-            .execute(&mut *tx)
-            .await?;
-        tx.commit().await?;
-        Ok(())
     }
 
     pub async fn key_list(&self, account: &str) -> Result<Vec<AccessKey>, StoreError> {

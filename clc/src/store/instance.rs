@@ -212,6 +212,13 @@ pub async fn instances_fetch_in_txn(tx: &mut Tx, ids: &[InstanceId]) -> Result<V
     Ok(found)
 }
 
+/// How many instances an account has that are not over.
+pub async fn instances_living_in_txn(tx: &mut Tx, account: &str) -> Result<i64, StoreError> {
+    let statement = "SELECT COUNT(*) FROM instances WHERE account = $1 AND state <> $2";
+    let query = sqlx::query_scalar(statement).bind(account).bind(State::Terminated.as_str());
+    Ok(query.fetch_one(&mut **tx).await?)
+}
+
 fn changed_after() -> String {
     format!(
         "SELECT {COLUMNS} FROM instances WHERE purged_at IS NULL AND change_number > $1 ORDER BY change_number"

@@ -48,13 +48,23 @@ impl Store {
         }
     }
 
-    /// Commits a change to rows that may be remembered. In a task of its own: a caller that gives up must
-    /// not come between the commit and the forgetting.
+    /// Commits a change to rows that may be remembered.
     pub async fn commit_and_forget(&self, tx: Tx) -> Result<(), StoreError> {
+        self.commit_and_forget_with(tx, || ()).await
+    }
+
+    /// The same, and others forget with it. In a task of its own: a caller that gives up must not come between
+    /// the commit and the forgetting.
+    pub async fn commit_and_forget_with(
+        &self,
+        tx: Tx,
+        forget: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StoreError> {
         let known = self.known.clone();
         let task = tokio::spawn(async move {
             let committed = tx.commit().await;
             known.forget();
+            forget();
             committed
         });
         Ok(task.await.map_err(|_| sqlx::Error::WorkerCrashed)??)

@@ -39,6 +39,8 @@ pub enum Launched {
     New(Vec<Instance>),
     /// The client token was used before: by this reservation, for a request of this digest.
     Before(Earlier),
+    /// It was deleted meanwhile.
+    AccountGone,
     /// Somebody else has this address.
     AddressTaken { cluster: String, address: Ipv4Addr },
 }
@@ -50,10 +52,11 @@ pub struct Earlier {
     pub request_digest: String,
 }
 
-/// Touches no row where the client token was used before.
+/// Touches no row where the client token was used before, or where the account is gone.
 fn reservation_insert(launch: &Launch) -> Statement {
     let statement = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \
-         VALUES ($1, $2, $3, $4, $5) ON CONFLICT (account, client_token) DO NOTHING";
+         SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT) \
+         WHERE EXISTS (SELECT 1 FROM accounts WHERE id = $2) ON CONFLICT (account, client_token) DO NOTHING";
     Statement::new(statement)
         .bind(launch.reservation.as_str())
         .bind(&launch.account)
@@ -103,8 +106,7 @@ pub async fn launch_insert_in_txn(
     if reservation_insert(&launch).execute(tx).await? == 0 {
         let token = launch.client_token.as_deref().unwrap_or_default();
         let earlier = earlier_in_txn(tx, &launch.account, token).await?;
-        let missing = || StoreError::corrupt("client token", "it is taken by nobody");
-        return Ok(Launched::Before(earlier.ok_or_else(missing)?));
+        return Ok(earlier.map_or(Launched::AccountGone, Launched::Before));
     }
     for instance in &launch.instances {
         instance_insert(instance, launch.user_data_base64.as_deref())?.execute(tx).await?;
@@ -201,5 +203,48 @@ impl Store {
             }
         }
         Ok(free)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::instance::sample;
+    use crate::config::DatabaseConfig;
+    use crate::store::account::{account_delete_in_txn, account_insert_in_txn};
+    use karri_proto::internal::admin::Account;
+
+    #[tokio::test]
+    async fn an_account_that_is_deleted_before_the_launch_is_written_gets_no_instance() {
+        let directory = tempfile::tempdir().unwrap();
+        let url = format!("sqlite://{}/clc.sqlite", directory.path().display());
+        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
+        let instance = sample::instance();
+        let launch = Launch {
+            reservation: instance.reservation.clone(),
+            account: instance.account.clone(),
+            client_token: Some("token".into()),
+            request_digest: String::new(),
+            created_ms: 0,
+            user_data_base64: None,
+            disk_tags: Vec::new(),
+            port_tags: Vec::new(),
+            instances: vec![instance],
+        };
+        let (id, name) = (launch.account.clone(), "acme".to_owned());
+        let account = Account { id, name, administrator: false, email: None, created_at_unix_ms: 0 };
+        // As `each_touched_one_row` and as one statement after the other.
+        for engine in [Engine::Sqlite, Engine::Postgres] {
+            let mut tx = store.begin().await.unwrap();
+            account_insert_in_txn(&mut tx, &account).await.unwrap();
+            account_delete_in_txn(&mut tx, &account.id).await.unwrap();
+            let launched = launch_insert_in_txn(&mut tx, engine, 1, launch.clone()).await.unwrap();
+            assert!(matches!(launched, Launched::AccountGone), "{launched:?}");
+            account_insert_in_txn(&mut tx, &account).await.unwrap();
+            let launched = launch_insert_in_txn(&mut tx, engine, 1, launch.clone()).await.unwrap();
+            assert!(matches!(launched, Launched::New(_)), "{launched:?}");
+            let launched = launch_insert_in_txn(&mut tx, engine, 1, launch.clone()).await.unwrap();
+            assert!(matches!(launched, Launched::Before(_)), "{launched:?}");
+        }
     }
 }

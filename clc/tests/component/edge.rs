@@ -1,7 +1,8 @@
 //! The front door: signatures, versions, actions, permissions, and how a refusal is worded.
 
 use crate::support::client::form;
-use crate::support::{Cloud, IMAGE};
+use crate::support::{Cloud, IMAGE, until};
+use karri_clc::store::counter_next_in_txn;
 use std::time::{Duration, SystemTime};
 
 on_both! {
@@ -14,6 +15,8 @@ on_both! {
     users_may_do_what_their_policies_say
     dry_run_says_what_would_have_been
     sts_tells_who_asks
+    what_a_client_that_hung_up_asked_for_is_done_and_told
+    what_names_too_much_is_refused_before_it_is_looked_up
 }
 
 async fn a_request_that_is_not_signed_right_is_refused(cloud: Cloud) {
@@ -98,6 +101,45 @@ fn quick_xml_reads(text: &str) -> bool {
             Ok(_) => {}
             Err(_) => return false,
         }
+    }
+}
+
+async fn what_a_client_that_hung_up_asked_for_is_done_and_told(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    let mut hasty = alice.clone();
+    hasty.http = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(300)).build().unwrap();
+    alice.ec2("DescribeKeyPairs", &[]).await.ok(); // whom it knows it need not look up
+    let store = cloud.store().await;
+    let mut tx = store.begin().await.unwrap();
+    counter_next_in_txn(&mut tx, "instances").await.unwrap(); // nobody else can write tags meanwhile
+    let group = alice.ec2("DescribeSecurityGroups", &[]).await.ok().first("groupId").unwrap();
+    let tag = [("ResourceId.1", group.as_str()), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")];
+    let asked = hasty.try_ec2("CreateTags", &tag).await;
+    assert!(asked.unwrap_err().is_timeout());
+    tx.commit().await.unwrap();
+
+    let (admin, _) = cloud.admin();
+    let line = "karri_clc_api_seconds_count{action=\"CreateTags\",code=\"ok\"} 1";
+    until("the audit tells of it", || async {
+        let metrics = admin.get_stream("/metrics", "r", 0).await.unwrap().text().await.unwrap();
+        metrics.contains(line).then_some(())
+    })
+    .await;
+    assert_eq!(alice.ec2("DescribeTags", &[]).await.ok().one("resourceId"), group);
+    store.close().await;
+}
+
+async fn what_names_too_much_is_refused_before_it_is_looked_up(cloud: Cloud) {
+    let nobody = cloud.user("acme", "nick", &[]).await;
+    let names = |parameter: &str| -> Vec<(String, String)> {
+        (0..1001).map(|n| (format!("{parameter}.{}", n + 1), format!("i-{n:017x}"))).collect()
+    };
+    for (action, parameter) in [("TerminateInstances", "InstanceId"), ("DeleteTags", "ResourceId")] {
+        let names = names(parameter);
+        let names: Vec<(&str, &str)> = names.iter().map(|(name, id)| (name.as_str(), id.as_str())).collect();
+        let refused = nobody.ec2(action, &names).await.refused(400, "InvalidParameterValue");
+        assert_eq!(refused.message(), "At most 1000 resources can be named in one request");
+        nobody.ec2(action, &names[1..]).await.refused(403, "UnauthorizedOperation");
     }
 }
 

@@ -295,6 +295,12 @@ async fn what_an_image_says_holds_for_its_instances(cloud: Cloud) {
     assert_eq!((spec.need.disk_gib, spec.root_device_name.as_str()), (12, "/dev/vda"));
     assert!(spec.metadata.tokens_required);
     assert_eq!(spec.metadata.hop_limit, 2);
+    let (name, value) = ("Filter.1.Name", "Filter.1.Value.1");
+    for (kind, count) in [("paravirtual", 1), ("hvm", 0)] {
+        let found =
+            alice.ec2("DescribeInstances", &[(name, "virtualization-type"), (value, kind)]).await.ok();
+        assert_eq!(found.all("virtualizationType"), vec![kind; count]);
+    }
     let near = run(&[("MetadataOptions.HttpPutResponseHopLimit", "1")]).await;
     alice.wait_for(&near, "running").await;
     let metadata = cluster.intent(&near).unwrap().spec.metadata;

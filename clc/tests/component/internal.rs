@@ -1,6 +1,8 @@
 //! The internal API: who may call what, joining, status, and the operator's verbs.
 
 use crate::support::{Cloud, FakeCluster, until};
+use karri_clc::app::instance::State;
+use karri_clc::store::StoreError;
 use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewToken, NewUser};
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::error::ApiErrorKind;
@@ -21,6 +23,7 @@ on_both! {
     a_forgotten_nodes_certificates_are_told_as_refused
     the_operators_verbs_say_what_is_wrong
     the_last_administrator_cannot_be_deleted
+    an_instance_that_only_the_database_knows_of_keeps_its_account
     an_ill_controller_names_what_is_wrong
     status_tells_controllers_capacity_and_instances
     keys_outlive_a_restart_and_are_not_readable_in_the_database
@@ -281,6 +284,15 @@ async fn the_last_administrator_cannot_be_deleted(cloud: Cloud) {
     refused(admin.key_delete(&caller, &root.id).await.unwrap_err());
     refused(admin.user_delete(&caller, "admin", "root").await.unwrap_err());
     refused(admin.account_delete(&caller, "admin", true).await.unwrap_err());
+    let to_the_reader = NewKey {
+        account: "admin".into(),
+        user: "auditor".into(),
+        access_key_id: Some(root.id.clone()),
+        secret_access_key: Some(root.secret.clone()),
+    };
+    refused(admin.key_create(&caller, to_the_reader.clone()).await.unwrap_err());
+    let once_more = NewKey { user: "root".into(), ..to_the_reader };
+    admin.key_create(&caller, once_more).await.expect("it stays with its user");
     root.ec2("DescribeInstances", &[]).await.ok();
 
     let second = cloud.user("admin", "second", &["AdministratorAccess"]).await;
@@ -288,6 +300,32 @@ async fn the_last_administrator_cannot_be_deleted(cloud: Cloud) {
     root.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
     refused(admin.key_delete(&caller, &second.id).await.unwrap_err());
     admin.user_delete(&caller, "admin", "auditor").await.unwrap();
+}
+
+async fn an_instance_that_only_the_database_knows_of_keeps_its_account(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    alice.wait_for(&id, "running").await;
+    alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "terminated").await;
+    let store = cloud.store().await;
+    until("nothing more is heard of it", || async {
+        let rows = store.instances_changed_after(0).await.unwrap();
+        rows.iter().all(|row| row.forgotten).then_some(())
+    })
+    .await;
+    let id = id.parse().unwrap();
+    let changed = store.instances_change(std::slice::from_ref(&id), |instances| {
+        instances.iter_mut().for_each(|instance| instance.state = State::Running);
+        Ok::<_, StoreError>(vec![true; instances.len()])
+    });
+    assert_eq!(changed.await.unwrap().len(), 1);
+    store.close().await;
+    let (admin, caller) = cloud.admin();
+    let refused = admin.account_delete(&caller, "acme", true).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    assert_eq!(refused.message, "account acme still has 1 instances");
 }
 
 async fn an_ill_controller_names_what_is_wrong(cloud: Cloud) {

@@ -1,12 +1,16 @@
 //! Death and return: of the cloud controller, and of a cluster's memory.
 
 use crate::support::{Cloud, until};
+use karri_clc::store::StoreError;
 use karri_proto::instance::{Desired, Phase};
+use karri_proto::internal::ApiError;
+use std::sync::Arc;
 
 on_both! {
     a_restarted_controller_goes_on_where_it_was
     what_was_asked_while_the_cluster_was_away_is_done_when_it_is_back
     a_cluster_that_lost_everything_is_told_again
+    a_start_after_the_clock_was_set_forward_keeps_the_disk_when_it_fails
     a_newer_schema_is_refused
 }
 
@@ -65,6 +69,53 @@ async fn a_cluster_that_lost_everything_is_told_again(cloud: Cloud) {
         (alice.ec2("DescribeInstances", &[]).await.states() == ["running", "running"]).then_some(())
     })
     .await;
+}
+
+/// The system's clock was set forward while the controller ran: what was launched after that was launched
+/// later than the controller counts now.
+async fn a_start_after_the_clock_was_set_forward_keeps_the_disk_when_it_fails(mut cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let mut alice = cloud.owner().await;
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    alice.wait_for(&id, "running").await;
+    cloud.stop().await;
+    launched_an_hour_ahead(&cloud, &id).await;
+    cloud.start_again().await;
+    alice.url = cloud.endpoint.public_url.clone().unwrap();
+    cluster.hello(&cloud).await;
+
+    alice.ec2("StopInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "stopped").await;
+    cluster.cut(true); // it stays pending
+    alice.ec2("StartInstances", &[("InstanceId.1", &id)]).await.ok();
+    let refused = alice.ec2("StopInstances", &[("InstanceId.1", &id)]).await;
+    let refused = refused.refused(400, "IncorrectInstanceState");
+    assert!(!refused.message().contains("has never reached"), "{}", refused.message());
+    cluster.cut(false);
+    alice.wait_for(&id, "running").await;
+    alice.ec2("StopInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "stopped").await;
+
+    cluster.refuse(Some(ApiError::full("no room")));
+    alice.ec2("StartInstances", &[("InstanceId.1", &id)]).await.ok();
+    let ended = until("the start has ended", || async {
+        Some(alice.state(&id).await).filter(|state| state != "pending")
+    });
+    assert_eq!(ended.await, "stopped", "its disk is kept");
+}
+
+async fn launched_an_hour_ahead(cloud: &Cloud, id: &str) {
+    let store = cloud.store().await;
+    let id = id.parse().unwrap();
+    let changed = store.instances_change(std::slice::from_ref(&id), |instances| {
+        for instance in instances.iter_mut() {
+            instance.launched_ms += 3_600_000;
+            Arc::make_mut(&mut instance.spec).launched_at_unix_ms = instance.launched_ms;
+        }
+        Ok::<_, StoreError>(vec![true; instances.len()])
+    });
+    assert_eq!(changed.await.unwrap().len(), 1);
+    store.close().await;
 }
 
 async fn a_newer_schema_is_refused(mut cloud: Cloud) {

@@ -4,6 +4,7 @@
 use super::instance::wake;
 use super::watch::compare;
 use crate::drive::hypervisor::Found;
+use crate::drive::ports::Plugged;
 use crate::node::Node;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,12 +20,12 @@ pub async fn adopt(node: &Arc<Node>) {
         }
     }
     match node.drives.ports.plugged().await {
-        Ok(taps) => {
+        Ok(ports) => {
             let mut orphans = Vec::new();
-            for tap in taps {
-                match owners.get(&tap) {
+            for port in ports {
+                match owners.get(&port.tap) {
                     Some(id) => node.set_plugged(id, true),
-                    None => orphans.push(tap),
+                    None => orphans.push(port),
                 }
             }
             remove_orphans(node, orphans).await;
@@ -39,8 +40,15 @@ pub async fn adopt(node: &Arc<Node>) {
     }
 }
 
-/// Rules of nobody; a tap in use by a stray guest loses them too, and with them its network.
-async fn remove_orphans(node: &Arc<Node>, orphans: Vec<String>) {
+/// Rules of nobody. Where there is a link, somebody's guest has it, be it a stray of ours or another node's whose
+/// names look like ours: that is left alone, with its rules.
+async fn remove_orphans(node: &Arc<Node>, orphans: Vec<Plugged>) {
+    let (used, orphans): (Vec<_>, Vec<_>) = orphans.into_iter().partition(|port| port.link);
+    let names = |ports: Vec<Plugged>| ports.into_iter().map(|port| port.tap).collect::<Vec<_>>();
+    let (used, orphans) = (names(used), names(orphans));
+    if !used.is_empty() {
+        tracing::warn!(taps = ?used, "ports in use that no instance here owns: left alone");
+    }
     if orphans.is_empty() {
         return;
     }

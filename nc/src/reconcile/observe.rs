@@ -17,7 +17,9 @@ fn ms_since(instant: Instant) -> u64 {
 /// none: taken for absent while it runs, a guest would lose its disk.
 fn unseen(error: &HypervisorError) -> Guest {
     match error {
-        HypervisorError::Unreachable(_) | HypervisorError::Refused(_) => Guest::Unknown,
+        HypervisorError::Unreachable(_) | HypervisorError::Busy(_) | HypervisorError::Refused(_) => {
+            Guest::Unknown
+        }
         // Starting will say so.
         HypervisorError::Foreign(_) => Guest::Absent,
     }
@@ -96,6 +98,7 @@ mod tests {
         let why = || "internal error: End of file from qemu monitor".to_owned();
         assert_eq!(unseen(&HypervisorError::Refused(why())), Guest::Unknown);
         assert_eq!(unseen(&HypervisorError::Unreachable(why())), Guest::Unknown);
+        assert_eq!(unseen(&HypervisorError::Busy(why())), Guest::Unknown);
         assert_eq!(unseen(&HypervisorError::Foreign("karri-i-1".to_owned())), Guest::Absent);
     }
 }

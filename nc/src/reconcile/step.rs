@@ -29,7 +29,7 @@ enum Failure {
 impl From<HypervisorError> for Failure {
     fn from(error: HypervisorError) -> Self {
         match error {
-            HypervisorError::Unreachable(_) => Failure::Later(error.to_string()),
+            HypervisorError::Unreachable(_) | HypervisorError::Busy(_) => Failure::Later(error.to_string()),
             HypervisorError::Refused(_) | HypervisorError::Foreign(_) => {
                 Failure::Final(server_reason(&error.to_string()))
             }
@@ -39,7 +39,10 @@ impl From<HypervisorError> for Failure {
 
 impl From<PortError> for Failure {
     fn from(error: PortError) -> Self {
-        Failure::Final(server_reason(&error.to_string()))
+        match error {
+            PortError::Later(_) => Failure::Later(error.to_string()),
+            PortError::Broken(_) => Failure::Final(server_reason(&error.to_string())),
+        }
     }
 }
 

@@ -1,21 +1,25 @@
 //! Workers in situations that no simulated node gets into by itself.
 
+use super::adopt::adopt;
 use super::instance::Alive;
 use super::step::{Outcome, carry_out};
-use crate::app::owner_tag::Owner;
-use crate::app::plan::{Limits, Step};
-use crate::app::record::Record;
+use super::watch::compare;
+use crate::app::owner_tag::{Owner, OwnerTag};
+use crate::app::plan::{Guest, Limits, Step};
+use crate::app::record::{Record, State};
 use crate::app::sample;
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::NoPorts;
+use crate::drive::hypervisor::{Found, FoundGuest};
+use crate::drive::ports::{NoPorts, Plugged, Port, PortError, Ports};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
 use crate::node::{Drives, Node, NodeParts};
 use crate::store::Store;
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec};
+use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, Phase};
+use karri_proto::internal::instances::Cursor;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Images never come.
@@ -54,6 +58,10 @@ impl Storage for Standstill {
 }
 
 fn node() -> Arc<Node> {
+    node_with(Arc::new(NoPorts))
+}
+
+fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
     Node::new(NodeParts {
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
@@ -63,7 +71,7 @@ fn node() -> Arc<Node> {
         store: Store::in_memory(),
         drives: Drives {
             hypervisor: Arc::new(SimHypervisor::new(Duration::ZERO)),
-            ports: Arc::new(NoPorts),
+            ports,
             storage: Arc::new(Standstill),
         },
         metrics: Arc::default(),
@@ -79,6 +87,110 @@ async fn a_wish_that_comes_between_look_and_fetch_is_not_waited_with() {
     node.store.record_put(Record::new(wish, 1)).unwrap();
     let fetched = tokio::time::timeout(Duration::from_secs(5), carry_out(&node, &seen, Step::FetchImages));
     assert_eq!(fetched.await, Ok(Outcome::Done));
+}
+
+/// Ports that cannot be plugged, in the way told.
+struct Stubborn(PortError);
+
+#[async_trait]
+impl Ports for Stubborn {
+    async fn plug(&self, _: &[Port]) -> Result<(), PortError> {
+        Err(self.0.clone())
+    }
+
+    async fn unplug(&self, _: &[String]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn only_what_cannot_get_better_ends_a_launch() {
+    for (error, outcome, fails) in [
+        (PortError::Later("no end after 20s".to_owned()), Outcome::Later, false),
+        (PortError::Broken("no such program".to_owned()), Outcome::Done, true),
+    ] {
+        let node = node_with(Arc::new(Stubborn(error)));
+        let record = Record::new(sample::intent(), 0);
+        node.store.record_put(record.clone()).unwrap();
+        assert_eq!(carry_out(&node, &record, Step::PlugPorts).await, outcome);
+        let state = node.store.record(&record.intent.id).unwrap().state.clone();
+        assert_eq!(matches!(state, State::Failing { .. }), fails, "{state:?}");
+    }
+}
+
+/// A host with these ports; tells which were taken away.
+struct Host {
+    ports: Vec<Plugged>,
+    unplugged: Mutex<Vec<String>>,
+}
+
+#[async_trait]
+impl Ports for Host {
+    async fn plug(&self, _: &[Port]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
+        self.unplugged.lock().unwrap().extend_from_slice(taps);
+        Ok(())
+    }
+
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
+        Ok(self.ports.clone())
+    }
+
+    async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+}
+
+#[tokio::test]
+async fn a_starting_node_takes_away_rules_of_nobody_and_no_link() {
+    let port = |tap: &str, rules, link| Plugged { tap: tap.to_owned(), rules, link };
+    let ports = vec![
+        port("rules-alone", true, false),
+        port("another-guests", true, true),
+        port("another-programs", false, true),
+    ];
+    let host = Arc::new(Host { ports, unplugged: Mutex::default() });
+    adopt(&node_with(host.clone())).await;
+    assert_eq!(*host.unplugged.lock().unwrap(), ["rules-alone"]);
+}
+
+#[tokio::test]
+async fn a_stray_that_has_vanished_is_told_as_gone_until_that_is_heard() {
+    let node = node();
+    let tag = OwnerTag {
+        owner: node.owner.clone(),
+        id: sample::intent().id,
+        account: String::new(),
+        generation: 1,
+        attempt: 0,
+        reboots: 0,
+    };
+    let id = tag.id.clone();
+    let stray = FoundGuest { tag, guest: Guest::Running };
+    compare(&node, Found { own: vec![stray], foreign: Vec::new() }).await;
+    let told = node.journal.page(Cursor::default(), 9);
+    assert_eq!(node.report(&id).unwrap().phase, Phase::Running);
+    compare(&node, Found::default()).await;
+    let news = node.journal.page(told.next, 9);
+    assert_eq!(news.changed, std::slice::from_ref(&id));
+    assert_eq!(node.report(&id).unwrap().phase, Phase::Gone);
+    compare(&node, Found::default()).await;
+    assert_eq!(node.journal.page(news.next, 9).changed, [], "it is told once");
+    // The cc has heard.
+    node.forget(&id).unwrap();
+    assert!(node.report(&id).is_none());
+    assert_eq!(node.journal.page(Cursor::default(), 9).changed, []);
 }
 
 #[tokio::test]

@@ -99,6 +99,7 @@ pub async fn compare(node: &Arc<Node>, found: Found) {
             wake(node, id);
         }
     }
+    node.note_strays_gone(&guests.keys().cloned().collect());
     for found in guests.into_values() {
         stray(node, &found).await;
     }

@@ -7,6 +7,7 @@ pub mod config;
 pub mod endpoint;
 pub mod files;
 pub mod health;
+pub mod lasting;
 pub mod metrics;
 pub mod outage;
 pub mod pki;

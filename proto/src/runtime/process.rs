@@ -6,6 +6,7 @@ use crate::runtime::config;
 use crate::runtime::endpoint::Endpoint;
 use crate::runtime::files::private_umask;
 use crate::runtime::health::Health;
+use crate::runtime::lasting::Fatal;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::revoked::Revoked;
 use crate::runtime::server::{self, Observed, Running, Shutdown, observe_router, shutdown_pair, stop_signal};
@@ -22,7 +23,11 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::net::TcpListener;
+
+/// How long a controller that cannot go on waits for the end of what still works.
+const BROKEN_STOP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The `[controller]` section, the same in every controller's file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -85,6 +90,8 @@ pub struct Base {
     /// Certificates that the internal API refuses.
     pub revoked: Revoked,
     pub shutdown: Shutdown,
+    /// Why the process cannot go on.
+    pub fatal: Fatal,
     running: Arc<std::sync::Mutex<Option<Running>>>,
 }
 
@@ -108,17 +115,33 @@ impl Base {
             health: Health::default(),
             revoked: Revoked::load(&config.state_dir)?,
             shutdown,
+            fatal: Fatal::default(),
             running: running.clone(),
         };
         Ok((base, Stopper(running)))
     }
 
-    /// Runs until the controller stops; `task` must listen to `self.shutdown`.
+    /// Runs until the controller stops; `task` must listen to `self.shutdown`. The process ends when it does
+    /// not last that long.
+    #[track_caller]
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let from = std::panic::Location::caller();
+        let name = format!("the task of {}:{}", from.file(), from.line());
+        let task = self.lasting(&name, &self.shutdown, task);
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if let Some(running) = running.as_mut() {
             running.spawn(task);
         }
+    }
+
+    /// `task` for somebody else to run until `shutdown`. The process ends when it does not last that long.
+    pub fn lasting(
+        &self,
+        name: &str,
+        shutdown: &Shutdown,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.fatal.clone().watch(name.to_owned(), shutdown.clone(), task)
     }
 
     /// Holds one more directory until the controller has stopped.
@@ -237,6 +260,7 @@ async fn live<C: Controller>(config: C::Config) -> anyhow::Result<()> {
     std::fs::create_dir_all(&controller.state_dir)?;
     let story = telemetry::init(&controller.log, &who, &controller.state_dir)?;
     let (base, stopper) = Base::with_story(&controller, story)?;
+    let fatal = base.fatal.clone();
     let endpoint = C::start(config, base).await?;
     endpoint.write(&controller.state_dir)?;
     tracing::info!(
@@ -245,14 +269,75 @@ async fn live<C: Controller>(config: C::Config) -> anyhow::Result<()> {
         version = endpoint.version,
         "{who} is ready"
     );
-    stop_signal().await;
+    let failed = tokio::select! {
+        () = stop_signal() => None,
+        why = fatal.told() => Some(why),
+    };
     tracing::info!("{who} is stopping");
-    stopper.stop().await;
+    match &failed {
+        None => stopper.stop().await,
+        // Others may wait for ever for what the broken one held.
+        Some(_) => drop(tokio::time::timeout(BROKEN_STOP_TIMEOUT, stopper.stop()).await),
+    }
     Endpoint::remove(&controller.state_dir);
-    Ok(())
+    match failed {
+        None => Ok(()),
+        Some(why) => Err(anyhow::anyhow!(why)),
+    }
 }
 
 /// What [`crate::internal::story::StoryService`] answers when nobody is below.
 pub fn own_story(story: &StoryLog, about: &str) -> Result<Vec<crate::internal::story::StoryLine>, ApiError> {
     Ok(story.lines_about(about))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::internal::Role;
+    use crate::runtime::pki::Authority;
+
+    struct Frail;
+
+    #[async_trait::async_trait]
+    impl Controller for Frail {
+        const NAME: &'static str = "frail";
+        const ABOUT: &'static str = "";
+        const ENVIRONMENT: &'static str = "KARRI_FRAIL";
+        type Config = ControllerConfig;
+
+        fn controller(config: &ControllerConfig) -> &ControllerConfig {
+            config
+        }
+
+        fn check(_: &ControllerConfig) -> Result<(), String> {
+            Ok(())
+        }
+
+        async fn start(config: ControllerConfig, base: Base) -> anyhow::Result<Endpoint> {
+            let endpoint = base.serve(&config, Router::new()).await?;
+            base.spawn(async { panic!("the keeper broke") });
+            Ok(endpoint)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_controller_one_of_whose_tasks_panics_ends_with_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(&directory.path().join("ca")).unwrap();
+        let identity = Identity::new(Role::Clc, "", "clc");
+        let state_dir = directory.path().join("state");
+        let config = ControllerConfig {
+            state_dir: state_dir.clone(),
+            listen: "127.0.0.1:0".parse().unwrap(),
+            advertise: None,
+            observe: None,
+            log: "info".into(),
+            tls: authority.issue_files(&directory.path().join("tls"), &identity).unwrap(),
+        };
+        let lived = tokio::time::timeout(Duration::from_secs(30), live::<Frail>(config)).await;
+        let error = lived.expect("it ends").unwrap_err().to_string();
+        assert!(error.contains("process.rs") && error.contains("panicked: the keeper broke"), "{error}");
+        assert!(Endpoint::read(&state_dir).is_none(), "nobody is sent there any more");
+    }
 }

@@ -38,6 +38,7 @@ pub struct Disk {
     pub intents: BTreeMap<InstanceId, InstanceIntent>,
     nodes: BTreeMap<String, NodeRecord>,
     tombstones: BTreeMap<InstanceId, i64>,
+    left_behind: BTreeSet<(String, InstanceId)>,
     sequence: u64,
     /// Lost databases so far; names this one's numbering.
     pub losses: u64,
@@ -93,6 +94,12 @@ impl Disk {
                 None => self.tombstones.remove(&id),
             };
         }
+        for (left, there) in changes.left_behind {
+            match there {
+                true => self.left_behind.insert(left),
+                false => self.left_behind.remove(&left),
+            };
+        }
         for (name, record) in changes.nodes {
             match record {
                 Some(record) => self.nodes.insert(name, record),
@@ -107,6 +114,7 @@ impl Disk {
             rows: self.rows.values().cloned().collect(),
             nodes: self.nodes.values().cloned().collect(),
             tombstones: self.tombstones.clone().into_iter().collect(),
+            left_behind: self.left_behind.clone().into_iter().collect(),
             epoch: self.losses + 1,
             sequence: self.sequence,
         }

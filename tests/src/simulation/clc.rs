@@ -128,7 +128,7 @@ impl Clc {
             let Some(row) = self.rows.get(id) else { continue };
             let mut row = row.clone();
             let request_id = row.request_id.clone();
-            let order = Order { request_id: &request_id, now_ms, limits: &self.limits };
+            let order = Order { request_id: &request_id, now_ms, wall_ms: now_ms, limits: &self.limits };
             if decide(&mut row, order) {
                 self.commit(row);
             }
@@ -208,7 +208,7 @@ impl Clc {
             return Ok(false); // no room to start it again
         }
         let mut row = row.clone();
-        let order = Order { request_id: "ordered", now_ms, limits: &self.limits };
+        let order = Order { request_id: "ordered", now_ms, wall_ms: now_ms, limits: &self.limits };
         let changed = match verb {
             Verb::Start => lifecycle::start(&mut row, order),
             Verb::Stop { force } => lifecycle::stop(&mut row, force, order),

@@ -6,14 +6,12 @@ use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
 
+pub const BUILD: [&str; 5] = ["build", "--workspace", "--bin", "karri-fuzz", "--locked"];
 pub const EXECUTABLE: &str = "target/debug/karri-fuzz";
 
 pub fn run(root: &Path, seconds: u64, target: Option<&str>) -> Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let build = Command::new(cargo)
-        .args(["build", "--workspace", "--bin", "karri-fuzz"])
-        .current_dir(root)
-        .status()?;
+    let build = Command::new(cargo).args(BUILD).current_dir(root).status()?;
     if !build.success() {
         bail!("karri-fuzz does not build");
     }

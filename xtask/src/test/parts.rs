@@ -13,6 +13,10 @@ use std::time::Duration;
 const BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
 /// One test executable, one Python suite, one image.
 const SUITE_TIME_MAX: Duration = Duration::from_secs(15 * 60);
+// `--locked`: what is tested is what the lock file says, and no test run changes it.
+const CLIPPY: [&str; 7] = ["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"];
+const BUILD: [&str; 6] =
+    ["build", "--workspace", "--all-targets", "--locked", "--message-format", "json-render-diagnostics"];
 const FUZZ_SECONDS: u64 = 5;
 const IMAGES: &str = "target/images";
 const IMAGE_SCRIPTS: &str = "deploy/images";
@@ -52,9 +56,7 @@ impl Executable {
 pub fn run(context: &mut Context, part: Part) -> Result<Report> {
     match part {
         Part::Fmt => context.cargo("fmt", &["fmt", "--all", "--check"]),
-        Part::Clippy => {
-            context.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])
-        }
+        Part::Clippy => context.cargo("clippy", &CLIPPY),
         Part::Tidy => tidy(context),
         Part::Build => context.build().map(|_| Report::passed(1)),
         Part::Images => images(context),
@@ -95,13 +97,7 @@ impl Context {
         }
         self.built = Some(None);
         let mut command = self.command(cargo());
-        command.args([
-            "build",
-            "--workspace",
-            "--all-targets",
-            "--message-format",
-            "json-render-diagnostics",
-        ]);
+        command.args(BUILD);
         let outcome = self.run(&mut command, "build", BUILD_TIME_MAX)?;
         if !outcome.success() {
             bail!("{}\n({})", process::last_lines(&outcome.stderr), outcome.end());
@@ -289,6 +285,14 @@ mod tests {
         assert_ne!(sources("tiny"), tiny);
         assert_eq!(sources("debian"), debian);
         assert!(image_sources(scripts.path(), "absent").is_err());
+    }
+
+    #[test]
+    fn a_test_run_never_changes_the_lock_file() {
+        for arguments in [CLIPPY.as_slice(), &BUILD, &fuzz::BUILD] {
+            let own = arguments.split(|argument| *argument == "--").next().unwrap();
+            assert!(own.contains(&"--locked"), "{arguments:?}");
+        }
     }
 
     #[test]

@@ -44,7 +44,9 @@ impl Book {
         self.unplaced.remove(id);
         let until = now_ms + TOMBSTONE_KEEP_SECS * 1000;
         self.tombstones.insert(id.clone(), until);
-        self.tombstones_by_end.insert((until, id.clone()));
+        if !self.is_left_behind(id) {
+            self.tombstones_by_end.insert((until, id.clone()));
+        }
         self.changes.tombstones.insert(id.clone(), Some(until));
         self.changes.intents.remove(id);
         self.changes.rows.insert(id.clone(), None);

@@ -21,7 +21,7 @@ pub enum NotForgotten {
 
 impl Book {
     /// What is placed there keeps it known, unless it is taken for lost: what ran there has failed, what
-    /// never ran is placed elsewhere. Should the node return, what it still has is a stray.
+    /// never ran is placed elsewhere. Should the node ever return, what it still has is a stray, and goes.
     pub fn node_forget(&mut self, name: &str, force: bool, now_ms: i64) -> Result<(), NotForgotten> {
         let Some(node) = self.nodes.get_mut(name) else { return Err(NotForgotten::Unknown(name.to_owned())) };
         if node.alive {
@@ -42,6 +42,9 @@ impl Book {
             self.lose(id, now_ms);
         }
         let strays = self.nodes.remove(name).map(|node| node.strays).unwrap_or_default();
+        for id in placed.into_iter().chain(strays.keys().cloned()) {
+            self.leave_behind(name, id);
+        }
         strays.keys().for_each(|id| self.stranger_review(id));
         self.changes.nodes.insert(name.to_owned(), None);
         self.resources_changed = true;

@@ -8,6 +8,7 @@
 mod clc;
 mod index;
 mod leaving;
+mod left_behind;
 mod nodes;
 mod placing;
 mod strangers;
@@ -42,6 +43,8 @@ pub struct Snapshot {
     pub rows: Vec<Row>,
     pub nodes: Vec<NodeRecord>,
     pub tombstones: Vec<(InstanceId, i64)>,
+    /// Forgotten nodes, and what each had.
+    pub left_behind: Vec<(String, InstanceId)>,
     /// Made once, when the store is.
     pub epoch: u64,
     pub sequence: u64,
@@ -54,12 +57,18 @@ pub struct Changes {
     pub intents: BTreeMap<InstanceId, InstanceIntent>,
     pub nodes: BTreeMap<String, Option<NodeRecord>>,
     pub tombstones: BTreeMap<InstanceId, Option<i64>>,
+    /// By node and instance; `false` deletes.
+    pub left_behind: BTreeMap<(String, InstanceId), bool>,
     pub sequence: Option<u64>,
 }
 
 impl Changes {
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty() && self.nodes.is_empty() && self.tombstones.is_empty() && self.sequence.is_none()
+        self.rows.is_empty()
+            && self.nodes.is_empty()
+            && self.tombstones.is_empty()
+            && self.left_behind.is_empty()
+            && self.sequence.is_none()
     }
 }
 
@@ -118,7 +127,10 @@ pub struct Book {
     /// Guests of nobody, with the number by which each is told.
     strangers: HashMap<InstanceId, u64>,
     tombstones: HashMap<InstanceId, i64>,
+    /// Without those of what was left behind, which have no end yet.
     tombstones_by_end: BTreeSet<(i64, InstanceId)>,
+    /// By forgotten node.
+    left_behind: BTreeMap<String, BTreeSet<InstanceId>>,
     epoch: u64,
     sequence: u64,
     resources_sequence: u64,
@@ -142,6 +154,7 @@ impl Book {
             strangers: HashMap::new(),
             tombstones: HashMap::new(),
             tombstones_by_end: BTreeSet::new(),
+            left_behind: BTreeMap::new(),
             epoch: snapshot.epoch,
             sequence: snapshot.sequence,
             resources_sequence: 0,
@@ -156,8 +169,13 @@ impl Book {
             book.woken.insert(record.facts.name.clone());
             book.nodes.insert(record.facts.name.clone(), Node::new(record, now_ms));
         }
+        for (node, id) in snapshot.left_behind {
+            book.left_behind.entry(node).or_default().insert(id);
+        }
         for (id, until) in snapshot.tombstones {
-            book.tombstones_by_end.insert((until, id.clone()));
+            if !book.is_left_behind(&id) {
+                book.tombstones_by_end.insert((until, id.clone()));
+            }
             book.tombstones.insert(id, until);
         }
         for row in snapshot.rows {
@@ -189,6 +207,7 @@ impl Book {
         for id in self.unplaced.clone() {
             self.replan(&id, now_ms);
         }
+        self.left_behind_crumble();
         self.tombstones_purge(now_ms);
         if self.resources_changed {
             self.resources_changed = false;

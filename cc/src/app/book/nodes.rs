@@ -1,7 +1,7 @@
 //! What nodes say to the book, and what they are to be told.
 
 use super::{Book, NODES_MAX, Refusal, TICK_GAP_MAX_MS, Task, silent_max_ms};
-use crate::app::node::{Node, NodeRecord, Stray};
+use crate::app::node::{Node, NodeRecord, Stray, UNKNOWN_STRAYS_MAX};
 use crate::app::plan::{NodeCondition, StrayStep, stray};
 use crate::app::row::{absorb, acknowledge};
 use karri_proto::ids::InstanceId;
@@ -163,9 +163,16 @@ impl Book {
             self.replan(&id, now_ms);
         }
         let own = self.rows.get(&id).is_some_and(|row| row.node.as_deref() == Some(name));
+        let known = self.knows(&id);
         let Some(node) = self.nodes.get_mut(name) else { return };
         if own {
             node.strays.remove(&id);
+        } else if !known && node.strays.len() >= UNKNOWN_STRAYS_MAX && !node.strays.contains_key(&id) {
+            if !std::mem::replace(&mut node.overflows, true) {
+                let strays = node.strays.len();
+                tracing::warn!(node = name, strays, "node tells of more unknown guests than are listened to");
+            }
+            return;
         } else {
             node.strays.insert(id.clone(), Stray { report });
             self.woken.insert(name.to_owned());
@@ -194,6 +201,7 @@ impl Book {
             gone.push(id);
         }
         gone.iter().for_each(|id| self.stranger_review(id));
+        self.left_behind_review(name);
         let Some(node) = self.nodes.get_mut(name) else { return };
         if !node.synced {
             node.synced = true;

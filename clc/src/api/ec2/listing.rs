@@ -7,8 +7,12 @@ use karri_proto::aws::ec2::Tag;
 use karri_proto::aws::filter::{Filterable, Selection};
 use karri_proto::aws::paging::Page;
 use karri_proto::fault::{Fault, FaultCode, shown, shown_list};
+use std::collections::HashSet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+
+/// Names that one request may list things by.
+const NAMED_MAX: usize = 1000;
 
 /// Something as a client is shown it.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,15 +67,17 @@ pub fn named<T>(
     if wanted.is_empty() {
         return Ok(items);
     }
-    let absent: Vec<&str> = wanted
-        .iter()
-        .map(String::as_str)
-        .filter(|want| !items.iter().any(|item| name(item) == *want))
-        .collect();
+    if wanted.len() > NAMED_MAX {
+        let sentence = format!("At most {NAMED_MAX} resources can be named in one request");
+        return Err(Fault::invalid_parameter(sentence));
+    }
+    let there: HashSet<&str> = items.iter().map(&name).collect();
+    let absent: Vec<&str> = wanted.iter().map(String::as_str).filter(|want| !there.contains(want)).collect();
     if !absent.is_empty() {
         return Err(missing(&absent));
     }
-    Ok(items.into_iter().filter(|item| wanted.iter().any(|want| want == name(item))).collect())
+    let wanted: HashSet<&str> = wanted.iter().map(String::as_str).collect();
+    Ok(items.into_iter().filter(|item| wanted.contains(name(item))).collect())
 }
 
 /// `The vpc ID 'vpc-1' does not exist`, `The vpc IDs 'vpc-1, vpc-2' do not exist`
@@ -144,5 +150,15 @@ mod tests {
         assert_eq!(fault.message(), "The vpc IDs 'x, y' do not exist");
         assert_eq!(named(&wanted[..1], vec!["a", "b"], |item| *item, missing).unwrap(), ["a"]);
         assert_eq!(named(&[], vec!["a", "b"], |item| *item, missing).unwrap(), ["a", "b"]);
+    }
+
+    #[test]
+    fn more_names_than_the_limit_are_refused_before_anything_is_looked_for() {
+        let missing = |ids: &[&str]| absent(FaultCode::InvalidVpcIdNotFound, "vpc ID", ids);
+        let wanted: Vec<String> = (0..=NAMED_MAX).map(|n| format!("v{n}")).collect();
+        let fault = named(&wanted, vec!["v1"], |item| *item, missing).unwrap_err();
+        assert_eq!(fault.message(), "At most 1000 resources can be named in one request");
+        let fault = named(&wanted[1..], vec!["v1"], |item| *item, missing).unwrap_err();
+        assert_eq!(fault.code(), "InvalidVpcID.NotFound");
     }
 }

@@ -35,6 +35,12 @@ pub fn takes_the_last(keys: &[AdministratorKey], goes: impl Fn(&AdministratorKey
     staying.is_empty() && !going.is_empty()
 }
 
+/// Whether a change of keys has taken from the cloud what it can be administered with.
+pub fn leaves_nobody(before: &[AdministratorKey], after: &[AdministratorKey]) -> bool {
+    let somebody = |keys: &[AdministratorKey]| keys.iter().any(AdministratorKey::may_everything);
+    somebody(before) && !somebody(after)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -244,8 +244,7 @@ impl App {
         wanted: &Change,
         text: Option<&str>,
     ) -> Result<(), Fault> {
-        let order =
-            Order { request_id: caller.request_id, now_ms: crate::app::steady_ms(), limits: &self.limits };
+        let order = self.order(caller.request_id);
         let decide = |instance: &mut Instance| {
             if caller.administrator || instance.account == caller.account {
                 change(instance, wanted, order)

@@ -3,13 +3,13 @@
 use super::lifecycle::Order;
 use super::model::Instance;
 use super::state::State;
-use crate::app::{App, steady_ms};
+use crate::app::App;
 use crate::store::instance::instances_change_in_txn;
 use crate::store::{StoreError, Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::instances::{ConsoleOutput, InstanceService};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// Who asks.
@@ -112,13 +112,14 @@ impl App {
         verb: impl Fn(&mut Instance, Order<'_>) -> Result<bool, Fault>,
     ) -> Result<Vec<StateChange>, Fault> {
         let mut ids = ids.to_vec();
-        let mut seen = std::collections::HashSet::new();
+        let mut seen = HashSet::new();
         ids.retain(|id| seen.insert(id.clone()));
-        let order = Order { request_id: caller.request_id, now_ms: steady_ms(), limits: &self.limits };
+        let order = self.order(caller.request_id);
         let mut changes: HashMap<InstanceId, StateChange> = HashMap::new();
         let written = instances_change_in_txn(&mut tx, change, &ids, |instances| {
-            let here = |id: &&InstanceId| instances.iter().any(|i| i.id == **id && caller.may_touch(i));
-            let missing: Vec<&InstanceId> = ids.iter().filter(|id| !here(id)).collect();
+            let touched = instances.iter().filter(|instance| caller.may_touch(instance));
+            let here: HashSet<&InstanceId> = touched.map(|instance| &instance.id).collect();
+            let missing: Vec<&InstanceId> = ids.iter().filter(|id| !here.contains(id)).collect();
             if !missing.is_empty() {
                 return Err(not_found(&missing));
             }

@@ -122,6 +122,7 @@ impl App {
                     return Ok(self.launched(instances));
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
+                Launched::AccountGone => return Err(account_gone()),
                 Launched::AddressTaken { cluster, address } => {
                     drop(held);
                     self.book().addresses.take_this(&cluster, address); // somebody has it
@@ -269,6 +270,11 @@ impl App {
             ),
         ))
     }
+}
+
+/// What its keys would be answered now.
+fn account_gone() -> Fault {
+    Fault::new(FaultCode::AuthFailure, "AWS was not able to validate the provided access credentials")
 }
 
 /// Why there is no place: no address, or no room.

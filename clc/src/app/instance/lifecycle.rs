@@ -12,7 +12,10 @@ use time::macros::format_description;
 #[derive(Debug, Clone, Copy)]
 pub struct Order<'a> {
     pub request_id: &'a str,
+    /// By the clock that never jumps: what deadlines are counted from.
     pub now_ms: i64,
+    /// The time of day as of now: what people are shown, and nothing is decided by.
+    pub wall_ms: i64,
     pub limits: &'a Limits,
 }
 
@@ -24,9 +27,9 @@ impl Order<'_> {
 }
 
 /// `User initiated (2026-01-02 03:04:05 GMT)`
-pub fn user_initiated(now_ms: i64) -> String {
+pub fn user_initiated(wall_ms: i64) -> String {
     let form = format_description!("[year]-[month]-[day] [hour]:[minute]:[second] GMT");
-    let at = OffsetDateTime::from_unix_timestamp(now_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let at = OffsetDateTime::from_unix_timestamp(wall_ms / 1000).unwrap_or(OffsetDateTime::UNIX_EPOCH);
     format!("User initiated ({})", at.format(&form).unwrap_or_default())
 }
 
@@ -61,7 +64,8 @@ pub fn start(instance: &mut Instance, order: Order<'_>) -> Result<bool, Fault> {
             instance.force = false;
             instance.reason = None;
             instance.transition = String::new();
-            instance.launched_ms = order.now_ms;
+            // Never the time of its launch again, however the system's clock was set since.
+            instance.launched_ms = order.wall_ms.max(instance.launched_ms.saturating_add(1));
             instance.deadline_ms = Some(order.after_secs(order.limits.pending_secs));
             instance.advance(order.request_id);
             Ok(true)
@@ -83,7 +87,7 @@ pub fn stop(instance: &mut Instance, force: bool, order: Order<'_>) -> Result<bo
             instance.state = State::Stopping;
             instance.force = force;
             instance.reason = Some(client_shutdown());
-            instance.transition = user_initiated(order.now_ms);
+            instance.transition = user_initiated(order.wall_ms);
             instance.deadline_ms = Some(order.after_secs(order.limits.stopping_secs));
             instance.advance(order.request_id);
             Ok(true)
@@ -119,7 +123,7 @@ pub fn terminate(instance: &mut Instance, force: bool, order: Order<'_>) -> Resu
             instance.state = State::ShuttingDown;
             instance.force = force;
             instance.reason = Some(client_shutdown());
-            instance.transition = user_initiated(order.now_ms);
+            instance.transition = user_initiated(order.wall_ms);
             instance.deadline_ms = Some(order.after_secs(order.limits.shutting_down_secs));
             instance.advance(order.request_id);
             Ok(true)

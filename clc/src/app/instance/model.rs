@@ -26,6 +26,7 @@ pub struct Instance {
     pub disable_api_stop: bool,
     pub disable_api_termination: bool,
     pub said: Said,
+    /// Of its launch or of its last start; `spec.launched_at_unix_ms` remains that of its launch.
     pub launched_ms: i64,
 
     pub desired: Desired,
@@ -89,9 +90,10 @@ impl Instance {
         }
     }
 
-    /// Whether it was started again since its launch: then it has run, and its disk holds what it did.
+    /// Whether it was started again since its launch: then it has run, and its disk holds what it did. Every
+    /// start has a time of its own; that it is another one says it all, earlier or later says nothing.
     pub fn is_restart(&self) -> bool {
-        self.launched_ms > self.spec.launched_at_unix_ms
+        self.launched_ms != self.spec.launched_at_unix_ms
     }
 
     /// A new generation: the cluster is to hear of what was just changed.

@@ -4,15 +4,15 @@ use super::absorb::{absorb, forgotten, refused, untold};
 use super::lifecycle::{Order, expire};
 use super::model::Instance;
 use super::state::State;
-use crate::app::{App, steady_ms};
+use crate::app::{App, now_ms, steady_ms};
 use crate::store::StoreError;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{InstanceReport, StateReason};
 use std::collections::{HashMap, HashSet};
 
 impl App {
-    fn order<'a>(&'a self, request_id: &'a str) -> Order<'a> {
-        Order { request_id, now_ms: steady_ms(), limits: &self.limits }
+    pub(super) fn order<'a>(&'a self, request_id: &'a str) -> Order<'a> {
+        Order { request_id, now_ms: steady_ms(), wall_ms: now_ms(), limits: &self.limits }
     }
 
     /// Absorbs reports of one cluster. Returns those instances that the cluster should simply forget:

@@ -1,4 +1,4 @@
-//! What a launch says that is told again and changes nothing: no node hears of it.
+//! What a launch or its image says that is told again and changes nothing: no node hears of it.
 
 use crate::app::instance_type::{Credits, InstanceType};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Said {
     pub port_description: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub auto_recovery_disabled: bool,
+    /// The image's word.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paravirtual: bool,
 }
 
 impl Said {
@@ -29,6 +32,10 @@ impl Said {
     /// The credit mode of an instance of that type; none where the type has no credits.
     pub fn credits(&self, kind: &InstanceType) -> Option<Credits> {
         kind.credits.map(|usual| self.credits.unwrap_or(usual))
+    }
+
+    pub fn virtualization_type(&self) -> &'static str {
+        if self.paravirtual { "paravirtual" } else { "hvm" }
     }
 
     pub fn auto_recovery(&self) -> &'static str {

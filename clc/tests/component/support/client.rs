@@ -53,8 +53,19 @@ impl Client {
         self.post(service, "/", &form(&parameters)).await
     }
 
+    /// The same, when it may come to nothing.
+    pub async fn try_ec2(&self, action: &str, more: &[(&str, &str)]) -> reqwest::Result<Answer> {
+        let mut parameters = vec![("Action", action), ("Version", "2016-11-15")];
+        parameters.extend_from_slice(more);
+        self.try_post("ec2", "/", &form(&parameters)).await
+    }
+
     /// Signs and sends a form as it is.
     pub async fn post(&self, service: &str, path: &str, body: &str) -> Answer {
+        self.try_post(service, path, body).await.unwrap()
+    }
+
+    async fn try_post(&self, service: &str, path: &str, body: &str) -> reqwest::Result<Answer> {
         let uri = format!("{}{path}", self.url);
         let kind = ("content-type", "application/x-www-form-urlencoded; charset=utf-8");
         let headers = self.signature(service, "POST", &uri, &[kind], body.as_bytes());
@@ -62,7 +73,7 @@ impl Client {
         for (name, value) in headers {
             request = request.header(name, value);
         }
-        self.send(request).await
+        self.try_send(request).await
     }
 
     /// Signs and sends a query.
@@ -82,11 +93,15 @@ impl Client {
     }
 
     pub async fn send(&self, request: reqwest::RequestBuilder) -> Answer {
-        let response = request.send().await.unwrap();
+        self.try_send(request).await.unwrap()
+    }
+
+    async fn try_send(&self, request: reqwest::RequestBuilder) -> reqwest::Result<Answer> {
+        let response = request.send().await?;
         let header =
             |name: &str| response.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
         let request_id = header("x-amzn-requestid").unwrap_or_default();
-        Answer { status: response.status().as_u16(), request_id, text: response.text().await.unwrap() }
+        Ok(Answer { status: response.status().as_u16(), request_id, text: response.text().await? })
     }
 
     fn signature(

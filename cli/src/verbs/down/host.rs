@@ -8,6 +8,7 @@ use crate::up::overrides;
 use crate::up::trust::{cc_name, nc_name};
 use anyhow::{Context, bail};
 use karri_cc::config::NetworkMode;
+use karri_cc::drive::flat::{Forwarding, remove};
 use karri_nc::config::Driver;
 use karri_nc::host::{Traces, survey};
 use karri_proto::runtime::config;
@@ -15,6 +16,12 @@ use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::Controller;
 use karri_proto::runtime::state_lock::StateLock;
 use std::path::Path;
+
+/// A line for each thing.
+pub struct Outcome {
+    pub removed: Vec<String>,
+    pub left: Vec<String>,
+}
 
 pub struct Host {
     nodes: Vec<Traces>,
@@ -57,16 +64,19 @@ impl Host {
         self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat)
     }
 
-    /// Ports first: a bridge with ports stays. Returns what was removed.
-    pub async fn remove(mut self) -> anyhow::Result<Vec<String>> {
-        let removed = self.describe();
+    /// Ports first: a bridge with ports stays.
+    pub async fn remove(mut self) -> anyhow::Result<Outcome> {
+        let mut outcome = Outcome { removed: self.describe(), left: Vec::new() };
         for node in std::mem::take(&mut self.nodes) {
             node.remove().await.context("guests")?;
         }
         for cluster in self.flat() {
-            karri_cc::drive::flat::remove(&cluster.network).await.context("network")?;
+            let forwarding = remove(&cluster.network).await.context("network")?;
+            if forwarding == Forwarding::LeftOn {
+                outcome.left.push("net.ipv4.ip_forward at 1: others forward here too".to_owned());
+            }
         }
-        Ok(removed)
+        Ok(outcome)
     }
 }
 

@@ -46,8 +46,12 @@ pub async fn run(home: &Home, wanted: &Down) -> anyhow::Result<()> {
     if !wanted.yes && !confirmed(home, &host)? {
         bail!("nothing was removed");
     }
-    for line in host.remove().await? {
+    let outcome = host.remove().await?;
+    for line in outcome.removed {
         eprintln!("removed {}", printable(&line));
+    }
+    for line in outcome.left {
+        eprintln!("left {}", printable(&line));
     }
     for path in files::remove(home, facts.as_ref())? {
         eprintln!("removed {}", path.display());

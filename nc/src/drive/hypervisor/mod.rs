@@ -15,6 +15,10 @@ pub enum HypervisorError {
     /// Nobody answers: whether it was done is unknown, and it is worth trying again.
     #[error("the hypervisor does not answer: {0}")]
     Unreachable(String),
+    /// It was understood, and cannot be done now: something else goes on with the guest, or the host is short
+    /// of something.
+    #[error("the hypervisor is busy: {0}")]
+    Busy(String),
     /// It was understood and refused, or failed. Of the guest it says nothing.
     #[error("{0}")]
     Refused(String),

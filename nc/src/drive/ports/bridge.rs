@@ -5,7 +5,7 @@
 
 use super::made::Notes;
 use super::netlink::Netlink;
-use super::{Port, PortError, Ports, TapNames, dnat, ebtables};
+use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables};
 use async_trait::async_trait;
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -46,7 +46,7 @@ impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
     pub async fn open(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
         let ports = Self::attach(place, names).await?;
-        ports.bridge_ensure().await?;
+        ports.bridge_ensure(&*ports.rules.lock().await).await?;
         Ok(ports)
     }
 
@@ -66,7 +66,7 @@ impl BridgePorts {
     }
 
     /// The bridge's index; with address and uplink, and with the taps that a bridge before it had.
-    async fn bridge_ensure(&self) -> Result<u32, PortError> {
+    async fn bridge_ensure(&self, rules: &Rules) -> Result<u32, PortError> {
         let known = self.netlink.index(&self.bridge).await?;
         if known.is_none() {
             self.notes.note(|made| made.bridge = true)?;
@@ -83,7 +83,7 @@ impl BridgePorts {
             self.netlink.join(uplink, index).await?;
         }
         if known.is_none() {
-            for tap in self.netlink.link_names().await?.iter().filter(|name| self.names.owns(name)) {
+            for tap in self.netlink.link_names().await?.iter().filter(|name| rules.chains.contains(*name)) {
                 self.netlink.join(tap, index).await?;
             }
         }
@@ -98,7 +98,8 @@ impl BridgePorts {
     /// Takes away everything that this node has made: ports, rules, the address, the bridge if nobody else has
     /// a port on it. A bridge that was there before stays, without the uplink that was joined to it.
     pub async fn clean(&self) -> Result<(), PortError> {
-        self.unplug(&self.plugged().await?).await?;
+        let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
+        self.unplug(&ours.collect::<Vec<_>>()).await?;
         let tag = self.tag();
         blocking(move || dnat::remove(&tag)).await?;
         let made = self.notes.made();
@@ -171,8 +172,8 @@ impl BridgePorts {
     async fn routes_ensure(&self, bridge: u32, ports: &[Port]) -> Result<(), PortError> {
         let networks: HashSet<&str> = ports.iter().map(|port| port.subnet_cidr.as_str()).collect();
         for network in networks {
-            let parsed =
-                parse_cidr(network).ok_or_else(|| PortError(format!("{network} is not a network")))?;
+            let parsed = parse_cidr(network)
+                .ok_or_else(|| PortError::Broken(format!("{network} is not a network")))?;
             self.netlink.route_ensure(bridge, parsed, self.metadata_address).await?;
         }
         Ok(())
@@ -183,7 +184,7 @@ impl BridgePorts {
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
 ) -> Result<T, PortError> {
-    tokio::task::spawn_blocking(work).await.map_err(|e| PortError(e.to_string()))?
+    tokio::task::spawn_blocking(work).await.map_err(|e| PortError::Broken(e.to_string()))?
 }
 
 #[async_trait]
@@ -195,7 +196,7 @@ impl Ports for BridgePorts {
             rules.printed.remove(&port.tap);
             rules.chains.insert(port.tap.clone());
         }
-        let bridge = self.bridge_ensure().await?;
+        let bridge = self.bridge_ensure(&rules).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
     }
@@ -220,18 +221,23 @@ impl Ports for BridgePorts {
         Ok(())
     }
 
-    async fn plugged(&self) -> Result<Vec<String>, PortError> {
-        let mut all: HashSet<String> = self.rules.lock().await.chains.clone();
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
+        let chains: HashSet<String> = self.rules.lock().await.chains.clone();
         let links = self.netlink.link_names().await?;
-        all.extend(links.into_iter().filter(|name| self.names.owns(name)));
-        Ok(all.into_iter().collect())
+        let links: HashSet<String> = links.into_iter().filter(|name| self.names.owns(name)).collect();
+        let of = |tap: &String| Plugged {
+            tap: tap.clone(),
+            rules: chains.contains(tap),
+            link: links.contains(tap),
+        };
+        Ok(chains.union(&links).map(of).collect())
     }
 
     async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError> {
         let mut rules = self.rules.lock().await;
         let mut mended = Vec::new();
         let before = self.netlink.index(&self.bridge).await?;
-        let bridge = self.bridge_ensure().await?;
+        let bridge = self.bridge_ensure(&rules).await?;
         if before != Some(bridge) {
             mended.push(format!("bridge {}", self.bridge));
         }

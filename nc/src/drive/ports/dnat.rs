@@ -12,14 +12,14 @@ type Any = Box<dyn std::error::Error>;
 /// Replaces whatever an earlier life of this node has left; returns how it is printed. Blocking: iptables is a
 /// program.
 pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<Vec<String>, PortError> {
-    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    let failed = |e: Any| PortError::Broken(format!("iptables: {e}"));
     install_rules(bridge, tag, listener).map_err(failed)?;
     printed(tag)
 }
 
 /// The rules as iptables prints them now. Blocking.
 pub fn printed(tag: &str) -> Result<Vec<String>, PortError> {
-    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    let failed = |e: Any| PortError::Broken(format!("iptables: {e}"));
     let tables = iptables::new(false).map_err(failed)?;
     let mut rules = Vec::new();
     for (table, chain) in CHAINS {
@@ -31,7 +31,7 @@ pub fn printed(tag: &str) -> Result<Vec<String>, PortError> {
 
 /// Takes away what [`install`] has put. Blocking.
 pub fn remove(tag: &str) -> Result<(), PortError> {
-    let failed = |e: Any| PortError(format!("iptables: {e}"));
+    let failed = |e: Any| PortError::Broken(format!("iptables: {e}"));
     remove_rules(&iptables::new(false).map_err(failed)?, tag).map_err(failed)
 }
 

@@ -4,6 +4,7 @@
 //! (`redirect`), and because it comes before everything else that could look at the frame.
 
 use super::{METADATA_ADDRESS, Port, PortError};
+use crate::drive::is_passing;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::process::Stdio;
@@ -126,7 +127,8 @@ pub async fn save() -> Result<String, PortError> {
 }
 
 async fn run(program: &str, arguments: &[&str], input: String) -> Result<String, PortError> {
-    let failed = |what: String| PortError(format!("{program}: {what}"));
+    let broken = |what: String| PortError::Broken(format!("{program}: {what}"));
+    let later = |what: String| PortError::Later(format!("{program}: {what}"));
     let talk = async {
         let mut child = Command::new(program)
             .args(arguments)
@@ -142,12 +144,19 @@ async fn run(program: &str, arguments: &[&str], input: String) -> Result<String,
     };
     let output = tokio::time::timeout(CALL_TIMEOUT, talk)
         .await
-        .map_err(|_| failed(format!("no end after {CALL_TIMEOUT:?}")))?
-        .map_err(|e| failed(e.to_string()))?;
+        .map_err(|_| later(format!("no end after {CALL_TIMEOUT:?}")))?
+        .map_err(|e| if is_passing(&e) { later(e.to_string()) } else { broken(e.to_string()) })?;
     if !output.status.success() {
-        return Err(failed(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        return Err(if is_contended(&words) { later(words) } else { broken(words) });
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// Somebody else changes rules at this moment. There is no exit code of its own for it.
+fn is_contended(words: &str) -> bool {
+    let words = words.to_lowercase();
+    ["lock", "resource busy", "temporarily unavailable"].iter().any(|sign| words.contains(sign))
 }
 
 #[cfg(test)]
@@ -160,6 +169,21 @@ mod tests {
             mac: "02:00:00:00:00:05".into(),
             address: "172.31.0.5".parse().unwrap(),
             subnet_cidr: "172.31.0.0/20".into(),
+        }
+    }
+
+    #[test]
+    fn rules_that_somebody_else_is_changing_are_put_later() {
+        for words in [
+            "Another app is currently holding the xtables lock; still 1s 0us time ahead to have a chance to grab it",
+            "Trying to obtain lock /var/lib/ebtables/lock",
+            "line 9: RULE_APPEND failed (Device or resource busy): rule in chain PREROUTING",
+            "Could not fetch rule set generation id: Resource temporarily unavailable",
+        ] {
+            assert!(is_contended(words), "{words}");
+        }
+        for words in ["line 3: RULE_APPEND failed (No such file or directory)", "Permission denied", ""] {
+            assert!(!is_contended(words), "{words}");
         }
     }
 

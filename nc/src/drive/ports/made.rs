@@ -31,7 +31,8 @@ pub struct Notes {
 impl Notes {
     pub fn open(state_dir: &Path, boot_id: &str) -> Result<Self, PortError> {
         let path = state_dir.join(FILE);
-        let failed = |error: &dyn std::fmt::Display| PortError(format!("{}: {error}", path.display()));
+        let failed =
+            |error: &dyn std::fmt::Display| PortError::Broken(format!("{}: {error}", path.display()));
         let read: Made = match std::fs::read(&path) {
             Ok(json) => serde_json::from_slice(&json).map_err(|e| failed(&e))?,
             Err(error) if error.kind() == ErrorKind::NotFound => Made::default(),
@@ -52,8 +53,9 @@ impl Notes {
         let mut next = made.clone();
         change(&mut next);
         if next != *made {
-            let failed =
-                |error: &dyn std::fmt::Display| PortError(format!("{}: {error}", self.path.display()));
+            let failed = |error: &dyn std::fmt::Display| {
+                PortError::Broken(format!("{}: {error}", self.path.display()))
+            };
             let json = serde_json::to_vec(&next).map_err(|e| failed(&e))?;
             write_durably(&self.path, &json).map_err(|e| failed(&e))?;
             *made = next;

@@ -26,8 +26,13 @@ const NODE_DIGITS: usize = 4;
 const PORT_DIGITS: usize = 10;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("network: {0}")]
-pub struct PortError(pub String);
+pub enum PortError {
+    /// Somebody else is at it, or the host is slow: worth trying again until the deadline.
+    #[error("network: {0}")]
+    Later(String),
+    #[error("network: {0}")]
+    Broken(String),
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
@@ -67,9 +72,23 @@ impl TapNames {
         }
     }
 
+    /// Whether a name has this node's form, to the last digit. Another's may, by chance: what is to be taken
+    /// away needs more proof than its name.
     pub fn owns(&self, name: &str) -> bool {
-        name.starts_with(&self.prefix)
+        let digit = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        name.strip_prefix(&self.prefix)
+            .is_some_and(|rest| rest.len() == PORT_DIGITS && rest.bytes().all(digit))
     }
+}
+
+/// What there is of a port whose name is one of this node's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plugged {
+    pub tap: String,
+    /// Its rules. Nobody but a node controller makes them.
+    pub rules: bool,
+    /// The link itself. While it is there, a guest has it.
+    pub link: bool,
 }
 
 #[async_trait]
@@ -78,8 +97,8 @@ pub trait Ports: Send + Sync + 'static {
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError>;
     /// Rules and what is left of the taps.
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError>;
-    /// Names of all taps of this node that have rules or exist.
-    async fn plugged(&self) -> Result<Vec<String>, PortError>;
+    /// All taps of this node's form that have rules or exist.
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError>;
     /// Puts right what somebody else has changed, of the host's part and of these ports; tells what it was.
     async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError>;
 }
@@ -98,11 +117,27 @@ impl Ports for NoPorts {
         Ok(())
     }
 
-    async fn plugged(&self) -> Result<Vec<String>, PortError> {
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
         Ok(Vec::new())
     }
 
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_of_the_whole_form_are_this_nodes() {
+        let names = TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() });
+        let prefix = names.prefix();
+        assert!(names.owns(&format!("{prefix}0123456789")));
+        let foreign = ["", "0", "012345678", "01234567890", "wlan-uplink", "ABCDEF0123", "012345678g"];
+        for rest in foreign {
+            assert!(!names.owns(&format!("{prefix}{rest}")), "{rest}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! Links, addresses and routes through rtnetlink.
 
 use super::PortError;
+use crate::drive::is_passing;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::RouteScope;
@@ -18,7 +19,11 @@ pub struct Netlink {
 }
 
 fn failed(what: &str) -> impl FnOnce(rtnetlink::Error) -> PortError + '_ {
-    move |error| PortError(format!("{what}: {error}"))
+    move |error| {
+        let passing = matches!(&error, rtnetlink::Error::NetlinkError(told) if is_passing(&told.to_io()));
+        let message = format!("{what}: {error}");
+        if passing { PortError::Later(message) } else { PortError::Broken(message) }
+    }
 }
 
 /// What is already so is no error.
@@ -32,7 +37,7 @@ fn unless(code: i32, result: Result<(), rtnetlink::Error>) -> Result<(), rtnetli
 impl Netlink {
     pub fn open() -> Result<Self, PortError> {
         let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(|e| PortError(format!("rtnetlink: {e}")))?;
+            rtnetlink::new_connection().map_err(|e| PortError::Broken(format!("rtnetlink: {e}")))?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
@@ -53,7 +58,8 @@ impl Netlink {
             unless(EXISTS, self.handle.link().add(message).execute().await).map_err(failed(name))?;
             tracing::info!(bridge = name, "made the bridge");
         }
-        let index = self.index(name).await?.ok_or_else(|| PortError(format!("{name} has vanished")))?;
+        let index =
+            self.index(name).await?.ok_or_else(|| PortError::Broken(format!("{name} has vanished")))?;
         let up = LinkUnspec::new_with_index(index).up().build();
         self.handle.link().set(up).execute().await.map_err(failed(name))?;
         Ok(index)
@@ -61,7 +67,8 @@ impl Netlink {
 
     /// Makes `port` a port of the bridge: the cable to the other nodes.
     pub async fn join(&self, port: &str, bridge: u32) -> Result<(), PortError> {
-        let index = self.index(port).await?.ok_or_else(|| PortError(format!("there is no link {port}")))?;
+        let index =
+            self.index(port).await?.ok_or_else(|| PortError::Broken(format!("there is no link {port}")))?;
         let message = LinkUnspec::new_with_index(index).controller(bridge).up().build();
         self.handle.link().set(message).execute().await.map_err(failed(port))
     }
@@ -77,7 +84,8 @@ impl Netlink {
     pub async fn controller(&self, name: &str) -> Result<Option<u32>, PortError> {
         let links = self.links().await?;
         let is_it = |link: &&LinkMessage| link.attributes.contains(&LinkAttribute::IfName(name.to_owned()));
-        let link = links.iter().find(is_it).ok_or_else(|| PortError(format!("there is no link {name}")))?;
+        let link =
+            links.iter().find(is_it).ok_or_else(|| PortError::Broken(format!("there is no link {name}")))?;
         Ok(link.attributes.iter().find_map(|attribute| match attribute {
             LinkAttribute::Controller(index) => Some(*index),
             _ => None,

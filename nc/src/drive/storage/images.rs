@@ -13,7 +13,7 @@ use karri_proto::runtime::files::create_passable;
 use sha2::{Digest as _, Sha256};
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -29,13 +29,33 @@ pub struct ImageCache {
     fetching: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Evicting and claiming room is one thing at a time.
     room: tokio::sync::Mutex<()>,
+    /// The whole size of each image under way: what has room must not be promised twice.
+    claims: Mutex<HashMap<Digest, u64>>,
+}
+
+/// Room for an image, while it is fetched.
+struct Claim<'a> {
+    cache: &'a ImageCache,
+    digest: &'a Digest,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.cache.claims().remove(self.digest);
+    }
 }
 
 impl ImageCache {
     pub fn open(directory: &Path, limit_bytes: u64, source: Arc<dyn BlobSource>) -> std::io::Result<Self> {
         create_passable(directory)?; // the user of QEMU reads its bases there
-        let (fetching, room) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { directory: directory.to_owned(), limit_bytes, source, fetching, room })
+        Ok(Self {
+            directory: directory.to_owned(),
+            limit_bytes,
+            source,
+            fetching: Mutex::default(),
+            room: tokio::sync::Mutex::default(),
+            claims: Mutex::default(),
+        })
     }
 
     pub fn path(&self, blob: &BlobRef) -> PathBuf {
@@ -60,6 +80,10 @@ impl ImageCache {
         result
     }
 
+    fn claims(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock_of(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
         let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
         fetching.entry(digest.clone()).or_default().clone()
@@ -79,7 +103,7 @@ impl ImageCache {
             touch(&path);
             return Ok(path);
         }
-        self.make_room(blob, pinned).await?;
+        let _claim = self.make_room(blob, pinned).await?;
         let part = self.part(&blob.digest);
         let verified = self.fetch_and_verify(blob, &part).await;
         if let Err(StorageError::BadImage(_) | StorageError::Full(_)) = &verified {
@@ -135,16 +159,18 @@ impl ImageCache {
         Ok(Digest::from_sha256(hash.finalize().into()))
     }
 
-    async fn make_room(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<(), StorageError> {
+    async fn make_room<'a>(&'a self, blob: &'a BlobRef, pinned: Pins<'_>) -> Result<Claim<'a>, StorageError> {
         let _alone = self.room.lock().await;
         let pinned = pinned();
         let here = tokio::fs::metadata(self.part(&blob.digest)).await.map_or(0, |facts| facts.len());
         let missing = blob.bytes.saturating_sub(here);
         let mut images = self.images();
         images.sort_by_key(|image| image.used);
-        let mut total: u64 = images.iter().map(|image| image.bytes).sum();
+        let promised = self.promised(&images);
+        let mut total = images.iter().map(|image| image.bytes).sum::<u64>() + promised;
         let mut oldest = images.into_iter().filter(|image| !self.in_use(image, blob, &pinned));
-        while total + missing > self.limit_bytes || self.free_bytes()? < missing + KEEP_FREE_BYTES {
+        let free_least = missing + promised + KEEP_FREE_BYTES;
+        while total + missing > self.limit_bytes || self.free_bytes()? < free_least {
             let Some(image) = oldest.next() else {
                 return Err(StorageError::Full(format!(
                     "{missing} bytes of image are needed; the cache holds {total} of {} bytes, all in use, and \
@@ -157,7 +183,14 @@ impl ImageCache {
             total -= image.bytes;
             tracing::info!(image = image.hex, bytes = image.bytes, "image evicted from the cache");
         }
-        Ok(())
+        self.claims().insert(blob.digest.clone(), blob.bytes);
+        Ok(Claim { cache: self, digest: &blob.digest })
+    }
+
+    /// What is still to come of the images under way.
+    fn promised(&self, images: &[Cached]) -> u64 {
+        let here = |hex: &str| images.iter().find(|image| image.hex == hex).map_or(0, |image| image.bytes);
+        self.claims().iter().map(|(digest, bytes)| bytes.saturating_sub(here(digest.hex()))).sum()
     }
 
     fn in_use(&self, image: &Cached, wanted: &BlobRef, pinned: &HashSet<Digest>) -> bool {
@@ -240,12 +273,15 @@ mod tests {
         asked: Mutex<Vec<u64>>,
         /// Breaks the next stream after so many bytes.
         break_after: Mutex<Option<usize>>,
+        /// Nothing comes while it is held.
+        held: tokio::sync::Mutex<()>,
     }
 
     #[async_trait]
     impl BlobSource for FakeSource {
         async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
             self.asked.lock().unwrap().push(offset);
+            drop(self.held.lock().await);
             let Some(bytes) = self.blobs.lock().unwrap().get(digest).cloned() else {
                 return Err(BlobError::Refused("no such blob".to_owned()));
             };
@@ -383,6 +419,29 @@ mod tests {
         drop(room);
         assert!(matches!(fetched.await, Err(StorageError::Full(_))));
         assert!(cache.has(&first));
+    }
+
+    #[tokio::test]
+    async fn room_is_promised_once() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(12_000);
+        let [first, second, third] = [7, 8, 9].map(|fill| fixture.blob(fill, 5120));
+        let pins = HashSet::from([&first, &second, &third].map(|blob| blob.digest.clone()));
+        let pinned = || pins.clone();
+        let held = fixture.source.held.lock().await;
+        let (mut one, mut two) =
+            (Box::pin(cache.get(&first, &pinned)), Box::pin(cache.get(&second, &pinned)));
+        while fixture.asked().len() < 2 {
+            assert!(futures_util::poll!(&mut one).is_pending());
+            assert!(futures_util::poll!(&mut two).is_pending());
+        }
+        let full = cache.get(&third, &pinned).await;
+        assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
+        // Given up, it frees what it was promised.
+        drop(two);
+        drop(held);
+        one.await.unwrap();
+        cache.get(&third, &pinned).await.unwrap();
     }
 
     #[tokio::test]

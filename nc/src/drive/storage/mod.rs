@@ -5,6 +5,7 @@ pub mod images;
 pub mod overlay;
 pub mod sim;
 
+use crate::drive::is_passing;
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{BlobRef, Digest, InstanceSpec};
@@ -33,6 +34,7 @@ impl From<std::io::Error> for StorageError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
                 StorageError::Full(error.to_string())
             }
+            _ if is_passing(&error) => StorageError::Later(error.to_string()),
             _ => StorageError::Broken(error.to_string()),
         }
     }

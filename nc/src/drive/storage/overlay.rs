@@ -1,6 +1,7 @@
 //! qemu-img: copy-on-write overlays, and what an image file really is.
 
 use super::StorageError;
+use crate::drive::is_passing;
 use karri_proto::instance::BlobFormat;
 use serde_json::Value;
 use std::path::Path;
@@ -20,9 +21,18 @@ pub fn format_name(format: BlobFormat) -> &'static str {
 
 async fn qemu_img(arguments: &[&std::ffi::OsStr]) -> Result<Vec<u8>, StorageError> {
     let mut command = Command::new(QEMU_IMG);
-    command.args(arguments).stdin(Stdio::null()).kill_on_drop(true);
-    let output = match tokio::time::timeout(CALL_TIMEOUT, command.output()).await {
-        Err(_) => return Err(StorageError::Broken(format!("{QEMU_IMG} took longer than {CALL_TIMEOUT:?}"))),
+    command.args(arguments);
+    within(command, CALL_TIMEOUT).await
+}
+
+async fn within(mut command: Command, patience: Duration) -> Result<Vec<u8>, StorageError> {
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let output = match tokio::time::timeout(patience, command.output()).await {
+        // The disk is busy, not broken.
+        Err(_) => return Err(StorageError::Later(format!("{QEMU_IMG} took longer than {patience:?}"))),
+        Ok(Err(error)) if is_passing(&error) => {
+            return Err(StorageError::Later(format!("{QEMU_IMG}: {error}")));
+        }
         Ok(Err(error)) => return Err(StorageError::Broken(format!("{QEMU_IMG}: {error}"))),
         Ok(Ok(output)) => output,
     };
@@ -115,6 +125,16 @@ mod tests {
         let options = ["-f", "qcow2", "-u", "-b", "/etc/hostname", "-F", "raw"];
         let file = image(directory.path(), "hostile.qcow2", &options).await;
         assert!(matches!(inspect(&file, BlobFormat::Qcow2).await, Err(StorageError::BadImage(_))));
+    }
+
+    #[tokio::test]
+    async fn a_slow_disk_is_waited_for_and_a_missing_program_is_not() {
+        let mut slow = Command::new("tail");
+        slow.args(["-f", "/dev/null"]);
+        let late = within(slow, Duration::from_millis(5)).await;
+        assert!(matches!(late, Err(StorageError::Later(_))), "{late:?}");
+        let missing = within(Command::new("/nowhere/qemu-img"), CALL_TIMEOUT).await;
+        assert!(matches!(missing, Err(StorageError::Broken(_))), "{missing:?}");
     }
 
     #[tokio::test]

@@ -260,7 +260,7 @@ impl Filterable for Subject<'_> {
             "tenancy" => each("default"),
             "usage-operation" => each("RunInstances"),
             "usage-operation-update-time" => each(&stamp(one.launched_ms)),
-            "virtualization-type" => each("hvm"),
+            "virtualization-type" => each(one.said.virtualization_type()),
             // What an instance never has, such as a host of its own, falls through all of these.
             _ => match name.split_once('.') {
                 Some(("block-device-mapping", part)) => self.disk(part, each),

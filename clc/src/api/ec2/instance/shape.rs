@@ -99,7 +99,7 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         tags: tags(one),
         usage_operation: some("RunInstances"),
         usage_operation_update_time: at_ms(one.launched_ms),
-        virtualization_type: some("hvm"),
+        virtualization_type: some(one.said.virtualization_type()),
         ..attached(one)
     }
 }

@@ -6,12 +6,12 @@ use crate::app::instance::plan::{Step, plan};
 use crate::app::instance::sample;
 use crate::config::Limits;
 use proptest::prelude::*;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 static LIMITS: LazyLock<Limits> = LazyLock::new(Limits::default);
 
 fn order(now_ms: i64) -> Order<'static> {
-    Order { request_id: "req", now_ms, limits: &LIMITS }
+    Order { request_id: "req", now_ms, wall_ms: now_ms, limits: &LIMITS }
 }
 
 fn instance() -> Instance {
@@ -215,6 +215,31 @@ fn a_refused_start_of_what_has_run_ends_stopped() {
     let mut launch = instance();
     assert!(refused(&mut launch, 1, &reason, order(0)));
     assert_eq!(launch.state, State::Terminated);
+}
+
+#[test]
+fn a_start_is_one_whatever_the_systems_clock_did_since_the_launch() {
+    for wall_ms in [0, 999_999, 1_000_000, 2_000_000] {
+        let mut one = brought_to(State::Stopped);
+        one.launched_ms = 1_000_000;
+        Arc::make_mut(&mut one.spec).launched_at_unix_ms = 1_000_000;
+        start(&mut one, Order { wall_ms, ..order(1000) }).unwrap();
+        assert!(one.is_restart(), "started at {wall_ms}");
+        assert!(expire(&mut one, order(601_000)));
+        assert_eq!((one.state, one.desired), (State::Stopping, Desired::Stopped), "started at {wall_ms}");
+    }
+}
+
+#[test]
+fn what_people_are_shown_is_the_time_of_day_and_deadlines_are_not() {
+    let shown = Order { wall_ms: 1_767_323_045_000, ..order(1000) };
+    let mut one = brought_to(State::Running);
+    stop(&mut one, false, shown).unwrap();
+    assert_eq!(one.transition, "User initiated (2026-01-02 03:04:05 GMT)");
+    assert_eq!(one.deadline_ms, Some(shown.after_secs(LIMITS.stopping_secs)));
+    let mut one = brought_to(State::Stopped);
+    start(&mut one, shown).unwrap();
+    assert_eq!(one.launched_ms, shown.wall_ms);
 }
 
 #[test]

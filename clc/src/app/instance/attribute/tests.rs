@@ -11,7 +11,7 @@ fn instance(state: State) -> Instance {
 
 fn apply(state: State, wanted: &Change) -> Result<(bool, Instance), Fault> {
     let limits = Limits::default();
-    let order = Order { request_id: "now", now_ms: 1, limits: &limits };
+    let order = Order { request_id: "now", now_ms: 1, wall_ms: 1, limits: &limits };
     let mut instance = instance(state);
     let changed = change(&mut instance, wanted, order)?;
     Ok((changed, instance))

@@ -30,7 +30,9 @@ pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, 
         let port = port_of(resolved, subnet, *address);
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
         let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
-        instance.said.volume_type.get_or_insert_with(|| resolved.image.definition.root.volume_type.clone());
+        let image = &resolved.image.definition;
+        instance.said.volume_type.get_or_insert_with(|| image.root.volume_type.clone());
+        instance.said.paravirtual = image.is_paravirtual();
         Some(instance)
     });
     Launch {

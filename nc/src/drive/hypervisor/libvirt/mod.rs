@@ -162,6 +162,17 @@ impl From<Error> for CallError {
     }
 }
 
+/// What libvirt says of a call that it understood.
+fn judged(code: ErrorNumber, message: &str) -> HypervisorError {
+    match code {
+        // A lock that another call holds; a job that goes on; no memory just now.
+        ErrorNumber::OperationTimeout | ErrorNumber::ResourceBusy | ErrorNumber::NoMemory => {
+            HypervisorError::Busy(message.to_owned())
+        }
+        _ => HypervisorError::Refused(message.to_owned()),
+    }
+}
+
 impl Shared {
     fn with_connection<T>(
         &self,
@@ -179,7 +190,7 @@ impl Shared {
             {
                 return Err(unreachable(error));
             }
-            Err(CallError::Libvirt(error)) => HypervisorError::Refused(error.message().to_owned()),
+            Err(CallError::Libvirt(error)) => judged(error.code(), error.message()),
             Err(CallError::Foreign(name)) => HypervisorError::Foreign(name),
         };
         self.pool.give_back(connection);
@@ -382,5 +393,19 @@ impl Hypervisor for Libvirt {
 
     fn changes(&self) -> broadcast::Receiver<GuestChange> {
         self.shared.changes.subscribe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_that_another_call_holds_is_waited_for() {
+        let held = "Timed out during operation: cannot acquire state change lock (held by monitor=…)";
+        assert_eq!(judged(ErrorNumber::OperationTimeout, held), HypervisorError::Busy(held.to_owned()));
+        let wrong = "unsupported configuration: no such machine";
+        let refused = HypervisorError::Refused(wrong.to_owned());
+        assert_eq!(judged(ErrorNumber::ConfigUnsupported, wrong), refused);
     }
 }
