@@ -9,6 +9,8 @@ pub mod files;
 pub mod health;
 pub mod metrics;
 pub mod outage;
+mod patience;
+mod peers;
 pub mod pki;
 pub mod process;
 pub mod rsa_pair;
