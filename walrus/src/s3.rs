@@ -109,6 +109,8 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         async move { objects.probe().await.map_err(|error| error.to_string()) }
     });
     let calendar = Calendar::with_day_secs(config.lifecycle_day_secs);
+    let ended = objects.clone();
+    base.at_end(async move { ended.close().await });
     let (kept, shutdown) = (objects.clone(), base.shutdown.clone());
     base.spawn(async move {
         let house = kept.keep_house(HousekeepingConfig::default());

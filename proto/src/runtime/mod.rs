@@ -10,6 +10,8 @@ pub mod health;
 pub mod lasting;
 pub mod metrics;
 pub mod outage;
+mod patience;
+mod peers;
 pub mod pki;
 pub mod process;
 pub mod revoked;

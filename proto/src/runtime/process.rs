@@ -144,6 +144,14 @@ impl Base {
         self.fatal.clone().watch(name.to_owned(), shutdown.clone(), task)
     }
 
+    /// Done last, when nothing runs any more and nothing is served.
+    pub fn at_end(&self, end: impl Future<Output = ()> + Send + 'static) {
+        let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(running) = running.as_mut() {
+            running.at_end(end);
+        }
+    }
+
     /// Holds one more directory until the controller has stopped.
     pub fn hold(&self, lock: StateLock) {
         let mut running = self.running.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

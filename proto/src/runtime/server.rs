@@ -2,11 +2,14 @@
 
 use crate::runtime::health::Health;
 use crate::runtime::metrics::Metrics;
+use crate::runtime::patience::Patient;
+use crate::runtime::peers::Peers;
 use crate::runtime::revoked::Fingerprint;
 use crate::runtime::state_lock::StateLock;
 use crate::runtime::tls::{fingerprint_of, identity_of};
 use axum::Router;
 use axum::routing::get;
+use futures_util::future::BoxFuture;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -25,6 +28,10 @@ use tower::Layer;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
 const CONNECTIONS_MAX: usize = 4096;
+/// Of one address: a proxy before us has one for all its clients.
+const CONNECTIONS_PER_PEER_MAX: usize = CONNECTIONS_MAX / 2;
+/// A peer that takes nothing of its answer for so long is not waited for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a stopping server waits for answers under way.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -100,15 +107,36 @@ pub fn observe_router(observed: Observed) -> Router {
         .route("/metrics", get(move || async move { observed.metrics() }))
 }
 
+/// What connections may take.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connections: usize,
+    per_peer: usize,
+    write: Duration,
+}
+
+const LIMITS: Limits =
+    Limits { connections: CONNECTIONS_MAX, per_peer: CONNECTIONS_PER_PEER_MAX, write: WRITE_TIMEOUT };
+
 /// Serves until told to stop, then lets answers under way finish. `tls: None` is plain HTTP.
 pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<ServerConfig>>,
+    router: Router,
+    shutdown: Shutdown,
+) {
+    serve_within(LIMITS, listener, tls, router, shutdown).await;
+}
+
+async fn serve_within(
+    limits: Limits,
     listener: TcpListener,
     tls: Option<Arc<ServerConfig>>,
     router: Router,
     mut shutdown: Shutdown,
 ) {
     let acceptor = tls.map(TlsAcceptor::from);
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let (slots, peers) = (Arc::new(Semaphore::new(limits.connections)), Peers::new(limits.per_peer));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
         let (stream, peer) = tokio::select! {
@@ -122,24 +150,29 @@ pub async fn serve(
                 }
             },
         };
+        let Some(place) = peers.admit(peer.ip()) else {
+            tracing::debug!(%peer, "has as many connections as it may");
+            continue;
+        };
+        let _ = stream.set_nodelay(true); // a keep-alive answer would otherwise wait 40 ms for an ACK
+        let stream = Patient::new(stream, limits.write);
         let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
         tokio::spawn(async move {
             connection(stream, peer, acceptor, router, shutdown).await;
-            drop(slot);
+            drop((slot, place));
         });
     }
-    let all = u32::try_from(CONNECTIONS_MAX).expect("the limit is small");
+    let all = u32::try_from(limits.connections).unwrap_or(u32::MAX);
     let _ = tokio::time::timeout(DRAIN_TIMEOUT, slots.acquire_many(all)).await;
 }
 
 async fn connection(
-    stream: TcpStream,
+    stream: Patient<TcpStream>,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
     shutdown: Shutdown,
 ) {
-    let _ = stream.set_nodelay(true); // a keep-alive answer would otherwise wait 40 ms for an ACK
     let Some(acceptor) = acceptor else {
         return http(stream, with_extension(router, PeerAddr(peer)), shutdown).await;
     };
@@ -193,16 +226,25 @@ async fn http(
 }
 
 /// A handle to something that runs until it is stopped, and holds its directories so long.
-#[derive(Debug)]
 pub struct Running {
     locks: Vec<StateLock>,
     trigger: ShutdownTrigger,
     tasks: Vec<tokio::task::JoinHandle<()>>,
+    ends: Vec<BoxFuture<'static, ()>>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running")
+            .field("locks", &self.locks)
+            .field("tasks", &self.tasks)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Running {
     pub fn new(trigger: ShutdownTrigger, lock: StateLock) -> Self {
-        Self { locks: vec![lock], trigger, tasks: Vec::new() }
+        Self { locks: vec![lock], trigger, tasks: Vec::new(), ends: Vec::new() }
     }
 
     pub fn hold(&mut self, lock: StateLock) {
@@ -213,10 +255,72 @@ impl Running {
         self.tasks.push(tokio::spawn(task));
     }
 
+    /// Done when nothing runs any more, and nothing is served.
+    pub fn at_end(&mut self, end: impl Future<Output = ()> + Send + 'static) {
+        self.ends.push(Box::pin(end));
+    }
+
     pub async fn stop(self) {
         self.trigger.fire();
         for task in self.tasks {
             let _ = task.await;
         }
+        for end in self.ends {
+            end.await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    async fn served(limits: Limits) -> (SocketAddr, ShutdownTrigger) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new()
+            .route("/large", get(|| async { vec![7u8; 64 << 20] }))
+            .route("/", get(|| async { "here" }));
+        let (trigger, shutdown) = shutdown_pair();
+        tokio::spawn(serve_within(limits, listener, None, router, shutdown));
+        (address, trigger)
+    }
+
+    async fn asked(address: SocketAddr, path: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream
+    }
+
+    async fn answer(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        let reading = stream.read_to_string(&mut text);
+        // One that is refused may end in a reset.
+        let _ = tokio::time::timeout(Duration::from_secs(20), reading).await.expect("no answer");
+        text
+    }
+
+    #[tokio::test]
+    async fn who_reads_nothing_of_its_answer_makes_room_for_others() {
+        let write = Duration::from_millis(200);
+        let (address, _trigger) = served(Limits { connections: 1, per_peer: 9, write }).await;
+        let _never_read = asked(address, "/large").await;
+        assert!(answer(asked(address, "/").await).await.ends_with("here"));
+    }
+
+    #[tokio::test]
+    async fn one_peer_does_not_get_all_connections() {
+        let (address, _trigger) = served(Limits { connections: 9, per_peer: 1, ..LIMITS }).await;
+        let idle = TcpStream::connect(address).await.unwrap();
+        assert_eq!(answer(asked(address, "/").await).await, "");
+        drop(idle);
+        let again = async {
+            while !answer(asked(address, "/").await).await.ends_with("here") {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), again).await.unwrap();
     }
 }

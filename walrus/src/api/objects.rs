@@ -2,6 +2,7 @@
 //!
 //! One backup at a time. It is carried out whether or not anybody asks how far it is, and ends with the process.
 
+use crate::offline::STORE;
 use crate::store::objects::Objects;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
@@ -13,7 +14,7 @@ use karri_proto::internal::objects::{
 };
 use karri_proto::internal::openapi::{self, named};
 use karri_proto::internal::{ApiError, Caller, Role};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -36,7 +37,7 @@ impl Backups {
         if !directory.is_absolute() {
             return Err(ApiError::invalid(format!("{}: expecting an absolute path", order.directory)));
         }
-        if directory.starts_with(&self.state_dir) {
+        if lies_in(&directory, &self.state_dir) {
             let words = "a backup does not go into the state that it is of";
             return Err(ApiError::invalid(format!("{}: {words}", order.directory)));
         }
@@ -96,6 +97,25 @@ fn show(status: &mut Option<BackupStatus>, progress: BackupProgress) {
     }
 }
 
+/// Whether a directory, which need not be there, is below the state or the store, whatever links lead there.
+fn lies_in(directory: &Path, state_dir: &Path) -> bool {
+    let Some(directory) = resolved(directory) else { return true };
+    let states = [state_dir.to_owned(), state_dir.join(STORE)];
+    states.iter().filter_map(|state| resolved(state)).any(|state| directory.starts_with(state))
+}
+
+/// Without links, as far as it is there. Nothing when it cannot be told.
+fn resolved(path: &Path) -> Option<PathBuf> {
+    for known in path.ancestors() {
+        if let Ok(resolved) = known.canonicalize() {
+            let rest = path.strip_prefix(known).ok()?;
+            let plain = rest.components().all(|part| matches!(part, Component::Normal(_)));
+            return plain.then(|| resolved.join(rest));
+        }
+    }
+    None
+}
+
 pub fn router(backups: Arc<Backups>) -> Router {
     guarded(api().with_state(backups).into(), |id| matches!(id.role, Role::Admin))
 }
@@ -129,4 +149,37 @@ async fn handle_news(State(backups): State<Arc<Backups>>) -> Result<Json<BackupS
     let _ = tokio::time::timeout(BACKUP_NEWS_WITHIN, ended).await;
     let now = backups.status.borrow().clone();
     now.map(Json).ok_or_else(|| ApiError::not_found("no backup was made since the store was started"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_link_and_no_dots_lead_into_the_state() {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        for directory in ["state", "disk", "backup"] {
+            std::fs::create_dir(path(directory)).unwrap();
+        }
+        symlink(path("disk"), path("state/s3")).unwrap();
+        symlink(path("state"), path("backup/link")).unwrap();
+        let lies = |name: &str| lies_in(&path(name), &path("state"));
+        for inside in [
+            "state",
+            "state/new/one",
+            "backup/../state/new",
+            "backup/link",
+            "backup/link/new",
+            "disk",
+            "disk/new",
+            "backup/new/../../state",
+        ] {
+            assert!(lies(inside), "{inside}");
+        }
+        for outside in ["backup", "backup/monday", "backup/new/one", "statement", "state/../backup/new"] {
+            assert!(!lies(outside), "{outside}");
+        }
+    }
 }

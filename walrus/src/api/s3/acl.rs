@@ -155,8 +155,10 @@ pub async fn of_upload(
         return enforced(canned, &list, &bucket_owner).map(|()| None);
     }
     check_public(bucket, &list)?;
-    let preferred = bucket.setting(settings::OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
-    if preferred && canned == Some("bucket-owner-full-control") && *owner != bucket_owner {
+    if settings::is_owner_preferred(bucket)
+        && canned == Some("bucket-owner-full-control")
+        && *owner != bucket_owner
+    {
         return Ok(None);
     }
     Ok(Some(list.to_text()))

@@ -7,7 +7,7 @@ use super::list::checked_max;
 use super::object_get::{Actions, Found, READ, find};
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, show_checksum};
-use crate::app::s3::encryption::{ClientKeyHeaders, key_to_read};
+use crate::app::s3::encryption::{client_key, key_to_read};
 use crate::store::objects::{ChecksumType, PartFacts, Versioning};
 use karri_proto::aws::s3::{
     Checksum, GetObjectAttributesOutput, GetObjectAttributesParts, GetObjectAttributesRequest, ObjectPart,
@@ -30,11 +30,7 @@ pub async fn get_object_attributes(
     let action = if version.is_some() { READ.version } else { READ.current };
     let act = Act::on_key(action, READ.grant, &request.key).at(&found.object).of_version(version);
     authorise::allow(&cx, &found.bucket, act)?;
-    let client = ClientKeyHeaders {
-        algorithm: request.sse_customer_algorithm.as_deref(),
-        key: request.sse_customer_key.as_deref(),
-        md5: request.sse_customer_key_md5.as_deref(),
-    };
+    let client = client_key!(request);
     let object = &found.object;
     key_to_read(object.facts.sse.as_deref(), client)?;
     let wants = |name: &str| request.object_attributes.iter().any(|attribute| attribute == name);

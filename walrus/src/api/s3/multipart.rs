@@ -15,7 +15,7 @@ use super::upload_facts::{facts, upload_head};
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, checksums_of, show_checksum};
 use crate::app::s3::condition::WriteConditions;
-use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, show_sse};
+use crate::app::s3::encryption::{AES256, ClientKeyHeaders, KMS, Sse, Wanted, client_key, show_sse};
 use crate::app::s3::notification::Created;
 use crate::app::s3::parts::{self, Final, Listed};
 use crate::app::s3::range;
@@ -113,16 +113,6 @@ fn wanted_of(upload: &Upload, client: ClientKeyHeaders<'_>) -> Result<Wanted, S3
         (Some(Sse::Kms(name)), None) => Ok(Wanted::Kms(name)),
         (None, None) => Ok(Wanted::Plain),
     }
-}
-
-macro_rules! client_key {
-    ($request:expr) => {
-        ClientKeyHeaders {
-            algorithm: $request.sse_customer_algorithm.as_deref(),
-            key: $request.sse_customer_key.as_deref(),
-            md5: $request.sse_customer_key_md5.as_deref(),
-        }
-    };
 }
 
 pub async fn upload_part(

@@ -8,7 +8,7 @@ use super::reply::Reply;
 use crate::app::s3::acl::Permission;
 use crate::app::s3::checksum::{self, show_checksum};
 use crate::app::s3::condition::ReadConditions;
-use crate::app::s3::encryption::{ClientKeyHeaders, Sse, key_to_read, show_sse};
+use crate::app::s3::encryption::{Sse, client_key, key_to_read, show_sse};
 use crate::app::s3::{lock, range};
 use crate::store::keeper::seal::CustomerKey;
 use crate::store::objects::{self, Bucket, Object, VersionId};
@@ -102,16 +102,6 @@ fn marker_fault(marker: &Object) -> S3Fault {
 }
 
 /// GetObject and HeadObject have these members in common.
-macro_rules! client_key {
-    ($request:expr) => {
-        ClientKeyHeaders {
-            algorithm: $request.sse_customer_algorithm.as_deref(),
-            key: $request.sse_customer_key.as_deref(),
-            md5: $request.sse_customer_key_md5.as_deref(),
-        }
-    };
-}
-
 macro_rules! conditions {
     ($request:expr) => {
         ReadConditions {

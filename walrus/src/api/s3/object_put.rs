@@ -112,9 +112,9 @@ pub async fn keep(
 
 /// The writer's account, unless the bucket's owner owns all that is in it.
 pub fn owner_of_new(cx: &Cx, bucket: &Bucket) -> Arc<str> {
-    use super::settings::{OWNERSHIP, is_owner_enforced};
-    let preferred = bucket.setting(OWNERSHIP).is_some_and(|text| **text == *"BucketOwnerPreferred");
-    let given_away = preferred && cx.header("x-amz-acl") == Some("bucket-owner-full-control");
+    use super::settings::{is_owner_enforced, is_owner_preferred};
+    let given_away =
+        is_owner_preferred(bucket) && cx.header("x-amz-acl") == Some("bucket-owner-full-control");
     match cx.account() {
         Some(account) if !is_owner_enforced(bucket) && !given_away => Arc::from(account),
         _ => bucket.owner.clone(),

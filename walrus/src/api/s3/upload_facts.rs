@@ -52,11 +52,7 @@ macro_rules! upload_head {
             storage_class: $request.storage_class.as_deref(),
             sse: $request.server_side_encryption.as_deref(),
             kms_key: $request.sse_kms_key_id.as_deref(),
-            client_key: $crate::app::s3::encryption::ClientKeyHeaders {
-                algorithm: $request.sse_customer_algorithm.as_deref(),
-                key: $request.sse_customer_key.as_deref(),
-                md5: $request.sse_customer_key_md5.as_deref(),
-            },
+            client_key: $crate::app::s3::encryption::client_key!($request),
         }
     };
 }

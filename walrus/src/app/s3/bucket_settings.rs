@@ -50,6 +50,11 @@ pub fn is_owner_enforced(bucket: &Bucket) -> bool {
     bucket.setting(OWNERSHIP).is_some_and(|ownership| **ownership == *ENFORCED)
 }
 
+/// Whether what a writer hands over with `bucket-owner-full-control` becomes the bucket's owner's.
+pub fn is_owner_preferred(bucket: &Bucket) -> bool {
+    bucket.setting(OWNERSHIP).is_some_and(|ownership| **ownership == *"BucketOwnerPreferred")
+}
+
 pub fn policy(bucket: &Bucket) -> Result<Option<Arc<Policy>>, S3Fault> {
     bucket.parsed(POLICY, |text| {
         Policy::parse(text, Kind::Resource)

@@ -39,6 +39,18 @@ pub struct ClientKeyHeaders<'a> {
     pub md5: Option<&'a str>,
 }
 
+/// The members of a request that name the client's key.
+macro_rules! client_key {
+    ($request:expr) => {
+        $crate::app::s3::encryption::ClientKeyHeaders {
+            algorithm: $request.sse_customer_algorithm.as_deref(),
+            key: $request.sse_customer_key.as_deref(),
+            md5: $request.sse_customer_key_md5.as_deref(),
+        }
+    };
+}
+pub(crate) use client_key;
+
 /// Whether what is written is encrypted, and how.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Wanted {
