@@ -15,6 +15,8 @@
 # user's home (~/.cargo, ~/.rustup).
 set -euo pipefail
 export LC_ALL=C DEBIAN_FRONTEND=noninteractive
+# Where rustup puts cargo, for a shell that was open before it did.
+export PATH=${CARGO_HOME:-${HOME:-}/.cargo}/bin:$PATH
 
 usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2; exit 2; }
 case "${1:-} ${2:-}" in
@@ -184,7 +186,10 @@ if [ -n "$rust_missing" ]; then
         rustup toolchain install stable --profile minimal --component clippy --component rustfmt
     else
         installer=$(mktemp)
-        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer"
+        curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs -o "$installer" || {
+            echo "rustup cannot be fetched. Install Rust $rust_wanted or newer in another way, and run this again." >&2
+            exit 1
+        }
         sh "$installer" -y -q --no-modify-path --profile minimal --component clippy --component rustfmt
         rm -f "$installer"
     fi
