@@ -1,4 +1,4 @@
-//! What a launch says that is told again and changes nothing: no node hears of it.
+//! What a launch or its type says that is told again and changes nothing: no node hears of it.
 
 use crate::app::instance_type::{Credits, InstanceType};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,9 @@ pub struct Said {
     pub port_description: String,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub auto_recovery_disabled: bool,
+    /// Of its type; launches before this was kept have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads_per_core: Option<u32>,
 }
 
 impl Said {

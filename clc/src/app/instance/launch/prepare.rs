@@ -31,6 +31,7 @@ pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, 
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
         let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
         instance.said.volume_type.get_or_insert_with(|| resolved.image.definition.root.volume_type.clone());
+        instance.said.threads_per_core = Some(resolved.threads_per_core);
         Some(instance)
     });
     Launch {
