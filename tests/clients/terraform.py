@@ -107,6 +107,7 @@ class AwsInstance:
         state = {
             "instance_state": found["State"]["Name"], "availability_zone": placement["AvailabilityZone"],
             "placement_group": placement["GroupName"], "tenancy": placement["Tenancy"],
+            "cpu_core_count": found["CpuOptions"]["CoreCount"], "cpu_threads_per_core": found["CpuOptions"]["ThreadsPerCore"],
             "hibernation": found["HibernationOptions"]["Configured"], "enclave_options": found["EnclaveOptions"]["Enabled"],
             "maintenance_options": found["MaintenanceOptions"]["AutoRecovery"],
             "metadata_options": {"http_endpoint": options["HttpEndpoint"], "http_tokens": options["HttpTokens"],

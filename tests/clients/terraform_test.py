@@ -42,12 +42,14 @@ class Instance(unittest.TestCase):
         [instance] = ec2.describe_instances(InstanceIds=[one])["Reservations"][0]["Instances"]
         [subnet] = [s for s in ec2.describe_subnets()["Subnets"] if s["AvailabilityZone"] == instance["Placement"]["AvailabilityZone"]]
         [group] = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]
+        [kind] = ec2.describe_instance_types(InstanceTypes=[config["instance_type"]])["InstanceTypes"]
         burstable = config["instance_type"].startswith("t")
         given = {name: config[name] for name in (
             "ami", "instance_type", "key_name", "tags", "volume_tags", "metadata_options")}
         return {
             **given, "instance_state": "running", "availability_zone": subnet["AvailabilityZone"], "placement_group": "",
-            "tenancy": "default", "hibernation": False, "enclave_options": False,
+            "tenancy": "default", "cpu_core_count": kind["VCpuInfo"]["DefaultCores"],
+            "cpu_threads_per_core": kind["VCpuInfo"]["DefaultThreadsPerCore"], "hibernation": False, "enclave_options": False,
             "maintenance_options": "default", "private_dns_name_options": (False, False, "ip-name"),
             "public_dns": "", "public_ip": "", "private_ip": instance["PrivateIpAddress"],
             "private_dns": f"ip-{instance['PrivateIpAddress'].replace('.', '-')}.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal",

@@ -45,6 +45,7 @@ pub enum Change {
         name: String,
         vcpus: u32,
         memory_mib: u64,
+        threads_per_core: u32,
     },
     /// The text itself is kept beside the instance.
     UserData {
@@ -90,7 +91,8 @@ pub fn change(instance: &mut Instance, change: &Change, order: Order<'_>) -> Res
     check_state(instance, change)?;
     let before = instance.clone();
     match change {
-        Change::InstanceType { name, vcpus, memory_mib } => {
+        Change::InstanceType { name, vcpus, memory_mib, threads_per_core } => {
+            instance.said.threads_per_core = Some(*threads_per_core);
             let spec = Arc::make_mut(&mut instance.spec);
             name.clone_into(&mut spec.instance_type);
             (spec.need.vcpus, spec.need.memory_mib) = (*vcpus, *memory_mib);
@@ -194,7 +196,12 @@ impl App {
                     || Fault::invalid_parameter(format!("Invalid value '{}' for InstanceType.", shown(name)));
                 let kind = self.catalogue.get(name).ok_or_else(unknown)?;
                 kind.check_architecture(architecture)?;
-                Change::InstanceType { name: name.clone(), vcpus: kind.vcpus, memory_mib: kind.memory_mib }
+                Change::InstanceType {
+                    name: name.clone(),
+                    vcpus: kind.vcpus,
+                    memory_mib: kind.memory_mib,
+                    threads_per_core: kind.threads(),
+                }
             }
             Wish::UserData(text) => Change::UserData { present: text.is_some() },
             Wish::Kernel(id) => {

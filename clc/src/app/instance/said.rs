@@ -1,4 +1,4 @@
-//! What a launch or its image says that is told again and changes nothing: no node hears of it.
+//! What a launch, its image or its type says that is told again and changes nothing: no node hears of it.
 
 use crate::app::instance_type::{Credits, InstanceType};
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,9 @@ pub struct Said {
     /// The image's word.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paravirtual: bool,
+    /// Of its type; launches before this was kept have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub threads_per_core: Option<u32>,
 }
 
 impl Said {

@@ -114,6 +114,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             port_description: port_description(request)?,
             auto_recovery_disabled: recovery == Some("disabled"),
             paravirtual: false, // its image says
+            threads_per_core: None, // of the type, which is not looked up yet
         },
         metadata,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),

@@ -52,6 +52,7 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         ami_launch_index: i32::try_from(spec.launch_index).ok(),
         architecture: Some(spec.architecture.clone()),
         client_token: Some(one.client_token.clone().unwrap_or_default()),
+        cpu_options: cpu_options(one),
         current_instance_boot_mode: some(boot_mode(one)),
         ebs_optimized: Some(false),
         ena_support: Some(false),
@@ -102,6 +103,16 @@ pub fn instance(one: &Instance) -> ec2::Instance {
         virtualization_type: some(one.said.virtualization_type()),
         ..attached(one)
     }
+}
+
+/// As DescribeInstanceTypes tells of the type.
+fn cpu_options(one: &Instance) -> Option<ec2::CpuOptions> {
+    let threads = one.said.threads_per_core.filter(|threads| *threads > 0)?;
+    Some(ec2::CpuOptions {
+        core_count: i32::try_from(one.spec.need.vcpus / threads).ok(),
+        threads_per_core: i32::try_from(threads).ok(),
+        ..Default::default()
+    })
 }
 
 /// What a terminated instance has no more: disks and network.

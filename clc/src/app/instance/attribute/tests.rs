@@ -18,7 +18,7 @@ fn apply(state: State, wanted: &Change) -> Result<(bool, Instance), Fault> {
 }
 
 fn larger() -> Change {
-    Change::InstanceType { name: "m5.large".into(), vcpus: 2, memory_mib: 8192 }
+    Change::InstanceType { name: "m5.large".into(), vcpus: 2, memory_mib: 8192, threads_per_core: 2 }
 }
 
 #[test]

@@ -33,6 +33,7 @@ pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, 
         let image = &resolved.image.definition;
         instance.said.volume_type.get_or_insert_with(|| image.root.volume_type.clone());
         instance.said.paravirtual = image.is_paravirtual();
+        instance.said.threads_per_core = Some(resolved.threads_per_core);
         Some(instance)
     });
     Launch {

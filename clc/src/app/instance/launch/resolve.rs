@@ -18,6 +18,7 @@ pub struct Resolved {
     pub kernel_id: Option<String>,
     pub ramdisk_id: Option<String>,
     pub need: Need,
+    pub threads_per_core: u32,
     pub key: Option<PublicKey>,
     pub vpc: Vpc,
     pub subnets: Vec<Subnet>,
@@ -67,6 +68,7 @@ impl App {
         let firmware = image.definition.firmware;
         Ok(Resolved {
             need: need_of(kind, order, &image)?,
+            threads_per_core: kind.threads(),
             boot: BootSource { root, kernel, ramdisk, firmware },
             key: self.key(order).await?,
             image,
