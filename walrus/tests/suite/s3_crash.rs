@@ -70,7 +70,7 @@ impl Worker {
         match n / 7 % 5 {
             0 | 1 => {
                 known.pending = Some(Some(number));
-                let sse: &[(&str, &str)] = if n % 3 == 0 { &[SSE] } else { &[] };
+                let sse: &[(&str, &str)] = if n.is_multiple_of(3) { &[SSE] } else { &[] };
                 let version = self.send(Method::PUT, path, sse, content(number)).await?.0;
                 self.written(path, number, version);
             }
