@@ -5,8 +5,8 @@
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
 #   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts
-#   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; controllers killed
-#                under 200 booting guests
+#   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; Walrus killed
+#                under writers 500 times; controllers killed under 200 booting guests
 #   make fuzz    the fuzz targets, for as long as you like
 #   make images  the demo images
 #   make install programs, service units and guides into the system, or below DESTDIR; starts nothing
@@ -64,12 +64,13 @@ lab:
 	deploy/install.sh test
 	deploy/lab/run.sh all
 
-soak:
+soak: $(IMAGES)/tiny.manifest
 	deploy/install.sh test
 	deploy/start-libvirt.sh
 	$(CARGO) build --workspace --all-targets --locked
 	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --workspace --locked --test simulation
 	KARRI_LINEAR_SECONDS=300 $(CARGO) test --workspace --locked --test s3 -- linear
+	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_kill
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
 
 fuzz:

@@ -131,16 +131,21 @@ async fn a_full_disk_is_told_and_leaves_nothing() {
 }
 
 /// A walrus in its own process.
-struct Process(Child);
+pub struct Process(Child);
 
 impl Process {
     async fn start(cloud: &Path, state_dir: &Path) -> (Self, Endpoint) {
+        Self::start_with(cloud, state_dir, "").await
+    }
+
+    /// With more of a configuration.
+    pub async fn start_with(cloud: &Path, state_dir: &Path, sections: &str) -> (Self, Endpoint) {
         Endpoint::remove(state_dir);
         let config = config(cloud, state_dir, BlobsConfig::default());
         let tls = &config.controller.tls;
         let text = format!(
             "[controller]\nstate_dir = {state_dir:?}\nlisten = \"127.0.0.1:0\"\n\
-             [controller.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n",
+             [controller.tls]\nca = {:?}\ncertificate = {:?}\nkey = {:?}\n{sections}",
             tls.ca, tls.certificate, tls.key
         );
         let file = cloud.join("walrus.toml");
@@ -151,7 +156,7 @@ impl Process {
         (child, Endpoint::read(state_dir).unwrap())
     }
 
-    fn kill(mut self) {
+    pub fn kill(mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }

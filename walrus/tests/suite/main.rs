@@ -12,4 +12,5 @@ mod hostile;
 mod reads;
 mod roles;
 mod s3_backup;
+mod s3_crash;
 mod s3_start;

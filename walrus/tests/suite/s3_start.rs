@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
-const USERS: &str = r#"
+pub const USERS: &str = r#"
 [[users]]
 account = "111122223333"
 account_name = "main"

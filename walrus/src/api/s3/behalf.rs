@@ -3,17 +3,19 @@
 
 use super::S3;
 use super::cx::{Caller, Request};
+use super::digests::Digests;
 use super::fault::About;
 use super::object_get::{READ, find};
-use super::object_put::keep;
+use super::object_put::{Write, keep};
 use super::payload::array;
-use super::receive::{Digests, Received, seal_with};
+use super::receive::Received;
 use super::upload_facts::{facts, upload_head};
 use super::{authorise, cx};
 use crate::app::s3::address::Address;
 use crate::app::s3::checksum;
 use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::Sse;
+use crate::app::s3::notification::Created;
 use crate::drive::signers::{AuthFault, Signer};
 use crate::store::objects::{Bucket, Object};
 use bytes::Bytes;
@@ -100,20 +102,21 @@ impl Writer {
         let (facts, wanted) = facts(&self.cx, bucket, key, &upload_head!(self.head)).await?;
         let fault = |error| About::key(&bucket.name, key).fault(error);
         let mut digests = Digests::new(&[Algorithm::Md5, checksum::DEFAULT], true);
-        let mut writer = self.cx.s3.objects.begin_write(Some(length), seal_with(&wanted)).map_err(fault)?;
+        let mut writer = self.cx.s3.objects.begin_write(Some(length), wanted.seal_with()).map_err(fault)?;
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(S3Fault::internal)?;
-            digests.update(&piece).await?;
+            digests.update(&piece).await;
             writer.write(&piece).await.map_err(fault)?;
             told(writer.len());
         }
-        let computed = digests.finish().await?;
+        let computed = digests.finish().await;
         let of = |algorithm| computed.iter().find(|one| one.algorithm() == algorithm);
         let md5 = of(Algorithm::Md5).map(|sum| array(sum.digest())).unwrap_or_default();
         let checksums = of(checksum::DEFAULT).into_iter().cloned().collect();
         let content = writer.finish().await.map_err(fault)?;
         let received = Received { content, md5, checksums };
-        keep(&self.cx, bucket, key, received, facts, &WriteConditions::default()).await
+        let write = Write { conditions: WriteConditions::default(), created: Created::Put };
+        keep(&self.cx, bucket, key, received, facts, &write).await
     }
 }
 

@@ -10,6 +10,7 @@
 //!   payload.rs       a body as it arrives: unframed, bounded, timed
 //!   document.rs      a body that is a document: who may send it, how long and how large
 //!   receive.rs       a body into the store; digests.rs: its digests, beside each other and the disk
+//!   late.rs          an answer that shows signs of life while it is made
 //!   reply.rs         an answer; fault.rs: the store's words in S3's
 //!   logging.rs       the line that an answered request leaves where its bucket's owner wants one
 //!   website/         a bucket as the readers of its website see it
@@ -32,6 +33,7 @@ mod digests;
 mod document;
 mod edge;
 pub(super) mod fault;
+mod late;
 mod lifecycle;
 mod list;
 mod lock;

@@ -4,8 +4,9 @@ use super::cx::Cx;
 use super::payload::Payload;
 use super::reply::Reply;
 use super::{
-    acl, attributes, authorise, bucket, configuration, copy, cors, document, lifecycle, list, lock, logging,
-    multipart, notification, object_delete, object_get, object_put, policy, tagging, versioning, website,
+    acl, attributes, authorise, bucket, configuration, copy, cors, document, late, lifecycle, list, lock,
+    logging, multipart, notification, object_delete, object_get, object_put, policy, tagging, versioning,
+    website,
 };
 use axum::body::Body;
 use futures_util::future::BoxFuture;
@@ -67,6 +68,22 @@ impl Table {
             Box::pin(async move {
                 let request = request::<A>(&cx, incoming).await?;
                 handler(cx, request).await
+            })
+        }));
+    }
+
+    /// The answer may take long: it shows signs of life.
+    fn late<A, F, W>(&mut self, handler: F)
+    where
+        A: S3Action,
+        F: Fn(Cx, A) -> W + Copy + Send + Sync + 'static,
+        W: Future<Output = Result<A::Output, S3Fault>> + Send + 'static,
+    {
+        self.put::<A>(Box::new(move |cx, incoming| {
+            Box::pin(async move {
+                let request = request::<A>(&cx, incoming).await?;
+                let resource = cx.uri.path().to_owned();
+                late::answer::<A>(Box::pin(handler(cx, request)), resource, late::SILENCE_MAX).await
             })
         }));
     }
@@ -134,10 +151,10 @@ pub fn table() -> Table {
     t.raw(object_get::head_object);
     t.on(object_delete::delete_object);
     t.on(object_delete::delete_objects);
-    t.on(copy::copy_object);
+    t.late(copy::copy_object);
     t.on(multipart::create_multipart_upload);
     t.upload(multipart::upload_part);
-    t.on(multipart::upload_part_copy);
+    t.late(multipart::upload_part_copy);
     t.raw(multipart::complete_multipart_upload);
     t.on(multipart::abort_multipart_upload);
     t.on(multipart::list_parts);

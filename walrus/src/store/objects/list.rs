@@ -33,6 +33,34 @@ pub struct ListEntry {
     pub checksum: Option<(ChecksumAlgorithm, ChecksumType)>,
 }
 
+/// One that cannot be read is told and left out: the others are not less there for it.
+pub(super) fn readable<T>(read: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match read {
+        Err(StoreError::Corrupt(what)) => {
+            tracing::error!(what, "left out of a list, as it does not verify");
+            Ok(None)
+        }
+        read => read.map(Some),
+    }
+}
+
+/// Rows that are read beyond those that are wanted, in place of those that are left out.
+#[derive(Debug, Default)]
+pub(super) struct Spare(usize);
+
+impl Spare {
+    pub fn rows(&self, wanted: usize) -> i64 {
+        (wanted + self.0) as i64
+    }
+
+    /// Whether what was read is enough although so many were left out; if not, more is to be read.
+    pub fn is_enough(&mut self, left_out: usize) -> bool {
+        let enough = left_out <= self.0;
+        self.0 = 2 * left_out;
+        enough
+    }
+}
+
 /// The columns of an entry, as [`Entries::read`] wants them.
 macro_rules! entry_columns {
     () => {
@@ -92,32 +120,34 @@ impl Objects {
         let ListQuery { prefix, after, limit, .. } = query;
         let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
         let range = keys(prefix, delimiter, after.as_deref());
-        let wanted = if *limit == 0 { 0 } else { *limit as i64 + 1 };
-        let rows = match delimiter {
-            None => sqlx::query(FLAT).bind(bucket.0).bind(range.start).bind(range.end).bind(wanted),
-            Some(delimiter) => sqlx::query(ROLLED_UP.as_str())
-                .bind(bucket.0)
-                .bind(range.start)
-                .bind(range.end)
-                .bind(prefix.len() as i64)
-                .bind(delimiter.as_bytes())
-                .bind(wanted),
-        };
-        let rows = rows.fetch_all(&self.0.reader).await?;
-        let mut entries = Entries::default();
-        let mut items = Vec::with_capacity(rows.len());
-        for row in &rows {
-            items.push(
-                match common_prefix(
-                    std::str::from_utf8(row.try_get(0)?).unwrap_or_default(),
-                    prefix,
-                    delimiter,
-                ) {
-                    Some(prefix) => Item::Prefix(prefix.to_owned()),
-                    None => Item::Entry(entries.read(row)?),
-                },
-            );
+        let wanted = if *limit == 0 { 0 } else { *limit + 1 };
+        let mut spare = Spare::default();
+        loop {
+            let (start, end, most) = (&range.start[..], &range.end[..], spare.rows(wanted));
+            let rows = match delimiter {
+                None => sqlx::query(FLAT).bind(bucket.0).bind(start).bind(end).bind(most),
+                Some(delimiter) => sqlx::query(ROLLED_UP.as_str())
+                    .bind(bucket.0)
+                    .bind(start)
+                    .bind(end)
+                    .bind(prefix.len() as i64)
+                    .bind(delimiter.as_bytes())
+                    .bind(most),
+            };
+            let rows = rows.fetch_all(&self.0.reader).await?;
+            let mut entries = Entries::default();
+            let mut items = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let key = std::str::from_utf8(row.try_get(0)?).unwrap_or_default();
+                match common_prefix(key, prefix, delimiter) {
+                    Some(prefix) => items.push(Item::Prefix(prefix.to_owned())),
+                    None => items.extend(readable(entries.read(row))?.map(Item::Entry)),
+                }
+            }
+            if spare.is_enough(rows.len() - items.len()) {
+                items.truncate(wanted);
+                return Ok(page(items, *limit, |entry| Next::key(&entry.key)));
+            }
         }
-        Ok(page(items, *limit, |entry| Next::key(&entry.key)))
     }
 }

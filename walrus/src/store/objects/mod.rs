@@ -221,7 +221,11 @@ impl Objects {
             sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs").fetch_one(&mut connection).await?;
         let damaged = sqlx::query_scalar("SELECT id FROM blobs WHERE state = 2");
         let damaged: Vec<i64> = damaged.fetch_all(&mut connection).await?;
-        let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest as u64);
+        // Names that a run before has removed are not given again: what is left over is looked for from there on.
+        let looked_at = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?").bind(meta::ORPHANS_FROM);
+        let looked_at: i64 = looked_at.fetch_optional(&mut connection).await?.unwrap_or(0);
+        let newest = newest.max(looked_at - 1) as u64;
+        let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest);
         let shared = Arc::new(Shared {
             reader: reader(options, config.readers).await?,
             hot: Hot::new(config.hot_bytes_max),

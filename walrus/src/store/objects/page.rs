@@ -68,7 +68,8 @@ pub(super) fn common_prefix<'k>(key: &'k str, prefix: &str, delimiter: Option<&s
 /// No byte of UTF-8 is as great, so this is behind every key that begins so.
 const BEHIND: u8 = 0xff;
 
-fn behind(prefix: &str) -> Vec<u8> {
+/// Behind every key that begins so.
+pub(super) fn behind(prefix: &str) -> Vec<u8> {
     [prefix.as_bytes(), &[BEHIND]].concat()
 }
 

@@ -5,6 +5,7 @@ use super::bytes::Stored;
 use super::error::StoreError;
 use super::facts::{Checksum, Facts, UnixMs, encode_checksums};
 use super::ids::{BucketId, ETag, UploadId};
+use super::list::readable;
 use super::page::{Next, Page, common_prefix, keys, page, walk};
 use super::row::{key_of, seal_of};
 use super::runs::Runs;
@@ -92,7 +93,7 @@ static WALK: LazyLock<String> = LazyLock::new(|| {
 });
 
 fn read_all(rows: &[SqliteRow]) -> Result<Vec<Upload>, StoreError> {
-    rows.iter().map(read).collect()
+    rows.iter().filter_map(|row| readable(read(row)).transpose()).collect()
 }
 
 fn read(row: &SqliteRow) -> Result<Upload, StoreError> {

@@ -3,7 +3,7 @@
 use super::Objects;
 use super::error::StoreError;
 use super::ids::{BucketId, VersionId};
-use super::list::{Entries, ListEntry, entry_columns};
+use super::list::{Entries, ListEntry, entry_columns, readable};
 use super::page::{Next, Page, common_prefix, keys, page, walk};
 use super::row::FLAG_MARKER;
 use super::runs::Runs;
@@ -60,12 +60,12 @@ static WALK: LazyLock<String> = LazyLock::new(|| {
 
 fn read(rows: &[SqliteRow]) -> Result<Vec<VersionEntry>, StoreError> {
     let mut entries = Entries::default();
-    let read = |row: &SqliteRow| {
+    let mut read = |row: &SqliteRow| {
         let is_marker = row.try_get::<i64, _>(2)? & FLAG_MARKER != 0;
         let is_latest = row.try_get::<i64, _>(8)? != 0;
         Ok(VersionEntry { entry: entries.read(row)?, is_latest, is_marker })
     };
-    rows.iter().map(read).collect()
+    rows.iter().filter_map(|row| readable(read(row)).transpose()).collect()
 }
 
 impl Objects {

@@ -113,7 +113,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             credits: credits(request)?,
             port_description: port_description(request)?,
             auto_recovery_disabled: recovery == Some("disabled"),
-            paravirtual: false, // its image says
+            paravirtual: false,     // its image says
             threads_per_core: None, // of the type, which is not looked up yet
         },
         metadata,

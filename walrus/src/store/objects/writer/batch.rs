@@ -9,6 +9,7 @@ use super::super::ids::BucketId;
 use super::super::object::{Content, Object};
 use super::super::row::{Row, version_columns};
 use super::changes::{BlobChange, Changes};
+use super::lose::Lost;
 use super::statements::{ROWS_MAX, rows_of};
 use super::{SEQ_AHEAD, State};
 use sqlx::{AssertSqlSafe, Row as _, SqliteConnection};
@@ -28,6 +29,8 @@ pub(in super::super) struct Batch<'w> {
     seq_end: Option<u64>,
     /// The row of `live` as it is now, of every key that was looked at.
     live: HashMap<Key, Option<Row>>,
+    /// Of every key that was looked at, the row that does not verify.
+    lost: HashMap<Key, Lost>,
     changed_keys: HashSet<Key>,
     changed_buckets: HashMap<Arc<str>, Option<Arc<Bucket>>>,
     brings_events: bool,
@@ -44,6 +47,7 @@ impl<'w> Batch<'w> {
             state,
             seq_end: None,
             live: HashMap::new(),
+            lost: HashMap::new(),
             changed_keys: HashSet::new(),
             changed_buckets: HashMap::new(),
             brings_events: false,
@@ -77,7 +81,7 @@ impl<'w> Batch<'w> {
 
     /// Reads the current versions of keys that were not read yet.
     pub async fn load(&mut self, mut keys: Vec<Key>) -> Result<(), StoreError> {
-        keys.retain(|key| !self.live.contains_key(key));
+        keys.retain(|key| !self.live.contains_key(key) && !self.lost.contains_key(key));
         keys.sort_unstable();
         keys.dedup();
         for keys in keys.chunks(ROWS_MAX) {
@@ -95,7 +99,11 @@ impl<'w> Batch<'w> {
                 // One that does not verify must not stop the others; who wants it is told.
                 match Row::read(&row, 1) {
                     Ok(found) => drop(self.live.insert(key, Some(found))),
-                    Err(_) => drop(self.live.remove(&key)),
+                    Err(_) => {
+                        let (seq, flags) = (row.try_get(3)?, row.try_get(4)?);
+                        self.live.remove(&key);
+                        self.lost.insert(key, Lost { seq, flags });
+                    }
                 }
             }
         }
@@ -109,6 +117,21 @@ impl<'w> Batch<'w> {
         }
         let found = self.live.get(key).cloned();
         found.ok_or_else(|| StoreError::Corrupt(format!("the row of {}", key.1)))
+    }
+
+    /// What there is in place of a current version that could be read.
+    pub(super) async fn lost_live(&mut self, key: &Key) -> Result<Option<Lost>, StoreError> {
+        if !self.live.contains_key(key) && !self.lost.contains_key(key) {
+            self.load(vec![key.clone()]).await?;
+        }
+        Ok(self.lost.get(key).copied())
+    }
+
+    /// It is gone.
+    pub(super) fn found_lost(&mut self, key: &Key) {
+        self.lost.remove(key);
+        self.live.insert(key.clone(), None);
+        self.changed_keys.insert(key.clone());
     }
 
     pub fn set_live(&mut self, key: &Key, row: Option<Row>) {

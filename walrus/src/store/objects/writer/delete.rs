@@ -67,7 +67,7 @@ const ONE_VERSION: &str = concat!(
     version_columns!("history"),
     " FROM history WHERE bucket = ? AND key = ? AND seq = ? AND NOT flags & 1"
 );
-const NEWEST_OTHER_VERSION: &str = concat!(
+pub(super) const NEWEST_OTHER_VERSION: &str = concat!(
     "SELECT ",
     version_columns!("history"),
     " FROM history WHERE bucket = ? AND key = ? AND seq <> ? ORDER BY seq DESC LIMIT 1"
@@ -150,16 +150,34 @@ async fn delete_version(
     version: VersionId,
     delete: &ObjectDelete,
 ) -> Result<Deleted, StoreError> {
+    if batch.lost_live(key).await?.is_some_and(|lost| lost.is(version)) {
+        ask(delete.check.as_ref(), bucket, None, None)?;
+        batch.lose_live(key).await?;
+        return promoted(batch, key, version).await;
+    }
     let current = batch.live(key).await?;
     let is_current = current.as_ref().is_some_and(|row| row.object.version == version);
-    let target = if is_current { current.clone() } else { old_version(batch, key, version).await? };
+    let target = match is_current {
+        true => current.clone(),
+        false => match old_version(batch, key, version).await {
+            Err(StoreError::Corrupt(_)) => {
+                ask(delete.check.as_ref(), bucket, current.as_ref(), None)?;
+                batch.lose_version(key, version).await?;
+                return match current {
+                    Some(_) => Ok(Deleted { version: Some(version), marker: false, existed: true }),
+                    None => promoted(batch, key, version).await,
+                };
+            }
+            found => found?,
+        },
+    };
     ask(delete.check.as_ref(), bucket, current.as_ref(), target.as_ref())?;
     let Some(target) = target else {
         return Ok(Deleted { version: Some(version), marker: false, existed: false });
     };
     // The newest of the older versions becomes the current one, if it is no delete marker.
     let next = if is_current || current.is_none() {
-        let newest = batch.history(NEWEST_OTHER_VERSION, key, target.object.seq).await?;
+        let newest = batch.newest_other(key, target.object.seq).await?;
         newest.filter(|row| !row.object.is_marker)
     } else {
         None
@@ -175,6 +193,16 @@ async fn delete_version(
         batch.set_live(key, next);
     }
     Ok(Deleted { version: Some(version), marker: target.object.is_marker, existed: true })
+}
+
+/// A version that could not be read is gone; what is the newest now becomes the current one, if it is no
+/// delete marker.
+async fn promoted(batch: &mut Batch<'_>, key: &Key, version: VersionId) -> Result<Deleted, StoreError> {
+    if let Some(next) = batch.newest_other(key, 0).await?.filter(|row| !row.object.is_marker) {
+        batch.set_history(key, next.object.seq, None);
+        batch.set_live(key, Some(next));
+    }
+    Ok(Deleted { version: Some(version), marker: false, existed: true })
 }
 
 impl Objects {

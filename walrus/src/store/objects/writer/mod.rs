@@ -11,6 +11,7 @@ pub(super) mod complete;
 pub(super) mod damage;
 pub(super) mod delete;
 pub(super) mod events;
+pub(super) mod lose;
 pub(super) mod put;
 pub(super) mod statements;
 pub(super) mod update;

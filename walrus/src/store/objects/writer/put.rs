@@ -91,22 +91,33 @@ pub(super) async fn displace(
     key: &Key,
     check: Option<&Check>,
 ) -> Result<bool, StoreError> {
-    let current = batch.live(key).await?;
+    let lost = batch.lost_live(key).await?;
+    let current = if lost.is_some() { None } else { batch.live(key).await? };
     let current_is_null = current.as_ref().is_some_and(|row| row.object.is_null());
     let target = match bucket.versioning {
         Versioning::Enabled => None,
         Versioning::Off | Versioning::Suspended if current_is_null => current.clone(),
         Versioning::Off => None,
-        Versioning::Suspended => batch.history(NULL_VERSION, key, 0).await?,
+        Versioning::Suspended => match batch.history(NULL_VERSION, key, 0).await {
+            Err(StoreError::Corrupt(_)) => {
+                ask(check, bucket, current.as_ref(), None)?;
+                batch.lose_version(key, VersionId::Null).await?;
+                None
+            }
+            found => found?,
+        },
     };
     ask(check, bucket, current.as_ref(), target.as_ref())?;
+    if lost.is_some() {
+        batch.lose_live(key).await?;
+    }
     if let Some(target) = &target {
         batch.drop_content(&target.object);
         if !current_is_null {
             batch.set_history(key, target.object.seq, None);
         }
     }
-    let existed = current.is_some();
+    let existed = current.is_some() || lost.is_some();
     if let Some(current) = current {
         if !(current_is_null && target.is_some()) {
             batch.set_history(key, current.object.seq, Some(current));
