@@ -1,7 +1,7 @@
 //! Imports and exports of images.
 
 use super::image::image_insert_in_txn;
-use super::tag::{tags_delete_all_in_txn, tags_put_in_txn};
+use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError};
 use crate::app::image::Image;
 use crate::app::image::task::{ACTIVE_MAX, ImageTask, TaskState};
@@ -159,7 +159,7 @@ impl Store {
         let statement = "DELETE FROM image_tasks WHERE ended_at < $1 RETURNING id";
         let gone: Vec<String> = sqlx::query_scalar(statement).bind(before_ms).fetch_all(&mut *tx).await?;
         for id in gone {
-            tags_delete_all_in_txn(&mut tx, &id).await?;
+            tags_drop_in_txn(&mut tx, &id).await?;
         }
         Ok(tx.commit().await?)
     }

@@ -131,7 +131,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
         [("i-nonsense", "InvalidInstanceID.Malformed"), (foreign.as_str(), "InvalidInstanceID.NotFound")];
     for (id, code) in ids {
         for action in table().actions(Service::Ec2) {
-            let request = needs(action, id, "", "", "");
+            let request = needs(action, id, "", "", "", "");
             if request.iter().any(|(_, value)| *value == id) {
                 check(action, &request, code).await;
             }
