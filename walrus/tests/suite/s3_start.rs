@@ -127,6 +127,7 @@ async fn put_encrypted(dir: &Path, key_file: &Path) {
         content: writer.finish().await.unwrap(),
         facts: Facts::default(),
         check: None,
+        tell: None,
     };
     objects.object_put(put).await.unwrap();
     objects.close().await;
