@@ -93,7 +93,8 @@ class Install(unittest.TestCase):
         tree = self.fresh_tree()
         files = sorted(tree.rglob("*"))
         program(self.programs / "cargo", "#!/bin/sh\necho cargo 1.63.0\n")  # Debian 12's
-        done = self.install(tree, "test", KARRI_NO_INSTALL="1", **self.without("dnsmasq-base", "mtools", "postgresql-15"))
+        done = self.install(tree, "test", KARRI_NO_INSTALL="1", CARGO_HOME=str(self.directory / "no-rustup"),
+                            **self.without("dnsmasq-base", "mtools", "postgresql-15"))
         self.assertEqual(done.returncode, 1, done.stdout + done.stderr)
         named = dict(re.findall(r"^    (\S+) +(\S.*)$", done.stdout, re.M))
         self.assertEqual(set(named) - {"curl"}, {"dnsmasq-base", "mtools", "postgresql-15"})

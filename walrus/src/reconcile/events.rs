@@ -40,9 +40,10 @@ impl Sender {
 /// Until the controller stops.
 pub async fn run(sender: Sender, mut shutdown: Shutdown) {
     let names: Vec<String> = sender.webhooks.names().map(str::to_owned).collect();
+    // Of no webhook at all it would be ready at once.
     let all = join_all(names.iter().map(|name| to_one(&sender, name)));
     tokio::select! {
-        _ = all => {}
+        _ = all, if !names.is_empty() => {}
         () = shutdown.wait() => {}
     }
 }
