@@ -40,6 +40,9 @@ class Upgrade:
         told["user data"] = self.ec2.describe_instance_attribute(InstanceId=self.running, Attribute="userData")["UserData"]
         for answer in told.values():
             answer.pop("ResponseMetadata", None)
+        for reservation in told["describe_instances"]["Reservations"]:
+            for instance in reservation["Instances"]:
+                instance.pop("CpuOptions", None)  # what was launched before they were kept has none
         return told
 
     def reader(self):

@@ -92,7 +92,7 @@ class Foreign(unittest.TestCase):
         return {
             "links": [{key: self.lasting(link.get(key)) for key in told} for link in links],
             "addresses": re.sub(r" valid_lft.*", "", self.on_machine("ip -4 address | grep inet")),
-            "routes": self.on_machine("ip route"),
+            "routes": self.on_machine("ip route").replace("linkdown ", ""),  # the kernel's own, later than the link
             "forwarding": self.on_machine("cat /proc/sys/net/ipv4/ip_forward"),
             "rules": [self.rules(command) for command in ("iptables-save", "ip6tables-save", "ebtables-save", "ipset save")],
             "domains": {name: self.libvirt.virsh("dumpxml", name).stdout for name in sorted(names)},
