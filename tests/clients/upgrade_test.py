@@ -42,7 +42,8 @@ class Upgrade:
             answer.pop("ResponseMetadata", None)
         for reservation in told["describe_instances"]["Reservations"]:
             for instance in reservation["Instances"]:
-                instance.pop("CpuOptions", None)  # what was launched before they were kept has none
+                for kept_since in ("CpuOptions", "VirtualizationType"):  # what was launched before has none, or hvm
+                    instance.pop(kept_since, None)
         return told
 
     def reader(self):
