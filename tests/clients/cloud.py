@@ -1,5 +1,6 @@
 """A cloud of our own for one test module: `karri up --sim` on free ports in a temporary directory."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -189,13 +190,16 @@ class Cloud:
     def __exit__(self, kind, *_):
         self.stop()
         self.port_claim.close()
-        if kind is not None:
-            print(f"kept for a look: {self.directory}")
-            return
-        trouble = self.trouble() if self.judged else []
-        if trouble:  # cleaning takes the logs away too
+        trouble = self.trouble() if self.judged and kind is None else []
+        if trouble or kind is not None:  # cleaning takes the logs away too
             for log in self.logs():
                 shutil.copy(log, self.directory / f"{log.parent.name}-{log.name}")
+        if kind is not None:
+            print(f"kept for a look: {self.directory}")
+            # What stays on the host would be in the way of whoever comes next.
+            with contextlib.suppress(AssertionError):
+                self.clean()
+            return
         self.clean()
         if trouble:
             print(f"kept for a look: {self.directory}")

@@ -10,6 +10,7 @@ import hashlib
 import json
 import pathlib
 import re
+import tempfile
 import unittest
 
 from hosts import Machine, PrivateLibvirt
@@ -54,7 +55,9 @@ class GuardedCloud(RealCloud):
         super().__init__(number=NUMBER)
         self.machine = Machine(NUMBER).open()
         self.prefix = self.machine.command()
-        self.libvirt = PrivateLibvirt(self.directory / "libvirt", self.machine)
+        # Outlasts the cloud, as its guests do.
+        self.libvirt_place = tempfile.TemporaryDirectory(prefix="karri-foreign-")
+        self.libvirt = PrivateLibvirt(pathlib.Path(self.libvirt_place.name), self.machine)
         self.environment |= {"KARRI_NC_HYPERVISOR__URI": self.libvirt.uri, "KARRI_NC_HYPERVISOR__ACCEL": "tcg"}
 
     def up_arguments(self):
@@ -67,6 +70,7 @@ class Foreign(unittest.TestCase):
     def setUp(self):
         self.cloud = GuardedCloud()
         self.machine, self.libvirt = self.cloud.machine, self.cloud.libvirt
+        self.addCleanup(self.cloud.libvirt_place.cleanup)
         self.addCleanup(self.machine.close)
         self.libvirt.start()
         self.addCleanup(self.libvirt.stop)
@@ -82,7 +86,7 @@ class Foreign(unittest.TestCase):
         self.libvirt.virsh("define", str(file))
         if run:
             self.libvirt.virsh("start", "--paused", name)
-            self.addCleanup(self.libvirt.virsh, "destroy", name, check=False)
+            self.addCleanup(self.libvirt.virsh, "destroy", name)
 
     def snapshot(self):
         """All that can be seen on the machine."""
