@@ -116,9 +116,17 @@ impl AccessLogs {
                 }
                 Err(error) => {
                     tracing::warn!(source = %log.source.bucket, %error, "an access log is delivered later");
-                    self.add(log, &lines);
+                    self.put_back(log, &lines);
                 }
             }
+        }
+    }
+
+    /// What could not be delivered waits once more, however long it is: a store that is ill is not asked all the time.
+    fn put_back(&self, log: Log, lines: &str) {
+        self.add(log.clone(), lines);
+        if let Some(one) = self.lock().logs.get_mut(&log) {
+            one.due = Instant::now() + self.delay;
         }
     }
 }
@@ -187,4 +195,22 @@ async fn deliver(objects: &Objects, log: &Log, lines: &str) -> Result<bool, Stor
 fn allowed(target: &Bucket, log: &Log, key: &str) -> Result<Option<Wanted>, S3Fault> {
     let may = may_deliver(target, &log.source, &log.place, key)?;
     may.then(|| default_wanted(target)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_log_is_due_at_once_and_one_that_was_not_taken_is_not() {
+        let logs = AccessLogs::new(Duration::from_secs(3600), Arc::default());
+        let text: Arc<str> = "b".into();
+        let source = Source { bucket: text.clone(), owner: text.clone(), region: text.clone() };
+        let place = Place { bucket: text, prefix: String::new(), by_day: false };
+        logs.add(Log { source, place, acl: None }, &"x".repeat(LOG_BYTES_MAX));
+        let (log, lines) = logs.take(Some(Instant::now())).pop().unwrap();
+        logs.put_back(log, &lines);
+        assert_eq!(logs.take(Some(Instant::now())).len(), 0);
+        assert_eq!(logs.take(None).pop().unwrap().1, lines);
+    }
 }
