@@ -1,11 +1,10 @@
 //! DryRun: every action looks at what it was given, and then does nothing.
 
-use crate::support::{Client, Cloud, IMAGE};
+use crate::support::{Client, Cloud, IMAGE, until};
 use karri_clc::api::table;
 use karri_proto::aws::Service;
 use karri_proto::instance::BlobFormat;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
 
 on_both! {
     whatever_would_succeed_says_so_and_is_not_done
@@ -15,7 +14,6 @@ on_both! {
 const DRY: (&str, &str) = ("DryRun", "true");
 /// EC2 has no dry run of it.
 const WITHOUT: &str = "CancelExportTask";
-const PATIENCE: Duration = Duration::from_secs(20);
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUp1czYzTW8wRUtSb2dCVlQ1bGpSZE02dkxUMjVHNldLRXZX\
      VGNQUHNSRVI=";
 
@@ -78,12 +76,11 @@ async fn everything(client: &Client) -> Vec<String> {
 
 /// What is told of the task does not change from here on.
 async fn converting(client: &Client, task: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    let told = async || client.ec2("DescribeImportImageTasks", &[("ImportTaskId.1", task)]).await.ok();
-    while told().await.one("statusMessage") != "converting" {
-        assert!(Instant::now() < deadline, "the task is not worked at");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until("the task is worked at", async || {
+        let told = client.ec2("DescribeImportImageTasks", &[("ImportTaskId.1", task)]).await.ok();
+        (told.one("statusMessage") == "converting").then_some(())
+    })
+    .await;
 }
 
 async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {

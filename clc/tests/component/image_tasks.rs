@@ -1,12 +1,11 @@
 //! Imports and exports of images: tasks from their request to their end.
 
 use crate::support::bundles::made;
-use crate::support::{Answer, Client, Cloud};
+use crate::support::{Answer, Client, Cloud, until};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::blobs::Content;
 use karri_proto::internal::bundles::{BundleProgress, SourceKind};
 use karri_proto::internal::exports::{ExportFormat, ExportProgress};
-use std::time::{Duration, Instant};
 
 on_both! {
     an_import_goes_from_pending_through_its_progress_to_an_image
@@ -23,7 +22,6 @@ on_both! {
 
 const OBJECT: &str = "bucket/disks/web.vmdk";
 const URL: (&str, &str) = ("DiskContainer.1.Url", "s3://bucket/disks/web.vmdk");
-const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn import(client: &Client, more: &[(&str, &str)]) -> Answer {
     client.ec2("ImportImage", &[&[URL], more].concat()).await
@@ -38,16 +36,8 @@ async fn export_told(client: &Client, id: &str) -> Answer {
 }
 
 /// What is told of a task once that is right.
-async fn until(ask: impl AsyncFn() -> Answer, right: impl Fn(&Answer) -> bool) -> Answer {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let answer = ask().await;
-        if right(&answer) {
-            return answer;
-        }
-        assert!(Instant::now() < deadline, "{}", answer.text);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+async fn once(ask: impl AsyncFn() -> Answer, right: impl Fn(&Answer) -> bool) -> Answer {
+    until("the task is told as it should be", async || Some(ask().await).filter(&right)).await
 }
 
 /// The disk's state stands before the task's.
@@ -75,7 +65,7 @@ async fn an_import_goes_from_pending_through_its_progress_to_an_image(cloud: Clo
     let id = answer.one("importTaskId");
     assert!(id.starts_with("import-ami-"), "{id}");
     assert_eq!((state(&answer), answer.one("statusMessage")), ("active".into(), "pending".into()));
-    let told = until(
+    let told = once(
         async || import_told(&alice, &id).await,
         |told| told.all("progress") == ["40"] && told.one("statusMessage") == "converting",
     )
@@ -94,7 +84,7 @@ async fn an_import_goes_from_pending_through_its_progress_to_an_image(cloud: Clo
     }
     assert_eq!(told.all("imageId").len() + told.all("snapshotId").len(), 0, "{}", told.text);
     bundles.makes(OBJECT, Ok(made(9, Content::Disk)));
-    let told = until(async || import_told(&alice, &id).await, |told| state(told) == "completed").await;
+    let told = once(async || import_told(&alice, &id).await, |told| state(told) == "completed").await;
     assert_eq!(told.all("progress").len() + told.all("statusMessage").len(), 0, "{}", told.text);
     let image_id = told.one("imageId");
     let image = alice.ec2("DescribeImages", &[("ImageId.1", &image_id)]).await.ok();
@@ -131,7 +121,7 @@ async fn an_import_that_cannot_be_done_says_why(cloud: Cloud) {
     ] {
         bundles.makes(OBJECT, outcome);
         let id = import(&alice, &[]).await.ok().one("importTaskId");
-        let told = until(async || import_told(&alice, &id).await, |told| state(told) == "deleted").await;
+        let told = once(async || import_told(&alice, &id).await, |told| state(told) == "deleted").await;
         assert!(told.one("statusMessage").contains(reason), "{}", told.text);
     }
     assert_eq!(alice.ec2("DescribeImages", &[("Owner.1", "self")]).await.ok().all("imageId").len(), 0);
@@ -197,7 +187,7 @@ async fn a_cancelled_import_is_given_up_and_makes_no_image(cloud: Cloud) {
     stranger.ec2("DescribeImportImageTasks", &by_id).await.refused(400, "InvalidConversionTaskId");
     let answer = alice.ec2("CancelImportTask", &cancel).await.ok();
     assert_eq!((answer.one("previousState"), answer.one("state")), ("active".into(), "deleting".into()));
-    let told = until(async || import_told(&alice, &id).await, |told| state(told) == "deleted").await;
+    let told = once(async || import_told(&alice, &id).await, |told| state(told) == "deleted").await;
     assert_eq!(told.one("statusMessage"), "wrong disk");
     assert_eq!(bundles.abandoned.lock().unwrap().last().unwrap().key, "disks/web.vmdk");
     bundles.makes(OBJECT, Ok(made(9, Content::Disk)));
@@ -230,7 +220,7 @@ async fn imports_are_listed_by_state_by_id_and_in_pages(cloud: Cloud) {
         ids.push(import(&alice, &[]).await.ok().one("importTaskId"));
     }
     alice.ec2("CancelImportTask", &[("ImportTaskId", &ids[0])]).await.ok();
-    until(async || import_told(&alice, &ids[0]).await, |told| state(told) == "deleted").await;
+    once(async || import_told(&alice, &ids[0]).await, |told| state(told) == "deleted").await;
     let active = [("Filters.1.Name", "task-state"), ("Filters.1.Value.1", "active")];
     let found = alice.ec2("DescribeImportImageTasks", &active).await.ok().all("importTaskId");
     assert!(found.len() == 6 && !found.contains(&ids[0]), "{found:?}");
@@ -264,7 +254,7 @@ async fn an_account_has_so_many_imports_at_once(cloud: Cloud) {
     let bob = cloud.user("strangers", "sam", &["AdministratorAccess"]).await;
     let id = import(&bob, &[]).await.ok().one("importTaskId");
     cloud.walrus.bundles.makes(OBJECT, Ok(made(9, Content::Disk)));
-    until(async || import_told(&bob, &id).await, |told| state(told) == "completed").await;
+    once(async || import_told(&bob, &id).await, |told| state(told) == "completed").await;
 }
 
 const TO: (&str, &str) = ("S3ExportLocation.S3Bucket", "exports");
@@ -289,7 +279,7 @@ async fn an_export_writes_where_the_caller_may(cloud: Cloud) {
     let id = answer.one("exportImageTaskId");
     assert!(id.starts_with("export-ami-"), "{id}");
     assert_eq!((state(&answer), answer.one("diskImageFormat")), ("active".into(), "VMDK".into()));
-    let told = until(async || export_told(&alice, &id).await, |told| told.all("progress") == ["25"]).await;
+    let told = once(async || export_told(&alice, &id).await, |told| told.all("progress") == ["25"]).await;
     for (element, value) in [
         ("imageId", image.as_str()),
         ("s3Bucket", "exports"),
@@ -303,13 +293,13 @@ async fn an_export_writes_where_the_caller_may(cloud: Cloud) {
     assert_eq!((asked.format, asked.target.key), (ExportFormat::Vmdk, format!("out/{id}.vmdk")));
     assert_eq!(asked.target.access_key_id, alice.id);
     *exports.outcome.lock().unwrap() = Some(Ok(ExportProgress::Exported { bytes: 9, etag: "e".into() }));
-    until(async || export_told(&alice, &id).await, |told| state(told) == "completed").await;
+    once(async || export_told(&alice, &id).await, |told| state(told) == "completed").await;
     let completed = [("Filter.1.Name", "task-state"), ("Filter.1.Value.1", "completed")];
     let found = alice.ec2("DescribeExportImageTasks", &completed).await.ok();
     assert_eq!(found.one("exportImageTaskId"), id);
     *exports.outcome.lock().unwrap() = Some(Err(ApiError::forbidden("not any more")));
     let id = alice.ec2("ExportImage", &request).await.ok().one("exportImageTaskId");
-    let told = until(async || export_told(&alice, &id).await, |told| state(told) == "deleted").await;
+    let told = once(async || export_told(&alice, &id).await, |told| state(told) == "deleted").await;
     assert_eq!(told.one("statusMessage"), "ClientError: not any more");
 }
 
@@ -364,7 +354,7 @@ async fn a_cancelled_export_is_given_up(cloud: Cloud) {
     let stranger = cloud.user("strangers", "sam", &["AdministratorAccess"]).await;
     stranger.ec2("CancelExportTask", &cancel).await.refused(400, "InvalidExportTaskID.NotFound");
     alice.ec2("CancelExportTask", &cancel).await.ok();
-    until(async || export_told(&alice, &id).await, |told| state(told) == "deleted").await;
+    once(async || export_told(&alice, &id).await, |told| state(told) == "deleted").await;
     assert_eq!(cloud.walrus.exports.abandoned.lock().unwrap().len(), 1);
     alice.ec2("CancelExportTask", &cancel).await.refused(400, "IncorrectState");
     let wrong = [("ExportTaskId", "export-i-x")];

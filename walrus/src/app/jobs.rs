@@ -157,44 +157,32 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::AtomicBool;
+    use tokio::sync::oneshot;
 
     const WAIT: Duration = Duration::from_millis(20);
     const PATIENCE: Duration = Duration::from_secs(20);
     const KEY: &str = "image";
 
-    struct Ended(Arc<AtomicBool>);
-
-    impl Drop for Ended {
-        fn drop(&mut self) {
-            self.0.store(true, Ordering::SeqCst);
-        }
-    }
-
-    /// A job without an end, and whether it was ended.
-    async fn endless(jobs: &Jobs<&'static str, ()>) -> Arc<AtomicBool> {
-        let ended = Arc::<AtomicBool>::default();
-        let guard = Ended(ended.clone());
+    /// A job without an end; what is returned breaks off when it is ended.
+    async fn endless(jobs: &Jobs<&'static str, ()>) -> oneshot::Receiver<()> {
+        let (held, ended) = oneshot::channel();
         let asked = jobs.ask(&KEY, WAIT, |_| async move {
-            let _held = guard;
+            let _held = held;
             std::future::pending().await
         });
         assert_eq!(asked.await, Ok(Told::Working { done: 0, all: 0 }));
         ended
     }
 
-    async fn ends(ended: Arc<AtomicBool>) {
-        let deadline = Instant::now() + PATIENCE;
-        while !ended.load(Ordering::SeqCst) {
-            assert!(Instant::now() < deadline, "it goes on");
-            tokio::time::sleep(WAIT).await;
-        }
+    async fn ends(ended: oneshot::Receiver<()>) {
+        let ended = tokio::time::timeout(PATIENCE, ended).await.expect("it goes on");
+        assert!(ended.is_err());
     }
 
     #[tokio::test]
     async fn who_asks_again_hears_of_the_one_job_and_then_what_came_of_it() {
         let jobs = Jobs::<&str, ()>::default();
-        let (go, gone) = tokio::sync::oneshot::channel::<()>();
+        let (go, gone) = oneshot::channel::<()>();
         let first = jobs.ask(&KEY, WAIT, |progress| async move {
             progress(3, 9);
             let _ = gone.await;

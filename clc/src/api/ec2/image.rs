@@ -4,6 +4,7 @@ mod attribute;
 mod export;
 mod filter;
 mod import;
+mod task;
 
 pub use attribute::describe_image_attribute;
 pub use export::{

@@ -1,6 +1,6 @@
 //! ExportImage and the tasks that it makes.
 
-use super::import::over;
+use super::task::cancel;
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::listing::{Shown, absent, ids_or_page, named, page, tell, tell_tags};
 use crate::api::ec2::tag::{shown, specified};
@@ -8,7 +8,7 @@ use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::image::check_id;
 use crate::app::image::export::{ExportWork, blob, format_of, format_text, inspect, key};
-use crate::app::image::task::{Event, ImageTask, TaskState, Work, too_many};
+use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::text::is_plain;
@@ -159,16 +159,6 @@ impl Filterable for Shown<ExportImageTask> {
 /// What is written already stays in the bucket, as on EC2.
 pub async fn cancel_export_task(cx: Cx, request: CancelExportTaskRequest) -> Answer<Done> {
     let id: ExportImageTaskId = request.export_task_id.parse()?;
-    let task = cx.app.store.image_task_fetch(id.as_str()).await?;
-    let task = task.filter(|task| cx.may_touch(&task.account)).ok_or_else(|| id.not_found())?;
-    let message = Some("User initiated task cancelation".to_owned());
-    let cancelled = task.after(Event::Cancelled, message, now_ms()).ok_or_else(|| over(&task))?;
-    not_dry(&request)?;
-    if !cx.app.store.image_task_settle(task.state, &cancelled, None).await? {
-        let sentence = format!("The export task {id} has just changed. Try again.");
-        return Err(Fault::new(FaultCode::IncorrectState, sentence));
-    }
-    cx.app.images_pending.notify_one();
-    tracing::info!(request_id = %cx.request_id, task_id = task.id, "export cancelled");
+    cancel(&cx, &request, "export", id.as_str(), || id.not_found(), None).await?;
     Ok(Done)
 }

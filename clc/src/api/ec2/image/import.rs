@@ -1,13 +1,14 @@
 //! ImportImage and the tasks that it makes.
 
 use super::owner;
+use super::task::cancel;
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::listing::{Shown, absent, ids_or_page, named, page, tell, tell_tags};
 use crate::api::ec2::tag::{shown, specified};
 use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::image::import::{DiskContainer, ImportDraft, ImportWork, check};
-use crate::app::image::task::{Event, ImageTask, TaskState, Work, too_many};
+use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
 use crate::store::image_task::TaskInserted;
@@ -208,27 +209,11 @@ pub async fn cancel_import_task(cx: Cx, request: CancelImportTaskRequest) -> Ans
     let missing =
         || Fault::new(FaultCode::MissingParameter, "The request must contain the parameter importTaskId");
     let id: ImportImageTaskId = request.import_task_id.as_deref().ok_or_else(missing)?.parse()?;
-    let task = cx.app.store.image_task_fetch(id.as_str()).await?;
-    let task = task.filter(|task| cx.may_touch(&task.account)).ok_or_else(|| id.not_found())?;
     let reason = request.cancel_reason.clone().filter(|reason| crate::app::text::is_plain(reason));
-    let message = reason.unwrap_or_else(|| "User initiated task cancelation".to_owned());
-    let cancelled = task.after(Event::Cancelled, Some(message), now_ms()).ok_or_else(|| over(&task))?;
-    not_dry(&request)?;
-    if !cx.app.store.image_task_settle(task.state, &cancelled, None).await? {
-        let sentence = format!("The import task {id} has just changed. Try again.");
-        return Err(Fault::new(FaultCode::IncorrectState, sentence));
-    }
-    cx.app.images_pending.notify_one();
-    tracing::info!(request_id = %cx.request_id, task_id = task.id, "import cancelled");
+    let (task, cancelled) = cancel(&cx, &request, "import", id.as_str(), || id.not_found(), reason).await?;
     Ok(CancelImportTaskResult {
         import_task_id: Some(task.id),
         previous_state: Some(task.state.as_str().to_owned()),
         state: Some(cancelled.state.as_str().to_owned()),
     })
-}
-
-/// What is over cannot be cancelled.
-pub(super) fn over(task: &ImageTask) -> Fault {
-    let (id, state) = (&task.id, task.state.as_str());
-    Fault::new(FaultCode::IncorrectState, format!("The task {id} cannot be canceled: it is {state}"))
 }
