@@ -68,7 +68,7 @@ soak: $(IMAGES)/tiny.manifest
 	deploy/install.sh test
 	deploy/start-libvirt.sh
 	$(CARGO) build --workspace --all-targets --locked
-	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --workspace --locked --test simulation
+	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --profile soak -p karri-tests --locked --test simulation
 	KARRI_LINEAR_SECONDS=300 $(CARGO) test --workspace --locked --test s3 -- linear
 	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_kill
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
