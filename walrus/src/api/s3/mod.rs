@@ -33,6 +33,7 @@ mod digests;
 mod document;
 mod edge;
 pub(super) mod fault;
+mod gathered;
 mod late;
 mod lifecycle;
 mod list;

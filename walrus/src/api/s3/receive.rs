@@ -4,6 +4,7 @@
 use super::cx::Cx;
 use super::digests::Digests;
 use super::fault::About;
+use super::gathered::Gathered;
 use super::payload::{Payload, array};
 use crate::app::s3::checksum;
 use crate::app::s3::encryption::{ClientKey, Wanted};
@@ -78,12 +79,14 @@ pub async fn receive(
             algorithms.push(algorithm);
         }
     }
-    let mut digests = Digests::new(&algorithms, expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX));
+    let large = expected.is_none_or(|bytes| bytes > INLINE_BYTES_MAX);
+    let mut digests = Digests::new(&algorithms, large);
     let fault = |error| About::default().fault(error);
     let mut writer = cx.s3.objects.begin_write(expected, wanted.seal_with()).map_err(fault)?;
-    while let Some(data) = payload.next().await? {
+    let mut gathered = Gathered::new(&mut payload, large);
+    while let Some(data) = gathered.next().await? {
         digests.update(&data).await;
-        writer.write(&data).await.map_err(fault)?;
+        writer.write_piece(data).await.map_err(fault)?;
         if writer.len() > UPLOAD_BYTES_MAX {
             return Err(S3Fault::new(S3Code::EntityTooLarge));
         }
@@ -133,13 +136,13 @@ pub async fn reread(
     match cx.s3.objects.read(object, span, key.as_ref()).await.map_err(fault)? {
         Body::Whole(bytes) => {
             digests.update(&bytes).await;
-            writer.write(&bytes).await.map_err(fault)?;
+            writer.write_piece(bytes).await.map_err(fault)?;
         }
         Body::Stream(mut stream) => {
             while let Some(piece) = stream.next().await {
                 let piece = piece.map_err(fault)?;
                 digests.update(&piece).await;
-                writer.write(&piece).await.map_err(fault)?;
+                writer.write_piece(piece).await.map_err(fault)?;
             }
         }
     }

@@ -23,6 +23,7 @@ pub mod seal;
 pub mod write;
 
 use buffer::Buffer;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::io;
@@ -78,7 +79,7 @@ pub trait Keeper: fmt::Debug + Send + Sync + 'static {
 #[async_trait::async_trait]
 pub trait Append: Send {
     /// Returns when the engine has room for more, which may be before these bytes are written.
-    async fn append(&mut self, bytes: Buffer) -> io::Result<()>;
+    async fn append(&mut self, bytes: Bytes) -> io::Result<()>;
 
     /// The blob exists and is durable, or it does not exist.
     async fn finish(self: Box<Self>) -> io::Result<()>;

@@ -180,6 +180,22 @@ impl ByteWriter {
 
     /// Waits while the disk is behind.
     pub async fn write(&mut self, chunk: &[u8]) -> Result<(), StoreError> {
+        match self.taking(chunk).await? {
+            Some(blob) => Ok(blob.write(chunk).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// As [`ByteWriter::write`], and without a copy where that can be.
+    pub async fn write_piece(&mut self, piece: Bytes) -> Result<(), StoreError> {
+        match self.taking(&piece).await? {
+            Some(blob) => Ok(blob.write_piece(piece).await?),
+            None => Ok(()),
+        }
+    }
+
+    /// The blob that the chunk has still to be written to; nothing when it has been taken for a row.
+    async fn taking(&mut self, chunk: &[u8]) -> Result<Option<&mut BlobWriter>, StoreError> {
         let before = self.len;
         self.len += chunk.len() as u64;
         if before / ROOM_EVERY_BYTES != self.len / ROOM_EVERY_BYTES {
@@ -188,7 +204,7 @@ impl ByteWriter {
         if let State::Small(bytes) = &mut self.state {
             if bytes.len() + chunk.len() <= INLINE_BYTES_MAX {
                 bytes.extend_from_slice(chunk);
-                return Ok(());
+                return Ok(None);
             }
             let bytes = std::mem::take(bytes);
             let id = self.shared.blob_id();
@@ -198,10 +214,10 @@ impl ByteWriter {
             blob.write(&bytes).await?;
             self.state = State::Large(Box::new(blob), id);
         }
-        if let State::Large(blob, _) = &mut self.state {
-            blob.write(chunk).await?;
+        match &mut self.state {
+            State::Large(blob, _) => Ok(Some(blob)),
+            State::Small(_) => Ok(None),
         }
-        Ok(())
     }
 
     pub async fn finish(self) -> Result<Stored, StoreError> {

@@ -1,10 +1,10 @@
 //! Writing a blob's file. One write is under way at a time and the next buffers wait beside it, so the
 //! caller hashes while the disk works; what is written is synced every 16 MiB, so the last sync is short.
 
-use super::super::buffer::Buffer;
 use super::super::{Append, BlobId};
 use super::directories::Directories;
 use super::remove_if_there;
+use bytes::Bytes;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -22,7 +22,7 @@ pub struct LocalAppend {
     id: BlobId,
     directories: Arc<Directories>,
     offset: u64,
-    waiting: Vec<Buffer>,
+    waiting: Vec<Bytes>,
     writing: Option<JoinHandle<io::Result<()>>>,
     unsynced_bytes: u64,
     syncing: Option<JoinHandle<io::Result<()>>>,
@@ -86,7 +86,7 @@ async fn ended(job: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
 
 #[async_trait::async_trait]
 impl Append for LocalAppend {
-    async fn append(&mut self, bytes: Buffer) -> io::Result<()> {
+    async fn append(&mut self, bytes: Bytes) -> io::Result<()> {
         self.waiting.push(bytes);
         if self.waiting.len() < WAITING_MAX && self.writing.as_ref().is_some_and(|job| !job.is_finished()) {
             return Ok(());

@@ -1,6 +1,7 @@
 //! Blobs through the local engine: what goes in comes out, whatever is in the way is told, nothing is left.
 
 use super::*;
+use crate::store::keeper::buffer::BUFFER_BYTES;
 use crate::store::keeper::format::{BLOCK_BYTES, FormatError, Layout};
 use crate::store::keeper::pace::Pace;
 use crate::store::keeper::read::{BlobReader, ReadError, verify};
@@ -22,6 +23,22 @@ fn payload(bytes: u64) -> Vec<u8> {
     (0..bytes).map(|n| (n * 31 + n / 253) as u8).collect()
 }
 
+#[tokio::test]
+async fn pieces_that_fit_and_pieces_that_do_not_make_the_same_blob() {
+    let (_directory, keeper) = keeper();
+    let all = payload(13 * BLOCK + 5);
+    let turns: [&[usize]; 4] =
+        [&[BUFFER_BYTES], &[BUFFER_BYTES, 1, BUFFER_BYTES - 1], &[7, BUFFER_BYTES], &[BUFFER_BYTES - 1]];
+    for (n, sizes) in turns.into_iter().enumerate() {
+        for (sealed, key) in [None, Some(key(7))].into_iter().enumerate() {
+            let id = (n * 2 + sealed) as u64;
+            put_pieces(&keeper, id, &all, sizes, key.as_ref()).await;
+            let found = get(&keeper, id, all.len() as u64, 0..all.len() as u64, key.as_ref()).await.unwrap();
+            assert!(found == all, "{sizes:?} {sealed}");
+        }
+    }
+}
+
 fn key(byte: u8) -> WrappingKey {
     CustomerKey::new([byte; KEY_BYTES]).wrapping().clone()
 }
@@ -30,6 +47,18 @@ async fn put(keeper: &LocalKeeper, id: u64, bytes: &[u8], key: Option<&WrappingK
     let mut writer = BlobWriter::create(keeper, BlobId(id), None, key).await.unwrap();
     for chunk in bytes.chunks(100_000) {
         writer.write(chunk).await.unwrap();
+    }
+    assert_eq!(writer.finish().await.unwrap(), bytes.len() as u64);
+}
+
+/// As pieces of these sizes, by turns.
+async fn put_pieces(keeper: &LocalKeeper, id: u64, bytes: &[u8], sizes: &[usize], key: Option<&WrappingKey>) {
+    let mut writer = BlobWriter::create(keeper, BlobId(id), None, key).await.unwrap();
+    let (mut rest, mut sizes) = (bytes, sizes.iter().cycle());
+    while !rest.is_empty() {
+        let (piece, later) = rest.split_at(rest.len().min(*sizes.next().unwrap()));
+        writer.write_piece(bytes::Bytes::copy_from_slice(piece)).await.unwrap();
+        rest = later;
     }
     assert_eq!(writer.finish().await.unwrap(), bytes.len() as u64);
 }
