@@ -11,7 +11,7 @@ use crate::config::{Accelerator, Config, Driver, GuestConfig};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
+use crate::drive::ports::{BridgePorts, NoFacts, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
@@ -93,7 +93,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
-    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner)).await?;
+    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), Arc::new(NoFacts)).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));

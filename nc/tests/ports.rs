@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Place, Port, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, Ports, TapNames};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const BRIDGE: &str = "karri-t0";
@@ -39,11 +40,13 @@ fn names() -> TapNames {
 
 async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
     let place = Place { bridge: BRIDGE, uplink, metadata_address: ADDRESS, state_dir, boot_id: "boot-1" };
-    BridgePorts::open(place, names()).await.unwrap()
+    BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap()
 }
 
 fn port(number: u8) -> Port {
     Port {
+        id: format!("eni-000000000000000{number:02}").parse().unwrap(),
+        gateway: Ipv4Addr::new(172, 31, 0, 1),
         tap: format!("{}00000000{number:02}", names().prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),

@@ -18,6 +18,7 @@ use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, Phase};
 use karri_proto::internal::instances::Cursor;
+use karri_proto::network::FactKey;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -109,6 +110,10 @@ impl Ports for Stubborn {
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
     }
+
+    async fn told(&self, _: Option<&[FactKey]>) -> Result<(), PortError> {
+        Ok(())
+    }
 }
 
 #[tokio::test]
@@ -149,6 +154,10 @@ impl Ports for Host {
 
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn told(&self, _: Option<&[FactKey]>) -> Result<(), PortError> {
+        Ok(())
     }
 }
 

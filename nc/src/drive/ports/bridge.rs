@@ -3,13 +3,16 @@
 //! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
 //! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+use super::guard::{Facts, Guard};
 use super::made::Notes;
 use super::netlink::Netlink;
-use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables};
+use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering};
 use async_trait::async_trait;
+use karri_proto::network::{FactKey, FactTable};
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub struct BridgePorts {
@@ -19,6 +22,7 @@ pub struct BridgePorts {
     names: TapNames,
     metadata_address: Ipv4Addr,
     notes: Notes,
+    guard: Guard,
     /// Held over every change, for changes go one by one.
     rules: Mutex<Rules>,
 }
@@ -44,18 +48,23 @@ pub struct Place<'a> {
 
 impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
-    pub async fn open(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
-        let ports = Self::attach(place, names).await?;
+    pub async fn open(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
+        let ports = Self::new(place, names, facts).await?;
         ports.bridge_ensure(&*ports.rules.lock().await).await?;
         Ok(ports)
     }
 
     /// Sees what is there and makes nothing: enough to clean.
     pub async fn attach(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
+        Self::new(place, names, Arc::new(NoFacts)).await
+    }
+
+    async fn new(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
         let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
         let rules = Rules { chains: chains.into_iter().collect(), ..Rules::default() };
         Ok(Self {
             netlink: Netlink::open()?,
+            guard: Guard::new(place.bridge, names.prefix(), facts),
             bridge: place.bridge.to_owned(),
             uplink: place.uplink.map(str::to_owned),
             names,
@@ -90,6 +99,17 @@ impl BridgePorts {
         Ok(index)
     }
 
+    /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
+    async fn filtering_ensure(&self) -> Result<bool, PortError> {
+        filtering::ensure().await?;
+        if self.netlink.is_filtered(&self.bridge).await? {
+            return Ok(false);
+        }
+        self.notes.note(|made| made.filtered = true)?;
+        self.netlink.set_filtered(&self.bridge, true).await?;
+        Ok(true)
+    }
+
     /// How this node's rules of the whole bridge are known.
     fn tag(&self) -> String {
         format!("karri-{}", self.names.prefix())
@@ -100,6 +120,7 @@ impl BridgePorts {
     pub async fn clean(&self) -> Result<(), PortError> {
         let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
         self.unplug(&ours.collect::<Vec<_>>()).await?;
+        self.guard.clean().await?;
         let tag = self.tag();
         blocking(move || dnat::remove(&tag)).await?;
         let made = self.notes.made();
@@ -109,8 +130,13 @@ impl BridgePorts {
         if let Some(index) = self.netlink.index(&self.bridge).await? {
             if made.bridge && !self.netlink.has_ports(index).await? {
                 self.netlink.link_delete(&self.bridge).await?;
-            } else if made.address {
-                self.netlink.address_delete(index, self.metadata_address).await?;
+            } else {
+                if made.address {
+                    self.netlink.address_delete(index, self.metadata_address).await?;
+                }
+                if made.filtered && !self.guard.others_guard_the_bridge().await? {
+                    self.netlink.set_filtered(&self.bridge, false).await?;
+                }
             }
         }
         self.notes.forget();
@@ -180,6 +206,15 @@ impl BridgePorts {
     }
 }
 
+/// Of a node that only cleans.
+pub struct NoFacts;
+
+impl Facts for NoFacts {
+    fn table(&self) -> Arc<FactTable> {
+        Arc::default()
+    }
+}
+
 /// iptables is a program.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
@@ -197,6 +232,8 @@ impl Ports for BridgePorts {
             rules.chains.insert(port.tap.clone());
         }
         let bridge = self.bridge_ensure(&rules).await?;
+        self.filtering_ensure().await?;
+        self.guard.plug(ports).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
     }
@@ -214,11 +251,10 @@ impl Ports for BridgePorts {
             rules.chains.retain(|tap| !known.contains(tap));
             rules.printed.retain(|tap, _| !known.contains(tap));
         }
-        drop(rules);
         for tap in taps {
             self.netlink.link_delete(tap).await?;
         }
-        Ok(())
+        self.guard.unplug(taps).await
     }
 
     async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
@@ -247,7 +283,19 @@ impl Ports for BridgePorts {
         }
         let taps = self.rules_mend(&mut rules, ports).await?;
         mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
+        if self.filtering_ensure().await? && before == Some(bridge) {
+            mended.push(format!("filtering on {}", self.bridge));
+        }
+        let guarded = ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned().collect();
+        mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
         Ok(mended)
+    }
+
+    async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {
+        match changed {
+            Some(keys) => self.guard.told(keys).await,
+            None => self.guard.told_all().await,
+        }
     }
 }
 

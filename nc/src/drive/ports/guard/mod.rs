@@ -1,0 +1,262 @@
+//! Security groups at the ports: what may come to a guest and go from it, by iptables and ipset.
+//!
+//! ```text
+//!   names.rs      what chains and sets are called
+//!   rule.rs, set.rs, wanted.rs   what has to be there: a pure function of facts and ports
+//!   state.rs      the same in parts, so that a change costs what it touches
+//!   text.rs       as the kernel's tools print it; what leads from one state to another
+//!   kernel.rs     looks at what there is, and takes such a step
+//!   nfnetlink.rs, flows.rs   connections that were let through and would not be now
+//! ```
+//!
+//! Bridged packets come by iptables because of `br_netfilter` (docs/adr/0012). Rules stand in the table `mangle`
+//! before and after everything that forwards, so that each packet from or to a guest passes exactly once what is
+//! meant for it, be it bridged, routed, or the host's own.
+
+mod flows;
+mod kernel;
+mod names;
+mod nfnetlink;
+mod rule;
+mod set;
+mod state;
+#[cfg(test)]
+mod tests;
+mod text;
+mod wanted;
+
+use super::{Port, PortError};
+use karri_proto::network::{FactKey, FactTable};
+use names::Names;
+use state::{Change, State};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+use text::Text;
+use tokio::sync::Mutex;
+
+/// A look at every member of every set, among looks that only count them.
+const LOOKS_TO_A_WHOLE_ONE: u32 = 12;
+const NAMES_TOLD_MAX: usize = 8;
+
+/// Where the facts are that are in force.
+pub trait Facts: Send + Sync + 'static {
+    fn table(&self) -> Arc<FactTable>;
+}
+
+pub struct Guard {
+    names: Names,
+    facts: Arc<dyn Facts>,
+    /// Held over every change, for changes go one by one.
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    state: State,
+    /// Whether the kernel has what the state says, as far as we know.
+    certainty: Certainty,
+    /// How chains were printed after they were put, where that is not as they are wanted.
+    printed: BTreeMap<String, Vec<String>>,
+    /// The kernel's count of changes when all was right.
+    generation: Option<u32>,
+    looks: u32,
+    whole_bridge: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Certainty {
+    /// Which ports there are was not told yet.
+    None,
+    /// A step was not taken whole.
+    Doubtful,
+    Settled,
+}
+
+impl Guard {
+    pub fn new(bridge: &str, taps: &str, facts: Arc<dyn Facts>) -> Self {
+        let names = Names::new(bridge, taps);
+        let inner = Inner {
+            state: State::new(names.clone()),
+            certainty: Certainty::None,
+            printed: BTreeMap::new(),
+            generation: None,
+            looks: 0,
+            whole_bridge: false,
+        };
+        Self { names, facts, inner: Mutex::new(inner) }
+    }
+
+    /// Guards ports before their first packet. What an earlier owner of an address was connected to is forgotten.
+    pub async fn plug(&self, ports: &[Port]) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        if inner.certainty == Certainty::None {
+            return Err(PortError::Later("the rules of this host were not looked at yet".to_owned()));
+        }
+        let is_new = |port: &&Port| inner.state.ports().get(&port.tap) != Some(*port);
+        let fresh: Vec<Ipv4Addr> = ports.iter().filter(is_new).map(|port| port.address).collect();
+        let change = inner.state.plug(&self.facts.table(), ports);
+        self.take(&mut inner, change).await?;
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        cut(move |flow| flows::concerns(&fresh, flow)).await
+    }
+
+    pub async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        let change = inner.state.unplug(&self.facts.table(), taps);
+        self.take(&mut inner, change).await
+    }
+
+    /// After the facts of these keys have changed.
+    pub async fn told(&self, keys: &[FactKey]) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        if inner.certainty == Certainty::None {
+            return Ok(()); // all of them are looked at with the ports
+        }
+        let change = inner.state.told(&self.facts.table(), keys);
+        self.take(&mut inner, change).await
+    }
+
+    async fn take(&self, inner: &mut Inner, change: Change) -> Result<(), PortError> {
+        if inner.certainty == Certainty::Doubtful {
+            return self.settle(inner).await.map(drop);
+        }
+        if change.step.is_nothing() {
+            return Ok(());
+        }
+        inner.certainty = Certainty::Doubtful;
+        kernel::take(&change.step, &[], &[]).await?;
+        for name in &change.step.changed {
+            inner.printed.remove(name);
+        }
+        if change.step.forbids {
+            self.judge(inner, &change.taps).await?;
+        }
+        inner.certainty = Certainty::Settled;
+        Ok(())
+    }
+
+    /// Deletes the flows of these ports that would not be let through now.
+    async fn judge(&self, inner: &Inner, taps: &BTreeSet<String>) -> Result<(), PortError> {
+        let ports = taps.iter().filter_map(|tap| inner.state.ports().get(tap).cloned());
+        let ports: HashMap<Ipv4Addr, Port> = ports.map(|port| (port.address, port)).collect();
+        let facts = self.facts.table();
+        if ports.is_empty() {
+            return Ok(());
+        }
+        cut(move |flow| flows::is_refused(&facts, &ports, flow)).await
+    }
+
+    /// Puts right what is not as it should be; tells what others have changed. A port that was plugged and is not
+    /// among these stays. `whole_bridge`: see [`kernel::jumps_wanted`].
+    pub async fn mend(&self, ports: Vec<Port>, whole_bridge: bool) -> Result<Vec<String>, PortError> {
+        let mut inner = self.inner.lock().await;
+        let mut all = inner.state.ports().clone();
+        for port in ports {
+            all.entry(port.tap.clone()).or_insert(port);
+        }
+        let others_did_it = inner.certainty == Certainty::Settled;
+        if inner.certainty == Certainty::None || all.len() != inner.state.ports().len() {
+            inner.state.rebuild(&self.facts.table(), all.into_values());
+            inner.certainty = Certainty::Doubtful;
+        } else if inner.whole_bridge == whole_bridge && others_did_it && self.looks_right(&mut inner).await? {
+            return Ok(Vec::new());
+        }
+        inner.whole_bridge = whole_bridge;
+        let changed = self.settle(&mut inner).await?;
+        Ok(if others_did_it { changed } else { Vec::new() })
+    }
+
+    /// Everything anew, when it is not known what has changed.
+    pub async fn told_all(&self) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        if inner.certainty == Certainty::None {
+            return Ok(());
+        }
+        let ports: Vec<Port> = inner.state.ports().values().cloned().collect();
+        inner.state.rebuild(&self.facts.table(), ports);
+        inner.certainty = Certainty::Doubtful;
+        self.settle(&mut inner).await.map(drop)
+    }
+
+    /// Without listing what nobody has touched.
+    async fn looks_right(&self, inner: &mut Inner) -> Result<bool, PortError> {
+        inner.looks += 1;
+        if inner.looks.is_multiple_of(LOOKS_TO_A_WHOLE_ONE) || inner.generation.is_none() {
+            return Ok(false);
+        }
+        if kernel::generation().await != inner.generation {
+            return Ok(false);
+        }
+        let wanted = inner.state.set_sizes();
+        Ok(kernel::set_sizes(&self.names).await? == wanted)
+    }
+
+    /// Compares all of the kernel's state with all that is wanted, and takes the step between them.
+    async fn settle(&self, inner: &mut Inner) -> Result<Vec<String>, PortError> {
+        let wanted = inner.state.text();
+        let jumps = kernel::jumps_wanted(&self.names, inner.whole_bridge);
+        // Before the look: what changes after it is seen by the next one.
+        inner.generation = self.generation().await?;
+        let found = kernel::look(&self.names).await?;
+        let now = kernel::is_as_put(&found.text, &wanted, &inner.printed);
+        let step = text::step(&now, &wanted);
+        if !kernel::take(&step, &found.jumps, &jumps).await? {
+            inner.certainty = Certainty::Settled;
+            return Ok(Vec::new());
+        }
+        let mut changed = step.changed;
+        if kernel::differ(&found.jumps, &jumps) {
+            changed.push("the ways to security groups".to_owned());
+        }
+        let generation = self.generation().await?;
+        let after = kernel::look(&self.names).await?.text.chains;
+        let differs = |(name, lines): &(String, Vec<String>)| wanted.chains.get(name) != Some(lines);
+        inner.printed = after.into_iter().filter(differs).collect();
+        // What passed while the rules were not there is not let through for good.
+        let taps = inner.state.ports().keys().cloned().collect();
+        self.judge(inner, &taps).await?;
+        inner.certainty = Certainty::Settled;
+        inner.generation = generation;
+        Ok(shortened(changed))
+    }
+
+    async fn generation(&self) -> Result<Option<u32>, PortError> {
+        Ok(if kernel::counts_changes().await? { kernel::generation().await } else { None })
+    }
+
+    /// Whether another node on this host guards ports of the same bridge.
+    pub async fn others_guard_the_bridge(&self) -> Result<bool, PortError> {
+        kernel::others_route_to(&self.names).await
+    }
+
+    /// Takes all of it away.
+    pub async fn clean(&self) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        inner.state.rebuild(&FactTable::default(), []);
+        inner.certainty = Certainty::None;
+        let found = kernel::look(&self.names).await?;
+        let step = text::step(&found.text, &Text::default());
+        kernel::take(&step, &found.jumps, &[]).await.map(drop)
+    }
+}
+
+fn shortened(mut names: Vec<String>) -> Vec<String> {
+    let more = names.len().saturating_sub(NAMES_TOLD_MAX);
+    if more > 0 {
+        names.truncate(NAMES_TOLD_MAX);
+        names.push(format!("{more} more"));
+    }
+    names
+}
+
+async fn cut(condemned: impl FnMut(&flows::Flow) -> bool + Send + 'static) -> Result<(), PortError> {
+    let cut = tokio::task::spawn_blocking(move || flows::cut(condemned)).await;
+    let cut = cut.map_err(|e| PortError::Broken(e.to_string()))?;
+    let cut = cut.map_err(|e| PortError::Broken(format!("conntrack: {e}")))?;
+    if cut > 0 {
+        tracing::info!(flows = cut, "cut what is not let through any more");
+    }
+    Ok(())
+}

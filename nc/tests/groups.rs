@@ -1,0 +1,258 @@
+//! Security groups with real packets: every kind of rule opened, used and revoked while it is used; and guests
+//! that send what they must not.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[path = "support/guarded.rs"]
+mod guarded;
+
+use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
+use karri_proto::ids::SecurityGroupId;
+use karri_proto::network::{
+    Direction, Fact, FactChange, FactKey, GroupRule, Net4, Peer, PortFact, Traffic,
+};
+use serde_json::json;
+use std::net::Ipv4Addr;
+
+/// Not a test of its own: the others run it as their nodes.
+#[test]
+fn node() {
+    be_a_node();
+}
+
+fn group(number: u8) -> SecurityGroupId {
+    format!("sg-{number:08x}").parse().unwrap()
+}
+
+fn rule(of: u8, id: u8, direction: Direction, traffic: Traffic, peer: Peer) -> FactChange {
+    let id = format!("sgr-{id:08x}").parse().unwrap();
+    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer }))
+}
+
+fn ingress(of: u8, id: u8, traffic: Traffic, peer: Peer) -> FactChange {
+    rule(of, id, Direction::Ingress, traffic, peer)
+}
+
+fn revoked(of: u8, id: u8) -> FactChange {
+    FactChange::Gone(FactKey::Rule { group: group(of), rule: format!("sgr-{id:08x}").parse().unwrap() })
+}
+
+fn member(node: &str, number: u8, groups: &[u8]) -> FactChange {
+    let port = port(node, number);
+    FactChange::Put(Fact::Port(PortFact {
+        id: port.id,
+        vpc: "vpc-00000001".parse().unwrap(),
+        addresses: vec![port.address],
+        groups: groups.iter().copied().map(group).collect(),
+    }))
+}
+
+fn one(address: Ipv4Addr) -> Peer {
+    Peer::V4(Net4 { address, prefix: 32 })
+}
+
+const EVERYWHERE: Peer = Peer::V4(Net4::EVERYWHERE);
+const PING: Traffic = Traffic::Icmp { r#type: Some(8), code: Some(0) };
+
+fn tcp(from: u16, to: u16) -> Traffic {
+    Traffic::Tcp { from, to }
+}
+
+/// What a new group may: everything outward.
+fn outward(of: u8) -> FactChange {
+    rule(of, 200 + of, Direction::Egress, Traffic::All, EVERYWHERE)
+}
+
+/// Two nodes on a cable; guests 5 and 6 on the first, 7 on the second. Of groups 1, 1 and 2.
+fn two_nodes() -> (Node, Node, [Guest; 3]) {
+    namespaces(&["node1", "node2"]);
+    must("ip -n node1 link add cable type veth peer name cable netns node2");
+    let (mut one, mut two) = (Node::start("node1"), Node::start("node2"));
+    let facts = [
+        member("node1", 5, &[1]),
+        member("node1", 6, &[1]),
+        member("node2", 7, &[2]),
+        outward(1),
+        outward(2),
+    ];
+    one.tell(&facts);
+    two.tell(&facts);
+    let guests = [Guest::start(&mut one, 5), Guest::start(&mut one, 6), Guest::start(&mut two, 7)];
+    one.run(&format!("ip address add {GATEWAY}/20 dev {BRIDGE}"));
+    (one, two, guests)
+}
+
+#[test]
+fn each_kind_of_rule_is_opened_used_and_revoked() {
+    if runs_elsewhere("each_kind_of_rule_is_opened_used_and_revoked") {
+        return;
+    }
+    let (mut node, mut other, [mut five, mut six, mut seven]) = two_nodes();
+    let (a, b, c) = (five.address, six.address, seven.address);
+    // Nothing is open, on the same bridge, from another node, and from the host itself.
+    six.tcp(a, 22, false);
+    six.ping(a, false);
+    seven.udp(a, 53, false);
+    let from_host = |wait: f64| {
+        let script = format!("import socket; socket.create_connection((\"{a}\", 22), {wait})");
+        std::process::Command::new("ip").args(["netns", "exec", "node1", "python3", "-c", &script]).output().unwrap()
+    };
+    assert!(!from_host(0.3).status.success(), "the host is no exception");
+    // A guest's own way out is open, and what answers it comes in.
+    five.ping(GATEWAY, true);
+
+    node.tell(&[ingress(1, 1, tcp(22, 22), EVERYWHERE)]);
+    assert!(from_host(5.0).status.success());
+    six.tcp(a, 22, true);
+    seven.tcp(a, 22, true);
+    six.tcp(a, 80, false);
+    six.udp(a, 53, false);
+    six.hold(a, 22, "ssh");
+    node.tell(&[ingress(1, 2, tcp(80, 80), EVERYWHERE)]);
+    six.hold(a, 80, "web");
+    node.tell(&[revoked(1, 1)]);
+    six.holds("ssh", false);
+    six.holds("web", true);
+    six.tcp(a, 22, false);
+    // Answers alone do not open it again: the guest's own words of that connection are no new flow.
+    node.tell(&[ingress(1, 1, tcp(22, 22), one(c))]);
+    six.tcp(a, 22, false);
+    seven.tcp(a, 22, true);
+    node.tell(&[revoked(1, 1), revoked(1, 2)]);
+
+    // A wide range, another protocol's, one host, ICMP, everything.
+    node.tell(&[ingress(1, 3, tcp(1024, 65535), one(b))]);
+    six.hold(a, 3000, "wide");
+    seven.tcp(a, 3000, false);
+    node.tell(&[revoked(1, 3)]);
+    six.holds("wide", false);
+    node.tell(&[ingress(1, 4, Traffic::Udp { from: 50, to: 60 }, EVERYWHERE)]);
+    six.udp(a, 53, true);
+    six.udp(a, 3000, false);
+    node.tell(&[revoked(1, 4)]);
+    six.udp(a, 53, false);
+    node.tell(&[ingress(1, 5, PING, EVERYWHERE)]);
+    seven.ping(a, true);
+    node.tell(&[revoked(1, 5)]);
+    seven.ping(a, false);
+    node.tell(&[ingress(1, 6, Traffic::All, one(c))]);
+    seven.ping(a, true);
+    seven.udp(a, 3000, true);
+    six.ping(a, false);
+    node.tell(&[revoked(1, 6)]);
+
+    // By group: members on the same bridge, then on the other node; a member that leaves is cut.
+    node.tell(&[ingress(1, 7, tcp(80, 80), Peer::Group(group(1)))]);
+    six.hold(a, 80, "kin");
+    seven.tcp(a, 80, false);
+    node.tell(&[ingress(1, 8, Traffic::All, Peer::Group(group(2)))]);
+    seven.hold(a, 80, "cousin");
+    seven.ping(b, true);
+    let left = [member("node2", 7, &[3]), outward(3)];
+    node.tell(&left);
+    other.tell(&left);
+    seven.holds("cousin", false);
+    six.holds("kin", true);
+    node.tell(&[member("node1", 5, &[3])]);
+    six.holds("kin", false);
+    node.tell(&[member("node1", 5, &[1]), revoked(1, 7), revoked(1, 8)]);
+
+    // Outward rules.
+    node.tell(&[ingress(1, 9, Traffic::All, EVERYWHERE)]);
+    other.tell(&[ingress(3, 9, Traffic::All, EVERYWHERE)]);
+    six.hold(c, 22, "out");
+    six.hold(a, 22, "near");
+    node.tell(&[rule(1, 10, Direction::Egress, tcp(22, 22), one(a)), revoked_outward(1)]);
+    six.holds("out", false);
+    six.holds("near", true);
+    six.tcp(c, 22, false);
+    six.ping(GATEWAY, false);
+    // What answers goes out all the same.
+    seven.tcp(b, 80, true);
+}
+
+fn revoked_outward(of: u8) -> FactChange {
+    revoked(of, 200 + of)
+}
+
+#[test]
+fn a_port_of_which_nothing_is_known_begins_closed_and_an_address_is_not_inherited() {
+    if runs_elsewhere("a_port_of_which_nothing_is_known_begins_closed_and_an_address_is_not_inherited") {
+        return;
+    }
+    let (mut node, _other, [mut five, mut six, _seven]) = two_nodes();
+    let eight = Guest::start(&mut node, 8);
+    five.tcp(eight.address, 22, false);
+    node.tell(&[member("node1", 8, &[1]), ingress(1, 1, Traffic::All, EVERYWHERE)]);
+    five.hold(eight.address, 22, "word");
+    six.hold(five.address, 22, "other");
+    node.tell(&[FactChange::Gone(FactKey::Port(port("node1", 8).id))]);
+    five.holds("word", true);
+    five.tcp(eight.address, 22, false);
+
+    // Another machine gets the address of one that is gone: nobody goes on talking to it.
+    drop(eight);
+    node.ask(&json!({ "unplug": 8 }));
+    must("ip netns delete g8");
+    assert!(node.run("conntrack -L 2>/dev/null").contains("172.31.0.8"));
+    node.ask(&json!({ "plug": 8 }));
+    assert!(!node.run("conntrack -L 2>/dev/null").contains("172.31.0.8"));
+    six.holds("other", true);
+}
+
+#[test]
+fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
+    if runs_elsewhere("who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none") {
+        return;
+    }
+    let (mut node, _other, [mut five, mut six, mut seven]) = two_nodes();
+    let (a, b) = (five.address, six.address);
+    let foreign = "iptables -t mangle -N THEIRS; iptables -t mangle -A THEIRS -s 203.0.113.0/24 -j DROP; \
+        iptables -t mangle -A POSTROUTING -j THEIRS; iptables -P FORWARD DROP; ipset create THEIRS hash:ip; ipset add THEIRS 203.0.113.7";
+    node.run(foreign);
+    node.tell(&[ingress(1, 1, tcp(22, 22), Peer::Group(group(1))), ingress(1, 2, tcp(80, 80), one(b))]);
+    six.hold(a, 22, "kin");
+    six.tcp(a, 80, true);
+    let kernel = "iptables-save | grep -v ^#; ipset save; ebtables-save -t nat | grep -v ^#";
+    let without_counts = |printed: String| {
+        printed.lines().map(|line| line.split(" [").next().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let before = without_counts(node.run(kernel));
+    let nothing = json!([]);
+    assert_eq!(node.ask(&json!({ "mend": true })), nothing);
+    let generation = || node.run("nft list ruleset -a 2>/dev/null | md5sum || true");
+    let numbered = generation();
+    assert_eq!(node.ask(&json!({ "again": true })), nothing);
+    assert_eq!(without_counts(node.run(kernel)), before, "a restart changes nothing");
+    let _ = numbered;
+
+    let in_namespace = |guest: &mut Guest| guest.tcp(a, 3000, false);
+    for broken in [
+        "iptables -t mangle -F; iptables -F FORWARD",
+        "iptables -t mangle -D PREROUTING 1",
+        "iptables -t mangle -S POSTROUTING | grep KARRI | sed s/-A/-D/ | while read -r rule; do iptables -t mangle $rule; done",
+        "iptables -t mangle -F; iptables -t mangle -X; ipset list -n | grep KARRI | while read -r set; do ipset destroy $set; done",
+        "for set in $(ipset list -n | grep KARRI); do ipset flush $set; done",
+        "ip link set karri-t0 type bridge nf_call_iptables 0",
+    ] {
+        node.run(broken);
+        let mended = node.ask(&json!({ "mend": true }));
+        assert_ne!(mended, nothing, "{broken}");
+        if broken.contains("-F") {
+            node.run("iptables -t mangle -N THEIRS 2>/dev/null || true; iptables -t mangle -C THEIRS -s 203.0.113.0/24 -j DROP 2>/dev/null || iptables -t mangle -A THEIRS -s 203.0.113.0/24 -j DROP; iptables -t mangle -C POSTROUTING -j THEIRS 2>/dev/null || iptables -t mangle -A POSTROUTING -j THEIRS");
+        }
+        let mut now = without_counts(node.run(kernel));
+        let mut then = before.clone();
+        (now.sort(), then.sort());
+        assert_eq!(now, then, "{broken}");
+        assert_eq!(node.ask(&json!({ "mend": true })), nothing, "{broken}");
+        in_namespace(&mut seven);
+        six.tcp(a, 80, true);
+    }
+    five.ping(GATEWAY, true);
+
+    node.ask(&json!({ "clean": true }));
+    let left = node.run("iptables-save; ipset save; ebtables-save");
+    assert!(!left.to_lowercase().contains("karri"), "{left}");
+    assert!(left.contains("203.0.113.7") && left.contains("-j THEIRS"));
+}
