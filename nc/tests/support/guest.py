@@ -129,12 +129,12 @@ def watch():
     return True
 
 
-def seen(hex, wait=0.0):
-    """How many frames with these bytes have come, once there is one or the time is over."""
+def seen(hex, wait=0.0, more_than=0):
+    """How many frames with these bytes have come, once there are more than so many or the time is over."""
     deadline = time.monotonic() + wait
     while True:
         count = sum(bytes.fromhex(hex) in frame for frame in list(frames))
-        if count or time.monotonic() >= deadline:
+        if count > more_than or time.monotonic() >= deadline:
             return count
         time.sleep(0.01)
 
