@@ -12,6 +12,7 @@ use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::hypervisor::{Found, FoundGuest};
 use crate::drive::ports::{NoPorts, Plugged, Port, PortError, Ports};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
+use crate::facts::NodeFacts;
 use crate::node::{Drives, Node, NodeParts};
 use crate::store::Store;
 use async_trait::async_trait;
@@ -70,6 +71,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
         store: Store::in_memory(),
+        facts: NodeFacts::in_memory(),
         drives: Drives {
             hypervisor: Arc::new(SimHypervisor::new(Duration::ZERO)),
             ports,

@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use axum::extract::State;
 use axum::{Json, Router};
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
 
 pub const FACTS_PER_PAGE_MAX: usize = 1000;
@@ -45,6 +46,45 @@ pub trait FactService: Send + Sync + 'static {
     async fn facts_put(&self, caller: &Caller, page: FactsPage) -> Result<FactsAt, ApiError>;
 }
 
+/// A change in its form on the wire, made once for all who are sent it.
+#[derive(Debug, Clone)]
+pub struct WireChange(Arc<RawValue>);
+
+impl WireChange {
+    pub fn new(change: &FactChange) -> Self {
+        Self(to_raw_value(change).expect("facts are plain values").into())
+    }
+
+    pub fn json(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl Serialize for WireChange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.as_ref().serialize(serializer)
+    }
+}
+
+/// A [`FactsPage`] of such changes.
+#[derive(Debug, Clone, Serialize)]
+pub struct WirePage {
+    pub epoch: u64,
+    pub from: Option<u64>,
+    pub to: u64,
+    pub caught_up: bool,
+    pub changes: Vec<WireChange>,
+}
+
+impl InternalClient {
+    /// [`FactService::facts_put`].
+    pub async fn facts_put_wire(&self, caller: &Caller, page: &WirePage) -> Result<FactsAt, ApiError> {
+        self.put(PATH, &caller.request_id, page).await
+    }
+}
+
+const PATH: &str = "/v1/facts";
+
 type Service = State<Arc<dyn FactService>>;
 
 pub fn router(service: Arc<dyn FactService>) -> Router {
@@ -52,7 +92,7 @@ pub fn router(service: Arc<dyn FactService>) -> Router {
 }
 
 pub(super) fn api() -> ApiRouter<Arc<dyn FactService>> {
-    ApiRouter::new().api_route("/v1/facts", put_with(handle_put, named("facts_put")))
+    ApiRouter::new().api_route(PATH, put_with(handle_put, named("facts_put")))
 }
 
 async fn handle_put(
@@ -66,6 +106,33 @@ async fn handle_put(
 #[async_trait]
 impl FactService for InternalClient {
     async fn facts_put(&self, caller: &Caller, page: FactsPage) -> Result<FactsAt, ApiError> {
-        self.put("/v1/facts", &caller.request_id, &page).await
+        self.put(PATH, &caller.request_id, &page).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::network::{Fact, FactKey, PortFact};
+
+    #[test]
+    fn a_page_made_of_what_is_shared_is_the_same_page() {
+        let id: crate::ids::NetworkInterfaceId = "eni-00000001".parse().unwrap();
+        let port = PortFact {
+            id: id.clone(),
+            vpc: "vpc-00000001".parse().unwrap(),
+            addresses: vec![[10, 0, 0, 5].into()],
+            groups: vec!["sg-00000001".parse().unwrap()],
+        };
+        let changes = vec![FactChange::Put(Fact::Port(port)), FactChange::Gone(FactKey::Port(id))];
+        let wire = WirePage {
+            epoch: 7,
+            from: Some(1),
+            to: 2,
+            caught_up: true,
+            changes: changes.iter().map(WireChange::new).collect(),
+        };
+        let page: FactsPage = serde_json::from_str(&serde_json::to_string(&wire).unwrap()).unwrap();
+        assert_eq!(page, FactsPage { epoch: 7, from: Some(1), to: 2, caught_up: true, changes });
     }
 }

@@ -4,9 +4,13 @@
 //! rows of the clc's database and are kept by whoever is told of them, so that a cluster and a node go on
 //! alone. A node is told of those that its own ports need ([`crate::internal::facts`]).
 
+mod checked;
+mod receiver;
 mod table;
 mod verdict;
 
+pub use checked::{ADDRESSES_PER_PORT_MAX, GROUPS_PER_PORT_MAX};
+pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use table::FactTable;
 pub use verdict::{Content, Packet, passes};
 
