@@ -7,6 +7,7 @@ mod pool;
 
 pub use pool::{FactPool, PooledFacts};
 
+use crate::drive::ports;
 use crate::store::FactsFile;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::facts::{FactsAt, FactsPage};
@@ -163,6 +164,12 @@ impl NodeFacts {
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) =
             Recent { keys: VecDeque::new(), since: next };
         self.version.send_replace(next);
+    }
+}
+
+impl ports::Facts for NodeFacts {
+    fn table(&self) -> Arc<FactTable> {
+        self.table()
     }
 }
 

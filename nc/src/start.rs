@@ -12,7 +12,7 @@ use crate::config::{Accelerator, Config, Driver, GuestConfig};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, NoFacts, NoPorts, Place, TapNames};
+use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
@@ -20,6 +20,7 @@ use crate::facts::{FactPool, NodeFacts};
 use crate::node::{Drives, Node, NodeParts};
 use crate::reconcile::adopt::{adopt, first_look};
 use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
+use crate::reconcile::groups::enforce_groups;
 use crate::reconcile::ports::mend_ports;
 use crate::reconcile::starved::resume_starved;
 use crate::reconcile::watch::watch;
@@ -44,6 +45,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A look at all guests takes no longer, unless the hypervisor hangs.
 const WATCH_ROUND_MAX: Duration = Duration::from_secs(60);
 const MEND_ROUND_MAX: Duration = Duration::from_secs(90);
+const GROUPS_ROUND_MAX: Duration = Duration::from_secs(90);
 
 pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     match config.hypervisor.driver {
@@ -96,12 +98,12 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
-    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), Arc::new(NoFacts)).await?;
+    let facts = NodeFacts::open(state_dir)?;
+    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
     let store = Store::open(state_dir)?;
-    let facts = NodeFacts::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
     let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
     let instances = state_dir.join("instances");
@@ -131,6 +133,8 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
     let pulse = base.health.pulse("ports", MEND_ROUND_MAX);
     base.spawn(mend_ports(node.clone(), pulse, base.shutdown.clone()));
+    let pulse = base.health.pulse("security groups", GROUPS_ROUND_MAX);
+    base.spawn(enforce_groups(node.clone(), pulse, base.shutdown.clone()));
     let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;

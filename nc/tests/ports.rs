@@ -40,7 +40,9 @@ fn names() -> TapNames {
 
 async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
     let place = Place { bridge: BRIDGE, uplink, metadata_address: ADDRESS, state_dir, boot_id: "boot-1" };
-    BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap()
+    let ports = BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap();
+    ports.mend(&[]).await.unwrap();
+    ports
 }
 
 fn port(number: u8) -> Port {
@@ -89,17 +91,17 @@ async fn what_others_change_is_put_right() {
     let (nothing, rules) = (Vec::<String>::new(), rules_of(&both[0]));
     assert_eq!(ports.mend(&both).await.unwrap(), nothing);
     let tagged = must("iptables-save").matches("karri-k").count();
-    assert_eq!(tagged, 3);
+    assert_eq!(tagged, 3 + 2, "metadata's, and that bridged packets of guests are forwarded");
 
     must("ebtables -t nat -F");
-    assert_eq!(ports.mend(&both).await.unwrap().len(), 2);
+    assert_eq!(ports.mend(&both).await.unwrap().len(), 1 + 2, "what is the same for all, and the two");
     assert_eq!((rules_of(&both[0]), rules_of(&both[1])), (rules, rules));
     must(&format!("ebtables -t nat -I {} 1 -j ACCEPT", both[0].tap));
     assert_eq!(ports.mend(&both).await.unwrap(), [format!("rules of {}", both[0].tap)]);
     assert_eq!(rules_of(&both[0]), rules);
 
     must("iptables -F && iptables -t nat -F");
-    assert_eq!(ports.mend(&both).await.unwrap(), ["the way to metadata"]);
+    assert_eq!(ports.mend(&both).await.unwrap(), ["the way to metadata", "the ways to security groups"]);
     assert_eq!(must("iptables-save").matches("karri-k").count(), tagged);
 
     must(&format!("ip addr del 169.254.87.1/32 dev {BRIDGE}"));
@@ -126,7 +128,8 @@ async fn a_port_goes_also_when_its_rules_are_gone_already() {
     ));
     let taps: Vec<String> = both.iter().map(|port| port.tap.clone()).collect();
     ports.unplug(&taps).await.unwrap();
-    assert!(!must("ebtables-save -t nat").contains(names().prefix()));
+    let saved = must("ebtables-save -t nat");
+    assert!(taps.iter().all(|tap| !saved.contains(tap)), "{saved}");
     // What is gone is not put again by a look that was under way.
     assert_eq!(ports.mend(&both).await.unwrap(), Vec::<String>::new());
     assert_eq!(ports.plugged().await.unwrap(), []);

@@ -33,6 +33,8 @@ struct Rules {
     chains: HashSet<String>,
     /// How the kernel printed a tap's rules after we put them: the same later means that nobody changed them.
     printed: HashMap<String, Vec<String>>,
+    /// What is the same for all taps is there.
+    wire: bool,
     /// Where metadata requests go, and how the kernel printed that.
     metadata: Option<(SocketAddrV4, Vec<String>)>,
 }
@@ -121,6 +123,10 @@ impl BridgePorts {
         let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
         self.unplug(&ours.collect::<Vec<_>>()).await?;
         self.guard.clean().await?;
+        let saved = ebtables::Saved::parse(&ebtables::save().await?);
+        if let Some(script) = ebtables::wire_removal(self.names.prefix(), &saved) {
+            ebtables::restore(script).await?;
+        }
         let tag = self.tag();
         blocking(move || dnat::remove(&tag)).await?;
         let made = self.notes.made();
@@ -167,6 +173,17 @@ impl BridgePorts {
         let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
         rules.metadata = Some((listener, printed));
         Ok(true)
+    }
+
+    /// True: what keeps from guests what nobody looks at had to be put.
+    async fn wire_ensure(&self, rules: &mut Rules) -> Result<bool, PortError> {
+        let saved = ebtables::Saved::parse(&ebtables::save().await?);
+        let script = ebtables::wire_script(self.names.prefix(), &saved);
+        rules.wire = true;
+        match script {
+            Some(script) => ebtables::restore(script).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Of `ports`, those whose rules had to be put again.
@@ -226,6 +243,9 @@ async fn blocking<T: Send + 'static>(
 impl Ports for BridgePorts {
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError> {
         let mut rules = self.rules.lock().await;
+        if !rules.wire {
+            self.wire_ensure(&mut rules).await?;
+        }
         ebtables::restore(ebtables::plug_script(ports, |tap| rules.chains.contains(tap))).await?;
         for port in ports {
             rules.printed.remove(&port.tap);
@@ -280,6 +300,10 @@ impl Ports for BridgePorts {
         self.routes_ensure(bridge, ports).await?;
         if self.metadata_mend(&mut rules).await? {
             mended.push("the way to metadata".to_owned());
+        }
+        let knew_the_wire = rules.wire;
+        if self.wire_ensure(&mut rules).await? && knew_the_wire {
+            mended.push("what keeps the wire to guests clean".to_owned());
         }
         let taps = self.rules_mend(&mut rules, ports).await?;
         mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));

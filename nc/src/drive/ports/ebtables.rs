@@ -45,6 +45,50 @@ fn rules(port: &Port) -> Vec<String> {
     ]
 }
 
+/// What goes to a guest is IPv4 or ARP: iptables sees nothing else, tagged frames for one.
+const TO_GUESTS: [&str; 3] = ["-p IPv4 -j RETURN", "-p ARP -j RETURN", "-j DROP"];
+
+fn wire_chain(prefix: &str) -> String {
+    format!("karri-{prefix}")
+}
+
+fn wire_jump(prefix: &str) -> String {
+    format!("-o {prefix}+ -j {}", wire_chain(prefix))
+}
+
+/// The transaction that keeps from all taps whose names begin so what nobody looks at. `None`: it is there.
+pub fn wire_script(prefix: &str, saved: &Saved) -> Option<String> {
+    let (chain, jump) = (wire_chain(prefix), wire_jump(prefix));
+    let jumps = saved.lines_of("POSTROUTING").iter().filter(|line| **line == jump).count();
+    if saved.lines_of(&chain) == TO_GUESTS && jumps == 1 {
+        return None;
+    }
+    let mut script = format!("*nat\n:{chain} RETURN\n");
+    for rule in TO_GUESTS {
+        let _ = writeln!(script, "-A {chain} {rule}");
+    }
+    for _ in 1..jumps {
+        let _ = writeln!(script, "-D POSTROUTING {jump}");
+    }
+    if jumps == 0 {
+        let _ = writeln!(script, "-A POSTROUTING {jump}");
+    }
+    Some(script + "COMMIT\n")
+}
+
+/// `None`: there is nothing of it.
+pub fn wire_removal(prefix: &str, saved: &Saved) -> Option<String> {
+    let (chain, jump) = (wire_chain(prefix), wire_jump(prefix));
+    let mut script = String::new();
+    for _ in saved.lines_of("POSTROUTING").iter().filter(|line| **line == jump) {
+        let _ = writeln!(script, "-D POSTROUTING {jump}");
+    }
+    if saved.has(&chain) {
+        let _ = write!(script, "-F {chain}\n-X {chain}\n");
+    }
+    (!script.is_empty()).then(|| format!("*nat\n{script}COMMIT\n"))
+}
+
 /// `there` tells how many jumps to a tap's chain there are, and whether there is the chain.
 pub fn unplug_script(taps: &[String], there: impl Fn(&str) -> (usize, bool)) -> String {
     let mut script = String::from("*nat\n");
@@ -83,6 +127,10 @@ impl Saved {
 
     pub fn has(&self, tap: &str) -> bool {
         self.chains.contains_key(tap)
+    }
+
+    fn lines_of(&self, chain: &str) -> &[String] {
+        self.chains.get(chain).map_or(&[], Vec::as_slice)
     }
 
     pub fn jumps(&self, tap: &str) -> usize {
@@ -145,6 +193,18 @@ mod tests {
             )
         );
         assert!(!plug_script(&[port()], |_| true).contains("PREROUTING"));
+    }
+
+    #[test]
+    fn what_keeps_the_wire_clean_is_put_once_and_taken_away_whole() {
+        let put = wire_script("kabcd", &Saved::default()).unwrap();
+        let saved = Saved::parse(&put.replace("*nat", ":POSTROUTING ACCEPT"));
+        assert_eq!(wire_script("kabcd", &saved), None);
+        let removed = "*nat\n-D POSTROUTING -o kabcd+ -j karri-kabcd\n-F karri-kabcd\n-X karri-kabcd\nCOMMIT\n";
+        assert_eq!(wire_removal("kabcd", &saved).as_deref(), Some(removed));
+        assert_eq!(wire_removal("kffff", &saved), None);
+        let twice = Saved::parse(&put.replace("COMMIT", "-A POSTROUTING -o kabcd+ -j karri-kabcd"));
+        assert!(wire_script("kabcd", &twice).unwrap().contains("-D POSTROUTING"));
     }
 
     #[test]
