@@ -6,7 +6,7 @@
 use super::guard::{Facts, Guard};
 use super::made::Notes;
 use super::netlink::Netlink;
-use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering};
+use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
 use karri_proto::network::{FactKey, FactTable};
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,8 @@ struct Rules {
     printed: HashMap<String, Vec<String>>,
     /// What is the same for all taps is there.
     wire: bool,
+    /// The kernel's count of changes when all rules but the guard's were right.
+    generation: Option<u32>,
     /// Where metadata requests go, and how the kernel printed that.
     metadata: Option<(SocketAddrV4, Vec<String>)>,
 }
@@ -175,6 +177,21 @@ impl BridgePorts {
         Ok(true)
     }
 
+    /// Of bridge tables and of the way to metadata, what was not as it was put.
+    async fn tables_mend(&self, rules: &mut Rules, ports: &[Port]) -> Result<Vec<String>, PortError> {
+        let mut mended = Vec::new();
+        if self.metadata_mend(rules).await? {
+            mended.push("the way to metadata".to_owned());
+        }
+        let knew_the_wire = rules.wire;
+        if self.wire_ensure(rules).await? && knew_the_wire {
+            mended.push("what keeps the wire to guests clean".to_owned());
+        }
+        let taps = self.rules_mend(rules, ports).await?;
+        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
+        Ok(mended)
+    }
+
     /// True: what keeps from guests what nobody looks at had to be put.
     async fn wire_ensure(&self, rules: &mut Rules) -> Result<bool, PortError> {
         let saved = ebtables::Saved::parse(&ebtables::save().await?);
@@ -298,15 +315,12 @@ impl Ports for BridgePorts {
             mended.push(format!("bridge {}", self.bridge));
         }
         self.routes_ensure(bridge, ports).await?;
-        if self.metadata_mend(&mut rules).await? {
-            mended.push("the way to metadata".to_owned());
+        let generation = guard::generation().await;
+        if generation.is_none() || generation != rules.generation {
+            let others_did = self.tables_mend(&mut rules, ports).await?;
+            rules.generation = generation.filter(|_| others_did.is_empty());
+            mended.extend(others_did);
         }
-        let knew_the_wire = rules.wire;
-        if self.wire_ensure(&mut rules).await? && knew_the_wire {
-            mended.push("what keeps the wire to guests clean".to_owned());
-        }
-        let taps = self.rules_mend(&mut rules, ports).await?;
-        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
         if self.filtering_ensure().await? && before == Some(bridge) {
             mended.push(format!("filtering on {}", self.bridge));
         }

@@ -9,6 +9,7 @@ use crate::drive::ports::program::run;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 
 /// The kernel lets go of a set some time after the last rule that looks into it.
 const DESTROY_TRIES: u32 = 10;
@@ -110,14 +111,19 @@ pub async fn set_sizes(names: &Names) -> Result<BTreeMap<String, usize>, PortErr
     Ok(sizes)
 }
 
-/// `None`: this host's iptables cannot tell whether rules have changed.
+/// A number that is another after every change of rules, whoever makes it. `None`: this host's iptables and ebtables
+/// do not stand on nf_tables, which counts.
 pub async fn generation() -> Option<u32> {
+    static COUNTS: OnceCell<bool> = OnceCell::const_new();
+    let counts = COUNTS.get_or_try_init(async || {
+        let iptables = run("iptables", &["--version"], String::new()).await?;
+        let ebtables = run("ebtables", &["--version"], String::new()).await?;
+        Ok::<_, PortError>(iptables.contains("nf_tables") && ebtables.contains("nf_tables"))
+    });
+    if !*counts.await.ok()? {
+        return None;
+    }
     tokio::task::spawn_blocking(|| Nfnetlink::open()?.tables_generation()).await.ok()?.ok()
-}
-
-/// Whether iptables stands on nf_tables, which counts its changes.
-pub async fn counts_changes() -> Result<bool, PortError> {
-    Ok(run("iptables", &["--version"], String::new()).await?.contains("nf_tables"))
 }
 
 /// The lines that bring the jumps found to those wanted, by table: missing ones come first in their chain.
