@@ -8,9 +8,7 @@ mod guarded;
 
 use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
 use karri_proto::ids::SecurityGroupId;
-use karri_proto::network::{
-    Direction, Fact, FactChange, FactKey, GroupRule, Net4, Peer, PortFact, Traffic,
-};
+use karri_proto::network::{Direction, Fact, FactChange, FactKey, GroupRule, Net4, Peer, PortFact, Traffic};
 use serde_json::json;
 use std::net::Ipv4Addr;
 
@@ -95,7 +93,10 @@ fn each_kind_of_rule_is_opened_used_and_revoked() {
     seven.udp(a, 53, false);
     let from_host = |wait: f64| {
         let script = format!("import socket; socket.create_connection((\"{a}\", 22), {wait})");
-        std::process::Command::new("ip").args(["netns", "exec", "node1", "python3", "-c", &script]).output().unwrap()
+        std::process::Command::new("ip")
+            .args(["netns", "exec", "node1", "python3", "-c", &script])
+            .output()
+            .unwrap()
     };
     assert!(!from_host(0.3).status.success(), "the host is no exception");
     // A guest's own way out is open, and what answers it comes in.
@@ -218,7 +219,8 @@ fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
     six.tcp(a, 80, true);
     let kernel = "iptables-save | grep -v ^#; ipset save; ebtables-save -t nat | grep -v ^#";
     let without_counts = |printed: String| {
-        let shown = |line: &str| line.split(" [").next().unwrap().split(" hashsize").next().unwrap().to_owned();
+        let shown =
+            |line: &str| line.split(" [").next().unwrap().split(" hashsize").next().unwrap().to_owned();
         printed.lines().map(shown).collect::<Vec<_>>()
     };
     let before = without_counts(node.run(kernel));
@@ -244,7 +246,8 @@ fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
         }
         let mut now = without_counts(node.run(kernel));
         let mut then = before.clone();
-        (now.sort(), then.sort());
+        now.sort();
+        then.sort();
         assert!(now == then, "{broken}: {}\nbefore: {}", now.join("\n"), then.join("\n"));
         assert_eq!(node.ask(&json!({ "mend": true })), nothing, "{broken}");
         seven.tcp(a, 3000, false);
@@ -274,7 +277,8 @@ fn ip4(address: Ipv4Addr) -> String {
 fn datagram(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> String {
     let length = 8 + MARK.len() / 2;
     let udp = format!("{:04x}{:04x}{length:04x}0000{MARK}", ports.0, ports.1);
-    let head = format!("4500{:04x}00000000401100 00{}{}", 20 + length, ip4(source), ip4(destination)).replace(' ', "");
+    let head = format!("4500{:04x}00000000401100 00{}{}", 20 + length, ip4(source), ip4(destination))
+        .replace(' ', "");
     let words = (0..10).map(|at| u32::from_str_radix(&head[at * 4..at * 4 + 4], 16).unwrap());
     let sum: u32 = words.sum();
     let sum = !((sum & 0xffff) + (sum >> 16)) & 0xffff;
@@ -307,7 +311,10 @@ fn a_guest_that_lies_is_heard_by_nobody() {
     let everybody = Ipv4Addr::BROADCAST;
     let lies = [
         ("another MAC", frame(BROADCAST, &mac(9), "0800", &datagram(a, b, (4000, 3000)))),
-        ("another address", frame(&its, &own, "0800", &datagram(Ipv4Addr::new(172, 31, 0, 9), b, (4000, 3000)))),
+        (
+            "another address",
+            frame(&its, &own, "0800", &datagram(Ipv4Addr::new(172, 31, 0, 9), b, (4000, 3000))),
+        ),
         ("the gateway's address", frame(&its, &own, "0800", &datagram(GATEWAY, b, (4000, 3000)))),
         ("an answer for another's address", frame(BROADCAST, &own, "0806", &arp(true, &own, GATEWAY, b))),
         ("a question in another's name", frame(BROADCAST, &own, "0806", &arp(false, &own, b, GATEWAY))),
@@ -317,7 +324,10 @@ fn a_guest_that_lies_is_heard_by_nobody() {
         ("a tag", frame(&its, &own, "81000064", &format!("0800{}", datagram(a, b, (4000, 3000))))),
         ("a tag of none", frame(&its, &own, "81000000", &format!("0800{}", datagram(a, b, (4000, 3000))))),
         ("two tags", frame(&its, &own, "88a800648100", &format!("00c80800{}", datagram(a, b, (4000, 3000))))),
-        ("two tags of one kind", frame(&its, &own, "810000648100", &format!("00c80800{}", datagram(a, b, (4000, 3000))))),
+        (
+            "two tags of one kind",
+            frame(&its, &own, "810000648100", &format!("00c80800{}", datagram(a, b, (4000, 3000)))),
+        ),
         ("a tagged question", frame(BROADCAST, &own, "81000064", &format!("0806{}", arp(false, &own, a, b)))),
         ("IPv6", frame("333300000001", &own, "86dd", &format!("6000000000003aff{}{MARK}", "00".repeat(32)))),
         ("a protocol of its own", frame(BROADCAST, &own, "88b5", MARK)),
@@ -333,7 +343,12 @@ fn a_guest_that_lies_is_heard_by_nobody() {
         let heard = six.ask(json!({ "do": "seen", "hex": truth, "wait": 5.0, "more_than": before }));
         assert!(heard.as_u64().unwrap() > before, "{what}: the truth is not heard");
         for guest in [&mut six, &mut seven, &mut stranger] {
-            assert_eq!(guest.ask(json!({ "do": "seen", "hex": MARK })), json!(0), "{what}, to {}", guest.address);
+            assert_eq!(
+                guest.ask(json!({ "do": "seen", "hex": MARK })),
+                json!(0),
+                "{what}, to {}",
+                guest.address
+            );
         }
     }
     // The same frame without a lie: what the others count is what reaches them.
@@ -341,10 +356,12 @@ fn a_guest_that_lies_is_heard_by_nobody() {
     assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
 
     // To a guest nothing comes but IPv4 and ARP, whoever else is on the wire.
-    let tagged = frame(&its, &mac(99), "81000064", &format!("0800{}", datagram(stranger.address, b, (4000, 3000))));
+    let tagged =
+        frame(&its, &mac(99), "81000064", &format!("0800{}", datagram(stranger.address, b, (4000, 3000))));
     let hidden = "68696464656e".repeat(3)[..30].to_owned();
     let tagged = tagged.replace(MARK, &hidden);
-    let plain = frame(&its, &mac(99), "0800", &datagram(stranger.address, b, (4000, 3000))).replace(MARK, &"6f70656e".repeat(4)[..30]);
+    let plain = frame(&its, &mac(99), "0800", &datagram(stranger.address, b, (4000, 3000)))
+        .replace(MARK, &"6f70656e".repeat(4)[..30]);
     stranger.ask(json!({ "do": "send", "hexes": [tagged, tagged, plain] }));
     let open = "6f70656e".repeat(4)[..30].to_owned();
     assert!(six.ask(json!({ "do": "seen", "hex": open, "wait": 5.0 })).as_u64() >= Some(1));

@@ -136,6 +136,35 @@ async fn a_port_goes_also_when_its_rules_are_gone_already() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody_stays_guarded() {
+    if runs_elsewhere("what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody_stays_guarded")
+    {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open(directory.path(), None).await;
+    let both = [port(5), port(6)];
+    ports.plug(&both).await.unwrap();
+    both.iter().for_each(tap);
+    let rules = rules_of(&both[0]);
+    drop(ports);
+    must(&format!("ebtables -t nat -D PREROUTING -i {0} -j {0}", both[0].tap));
+    must(&format!("ebtables -t nat -F {0}; ebtables -t nat -X {0}", both[0].tap));
+    let chain = |tap: &str| must(&format!("iptables -t mangle -S KARRI-{tap}-to"));
+
+    // The next life knows of the first alone.
+    let before = chain(&both[1].tap);
+    let ports = open(directory.path(), None).await;
+    let known = &both[..1];
+    assert_eq!(ports.mend(known).await.unwrap(), [format!("rules of {}", both[0].tap)]);
+    assert_eq!(rules_of(&both[0]), rules);
+    let after = chain(&both[1].tap);
+    assert!(after.ends_with("-j DROP\n") && after.contains("ESTABLISHED"), "{after}");
+    assert_ne!(after, before, "its address is not known any more");
+    assert_eq!(ports.mend(known).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_made_here_is_taken_away() {
     if runs_elsewhere("only_what_was_made_here_is_taken_away") {
         return;

@@ -49,9 +49,10 @@ impl FactPool {
 impl Inner {
     fn take(&mut self, fact: &Fact) -> usize {
         let known = self.by_key.entry(fact.key()).or_default();
-        let found = known.iter().copied().find(|number| {
-            self.slots[*number].as_ref().is_some_and(|(kept, _)| kept == fact)
-        });
+        let found = known
+            .iter()
+            .copied()
+            .find(|number| self.slots[*number].as_ref().is_some_and(|(kept, _)| kept == fact));
         if let Some(number) = found {
             if let Some((_, nodes)) = &mut self.slots[number] {
                 *nodes += 1;

@@ -16,9 +16,7 @@ use karri_proto::internal::facts::{FactService, FactsPage};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService};
 use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome};
 use karri_proto::internal::{ApiError, Caller, Identity, Role, nodes};
-use karri_proto::network::{
-    Direction, Fact, FactChange, GroupRule, Net4, Peer, PortFact, Traffic,
-};
+use karri_proto::network::{Direction, Fact, FactChange, GroupRule, Net4, Peer, PortFact, Traffic};
 use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;

@@ -52,7 +52,13 @@ fn group(number: u32) -> anyhow::Result<SecurityGroupId> {
 
 fn rule(of: u32, id: u32, traffic: Traffic, peer: Peer) -> anyhow::Result<FactChange> {
     let id = format!("sgr-{id:08x}").parse().map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
-    Ok(FactChange::Put(Fact::Rule(GroupRule { group: group(of)?, id, direction: Direction::Ingress, traffic, peer })))
+    Ok(FactChange::Put(Fact::Rule(GroupRule {
+        group: group(of)?,
+        id,
+        direction: Direction::Ingress,
+        traffic,
+        peer,
+    })))
 }
 
 fn host(number: u32) -> Peer {
@@ -85,7 +91,8 @@ impl Bench {
 
     fn port_fact(&self, number: u32) -> anyhow::Result<FactChange> {
         let Port { id, address, .. } = self.port(number)?;
-        let groups = (0..GROUPS_PER_PORT).map(|of| group((number + of * 37) % GROUPS)).collect::<Result<_, _>>()?;
+        let groups =
+            (0..GROUPS_PER_PORT).map(|of| group((number + of * 37) % GROUPS)).collect::<Result<_, _>>()?;
         let vpc = "vpc-00000001".parse().map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
         Ok(FactChange::Put(Fact::Port(PortFact { id, vpc, addresses: vec![address], groups })))
     }
@@ -127,7 +134,8 @@ impl Bench {
     /// The first port lets in UDP from members of a group that no port here is in.
     async fn members(&mut self, count: u32) -> anyhow::Result<Duration> {
         let of = GROUPS + 1;
-        let mut changes = vec![rule(0, EXTRA - 1, Traffic::Udp { from: 0, to: u16::MAX }, Peer::Group(group(of)?))?];
+        let mut changes =
+            vec![rule(0, EXTRA - 1, Traffic::Udp { from: 0, to: u16::MAX }, Peer::Group(group(of)?))?];
         for number in 0..count.max(self.members) {
             let id = format!("eni-1{number:016x}").parse().map_err(|fault| anyhow::anyhow!("{fault:?}"))?;
             let vpc = "vpc-00000001".parse().map_err(|fault| anyhow::anyhow!("{fault:?}"))?;

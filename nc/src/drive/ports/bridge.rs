@@ -315,6 +315,15 @@ impl Ports for BridgePorts {
             mended.push(format!("bridge {}", self.bridge));
         }
         self.routes_ensure(bridge, ports).await?;
+        let links = self.netlink.link_names().await?;
+        let bare = |port: &&Port| !rules.chains.contains(&port.tap) && links.contains(&port.tap);
+        let bare: Vec<Port> = ports.iter().filter(bare).cloned().collect();
+        if !bare.is_empty() {
+            let saved = ebtables::Saved::parse(&ebtables::save().await?);
+            ebtables::restore(ebtables::plug_script(&bare, |tap| saved.jumps_to(tap))).await?;
+            mended.extend(bare.iter().map(|port| format!("rules of {}", port.tap)));
+            rules.chains.extend(bare.into_iter().map(|port| port.tap));
+        }
         let generation = guard::generation().await;
         if generation.is_none() || generation != rules.generation {
             let others_did = self.tables_mend(&mut rules, ports).await?;
@@ -324,7 +333,11 @@ impl Ports for BridgePorts {
         if self.filtering_ensure().await? && before == Some(bridge) {
             mended.push(format!("filtering on {}", self.bridge));
         }
-        let guarded = ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned().collect();
+        let guarded = ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned();
+        let nobodys =
+            links.iter().filter(|tap| rules.chains.contains(*tap) && !ports.iter().any(|p| p.tap == **tap));
+        let nobodys = nobodys.filter_map(|tap| self.guard.port_of_nobody(tap));
+        let guarded = guarded.chain(nobodys).collect();
         mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
         Ok(mended)
     }

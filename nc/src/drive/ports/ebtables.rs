@@ -200,7 +200,8 @@ mod tests {
         let put = wire_script("kabcd", &Saved::default()).unwrap();
         let saved = Saved::parse(&put.replace("*nat", ":POSTROUTING ACCEPT"));
         assert_eq!(wire_script("kabcd", &saved), None);
-        let removed = "*nat\n-D POSTROUTING -o kabcd+ -j karri-kabcd\n-F karri-kabcd\n-X karri-kabcd\nCOMMIT\n";
+        let removed =
+            "*nat\n-D POSTROUTING -o kabcd+ -j karri-kabcd\n-F karri-kabcd\n-X karri-kabcd\nCOMMIT\n";
         assert_eq!(wire_removal("kabcd", &saved).as_deref(), Some(removed));
         assert_eq!(wire_removal("kffff", &saved), None);
         let twice = Saved::parse(&put.replace("COMMIT", "-A POSTROUTING -o kabcd+ -j karri-kabcd"));

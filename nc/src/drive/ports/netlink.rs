@@ -81,8 +81,7 @@ impl Netlink {
     }
 
     pub async fn set_filtered(&self, bridge: &str, on: bool) -> Result<(), PortError> {
-        let message =
-            LinkBridge::new(bridge).append_info_data(InfoBridge::NfCallIpTables(on)).build();
+        let message = LinkBridge::new(bridge).append_info_data(InfoBridge::NfCallIpTables(on)).build();
         self.handle.link().change(message).execute().await.map_err(failed(bridge))
     }
 

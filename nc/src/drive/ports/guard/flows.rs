@@ -127,7 +127,8 @@ pub fn is_refused(facts: &FactTable, ports: &Judged, flow: &Flow) -> bool {
         !is_always_allowed(port, &packet) && !passes(facts, fact, &packet)
     };
     !flow.related
-        && (refuses(flow.original.source, Direction::Egress) || refuses(flow.reply.source, Direction::Ingress))
+        && (refuses(flow.original.source, Direction::Egress)
+            || refuses(flow.reply.source, Direction::Ingress))
 }
 
 /// Whether it has anything to do with one of these addresses.
@@ -150,4 +151,85 @@ pub fn cut(mut condemned: impl FnMut(&Flow) -> bool) -> Result<usize> {
         netlink.flow_delete(key)?;
     }
     Ok(keys.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use karri_proto::network::{Fact, FactChange, GroupRule, Net4, Peer, PortFact, Traffic};
+
+    const GUEST: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 5);
+    const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+    const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+    const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+
+    fn tuple(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> Tuple {
+        let (source_port, destination_port) = ports;
+        Tuple { source, destination, protocol: TCP, source_port, destination_port, icmp: (0, 0) }
+    }
+
+    fn flow(original: Tuple, reply: Tuple) -> Flow {
+        Flow { original, reply, related: false, key: Vec::new() }
+    }
+
+    /// Of a port that lets in port 22 from the client, and out 443 to the client.
+    fn is_cut(flow: &Flow) -> bool {
+        let port = Port {
+            id: "eni-00000005".parse().unwrap(),
+            tap: String::new(),
+            mac: String::new(),
+            address: GUEST,
+            subnet_cidr: String::new(),
+            gateway: GATEWAY,
+        };
+        let group: karri_proto::ids::SecurityGroupId = "sg-00000001".parse().unwrap();
+        let mut facts = FactTable::default();
+        for (id, direction, to) in
+            [("sgr-00000001", Direction::Ingress, 22), ("sgr-00000002", Direction::Egress, 443)]
+        {
+            let (group, id) = (group.clone(), id.parse().unwrap());
+            let (traffic, peer) =
+                (Traffic::Tcp { from: to, to }, Peer::V4(Net4 { address: CLIENT, prefix: 32 }));
+            facts.apply(FactChange::Put(Fact::Rule(GroupRule { group, id, direction, traffic, peer })));
+        }
+        let (id, vpc) = (port.id.clone(), "vpc-00000001".parse().unwrap());
+        let fact = PortFact { id, vpc, addresses: vec![GUEST], groups: vec![group] };
+        facts.apply(FactChange::Put(Fact::Port(fact)));
+        is_refused(&facts, &HashMap::from([(GUEST, port)]), flow)
+    }
+
+    #[test]
+    fn a_flow_is_judged_by_what_the_ports_rules_saw_of_it() {
+        let inward = |port| flow(tuple(CLIENT, GUEST, (999, port)), tuple(GUEST, CLIENT, (port, 999)));
+        assert!(!is_cut(&inward(22)) && is_cut(&inward(80)));
+        let outward = |to, port| flow(tuple(GUEST, to, (999, port)), tuple(to, GUEST, (port, 999)));
+        assert!(
+            !is_cut(&outward(CLIENT, 443)) && is_cut(&outward(CLIENT, 80)) && is_cut(&outward(PUBLIC, 443))
+        );
+        // To a public address on another port, brought to the guest.
+        let translated = |port| flow(tuple(CLIENT, PUBLIC, (999, 2222)), tuple(GUEST, CLIENT, (port, 999)));
+        assert!(!is_cut(&translated(22)) && is_cut(&translated(2222)));
+        // From the guest, behind its gateway's address.
+        let masked = |port| flow(tuple(GUEST, CLIENT, (999, port)), tuple(CLIENT, PUBLIC, (port, 999)));
+        assert!(!is_cut(&masked(443)) && is_cut(&masked(22)));
+    }
+
+    #[test]
+    fn what_no_group_decides_is_not_cut() {
+        let to = |address, port| flow(tuple(GUEST, address, (999, port)), tuple(address, GUEST, (port, 999)));
+        assert!(!is_cut(&to(GATEWAY, 53)) && is_cut(&to(GATEWAY, 54)) && is_cut(&to(CLIENT, 53)));
+        assert!(!is_cut(&to(Ipv4Addr::new(169, 254, 169, 254), 80)));
+        let others = flow(tuple(CLIENT, PUBLIC, (1, 2)), tuple(PUBLIC, CLIENT, (2, 1)));
+        assert!(!is_cut(&others));
+        let related = Flow { related: true, ..to(CLIENT, 80) };
+        assert!(!is_cut(&related));
+    }
+
+    #[test]
+    fn a_message_that_is_cut_short_is_an_error() {
+        assert!(Flow::parse(&[]).is_err());
+        assert!(Flow::parse(&[8, 0, 1, 0]).is_err());
+        assert!(Flow::parse(&[4, 0, 1, 0, 4, 0, 2, 0]).is_err());
+        assert!(attributes(&[2, 0, 1, 0]).is_err(), "an attribute is longer than its head");
+    }
 }

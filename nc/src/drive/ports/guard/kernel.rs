@@ -82,7 +82,9 @@ fn sets_parse(text: &mut Text, names: &Names, saved: &str) {
     const KINDS: [&str; 3] = ["hash:ip", "hash:net", "hash:net,port"];
     for line in saved.lines() {
         let mut words = line.split(' ');
-        let (Some(verb), Some(name), Some(third)) = (words.next(), words.next(), words.next()) else { continue };
+        let (Some(verb), Some(name), Some(third)) = (words.next(), words.next(), words.next()) else {
+            continue;
+        };
         if !names.are_own(name) {
             continue;
         }
@@ -153,7 +155,9 @@ pub fn differ(found: &[Jump], wanted: &[Jump]) -> bool {
 pub async fn others_route_to(names: &Names) -> Result<bool, PortError> {
     let saved = run("iptables-save", &["-t", "mangle"], String::new()).await?;
     let start = format!("-A POSTROUTING -o {} -m physdev ! --physdev-is-bridged -j KARRI-", names.bridge);
-    Ok(saved.lines().any(|line| line.starts_with(&start) && !line.ends_with(&names.way(super::names::Way::Routed))))
+    Ok(saved
+        .lines()
+        .any(|line| line.starts_with(&start) && !line.ends_with(&names.way(super::names::Way::Routed))))
 }
 
 /// One step, and with it the jumps that are missing or too many. True: something changed.
@@ -165,8 +169,12 @@ pub async fn take(step: &Step, found: &[Jump], wanted: &[Jump]) -> Result<bool, 
     ipset(&step.fill).await?;
     let mangle = step.chains.clone();
     // Jumps come when there is where they lead to, and go before it does.
-    let (goes, comes): (Vec<_>, Vec<_>) =
-        jumps.remove("mangle").unwrap_or_default().lines().map(str::to_owned).partition(|line| line.starts_with("-D"));
+    let (goes, comes): (Vec<_>, Vec<_>) = jumps
+        .remove("mangle")
+        .unwrap_or_default()
+        .lines()
+        .map(str::to_owned)
+        .partition(|line| line.starts_with("-D"));
     let (rules, removed) = split_removals(&mangle);
     let mut script = String::new();
     if !mangle.is_empty() || !goes.is_empty() || !comes.is_empty() {

@@ -195,6 +195,20 @@ impl Guard {
         Ok(if others_did_it { changed } else { Vec::new() })
     }
 
+    /// A port of which there is nothing but the tap, whose last digits are its interface's. Its guest's record is
+    /// lost, so all that is known of it are the facts, if any.
+    pub fn port_of_nobody(&self, tap: &str) -> Option<Port> {
+        let digits = tap.strip_prefix(&self.names.taps)?;
+        let facts = self.facts.table();
+        let fact = facts.ports().find(|fact| fact.id.as_str().ends_with(digits));
+        let id =
+            fact.map_or_else(|| format!("eni-0000000{digits}").parse().ok(), |fact| Some(fact.id.clone()))?;
+        let address = fact.and_then(|fact| fact.addresses.first().copied()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let gateway = Ipv4Addr::UNSPECIFIED;
+        let (mac, subnet_cidr) = (String::new(), String::new());
+        Some(Port { id, tap: tap.to_owned(), mac, address, subnet_cidr, gateway })
+    }
+
     /// Everything anew, when it is not known what has changed.
     pub async fn told_all(&self) -> Result<(), PortError> {
         let mut inner = self.inner.lock().await;

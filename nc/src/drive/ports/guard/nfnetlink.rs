@@ -79,7 +79,14 @@ impl Nfnetlink {
     }
 
     /// `each` is given what every answer holds after its two headers.
-    fn ask(&self, kind: u16, flags: u16, family: u8, body: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    fn ask(
+        &self,
+        kind: u16,
+        flags: u16,
+        family: u8,
+        body: &[u8],
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
         let length = u32::try_from(HEADER + FAMILY_HEADER + body.len()).map_err(|_| broken())?;
         let mut message = length.to_ne_bytes().to_vec();
         message.extend_from_slice(&kind.to_ne_bytes());

@@ -110,7 +110,9 @@ fn is_carried(carried: Carried, content: Content) -> bool {
             (from..=to).contains(&port)
         }
         (Carried::IcmpType(number), Content::Icmp { r#type, .. }) => number == r#type,
-        (Carried::IcmpCode { r#type, code }, Content::Icmp { r#type: of, code: it }) => (r#type, code) == (of, it),
+        (Carried::IcmpCode { r#type, code }, Content::Icmp { r#type: of, code: it }) => {
+            (r#type, code) == (of, it)
+        }
         (Carried::Protocol(number), Content::Protocol(of)) => number == of,
         _ => false,
     }
@@ -152,14 +154,20 @@ const LOCAL: usize = 3;
 const PORTS: usize = 5;
 
 fn addresses() -> impl Strategy<Value = Ipv4Addr> {
-    prop_oneof![(0..PORTS).prop_map(address), Just(Ipv4Addr::new(203, 0, 113, 9)), Just(Ipv4Addr::new(10, 0, 0, 1))]
+    prop_oneof![
+        (0..PORTS).prop_map(address),
+        Just(Ipv4Addr::new(203, 0, 113, 9)),
+        Just(Ipv4Addr::new(10, 0, 0, 1))
+    ]
 }
 
 fn networks() -> impl Strategy<Value = Net4> {
-    (addresses(), prop_oneof![Just(0u8), Just(1), Just(8), Just(29), Just(32)]).prop_map(|(address, prefix)| {
-        let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
-        Net4 { address: Ipv4Addr::from(u32::from(address) & mask), prefix }
-    })
+    (addresses(), prop_oneof![Just(0u8), Just(1), Just(8), Just(29), Just(32)]).prop_map(
+        |(address, prefix)| {
+            let mask = u32::MAX.checked_shl(32 - u32::from(prefix)).unwrap_or(0);
+            Net4 { address: Ipv4Addr::from(u32::from(address) & mask), prefix }
+        },
+    )
 }
 
 fn traffic() -> impl Strategy<Value = Traffic> {
@@ -174,8 +182,10 @@ fn traffic() -> impl Strategy<Value = Traffic> {
         Just(Traffic::All),
         range().prop_map(|(from, to)| Traffic::Tcp { from, to }),
         range().prop_map(|(from, to)| Traffic::Udp { from, to }),
-        (proptest::option::of(0u8..3), 0u8..3, any::<bool>())
-            .prop_map(|(r#type, code, all)| Traffic::Icmp { r#type, code: r#type.filter(|_| !all).map(|_| code) }),
+        (proptest::option::of(0u8..3), 0u8..3, any::<bool>()).prop_map(|(r#type, code, all)| Traffic::Icmp {
+            r#type,
+            code: r#type.filter(|_| !all).map(|_| code)
+        }),
         Just(Traffic::Icmp6 { r#type: None, code: None }),
         prop_oneof![Just(0u8), Just(1), Just(6), Just(17), Just(47), Just(132)].prop_map(Traffic::Protocol),
     ]
@@ -195,15 +205,16 @@ fn changes() -> impl Strategy<Value = FactChange> {
         3 => networks().prop_map(Peer::V4),
         2 => (0..GROUPS).prop_map(group).prop_map(Peer::Group),
     ];
-    let rules = (0..GROUPS, 0u32..6, any::<bool>(), traffic(), peer).prop_map(|(of, id, ingress, traffic, peer)| {
-        GroupRule {
-            group: group(of),
-            id: format!("sgr-{id:08x}").parse().unwrap(),
-            direction: if ingress { Direction::Ingress } else { Direction::Egress },
-            traffic,
-            peer,
-        }
-    });
+    let rules =
+        (0..GROUPS, 0u32..6, any::<bool>(), traffic(), peer).prop_map(|(of, id, ingress, traffic, peer)| {
+            GroupRule {
+                group: group(of),
+                id: format!("sgr-{id:08x}").parse().unwrap(),
+                direction: if ingress { Direction::Ingress } else { Direction::Egress },
+                traffic,
+                peer,
+            }
+        });
     let rules = rules.boxed();
     let of = |number: usize, groups: Vec<usize>| PortFact {
         id: eni(number),
@@ -329,7 +340,12 @@ fn a_port_as_the_kernel_prints_it() {
     let table = table(vec![
         rule(1, Direction::Ingress, Traffic::Tcp { from: 22, to: 23 }, office),
         rule(2, Direction::Ingress, Traffic::Udp { from: 1000, to: 2000 }, Peer::V4(Net4::EVERYWHERE)),
-        rule(3, Direction::Ingress, Traffic::Icmp { r#type: Some(8), code: Some(0) }, Peer::V4(Net4::EVERYWHERE)),
+        rule(
+            3,
+            Direction::Ingress,
+            Traffic::Icmp { r#type: Some(8), code: Some(0) },
+            Peer::V4(Net4::EVERYWHERE),
+        ),
         rule(4, Direction::Ingress, Traffic::Tcp { from: 80, to: 80 }, Peer::Group(group(2))),
         rule(5, Direction::Egress, Traffic::All, Peer::V4(Net4::EVERYWHERE)),
         FactChange::Put(Fact::Port(PortFact {
@@ -349,7 +365,8 @@ fn a_port_as_the_kernel_prints_it() {
     let text = Text::from(wanted(&table, &names(), &ports));
     let mut printed = String::new();
     for (name, lines) in &text.chains {
-        let is_share = [Way::From, Way::To, Way::Routed].iter().any(|way| name.starts_with(&names().way(*way)));
+        let is_share =
+            [Way::From, Way::To, Way::Routed].iter().any(|way| name.starts_with(&names().way(*way)));
         if !is_share || (name.len() > names().way(Way::Routed).len() && !lines.is_empty()) {
             lines.iter().for_each(|line| printed += &format!("-A {name} {line}\n"));
         }

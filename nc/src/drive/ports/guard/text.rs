@@ -20,8 +20,10 @@ pub struct SetText {
 
 impl From<Wanted> for Text {
     fn from(wanted: Wanted) -> Self {
-        let chains =
-            wanted.chains.into_iter().map(|(name, rules)| (name, rules.iter().map(ToString::to_string).collect()));
+        let chains = wanted
+            .chains
+            .into_iter()
+            .map(|(name, rules)| (name, rules.iter().map(ToString::to_string).collect()));
         let sets = wanted.sets.into_iter().map(|(name, set)| {
             let members = set.members.iter().map(ToString::to_string).collect();
             let text = SetText { kind: set.kind.as_str(), create: set.kind.create(&name), members };
@@ -97,7 +99,8 @@ pub fn step(before: &Text, after: &Text) -> Step {
 fn set_step(step: &mut Step, name: &str, before: Option<&SetText>, after: &SetText) {
     let nothing = BTreeSet::new();
     let old = before.map_or(&nothing, |set| &set.members);
-    let (mut added, mut removed) = (after.members.difference(old).peekable(), old.difference(&after.members).peekable());
+    let (mut added, mut removed) =
+        (after.members.difference(old).peekable(), old.difference(&after.members).peekable());
     if before.is_some() && added.peek().is_none() && removed.peek().is_none() {
         return;
     }
@@ -153,7 +156,8 @@ mod tests {
     #[test]
     fn a_set_is_there_before_its_rule_and_goes_after_it() {
         let nothing = Text::default();
-        let all = text(&[("A", &["-m set --match-set S src -j ACCEPT", "-j DROP"])], &[("S", set(&["10.0.0.1"]))]);
+        let all =
+            text(&[("A", &["-m set --match-set S src -j ACCEPT", "-j DROP"])], &[("S", set(&["10.0.0.1"]))]);
         let made = step(&nothing, &all);
         assert_eq!(made.fill, "create S hash:net\nadd S 10.0.0.1\n");
         assert_eq!(made.chains, ":A - [0:0]\n-A A -m set --match-set S src -j ACCEPT\n-A A -j DROP\n");

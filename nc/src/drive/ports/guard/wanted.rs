@@ -152,7 +152,10 @@ fn ways(piece: &mut Wanted, names: &Names) {
 
 fn tap_share(tap: &str) -> u8 {
     const NODE_PART: usize = 5;
-    tap.as_bytes().get(NODE_PART).and_then(|byte| char::from(*byte).to_digit(16)).map_or(0, |digit| digit as u8)
+    tap.as_bytes()
+        .get(NODE_PART)
+        .and_then(|byte| char::from(*byte).to_digit(16))
+        .map_or(0, |digit| digit as u8)
 }
 
 fn address_share(port: &Port) -> u8 {
