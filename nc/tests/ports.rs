@@ -38,9 +38,14 @@ fn names() -> TapNames {
     TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() })
 }
 
-async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
+/// As a starting node does, before it has told which ports it knows.
+async fn open_only(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
     let place = Place { bridge: BRIDGE, uplink, metadata_address: ADDRESS, state_dir, boot_id: "boot-1" };
-    let ports = BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap();
+    BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap()
+}
+
+async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
+    let ports = open_only(state_dir, uplink).await;
     ports.mend(&[]).await.unwrap();
     ports
 }
@@ -154,7 +159,7 @@ async fn what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody
 
     // The next life knows of the first alone.
     let before = chain(&both[1].tap);
-    let ports = open(directory.path(), None).await;
+    let ports = open_only(directory.path(), None).await;
     let known = &both[..1];
     assert_eq!(ports.mend(known).await.unwrap(), [format!("rules of {}", both[0].tap)]);
     assert_eq!(rules_of(&both[0]), rules);
