@@ -64,6 +64,7 @@ impl Traces {
             lines.extend(host.guests.iter().map(|id| format!("guest {}", domain_name(id))));
             lines.extend(host.taps.iter().map(|tap| format!("port {tap} and its rules")));
             lines.push(format!("rules and address for metadata on {}", host.ports.bridge()));
+            lines.push(format!("chains and sets {}-*", host.ports.chains()));
         }
         lines.extend(self.kept.iter().map(|path| path.display().to_string()));
         lines

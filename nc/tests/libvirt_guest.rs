@@ -264,11 +264,10 @@ async fn restart(cloud: &Cloud, config: &Config, node: RunningNode, intent: &Ins
 async fn a_node_whose_libvirt_does_not_answer_is_ill() {
     let cloud = Cloud::start().await;
     let socket = cloud.directory.path().join("nobody-listens");
-    let bridge = Bridge("karri-test-h");
+    let network = "[network]\nbridge = \"karri-test-h\"\nmetadata = \"169.254.87.9:0\"\n";
+    let _clean_up = CleanUp(cloud.config("node-9", network)); // by a libvirt that answers
     let extra = format!(
-        "[network]\nbridge = \"{}\"\nmetadata = \"169.254.87.9:0\"\n[hypervisor]\naccel = \"tcg\"\n\
-         uri = \"qemu+unix:///system?socket={}\"\n",
-        bridge.0,
+        "{network}[hypervisor]\naccel = \"tcg\"\nuri = \"qemu+unix:///system?socket={}\"\n",
         socket.display()
     );
     let node = cloud.node(&cloud.config("node-9", &extra)).await;
@@ -279,13 +278,4 @@ async fn a_node_whose_libvirt_does_not_answer_is_ill() {
     .await;
     assert!(wrong.message.contains("503") && wrong.message.contains("hypervisor: "), "{wrong}");
     node.stopper.stop().await;
-}
-
-/// Made by the node, with nobody else to remove it.
-struct Bridge(&'static str);
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        run("ip", &["link", "delete", self.0]);
-    }
 }

@@ -155,6 +155,11 @@ impl BridgePorts {
         &self.bridge
     }
 
+    /// How the names of chains and sets for security groups begin.
+    pub fn chains(&self) -> String {
+        format!("KARRI-{}", self.names.prefix())
+    }
+
     /// Sends guests' metadata requests to `listener`.
     pub async fn serve_metadata(&self, listener: SocketAddrV4) -> Result<(), PortError> {
         let mut rules = self.rules.lock().await;

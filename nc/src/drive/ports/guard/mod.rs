@@ -105,11 +105,12 @@ impl Guard {
         let is_new = |port: &&Port| inner.state.ports().get(&port.tap) != Some(*port);
         let fresh: Vec<Ipv4Addr> = ports.iter().filter(is_new).map(|port| port.address).collect();
         let change = inner.state.plug(&self.facts.table(), ports);
-        self.take(&mut inner, change).await?;
         if fresh.is_empty() {
-            return Ok(());
+            return self.take(&mut inner, change).await;
         }
-        cut(move |flow| flows::concerns(&fresh, flow)).await
+        // At once, for there is nobody yet who could make a new one.
+        let forgotten = cut(move |flow| flows::concerns(&fresh, flow));
+        tokio::try_join!(self.take(&mut inner, change), forgotten).map(|_| ())
     }
 
     pub async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
