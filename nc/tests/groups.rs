@@ -261,6 +261,33 @@ fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
     assert!(left.contains("203.0.113.7") && left.contains("-j THEIRS"));
 }
 
+#[test]
+fn not_one_packet_passes_while_rules_change() {
+    if runs_elsewhere("not_one_packet_passes_while_rules_change") {
+        return;
+    }
+    let (mut node, _other, [five, mut six, mut seven]) = two_nodes();
+    let (b, c) = (six.address, seven.address);
+    six.ask(json!({ "do": "watch" }));
+    let frame = format!("{}{}0800{}", mac(6), mac(7), datagram(c, b, (4000, 3000)));
+    seven.ask(json!({ "do": "flood", "hex": frame }));
+    for round in 0..3 {
+        let other = one(five.address);
+        let wide = Traffic::Udp { from: 3000, to: 4000 + round };
+        node.tell(&[ingress(1, 1, wide, other.clone()), ingress(1, 2, Traffic::All, Peer::Group(group(9)))]);
+        node.tell(&[ingress(1, 3, Traffic::Udp { from: 3000, to: 3000 }, other), revoked(1, 2)]);
+        node.tell(&[member("node1", 6, &[1, 4]), outward(4), revoked(1, 1)]);
+        node.ask(&json!({ "plug": 6 }));
+        node.ask(&json!({ "again": true }));
+        node.tell(&[member("node1", 6, &[4]), revoked(1, 3)]);
+        node.ask(&json!({ "mend": true }));
+        node.tell(&[member("node1", 6, &[1])]);
+    }
+    assert_eq!(six.ask(json!({ "do": "seen", "hex": MARK })), json!(0));
+    node.tell(&[ingress(1, 1, Traffic::Udp { from: 3000, to: 3000 }, one(c))]);
+    assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
+}
+
 const BROADCAST: &str = "ffffffffffff";
 /// In every frame that a liar sends: by it the others count what reaches them.
 const MARK: &str = "6c6965732e6c6965732e6c6965732e";

@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, PortError, Ports, TapNames};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
@@ -170,6 +170,20 @@ async fn what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_that_does_not_filter_bridges_starts_no_guest_and_says_why() {
+    if runs_elsewhere("a_kernel_that_does_not_filter_bridges_starts_no_guest_and_says_why") {
+        return;
+    }
+    must("mount -t tmpfs tmpfs /proc/sys/net"); // as if there were no such module
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open_only(directory.path(), None).await;
+    for outcome in [ports.mend(&[]).await.map(drop), ports.plug(&[port(5)]).await] {
+        let PortError::Broken(why) = outcome.unwrap_err() else { panic!("it will not get better by itself") };
+        assert!(why.contains("br_netfilter") && why.contains("modprobe"), "{why}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_what_was_made_here_is_taken_away() {
     if runs_elsewhere("only_what_was_made_here_is_taken_away") {
         return;
@@ -183,10 +197,12 @@ async fn only_what_was_made_here_is_taken_away() {
     let ports = open(directory.path(), Some("up0")).await;
     ports.serve_metadata(SocketAddrV4::new(ADDRESS, 8775)).await.unwrap();
     ports.plug(&[port(5)]).await.unwrap();
-    assert!(is_joined("up0") && has_address());
+    let filters = || must(&format!("ip -d link show {BRIDGE}")).contains("nf_call_iptables 1");
+    assert!(is_joined("up0") && has_address() && filters());
     drop(ports);
     open(directory.path(), Some("up0")).await.clean().await.unwrap(); // another life knows as much
     assert!(!is_joined("up0") && !has_address(), "the uplink and the address were ours");
+    assert!(!filters(), "and that iptables saw it");
     assert!(must(&format!("ip -o addr show dev {BRIDGE}")).contains("10.9.8.7"), "the bridge was not");
     assert!(!must("iptables-save").contains("karri-k"));
 

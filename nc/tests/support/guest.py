@@ -117,6 +117,21 @@ def send(hexes):
     return True
 
 
+def flood(hex):
+    """Sends that frame again and again until the guest is gone."""
+    frame = bytes.fromhex(hex)
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    link.bind(("eth0", 0))
+
+    def loop():
+        while True:
+            link.send(frame)
+            time.sleep(0.0002)
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
 def watch():
     link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
     link.bind(("eth0", 0))
@@ -139,7 +154,7 @@ def seen(hex, wait=0.0, more_than=0):
         time.sleep(0.01)
 
 
-COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, send, watch, seen)}
+COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, send, flood, watch, seen)}
 
 for line in sys.stdin:
     command = json.loads(line)

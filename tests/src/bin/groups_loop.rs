@@ -38,6 +38,14 @@ impl Facts for Told {
     }
 }
 
+impl Told {
+    fn apply(&self, changes: Vec<FactChange>) {
+        let mut table = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let facts = Arc::make_mut(&mut table);
+        changes.into_iter().for_each(|change| drop(facts.apply(change)));
+    }
+}
+
 struct Bench {
     facts: Arc<Told>,
     ports: BridgePorts,
@@ -68,10 +76,7 @@ fn host(number: u32) -> Peer {
 impl Bench {
     async fn tell(&self, changes: Vec<FactChange>) -> anyhow::Result<Duration> {
         let keys: Vec<FactKey> = changes.iter().map(FactChange::key).collect();
-        let mut table = self.facts.0.write().unwrap_or_else(PoisonError::into_inner);
-        let facts = Arc::make_mut(&mut table);
-        changes.into_iter().for_each(|change| drop(facts.apply(change)));
-        drop(table);
+        self.facts.apply(changes);
         let start = Instant::now();
         self.ports.told(Some(&keys)).await?;
         Ok(start.elapsed())

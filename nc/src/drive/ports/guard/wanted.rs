@@ -16,6 +16,7 @@ use crate::drive::ports::{METADATA_ADDRESS, Port};
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::network::{Direction, FactTable, GroupRule, Net4, Peer, Traffic};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// A rule of no more ports than this stands in the set of ports; a wider one is a rule of its own in the chain.
 const NARROW_PORTS_MAX: u16 = 64;
@@ -183,11 +184,13 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
     let accept = |matches: Vec<Match>| Rule::new(matches, Target::Accept);
     let tcp = |to| Match::Carries(Carried::Tcp { from: to, to });
     let udp = |to| Match::Carries(Carried::Udp { from: to, to });
-    let ask_dhcp = Match::UdpPorts { source: DHCP_CLIENT, destination: DHCP_SERVER };
+    let ask_dhcp =
+        |of| vec![Match::Destination(of), Match::UdpPorts { source: DHCP_CLIENT, destination: DHCP_SERVER }];
     let hear_dhcp = Match::UdpPorts { source: DHCP_SERVER, destination: DHCP_CLIENT };
     let mut from = vec![
         accept(vec![Match::Established]),
-        accept(vec![ask_dhcp]),
+        accept(ask_dhcp(Ipv4Addr::BROADCAST)),
+        accept(ask_dhcp(port.gateway)),
         accept(vec![Match::Destination(METADATA_ADDRESS), tcp(HTTP)]),
         accept(vec![Match::Destination(port.gateway), udp(DNS)]),
         accept(vec![Match::Destination(port.gateway), tcp(DNS)]),
@@ -214,8 +217,8 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
 
 /// The two halves of everything: no set takes it as one.
 const HALVES: [Net4; 2] = [
-    Net4 { address: std::net::Ipv4Addr::UNSPECIFIED, prefix: 1 },
-    Net4 { address: std::net::Ipv4Addr::new(128, 0, 0, 0), prefix: 1 },
+    Net4 { address: Ipv4Addr::UNSPECIFIED, prefix: 1 },
+    Net4 { address: Ipv4Addr::new(128, 0, 0, 0), prefix: 1 },
 ];
 
 fn as_members(net: Net4) -> Vec<Net4> {
@@ -298,7 +301,7 @@ pub fn is_always_allowed(port: &Port, packet: &karri_proto::network::Packet) -> 
     use karri_proto::network::Content::{Tcp, Udp};
     packet.direction == Direction::Egress
         && match packet.content {
-            Udp(DHCP_SERVER) => true,
+            Udp(DHCP_SERVER) => [Ipv4Addr::BROADCAST, port.gateway].contains(&packet.peer),
             Tcp(HTTP) => packet.peer == METADATA_ADDRESS,
             Tcp(DNS) | Udp(DNS) => packet.peer == port.gateway,
             _ => false,
