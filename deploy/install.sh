@@ -55,6 +55,8 @@ packages[host]='
     dnsmasq-base                DHCP and DNS for guests
     iproute2                    ip: bridges, taps, addresses
     iptables                    address translation and filters
+    ipset                       who may talk to whom: the members of rules of security groups
+    kmod                        modprobe: br_netfilter, by which bridged packets meet iptables
     ca-certificates             TLS to places from which images are imported
 '
 packages[run]='

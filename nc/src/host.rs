@@ -17,7 +17,8 @@ use std::path::PathBuf;
 
 pub struct Traces {
     host: Option<HostTraces>,
-    directories: Vec<PathBuf>,
+    /// Directories and files.
+    kept: Vec<PathBuf>,
 }
 
 struct HostTraces {
@@ -34,8 +35,8 @@ pub async fn survey(config: &Config) -> anyhow::Result<Traces> {
         Driver::Sim => None,
     };
     let state_dir = &config.controller.state_dir;
-    let directories = ["instances", "tombstones", "nodes"].map(|name| state_dir.join(name));
-    Ok(Traces { host, directories: directories.into_iter().filter(|path| path.exists()).collect() })
+    let kept = ["instances", "tombstones", "nodes", "facts"].map(|name| state_dir.join(name));
+    Ok(Traces { host, kept: kept.into_iter().filter(|path| path.exists()).collect() })
 }
 
 impl HostTraces {
@@ -63,8 +64,9 @@ impl Traces {
             lines.extend(host.guests.iter().map(|id| format!("guest {}", domain_name(id))));
             lines.extend(host.taps.iter().map(|tap| format!("port {tap} and its rules")));
             lines.push(format!("rules and address for metadata on {}", host.ports.bridge()));
+            lines.push(format!("chains and sets {}-*", host.ports.chains()));
         }
-        lines.extend(self.directories.iter().map(|path| path.display().to_string()));
+        lines.extend(self.kept.iter().map(|path| path.display().to_string()));
         lines
     }
 
@@ -79,8 +81,11 @@ impl Traces {
             }
             host.ports.clean().await?;
         }
-        for path in &self.directories {
-            tokio::fs::remove_dir_all(path).await?;
+        for path in &self.kept {
+            match path.is_dir() {
+                true => tokio::fs::remove_dir_all(path).await?,
+                false => tokio::fs::remove_file(path).await?,
+            }
         }
         Ok(removed)
     }

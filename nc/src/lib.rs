@@ -8,6 +8,7 @@ pub mod api;
 pub mod app;
 pub mod config;
 pub mod drive;
+pub mod facts;
 pub mod host;
 pub mod node;
 pub mod reconcile;

@@ -8,6 +8,7 @@ use crate::app::record::{Acceptance, Change, Record, Tombstone, accept};
 use crate::drive::hypervisor::{FoundGuest, Hypervisor};
 use crate::drive::ports::{Ports, TapNames};
 use crate::drive::storage::{Storage, blobs_of};
+use crate::facts::NodeFacts;
 use crate::store::{Journal, Store, is_full};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceReport, Phase};
@@ -40,6 +41,7 @@ pub struct Node {
     pub limits: Limits,
     pub store: Store,
     pub journal: Journal,
+    pub facts: Arc<NodeFacts>,
     pub drives: Drives,
     pub metrics: Arc<Metrics>,
     pub steps: Semaphore,
@@ -80,6 +82,7 @@ pub struct NodeParts {
     pub boot_id: String,
     pub limits: Limits,
     pub store: Store,
+    pub facts: Arc<NodeFacts>,
     pub drives: Drives,
     pub metrics: Arc<Metrics>,
 }
@@ -105,6 +108,7 @@ impl Node {
             store: parts.store,
             // Unique among the lives of this node, as the clock moves on between them.
             journal: Journal::new(u64::try_from(now_unix_ms()).unwrap_or(1)),
+            facts: parts.facts,
             drives: parts.drives,
             metrics: parts.metrics,
             steps: Semaphore::new(STEPS_MAX),

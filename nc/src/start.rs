@@ -1,5 +1,6 @@
 //! Wires a process together: drives by configuration, then nodes, then what serves and watches them.
 
+use crate::api::facts::Facts;
 use crate::api::instances::Instances;
 use crate::api::metadata;
 use crate::api::story::Story;
@@ -15,8 +16,10 @@ use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
+use crate::facts::{FactPool, NodeFacts};
 use crate::node::{Drives, Node, NodeParts};
 use crate::reconcile::adopt::{adopt, first_look};
+use crate::reconcile::groups::enforce_groups;
 use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
 use crate::reconcile::ports::mend_ports;
 use crate::reconcile::starved::resume_starved;
@@ -25,7 +28,7 @@ use crate::store::Store;
 use anyhow::Context;
 use axum::Router;
 use karri_proto::internal::caller::guarded;
-use karri_proto::internal::{Identity, Role, instances, story};
+use karri_proto::internal::{Identity, Role, facts, instances, story};
 use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;
@@ -42,6 +45,7 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// A look at all guests takes no longer, unless the hypervisor hangs.
 const WATCH_ROUND_MAX: Duration = Duration::from_secs(60);
 const MEND_ROUND_MAX: Duration = Duration::from_secs(90);
+const GROUPS_ROUND_MAX: Duration = Duration::from_secs(90);
 
 pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     match config.hypervisor.driver {
@@ -72,10 +76,11 @@ pub(crate) fn boot_id() -> anyhow::Result<String> {
 }
 
 /// Only the cc of the node's own cluster is obeyed.
-fn instances_router(node: &Arc<Node>, identity: &Identity) -> Router {
+fn node_router(node: &Arc<Node>, identity: &Identity) -> Router {
     let cluster = identity.cluster.clone();
-    let service = Arc::new(Instances(node.clone()));
-    guarded(instances::router(service), move |caller| caller.role == Role::Cc && caller.cluster == cluster)
+    let router = instances::router(Arc::new(Instances(node.clone())))
+        .merge(facts::router(Arc::new(Facts(node.facts.clone()))));
+    guarded(router, move |caller| caller.role == Role::Cc && caller.cluster == cluster)
 }
 
 fn story_router(base: &Base) -> Router {
@@ -93,7 +98,8 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
-    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner)).await?;
+    let facts = NodeFacts::open(state_dir)?;
+    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
@@ -109,6 +115,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         boot_id,
         limits: limits(&config.guest),
         store,
+        facts,
         drives: Drives {
             hypervisor: Arc::new(hypervisor),
             ports: Arc::new(ports),
@@ -117,7 +124,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         owner,
         metrics: base.metrics.clone(),
     });
-    let router = instances_router(&node, &base.identity).merge(story_router(&base));
+    let router = node_router(&node, &base.identity).merge(story_router(&base));
     adopt(&node).await;
     let key = metadata::token_key(state_dir)?;
     base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
@@ -126,6 +133,8 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
     let pulse = base.health.pulse("ports", MEND_ROUND_MAX);
     base.spawn(mend_ports(node.clone(), pulse, base.shutdown.clone()));
+    let pulse = base.health.pulse("security groups", GROUPS_ROUND_MAX);
+    base.spawn(enforce_groups(node.clone(), pulse, base.shutdown.clone()));
     let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
@@ -205,10 +214,11 @@ async fn hypervisor_facts(
 async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let mut router = Router::new();
     let mut nodes = Vec::new();
+    let pool = Arc::new(FactPool::default());
     for number in 0..config.hypervisor.sim_nodes {
         let name = format!("{}-{number}", base.identity.name);
-        let node = simulated_node(&config, &base, &name)?;
-        let own = instances_router(&node, &base.identity).merge(story_router(&base));
+        let node = simulated_node(&config, &base, &name, &pool)?;
+        let own = node_router(&node, &base.identity).merge(story_router(&base));
         router = router.nest(&format!("/nodes/{name}"), own);
         adopt(&node).await;
         nodes.push(node);
@@ -225,7 +235,12 @@ async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint>
     Ok(endpoint)
 }
 
-fn simulated_node(config: &Config, base: &Base, name: &str) -> anyhow::Result<Arc<Node>> {
+fn simulated_node(
+    config: &Config,
+    base: &Base,
+    name: &str,
+    pool: &Arc<FactPool>,
+) -> anyhow::Result<Arc<Node>> {
     let owner = owner(config, name)?;
     let boot_id = boot_id()?;
     let store = if config.hypervisor.sim_in_memory {
@@ -258,6 +273,7 @@ fn simulated_node(config: &Config, base: &Base, name: &str) -> anyhow::Result<Ar
         boot_id,
         limits: limits(&config.guest),
         store,
+        facts: NodeFacts::pooled(pool.node()),
         drives: Drives {
             hypervisor: Arc::new(hypervisor),
             ports: Arc::new(NoPorts),

@@ -17,6 +17,7 @@ const BOOT_LIMIT: Duration = Duration::from_secs(240);
 const BRIDGE: &str = "karri-test0";
 const NETNS: &str = "karri-test-gw";
 const ADDRESS: &str = "172.29.77.5";
+const GATEWAY: &str = "172.29.77.1";
 const USER_DATA: &str = r#"#!/bin/sh
 echo "imds says $(imds meta-data/instance-id) $(imds meta-data/local-ipv4)"
 uuid=$(cat /sys/class/dmi/id/product_uuid)
@@ -57,6 +58,7 @@ fn tiny_intent(cloud: &Cloud) -> InstanceIntent {
     intent.spec.boot.kernel = Some(raw("tiny.vmlinuz"));
     intent.spec.boot.ramdisk = Some(raw("tiny.initrd"));
     let port = &mut intent.spec.ports[0];
+    port.gateway = GATEWAY.parse().unwrap();
     port.private_ip = ADDRESS.parse().unwrap();
     port.subnet_cidr = "172.29.77.0/24".into();
     intent.spec.user_data_base64 = Some(base64::engine::general_purpose::STANDARD.encode(USER_DATA));
@@ -70,6 +72,7 @@ fn disk_intent(cloud: &Cloud) -> InstanceIntent {
     let size: serde_json::Value = serde_json::from_str(&size).unwrap();
     let mut intent = intent(cloud.blob(&path, BlobFormat::Qcow2, size["virtual-size"].as_u64().unwrap()));
     let port = &mut intent.spec.ports[0];
+    port.gateway = GATEWAY.parse().unwrap();
     (port.private_ip, port.mac) = ("172.29.77.6".parse().unwrap(), "02:00:00:00:00:06".into());
     port.subnet_cidr = "172.29.77.0/24".into();
     intent
@@ -191,6 +194,7 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     let first = tiny_intent(&cloud);
     let _gateway = Gateway::start(&cloud, &first.spec.ports[0].mac);
 
+    client.may_send(&first).await;
     missing_image_fails(&cloud, &client).await;
     let asked = Instant::now();
     client.put(&first).await;
@@ -260,11 +264,10 @@ async fn restart(cloud: &Cloud, config: &Config, node: RunningNode, intent: &Ins
 async fn a_node_whose_libvirt_does_not_answer_is_ill() {
     let cloud = Cloud::start().await;
     let socket = cloud.directory.path().join("nobody-listens");
-    let bridge = Bridge("karri-test-h");
+    let network = "[network]\nbridge = \"karri-test-h\"\nmetadata = \"169.254.87.9:0\"\n";
+    let _clean_up = CleanUp(cloud.config("node-9", network)); // by a libvirt that answers
     let extra = format!(
-        "[network]\nbridge = \"{}\"\nmetadata = \"169.254.87.9:0\"\n[hypervisor]\naccel = \"tcg\"\n\
-         uri = \"qemu+unix:///system?socket={}\"\n",
-        bridge.0,
+        "{network}[hypervisor]\naccel = \"tcg\"\nuri = \"qemu+unix:///system?socket={}\"\n",
         socket.display()
     );
     let node = cloud.node(&cloud.config("node-9", &extra)).await;
@@ -275,13 +278,4 @@ async fn a_node_whose_libvirt_does_not_answer_is_ill() {
     .await;
     assert!(wrong.message.contains("503") && wrong.message.contains("hypervisor: "), "{wrong}");
     node.stopper.stop().await;
-}
-
-/// Made by the node, with nobody else to remove it.
-struct Bridge(&'static str);
-
-impl Drop for Bridge {
-    fn drop(&mut self) {
-        run("ip", &["link", "delete", self.0]);
-    }
 }

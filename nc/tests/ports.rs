@@ -5,10 +5,11 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Place, Port, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, PortError, Ports, TapNames};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const BRIDGE: &str = "karri-t0";
@@ -37,13 +38,22 @@ fn names() -> TapNames {
     TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() })
 }
 
-async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
+/// As a starting node does, before it has told which ports it knows.
+async fn open_only(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
     let place = Place { bridge: BRIDGE, uplink, metadata_address: ADDRESS, state_dir, boot_id: "boot-1" };
-    BridgePorts::open(place, names()).await.unwrap()
+    BridgePorts::open(place, names(), Arc::new(NoFacts)).await.unwrap()
+}
+
+async fn open(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
+    let ports = open_only(state_dir, uplink).await;
+    ports.mend(&[]).await.unwrap();
+    ports
 }
 
 fn port(number: u8) -> Port {
     Port {
+        id: format!("eni-000000000000000{number:02}").parse().unwrap(),
+        gateway: Ipv4Addr::new(172, 31, 0, 1),
         tap: format!("{}00000000{number:02}", names().prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),
@@ -86,17 +96,17 @@ async fn what_others_change_is_put_right() {
     let (nothing, rules) = (Vec::<String>::new(), rules_of(&both[0]));
     assert_eq!(ports.mend(&both).await.unwrap(), nothing);
     let tagged = must("iptables-save").matches("karri-k").count();
-    assert_eq!(tagged, 3);
+    assert_eq!(tagged, 3 + 2, "metadata's, and that bridged packets of guests are forwarded");
 
     must("ebtables -t nat -F");
-    assert_eq!(ports.mend(&both).await.unwrap().len(), 2);
+    assert_eq!(ports.mend(&both).await.unwrap().len(), 1 + 2, "what is the same for all, and the two");
     assert_eq!((rules_of(&both[0]), rules_of(&both[1])), (rules, rules));
     must(&format!("ebtables -t nat -I {} 1 -j ACCEPT", both[0].tap));
     assert_eq!(ports.mend(&both).await.unwrap(), [format!("rules of {}", both[0].tap)]);
     assert_eq!(rules_of(&both[0]), rules);
 
     must("iptables -F && iptables -t nat -F");
-    assert_eq!(ports.mend(&both).await.unwrap(), ["the way to metadata"]);
+    assert_eq!(ports.mend(&both).await.unwrap(), ["the way to metadata", "the ways to security groups"]);
     assert_eq!(must("iptables-save").matches("karri-k").count(), tagged);
 
     must(&format!("ip addr del 169.254.87.1/32 dev {BRIDGE}"));
@@ -123,10 +133,54 @@ async fn a_port_goes_also_when_its_rules_are_gone_already() {
     ));
     let taps: Vec<String> = both.iter().map(|port| port.tap.clone()).collect();
     ports.unplug(&taps).await.unwrap();
-    assert!(!must("ebtables-save -t nat").contains(names().prefix()));
+    let saved = must("ebtables-save -t nat");
+    assert!(taps.iter().all(|tap| !saved.contains(tap)), "{saved}");
     // What is gone is not put again by a look that was under way.
     assert_eq!(ports.mend(&both).await.unwrap(), Vec::<String>::new());
     assert_eq!(ports.plugged().await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody_stays_guarded() {
+    if runs_elsewhere("what_was_flushed_while_nobody_looked_is_put_again_and_a_guest_of_nobody_stays_guarded")
+    {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open(directory.path(), None).await;
+    let both = [port(5), port(6)];
+    ports.plug(&both).await.unwrap();
+    both.iter().for_each(tap);
+    let rules = rules_of(&both[0]);
+    drop(ports);
+    must(&format!("ebtables -t nat -D PREROUTING -i {0} -j {0}", both[0].tap));
+    must(&format!("ebtables -t nat -F {0}; ebtables -t nat -X {0}", both[0].tap));
+    let chain = |tap: &str| must(&format!("iptables -t mangle -S KARRI-{tap}-to"));
+
+    // The next life knows of the first alone.
+    let before = chain(&both[1].tap);
+    let ports = open_only(directory.path(), None).await;
+    let known = &both[..1];
+    assert_eq!(ports.mend(known).await.unwrap(), [format!("rules of {}", both[0].tap)]);
+    assert_eq!(rules_of(&both[0]), rules);
+    let after = chain(&both[1].tap);
+    assert!(after.ends_with("-j DROP\n") && after.contains("ESTABLISHED"), "{after}");
+    assert_ne!(after, before, "its address is not known any more");
+    assert_eq!(ports.mend(known).await.unwrap(), Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kernel_that_does_not_filter_bridges_starts_no_guest_and_says_why() {
+    if runs_elsewhere("a_kernel_that_does_not_filter_bridges_starts_no_guest_and_says_why") {
+        return;
+    }
+    must("mount -t tmpfs tmpfs /proc/sys/net"); // as if there were no such module
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open_only(directory.path(), None).await;
+    for outcome in [ports.mend(&[]).await.map(drop), ports.plug(&[port(5)]).await] {
+        let PortError::Broken(why) = outcome.unwrap_err() else { panic!("it will not get better by itself") };
+        assert!(why.contains("br_netfilter") && why.contains("modprobe"), "{why}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -143,10 +197,12 @@ async fn only_what_was_made_here_is_taken_away() {
     let ports = open(directory.path(), Some("up0")).await;
     ports.serve_metadata(SocketAddrV4::new(ADDRESS, 8775)).await.unwrap();
     ports.plug(&[port(5)]).await.unwrap();
-    assert!(is_joined("up0") && has_address());
+    let filters = || must(&format!("ip -d link show {BRIDGE}")).contains("nf_call_iptables 1");
+    assert!(is_joined("up0") && has_address() && filters());
     drop(ports);
     open(directory.path(), Some("up0")).await.clean().await.unwrap(); // another life knows as much
     assert!(!is_joined("up0") && !has_address(), "the uplink and the address were ours");
+    assert!(!filters(), "and that iptables saw it");
     assert!(must(&format!("ip -o addr show dev {BRIDGE}")).contains("10.9.8.7"), "the bridge was not");
     assert!(!must("iptables-save").contains("karri-k"));
 

@@ -9,6 +9,7 @@ pub mod fault;
 pub mod ids;
 pub mod instance;
 pub mod internal;
+pub mod network;
 pub mod policy;
 pub mod refusal;
 pub mod resources;

@@ -16,7 +16,7 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 9] = [
+const PROGRAMS: [&str; 10] = [
     "karri",
     "karri-clc",
     "karri-cc",
@@ -25,6 +25,7 @@ const PROGRAMS: [&str; 9] = [
     "bare_axum",
     "commit_loop",
     "fsync_loop",
+    "groups_loop",
     "s3_put",
 ];
 
@@ -40,6 +41,8 @@ pub enum Name {
     Scale,
     /// The four controllers at rest, and `karri up` to ready
     Idle,
+    /// One rule of a security group more among many, and packets among many members
+    Groups,
     /// Signed GETs of 4 KiB, 1 MiB and 256 MiB, against nginx with sendfile
     #[value(name = "s3_get")]
     S3Get,

@@ -24,7 +24,7 @@ packages=(
     qemu-system-xen                             # serves qcow2 disks to guests (qdisk)
     libvirt-daemon libvirt-daemon-driver-xen    # xen:///system
     libvirt-clients                             # virsh, for proofs that do without Karri
-    qemu-utils iproute2 iptables                # what karri-nc calls
+    qemu-utils iproute2 iptables ipset          # what karri-nc calls
     dnsmasq-base                                # DHCP, in place of the cluster controller's
     kmod procps netbase busybox-static
 )

@@ -1,5 +1,6 @@
 //! The edge: who may ask, what was asked, how it is answered. No decisions.
 
+pub mod facts;
 pub mod instances;
 pub mod metadata;
 pub mod story;

@@ -32,6 +32,10 @@ pub async fn adopt(node: &Arc<Node>) {
         }
         Err(error) => tracing::warn!(%error, "ports cannot be seen"),
     }
+    // Before any of them is worked on: which ports there are is known, and their rules are looked at.
+    if let Err(error) = node.drives.ports.mend(&super::ports::plugged(node)).await {
+        tracing::warn!(%error, "ports cannot be looked after");
+    }
     if !records.is_empty() {
         tracing::info!(instances = records.len(), "adopted the instances of an earlier life");
     }

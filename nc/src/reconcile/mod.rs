@@ -1,6 +1,7 @@
 //! The loops: a worker per instance with something to do, the watch over guests, the heartbeat.
 
 pub mod adopt;
+pub mod groups;
 pub mod heartbeat;
 pub mod instance;
 pub mod observe;

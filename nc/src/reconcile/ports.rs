@@ -27,7 +27,7 @@ pub async fn mend_ports(node: Arc<Node>, pulse: Pulse, mut shutdown: Shutdown) {
     }
 }
 
-fn plugged(node: &Node) -> Vec<Port> {
+pub(super) fn plugged(node: &Node) -> Vec<Port> {
     let records = node.store.records();
     let plugged = records.iter().filter(|record| node.is_plugged(&record.intent.id));
     plugged.flat_map(|record| record.intent.spec.ports.iter().map(|port| node.names.port(port))).collect()

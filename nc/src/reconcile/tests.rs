@@ -1,6 +1,7 @@
 //! Workers in situations that no simulated node gets into by itself.
 
 use super::adopt::adopt;
+use super::groups::enforce_groups;
 use super::instance::Alive;
 use super::step::{Outcome, carry_out};
 use super::watch::compare;
@@ -12,15 +13,20 @@ use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::hypervisor::{Found, FoundGuest};
 use crate::drive::ports::{NoPorts, Plugged, Port, PortError, Ports};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
+use crate::facts::NodeFacts;
 use crate::node::{Drives, Node, NodeParts};
 use crate::store::Store;
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, Phase};
+use karri_proto::internal::facts::FactsPage;
 use karri_proto::internal::instances::Cursor;
+use karri_proto::network::{FactChange, FactKey};
+use karri_proto::runtime::health::Health;
+use karri_proto::runtime::server::shutdown_pair;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Images never come.
 struct Standstill;
@@ -69,6 +75,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
         store: Store::in_memory(),
+        facts: NodeFacts::in_memory(),
         drives: Drives {
             hypervisor: Arc::new(SimHypervisor::new(Duration::ZERO)),
             ports,
@@ -108,6 +115,10 @@ impl Ports for Stubborn {
 
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn told(&self, _: Option<&[FactKey]>) -> Result<(), PortError> {
+        Ok(())
     }
 }
 
@@ -149,6 +160,10 @@ impl Ports for Host {
 
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn told(&self, _: Option<&[FactKey]>) -> Result<(), PortError> {
+        Ok(())
     }
 }
 
@@ -205,4 +220,63 @@ async fn a_worker_that_panics_is_succeeded() {
     assert!(ended.await.is_err());
     let live = node.live();
     assert!(!live[&id].busy && live[&id].wake_at.is_some());
+}
+
+/// Tells what it was told, and fails the first time.
+#[derive(Default)]
+struct Hearer {
+    heard: Mutex<Vec<Option<Vec<FactKey>>>>,
+}
+
+#[async_trait]
+impl Ports for Hearer {
+    async fn plug(&self, _: &[Port]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn unplug(&self, _: &[String]) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
+        Ok(Vec::new())
+    }
+
+    async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {
+        let mut heard = self.heard.lock().unwrap();
+        heard.push(changed.map(<[FactKey]>::to_vec));
+        if heard.len() == 1 { Err(PortError::Later("busy".to_owned())) } else { Ok(()) }
+    }
+}
+
+#[tokio::test]
+async fn changes_of_groups_are_brought_in_at_once_and_again_until_they_are_in_force() {
+    let hearer = Arc::new(Hearer::default());
+    let node = node_with(hearer.clone());
+    let health = Health::default();
+    let (_stop, shutdown) = shutdown_pair();
+    tokio::spawn(enforce_groups(node.clone(), health.pulse("groups", Duration::from_secs(60)), shutdown));
+    let key = FactKey::Port("eni-00000001".parse().unwrap());
+    let page = |from, to, changes| FactsPage { epoch: 1, from, to, caught_up: true, changes };
+    node.facts.put(page(None, 1, vec![FactChange::Gone(key.clone())])).unwrap();
+    let told = |count| {
+        let hearer = hearer.clone();
+        async move {
+            let start = Instant::now();
+            while hearer.heard.lock().unwrap().len() < count {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            start.elapsed()
+        }
+    };
+    let wait = |count| tokio::time::timeout(Duration::from_secs(20), told(count));
+    wait(2).await.expect("what failed is tried again");
+    node.facts.put(page(Some(1), 2, vec![FactChange::Gone(key.clone())])).unwrap();
+    let took = wait(3).await.expect("the next change is heard");
+    assert!(took < Duration::from_secs(10), "{took:?}: by the change, not by the round of thirty seconds");
+    assert_eq!(*hearer.heard.lock().unwrap(), [None, None, Some(vec![key])]);
 }

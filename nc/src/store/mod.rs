@@ -3,15 +3,18 @@
 //! ```text
 //!   state_dir/instances/ID/intent.json   the record: what is wanted and how far it is
 //!   state_dir/tombstones/ID.json         what was forgotten, for an hour
-//!   state_dir/reserve                    room for the above on a full disk
+//!   state_dir/facts                      what the networks of its ports let through (facts.rs)
+//!   state_dir/reserve                    room for the records on a full disk
 //! ```
 //!
 //! Every file is replaced whole, so that a crash at any point leaves the old one or the new one. All
 //! records are also in memory; a change is durable before it is visible there.
 
+mod facts;
 mod journal;
 mod reserve;
 
+pub use facts::FactsFile;
 pub use journal::{Journal, Page};
 pub use reserve::is_full;
 

@@ -12,9 +12,11 @@ use axum::routing::get;
 use karri_nc::{Config, Nc};
 use karri_proto::ids::{InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId};
 use karri_proto::instance::*;
+use karri_proto::internal::facts::{FactService, FactsPage};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService};
 use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome};
 use karri_proto::internal::{ApiError, Caller, Identity, Role, nodes};
+use karri_proto::network::{Direction, Fact, FactChange, GroupRule, Net4, Peer, PortFact, Traffic};
 use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;
@@ -189,6 +191,24 @@ pub struct Client {
 impl Client {
     pub async fn put(&self, intent: &InstanceIntent) -> InstanceReport {
         self.client.instance_put(&self.caller, intent.clone()).await.unwrap()
+    }
+
+    /// Tells the node that the instance's groups let out what it sends.
+    pub async fn may_send(&self, intent: &InstanceIntent) {
+        let port = &intent.spec.ports[0];
+        let groups: Vec<SecurityGroupId> = port.groups.iter().map(|(id, _)| id.clone()).collect();
+        let rule = GroupRule {
+            group: groups[0].clone(),
+            id: "sgr-00000001".parse().unwrap(),
+            direction: Direction::Egress,
+            traffic: Traffic::All,
+            peer: Peer::V4(Net4::EVERYWHERE),
+        };
+        let (id, vpc) = (port.id.clone(), port.vpc_id.clone());
+        let port = PortFact { id, vpc, addresses: vec![port.private_ip], groups };
+        let changes = [Fact::Rule(rule), Fact::Port(port)].map(FactChange::Put).to_vec();
+        let page = FactsPage { epoch: 1, from: None, to: 1, caught_up: true, changes };
+        self.client.facts_put(&self.caller, page).await.unwrap();
     }
 
     pub async fn forget(&self, id: &InstanceId) -> Result<(), ApiError> {

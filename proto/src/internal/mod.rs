@@ -11,6 +11,7 @@
 //!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
 //!   clc ──FleetService─────► cc                                nodes that are gone for good
+//!   clc ──FactService──────► cc ──FactService────► nc          what networks let through
 //!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
 //! ```
 //!
@@ -24,6 +25,7 @@ pub mod caller;
 pub mod clusters;
 pub mod error;
 pub mod exports;
+pub mod facts;
 pub mod fleet;
 pub mod instances;
 pub mod join;

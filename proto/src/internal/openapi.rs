@@ -2,7 +2,7 @@
 //!
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
-use super::{admin, bundles, clusters, exports, fleet, instances, join, nodes, signers, story};
+use super::{admin, bundles, clusters, exports, facts, fleet, instances, join, nodes, signers, story};
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
 use aide::transform::TransformOperation;
@@ -18,6 +18,7 @@ pub fn documents() -> Vec<(&'static str, Value)> {
         ),
         ("clusters", document("ClusterService: a cluster makes itself known", clusters::api)),
         ("exports", document("ExportService: blobs, written to buckets as disk images", exports::api)),
+        ("facts", document("FactService: what networks let through", facts::api)),
         ("fleet", document("FleetService: nodes as the operator wants them", fleet::api)),
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),

@@ -3,13 +3,16 @@
 //! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
 //! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+use super::guard::{Facts, Guard};
 use super::made::Notes;
 use super::netlink::Netlink;
-use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables};
+use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
+use karri_proto::network::{FactKey, FactTable};
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
+use std::sync::Arc;
 use tokio::sync::Mutex;
 
 pub struct BridgePorts {
@@ -19,6 +22,7 @@ pub struct BridgePorts {
     names: TapNames,
     metadata_address: Ipv4Addr,
     notes: Notes,
+    guard: Guard,
     /// Held over every change, for changes go one by one.
     rules: Mutex<Rules>,
 }
@@ -29,6 +33,10 @@ struct Rules {
     chains: HashSet<String>,
     /// How the kernel printed a tap's rules after we put them: the same later means that nobody changed them.
     printed: HashMap<String, Vec<String>>,
+    /// What is the same for all taps is there.
+    wire: bool,
+    /// The kernel's count of changes when all rules but the guard's were right.
+    generation: Option<u32>,
     /// Where metadata requests go, and how the kernel printed that.
     metadata: Option<(SocketAddrV4, Vec<String>)>,
 }
@@ -44,18 +52,23 @@ pub struct Place<'a> {
 
 impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
-    pub async fn open(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
-        let ports = Self::attach(place, names).await?;
+    pub async fn open(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
+        let ports = Self::new(place, names, facts).await?;
         ports.bridge_ensure(&*ports.rules.lock().await).await?;
         Ok(ports)
     }
 
     /// Sees what is there and makes nothing: enough to clean.
     pub async fn attach(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
+        Self::new(place, names, Arc::new(NoFacts)).await
+    }
+
+    async fn new(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
         let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
         let rules = Rules { chains: chains.into_iter().collect(), ..Rules::default() };
         Ok(Self {
             netlink: Netlink::open()?,
+            guard: Guard::new(place.bridge, names.prefix(), facts),
             bridge: place.bridge.to_owned(),
             uplink: place.uplink.map(str::to_owned),
             names,
@@ -90,6 +103,17 @@ impl BridgePorts {
         Ok(index)
     }
 
+    /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
+    async fn filtering_ensure(&self) -> Result<bool, PortError> {
+        filtering::ensure().await?;
+        if self.netlink.is_filtered(&self.bridge).await? {
+            return Ok(false);
+        }
+        self.notes.note(|made| made.filtered = true)?;
+        self.netlink.set_filtered(&self.bridge, true).await?;
+        Ok(true)
+    }
+
     /// How this node's rules of the whole bridge are known.
     fn tag(&self) -> String {
         format!("karri-{}", self.names.prefix())
@@ -100,6 +124,11 @@ impl BridgePorts {
     pub async fn clean(&self) -> Result<(), PortError> {
         let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
         self.unplug(&ours.collect::<Vec<_>>()).await?;
+        self.guard.clean().await?;
+        let saved = ebtables::Saved::parse(&ebtables::save().await?);
+        if let Some(script) = ebtables::wire_removal(self.names.prefix(), &saved) {
+            ebtables::restore(script).await?;
+        }
         let tag = self.tag();
         blocking(move || dnat::remove(&tag)).await?;
         let made = self.notes.made();
@@ -109,8 +138,13 @@ impl BridgePorts {
         if let Some(index) = self.netlink.index(&self.bridge).await? {
             if made.bridge && !self.netlink.has_ports(index).await? {
                 self.netlink.link_delete(&self.bridge).await?;
-            } else if made.address {
-                self.netlink.address_delete(index, self.metadata_address).await?;
+            } else {
+                if made.address {
+                    self.netlink.address_delete(index, self.metadata_address).await?;
+                }
+                if made.filtered && !self.guard.others_guard_the_bridge().await? {
+                    self.netlink.set_filtered(&self.bridge, false).await?;
+                }
             }
         }
         self.notes.forget();
@@ -119,6 +153,11 @@ impl BridgePorts {
 
     pub fn bridge(&self) -> &str {
         &self.bridge
+    }
+
+    /// How the names of chains and sets for security groups begin.
+    pub fn chains(&self) -> String {
+        format!("KARRI-{}", self.names.prefix())
     }
 
     /// Sends guests' metadata requests to `listener`.
@@ -141,6 +180,32 @@ impl BridgePorts {
         let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
         rules.metadata = Some((listener, printed));
         Ok(true)
+    }
+
+    /// Of bridge tables and of the way to metadata, what was not as it was put.
+    async fn tables_mend(&self, rules: &mut Rules, ports: &[Port]) -> Result<Vec<String>, PortError> {
+        let mut mended = Vec::new();
+        if self.metadata_mend(rules).await? {
+            mended.push("the way to metadata".to_owned());
+        }
+        let knew_the_wire = rules.wire;
+        if self.wire_ensure(rules).await? && knew_the_wire {
+            mended.push("what keeps the wire to guests clean".to_owned());
+        }
+        let taps = self.rules_mend(rules, ports).await?;
+        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
+        Ok(mended)
+    }
+
+    /// True: what keeps from guests what nobody looks at had to be put.
+    async fn wire_ensure(&self, rules: &mut Rules) -> Result<bool, PortError> {
+        let saved = ebtables::Saved::parse(&ebtables::save().await?);
+        let script = ebtables::wire_script(self.names.prefix(), &saved);
+        rules.wire = true;
+        match script {
+            Some(script) => ebtables::restore(script).await.map(|()| true),
+            None => Ok(false),
+        }
     }
 
     /// Of `ports`, those whose rules had to be put again.
@@ -180,6 +245,15 @@ impl BridgePorts {
     }
 }
 
+/// Of a node that only cleans.
+pub struct NoFacts;
+
+impl Facts for NoFacts {
+    fn table(&self) -> Arc<FactTable> {
+        Arc::default()
+    }
+}
+
 /// iptables is a program.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, PortError> + Send + 'static,
@@ -191,12 +265,17 @@ async fn blocking<T: Send + 'static>(
 impl Ports for BridgePorts {
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError> {
         let mut rules = self.rules.lock().await;
+        if !rules.wire {
+            self.wire_ensure(&mut rules).await?;
+        }
         ebtables::restore(ebtables::plug_script(ports, |tap| rules.chains.contains(tap))).await?;
         for port in ports {
             rules.printed.remove(&port.tap);
             rules.chains.insert(port.tap.clone());
         }
         let bridge = self.bridge_ensure(&rules).await?;
+        self.filtering_ensure().await?;
+        self.guard.plug(ports).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
     }
@@ -214,11 +293,10 @@ impl Ports for BridgePorts {
             rules.chains.retain(|tap| !known.contains(tap));
             rules.printed.retain(|tap, _| !known.contains(tap));
         }
-        drop(rules);
         for tap in taps {
             self.netlink.link_delete(tap).await?;
         }
-        Ok(())
+        self.guard.unplug(taps).await
     }
 
     async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
@@ -242,12 +320,38 @@ impl Ports for BridgePorts {
             mended.push(format!("bridge {}", self.bridge));
         }
         self.routes_ensure(bridge, ports).await?;
-        if self.metadata_mend(&mut rules).await? {
-            mended.push("the way to metadata".to_owned());
+        let links = self.netlink.link_names().await?;
+        let bare = |port: &&Port| !rules.chains.contains(&port.tap) && links.contains(&port.tap);
+        let bare: Vec<Port> = ports.iter().filter(bare).cloned().collect();
+        if !bare.is_empty() {
+            let saved = ebtables::Saved::parse(&ebtables::save().await?);
+            ebtables::restore(ebtables::plug_script(&bare, |tap| saved.jumps_to(tap))).await?;
+            mended.extend(bare.iter().map(|port| format!("rules of {}", port.tap)));
+            rules.chains.extend(bare.into_iter().map(|port| port.tap));
         }
-        let taps = self.rules_mend(&mut rules, ports).await?;
-        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
+        let generation = guard::generation().await;
+        if generation.is_none() || generation != rules.generation {
+            let others_did = self.tables_mend(&mut rules, ports).await?;
+            rules.generation = generation.filter(|_| others_did.is_empty());
+            mended.extend(others_did);
+        }
+        if self.filtering_ensure().await? && before == Some(bridge) {
+            mended.push(format!("filtering on {}", self.bridge));
+        }
+        let guarded = ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned();
+        let nobodys =
+            links.iter().filter(|tap| rules.chains.contains(*tap) && !ports.iter().any(|p| p.tap == **tap));
+        let nobodys = nobodys.filter_map(|tap| self.guard.port_of_nobody(tap));
+        let guarded = guarded.chain(nobodys).collect();
+        mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
         Ok(mended)
+    }
+
+    async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {
+        match changed {
+            Some(keys) => self.guard.told(keys).await,
+            None => self.guard.told_all().await,
+        }
     }
 }
 

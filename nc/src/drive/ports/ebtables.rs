@@ -3,16 +3,11 @@
 //! They stand in the bridge's `nat` table because only there a frame can be turned to this host
 //! (`redirect`), and because it comes before everything else that could look at the frame.
 
+use super::program::run;
 use super::{METADATA_ADDRESS, Port, PortError};
-use crate::drive::is_passing;
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::process::Stdio;
-use std::time::Duration;
-use tokio::io::AsyncWriteExt;
-use tokio::process::Command;
 
-const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 /// Frames that came from a port of ours to the metadata address.
 pub const METADATA_MARK: u32 = 0x4b41;
 
@@ -48,6 +43,50 @@ fn rules(port: &Port) -> Vec<String> {
         format!("{ip} -j ACCEPT"),
         "-j DROP".to_owned(),
     ]
+}
+
+/// What goes to a guest is IPv4 or ARP: iptables sees nothing else, tagged frames for one.
+const TO_GUESTS: [&str; 3] = ["-p IPv4 -j RETURN", "-p ARP -j RETURN", "-j DROP"];
+
+fn wire_chain(prefix: &str) -> String {
+    format!("karri-{prefix}")
+}
+
+fn wire_jump(prefix: &str) -> String {
+    format!("-o {prefix}+ -j {}", wire_chain(prefix))
+}
+
+/// The transaction that keeps from all taps whose names begin so what nobody looks at. `None`: it is there.
+pub fn wire_script(prefix: &str, saved: &Saved) -> Option<String> {
+    let (chain, jump) = (wire_chain(prefix), wire_jump(prefix));
+    let jumps = saved.lines_of("POSTROUTING").iter().filter(|line| **line == jump).count();
+    if saved.lines_of(&chain) == TO_GUESTS && jumps == 1 {
+        return None;
+    }
+    let mut script = format!("*nat\n:{chain} RETURN\n");
+    for rule in TO_GUESTS {
+        let _ = writeln!(script, "-A {chain} {rule}");
+    }
+    for _ in 1..jumps {
+        let _ = writeln!(script, "-D POSTROUTING {jump}");
+    }
+    if jumps == 0 {
+        let _ = writeln!(script, "-A POSTROUTING {jump}");
+    }
+    Some(script + "COMMIT\n")
+}
+
+/// `None`: there is nothing of it.
+pub fn wire_removal(prefix: &str, saved: &Saved) -> Option<String> {
+    let (chain, jump) = (wire_chain(prefix), wire_jump(prefix));
+    let mut script = String::new();
+    for _ in saved.lines_of("POSTROUTING").iter().filter(|line| **line == jump) {
+        let _ = writeln!(script, "-D POSTROUTING {jump}");
+    }
+    if saved.has(&chain) {
+        let _ = write!(script, "-F {chain}\n-X {chain}\n");
+    }
+    (!script.is_empty()).then(|| format!("*nat\n{script}COMMIT\n"))
 }
 
 /// `there` tells how many jumps to a tap's chain there are, and whether there is the chain.
@@ -90,6 +129,10 @@ impl Saved {
         self.chains.contains_key(tap)
     }
 
+    fn lines_of(&self, chain: &str) -> &[String] {
+        self.chains.get(chain).map_or(&[], Vec::as_slice)
+    }
+
     pub fn jumps(&self, tap: &str) -> usize {
         let jump = format!("-i {tap} -j {tap}");
         self.chains.get("PREROUTING").map_or(0, |rules| rules.iter().filter(|rule| **rule == jump).count())
@@ -126,64 +169,18 @@ pub async fn save() -> Result<String, PortError> {
     run("ebtables-save", &["-t", "nat"], String::new()).await
 }
 
-async fn run(program: &str, arguments: &[&str], input: String) -> Result<String, PortError> {
-    let broken = |what: String| PortError::Broken(format!("{program}: {what}"));
-    let later = |what: String| PortError::Later(format!("{program}: {what}"));
-    let talk = async {
-        let mut child = Command::new(program)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(input.as_bytes()).await?;
-        }
-        child.wait_with_output().await
-    };
-    let output = tokio::time::timeout(CALL_TIMEOUT, talk)
-        .await
-        .map_err(|_| later(format!("no end after {CALL_TIMEOUT:?}")))?
-        .map_err(|e| if is_passing(&e) { later(e.to_string()) } else { broken(e.to_string()) })?;
-    if !output.status.success() {
-        let words = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-        return Err(if is_contended(&words) { later(words) } else { broken(words) });
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-}
-
-/// Somebody else changes rules at this moment. There is no exit code of its own for it.
-fn is_contended(words: &str) -> bool {
-    let words = words.to_lowercase();
-    ["lock", "resource busy", "temporarily unavailable"].iter().any(|sign| words.contains(sign))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn port() -> Port {
         Port {
+            id: "eni-01230123456789abc".parse().unwrap(),
+            gateway: "172.31.0.1".parse().unwrap(),
             tap: "kabcd0123456789".into(),
             mac: "02:00:00:00:00:05".into(),
             address: "172.31.0.5".parse().unwrap(),
             subnet_cidr: "172.31.0.0/20".into(),
-        }
-    }
-
-    #[test]
-    fn rules_that_somebody_else_is_changing_are_put_later() {
-        for words in [
-            "Another app is currently holding the xtables lock; still 1s 0us time ahead to have a chance to grab it",
-            "Trying to obtain lock /var/lib/ebtables/lock",
-            "line 9: RULE_APPEND failed (Device or resource busy): rule in chain PREROUTING",
-            "Could not fetch rule set generation id: Resource temporarily unavailable",
-        ] {
-            assert!(is_contended(words), "{words}");
-        }
-        for words in ["line 3: RULE_APPEND failed (No such file or directory)", "Permission denied", ""] {
-            assert!(!is_contended(words), "{words}");
         }
     }
 
@@ -196,6 +193,19 @@ mod tests {
             )
         );
         assert!(!plug_script(&[port()], |_| true).contains("PREROUTING"));
+    }
+
+    #[test]
+    fn what_keeps_the_wire_clean_is_put_once_and_taken_away_whole() {
+        let put = wire_script("kabcd", &Saved::default()).unwrap();
+        let saved = Saved::parse(&put.replace("*nat", ":POSTROUTING ACCEPT"));
+        assert_eq!(wire_script("kabcd", &saved), None);
+        let removed =
+            "*nat\n-D POSTROUTING -o kabcd+ -j karri-kabcd\n-F karri-kabcd\n-X karri-kabcd\nCOMMIT\n";
+        assert_eq!(wire_removal("kabcd", &saved).as_deref(), Some(removed));
+        assert_eq!(wire_removal("kffff", &saved), None);
+        let twice = Saved::parse(&put.replace("COMMIT", "-A POSTROUTING -o kabcd+ -j karri-kabcd"));
+        assert!(wire_script("kabcd", &twice).unwrap().contains("-D POSTROUTING"));
     }
 
     #[test]

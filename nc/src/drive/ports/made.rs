@@ -18,6 +18,8 @@ pub struct Made {
     pub bridge: bool,
     /// The address of the metadata listener.
     pub address: bool,
+    /// That iptables sees what the bridge carries.
+    pub filtered: bool,
     /// The link that was made a port of the bridge.
     pub uplink: Option<String>,
 }

@@ -2,19 +2,26 @@
 //!
 //! libvirt makes and removes the tap itself; here are the rules that stand before its first packet:
 //! a port sends only from its own MAC and address, and what it sends to 169.254.169.254 port 80 goes
-//! to this node's metadata listener, wherever the gateway is.
+//! to this node's metadata listener, wherever the gateway is. What its security groups let through is
+//! decided by iptables ([`guard`]).
 
 mod bridge;
 mod dnat;
 mod ebtables;
+mod filtering;
+mod guard;
 mod made;
 mod netlink;
+mod program;
 
-pub use bridge::{BridgePorts, Place};
+pub use bridge::{BridgePorts, NoFacts, Place};
+pub use guard::Facts;
 
 use crate::app::owner_tag::Owner;
 use async_trait::async_trait;
+use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::instance::PortSpec;
+use karri_proto::network::FactKey;
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 
@@ -36,10 +43,12 @@ pub enum PortError {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
+    pub id: NetworkInterfaceId,
     pub tap: String,
     pub mac: String,
     pub address: Ipv4Addr,
     pub subnet_cidr: String,
+    pub gateway: Ipv4Addr,
 }
 
 /// How this node's taps are named: by which it knows them from another node's on the same host.
@@ -65,10 +74,12 @@ impl TapNames {
 
     pub fn port(&self, port: &PortSpec) -> Port {
         Port {
+            id: port.id.clone(),
             tap: self.tap(port),
             mac: port.mac.clone(),
             address: port.private_ip,
             subnet_cidr: port.subnet_cidr.clone(),
+            gateway: port.gateway,
         }
     }
 
@@ -101,6 +112,8 @@ pub trait Ports: Send + Sync + 'static {
     async fn plugged(&self) -> Result<Vec<Plugged>, PortError>;
     /// Puts right what somebody else has changed, of the host's part and of these ports; tells what it was.
     async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError>;
+    /// Enforces what has changed of the facts. `None`: it may be any of them.
+    async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError>;
 }
 
 /// Ports of simulated guests: nothing at all.
@@ -123,6 +136,10 @@ impl Ports for NoPorts {
 
     async fn mend(&self, _: &[Port]) -> Result<Vec<String>, PortError> {
         Ok(Vec::new())
+    }
+
+    async fn told(&self, _: Option<&[FactKey]>) -> Result<(), PortError> {
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::PortError;
 use crate::drive::is_passing;
 use futures_util::TryStreamExt;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoBridge, InfoData, LinkAttribute, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::RouteScope;
 use rtnetlink::{Handle, LinkBridge, LinkUnspec, RouteMessageBuilder};
 use std::net::{IpAddr, Ipv4Addr};
@@ -63,6 +63,26 @@ impl Netlink {
         let up = LinkUnspec::new_with_index(index).up().build();
         self.handle.link().set(up).execute().await.map_err(failed(name))?;
         Ok(index)
+    }
+
+    /// Whether the kernel shows what the bridge carries to iptables, by the bridge's own setting.
+    pub async fn is_filtered(&self, bridge: &str) -> Result<bool, PortError> {
+        let mut links = self.handle.link().get().match_name(bridge.to_owned()).execute();
+        let link = links.try_next().await.map_err(failed(bridge))?;
+        let attributes = link.into_iter().flat_map(|link| link.attributes);
+        let infos = attributes.filter_map(|attribute| match attribute {
+            LinkAttribute::LinkInfo(infos) => Some(infos),
+            _ => None,
+        });
+        Ok(infos.flatten().any(|info| match info {
+            LinkInfo::Data(InfoData::Bridge(of)) => of.contains(&InfoBridge::NfCallIpTables(true)),
+            _ => false,
+        }))
+    }
+
+    pub async fn set_filtered(&self, bridge: &str, on: bool) -> Result<(), PortError> {
+        let message = LinkBridge::new(bridge).append_info_data(InfoBridge::NfCallIpTables(on)).build();
+        self.handle.link().change(message).execute().await.map_err(failed(bridge))
     }
 
     /// Makes `port` a port of the bridge: the cable to the other nodes.

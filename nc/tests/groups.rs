@@ -1,0 +1,396 @@
+//! Security groups with real packets: every kind of rule opened, used and revoked while it is used; and guests
+//! that send what they must not.
+
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+#[path = "support/guarded.rs"]
+mod guarded;
+
+use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
+use karri_proto::ids::SecurityGroupId;
+use karri_proto::network::{Direction, Fact, FactChange, FactKey, GroupRule, Net4, Peer, PortFact, Traffic};
+use serde_json::json;
+use std::net::Ipv4Addr;
+
+/// Not a test of its own: the others run it as their nodes.
+#[test]
+fn node() {
+    be_a_node();
+}
+
+fn group(number: u8) -> SecurityGroupId {
+    format!("sg-{number:08x}").parse().unwrap()
+}
+
+fn rule(of: u8, id: u8, direction: Direction, traffic: Traffic, peer: Peer) -> FactChange {
+    let id = format!("sgr-{id:08x}").parse().unwrap();
+    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer }))
+}
+
+fn ingress(of: u8, id: u8, traffic: Traffic, peer: Peer) -> FactChange {
+    rule(of, id, Direction::Ingress, traffic, peer)
+}
+
+fn revoked(of: u8, id: u8) -> FactChange {
+    FactChange::Gone(FactKey::Rule { group: group(of), rule: format!("sgr-{id:08x}").parse().unwrap() })
+}
+
+fn member(node: &str, number: u8, groups: &[u8]) -> FactChange {
+    let port = port(node, number);
+    FactChange::Put(Fact::Port(PortFact {
+        id: port.id,
+        vpc: "vpc-00000001".parse().unwrap(),
+        addresses: vec![port.address],
+        groups: groups.iter().copied().map(group).collect(),
+    }))
+}
+
+fn one(address: Ipv4Addr) -> Peer {
+    Peer::V4(Net4 { address, prefix: 32 })
+}
+
+const EVERYWHERE: Peer = Peer::V4(Net4::EVERYWHERE);
+const PING: Traffic = Traffic::Icmp { r#type: Some(8), code: Some(0) };
+
+fn tcp(from: u16, to: u16) -> Traffic {
+    Traffic::Tcp { from, to }
+}
+
+/// What a new group may: everything outward.
+fn outward(of: u8) -> FactChange {
+    rule(of, 200 + of, Direction::Egress, Traffic::All, EVERYWHERE)
+}
+
+/// Two nodes on a cable; guests 5 and 6 on the first, 7 on the second. Of groups 1, 1 and 2.
+fn two_nodes() -> (Node, Node, [Guest; 3]) {
+    namespaces(&["node1", "node2"]);
+    must("ip -n node1 link add cable type veth peer name cable netns node2");
+    let (mut one, mut two) = (Node::start("node1"), Node::start("node2"));
+    let facts = [
+        member("node1", 5, &[1]),
+        member("node1", 6, &[1]),
+        member("node2", 7, &[2]),
+        outward(1),
+        outward(2),
+    ];
+    one.tell(&facts);
+    two.tell(&facts);
+    let guests = [Guest::start(&mut one, 5), Guest::start(&mut one, 6), Guest::start(&mut two, 7)];
+    one.run(&format!("ip address add {GATEWAY}/20 dev {BRIDGE}"));
+    (one, two, guests)
+}
+
+#[test]
+fn each_kind_of_rule_is_opened_used_and_revoked() {
+    if runs_elsewhere("each_kind_of_rule_is_opened_used_and_revoked") {
+        return;
+    }
+    let (mut node, mut other, [mut five, mut six, mut seven]) = two_nodes();
+    let (a, b, c) = (five.address, six.address, seven.address);
+    // Nothing is open, on the same bridge, from another node, and from the host itself.
+    six.tcp(a, 22, false);
+    six.ping(a, false);
+    seven.udp(a, 53, false);
+    let from_host = |wait: f64| {
+        let script = format!("import socket; socket.create_connection((\"{a}\", 22), {wait})");
+        std::process::Command::new("ip")
+            .args(["netns", "exec", "node1", "python3", "-c", &script])
+            .output()
+            .unwrap()
+    };
+    assert!(!from_host(0.3).status.success(), "the host is no exception");
+    // A guest's own way out is open, and what answers it comes in.
+    five.ping(GATEWAY, true);
+
+    node.tell(&[ingress(1, 1, tcp(22, 22), EVERYWHERE)]);
+    assert!(from_host(5.0).status.success());
+    six.tcp(a, 22, true);
+    seven.tcp(a, 22, true);
+    six.tcp(a, 80, false);
+    six.udp(a, 53, false);
+    six.hold(a, 22, "ssh");
+    node.tell(&[ingress(1, 2, tcp(80, 80), EVERYWHERE)]);
+    six.hold(a, 80, "web");
+    node.tell(&[revoked(1, 1)]);
+    six.holds("ssh", false);
+    six.holds("web", true);
+    six.tcp(a, 22, false);
+    // Answers alone do not open it again: the guest's own words of that connection are no new flow.
+    node.tell(&[ingress(1, 1, tcp(22, 22), one(c))]);
+    six.tcp(a, 22, false);
+    seven.tcp(a, 22, true);
+    node.tell(&[revoked(1, 1), revoked(1, 2)]);
+
+    // A wide range, another protocol's, one host, ICMP, everything.
+    node.tell(&[ingress(1, 3, tcp(1024, 65535), one(b))]);
+    six.hold(a, 3000, "wide");
+    seven.tcp(a, 3000, false);
+    node.tell(&[revoked(1, 3)]);
+    six.holds("wide", false);
+    node.tell(&[ingress(1, 4, Traffic::Udp { from: 50, to: 60 }, EVERYWHERE)]);
+    six.udp(a, 53, true);
+    six.udp(a, 3000, false);
+    node.tell(&[revoked(1, 4)]);
+    six.udp(a, 53, false);
+    node.tell(&[ingress(1, 5, PING, EVERYWHERE)]);
+    seven.ping(a, true);
+    node.tell(&[revoked(1, 5)]);
+    seven.ping(a, false);
+    node.tell(&[ingress(1, 6, Traffic::All, one(c))]);
+    seven.ping(a, true);
+    seven.udp(a, 3000, true);
+    six.ping(a, false);
+    node.tell(&[revoked(1, 6)]);
+
+    // By group: members on the same bridge, then on the other node; a member that leaves is cut.
+    node.tell(&[ingress(1, 7, tcp(80, 80), Peer::Group(group(1)))]);
+    six.hold(a, 80, "kin");
+    seven.tcp(a, 80, false);
+    node.tell(&[ingress(1, 8, Traffic::All, Peer::Group(group(2)))]);
+    seven.hold(a, 80, "cousin");
+    seven.ping(b, true);
+    let left = [member("node2", 7, &[3]), outward(3)];
+    node.tell(&left);
+    other.tell(&left);
+    seven.holds("cousin", false);
+    six.holds("kin", true);
+    node.tell(&[member("node1", 5, &[3])]);
+    six.holds("kin", false);
+    node.tell(&[member("node1", 5, &[1]), revoked(1, 7), revoked(1, 8)]);
+
+    // Outward rules.
+    node.tell(&[ingress(1, 9, Traffic::All, EVERYWHERE)]);
+    other.tell(&[ingress(3, 9, Traffic::All, EVERYWHERE)]);
+    six.hold(c, 22, "out");
+    six.hold(a, 22, "near");
+    node.tell(&[rule(1, 10, Direction::Egress, tcp(22, 22), one(a)), revoked_outward(1)]);
+    six.holds("out", false);
+    six.holds("near", true);
+    six.tcp(c, 22, false);
+    six.ping(GATEWAY, false);
+    // What answers goes out all the same.
+    seven.tcp(b, 80, true);
+}
+
+fn revoked_outward(of: u8) -> FactChange {
+    revoked(of, 200 + of)
+}
+
+#[test]
+fn a_port_of_which_nothing_is_known_begins_closed_and_an_address_is_not_inherited() {
+    if runs_elsewhere("a_port_of_which_nothing_is_known_begins_closed_and_an_address_is_not_inherited") {
+        return;
+    }
+    let (mut node, _other, [mut five, mut six, _seven]) = two_nodes();
+    let eight = Guest::start(&mut node, 8);
+    five.tcp(eight.address, 22, false);
+    node.tell(&[member("node1", 8, &[1]), ingress(1, 1, Traffic::All, EVERYWHERE)]);
+    five.hold(eight.address, 22, "word");
+    six.hold(five.address, 22, "other");
+    node.tell(&[FactChange::Gone(FactKey::Port(port("node1", 8).id))]);
+    five.holds("word", true);
+    five.tcp(eight.address, 22, false);
+
+    // Another machine gets the address of one that is gone: nobody goes on talking to it.
+    drop(eight);
+    node.ask(&json!({ "unplug": 8 }));
+    must("ip netns delete g8");
+    assert!(node.run("conntrack -L 2>/dev/null").contains("172.31.0.8"));
+    node.ask(&json!({ "plug": 8 }));
+    assert!(!node.run("conntrack -L 2>/dev/null").contains("172.31.0.8"));
+    six.holds("other", true);
+}
+
+const THEIR_RULES: &str =
+    "iptables -t mangle -A THEIRS -s 203.0.113.0/24 -j DROP; iptables -t mangle -A POSTROUTING -j THEIRS";
+
+#[test]
+fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
+    if runs_elsewhere("who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none") {
+        return;
+    }
+    let (mut node, _other, [mut five, mut six, mut seven]) = two_nodes();
+    let (a, b) = (five.address, six.address);
+    node.run("iptables -t mangle -N THEIRS; iptables -P FORWARD DROP");
+    node.run("ipset create THEIRS hash:ip; ipset add THEIRS 203.0.113.7");
+    node.run(THEIR_RULES);
+    node.tell(&[ingress(1, 1, tcp(22, 22), Peer::Group(group(1))), ingress(1, 2, tcp(80, 80), one(b))]);
+    six.hold(a, 22, "kin");
+    six.tcp(a, 80, true);
+    let kernel = "iptables-save | grep -v ^#; ipset save; ebtables-save -t nat | grep -v ^#";
+    let without_counts = |printed: String| {
+        let shown =
+            |line: &str| line.split(" [").next().unwrap().split(" hashsize").next().unwrap().to_owned();
+        printed.lines().map(shown).collect::<Vec<_>>()
+    };
+    let before = without_counts(node.run(kernel));
+    let nothing = json!([]);
+    assert_eq!(node.ask(&json!({ "mend": true })), nothing);
+    assert_eq!(node.ask(&json!({ "again": true })), nothing);
+    assert_eq!(without_counts(node.run(kernel)), before, "a restart changes nothing");
+
+    for broken in [
+        "iptables -t mangle -F; iptables -F FORWARD",
+        "iptables -t mangle -D PREROUTING 1",
+        "iptables -t mangle -F POSTROUTING; iptables -t mangle -A POSTROUTING -j THEIRS",
+        "iptables -t mangle -F; iptables -t mangle -X; for set in $(ipset list -n | grep KARRI); do until ipset destroy $set; do true; done; done",
+        "for set in $(ipset list -n | grep KARRI); do ipset flush $set; done",
+        "ip link set karri-t0 type bridge nf_call_iptables 0",
+    ] {
+        node.run(broken);
+        let mended = node.ask(&json!({ "mend": true }));
+        assert_ne!(mended, nothing, "{broken}");
+        if broken.contains("mangle -F;") {
+            node.run("iptables -t mangle -F THEIRS || iptables -t mangle -N THEIRS");
+            node.run(THEIR_RULES); // theirs are for them to put back
+        }
+        let mut now = without_counts(node.run(kernel));
+        let mut then = before.clone();
+        now.sort();
+        then.sort();
+        assert!(now == then, "{broken}: {}\nbefore: {}", now.join("\n"), then.join("\n"));
+        assert_eq!(node.ask(&json!({ "mend": true })), nothing, "{broken}");
+        seven.tcp(a, 3000, false);
+        six.tcp(a, 80, true);
+    }
+    five.ping(GATEWAY, true);
+
+    node.ask(&json!({ "clean": true }));
+    let left = node.run("iptables-save; ipset save; ebtables-save");
+    assert!(!left.to_lowercase().contains("karri"), "{left}");
+    assert!(left.contains("203.0.113.7") && left.contains("-j THEIRS"));
+}
+
+#[test]
+fn not_one_packet_passes_while_rules_change() {
+    if runs_elsewhere("not_one_packet_passes_while_rules_change") {
+        return;
+    }
+    let (mut node, _other, [five, mut six, mut seven]) = two_nodes();
+    let (b, c) = (six.address, seven.address);
+    six.ask(json!({ "do": "watch" }));
+    let frame = format!("{}{}0800{}", mac(6), mac(7), datagram(c, b, (4000, 3000)));
+    seven.ask(json!({ "do": "flood", "hex": frame }));
+    for round in 0..3 {
+        let other = one(five.address);
+        let wide = Traffic::Udp { from: 3000, to: 4000 + round };
+        node.tell(&[ingress(1, 1, wide, other.clone()), ingress(1, 2, Traffic::All, Peer::Group(group(9)))]);
+        node.tell(&[ingress(1, 3, Traffic::Udp { from: 3000, to: 3000 }, other), revoked(1, 2)]);
+        node.tell(&[member("node1", 6, &[1, 4]), outward(4), revoked(1, 1)]);
+        node.ask(&json!({ "plug": 6 }));
+        node.ask(&json!({ "again": true }));
+        node.tell(&[member("node1", 6, &[4]), revoked(1, 3)]);
+        node.ask(&json!({ "mend": true }));
+        node.tell(&[member("node1", 6, &[1])]);
+    }
+    assert_eq!(six.ask(json!({ "do": "seen", "hex": MARK })), json!(0));
+    node.tell(&[ingress(1, 1, Traffic::Udp { from: 3000, to: 3000 }, one(c))]);
+    assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
+}
+
+const BROADCAST: &str = "ffffffffffff";
+/// In every frame that a liar sends: by it the others count what reaches them.
+const MARK: &str = "6c6965732e6c6965732e6c6965732e";
+
+fn mac(number: u8) -> String {
+    format!("0200000000{number:02x}")
+}
+
+fn ip4(address: Ipv4Addr) -> String {
+    format!("{:08x}", u32::from(address))
+}
+
+/// Over UDP, without a checksum.
+fn datagram(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> String {
+    let length = 8 + MARK.len() / 2;
+    let udp = format!("{:04x}{:04x}{length:04x}0000{MARK}", ports.0, ports.1);
+    let head = format!("4500{:04x}00000000401100 00{}{}", 20 + length, ip4(source), ip4(destination))
+        .replace(' ', "");
+    let words = (0..10).map(|at| u32::from_str_radix(&head[at * 4..at * 4 + 4], 16).unwrap());
+    let sum: u32 = words.sum();
+    let sum = !((sum & 0xffff) + (sum >> 16)) & 0xffff;
+    format!("{}{sum:04x}{}{udp}", &head[..20], &head[24..])
+}
+
+fn arp(answer: bool, from: &str, address: Ipv4Addr, asked: Ipv4Addr) -> String {
+    let operation = if answer { 2 } else { 1 };
+    format!("000108000604{operation:04x}{from}{}000000000000{}{MARK}", ip4(address), ip4(asked))
+}
+
+#[test]
+fn a_guest_that_lies_is_heard_by_nobody() {
+    if runs_elsewhere("a_guest_that_lies_is_heard_by_nobody") {
+        return;
+    }
+    let (mut node, mut other, [mut five, mut six, mut seven]) = two_nodes();
+    let all = [ingress(1, 1, Traffic::All, EVERYWHERE), ingress(2, 1, Traffic::All, EVERYWHERE)];
+    node.tell(&all);
+    other.tell(&all);
+    let mut stranger = Guest::stranger(&node, 99);
+    let (a, b) = (five.address, six.address);
+    six.ping(a, true);
+    for guest in [&mut six, &mut seven, &mut stranger] {
+        guest.ask(json!({ "do": "watch" }));
+    }
+    let frame = |to: &str, from: &str, kind: &str, body: &str| format!("{to}{from}{kind}{body}");
+    let (own, its) = (mac(5), mac(6));
+    let honest = frame(&its, &own, "0800", &datagram(a, b, (4000, 3000)));
+    let everybody = Ipv4Addr::BROADCAST;
+    let lies = [
+        ("another MAC", frame(BROADCAST, &mac(9), "0800", &datagram(a, b, (4000, 3000)))),
+        (
+            "another address",
+            frame(&its, &own, "0800", &datagram(Ipv4Addr::new(172, 31, 0, 9), b, (4000, 3000))),
+        ),
+        ("the gateway's address", frame(&its, &own, "0800", &datagram(GATEWAY, b, (4000, 3000)))),
+        ("an answer for another's address", frame(BROADCAST, &own, "0806", &arp(true, &own, GATEWAY, b))),
+        ("a question in another's name", frame(BROADCAST, &own, "0806", &arp(false, &own, b, GATEWAY))),
+        ("an answer in another's MAC", frame(BROADCAST, &own, "0806", &arp(true, &mac(9), a, b))),
+        ("a DHCP offer", frame(BROADCAST, &own, "0800", &datagram(a, everybody, (67, 68)))),
+        ("a DHCP offer to one", frame(&its, &own, "0800", &datagram(a, b, (67, 68)))),
+        ("a tag", frame(&its, &own, "81000064", &format!("0800{}", datagram(a, b, (4000, 3000))))),
+        ("a tag of none", frame(&its, &own, "81000000", &format!("0800{}", datagram(a, b, (4000, 3000))))),
+        ("two tags", frame(&its, &own, "88a800648100", &format!("00c80800{}", datagram(a, b, (4000, 3000))))),
+        (
+            "two tags of one kind",
+            frame(&its, &own, "810000648100", &format!("00c80800{}", datagram(a, b, (4000, 3000)))),
+        ),
+        ("a tagged question", frame(BROADCAST, &own, "81000064", &format!("0806{}", arp(false, &own, a, b)))),
+        ("IPv6", frame("333300000001", &own, "86dd", &format!("6000000000003aff{}{MARK}", "00".repeat(32)))),
+        ("a protocol of its own", frame(BROADCAST, &own, "88b5", MARK)),
+        ("a spanning tree", frame("0180c2000000", &own, "0026", &format!("424203{MARK}{}", "00".repeat(30)))),
+    ];
+    for (what, lie) in &lies {
+        five.ask(json!({ "do": "send", "hexes": [lie, lie, lie] }));
+        // It comes after the lies, so when it is there they would be.
+        let truth = "7472757468".repeat(3);
+        let honest = honest.replace(MARK, &truth);
+        let before = six.ask(json!({ "do": "seen", "hex": truth })).as_u64().unwrap();
+        five.ask(json!({ "do": "send", "hexes": [honest] }));
+        let heard = six.ask(json!({ "do": "seen", "hex": truth, "wait": 5.0, "more_than": before }));
+        assert!(heard.as_u64().unwrap() > before, "{what}: the truth is not heard");
+        for guest in [&mut six, &mut seven, &mut stranger] {
+            assert_eq!(
+                guest.ask(json!({ "do": "seen", "hex": MARK })),
+                json!(0),
+                "{what}, to {}",
+                guest.address
+            );
+        }
+    }
+    // The same frame without a lie: what the others count is what reaches them.
+    five.ask(json!({ "do": "send", "hexes": [honest] }));
+    assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
+
+    // To a guest nothing comes but IPv4 and ARP, whoever else is on the wire.
+    let tagged =
+        frame(&its, &mac(99), "81000064", &format!("0800{}", datagram(stranger.address, b, (4000, 3000))));
+    let hidden = "68696464656e".repeat(3)[..30].to_owned();
+    let tagged = tagged.replace(MARK, &hidden);
+    let plain = frame(&its, &mac(99), "0800", &datagram(stranger.address, b, (4000, 3000)))
+        .replace(MARK, &"6f70656e".repeat(4)[..30]);
+    stranger.ask(json!({ "do": "send", "hexes": [tagged, tagged, plain] }));
+    let open = "6f70656e".repeat(4)[..30].to_owned();
+    assert!(six.ask(json!({ "do": "seen", "hex": open, "wait": 5.0 })).as_u64() >= Some(1));
+    assert_eq!(six.ask(json!({ "do": "seen", "hex": hidden })), json!(0));
+}

@@ -1,0 +1,286 @@
+//! Nodes with ports on real bridges, each in a network namespace, and namespaces that play guests.
+
+use karri_nc::app::owner_tag::Owner;
+use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
+use karri_proto::network::{FactChange, FactTable};
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, RwLock};
+
+const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
+const NODE: &str = "KARRI_TEST_NODE";
+pub const BRIDGE: &str = "karri-t0";
+pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
+pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
+
+/// Runs the named test of this binary in fresh network and mount namespaces. `false`: this is that run.
+pub fn runs_elsewhere(test: &str) -> bool {
+    if std::env::var_os(INSIDE).is_some() {
+        return false;
+    }
+    let mut command = Command::new("unshare");
+    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
+    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
+    assert!(status.success(), "the test failed inside its namespaces");
+    true
+}
+
+#[track_caller]
+pub fn must(command: &str) -> String {
+    let output = Command::new("sh").args(["-ec", command]).output().unwrap();
+    assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[derive(Default)]
+pub struct Told(RwLock<Arc<FactTable>>);
+
+impl Facts for Told {
+    fn table(&self) -> Arc<FactTable> {
+        self.0.read().unwrap().clone()
+    }
+}
+
+impl Told {
+    pub fn apply(&self, change: FactChange) {
+        Arc::make_mut(&mut self.0.write().unwrap()).apply(change);
+    }
+}
+
+pub fn names(node: &str) -> TapNames {
+    TapNames::new(&Owner { cloud: "cloud".to_owned(), node: node.to_owned() })
+}
+
+pub fn port(node: &str, number: u8) -> Port {
+    Port {
+        id: format!("eni-0000000{number:010x}").parse().unwrap(),
+        tap: format!("{}{number:010x}", names(node).prefix()),
+        mac: format!("02:00:00:00:00:{number:02x}"),
+        address: Ipv4Addr::new(172, 31, 0, number),
+        subnet_cidr: "172.31.0.0/20".to_owned(),
+        gateway: GATEWAY,
+    }
+}
+
+/// What answers commands on standard input.
+struct Talker {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Talker {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        Self { child, input, output: BufReader::new(output) }
+    }
+
+    #[track_caller]
+    fn ask(&mut self, command: &Value) -> Value {
+        writeln!(self.input, "{command}").unwrap();
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "no answer to {command}");
+            if let Ok(answer) = serde_json::from_str(&line) {
+                return answer; // else the test harness says something
+            }
+        }
+    }
+}
+
+impl Drop for Talker {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A node in the namespace of its name: this test binary again, which drives the real ports.
+pub struct Node {
+    pub name: &'static str,
+    talker: Talker,
+}
+
+impl Node {
+    pub fn start(name: &'static str) -> Self {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", name]).arg(std::env::current_exe().unwrap());
+        command.args(["--exact", "node", "--nocapture"]).env(NODE, name);
+        Self { name, talker: Talker::start(&mut command) }
+    }
+
+    #[track_caller]
+    pub fn ask(&mut self, command: &Value) -> Value {
+        let answer = self.talker.ask(command);
+        answer.get("ok").unwrap_or_else(|| panic!("{}: {command}: {answer}", self.name)).clone()
+    }
+
+    #[track_caller]
+    pub fn tell(&mut self, changes: &[FactChange]) {
+        self.ask(&json!({ "tell": changes }));
+    }
+
+    pub fn run(&self, command: &str) -> String {
+        must(&format!("ip netns exec {} sh -ec '{command}'", self.name))
+    }
+}
+
+/// The body of the test `node`: in an ordinary run it does nothing.
+pub fn be_a_node() {
+    let Ok(name) = std::env::var(NODE) else { return };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let directory = tempfile::tempdir().unwrap();
+        let uplink = must("ip -o link").contains("cable").then_some("cable");
+        let facts = Arc::new(Told::default());
+        let open = || async {
+            let place = Place {
+                bridge: BRIDGE,
+                uplink,
+                metadata_address: METADATA,
+                state_dir: directory.path(),
+                boot_id: "boot-1",
+            };
+            let ports = BridgePorts::open(place, names(&name), facts.clone()).await.unwrap();
+            ports.serve_metadata(SocketAddrV4::new(METADATA, 8775)).await.unwrap();
+            ports
+        };
+        let mut ports = open().await;
+        ports.mend(&[]).await.unwrap();
+        let mut plugged: Vec<Port> = Vec::new();
+        for line in std::io::stdin().lines() {
+            let command: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let done = if let Some(number) = command.get("plug") {
+                let port = port(&name, u8::try_from(number.as_u64().unwrap()).unwrap());
+                plugged.push(port.clone());
+                ports.plug(&[port]).await.map(|()| Vec::new())
+            } else if let Some(number) = command.get("unplug") {
+                let port = port(&name, u8::try_from(number.as_u64().unwrap()).unwrap());
+                plugged.retain(|other| *other != port);
+                ports.unplug(&[port.tap]).await.map(|()| Vec::new())
+            } else if let Some(changes) = command.get("tell") {
+                let changes: Vec<FactChange> = serde_json::from_value(changes.clone()).unwrap();
+                let keys: Vec<_> = changes.iter().map(FactChange::key).collect();
+                changes.into_iter().for_each(|change| facts.apply(change));
+                ports.told(Some(&keys)).await.map(|()| Vec::new())
+            } else if command.get("again").is_some() {
+                drop(ports);
+                ports = open().await;
+                ports.mend(&plugged).await
+            } else if command.get("clean").is_some() {
+                ports.clean().await.map(|()| Vec::new())
+            } else {
+                ports.mend(&plugged).await
+            };
+            match done {
+                Ok(mended) => println!("{}", json!({ "ok": mended })),
+                Err(error) => println!("{}", json!({ "error": error.to_string() })),
+            }
+        }
+    });
+}
+
+/// A guest on a node's port of that number.
+pub struct Guest {
+    pub address: Ipv4Addr,
+    talker: Talker,
+}
+
+/// How long what is refused is waited for.
+const REFUSED_AFTER: f64 = 0.2;
+const ANSWERED_WITHIN: f64 = 5.0;
+
+impl Guest {
+    /// Plugs the port and puts a namespace at its end.
+    pub fn start(node: &mut Node, number: u8) -> Self {
+        node.ask(&json!({ "plug": number }));
+        Self::at(node, number)
+    }
+
+    /// What libvirt does: the tap, a port of the bridge, and a machine behind it.
+    pub fn at(node: &Node, number: u8) -> Self {
+        let Port { tap, mac, address, .. } = port(node.name, number);
+        let (guest, node) = (format!("g{number}"), node.name);
+        must(&format!(
+            "ip netns add {guest}; ip -n {node} link add {tap} type veth peer name eth0 netns {guest} address {mac}; \
+             ip -n {node} link set {tap} master {BRIDGE} up; ip -n {guest} link set lo up; \
+             ip -n {guest} address add {address}/20 dev eth0; ip -n {guest} link set eth0 up; \
+             ip -n {guest} route add default via {GATEWAY}; \
+             ip netns exec {guest} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.ping_group_range='0 0'"
+        ));
+        Self::play(number, address)
+    }
+
+    /// Somebody else on the same wire: no port, no rules.
+    pub fn stranger(node: &Node, number: u8) -> Self {
+        let (name, address, node) = (format!("g{number}"), Ipv4Addr::new(172, 31, 0, number), node.name);
+        must(&format!(
+            "ip netns add {name}; ip -n {node} link add far{number} type veth peer name eth0 netns {name}; \
+             ip -n {node} link set far{number} master {BRIDGE} up; \
+             ip -n {name} address add {address}/20 dev eth0; ip -n {name} link set eth0 up"
+        ));
+        Self::play(number, address)
+    }
+
+    fn play(number: u8, address: Ipv4Addr) -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/guest.py");
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &format!("g{number}"), "python3", script]);
+        let mut guest = Self { address, talker: Talker::start(&mut command) };
+        guest.ask(json!({ "do": "serve", "tcp": [22, 80, 3000], "udp": [53, 3000] }));
+        guest
+    }
+
+    #[track_caller]
+    pub fn ask(&mut self, command: Value) -> Value {
+        self.talker.ask(&command)
+    }
+
+    #[track_caller]
+    fn asks(&mut self, mut command: Value, expected: bool) {
+        command["wait"] = json!(if expected { ANSWERED_WITHIN } else { REFUSED_AFTER });
+        assert_eq!(self.ask(command.clone()), json!(expected), "{}: {command}", self.address);
+    }
+
+    #[track_caller]
+    pub fn tcp(&mut self, to: Ipv4Addr, port: u16, expected: bool) {
+        self.asks(json!({ "do": "tcp", "to": to, "port": port }), expected);
+    }
+
+    #[track_caller]
+    pub fn udp(&mut self, to: Ipv4Addr, port: u16, expected: bool) {
+        self.asks(json!({ "do": "udp", "to": to, "port": port }), expected);
+    }
+
+    #[track_caller]
+    pub fn ping(&mut self, to: Ipv4Addr, expected: bool) {
+        self.asks(json!({ "do": "ping", "to": to }), expected);
+    }
+
+    /// Opens a connection that stays.
+    #[track_caller]
+    pub fn hold(&mut self, to: Ipv4Addr, port: u16, name: &str) {
+        self.asks(json!({ "do": "tcp", "to": to, "port": port, "keep": name }), true);
+    }
+
+    #[track_caller]
+    pub fn holds(&mut self, name: &str, expected: bool) {
+        self.asks(json!({ "do": "say", "keep": name }), expected);
+    }
+}
+
+/// Namespaces of these names, seen by nobody outside the test.
+pub fn namespaces(names: &[&str]) {
+    must("mkdir -p /run/netns && mount -t tmpfs tmpfs /run/netns");
+    for name in names {
+        must(&format!("ip netns add {name} && ip -n {name} link set lo up"));
+    }
+    // On the first nobody has asked for all bridges to be filtered, on the others somebody has.
+    let for_all = "net.bridge.bridge-nf-call-iptables";
+    for (number, name) in names.iter().enumerate() {
+        must(&format!("ip netns exec {name} sysctl -qw {for_all}={}", number.min(1)));
+    }
+}

@@ -1,0 +1,161 @@
+"""Plays a guest in a network namespace: answers on its ports, asks others, and sends what nobody should.
+
+Reads one JSON command a line and prints one JSON answer a line.
+"""
+
+import json
+import socket
+import struct
+import sys
+import threading
+import time
+
+frames = []
+kept = {}
+
+
+def echo_tcp(port):
+    server = socket.create_server(("", port))
+
+    def serve(peer):
+        while said := peer.recv(100):
+            peer.sendall(said)
+
+    def loop():
+        while True:
+            peer, _ = server.accept()
+            threading.Thread(target=serve, args=(peer,), daemon=True).start()
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def echo_udp(port):
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", port))
+
+    def loop():
+        while True:
+            said, peer = server.recvfrom(100)
+            try:
+                server.sendto(said, peer)
+            except OSError:
+                pass  # the guest may not answer
+
+    threading.Thread(target=loop, daemon=True).start()
+
+
+def serve(tcp=(), udp=()):
+    for port in tcp:
+        echo_tcp(port)
+    for port in udp:
+        echo_udp(port)
+    return True
+
+
+def tcp(to, port, wait, keep=None):
+    try:
+        connection = socket.create_connection((to, port), wait)
+        answered = says(connection)
+    except OSError:
+        return False
+    if keep:
+        kept[keep] = connection
+    else:
+        connection.close()
+    return answered
+
+
+def says(connection):
+    connection.sendall(b"x")
+    return connection.recv(1) == b"x"
+
+
+def say(keep, wait):
+    """Whether a connection from before still carries words."""
+    kept[keep].settimeout(wait)
+    try:
+        return says(kept[keep])
+    except OSError:
+        return False
+
+
+def udp(to, port, wait):
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(wait)
+    try:
+        client.sendto(b"x", (to, port))
+        return client.recv(1) == b"x"
+    except OSError:
+        return False
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total >> 16) + (total & 0xFFFF)
+    return ~(total + (total >> 16)) & 0xFFFF
+
+
+def ping(to, wait):
+    client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    client.settimeout(wait)
+    head = struct.pack(">BBHHH", 8, 0, 0, 4711, 1)
+    try:
+        client.sendto(struct.pack(">BBHHH", 8, 0, checksum(head), 4711, 1), (to, 0))
+        while True:
+            answer, (source, _) = client.recvfrom(200)
+            if source == to and answer[20] == 0:
+                return True
+    except OSError:
+        return False
+
+
+def send(hexes):
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    link.bind(("eth0", 0))
+    for text in hexes:
+        link.send(bytes.fromhex(text))
+    return True
+
+
+def flood(hex):
+    """Sends that frame again and again until the guest is gone."""
+    frame = bytes.fromhex(hex)
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    link.bind(("eth0", 0))
+
+    def loop():
+        while True:
+            link.send(frame)
+            time.sleep(0.0002)
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
+def watch():
+    link = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+    link.bind(("eth0", 0))
+
+    def loop():
+        while True:
+            frames.append(link.recv(2000))
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
+def seen(hex, wait=0.0, more_than=0):
+    """How many frames with these bytes have come, once there are more than so many or the time is over."""
+    deadline = time.monotonic() + wait
+    while True:
+        count = sum(bytes.fromhex(hex) in frame for frame in list(frames))
+        if count > more_than or time.monotonic() >= deadline:
+            return count
+        time.sleep(0.01)
+
+
+COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, send, flood, watch, seen)}
+
+for line in sys.stdin:
+    command = json.loads(line)
+    print(json.dumps(COMMANDS[command.pop("do")](**command)), flush=True)
