@@ -30,6 +30,8 @@ mod permissions;
 mod places;
 mod purged;
 mod restart;
+mod security_group_facts;
+mod security_groups;
 mod served;
 mod shared;
 mod signers;

@@ -5,6 +5,7 @@ pub mod bundles;
 pub mod client;
 pub mod cluster;
 pub mod exports;
+pub mod facts;
 pub mod postgres;
 pub mod walrus;
 
