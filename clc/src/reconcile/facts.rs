@@ -23,6 +23,8 @@ const FOLLOW_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// A cluster that hears nothing new is asked where it stands this often.
 const ASK_EVERY: Duration = Duration::from_secs(5);
+/// What comes within this time of the first news goes along with it.
+const GATHER: Duration = Duration::from_millis(10);
 const RETRY_FIRST: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
@@ -65,7 +67,7 @@ pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, pulse: Pulse, mut shutdo
                     tracing::info!(cluster = link.name, "the cluster is told of its networks again");
                 }
                 tokio::select! {
-                    () = link.news.notified() => {}
+                    () = link.news.notified() => pause(&mut shutdown, GATHER).await,
                     () = pause(&mut shutdown, every) => {}
                 }
             }

@@ -208,10 +208,18 @@ async fn follows(cloud: &Cloud, cluster: &FakeCluster, accounts: &[&str]) -> Fac
     table
 }
 
-/// Groups by name, with their ids and rules: port and peer, by id.
+#[derive(Default)]
+struct ModelGroup {
+    id: String,
+    /// By id: port and peer.
+    rules: BTreeMap<String, (u8, String)>,
+}
+
+/// What there is after all that was done.
 #[derive(Default)]
 struct Model {
-    groups: BTreeMap<String, (String, BTreeMap<String, (u8, String)>)>,
+    /// By name.
+    groups: BTreeMap<String, ModelGroup>,
     /// By instance: its groups.
     instances: BTreeMap<String, BTreeSet<String>>,
 }
@@ -221,8 +229,8 @@ const INSTANCES_MAX: usize = 6;
 
 impl Model {
     fn is_free(&self, name: &str) -> bool {
-        let named = |(other, (_, rules)): (&String, &(String, BTreeMap<_, (u8, String)>))| {
-            other != name && rules.values().any(|(_, peer)| peer == name)
+        let named = |(other, group): (&String, &ModelGroup)| {
+            other != name && group.rules.values().any(|(_, peer)| peer == name)
         };
         !self.groups.iter().any(named) && !self.instances.values().any(|groups| groups.contains(name))
     }
@@ -256,7 +264,7 @@ impl Model {
                     (_, true) => drop(answer.refused(400, "InvalidGroup.Duplicate")),
                     (_, false) => {
                         let id = answer.ok().one("groupId");
-                        self.groups.insert(name.to_owned(), (id, BTreeMap::new()));
+                        self.groups.insert(name.to_owned(), ModelGroup { id, ..ModelGroup::default() });
                     }
                 }
             }
@@ -284,7 +292,7 @@ impl Model {
                     (true, true) => drop(answer.refused(400, "InvalidPermission.Duplicate")),
                     (true, false) => {
                         let id = answer.ok().one("securityGroupRuleId");
-                        self.groups.get_mut(name).unwrap().1.insert(id, (port, peer.to_owned()));
+                        self.groups.get_mut(name).unwrap().rules.insert(id, (port, peer.to_owned()));
                     }
                 }
             }
@@ -299,7 +307,7 @@ impl Model {
                     (true, None) => drop(answer.refused(400, "InvalidPermission.NotFound")),
                     (true, Some(id)) => {
                         assert_eq!(answer.ok().one("securityGroupRuleId"), id);
-                        self.groups.get_mut(name).unwrap().1.remove(&id);
+                        self.groups.get_mut(name).unwrap().rules.remove(&id);
                     }
                 }
             }
@@ -321,8 +329,8 @@ impl Model {
                 let Some(id) = self.instances.keys().nth(rng.gen_range(0..INSTANCES_MAX)).cloned() else {
                     return;
                 };
-                let Some((group, _)) = self.groups.get(name) else { return };
-                let words = [("InstanceId", id.as_str()), ("GroupId.1", group)];
+                let Some(group) = self.groups.get(name) else { return };
+                let words = [("InstanceId", id.as_str()), ("GroupId.1", group.id.as_str())];
                 alice.ec2("ModifyInstanceAttribute", &words).await.ok();
                 self.instances.insert(id, BTreeSet::from([name.to_owned()]));
             }
@@ -336,7 +344,7 @@ impl Model {
     }
 
     fn rule(&self, group: &str, port: u8, peer: &str) -> Option<String> {
-        let (_, rules) = self.groups.get(group)?;
+        let rules = &self.groups.get(group)?.rules;
         rules.iter().find(|(_, rule)| **rule == (port, peer.to_owned())).map(|(id, _)| id.clone())
     }
 }
@@ -351,7 +359,7 @@ async fn whatever_users_do_the_clusters_end_up_with_what_follows(cloud: Cloud) {
     let mut model = Model::default();
     let default = [("GroupName.1", "default")];
     let id = alice.ec2("DescribeSecurityGroups", &default).await.ok().first("groupId").unwrap();
-    model.groups.insert("default".into(), (id, BTreeMap::new()));
+    model.groups.insert("default".into(), ModelGroup { id, ..ModelGroup::default() });
     let mut rng = StdRng::seed_from_u64(4);
     for step in 0..STEPS {
         model.step(&mut rng, &alice).await;
