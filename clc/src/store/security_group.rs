@@ -225,16 +225,26 @@ impl Store {
         if after == Some(to) {
             return Ok(None);
         }
-        let whole = match after {
-            None => true,
-            Some(after) => after > to || after < self.counter_fetch(SWEPT).await?,
-        };
-        let after = after.filter(|_| !whole).unwrap_or(-1);
-        let query = sqlx::query("SELECT * FROM security_group_rules WHERE change_number > $1").bind(after);
+        let after = after.filter(|after| *after <= to); // a number of another life of this database says nothing
+        let changes = self.rules_read(to, after).await?;
+        // Asked last: what was let go of meanwhile may have been missed.
+        let swept = self.counter_fetch(SWEPT).await?;
+        match after.is_some_and(|after| after < swept) {
+            true => self.rules_read(to, None).await.map(Some),
+            false => Ok(Some(changes)),
+        }
+    }
+
+    async fn rules_read(&self, to: i64, after: Option<i64>) -> Result<RuleChanges, StoreError> {
+        let from = after.unwrap_or(-1);
+        let query = sqlx::query("SELECT * FROM security_group_rules WHERE change_number > $1").bind(from);
         let rows = query.fetch_all(self.reader()).await?;
         let rules = rows.iter().map(rule_of).collect::<Result<_, _>>()?;
-        let gone = if whole { Vec::new() } else { self.rules_gone_after(after).await? };
-        Ok(Some(RuleChanges { to, whole, rules, gone }))
+        let gone = match after {
+            Some(after) => self.rules_gone_after(after).await?,
+            None => Vec::new(),
+        };
+        Ok(RuleChanges { to, whole: after.is_none(), rules, gone })
     }
 
     async fn rules_gone_after(&self, after: i64) -> Result<Vec<FactKey>, StoreError> {
@@ -313,4 +323,74 @@ pub async fn group_missing_in_txn(
         }
     }
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::security_group::everything_out;
+    use crate::config::DatabaseConfig;
+    use crate::store::network::{Vpc, security_group_insert_in_txn, vpc_insert_in_txn};
+
+    const GROUP: &str = "sg-00000001";
+
+    async fn store(directory: &std::path::Path) -> Store {
+        let url = format!("sqlite://{}/clc.sqlite", directory.display());
+        let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
+        let mut tx = store.begin().await.unwrap();
+        let (account, vpc_id) = ("000000000001".to_owned(), "vpc-00000001".to_owned());
+        let vpc = Vpc { id: vpc_id.clone(), account: account.clone(), cidr: String::new(), is_default: true };
+        vpc_insert_in_txn(&mut tx, &vpc).await.unwrap();
+        let (name, description) = ("web".to_owned(), String::new());
+        let group = SecurityGroup { id: GROUP.to_owned(), account, vpc_id, name, description };
+        security_group_insert_in_txn(&mut tx, &group).await.unwrap();
+        tx.commit().await.unwrap();
+        store
+    }
+
+    fn rule(number: u8) -> Rule {
+        Rule {
+            id: format!("sgr-{number:08x}").parse().unwrap(),
+            group: GROUP.parse().unwrap(),
+            account: "000000000001".to_owned(),
+            terms: Terms { peer: peer_of(&format!("10.0.0.{number}/32")).unwrap(), ..everything_out() },
+            peer_account: None,
+            description: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn who_follows_hears_of_what_comes_and_goes_and_who_is_too_late_reads_everything() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = store(directory.path()).await;
+        let start = store.rules_changed_after(None).await.unwrap().unwrap();
+        assert!(start.whole && start.rules.is_empty());
+        let mut tx = store.begin().await.unwrap();
+        let change = rules_turn_in_txn(&mut tx).await.unwrap();
+        for number in 1..=2 {
+            assert!(rule_insert_in_txn(&mut tx, change, &rule(number)).await.unwrap());
+            assert!(!rule_insert_in_txn(&mut tx, change, &rule(number)).await.unwrap());
+        }
+        tx.commit().await.unwrap();
+        let news = store.rules_changed_after(Some(start.to)).await.unwrap().unwrap();
+        assert_eq!((news.whole, news.rules.len(), news.gone.len()), (false, 2, 0));
+        let mut tx = store.begin().await.unwrap();
+        let change = rules_turn_in_txn(&mut tx).await.unwrap();
+        rule_delete_in_txn(&mut tx, change, &rule(1)).await.unwrap();
+        tx.commit().await.unwrap();
+        let next = store.rules_changed_after(Some(news.to)).await.unwrap().unwrap();
+        assert_eq!((next.rules.len(), next.gone.len()), (0, 1));
+        assert!(store.rules_changed_after(Some(next.to)).await.unwrap().is_none());
+
+        // So many changes later, what is gone is let go of.
+        let mut tx = store.begin().await.unwrap();
+        let later = next.to + GONE_KEPT + 1;
+        let query = sqlx::query("UPDATE counters SET value = $1 WHERE name = $2").bind(later).bind(RULES);
+        query.execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap();
+        store.rules_sweep().await.unwrap();
+        assert!(store.rules_gone_after(0).await.unwrap().is_empty());
+        let whole = store.rules_changed_after(Some(news.to)).await.unwrap().unwrap();
+        assert_eq!((whole.whole, whole.rules, whole.to), (true, vec![rule(2)], later));
+    }
 }

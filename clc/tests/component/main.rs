@@ -31,6 +31,7 @@ mod places;
 mod purged;
 mod restart;
 mod security_group_facts;
+mod security_group_rules;
 mod security_groups;
 mod served;
 mod shared;

@@ -1,5 +1,6 @@
 //! What clusters are told of groups: what follows from the rows, whatever happens on the way.
 
+use crate::support::groups::made as group;
 use crate::support::{Client, Cloud, Database, FakeCluster, until};
 use karri_clc::app::security_group::Rule;
 use karri_proto::network::{Fact, FactChange, FactTable, Peer, PortFact};
@@ -15,11 +16,6 @@ on_both! {
     a_cloud_that_starts_again_tells_everything
     another_cluster_hears_of_those_that_its_rules_name
     whatever_users_do_the_clusters_end_up_with_what_follows
-}
-
-async fn group(client: &Client, name: &str) -> String {
-    let words = [("GroupName", name), ("GroupDescription", "d")];
-    client.ec2("CreateSecurityGroup", &words).await.ok().one("groupId")
 }
 
 async fn open(client: &Client, group: &str, port: &str) -> String {

@@ -6,6 +6,7 @@ pub mod client;
 pub mod cluster;
 pub mod exports;
 pub mod facts;
+pub mod groups;
 pub mod postgres;
 pub mod walrus;
 
