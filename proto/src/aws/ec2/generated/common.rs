@@ -107,6 +107,23 @@ impl Decode for ClientData {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ConnectionTrackingSpecificationRequest {
+    pub tcp_established_timeout: Option<i32>,
+    pub udp_stream_timeout: Option<i32>,
+    pub udp_timeout: Option<i32>,
+}
+
+impl Decode for ConnectionTrackingSpecificationRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            tcp_established_timeout: params.optional("TcpEstablishedTimeout")?,
+            udp_stream_timeout: params.optional("UdpStreamTimeout")?,
+            udp_timeout: params.optional("UdpTimeout")?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EbsBlockDevice {
     pub availability_zone: Option<String>,
     pub availability_zone_id: Option<String>,

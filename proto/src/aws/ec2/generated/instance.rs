@@ -116,23 +116,6 @@ impl Encode for CapacityReservationTargetResponse {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ConnectionTrackingSpecificationRequest {
-    pub tcp_established_timeout: Option<i32>,
-    pub udp_stream_timeout: Option<i32>,
-    pub udp_timeout: Option<i32>,
-}
-
-impl Decode for ConnectionTrackingSpecificationRequest {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self {
-            tcp_established_timeout: params.optional("TcpEstablishedTimeout")?,
-            udp_stream_timeout: params.optional("UdpStreamTimeout")?,
-            udp_timeout: params.optional("UdpTimeout")?,
-        })
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ConnectionTrackingSpecificationResponse {
     pub tcp_established_timeout: Option<i32>,
     pub udp_stream_timeout: Option<i32>,
@@ -1152,7 +1135,7 @@ impl Encode for InstanceNetworkInterfaceAttachment {
 pub struct InstanceNetworkInterfaceSpecification {
     pub associate_carrier_ip_address: Option<bool>,
     pub associate_public_ip_address: Option<bool>,
-    pub connection_tracking_specification: Option<ConnectionTrackingSpecificationRequest>,
+    pub connection_tracking_specification: Option<super::ConnectionTrackingSpecificationRequest>,
     pub delete_on_termination: Option<bool>,
     pub description: Option<String>,
     pub device_index: Option<i32>,

@@ -153,6 +153,71 @@ impl Sample for AttributeValue {
     }
 }
 
+impl Dump for AuthorizeSecurityGroupEgressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIp", &self.cidr_ip);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.required("GroupId", &self.group_id);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.optional("SourceSecurityGroupName", &self.source_security_group_name);
+        sheet.optional("SourceSecurityGroupOwnerId", &self.source_security_group_owner_id);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for AuthorizeSecurityGroupEgressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.list("SecurityGroupRules", &self.security_group_rules);
+        sheet.done()
+    }
+}
+
+impl Sample for AuthorizeSecurityGroupEgressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional(), security_group_rules: dice.list() }
+    }
+}
+
+impl Dump for AuthorizeSecurityGroupIngressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIp", &self.cidr_ip);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.optional("SourceSecurityGroupName", &self.source_security_group_name);
+        sheet.optional("SourceSecurityGroupOwnerId", &self.source_security_group_owner_id);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for AuthorizeSecurityGroupIngressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.list("SecurityGroupRules", &self.security_group_rules);
+        sheet.done()
+    }
+}
+
+impl Sample for AuthorizeSecurityGroupIngressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional(), security_group_rules: dice.list() }
+    }
+}
+
 impl Dump for AvailabilityZone {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -559,6 +624,34 @@ impl Dump for CreateKeyPairRequest {
     }
 }
 
+impl Dump for CreateSecurityGroupRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Description", &self.description);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("GroupName", &self.group_name);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateSecurityGroupResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("SecurityGroupArn", &self.security_group_arn);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateSecurityGroupResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { group_id: dice.optional(), security_group_arn: dice.optional(), tags: dice.list() }
+    }
+}
+
 impl Dump for CreateTagsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -619,6 +712,31 @@ impl Dump for DeleteKeyPairResult {
 impl Sample for DeleteKeyPairResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { key_pair_id: dice.optional(), r#return: dice.optional() }
+    }
+}
+
+impl Dump for DeleteSecurityGroupRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteSecurityGroupResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("Return", &self.r#return);
+        sheet.done()
+    }
+}
+
+impl Sample for DeleteSecurityGroupResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { group_id: dice.optional(), r#return: dice.optional() }
     }
 }
 
@@ -1120,6 +1238,29 @@ impl Sample for DescribeRegionsResult {
     }
 }
 
+impl Dump for DescribeSecurityGroupReferencesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("GroupId", &self.group_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeSecurityGroupReferencesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("SecurityGroupReferenceSet", &self.security_group_reference_set);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeSecurityGroupReferencesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { security_group_reference_set: dice.list() }
+    }
+}
+
 impl Dump for DescribeSecurityGroupRulesRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1617,11 +1758,28 @@ impl Sample for ElasticInferenceAcceleratorAssociation {
     }
 }
 
+impl Dump for EnaSrdSpecification {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("EnaSrdEnabled", &self.ena_srd_enabled);
+        sheet.optional("EnaSrdUdpSpecification", &self.ena_srd_udp_specification);
+        sheet.done()
+    }
+}
+
 impl Dump for EnaSrdSpecificationRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
         sheet.optional("EnaSrdEnabled", &self.ena_srd_enabled);
         sheet.optional("EnaSrdUdpSpecification", &self.ena_srd_udp_specification);
+        sheet.done()
+    }
+}
+
+impl Dump for EnaSrdUdpSpecification {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("EnaSrdUdpEnabled", &self.ena_srd_udp_enabled);
         sheet.done()
     }
 }
@@ -3694,6 +3852,48 @@ impl Sample for ModifyInstanceMetadataOptionsResult {
     }
 }
 
+impl Dump for ModifyNetworkInterfaceAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociatePublicIpAddress", &self.associate_public_ip_address);
+        sheet.list("AssociatedSubnetIds", &self.associated_subnet_ids);
+        sheet.optional("Attachment", &self.attachment);
+        sheet.optional("ConnectionTrackingSpecification", &self.connection_tracking_specification);
+        sheet.optional("Description", &self.description);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("EnaSrdSpecification", &self.ena_srd_specification);
+        sheet.optional("EnablePrimaryIpv6", &self.enable_primary_ipv6);
+        sheet.list("Groups", &self.groups);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("SourceDestCheck", &self.source_dest_check);
+        sheet.done()
+    }
+}
+
+impl Dump for ModifySecurityGroupRulesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("GroupId", &self.group_id);
+        sheet.list("SecurityGroupRules", &self.security_group_rules);
+        sheet.done()
+    }
+}
+
+impl Dump for ModifySecurityGroupRulesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.done()
+    }
+}
+
+impl Sample for ModifySecurityGroupRulesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional() }
+    }
+}
+
 impl Dump for Monitoring {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -3932,6 +4132,17 @@ impl Sample for NetworkInterfaceAttachment {
             network_card_index: dice.optional(),
             status: dice.optional_of(AttachmentStatus::VALUES),
         }
+    }
+}
+
+impl Dump for NetworkInterfaceAttachmentChanges {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AttachmentId", &self.attachment_id);
+        sheet.optional("DefaultEnaQueueCount", &self.default_ena_queue_count);
+        sheet.optional("DeleteOnTermination", &self.delete_on_termination);
+        sheet.optional("EnaQueueCount", &self.ena_queue_count);
+        sheet.done()
     }
 }
 
@@ -4417,6 +4628,117 @@ impl Sample for Reservation {
     }
 }
 
+impl Dump for RevokeSecurityGroupEgressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIp", &self.cidr_ip);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.required("GroupId", &self.group_id);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.list("SecurityGroupRuleIds", &self.security_group_rule_ids);
+        sheet.optional("SourceSecurityGroupName", &self.source_security_group_name);
+        sheet.optional("SourceSecurityGroupOwnerId", &self.source_security_group_owner_id);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for RevokeSecurityGroupEgressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.list("RevokedSecurityGroupRules", &self.revoked_security_group_rules);
+        sheet.list("UnknownIpPermissions", &self.unknown_ip_permissions);
+        sheet.done()
+    }
+}
+
+impl Sample for RevokeSecurityGroupEgressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            r#return: dice.optional(),
+            revoked_security_group_rules: dice.list(),
+            unknown_ip_permissions: dice.list(),
+        }
+    }
+}
+
+impl Dump for RevokeSecurityGroupIngressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIp", &self.cidr_ip);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.list("SecurityGroupRuleIds", &self.security_group_rule_ids);
+        sheet.optional("SourceSecurityGroupName", &self.source_security_group_name);
+        sheet.optional("SourceSecurityGroupOwnerId", &self.source_security_group_owner_id);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for RevokeSecurityGroupIngressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.list("RevokedSecurityGroupRules", &self.revoked_security_group_rules);
+        sheet.list("UnknownIpPermissions", &self.unknown_ip_permissions);
+        sheet.done()
+    }
+}
+
+impl Sample for RevokeSecurityGroupIngressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            r#return: dice.optional(),
+            revoked_security_group_rules: dice.list(),
+            unknown_ip_permissions: dice.list(),
+        }
+    }
+}
+
+impl Dump for RevokedSecurityGroupRule {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIpv4", &self.cidr_ipv4);
+        sheet.optional("CidrIpv6", &self.cidr_ipv6);
+        sheet.optional("Description", &self.description);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.optional("IsEgress", &self.is_egress);
+        sheet.optional("PrefixListId", &self.prefix_list_id);
+        sheet.optional("ReferencedGroupId", &self.referenced_group_id);
+        sheet.optional("SecurityGroupRuleId", &self.security_group_rule_id);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Sample for RevokedSecurityGroupRule {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            cidr_ipv4: dice.optional(),
+            cidr_ipv6: dice.optional(),
+            description: dice.optional(),
+            from_port: dice.optional(),
+            group_id: dice.optional(),
+            ip_protocol: dice.optional(),
+            is_egress: dice.optional(),
+            prefix_list_id: dice.optional(),
+            referenced_group_id: dice.optional(),
+            security_group_rule_id: dice.optional(),
+            to_port: dice.optional(),
+        }
+    }
+}
+
 impl Dump for RunInstancesMonitoringEnabled {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4569,6 +4891,28 @@ impl Sample for SecurityGroup {
     }
 }
 
+impl Dump for SecurityGroupReference {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("ReferencingVpcId", &self.referencing_vpc_id);
+        sheet.optional("TransitGatewayId", &self.transit_gateway_id);
+        sheet.optional("VpcPeeringConnectionId", &self.vpc_peering_connection_id);
+        sheet.done()
+    }
+}
+
+impl Sample for SecurityGroupReference {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            group_id: dice.optional(),
+            referencing_vpc_id: dice.optional(),
+            transit_gateway_id: dice.optional(),
+            vpc_peering_connection_id: dice.optional(),
+        }
+    }
+}
+
 impl Dump for SecurityGroupRule {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4608,6 +4952,39 @@ impl Sample for SecurityGroupRule {
             tags: dice.list(),
             to_port: dice.optional(),
         }
+    }
+}
+
+impl Dump for SecurityGroupRuleDescription {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Description", &self.description);
+        sheet.optional("SecurityGroupRuleId", &self.security_group_rule_id);
+        sheet.done()
+    }
+}
+
+impl Dump for SecurityGroupRuleRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIpv4", &self.cidr_ipv4);
+        sheet.optional("CidrIpv6", &self.cidr_ipv6);
+        sheet.optional("Description", &self.description);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.optional("PrefixListId", &self.prefix_list_id);
+        sheet.optional("ReferencedGroupId", &self.referenced_group_id);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for SecurityGroupRuleUpdate {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("SecurityGroupRule", &self.security_group_rule);
+        sheet.required("SecurityGroupRuleId", &self.security_group_rule_id);
+        sheet.done()
     }
 }
 
@@ -4950,6 +5327,58 @@ impl Dump for TerminateInstancesResult {
 impl Sample for TerminateInstancesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { terminating_instances: dice.list() }
+    }
+}
+
+impl Dump for UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.list("SecurityGroupRuleDescriptions", &self.security_group_rule_descriptions);
+        sheet.done()
+    }
+}
+
+impl Dump for UpdateSecurityGroupRuleDescriptionsEgressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.done()
+    }
+}
+
+impl Sample for UpdateSecurityGroupRuleDescriptionsEgressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional() }
+    }
+}
+
+impl Dump for UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.list("IpPermissions", &self.ip_permissions);
+        sheet.list("SecurityGroupRuleDescriptions", &self.security_group_rule_descriptions);
+        sheet.done()
+    }
+}
+
+impl Dump for UpdateSecurityGroupRuleDescriptionsIngressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.done()
+    }
+}
+
+impl Sample for UpdateSecurityGroupRuleDescriptionsIngressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional() }
     }
 }
 
@@ -5305,13 +5734,17 @@ impl Sample for VpcIpv6CidrBlockAssociation {
 /// Decodes a request as the handler table would, and tells what was seen.
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
+        "AuthorizeSecurityGroupEgress" => Some(asked::<AuthorizeSecurityGroupEgressRequest>(params)),
+        "AuthorizeSecurityGroupIngress" => Some(asked::<AuthorizeSecurityGroupIngressRequest>(params)),
         "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
         "CancelBundleTask" => Some(asked::<CancelBundleTaskRequest>(params)),
         "CancelExportTask" => Some(asked::<CancelExportTaskRequest>(params)),
         "CancelImportTask" => Some(asked::<CancelImportTaskRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
+        "CreateSecurityGroup" => Some(asked::<CreateSecurityGroupRequest>(params)),
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
+        "DeleteSecurityGroup" => Some(asked::<DeleteSecurityGroupRequest>(params)),
         "DeleteTags" => Some(asked::<DeleteTagsRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
@@ -5334,6 +5767,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeKeyPairs" => Some(asked::<DescribeKeyPairsRequest>(params)),
         "DescribeNetworkInterfaces" => Some(asked::<DescribeNetworkInterfacesRequest>(params)),
         "DescribeRegions" => Some(asked::<DescribeRegionsRequest>(params)),
+        "DescribeSecurityGroupReferences" => Some(asked::<DescribeSecurityGroupReferencesRequest>(params)),
         "DescribeSecurityGroupRules" => Some(asked::<DescribeSecurityGroupRulesRequest>(params)),
         "DescribeSecurityGroups" => Some(asked::<DescribeSecurityGroupsRequest>(params)),
         "DescribeSubnets" => Some(asked::<DescribeSubnetsRequest>(params)),
@@ -5349,12 +5783,22 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ImportSnapshot" => Some(asked::<ImportSnapshotRequest>(params)),
         "ModifyInstanceAttribute" => Some(asked::<ModifyInstanceAttributeRequest>(params)),
         "ModifyInstanceMetadataOptions" => Some(asked::<ModifyInstanceMetadataOptionsRequest>(params)),
+        "ModifyNetworkInterfaceAttribute" => Some(asked::<ModifyNetworkInterfaceAttributeRequest>(params)),
+        "ModifySecurityGroupRules" => Some(asked::<ModifySecurityGroupRulesRequest>(params)),
         "RebootInstances" => Some(asked::<RebootInstancesRequest>(params)),
         "RegisterImage" => Some(asked::<RegisterImageRequest>(params)),
+        "RevokeSecurityGroupEgress" => Some(asked::<RevokeSecurityGroupEgressRequest>(params)),
+        "RevokeSecurityGroupIngress" => Some(asked::<RevokeSecurityGroupIngressRequest>(params)),
         "RunInstances" => Some(asked::<RunInstancesRequest>(params)),
         "StartInstances" => Some(asked::<StartInstancesRequest>(params)),
         "StopInstances" => Some(asked::<StopInstancesRequest>(params)),
         "TerminateInstances" => Some(asked::<TerminateInstancesRequest>(params)),
+        "UpdateSecurityGroupRuleDescriptionsEgress" => {
+            Some(asked::<UpdateSecurityGroupRuleDescriptionsEgressRequest>(params))
+        }
+        "UpdateSecurityGroupRuleDescriptionsIngress" => {
+            Some(asked::<UpdateSecurityGroupRuleDescriptionsIngressRequest>(params))
+        }
         _ => None,
     }
 }
@@ -5362,13 +5806,17 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 /// A random answer: its XML, and what is in it.
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
+        "AuthorizeSecurityGroupEgress" => Some(answered::<AuthorizeSecurityGroupEgressRequest>(dice)),
+        "AuthorizeSecurityGroupIngress" => Some(answered::<AuthorizeSecurityGroupIngressRequest>(dice)),
         "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
         "CancelBundleTask" => Some(answered::<CancelBundleTaskRequest>(dice)),
         "CancelExportTask" => Some(answered::<CancelExportTaskRequest>(dice)),
         "CancelImportTask" => Some(answered::<CancelImportTaskRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
+        "CreateSecurityGroup" => Some(answered::<CreateSecurityGroupRequest>(dice)),
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
+        "DeleteSecurityGroup" => Some(answered::<DeleteSecurityGroupRequest>(dice)),
         "DeleteTags" => Some(answered::<DeleteTagsRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
@@ -5391,6 +5839,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeKeyPairs" => Some(answered::<DescribeKeyPairsRequest>(dice)),
         "DescribeNetworkInterfaces" => Some(answered::<DescribeNetworkInterfacesRequest>(dice)),
         "DescribeRegions" => Some(answered::<DescribeRegionsRequest>(dice)),
+        "DescribeSecurityGroupReferences" => Some(answered::<DescribeSecurityGroupReferencesRequest>(dice)),
         "DescribeSecurityGroupRules" => Some(answered::<DescribeSecurityGroupRulesRequest>(dice)),
         "DescribeSecurityGroups" => Some(answered::<DescribeSecurityGroupsRequest>(dice)),
         "DescribeSubnets" => Some(answered::<DescribeSubnetsRequest>(dice)),
@@ -5406,12 +5855,22 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ImportSnapshot" => Some(answered::<ImportSnapshotRequest>(dice)),
         "ModifyInstanceAttribute" => Some(answered::<ModifyInstanceAttributeRequest>(dice)),
         "ModifyInstanceMetadataOptions" => Some(answered::<ModifyInstanceMetadataOptionsRequest>(dice)),
+        "ModifyNetworkInterfaceAttribute" => Some(answered::<ModifyNetworkInterfaceAttributeRequest>(dice)),
+        "ModifySecurityGroupRules" => Some(answered::<ModifySecurityGroupRulesRequest>(dice)),
         "RebootInstances" => Some(answered::<RebootInstancesRequest>(dice)),
         "RegisterImage" => Some(answered::<RegisterImageRequest>(dice)),
+        "RevokeSecurityGroupEgress" => Some(answered::<RevokeSecurityGroupEgressRequest>(dice)),
+        "RevokeSecurityGroupIngress" => Some(answered::<RevokeSecurityGroupIngressRequest>(dice)),
         "RunInstances" => Some(answered::<RunInstancesRequest>(dice)),
         "StartInstances" => Some(answered::<StartInstancesRequest>(dice)),
         "StopInstances" => Some(answered::<StopInstancesRequest>(dice)),
         "TerminateInstances" => Some(answered::<TerminateInstancesRequest>(dice)),
+        "UpdateSecurityGroupRuleDescriptionsEgress" => {
+            Some(answered::<UpdateSecurityGroupRuleDescriptionsEgressRequest>(dice))
+        }
+        "UpdateSecurityGroupRuleDescriptionsIngress" => {
+            Some(answered::<UpdateSecurityGroupRuleDescriptionsIngressRequest>(dice))
+        }
         _ => None,
     }
 }

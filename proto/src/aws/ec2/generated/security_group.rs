@@ -4,6 +4,248 @@
 use crate::aws::{Action, Decode, Encode, Params, Service, WireFault, XmlWriter};
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupEgressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: String,
+    pub ip_permissions: Vec<IpPermission>,
+    pub ip_protocol: Option<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub tag_specifications: Vec<super::TagSpecification>,
+    pub to_port: Option<i32>,
+}
+
+impl Decode for AuthorizeSecurityGroupEgressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("GroupId")?;
+        Ok(Self {
+            cidr_ip: params.optional("CidrIp")?,
+            dry_run: params.optional("DryRun")?,
+            from_port: params.optional("FromPort")?,
+            group_id: params.required("GroupId")?,
+            ip_permissions: params.list("IpPermissions")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            source_security_group_name: params.optional("SourceSecurityGroupName")?,
+            source_security_group_owner_id: params.optional("SourceSecurityGroupOwnerId")?,
+            tag_specifications: params.list("TagSpecification")?,
+            to_port: params.optional("ToPort")?,
+        })
+    }
+}
+
+impl Action for AuthorizeSecurityGroupEgressRequest {
+    const NAME: &'static str = "AuthorizeSecurityGroupEgress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = AuthorizeSecurityGroupEgressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupEgressResult {
+    pub r#return: Option<bool>,
+    pub security_group_rules: Vec<SecurityGroupRule>,
+}
+
+impl Encode for AuthorizeSecurityGroupEgressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+        xml.list("securityGroupRuleSet", "item", &self.security_group_rules);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupIngressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub ip_protocol: Option<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub tag_specifications: Vec<super::TagSpecification>,
+    pub to_port: Option<i32>,
+}
+
+impl Decode for AuthorizeSecurityGroupIngressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            cidr_ip: params.optional("CidrIp")?,
+            dry_run: params.optional("DryRun")?,
+            from_port: params.optional("FromPort")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+            ip_permissions: params.list("IpPermissions")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            source_security_group_name: params.optional("SourceSecurityGroupName")?,
+            source_security_group_owner_id: params.optional("SourceSecurityGroupOwnerId")?,
+            tag_specifications: params.list("TagSpecification")?,
+            to_port: params.optional("ToPort")?,
+        })
+    }
+}
+
+impl Action for AuthorizeSecurityGroupIngressRequest {
+    const NAME: &'static str = "AuthorizeSecurityGroupIngress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = AuthorizeSecurityGroupIngressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuthorizeSecurityGroupIngressResult {
+    pub r#return: Option<bool>,
+    pub security_group_rules: Vec<SecurityGroupRule>,
+}
+
+impl Encode for AuthorizeSecurityGroupIngressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+        xml.list("securityGroupRuleSet", "item", &self.security_group_rules);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSecurityGroupRequest {
+    pub description: String,
+    pub dry_run: Option<bool>,
+    pub group_name: String,
+    pub tag_specifications: Vec<super::TagSpecification>,
+    pub vpc_id: Option<String>,
+}
+
+impl Decode for CreateSecurityGroupRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("GroupDescription")?;
+        params.check_present("GroupName")?;
+        Ok(Self {
+            description: params.required("GroupDescription")?,
+            dry_run: params.optional("DryRun")?,
+            group_name: params.required("GroupName")?,
+            tag_specifications: params.list("TagSpecification")?,
+            vpc_id: params.optional("VpcId")?,
+        })
+    }
+}
+
+impl Action for CreateSecurityGroupRequest {
+    const NAME: &'static str = "CreateSecurityGroup";
+    const SERVICE: Service = Service::Ec2;
+    type Output = CreateSecurityGroupResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub security_group_arn: Option<String>,
+    pub tags: Vec<super::Tag>,
+}
+
+impl Encode for CreateSecurityGroupResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("groupId", &self.group_id);
+        xml.optional("securityGroupArn", &self.security_group_arn);
+        xml.list("tagSet", "item", &self.tags);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSecurityGroupRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+}
+
+impl Decode for DeleteSecurityGroupRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+        })
+    }
+}
+
+impl Action for DeleteSecurityGroupRequest {
+    const NAME: &'static str = "DeleteSecurityGroup";
+    const SERVICE: Service = Service::Ec2;
+    type Output = DeleteSecurityGroupResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteSecurityGroupResult {
+    pub group_id: Option<String>,
+    pub r#return: Option<bool>,
+}
+
+impl Encode for DeleteSecurityGroupResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("groupId", &self.group_id);
+        xml.optional("return", &self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Vec<String>,
+}
+
+impl Decode for DescribeSecurityGroupReferencesRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("GroupId")?;
+        Ok(Self { dry_run: params.optional("DryRun")?, group_id: params.list("GroupId")? })
+    }
+}
+
+impl Action for DescribeSecurityGroupReferencesRequest {
+    const NAME: &'static str = "DescribeSecurityGroupReferences";
+    const SERVICE: Service = Service::Ec2;
+    type Output = DescribeSecurityGroupReferencesResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeSecurityGroupReferencesResult {
+    pub security_group_reference_set: Vec<SecurityGroupReference>,
+}
+
+impl Encode for DescribeSecurityGroupReferencesResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.list("securityGroupReferenceSet", "item", &self.security_group_reference_set);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeSecurityGroupRulesRequest {
     pub dry_run: Option<bool>,
     pub filters: Vec<crate::aws::filter::Filter>,
@@ -130,6 +372,20 @@ pub struct IpPermission {
     pub user_id_group_pairs: Vec<UserIdGroupPair>,
 }
 
+impl Decode for IpPermission {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            from_port: params.optional("FromPort")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            ip_ranges: params.list("IpRanges")?,
+            ipv6_ranges: params.list("Ipv6Ranges")?,
+            prefix_list_ids: params.list("PrefixListIds")?,
+            to_port: params.optional("ToPort")?,
+            user_id_group_pairs: params.list("Groups")?,
+        })
+    }
+}
+
 impl Encode for IpPermission {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("fromPort", &self.from_port);
@@ -148,6 +404,12 @@ pub struct IpRange {
     pub description: Option<String>,
 }
 
+impl Decode for IpRange {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { cidr_ip: params.optional("CidrIp")?, description: params.optional("Description")? })
+    }
+}
+
 impl Encode for IpRange {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("cidrIp", &self.cidr_ip);
@@ -161,6 +423,12 @@ pub struct Ipv6Range {
     pub description: Option<String>,
 }
 
+impl Decode for Ipv6Range {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { cidr_ipv6: params.optional("CidrIpv6")?, description: params.optional("Description")? })
+    }
+}
+
 impl Encode for Ipv6Range {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("cidrIpv6", &self.cidr_ipv6);
@@ -169,9 +437,58 @@ impl Encode for Ipv6Range {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: String,
+    pub security_group_rules: Vec<SecurityGroupRuleUpdate>,
+}
+
+impl Decode for ModifySecurityGroupRulesRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("GroupId")?;
+        params.check_present("SecurityGroupRule")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            group_id: params.required("GroupId")?,
+            security_group_rules: params.list("SecurityGroupRule")?,
+        })
+    }
+}
+
+impl Action for ModifySecurityGroupRulesRequest {
+    const NAME: &'static str = "ModifySecurityGroupRules";
+    const SERVICE: Service = Service::Ec2;
+    type Output = ModifySecurityGroupRulesResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifySecurityGroupRulesResult {
+    pub r#return: Option<bool>,
+}
+
+impl Encode for ModifySecurityGroupRulesResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PrefixListId {
     pub description: Option<String>,
     pub prefix_list_id: Option<String>,
+}
+
+impl Decode for PrefixListId {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            description: params.optional("Description")?,
+            prefix_list_id: params.optional("PrefixListId")?,
+        })
+    }
 }
 
 impl Encode for PrefixListId {
@@ -201,6 +518,152 @@ impl Encode for ReferencedSecurityGroup {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevokeSecurityGroupEgressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: String,
+    pub ip_permissions: Vec<IpPermission>,
+    pub ip_protocol: Option<String>,
+    pub security_group_rule_ids: Vec<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Decode for RevokeSecurityGroupEgressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("GroupId")?;
+        Ok(Self {
+            cidr_ip: params.optional("CidrIp")?,
+            dry_run: params.optional("DryRun")?,
+            from_port: params.optional("FromPort")?,
+            group_id: params.required("GroupId")?,
+            ip_permissions: params.list("IpPermissions")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            security_group_rule_ids: params.list("SecurityGroupRuleId")?,
+            source_security_group_name: params.optional("SourceSecurityGroupName")?,
+            source_security_group_owner_id: params.optional("SourceSecurityGroupOwnerId")?,
+            to_port: params.optional("ToPort")?,
+        })
+    }
+}
+
+impl Action for RevokeSecurityGroupEgressRequest {
+    const NAME: &'static str = "RevokeSecurityGroupEgress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = RevokeSecurityGroupEgressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevokeSecurityGroupEgressResult {
+    pub r#return: Option<bool>,
+    pub revoked_security_group_rules: Vec<RevokedSecurityGroupRule>,
+    pub unknown_ip_permissions: Vec<IpPermission>,
+}
+
+impl Encode for RevokeSecurityGroupEgressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+        xml.list("revokedSecurityGroupRuleSet", "item", &self.revoked_security_group_rules);
+        xml.list("unknownIpPermissionSet", "item", &self.unknown_ip_permissions);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevokeSecurityGroupIngressRequest {
+    pub cidr_ip: Option<String>,
+    pub dry_run: Option<bool>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub ip_protocol: Option<String>,
+    pub security_group_rule_ids: Vec<String>,
+    pub source_security_group_name: Option<String>,
+    pub source_security_group_owner_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Decode for RevokeSecurityGroupIngressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            cidr_ip: params.optional("CidrIp")?,
+            dry_run: params.optional("DryRun")?,
+            from_port: params.optional("FromPort")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+            ip_permissions: params.list("IpPermissions")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            security_group_rule_ids: params.list("SecurityGroupRuleId")?,
+            source_security_group_name: params.optional("SourceSecurityGroupName")?,
+            source_security_group_owner_id: params.optional("SourceSecurityGroupOwnerId")?,
+            to_port: params.optional("ToPort")?,
+        })
+    }
+}
+
+impl Action for RevokeSecurityGroupIngressRequest {
+    const NAME: &'static str = "RevokeSecurityGroupIngress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = RevokeSecurityGroupIngressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevokeSecurityGroupIngressResult {
+    pub r#return: Option<bool>,
+    pub revoked_security_group_rules: Vec<RevokedSecurityGroupRule>,
+    pub unknown_ip_permissions: Vec<IpPermission>,
+}
+
+impl Encode for RevokeSecurityGroupIngressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+        xml.list("revokedSecurityGroupRuleSet", "item", &self.revoked_security_group_rules);
+        xml.list("unknownIpPermissionSet", "item", &self.unknown_ip_permissions);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RevokedSecurityGroupRule {
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub description: Option<String>,
+    pub from_port: Option<i32>,
+    pub group_id: Option<String>,
+    pub ip_protocol: Option<String>,
+    pub is_egress: Option<bool>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub security_group_rule_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Encode for RevokedSecurityGroupRule {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("cidrIpv4", &self.cidr_ipv4);
+        xml.optional("cidrIpv6", &self.cidr_ipv6);
+        xml.optional("description", &self.description);
+        xml.optional("fromPort", &self.from_port);
+        xml.optional("groupId", &self.group_id);
+        xml.optional("ipProtocol", &self.ip_protocol);
+        xml.optional("isEgress", &self.is_egress);
+        xml.optional("prefixListId", &self.prefix_list_id);
+        xml.optional("referencedGroupId", &self.referenced_group_id);
+        xml.optional("securityGroupRuleId", &self.security_group_rule_id);
+        xml.optional("toPort", &self.to_port);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct SecurityGroup {
     pub description: Option<String>,
     pub group_id: Option<String>,
@@ -224,6 +687,23 @@ impl Encode for SecurityGroup {
         xml.optional("securityGroupArn", &self.security_group_arn);
         xml.list("tagSet", "item", &self.tags);
         xml.optional("vpcId", &self.vpc_id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupReference {
+    pub group_id: Option<String>,
+    pub referencing_vpc_id: Option<String>,
+    pub transit_gateway_id: Option<String>,
+    pub vpc_peering_connection_id: Option<String>,
+}
+
+impl Encode for SecurityGroupReference {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("groupId", &self.group_id);
+        xml.optional("referencingVpcId", &self.referencing_vpc_id);
+        xml.optional("transitGatewayId", &self.transit_gateway_id);
+        xml.optional("vpcPeeringConnectionId", &self.vpc_peering_connection_id);
     }
 }
 
@@ -265,6 +745,148 @@ impl Encode for SecurityGroupRule {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleDescription {
+    pub description: Option<String>,
+    pub security_group_rule_id: Option<String>,
+}
+
+impl Decode for SecurityGroupRuleDescription {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            description: params.optional("Description")?,
+            security_group_rule_id: params.optional("SecurityGroupRuleId")?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleRequest {
+    pub cidr_ipv4: Option<String>,
+    pub cidr_ipv6: Option<String>,
+    pub description: Option<String>,
+    pub from_port: Option<i32>,
+    pub ip_protocol: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub referenced_group_id: Option<String>,
+    pub to_port: Option<i32>,
+}
+
+impl Decode for SecurityGroupRuleRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            cidr_ipv4: params.optional("CidrIpv4")?,
+            cidr_ipv6: params.optional("CidrIpv6")?,
+            description: params.optional("Description")?,
+            from_port: params.optional("FromPort")?,
+            ip_protocol: params.optional("IpProtocol")?,
+            prefix_list_id: params.optional("PrefixListId")?,
+            referenced_group_id: params.optional("ReferencedGroupId")?,
+            to_port: params.optional("ToPort")?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SecurityGroupRuleUpdate {
+    pub security_group_rule: Option<SecurityGroupRuleRequest>,
+    pub security_group_rule_id: String,
+}
+
+impl Decode for SecurityGroupRuleUpdate {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("SecurityGroupRuleId")?;
+        Ok(Self {
+            security_group_rule: params.optional("SecurityGroupRule")?,
+            security_group_rule_id: params.required("SecurityGroupRuleId")?,
+        })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub security_group_rule_descriptions: Vec<SecurityGroupRuleDescription>,
+}
+
+impl Decode for UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+            ip_permissions: params.list("IpPermissions")?,
+            security_group_rule_descriptions: params.list("SecurityGroupRuleDescription")?,
+        })
+    }
+}
+
+impl Action for UpdateSecurityGroupRuleDescriptionsEgressRequest {
+    const NAME: &'static str = "UpdateSecurityGroupRuleDescriptionsEgress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = UpdateSecurityGroupRuleDescriptionsEgressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsEgressResult {
+    pub r#return: Option<bool>,
+}
+
+impl Encode for UpdateSecurityGroupRuleDescriptionsEgressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    pub dry_run: Option<bool>,
+    pub group_id: Option<String>,
+    pub group_name: Option<String>,
+    pub ip_permissions: Vec<IpPermission>,
+    pub security_group_rule_descriptions: Vec<SecurityGroupRuleDescription>,
+}
+
+impl Decode for UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+            ip_permissions: params.list("IpPermissions")?,
+            security_group_rule_descriptions: params.list("SecurityGroupRuleDescription")?,
+        })
+    }
+}
+
+impl Action for UpdateSecurityGroupRuleDescriptionsIngressRequest {
+    const NAME: &'static str = "UpdateSecurityGroupRuleDescriptionsIngress";
+    const SERVICE: Service = Service::Ec2;
+    type Output = UpdateSecurityGroupRuleDescriptionsIngressResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct UpdateSecurityGroupRuleDescriptionsIngressResult {
+    pub r#return: Option<bool>,
+}
+
+impl Encode for UpdateSecurityGroupRuleDescriptionsIngressResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("return", &self.r#return);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct UserIdGroupPair {
     pub description: Option<String>,
     pub group_id: Option<String>,
@@ -273,6 +895,20 @@ pub struct UserIdGroupPair {
     pub user_id: Option<String>,
     pub vpc_id: Option<String>,
     pub vpc_peering_connection_id: Option<String>,
+}
+
+impl Decode for UserIdGroupPair {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            description: params.optional("Description")?,
+            group_id: params.optional("GroupId")?,
+            group_name: params.optional("GroupName")?,
+            peering_status: params.optional("PeeringStatus")?,
+            user_id: params.optional("UserId")?,
+            vpc_id: params.optional("VpcId")?,
+            vpc_peering_connection_id: params.optional("VpcPeeringConnectionId")?,
+        })
+    }
 }
 
 impl Encode for UserIdGroupPair {
