@@ -2,36 +2,32 @@
 
     suite.py CHECKOUT [PYTEST ARGUMENT ...]
 
-`cargo xtask s3-tests CHECKOUT` builds what is needed and calls this. The counts and the list of tests that do not
-pass go into docs/s3-tests.md, where each has a reason: reasons are written by hand, in the table's last
-column, and are kept by the next run.
+`cargo xtask s3-tests CHECKOUT` builds what is needed and calls this. Of a checkout of the branch for reef it runs
+what is written for boto 2, once with signatures of each version: the suite's newer branches have no boto 2, and
+newer botocore signs again what those tests have made wrong. `told` says what becomes of the outcome.
 """
 
-import collections
 import configparser
 import hashlib
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
 import urllib.parse
 import xml.etree.ElementTree as xml
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "tests" / "clients"))
-os.environ.setdefault("KARRI_BIN", str(ROOT / "target" / "release" / "karri"))
+import told
+from told import LOCALHOST, OPEN_BUCKETS, ROOT
 
-from cloud import Cloud  # noqa: E402
+from cloud import Cloud
 
-DOCUMENT = ROOT / "docs" / "s3-tests.md"
-VENV = ROOT / "target" / "s3-tests-venv"
 SUITE_SECONDS_MAX = 3 * 3600
 # The suite takes a day to be so long (`lc_debug_interval`).
 LIFECYCLE_DAY_SECONDS = int(os.environ.get("S3_TESTS_DAY_SECONDS", "10"))
 REGION = "us-east-1"
-BEGIN, END = "<!-- run -->\n", "<!-- end of run -->"
+# boto 2 reads service and region out of it.
+BOTO2_HOST = f"s3.{REGION}.localhost"
 # Sections of the suite's configuration, and what the account is called. The IAM sections must be there to be read.
 USERS = {"s3 main": "main", "s3 alt": "alt", "s3 tenant": "tenant", "iam": "iam", "iam root": "iamroot",
          "iam alt root": "iamaltroot"}
@@ -39,11 +35,8 @@ USERS = {"s3 main": "main", "s3 alt": "alt", "s3 tenant": "tenant", "iam": "iam"
 
 class SuiteCloud(Cloud):
     judged = False
-    # The suite takes new buckets to be as they were at AWS before 2023: open to be opened, with access control lists;
-    # to be in AWS's first region, where a bucket that is one's own may be made again; and logs to come in seconds.
-    environment = {"KARRI_WALRUS_S3__BLOCK_PUBLIC_ACCESS_DEFAULT": "false",
-                   "KARRI_WALRUS_S3__OBJECT_OWNERSHIP_DEFAULT": "ObjectWriter",
-                   "KARRI_WALRUS_S3__LOG_DELIVERY_SECS": "3",
+    # Its buckets are in AWS's first region, where one's own may be made again; and logs are to come in seconds.
+    environment = {**OPEN_BUCKETS, "KARRI_WALRUS_S3__LOG_DELIVERY_SECS": "3",
                    "KARRI_WALRUS_S3__LIFECYCLE_DAY_SECS": str(LIFECYCLE_DAY_SECONDS)}
 
     def up_arguments(self):
@@ -60,10 +53,10 @@ def credentials(cloud, name):
             "access_key": key["access_key_id"], "secret_key": key["secret_access_key"]}
 
 
-def configure(cloud, path):
+def configure(cloud, path, host):
     where = urllib.parse.urlsplit(cloud.env["AWS_ENDPOINT_URL_S3"])
     config = configparser.RawConfigParser()
-    config["DEFAULT"] = {"host": where.hostname, "port": where.port, "is_secure": "False", "ssl_verify": "False"}
+    config["DEFAULT"] = {"host": host or where.hostname, "port": where.port, "is_secure": "False", "ssl_verify": "False"}
     config["fixtures"] = {"bucket prefix": "s3t-{random}-", "iam name prefix": "s3-tests-", "iam path prefix": "/s3-tests/"}
     for section, name in USERS.items():
         config[section] = credentials(cloud, name)
@@ -76,72 +69,60 @@ def configure(cloud, path):
         config.write(file)
 
 
-def environment_of(checkout):
+class Master:
+    """All of the newest suite, by boto 3."""
+    place, what = "s3-tests", "all of `s3tests/functional`"
+    # Before a test's name, and what makes it run so.
+    runs = {"": {}}
+    folders, host = ["s3tests/functional"], None
+
+
+class Reef:
+    """The part of reef's branch that is written for boto 2."""
+    place, what = "s3-tests-reef", "branch `ceph-reef`, its tests for boto 2, with signatures of Version 2 and of Version 4"
+    runs = {"V2 ": {}, "V4 ": {"S3_USE_SIGV4": "1"}}
+    folders = ["s3tests/functional/test_headers.py", "s3tests/functional/test_s3.py"]
+    host = BOTO2_HOST
+
+
+def environment_of(checkout, suite):
     """A Python of its own with what the suite needs."""
-    if not (VENV / "installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        subprocess.run([VENV / "bin" / "pip", "install", "-q", "-r", checkout / "requirements.txt"], check=True)
-        (VENV / "installed").touch()
-    return VENV / "bin" / "python"
+    venv = ROOT / "target" / f"{suite.place}-venv"
+    if not (venv / "installed").exists():
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        subprocess.run([venv / "bin" / "pip", "install", "-q", "-r", checkout / "requirements.txt"], check=True)
+        (venv / "installed").touch()
+    return venv / "bin" / "python"
 
 
-def run(checkout, arguments):
-    python = environment_of(checkout)
+def run(checkout, suite, arguments):
+    python, found = environment_of(checkout, suite), {}
     with SuiteCloud(nodes=1) as cloud:
-        config, report = cloud.directory / "s3tests.conf", ROOT / "target" / "s3-tests.xml"
-        configure(cloud, config)
-        subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", "s3tests/functional",
-                        *arguments], cwd=checkout, env={**os.environ, "S3TEST_CONF": str(config)}, timeout=SUITE_SECONDS_MAX)
-    return xml.parse(report).getroot()
-
-
-def outcomes(report):
-    """Test to (outcome, first line of what it says)."""
-    found = {}
-    for case in report.iter("testcase"):
-        name = f"{case.get('classname').rsplit('.', 1)[-1]}::{case.get('name')}"
-        outcome, says = "passed", ""
-        for kind, word in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
-            part = case.find(kind)
-            if part is not None:
-                outcome, says = word, (part.get("message") or "").strip().split("\n")[0][:160]
-        found[name] = (outcome, says)
+        config, report = cloud.directory / "s3tests.conf", ROOT / "target" / f"{suite.place}.xml"
+        configure(cloud, config, suite.host)
+        for prefix, environment in suite.runs.items():
+            environment = {**os.environ, "PYTHONPATH": str(LOCALHOST), "S3TEST_CONF": str(config), **environment}
+            subprocess.run([python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *suite.folders,
+                            *arguments], cwd=checkout, env=environment, timeout=SUITE_SECONDS_MAX)
+            outcomes = told.outcomes(xml.parse(report).getroot())
+            found.update({prefix + name: outcome for name, outcome in outcomes.items()})
     return found
-
-
-def reasons(document):
-    """What was written by hand before."""
-    rows = re.findall(r"^\| `([^`]+)` \| [^|]* \| (.*?) \|$", document, re.M)
-    return {name: reason for name, reason in rows if reason}
-
-
-def rendered(found, commit, known):
-    counts = collections.Counter(outcome for outcome, _ in found.values())
-    lines = [f"Commit {commit} of the suite, all of `s3tests/functional`: **{counts['passed']} of {len(found)} pass**, "
-             f"{counts['failed']} fail, {counts['skipped']} are skipped by the suite.", "",
-             "Configuration: " + "; ".join(f"`{name}={value}`" for name, value in SuiteCloud.environment.items())
-             + f"; region `{REGION}`; the suite's `lc_debug_interval` is {LIFECYCLE_DAY_SECONDS}; no storage classes, no cloud tier, "
-             "no web identity.", "",
-             "| test | says | why |", "|---|---|---|"]
-    for name, (outcome, says) in sorted(found.items()):
-        if outcome == "failed":
-            says = says.replace("|", "/").replace("`", "'")
-            lines.append(f"| `{name}` | {says} | {known.get(name, '')} |")
-    return "\n".join(lines) + "\n"
 
 
 def main():
     checkout, arguments = pathlib.Path(sys.argv[1]).resolve(), sys.argv[2:]
-    commit = subprocess.check_output(["git", "-C", checkout, "rev-parse", "HEAD"], text=True).strip()
-    found = outcomes(run(checkout, arguments))
-    document = DOCUMENT.read_text()
-    text = rendered(found, commit, reasons(document))
-    print(text.split("\n")[0])
+    suite = Reef if (checkout / "s3tests_boto3").is_dir() else Master
+    commit = told.commit_of(checkout)
+    found = run(checkout, suite, arguments)
+    summary = f"Commit {commit} of the suite, {suite.what}: {told.counts(found)}"
+    print(summary)
     if arguments:
-        print(f"only a part was run: {DOCUMENT.name} stays as it is")
+        print(f"only a part was run: {told.DOCUMENT.name} stays as it is")
         return
-    before, rest = document.split(BEGIN)
-    DOCUMENT.write_text(before + BEGIN + text + END + rest.split(END)[1])
+    configuration = told.configuration(
+        SuiteCloud.environment, f"region `{REGION}`", f"the suite's `lc_debug_interval` is {LIFECYCLE_DAY_SECONDS}",
+        "no storage classes, no cloud tier, no web identity")
+    told.write(suite.place, f"{summary}\n\n{configuration}\n\n{told.table(found, suite.place)}")
 
 
 if __name__ == "__main__":

@@ -66,6 +66,9 @@ enum Verb {
         #[arg(long, default_value = "/usr/bin/python2")]
         python: PathBuf,
     },
+    /// Run s3cmd's own tests from a checkout, and write docs/s3-tests.md
+    #[command(name = "s3cmd-tests")]
+    S3cmdTests { checkout: PathBuf },
     /// Run ceph's s3-tests from a checkout, and write docs/s3-tests.md
     S3Tests {
         checkout: PathBuf,
@@ -85,6 +88,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Bench { names } => bench::run(root, &names),
         Verb::Fuzz { seconds, target } => test::fuzz::run(root, seconds, target.as_deref()),
         Verb::Euca2ools { checkout, python } => euca2ools::run(root, &checkout.canonicalize()?, &python),
+        Verb::S3cmdTests { checkout } => s3_tests::run_s3cmd(root, &checkout.canonicalize()?),
         Verb::S3Tests { checkout, pytest } => s3_tests::run(root, &checkout.canonicalize()?, &pytest),
     }
 }

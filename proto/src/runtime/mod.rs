@@ -17,6 +17,7 @@ pub mod process;
 pub mod revoked;
 pub mod rsa_pair;
 pub mod server;
+pub mod spelling;
 pub mod state_lock;
 pub mod story_log;
 pub mod telemetry;

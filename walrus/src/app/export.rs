@@ -4,14 +4,13 @@
 //! nobody: the blob was, when it came in.
 
 use super::Refusal;
-use super::import::{For, ImportError, Importer};
+use super::import::{For, ImportError, Importer, blocking};
 use crate::store::scratch::Scratch;
 use karri_proto::instance::{BlobFormat, Digest};
 use karri_proto::internal::exports::ExportFormat;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use tokio::task::spawn_blocking;
 
 const SOURCE: &str = "blob";
 const TARGET: &str = "disk";
@@ -73,18 +72,11 @@ impl Importer {
             Ok((found.len(), found.blocks() * BLOCK_BYTES))
         })
         .await?;
-        if !scratch.reserve(on_disk) {
+        if !self.reserve(&mut scratch, on_disk).await? {
             return Err(ImportError::Full(format!(
                 "{room} bytes are free, the exported image has {on_disk}"
             )));
         }
         Ok(Exported { scratch, name: TARGET, bytes })
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, ImportError> {
-    let result = spawn_blocking(work).await.map_err(|_| ImportError::Stopping)?;
-    result.map_err(ImportError::from)
 }

@@ -4,9 +4,18 @@
 //! is removed after it, so a crash leaves either both or an info file alone, which the next start removes.
 //! Imports under way live in `incoming/`, which every start empties. The bytes are not read at start:
 //! whoever reads a blob verifies its digest.
+//!
+//! Two locks. [`Known`] is what callers ask for, on threads that must not wait for a disk: it is held for memory
+//! only. [`Turn`] is for who changes blobs, one at a time, and is held over their IO; it is taken before `Known`
+//! and never after. What holds because of that:
+//!
+//! - Only who has the turn adds, changes or removes an entry of `Known::blobs`, or a file below `blobs/`. So what
+//!   it has read of them is true until it ends its turn.
+//! - An entry's file is there: a blob gets its entry when it is durable, and loses it before its file goes.
+//! - A blob's bytes are counted until its file is gone.
 
 use super::holds::{self, Hold};
-use super::scratch::Scratch;
+use super::scratch::{Room, Scratch};
 use crate::app::content;
 use crate::app::sniff::{self, Kind};
 use karri_proto::instance::{BlobFormat, BlobRef, Digest};
@@ -66,8 +75,13 @@ pub struct BlobStore {
     incoming: PathBuf,
     pub(super) bytes_max: u64,
     known: Mutex<Known>,
+    turn: Mutex<Turn>,
     metrics: Arc<Metrics>,
 }
+
+/// Who has it may change blobs.
+#[derive(Debug, Default)]
+pub(super) struct Turn(());
 
 #[derive(Debug, Default)]
 pub(super) struct Known {
@@ -88,7 +102,8 @@ impl BlobStore {
             std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(directory)?;
         }
         let known = Known { blobs: scan(&root)?, ..Known::default() };
-        let store = Self { root, incoming, bytes_max, known: Mutex::new(known), metrics };
+        let store =
+            Self { root, incoming, bytes_max, known: Mutex::new(known), turn: Mutex::default(), metrics };
         let mut known = store.lock();
         known.bytes = known.blobs.values().map(|info| info.bytes).sum();
         let (blobs, bytes) = (known.blobs.len(), known.bytes);
@@ -100,6 +115,11 @@ impl BlobStore {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until whoever changes blobs is done with the disk. Blocking.
+    pub(super) fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn show(&self, known: &Known) {
@@ -156,18 +176,17 @@ impl BlobStore {
         Scratch::new(self.clone(), self.incoming.join(self.next_number().to_string()))
     }
 
-    /// Copies that nobody needs make room.
+    /// Sets `bytes` aside; copies that nobody needs make room for them. Blocking.
+    pub fn room(self: &Arc<Self>, bytes: u64) -> Option<Room> {
+        let fits = self.reserve(bytes) || self.make_room(&mut self.turn(), || self.reserve(bytes));
+        fits.then(|| Room::of(self.clone(), bytes))
+    }
+
+    /// Whether `bytes` were free; they are set aside now.
     pub(super) fn reserve(&self, bytes: u64) -> bool {
         let mut known = self.lock();
-        let over = |known: &Known| {
-            let after = known.bytes.saturating_add(known.reserved_bytes).saturating_add(bytes);
-            after.saturating_sub(self.bytes_max)
-        };
-        let missing = over(&known);
-        if missing > 0 {
-            self.make_room(&mut known, missing);
-        }
-        let fits = over(&known) == 0;
+        let after = known.bytes.saturating_add(known.reserved_bytes).saturating_add(bytes);
+        let fits = after <= self.bytes_max;
         if fits {
             known.reserved_bytes += bytes;
         }
@@ -180,7 +199,7 @@ impl BlobStore {
         self.show(&known);
     }
 
-    /// What [`Scratch::reserve`] could still grant.
+    /// What [`room`](Self::room) could still grant.
     pub fn bytes_free(&self) -> u64 {
         let known = self.lock();
         let needed = known.bytes.saturating_sub(holds::cached_bytes(&known));
@@ -198,9 +217,9 @@ impl BlobStore {
     ) -> io::Result<BlobInfo> {
         let file = File::open(scratch.path(name))?;
         file.set_permissions(std::fs::Permissions::from_mode(BLOB_MODE))?;
-        file.sync_all()?; // before the lock: it may take long, and readers want the lock too
-        let mut known = self.lock();
-        if let Some(present) = self.hold_more(&mut known, digest, info.hold)? {
+        file.sync_all()?; // before the turn: it may take long
+        let mut turn = self.turn();
+        if let Some(present) = self.hold_more(&mut turn, digest, info.hold)? {
             return Ok(present);
         }
         let (from, to) = (scratch.path(name), self.path(digest));
@@ -209,32 +228,40 @@ impl BlobStore {
             std::fs::DirBuilder::new().mode(PRIVATE).create(directory)?;
             File::open(&self.root)?.sync_all()?;
         }
-        self.info_write(digest, &info)?;
+        self.info_write(&mut turn, digest, &info)?;
         std::fs::rename(&from, &to)?;
         File::open(directory)?.sync_all()?;
+        let mut known = self.lock();
         known.bytes += info.bytes;
         known.blobs.insert(digest.clone(), info.clone());
         self.show(&known);
         Ok(info)
     }
 
-    pub(super) fn info_write(&self, digest: &Digest, info: &BlobInfo) -> io::Result<()> {
+    pub(super) fn info_write(&self, _: &mut Turn, digest: &Digest, info: &BlobInfo) -> io::Result<()> {
         let json = serde_json::to_vec(info).map_err(io::Error::other)?;
         write_durably(&self.path(digest).with_extension("json"), &json)
     }
 
     /// Forgets the blob and removes its files; false when there was none. Blocking.
     pub fn blob_delete(&self, digest: &Digest) -> io::Result<bool> {
-        self.remove(&mut self.lock(), digest)
+        self.remove(&mut self.turn(), digest)
     }
 
-    pub(super) fn remove(&self, known: &mut Known, digest: &Digest) -> io::Result<bool> {
+    pub(super) fn remove(&self, _: &mut Turn, digest: &Digest) -> io::Result<bool> {
+        let removed = self.lock().blobs.remove(digest);
         let path = self.path(digest);
-        remove_if_there(&path)?;
-        remove_if_there(&path.with_extension("json"))?;
-        let removed = known.blobs.remove(digest);
-        known.bytes -= removed.as_ref().map_or(0, |info| info.bytes);
-        self.show(known);
+        let gone = remove_if_there(&path);
+        let mut known = self.lock();
+        match (&removed, &gone) {
+            (Some(info), Ok(())) => known.bytes -= info.bytes,
+            (Some(info), Err(_)) => drop(known.blobs.insert(digest.clone(), info.clone())), // it is there still
+            (None, _) => {}
+        }
+        self.show(&known);
+        drop(known);
+        gone?;
+        remove_if_there(&path.with_extension("json"))?; // alone it is no blob: the next start removes it
         Ok(removed.is_some())
     }
 }

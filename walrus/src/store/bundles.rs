@@ -5,6 +5,10 @@
 //! of the manifest and its blob is there, so it may be lost, late or left over without harm. Who wants a
 //! blob to stay is said beside the blob (`holds`): an overwritten manifest drops its entry and a copy that
 //! nobody needs, never the blob of an image that is registered.
+//!
+//! As with blobs, who changes entries takes a turn, which is held over the disk's work; the entries' own lock is
+//! for memory only. An entry is added or removed by who has the turn, so "no other manifest leads there" stays
+//! true until the copy is gone.
 
 use super::blobs::BlobStore;
 use karri_proto::instance::Digest;
@@ -37,7 +41,12 @@ pub struct BundleIndex {
     directory: PathBuf,
     blobs: Arc<BlobStore>,
     entries: Mutex<HashMap<BundleName, Entry>>,
+    turn: Mutex<Turn>,
 }
+
+/// Who has it may change entries.
+#[derive(Debug, Default)]
+struct Turn(());
 
 impl BundleIndex {
     /// Reads what is there; entries whose blob has gone are removed. Blocking.
@@ -56,11 +65,15 @@ impl BundleIndex {
                 _ => std::fs::remove_file(&path)?,
             }
         }
-        Ok(Self { directory, blobs, entries: Mutex::new(entries) })
+        Ok(Self { directory, blobs, entries: Mutex::new(entries), turn: Mutex::default() })
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<BundleName, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Neither name can hold a NUL, so no two pairs have the same file.
@@ -89,29 +102,27 @@ impl BundleIndex {
     pub fn bundle_insert(&self, name: &BundleName, etag: &str, digest: &Digest) -> io::Result<()> {
         let entry = Entry { name: name.clone(), etag: etag.to_owned(), digest: digest.clone() };
         let json = serde_json::to_vec(&entry).map_err(io::Error::other)?;
-        let mut entries = self.lock();
+        let mut turn = self.turn();
         write_durably(&self.path(name), &json)?;
-        let earlier = entries.insert(name.clone(), entry);
-        self.drop_unused(&entries, earlier)
+        let earlier = self.lock().insert(name.clone(), entry);
+        self.drop_unused(&mut turn, earlier)
     }
 
     /// The manifest was overwritten or deleted. Blocking.
     pub fn bundle_forget(&self, name: &BundleName) -> io::Result<()> {
-        let mut entries = self.lock();
-        let Some(entry) = entries.remove(name) else { return Ok(()) };
+        let mut turn = self.turn();
+        let Some(entry) = self.lock().remove(name) else { return Ok(()) };
         match std::fs::remove_file(self.path(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        self.drop_unused(&entries, Some(entry))
+        self.drop_unused(&mut turn, Some(entry))
     }
 
     /// Removes the copy that `gone` led to, unless another manifest stands for the same image.
-    fn drop_unused(&self, entries: &HashMap<BundleName, Entry>, gone: Option<Entry>) -> io::Result<()> {
+    fn drop_unused(&self, _: &mut Turn, gone: Option<Entry>) -> io::Result<()> {
         match gone {
-            Some(gone) if entries.values().all(|entry| entry.digest != gone.digest) => {
-                self.blobs.blob_drop_cached(&gone.digest).map(drop)
-            }
+            Some(gone) if !self.leads_to(&gone.digest) => self.blobs.blob_drop_cached(&gone.digest).map(drop),
             _ => Ok(()),
         }
     }

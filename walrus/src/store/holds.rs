@@ -15,7 +15,7 @@
 //! A hold stands in the blob's info file. The time of last use is that file's modification time, so that the
 //! order outlives the process; a crash may lose some of it.
 
-use super::blobs::{BlobInfo, BlobStore, Known};
+use super::blobs::{BlobInfo, BlobStore, Known, Turn};
 use karri_proto::instance::Digest;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
@@ -36,42 +36,45 @@ pub enum Hold {
 impl BlobStore {
     /// The blob, held from now on at least by `hold`; None when there is none. Durable; blocking.
     pub fn blob_hold(&self, digest: &Digest, hold: Hold) -> io::Result<Option<BlobInfo>> {
-        self.hold_more(&mut self.lock(), digest, hold)
+        self.hold_more(&mut self.turn(), digest, hold)
     }
 
     pub(super) fn hold_more(
         &self,
-        known: &mut Known,
+        turn: &mut Turn,
         digest: &Digest,
         hold: Hold,
     ) -> io::Result<Option<BlobInfo>> {
-        let Some(mut info) = known.blobs.get(digest).cloned() else { return Ok(None) };
-        if info.hold < hold {
-            info.hold = hold;
-            self.info_write(digest, &info)?;
-            known.blobs.insert(digest.clone(), info.clone());
+        let Some(info) = self.blob_info(digest) else { return Ok(None) };
+        if info.hold >= hold {
+            return Ok(Some(info));
         }
-        Ok(Some(info))
+        self.hold_set(turn, digest, BlobInfo { hold, ..info }).map(Some)
+    }
+
+    fn hold_set(&self, turn: &mut Turn, digest: &Digest, info: BlobInfo) -> io::Result<BlobInfo> {
+        self.info_write(turn, digest, &info)?;
+        self.lock().blobs.insert(digest.clone(), info.clone());
+        Ok(info)
     }
 
     /// No image is registered on it any more: a blob from a bundle is a copy again. Others stay as they
     /// are. Blocking.
     pub fn blob_release(&self, digest: &Digest) -> io::Result<()> {
-        let mut known = self.lock();
-        let Some(mut info) = known.blobs.get(digest).cloned() else { return Ok(()) };
-        if info.hold == Hold::Registered {
-            info.hold = Hold::Cached;
-            self.info_write(digest, &info)?;
-            known.blobs.insert(digest.clone(), info);
+        let mut turn = self.turn();
+        match self.blob_info(digest) {
+            Some(info) if info.hold == Hold::Registered => {
+                self.hold_set(&mut turn, digest, BlobInfo { hold: Hold::Cached, ..info }).map(drop)
+            }
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Removes the blob if nobody wants it to stay. Blocking.
     pub fn blob_drop_cached(&self, digest: &Digest) -> io::Result<bool> {
-        let mut known = self.lock();
-        match known.blobs.get(digest) {
-            Some(info) if info.hold == Hold::Cached => self.remove(&mut known, digest),
+        let mut turn = self.turn();
+        match self.blob_info(digest) {
+            Some(info) if info.hold == Hold::Cached => self.remove(&mut turn, digest),
             _ => Ok(false),
         }
     }
@@ -79,12 +82,7 @@ impl BlobStore {
     /// Removes cached blobs, the least recently used first, until they take no more than `bytes_max`.
     /// Blocking.
     pub fn cache_trim(&self, bytes_max: u64) {
-        let mut known = self.lock();
-        let cached_bytes = cached_bytes(&known);
-        if cached_bytes > bytes_max {
-            self.make_room(&mut known, cached_bytes - bytes_max);
-        }
-        self.show(&known);
+        self.make_room(&mut self.turn(), || self.cached_bytes() <= bytes_max);
     }
 
     /// What cached blobs take.
@@ -92,24 +90,27 @@ impl BlobStore {
         cached_bytes(&self.lock())
     }
 
-    /// Removes cached blobs of at least `bytes`, or all that there are.
-    pub(super) fn make_room(&self, known: &mut Known, bytes: u64) {
+    /// Removes one cached blob after the other until there is `enough` room; false when even without all of
+    /// them there is not. The turn keeps them as they were listed: none is held or gone meanwhile.
+    pub(super) fn make_room(&self, turn: &mut Turn, mut enough: impl FnMut() -> bool) -> bool {
+        if enough() {
+            return true;
+        }
+        let listed: Vec<(Digest, u64)> =
+            cached(&self.lock()).map(|(digest, bytes)| (digest.clone(), bytes)).collect();
         let mut candidates: Vec<(SystemTime, Digest, u64)> =
-            cached(known).map(|(digest, bytes)| (self.last_use(digest), digest.clone(), bytes)).collect();
+            listed.into_iter().map(|(digest, bytes)| (self.last_use(&digest), digest, bytes)).collect();
         candidates.sort();
-        let mut removed = 0;
-        for (_, digest, bytes_of_it) in candidates {
-            if removed >= bytes {
-                break;
-            }
-            match self.remove(known, &digest) {
-                Ok(_) => {
-                    removed += bytes_of_it;
-                    tracing::info!(%digest, bytes = bytes_of_it, "a bundle's image made room");
-                }
+        for (_, digest, bytes) in candidates {
+            match self.remove(turn, &digest) {
+                Ok(_) => tracing::info!(%digest, bytes, "a bundle's image made room"),
                 Err(error) => tracing::warn!(%digest, %error, "a bundle's image cannot be removed"),
             }
+            if enough() {
+                return true;
+            }
         }
+        false
     }
 
     /// A blob that is not on disk as it should be counts as not used for long.
@@ -152,6 +153,13 @@ mod tests {
 
     /// A blob that was last used `age` seconds ago.
     fn blob(store: &Arc<BlobStore>, number: u8, hold: Hold, age: u64) -> Digest {
+        let digest = insert(store, number, hold);
+        let file = File::open(store.path(&digest).with_extension("json")).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
+        digest
+    }
+
+    fn insert(store: &Arc<BlobStore>, number: u8, hold: Hold) -> Digest {
         let digest = Digest::from_sha256([number; 32]);
         let scratch = store.scratch().unwrap();
         std::fs::write(scratch.path("image"), [number; BYTES]).unwrap();
@@ -165,8 +173,6 @@ mod tests {
             imported_at_unix_ms: 1,
         };
         store.blob_insert(&scratch, "image", &digest, info).unwrap();
-        let file = File::open(store.path(&digest).with_extension("json")).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(age)).unwrap();
         digest
     }
 
@@ -199,10 +205,14 @@ mod tests {
         let mut scratch = store.scratch().unwrap();
         assert!(scratch.reserve(2 * BYTES as u64));
         assert_eq!(there(&store, &[&kept, &old, &new]), [true, true, true]);
-        assert!(scratch.reserve(BYTES as u64));
+        assert!(!scratch.reserve(BYTES as u64), "it is taken by a copy");
+        scratch.give(store.room(BYTES as u64).unwrap());
         assert_eq!(there(&store, &[&kept, &old, &new]), [true, false, true]);
-        assert!(!scratch.reserve(2 * BYTES as u64), "what is registered stays");
+        assert!(store.room(2 * BYTES as u64).is_none(), "what is registered stays");
         assert_eq!(there(&store, &[&kept]), [true]);
+        drop(scratch);
+        assert!(store.room(4 * BYTES as u64).is_some(), "all but what is registered");
+        assert_eq!(store.bytes_free(), 4 * BYTES as u64, "given back");
     }
 
     #[test]
@@ -223,5 +233,55 @@ mod tests {
         store.blob_release(&digest).unwrap();
         assert_eq!(hold(&open(state.path())), Hold::Imported);
         assert!(store.blob_hold(&Digest::from_sha256([9; 32]), Hold::Registered).unwrap().is_none());
+    }
+
+    #[test]
+    fn who_asks_does_not_wait_for_who_changes() {
+        let state = tempfile::tempdir().unwrap();
+        let store = open(state.path());
+        let digest = blob(&store, 1, Hold::Imported, 0);
+        let turn = store.turn(); // as while a disk is slow
+        let changing = std::thread::spawn({
+            let (store, digest) = (store.clone(), digest.clone());
+            move || store.blob_delete(&digest).unwrap()
+        });
+        let mut scratch = store.scratch().unwrap();
+        assert!(scratch.reserve(BYTES as u64));
+        assert_eq!(store.bytes_free(), 3 * BYTES as u64);
+        assert_eq!(store.blob_list().len(), 1);
+        store.blob_open(&digest).unwrap();
+        drop(turn);
+        assert!(changing.join().unwrap());
+        assert_eq!(there(&store, &[&digest]), [false]);
+    }
+
+    #[test]
+    fn many_who_change_the_same_blobs_leave_memory_and_disk_agreeing() {
+        let state = tempfile::tempdir().unwrap();
+        let store = open(state.path());
+        let change = &|round: usize, number: u8| {
+            let digest = Digest::from_sha256([number; 32]);
+            match round % 5 {
+                0 => drop(insert(&store, number, Hold::Cached)),
+                1 => drop(store.blob_hold(&digest, Hold::Registered).unwrap()),
+                2 => store.blob_release(&digest).unwrap(),
+                3 => drop(store.room(4 * BYTES as u64)),
+                _ => drop(store.blob_delete(&digest).unwrap()),
+            }
+        };
+        std::thread::scope(|scope| {
+            let changes = move |thread: usize| (0..60).for_each(|n| change(n * 7 + thread, (n % 3) as u8));
+            let changing: Vec<_> = (0..4).map(|thread| scope.spawn(move || changes(thread))).collect();
+            while !changing.iter().all(|thread| thread.is_finished()) {
+                let known = store.lock();
+                let gone = known.blobs.keys().find(|digest| !store.path(digest).exists());
+                assert_eq!(gone, None, "an entry without a file");
+            }
+        });
+        let (blobs, free) = (store.blob_list(), store.bytes_free());
+        let cached = store.cached_bytes();
+        assert_eq!(free, 5 * BYTES as u64 - (blobs.len() * BYTES) as u64 + cached);
+        let again = open(state.path());
+        assert_eq!((again.blob_list(), again.cached_bytes()), (blobs, cached));
     }
 }

@@ -217,7 +217,7 @@ async fn bytes_are_sealed_shared_and_opened() {
                 let wrong = read(&store.objects, &object, 0..10, Some(&wrong)).await;
                 assert!(matches!(wrong, Err(StoreError::WrongKey)));
             }
-            let shared = store.objects.content_share(&object).await.unwrap();
+            let shared = store.objects.content_share(&object).await.unwrap().unwrap();
             store.objects.object_put(new_object(bucket, "copy", shared, &bytes)).await.unwrap();
             store.delete(bucket, "k", None).await;
             let copy = store.objects.object_fetch(bucket, "copy", None).await.unwrap();

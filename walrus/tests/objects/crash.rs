@@ -107,7 +107,7 @@ async fn write_one(
 /// Without copying bytes, where the object has a file of its own.
 async fn copy(store: &Store, bucket: BucketId, from: &str, to: &str, number: usize) {
     let object = store.objects.object_fetch(bucket, from, None).await.unwrap();
-    let shared = store.objects.content_share(&object).await.unwrap();
+    let shared = store.objects.content_share(&object).await.unwrap().unwrap();
     store.objects.object_put(new_object(bucket, to, shared, &content(number))).await.unwrap();
 }
 

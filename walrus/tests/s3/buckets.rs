@@ -1,6 +1,7 @@
 //! Buckets and their settings.
 
-use crate::harness::{User, server};
+use crate::harness::{REGION, User, server, server_with};
+use karri_walrus::api::s3::S3Options;
 
 #[tokio::test]
 async fn a_bucket_has_one_owner_and_goes_when_it_is_empty() {
@@ -19,6 +20,27 @@ async fn a_bucket_has_one_owner_and_goes_when_it_is_empty() {
     server.call("POST", "/b-1/k?uploads").expect(200).await;
     server.call("DELETE", "/b-1").expect(204).await;
     assert_eq!(server.get("/b-1").await.code(), "NoSuchBucket");
+}
+
+#[tokio::test]
+async fn a_bucket_is_made_in_the_stores_region_only_whatever_that_was_called() {
+    let constraint = |region: &str| {
+        let name = format!("<LocationConstraint>{region}</LocationConstraint>");
+        format!("<CreateBucketConfiguration>{name}</CreateBucketConfiguration>").into_bytes()
+    };
+    let elsewhere = server().await;
+    let refused = elsewhere.call("PUT", "/b-1").body(&constraint("EU")).send().await;
+    assert_eq!((refused.status, &*refused.code()), (400, "IllegalLocationConstraintException"));
+    let regions = vec![REGION.to_owned()];
+    let options = S3Options { region: "eu-west-1".into(), regions, ..S3Options::default() };
+    let server = server_with(options).await;
+    for (bucket, region) in [("/b-1", "EU"), ("/b-2", "eu-west-1")] {
+        server.call("PUT", bucket).body(&constraint(region)).expect(200).await;
+        let location = server.get(&format!("{bucket}?location")).await.text();
+        assert!(location.contains(">eu-west-1<"), "{location}");
+    }
+    let refused = server.call("PUT", "/b-3").body(&constraint("eu-west-2")).send().await;
+    assert_eq!(refused.code(), "IllegalLocationConstraintException");
 }
 
 #[tokio::test]

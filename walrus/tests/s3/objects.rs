@@ -1,6 +1,8 @@
 //! Objects: what is put is what is got, whole, in part, and under conditions.
 
-use crate::harness::server;
+use crate::harness::{open_server, server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 #[tokio::test]
 async fn what_is_put_is_what_is_got() {
@@ -160,4 +162,30 @@ async fn who_waits_for_leave_to_send_nothing_gets_a_new_connection() {
     let put = |body: &[u8]| server.call("PUT", "/b-1/k").header("expect", "100-continue").body(body);
     assert_eq!(put(b"").expect(200).await.header("connection"), "close");
     assert_eq!(put(b"x").expect(200).await.header("connection"), "");
+}
+
+#[tokio::test]
+async fn headers_are_spelled_as_s3_does_and_metadata_in_lower_case() {
+    let server = open_server().await;
+    server.bucket("b-1").await;
+    let put =
+        server.call("PUT", "/b-1/k").header("x-amz-acl", "public-read").header("x-amz-meta-Colour", "Red");
+    put.header("cache-control", "max-age=3600").body(b"hello").expect(200).await;
+    let mut stream = TcpStream::connect(server.url.trim_start_matches("http://")).await.unwrap();
+    stream.write_all(b"HEAD /b-1/k HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut head = String::new();
+    stream.read_to_string(&mut head).await.unwrap();
+    for line in [
+        "Content-Length: 5",
+        "ETag: \"5d41402abc4b2a76b9719d911017c592\"",
+        "Cache-Control: max-age=3600",
+        "Connection: close",
+        "Server: Karri",
+        "x-amz-meta-colour: Red",
+    ] {
+        assert!(head.lines().any(|one| one == line), "{line} in\n{head}");
+    }
+    for name in ["Date: ", "Last-Modified: ", "Content-Type: ", "Accept-Ranges: ", "x-amz-request-id: "] {
+        assert!(head.lines().any(|line| line.starts_with(name)), "{name} in\n{head}");
+    }
 }

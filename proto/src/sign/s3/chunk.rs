@@ -19,13 +19,13 @@
 //!
 //! Must not: judge checksums; trailers are only handed out.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use hmac::{Hmac, Mac};
-use memchr::memchr;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::framing::{ChunkSeed, Framing};
+use super::line::take_line;
 use super::wording::mismatch;
 use crate::checksum::{Algorithm, malformed_trailer};
 use crate::refusal::S3Refusal;
@@ -164,17 +164,12 @@ impl ChunkDecoder {
         bytes_max: usize,
         refuse: fn() -> S3Refusal,
     ) -> Result<bool, S3Refusal> {
-        while !input.is_empty() {
-            let end = memchr(b'\n', input).map_or(input.len(), |at| at + 1);
-            if self.line.len() + end > bytes_max {
-                return Err(refuse());
-            }
-            self.line.extend_from_slice(&input.split_to(end));
-            if self.line.ends_with(b"\r\n") {
-                return Ok(true);
-            }
-        }
-        Ok(false)
+        // One byte more than may come is enough to see that it does.
+        let room = (bytes_max + 1).saturating_sub(self.line.len()).min(input.len());
+        let mut window = input.slice(..room);
+        let whole = take_line(&mut self.line, &mut window);
+        input.advance(room - window.len());
+        if self.line.len() > bytes_max { Err(refuse()) } else { Ok(whole) }
     }
 
     fn begin_chunk(&mut self) -> Result<(), S3Refusal> {

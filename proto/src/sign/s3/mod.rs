@@ -11,6 +11,7 @@
 
 mod chunk;
 mod framing;
+mod line;
 pub mod post;
 mod request;
 mod v2;

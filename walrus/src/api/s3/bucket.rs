@@ -18,6 +18,8 @@ use karri_proto::aws::s3::{
 
 const BUCKETS_MAX: i32 = 10_000;
 const DEFAULT_REGION: &str = "us-east-1";
+/// What a region was called when it was AWS's only other one, and is called since.
+const OLD_NAME: (&str, &str) = ("EU", "eu-west-1");
 
 pub async fn list_buckets(cx: Cx, request: ListBucketsRequest) -> Result<ListBucketsOutput, S3Fault> {
     authorise::allow_service(&cx, "s3:ListAllMyBuckets", "*")?;
@@ -110,10 +112,9 @@ fn region(cx: &Cx, request: &CreateBucketRequest) -> Result<String, S3Fault> {
     let asked = request.create_bucket_configuration.as_ref();
     let asked = asked.and_then(|configuration| configuration.location_constraint.as_deref());
     match asked.filter(|asked| !asked.is_empty()) {
-        None if own == DEFAULT_REGION => Ok(own.clone()),
         // Older clients know one region only, and say nothing.
         None => Ok(own.clone()),
-        Some(asked) if asked == own => Ok(own.clone()),
+        Some(asked) if asked == own || (asked, &own[..]) == OLD_NAME => Ok(own.clone()),
         Some(asked) if cx.s3.options.regions.iter().any(|known| known.eq_ignore_ascii_case(asked)) => {
             Ok(own.clone())
         }

@@ -193,10 +193,10 @@ pub async fn bytes(
     let whole = span == (0..object.size);
     if let Some(checksum) = known.and_then(checksum::from_store)
         && whole
-        && object.etag.parts == 0
         && same_seal(object, source.key.as_ref(), wanted)
+        && let shared = cx.s3.objects.content_share(object).await
+        && let Some(content) = shared.map_err(|e| About::default().fault(e))?
     {
-        let content = cx.s3.objects.content_share(object).await.map_err(|e| About::default().fault(e))?;
         return Ok(Received { content, md5: object.etag.md5, checksums: vec![checksum] });
     }
     let algorithm = wants.unwrap_or(checksum::DEFAULT);

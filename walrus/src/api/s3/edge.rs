@@ -19,6 +19,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use http_body_util::BodyExt as _;
 use karri_proto::aws::s3::{Route, S3Fault, route};
 use karri_proto::runtime::server::PeerAddr;
+use karri_proto::runtime::spelling::Spelling;
 use karri_proto::sign::{Scheme, Verifier};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,6 +33,28 @@ use tracing::Instrument as _;
 const DRAINED_BYTES_MAX: usize = 64 << 20;
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// As S3 spells them. All others are in lower case there too, such as an object's metadata.
+const SPELLED: [&str; 18] = [
+    "Accept-Ranges",
+    "Access-Control-Allow-Headers",
+    "Access-Control-Allow-Methods",
+    "Access-Control-Allow-Origin",
+    "Access-Control-Expose-Headers",
+    "Cache-Control",
+    "Connection",
+    "Content-Disposition",
+    "Content-Encoding",
+    "Content-Language",
+    "Content-Length",
+    "Content-Range",
+    "Content-Type",
+    "Date",
+    "ETag",
+    "Last-Modified",
+    "Location",
+    "Server",
+];
+
 static REQUEST_ID: HeaderName = HeaderName::from_static("x-amz-request-id");
 static HOST_ID: HeaderName = HeaderName::from_static("x-amz-id-2");
 static SERVER: HeaderValue = HeaderValue::from_static("Karri");
@@ -44,6 +67,7 @@ pub struct Edge {
     documents: Arc<Semaphore>,
     ids: AtomicU64,
     host_id: String,
+    spelling: Option<Spelling>,
 }
 
 /// With the fault that a website's page tells of.
@@ -64,7 +88,8 @@ impl Edge {
         let start = u64::try_from(start % u128::from(u64::MAX)).unwrap_or_default();
         let host_id = format!("{:016x}{:016x}", mixed(start), mixed(u64::from(std::process::id())));
         let documents = Arc::new(Semaphore::new(s3.options.documents_bytes_max));
-        Self { s3, verifier, table, documents, ids: AtomicU64::new(start), host_id }
+        let (ids, spelling) = (AtomicU64::new(start), Spelling::of(&SPELLED));
+        Self { s3, verifier, table, documents, ids, host_id, spelling }
     }
 
     fn request_id(&self) -> String {
@@ -128,6 +153,9 @@ pub async fn handle(State(edge): State<Arc<Edge>>, request: axum::extract::Reque
         if unasked {
             // botocore takes the next answer on a connection for this one's when it was not told to go on.
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        if let Some(spelling) = &edge.spelling {
+            spelling.put(&mut response);
         }
         response
     }

@@ -11,7 +11,7 @@ use super::keys::{Certificate, CloudKey, signer};
 use super::manifest::{Kind, Manifest};
 use super::parts::{PartSource, Progress};
 use super::pipeline::image_stream;
-use crate::app::import::{For, ImportError, Importer, Limits};
+use crate::app::import::{For, ImportError, Importer, Limits, blocking};
 use crate::app::sniff::Purpose;
 use crate::store::blobs::BlobStore;
 use crate::store::bundles::{BundleIndex, BundleName};
@@ -25,7 +25,6 @@ use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::task::spawn_blocking;
 
 #[derive(Debug, Clone)]
 pub struct Bundles {
@@ -224,11 +223,4 @@ impl Drop for Turn<'_> {
             rows.remove(self.name); // the row's own, and this one
         }
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> Result<T, ImportError> {
-    let result = spawn_blocking(work).await.map_err(|_| ImportError::Stopping)?;
-    result.map_err(ImportError::from)
 }

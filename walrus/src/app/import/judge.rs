@@ -78,7 +78,7 @@ impl Importer {
         }
         let look = look(scratch.path(CONVERTED)).await?;
         let header = qcow2::parse(&look.head, look.bytes, self.limits.virtual_bytes_max)?;
-        if !scratch.reserve(look.bytes) {
+        if !self.reserve(scratch, look.bytes).await? {
             return Err(self.full());
         }
         let path = scratch.path(CONVERTED);

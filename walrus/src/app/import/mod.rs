@@ -208,7 +208,7 @@ impl Importer {
             if bytes > self.limits.import_bytes_max {
                 return Err(ImportError::TooLarge(self.limits.import_bytes_max));
             }
-            if !scratch.reserve(batch.len() as u64) {
+            if !self.reserve(&mut scratch, batch.len() as u64).await? {
                 return Err(self.full());
             }
             intake = blocking(move || intake.take(&batch)).await?;
@@ -219,6 +219,17 @@ impl Importer {
         let bytes = intake.bytes;
         let digest = blocking(move || intake.finish()).await?;
         Ok(Received { scratch, digest, bytes })
+    }
+
+    /// Sets `bytes` more aside for what lies in `scratch`; false when the store would hold more than it may.
+    /// Copies that nobody needs make room.
+    pub(super) async fn reserve(&self, scratch: &mut Scratch, bytes: u64) -> Result<bool, ImportError> {
+        if scratch.reserve(bytes) {
+            return Ok(true);
+        }
+        let store = self.store.clone();
+        let room = blocking(move || Ok(store.room(bytes))).await?;
+        Ok(room.map(|room| scratch.give(room)).is_some())
     }
 
     fn full(&self) -> ImportError {
@@ -268,7 +279,8 @@ fn answer(digest: &Digest, info: &BlobInfo, sent: Kind) -> ImportedBlob {
     ImportedBlob { blob: info.as_ref(digest), source_format, content: info.content() }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs what waits for the disk where waiting does no harm.
+pub(in crate::app) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> Result<T, ImportError> {
     let result = spawn_blocking(work).await.map_err(|_| ImportError::Stopping)?;

@@ -88,13 +88,13 @@ impl Objects {
     ) -> Result<Completing, StoreError> {
         let parts: Vec<Part> = rows.iter().map(|row| row.part.clone()).collect();
         let assembly = (complete.assemble)(upload, &parts).map_err(StoreError::refused)?;
-        let mut manifest = Manifest { has_parts: true, pieces: Vec::with_capacity(assembly.parts.len()) };
+        let mut manifest = Manifest { pieces: Vec::with_capacity(assembly.parts.len()) };
         let mut used = HashSet::new();
         for chosen in &assembly.parts {
             let found = rows.binary_search_by_key(&chosen.number, |row| row.part.number);
             let row = found.map(|at| &rows[at]).map_err(|_| StoreError::NoSuchUpload)?;
             used.insert(row.part.number);
-            self.add_pieces(&mut manifest, row, chosen).await?;
+            manifest.pieces.push(self.piece(row, chosen).await?);
         }
         let size = manifest.pieces.iter().map(|piece| piece.size).sum();
         let encoded = assembly.facts.encode().into();
@@ -119,38 +119,21 @@ impl Objects {
         })
     }
 
-    /// The pieces that a part consists of: one, unless it is a copy of an object of several.
-    async fn add_pieces(
-        &self,
-        manifest: &mut Manifest,
-        row: &PartRow,
-        chosen: &AssembledPart,
-    ) -> Result<(), StoreError> {
-        let (number, size) = (chosen.number, row.part.size);
-        let mut piece = |size, place, checksum| manifest.pieces.push(Piece { number, size, place, checksum });
-        match content_of(row.flags, row.blob) {
-            Content::Empty => piece(0, Place::Here(bytes::Bytes::new()), chosen.checksum.clone()),
-            Content::Blob(id, _) => piece(size, Place::Blob(id), chosen.checksum.clone()),
+    async fn piece(&self, row: &PartRow, chosen: &AssembledPart) -> Result<Piece, StoreError> {
+        let number = chosen.number;
+        let corrupt = || StoreError::Corrupt(format!("part {number}"));
+        let place = match content_of(row.flags, row.blob) {
+            Content::Empty => Place::Here(bytes::Bytes::new()),
+            Content::Blob(id, _) => Place::Blob(id),
             Content::Inline(_) => {
                 let query = sqlx::query("SELECT crc, bytes FROM inline WHERE id = ?").bind(row.seq as i64);
                 // One that is gone was replaced meanwhile.
                 let found = query.fetch_optional(&self.0.reader).await?.ok_or(StoreError::Busy)?;
-                let bytes = inline_of(row.seq, found.try_get(0)?, found.try_get(1)?);
-                let bytes = bytes.ok_or_else(|| StoreError::Corrupt(format!("part {number}")))?;
-                piece(size, Place::Here(bytes), chosen.checksum.clone());
+                Place::Here(inline_of(row.seq, found.try_get(0)?, found.try_get(1)?).ok_or_else(corrupt)?)
             }
-            Content::Manifest(..) => {
-                let query = sqlx::query("SELECT body FROM manifests WHERE id = ?").bind(row.seq as i64);
-                let found = query.fetch_optional(&self.0.reader).await?.ok_or(StoreError::Busy)?;
-                let inner = Manifest::decode(found.try_get(0)?);
-                let inner = inner.ok_or_else(|| StoreError::Corrupt(format!("part {number}")))?;
-                let mut checksum = chosen.checksum.clone();
-                for inner in inner.pieces {
-                    piece(inner.size, inner.place, checksum.take());
-                }
-            }
-        }
-        Ok(())
+            Content::Manifest(..) => return Err(corrupt()), // nothing writes a part that is in parts itself
+        };
+        Ok(Piece { number, size: row.part.size, place, checksum: chosen.checksum.clone() })
     }
 
     /// What was answered when it was completed.

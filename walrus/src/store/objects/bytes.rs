@@ -3,7 +3,7 @@
 
 use super::error::StoreError;
 use super::lease;
-use super::manifest::{Manifest, Piece, Place};
+use super::manifest::Manifest;
 use super::object::Content;
 use super::writer::batch::Batch;
 use super::writer::changes::{BlobChange, ManifestChange};
@@ -52,21 +52,8 @@ pub(super) enum Fresh {
     Empty,
     Inline(Bytes),
     Blob(FreshBlob),
-    Pieces(Vec<FreshPiece>),
     /// Blobs that the store has already.
     Assembled(Arc<Manifest>),
-}
-
-#[derive(Debug)]
-pub(super) struct FreshPiece {
-    pub size: u64,
-    pub place: FreshPlace,
-}
-
-#[derive(Debug)]
-pub(super) enum FreshPlace {
-    Blob(FreshBlob),
-    Here(Bytes),
 }
 
 /// Durable bytes (those for a row are durable with it) that wait to become a version or a part.
@@ -110,15 +97,12 @@ impl Stored {
                 batch.changes.blobs.insert(blob.id.0, BlobChange::New(self.len));
                 Content::Blob(blob.id, Some(batch.shared.leases.take(lease::Bytes::Blob(blob.id.0))))
             }
-            Fresh::Pieces(pieces) => {
-                let manifest =
-                    Manifest { has_parts: false, pieces: pieces.iter().map(FreshPiece::piece).collect() };
-                for (blob, bytes) in manifest.blobs() {
-                    batch.changes.blobs.insert(blob.0, BlobChange::New(bytes));
-                }
-                keep_manifest(batch, seq, Arc::new(manifest))
+            Fresh::Assembled(manifest) => {
+                let body = manifest.encode();
+                batch.changes.manifests.insert(seq, ManifestChange::New { body, garbage: false });
+                let lease = batch.shared.leases.take(lease::Bytes::Manifest(seq));
+                Content::Manifest(Some(lease), OnceCell::new_with(Some(manifest.clone())))
             }
-            Fresh::Assembled(manifest) => keep_manifest(batch, seq, manifest.clone()),
         }
     }
 
@@ -127,31 +111,7 @@ impl Stored {
         match &mut self.fresh {
             Fresh::Empty | Fresh::Inline(_) | Fresh::Assembled(_) => {}
             Fresh::Blob(blob) => blob.kept = true,
-            Fresh::Pieces(pieces) => {
-                for piece in pieces {
-                    if let FreshPlace::Blob(blob) = &mut piece.place {
-                        blob.kept = true;
-                    }
-                }
-            }
         }
-    }
-}
-
-fn keep_manifest(batch: &mut Batch<'_>, seq: u64, manifest: Arc<Manifest>) -> Content {
-    let body = manifest.encode();
-    batch.changes.manifests.insert(seq, ManifestChange::New { body, garbage: false });
-    let lease = batch.shared.leases.take(lease::Bytes::Manifest(seq));
-    Content::Manifest(Some(lease), OnceCell::new_with(Some(manifest)))
-}
-
-impl FreshPiece {
-    fn piece(&self) -> Piece {
-        let place = match &self.place {
-            FreshPlace::Blob(blob) => Place::Blob(blob.id),
-            FreshPlace::Here(bytes) => Place::Here(bytes.clone()),
-        };
-        Piece { number: 0, size: self.size, place, checksum: None }
     }
 }
 

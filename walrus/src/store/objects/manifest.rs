@@ -1,5 +1,5 @@
-//! Objects of several blobs, one after the other: what was uploaded in parts, and copies of it. The manifest
-//! is a value of its own in the database, so that a listing never reads it and a version moves without it.
+//! The parts of an object, one after the other. The manifest is a value of its own in the database, so that a
+//! listing never reads it and a version moves without it.
 
 use super::facts::Checksum;
 use super::wire::{Reader, Writer};
@@ -8,8 +8,6 @@ use bytes::Bytes;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Manifest {
-    /// Whether each piece is a part that a client may ask for by its number.
-    pub has_parts: bool,
     pub pieces: Vec<Piece>,
 }
 
@@ -30,16 +28,15 @@ pub(super) enum Place {
 
 const VERSION: u8 = 1;
 const CRC_BYTES: usize = 4;
-const HAS_PARTS: u8 = 1;
+/// Stands in every manifest: without it the pieces were no parts that a client may ask for by their numbers.
+const IN_PARTS: u8 = 1;
 const PIECE_BLOB: u8 = 2;
 const PIECE_HERE: u8 = 3;
 
 impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Writer::new(VERSION);
-        if self.has_parts {
-            out.field(HAS_PARTS, |_| ());
-        }
+        out.field(IN_PARTS, |_| ());
         for piece in &self.pieces {
             let tag = if matches!(piece.place, Place::Blob(_)) { PIECE_BLOB } else { PIECE_HERE };
             out.field(tag, |field| {
@@ -66,11 +63,10 @@ impl Manifest {
         if crc32fast::hash(body) != u32::from_le_bytes(crc.try_into().ok()?) {
             return None;
         }
-        let mut manifest = Manifest { has_parts: false, pieces: Vec::new() };
+        let mut manifest = Manifest { pieces: Vec::new() };
         let mut fields = Reader::new(body, VERSION)?;
         while let Some((tag, mut field)) = fields.field()? {
-            if tag == HAS_PARTS {
-                manifest.has_parts = true;
+            if tag == IN_PARTS {
                 continue;
             }
             let (number, size) = (u16::try_from(field.number()?).ok()?, field.number()?);
@@ -115,7 +111,6 @@ mod tests {
         };
         let piece = |number, place, checksum| Piece { number, size: 1 << 33, place, checksum };
         let manifest = Manifest {
-            has_parts: true,
             pieces: vec![
                 piece(1, Place::Blob(BlobId(1 << 50)), Some(checksum)),
                 piece(10_000, Place::Here(Bytes::from_static(b"small")), None),

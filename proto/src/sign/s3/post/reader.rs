@@ -12,8 +12,9 @@
 //! Must not: hold more than [`FIELDS_BYTES_MAX`] bytes, whatever comes.
 
 use bytes::{Buf, Bytes};
-use memchr::{memchr, memmem, memrchr};
+use memchr::{memmem, memrchr};
 
+use super::super::line::take_line;
 use super::form::Form;
 use super::head::{PartHead, malformed};
 use crate::refusal::S3Refusal;
@@ -128,7 +129,7 @@ impl FormReader {
         match self.state {
             State::Between => self.read_between(input)?,
             State::Head => {
-                if self.take_line(input) {
+                if take_line(&mut self.line, input) {
                     return self.read_head();
                 }
             }
@@ -157,7 +158,7 @@ impl FormReader {
             let text = "POST requires exactly one file upload per request.";
             return Err(S3Refusal::argument(text, "file", "0"));
         }
-        if self.line == b"\r\n" || self.take_line(input) {
+        if self.line == b"\r\n" || take_line(&mut self.line, input) {
             if !self.line.trim_ascii().is_empty() {
                 return Err(malformed());
             }
@@ -191,18 +192,6 @@ impl FormReader {
         self.form.insert(&name, value);
         self.state = State::Between;
         Ok(())
-    }
-
-    /// Whether a whole line, CRLF included, is in `self.line` now.
-    fn take_line(&mut self, input: &mut Bytes) -> bool {
-        while !input.is_empty() {
-            let end = memchr(b'\n', input).map_or(input.len(), |at| at + 1);
-            self.line.extend_from_slice(&input.split_to(end));
-            if self.line.ends_with(b"\r\n") {
-                return true;
-            }
-        }
-        false
     }
 
     /// What comes before the next boundary, as far as it is there, and whether the boundary has passed.

@@ -31,13 +31,8 @@ pub(in super::super) enum BlobChange {
 
 #[derive(Debug)]
 pub(in super::super) enum ManifestChange {
-    New {
-        body: Vec<u8>,
-        garbage: bool,
-    },
+    New { body: Vec<u8>, garbage: bool },
     Garbage,
-    /// Its blobs belong to another manifest now.
-    Absorbed,
 }
 
 impl Changes {
@@ -51,11 +46,7 @@ impl Changes {
     pub fn drop_manifest(&mut self, id: u64) {
         match self.manifests.entry(id).or_insert(ManifestChange::Garbage) {
             ManifestChange::New { garbage, .. } => *garbage = true,
-            ManifestChange::Garbage | ManifestChange::Absorbed => {}
+            ManifestChange::Garbage => {}
         }
-    }
-
-    pub fn absorb_manifest(&mut self, id: u64) {
-        self.manifests.insert(id, ManifestChange::Absorbed);
     }
 }

@@ -53,10 +53,8 @@ impl Work for Completing {
         let (check, tell) = (self.check.as_ref(), self.tell.as_ref());
         let object = put(batch, &self.new, &self.content, check, tell).await?;
         for part in &self.absorbed {
-            match content_of(part.flags, part.blob) {
-                Content::Empty | Content::Blob(..) => {}
-                Content::Inline(_) => drop(batch.changes.inline.insert(part.seq, None)),
-                Content::Manifest(..) => batch.changes.absorb_manifest(part.seq),
+            if let Content::Inline(_) = content_of(part.flags, part.blob) {
+                batch.changes.inline.insert(part.seq, None); // it lies in the object's manifest now
             }
         }
         for part in &self.unused {

@@ -227,7 +227,6 @@ async fn write_manifests(
                 let sql = "INSERT INTO manifests (id, state, body) VALUES (?, ?, ?)";
                 sqlx::query(sql).bind(id as i64).bind(garbage).bind(body)
             }
-            ManifestChange::Absorbed => sqlx::query("DELETE FROM manifests WHERE id = ?").bind(id as i64),
             ManifestChange::Garbage => {
                 sqlx::query("UPDATE manifests SET state = 1 WHERE id = ?").bind(id as i64)
             }
