@@ -255,6 +255,16 @@ fn who_flushes_rules_opens_nothing_for_long_and_a_restart_changes_none() {
     }
     five.ping(GATEWAY, true);
 
+    // A node that died before it had cut what a change forbids does so when it is back.
+    six.hold(a, 80, "late");
+    node.run(
+        "for set in $(ipset list -n | grep KARRI); do ipset -exist del $set 172.31.0.6,tcp:80 || true; done",
+    );
+    six.holds("late", true);
+    node.ask(&json!({ "know": [revoked(1, 2)] }));
+    node.ask(&json!({ "again": true }));
+    six.holds("late", false);
+
     node.ask(&json!({ "clean": true }));
     let left = node.run("iptables-save; ipset save; ebtables-save");
     assert!(!left.to_lowercase().contains("karri"), "{left}");

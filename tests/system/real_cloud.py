@@ -21,6 +21,11 @@ KILLED = (r"ended \(signal 9\)", "no reports from the cluster", "the cluster can
 BOOT_SECONDS = 180  # emulated, on a machine that may be busy
 
 
+def chains_and_sets():
+    chains = re.findall(r"^:(\S+)", subprocess.check_output(["iptables-save", "-t", "mangle"], text=True), re.M)
+    return chains + subprocess.check_output(["ipset", "list", "-name"], text=True).split()
+
+
 class RealCloud(Cloud):
     """`number` (0 to 255) keeps the bridges and ranges of test modules apart."""
 
@@ -42,13 +47,19 @@ class RealCloud(Cloud):
         return ["--images", str(IMAGES)]
 
     def clean(self):
+        guarding = self.guarding()
         down = subprocess.run([*self.prefix, KARRI, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
                               capture_output=True, text=True, env={**self.client_environment(), **self.environment})
         if down.returncode != 0:
             raise AssertionError(f"karri down --terminate: {down.stdout}{down.stderr}")
-        left = self.left_on_host()
+        left = self.left_on_host() + [name for name in chains_and_sets() if name.startswith(guarding)]
         if left:
             raise AssertionError(f"karri down --terminate left {left}")
+
+    def guarding(self):
+        """How the names of chains and sets of this host's node begin."""
+        rules = subprocess.check_output(["iptables-save", "-t", "mangle"], text=True)
+        return tuple(re.findall(rf"-o {self.bridge} .*-j (KARRI-k[0-9a-f]{{4}})-routed$", rules, re.M))
 
     def left_on_host(self):
         """What of this cloud can still be seen on the host."""

@@ -166,6 +166,10 @@ pub fn be_a_node() {
                 let keys: Vec<_> = changes.iter().map(FactChange::key).collect();
                 changes.into_iter().for_each(|change| facts.apply(change));
                 ports.told(Some(&keys)).await.map(|()| Vec::new())
+            } else if let Some(changes) = command.get("know") {
+                let changes: Vec<FactChange> = serde_json::from_value(changes.clone()).unwrap();
+                changes.into_iter().for_each(|change| facts.apply(change));
+                Ok(Vec::new())
             } else if command.get("again").is_some() {
                 drop(ports);
                 ports = open().await;

@@ -19,6 +19,7 @@ const WORLDS: &[World] = &[
     World { name: "virt", rooms: &["drive/*/libvirt"] },
     World { name: "rtnetlink", rooms: &["drive/*/netlink"] },
     World { name: "iptables", rooms: &["drive/"] },
+    World { name: "netlink_sys", rooms: &["drive/"] },
 ];
 
 pub fn outside_worlds(tree: &Tree) -> Vec<Problem> {

@@ -79,7 +79,6 @@ fn chains_parse(found: &mut Found, names: &Names, table: &'static str, saved: &s
 }
 
 fn sets_parse(text: &mut Text, names: &Names, saved: &str) {
-    const KINDS: [&str; 3] = ["hash:ip", "hash:net", "hash:net,port"];
     for line in saved.lines() {
         let mut words = line.split(' ');
         let (Some(verb), Some(name), Some(third)) = (words.next(), words.next(), words.next()) else {
@@ -90,7 +89,6 @@ fn sets_parse(text: &mut Text, names: &Names, saved: &str) {
         }
         let set = text.sets.entry(name.to_owned()).or_default();
         if verb == "create" {
-            set.kind = KINDS.iter().find(|kind| **kind == third).copied().unwrap_or("another");
             set.create = line.to_owned();
         } else {
             set.members.insert(third.to_owned());
@@ -222,19 +220,15 @@ async fn destroy(sets: &[String]) -> Result<(), PortError> {
     Ok(())
 }
 
-/// Differences that only the kernel's tools make when they print. `was` is how it was printed after it was put.
-pub fn is_as_put(now: &Text, wanted: &Text, was: &BTreeMap<String, Vec<String>>) -> Text {
+/// Without the differences that only the kernel's tools make when they print. `was` is how a chain was printed after
+/// it was put.
+pub fn as_put(now: &Text, wanted: &Text, was: &BTreeMap<String, Vec<String>>) -> Text {
     let mut same = now.clone();
     for (name, lines) in &mut same.chains {
         if let (Some(wanted), Some(was)) = (wanted.chains.get(name), was.get(name))
             && lines == was
         {
             lines.clone_from(wanted);
-        }
-    }
-    for (name, set) in &mut same.sets {
-        if let Some(wanted) = wanted.sets.get(name).filter(|wanted| wanted.kind == set.kind) {
-            set.create.clone_from(&wanted.create);
         }
     }
     same

@@ -254,28 +254,30 @@ impl Guard {
     ) -> Result<Vec<String>, PortError> {
         let wanted = inner.state.text();
         let jumps = kernel::jumps_wanted(&self.names, inner.whole_bridge);
+        let was_settled = inner.certainty == Certainty::Settled;
         inner.generation = generation;
         inner.certainty = Certainty::Doubtful;
         inner.steps += 1;
-        let now = kernel::is_as_put(&found.text, &wanted, &inner.printed);
+        let now = kernel::as_put(&found.text, &wanted, &inner.printed);
         let step = text::step(&now, &wanted);
-        if !kernel::take(&step, &found.jumps, &jumps).await? {
-            inner.certainty = Certainty::Settled;
-            return Ok(Vec::new());
-        }
+        let taken = kernel::take(&step, &found.jumps, &jumps).await?;
         let mut changed = step.changed;
-        if kernel::differ(&found.jumps, &jumps) {
-            changed.push("the ways to security groups".to_owned());
+        if taken {
+            if kernel::differ(&found.jumps, &jumps) {
+                changed.push("the ways to security groups".to_owned());
+            }
+            let (generation, after) = self.look().await?;
+            let differs = |(name, lines): &(String, Vec<String>)| wanted.chains.get(name) != Some(lines);
+            inner.printed = after.text.chains.into_iter().filter(differs).collect();
+            inner.generation = generation;
         }
-        let (generation, after) = self.look().await?;
-        let after = after.text.chains;
-        let differs = |(name, lines): &(String, Vec<String>)| wanted.chains.get(name) != Some(lines);
-        inner.printed = after.into_iter().filter(differs).collect();
-        // What passed while the rules were not there is not let through for good.
-        let taps = inner.state.ports().keys().cloned().collect();
-        self.judge(inner, &taps).await?;
+        // What passed while the rules were not there, or what a step that was not ended should have cut, is not let
+        // through for good.
+        if taken || !was_settled {
+            let taps = inner.state.ports().keys().cloned().collect();
+            self.judge(inner, &taps).await?;
+        }
         inner.certainty = Certainty::Settled;
-        inner.generation = generation;
         Ok(shortened(changed))
     }
 

@@ -246,7 +246,7 @@ fn local_ports() -> BTreeMap<String, Port> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(150))]
 
     #[test]
     fn rules_judge_as_groups_do(

@@ -12,7 +12,6 @@ pub struct Text {
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SetText {
-    pub kind: &'static str,
     /// The line that makes it.
     pub create: String,
     pub members: BTreeSet<String>,
@@ -26,7 +25,7 @@ impl From<Wanted> for Text {
             .map(|(name, rules)| (name, rules.iter().map(ToString::to_string).collect()));
         let sets = wanted.sets.into_iter().map(|(name, set)| {
             let members = set.members.iter().map(ToString::to_string).collect();
-            let text = SetText { kind: set.kind.as_str(), create: set.kind.create(&name), members };
+            let text = SetText { create: set.kind.create(&name), members };
             (name, text)
         });
         Self { chains: chains.collect(), sets: sets.collect() }
@@ -123,7 +122,7 @@ mod tests {
 
     fn set(members: &[&str]) -> SetText {
         let members = members.iter().map(|member| (*member).to_owned()).collect();
-        SetText { kind: "hash:net", create: "create S hash:net".to_owned(), members }
+        SetText { create: "create S hash:net".to_owned(), members }
     }
 
     fn text(chains: &[(&str, &[&str])], sets: &[(&str, SetText)]) -> Text {
