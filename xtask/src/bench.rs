@@ -52,7 +52,7 @@ pub enum Name {
     /// Durable PUTs of 4 KiB over 16 connections, against creating and syncing files
     #[value(name = "s3_small")]
     S3Small,
-    /// Pages of a list of 10,000 keys
+    /// Pages of a list of 10,000 keys, and of 1,000,000
     #[value(name = "s3_list")]
     S3List,
     /// Memory while 64 clients upload 256 MiB each
