@@ -40,9 +40,10 @@ pub async fn check(
     let _store = if store == dir { None } else { Some(lock(&store)?) };
     let keeper: Box<dyn Keeper> = match engine {
         None => Box::new(LocalKeeper::open_as_is(&store)),
-        Some(options) => Box::new(S3Keeper::open_as_is(options).map_err(|source| {
-            OfflineError::Io { path: store.clone(), source }
-        })?),
+        Some(options) => Box::new(
+            S3Keeper::open_as_is(options)
+                .map_err(|source| OfflineError::Io { path: store.clone(), source })?,
+        ),
     };
     let checked = objects::check(&store, &*keeper, tell).await;
     match checked {

@@ -81,7 +81,8 @@ impl StoreConfig {
             return Err(format!("store.bucket = \"{bucket}\": not the name of a bucket"));
         }
         if !is_prefix(&self.prefix) {
-            let words = "expecting letters, digits, dashes, dots and slashes, of which the last one is a slash";
+            let words =
+                "expecting letters, digits, dashes, dots and slashes, of which the last one is a slash";
             return Err(format!("store.prefix = \"{}\": {words}", self.prefix));
         }
         if !(1..=TIMEOUT_SECS_MAX).contains(&self.timeout_secs) {
@@ -89,13 +90,16 @@ impl StoreConfig {
             return Err(format!("store.timeout_secs = {}: {range}", self.timeout_secs));
         }
         let keys = needed("credentials_file", self.credentials_file.as_deref())?;
-        let keys = keys_of(keys).map_err(|why| format!("store.credentials_file = \"{}\": {why}", keys.display()))?;
+        let keys =
+            keys_of(keys).map_err(|why| format!("store.credentials_file = \"{}\": {why}", keys.display()))?;
         let ca = match &self.ca {
             Some(path) => {
                 let why = |why: String| format!("store.ca = \"{}\": {why}", path.display());
                 Some(certificates_of(path).map_err(why)?)
             }
-            None if is_https => return Err("store.ca: an https:// endpoint needs the CA's certificate".to_owned()),
+            None if is_https => {
+                return Err("store.ca: an https:// endpoint needs the CA's certificate".to_owned());
+            }
             None => None,
         };
         Ok(EngineOptions {
@@ -119,7 +123,8 @@ fn needed<'a, T: ?Sized>(key: &str, value: Option<&'a T>) -> Result<&'a T, Strin
 fn checked_endpoint(endpoint: &str) -> Result<bool, String> {
     let wrong = |why: &str| format!("store.endpoint = \"{endpoint}\": {why}");
     let url = reqwest::Url::parse(endpoint).map_err(|error| wrong(&error.to_string()))?;
-    let bare = url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+    let bare =
+        url.path() == "/" && url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
     match url.scheme() {
         "http" | "https" if bare && url.password().is_none() => Ok(url.scheme() == "https"),
         _ => Err(wrong("expecting http://host:port or https://host:port")),
@@ -241,9 +246,14 @@ mod tests {
         assert_eq!(with(KEYS, 0o400).unwrap(), "hush-hush");
         for mode in [0o640, 0o604, 0o620, 0o644] {
             let message = with(KEYS, mode).unwrap_err();
-            assert!(message.starts_with("store.credentials_file") && message.contains("chmod 600"), "{message}");
+            assert!(
+                message.starts_with("store.credentials_file") && message.contains("chmod 600"),
+                "{message}"
+            );
         }
-        for text in ["", "hush-hush", "access_key_id = \"a\"\nsecret_access_key = \"\"", &format!("{KEYS}more = 1")] {
+        for text in
+            ["", "hush-hush", "access_key_id = \"a\"\nsecret_access_key = \"\"", &format!("{KEYS}more = 1")]
+        {
             let message = with(text, 0o600).unwrap_err();
             assert!(message.starts_with("store.credentials_file") && !message.contains("hush"), "{message}");
         }

@@ -101,7 +101,8 @@ async fn a_running_store_is_copied_checked_and_restored() {
     stopper.stop().await;
 
     let told = Mutex::new(Vec::new());
-    let (_, report) = offline::check(&copy, None, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
+    let (_, report) =
+        offline::check(&copy, None, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
     assert!(report.is_clean() && report.versions == 10 && report.blobs == 6, "{report}");
     let last = told.lock().unwrap().pop().unwrap();
     assert_eq!((last.bytes, last.bytes_total), (copied.blob_bytes, copied.blob_bytes));

@@ -16,6 +16,8 @@
 //! not change or reorder a byte, and what `finish` has answered must survive a loss of power.
 
 pub mod buffer;
+#[cfg(test)]
+mod conformance;
 pub mod format;
 pub mod local;
 pub mod pace;

@@ -154,6 +154,9 @@ mod tests {
         let full = io::Error::from_raw_os_error(28);
         assert!(matches!(StoreError::from(full), StoreError::Full));
         assert!(matches!(StoreError::from(io::Error::other("x")), StoreError::Io(_)));
-        assert!(matches!(StoreError::from(io::Error::from(io::ErrorKind::NotConnected)), StoreError::Away(_)));
+        assert!(matches!(
+            StoreError::from(io::Error::from(io::ErrorKind::NotConnected)),
+            StoreError::Away(_)
+        ));
     }
 }

@@ -278,7 +278,10 @@ async fn first_blob(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> R
 }
 
 /// With a mark, which is made for a store whose blobs are elsewhere for the first time.
-async fn store_facts(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> Result<StoreFacts, StoreError> {
+async fn store_facts(
+    connection: &mut SqliteConnection,
+    keeper: &dyn Keeper,
+) -> Result<StoreFacts, StoreError> {
     let mut mark = meta::fetch(connection, meta::ENGINE_MARK).await?;
     if mark == 0 && keeper.is_elsewhere() {
         mark = rand::random::<i64>() & i64::MAX | 1;

@@ -229,7 +229,11 @@ async fn stretch(
             }
         }
     }
-    if *at == end { Ok(()) } else { Err(EngineError::Broken("the answer is shorter than its head says".to_owned())) }
+    if *at == end {
+        Ok(())
+    } else {
+        Err(EngineError::Broken("the answer is shorter than its head says".to_owned()))
+    }
 }
 
 const _: () = assert!(TAIL_BYTES <= BUFFER_BYTES as u64);

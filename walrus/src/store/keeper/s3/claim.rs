@@ -21,9 +21,13 @@ pub struct Claim {
 
 #[derive(Debug, thiserror::Error)]
 enum ClaimError {
-    #[error("another store's larger objects lie there ({0}); give this one a bucket or a store.prefix of its own")]
+    #[error(
+        "another store's larger objects lie there ({0}); give this one a bucket or a store.prefix of its own"
+    )]
     Anothers(String),
-    #[error("there are objects of a store, and this one knows none; give it a bucket or a store.prefix of its own")]
+    #[error(
+        "there are objects of a store, and this one knows none; give it a bucket or a store.prefix of its own"
+    )]
     Unknown,
     #[error(
         "this store has larger objects, and there is none; copy them first, or set store.backend as it was"
@@ -92,7 +96,11 @@ async fn settle(engine: &Engine, names: &Names, store: StoreFacts) -> io::Result
 }
 
 fn refused(engine: &Engine, names: &Names, why: ClaimError) -> io::Error {
-    io::Error::other(format!("store.bucket = \"{}\", store.prefix = \"{}\": {why}", engine.bucket(), names.prefix()))
+    io::Error::other(format!(
+        "store.bucket = \"{}\", store.prefix = \"{}\": {why}",
+        engine.bucket(),
+        names.prefix()
+    ))
 }
 
 fn text(body: &[u8]) -> String {

@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 
 /// An engine may copy every byte: so many, it does within the time of a request.
-const STEP_BYTES: u64 = 128 << 20;
+const STEP_BYTES: u64 = if cfg!(test) { 6 << 20 } else { 128 << 20 };
 
 /// Undoes what it has begun when it is given up.
 struct Copying {
@@ -38,7 +38,8 @@ pub async fn copy(inner: &Arc<Inner>, from: BlobId, to: BlobId, bytes: u64) -> i
     let (key, writing) = (inner.names.key(to), Some(inner.leftovers.writing(to)));
     let mut copying = Copying { inner: inner.clone(), key, upload: None, writing, done: false };
     if bytes <= STEP_BYTES {
-        let call = Call::new("PUT", copying.key.clone()).header(SOURCE, source).answered_by("CopyObjectResult");
+        let call =
+            Call::new("PUT", copying.key.clone()).header(SOURCE, source).answered_by("CopyObjectResult");
         inner.engine.call(&call).await?;
     } else {
         in_steps(&mut copying, &source, bytes).await?;

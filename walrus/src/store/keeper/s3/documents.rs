@@ -161,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_200_that_is_an_error_is_one() {
-        let body = b"  <?xml version=\"1.0\"?><Error><Code>InternalError</Code><Message>x</Message></Error>".trim_ascii();
+        let body = b"  <?xml version=\"1.0\"?><Error><Code>InternalError</Code><Message>x</Message></Error>"
+            .trim_ascii();
         let error = read::<Made>(body, "CompleteMultipartUploadResult").unwrap_err();
         assert!(matches!(&error, EngineError::Refused { code, .. } if code == "InternalError"), "{error}");
         let half = read::<Made>(b"<CompleteMultipartUploadResult><ETag>x", "CompleteMultipartUploadResult");
@@ -176,7 +177,8 @@ mod tests {
             <Contents><Key>c</Key></Contents></ListBucketResult>";
         let listing: Listing = read(body, "ListBucketResult").unwrap();
         assert_eq!((listing.keys, listing.truncated), (vec!["a&b".to_owned(), "c".to_owned()], true));
-        let body = b"<ListMultipartUploadsResult><NextKeyMarker>k</NextKeyMarker><IsTruncated>false</IsTruncated>\
+        let body =
+            b"<ListMultipartUploadsResult><NextKeyMarker>k</NextKeyMarker><IsTruncated>false</IsTruncated>\
             <Upload><Key>k</Key><UploadId>u</UploadId><Initiator><ID>i</ID></Initiator></Upload>\
             </ListMultipartUploadsResult>";
         let page: Uploads = read(body, "ListMultipartUploadsResult").unwrap();

@@ -97,7 +97,14 @@ pub struct Answer {
 impl Call {
     /// An empty key is the bucket itself.
     pub fn new(method: &'static str, key: String) -> Self {
-        Self { method, key, query: Vec::new(), headers: Vec::new(), body: Body::Text(String::new()), root: None }
+        Self {
+            method,
+            key,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body: Body::Text(String::new()),
+            root: None,
+        }
     }
 
     pub fn query(mut self, name: &'static str, value: impl Into<String>) -> Self {
@@ -251,9 +258,8 @@ impl Engine {
             let outcome = work().await;
             tried += 1;
             let tries = if self.away.load(Ordering::Relaxed) { 1 } else { TRIES };
-            let again = |error: &EngineError| {
-                error.is_passing() && tried < tries && begun.elapsed() < self.timeout
-            };
+            let again =
+                |error: &EngineError| error.is_passing() && tried < tries && begun.elapsed() < self.timeout;
             match outcome {
                 Err(error) if again(&error) => {
                     tracing::debug!(method = call.method, key = call.key, %error, "tried again");
@@ -319,7 +325,8 @@ impl Engine {
 
     pub async fn uploads(&self, prefix: &str, after: Option<(&str, &str)>) -> Result<Uploads, EngineError> {
         let root = "ListMultipartUploadsResult";
-        let mut call = Call::new("GET", String::new()).query("uploads", "").query("prefix", prefix).answered_by(root);
+        let mut call =
+            Call::new("GET", String::new()).query("uploads", "").query("prefix", prefix).answered_by(root);
         if let Some((key, id)) = after {
             call = call.query("key-marker", key).query("upload-id-marker", id);
         }
@@ -332,7 +339,11 @@ impl Engine {
         let call = Call::new("POST", key.to_owned()).query("uploads", "").answered_by(root);
         let answer = self.call(&call.header(MARK, mark)).await?;
         let begun: Initiated = documents::read(&answer.body, root)?;
-        if begun.upload.is_empty() { Err(EngineError::Nonsense(format!("{root} without UploadId"))) } else { Ok(begun.upload) }
+        if begun.upload.is_empty() {
+            Err(EngineError::Nonsense(format!("{root} without UploadId")))
+        } else {
+            Ok(begun.upload)
+        }
     }
 
     /// The upload becomes the object. Whatever was answered, it is there when this returns without an error.
@@ -353,7 +364,11 @@ impl Engine {
             Ok(_) => Ok(()),
             // The first answer may have been lost, and all after it say that there is no such upload.
             Err(error) => match self.call(&Call::new("HEAD", key.to_owned())).await {
-                Ok(found) if found.text(MARK) == mark && found.text("content-length") == bytes.to_string() => Ok(()),
+                Ok(found)
+                    if found.text(MARK) == mark && found.text("content-length") == bytes.to_string() =>
+                {
+                    Ok(())
+                }
                 _ => Err(error),
             },
         }

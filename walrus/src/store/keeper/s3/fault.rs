@@ -110,7 +110,11 @@ mod tests {
             (404, "NoSuchKey", false),
             (404, "NoSuchBucket", false),
         ] {
-            assert_eq!(EngineError::refused(status, code.into(), String::new()).is_passing(), passes, "{code}");
+            assert_eq!(
+                EngineError::refused(status, code.into(), String::new()).is_passing(),
+                passes,
+                "{code}"
+            );
         }
     }
 }

@@ -19,7 +19,10 @@ pub struct Signer {
 impl Signer {
     pub fn new(region: &str, keys: &EngineKeys) -> Self {
         let (id, secret) = (keys.access_key_id.as_str(), keys.secret_access_key.as_str());
-        Self { region: region.to_owned(), keys: Credentials::new(id, secret, None, None, "store.credentials_file") }
+        Self {
+            region: region.to_owned(),
+            keys: Credentials::new(id, secret, None, None, "store.credentials_file"),
+        }
     }
 
     /// The headers to add.
@@ -48,7 +51,8 @@ impl Signer {
             .map_err(|error| error.to_string())?
             .into();
         let headers = headers.iter().map(|(name, value)| (*name, value.as_str()));
-        let signable = SignableRequest::new(method, url, headers, SignableBody::Precomputed(sha256.to_owned()));
+        let signable =
+            SignableRequest::new(method, url, headers, SignableBody::Precomputed(sha256.to_owned()));
         let signed = sign(signable.map_err(|error| error.to_string())?, &parameters);
         let (added, _) = signed.map_err(|error| error.to_string())?.into_parts();
         let (headers, _) = added.into_parts();

@@ -1,0 +1,300 @@
+//! An engine for tests: a Walrus in this process with a disk of its own, and between it and the keeper a network
+//! that fails as it is told.
+
+use super::super::{EngineKeys, EngineOptions, S3Keeper};
+use crate::api::s3::{S3, S3Options, router};
+use crate::drive::signers::{Entry, Fixed};
+use crate::drive::webhooks::Webhooks;
+use crate::reconcile::access_logs::AccessLogs;
+use crate::store::keeper::conformance::Place;
+use crate::store::keeper::local::LocalKeeper;
+use crate::store::keeper::{BlobId, Keeper, StoreFacts};
+use crate::store::objects::*;
+use axum::body::Body as HttpBody;
+use axum::extract::{Request, State};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use http_body_util::BodyExt as _;
+use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+
+pub const BUCKET: &str = "engine";
+pub const PREFIX: &str = "a/b/";
+const OWNER: &str = "111111111111";
+/// Of a request; short, for what never answers.
+pub const TIMEOUT: Duration = Duration::from_millis(1500);
+
+/// What becomes of a request.
+#[derive(Debug, Clone, Copy)]
+pub enum Fault {
+    /// Not carried out.
+    Refused(u16, &'static str),
+    /// Not carried out, and answered with this document.
+    Document(&'static str),
+    /// Carried out, and answered 500.
+    Lost,
+    /// Carried out, and never answered.
+    Unanswered,
+    /// The body breaks off behind so many bytes.
+    Cut(usize),
+    /// The body stands still behind so many bytes.
+    Stuck(usize),
+    /// This byte of the body is another one.
+    Flipped(usize),
+    /// It does not say which part of the object it is.
+    Unranged,
+}
+
+#[derive(Debug)]
+struct Rule {
+    method: &'static str,
+    /// Part of the path, the query or the range.
+    about: &'static str,
+    times: usize,
+    fault: Fault,
+}
+
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<Vec<Rule>>);
+
+impl Faults {
+    pub fn add(&self, method: &'static str, about: &'static str, times: usize, fault: Fault) {
+        self.0.lock().unwrap().push(Rule { method, about, times, fault });
+    }
+
+    pub fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
+    /// How often the rules may still strike.
+    pub fn left(&self) -> usize {
+        self.0.lock().unwrap().iter().map(|rule| rule.times).sum()
+    }
+
+    fn of(&self, request: &Request) -> Option<Fault> {
+        let range = request.headers().get("range").and_then(|range| range.to_str().ok()).unwrap_or_default();
+        let what = format!("{} {range}", request.uri());
+        let mut rules = self.0.lock().unwrap();
+        let is_of = |rule: &&mut Rule| {
+            rule.times > 0 && rule.method == request.method().as_str() && what.contains(rule.about)
+        };
+        let rule = rules.iter_mut().find(is_of)?;
+        rule.times -= 1;
+        Some(rule.fault)
+    }
+}
+
+async fn network(State(faults): State<Arc<Faults>>, request: Request, next: Next) -> Response {
+    let Some(fault) = faults.of(&request) else { return next.run(request).await };
+    match fault {
+        Fault::Refused(status, code) => {
+            let status = http::StatusCode::from_u16(status).unwrap();
+            (status, format!("<Error><Code>{code}</Code></Error>")).into_response()
+        }
+        Fault::Document(text) => text.into_response(),
+        Fault::Lost => {
+            let answer = next.run(request).await;
+            assert!(answer.status().is_success(), "{answer:?}");
+            answer.into_body().collect().await.unwrap();
+            http::StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Fault::Unanswered => {
+            next.run(request).await.into_body().collect().await.unwrap();
+            std::future::pending().await
+        }
+        Fault::Cut(at) => changed(next.run(request).await, at, Some(Err(io::Error::other("cut")))).await,
+        Fault::Stuck(at) => changed(next.run(request).await, at, None).await,
+        Fault::Flipped(at) => {
+            let (head, body) = next.run(request).await.into_parts();
+            let mut body = body.collect().await.unwrap().to_bytes().to_vec();
+            body[at] ^= 1;
+            Response::from_parts(head, body.into())
+        }
+        Fault::Unranged => {
+            let (mut head, body) = next.run(request).await.into_parts();
+            head.status = http::StatusCode::OK;
+            head.headers.remove("content-range");
+            Response::from_parts(head, body)
+        }
+    }
+}
+
+/// The head says all, the body ends with `end` behind `at` bytes; or it does not end.
+async fn changed(answer: Response, at: usize, end: Option<io::Result<bytes::Bytes>>) -> Response {
+    let (head, body) = answer.into_parts();
+    let begin = body.collect().await.unwrap().to_bytes().slice(..at);
+    let last = async move {
+        match end {
+            Some(end) => end,
+            None => std::future::pending().await,
+        }
+    };
+    let body =
+        HttpBody::from_stream(futures_util::StreamExt::chain(stream::iter([Ok(begin)]), stream::once(last)));
+    Response::from_parts(head, body)
+}
+
+pub struct Engine {
+    pub faults: Arc<Faults>,
+    pub objects: Objects,
+    bucket: BucketId,
+    url: String,
+    spool: TempDir,
+    keeper: S3Keeper,
+    _trigger: ShutdownTrigger,
+    _disk: TempDir,
+}
+
+fn user() -> Entry {
+    Entry {
+        account: OWNER.into(),
+        account_name: "walrus".into(),
+        email: None,
+        user: "walrus".into(),
+        access_key_id: "AKIAWALRUS0000000000".into(),
+        secret_access_key: "secret".into(),
+        administrator: false,
+        policies: vec!["AdministratorAccess".into()],
+        certificates: Vec::new(),
+    }
+}
+
+/// One that serves a store which has just begun.
+pub async fn engine() -> Engine {
+    let engine = unclaimed().await;
+    engine.keeper.begin(StoreFacts { mark: 7, has_blobs: false }).await.unwrap();
+    engine
+}
+
+pub async fn unclaimed() -> Engine {
+    let disk = tempfile::tempdir().unwrap();
+    let config = ObjectsConfig { reserve_bytes: 0, ..ObjectsConfig::new(disk.path()) };
+    let keeper = Arc::new(LocalKeeper::open(disk.path()).unwrap());
+    let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
+    let new = NewBucket {
+        name: BUCKET.into(),
+        owner: OWNER.into(),
+        region: "us-east-1".into(),
+        object_lock: false,
+        settings: Vec::new(),
+    };
+    let bucket = objects.bucket_create(new).await.unwrap().id;
+    let s3 = S3 {
+        objects: objects.clone(),
+        authenticator: Fixed::new(vec![user()]).unwrap(),
+        metrics: Arc::default(),
+        options: S3Options { region: "us-east-1".into(), ..S3Options::default() },
+        cloud: None,
+        logs: Arc::new(AccessLogs::new(Duration::from_secs(300), Arc::default())),
+        webhooks: Arc::new(Webhooks::open(&BTreeMap::new()).unwrap()),
+    };
+    let faults = Arc::new(Faults::default());
+    let routes = router(Arc::new(s3)).layer(from_fn_with_state(faults.clone(), network));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (trigger, shutdown) = shutdown_pair();
+    tokio::spawn(server::serve(listener, None, routes, shutdown));
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let spool = tempfile::tempdir().unwrap();
+    let keeper = S3Keeper::open(options(&url), &spool.path().join("0"), Arc::default()).unwrap();
+    Engine { faults, objects, bucket, url, spool, keeper, _trigger: trigger, _disk: disk }
+}
+
+fn options(url: &str) -> EngineOptions {
+    let user = user();
+    EngineOptions {
+        endpoint: url.to_owned(),
+        region: "us-east-1".into(),
+        bucket: BUCKET.into(),
+        prefix: PREFIX.into(),
+        path_style: true,
+        keys: EngineKeys { access_key_id: user.access_key_id, secret_access_key: user.secret_access_key },
+        ca: None,
+        timeout: TIMEOUT,
+    }
+}
+
+impl Engine {
+    /// Another keeper of the same objects, as after a restart.
+    pub fn again(&self) -> S3Keeper {
+        self.keeper_with(|_| {})
+    }
+
+    pub fn keeper_with(&self, change: impl FnOnce(&mut EngineOptions)) -> S3Keeper {
+        let mut options = options(&self.url);
+        change(&mut options);
+        S3Keeper::open(options, &self.spool.path().join("1"), Arc::default()).unwrap()
+    }
+
+    pub async fn keys(&self) -> Vec<String> {
+        let query = ListQuery { limit: 1000, ..ListQuery::default() };
+        let page = self.objects.object_list(self.bucket, &query).await.unwrap();
+        page.entries.iter().map(|entry| entry.key.to_string()).collect()
+    }
+
+    pub async fn object(&self, key: &str) -> Option<Vec<u8>> {
+        let object = self.objects.object_fetch(self.bucket, key, None).await.ok()?;
+        match self.objects.read(&object, 0..object.size, None).await.unwrap() {
+            Body::Whole(bytes) => Some(bytes.to_vec()),
+            Body::Stream(mut stream) => {
+                let mut all = Vec::new();
+                while let Some(piece) = futures_util::StreamExt::next(&mut stream).await {
+                    all.extend_from_slice(&piece.unwrap());
+                }
+                Some(all)
+            }
+        }
+    }
+
+    pub async fn put_object(&self, key: &str, bytes: &[u8]) {
+        let mut writer = self.objects.begin_write(None, crate::store::keeper::seal::SealWith::Plain).unwrap();
+        writer.write(bytes).await.unwrap();
+        let put = ObjectPut {
+            bucket: self.bucket,
+            key: key.into(),
+            owner: OWNER.into(),
+            etag: ETag::simple([1; 16]),
+            content: writer.finish().await.unwrap(),
+            facts: Facts::default(),
+            check: None,
+            tell: None,
+        };
+        self.objects.object_put(put).await.unwrap();
+    }
+
+    pub async fn uploads(&self) -> usize {
+        let query = UploadQuery { limit: 1000, ..UploadQuery::default() };
+        self.objects.upload_list(self.bucket, &query).await.unwrap().entries.len()
+    }
+
+    pub fn key(id: u64) -> String {
+        super::super::Names::new(PREFIX).key(BlobId(id))
+    }
+}
+
+impl Place for Engine {
+    fn keeper(&self) -> Arc<dyn Keeper> {
+        Arc::new(self.keeper.clone())
+    }
+
+    fn raw(&self, id: BlobId) -> BoxFuture<'_, Option<Vec<u8>>> {
+        async move { self.object(&Self::key(id.0)).await }.boxed()
+    }
+
+    fn replace(&self, id: BlobId, bytes: Vec<u8>) -> BoxFuture<'_, ()> {
+        async move { self.put_object(&Self::key(id.0), &bytes).await }.boxed()
+    }
+
+    fn unfinished(&self) -> BoxFuture<'_, usize> {
+        self.uploads().boxed()
+    }
+}
