@@ -272,16 +272,17 @@ mod tests {
     fn the_example_shows_the_defaults() {
         let shown = toml::from_str::<super::super::Config>(EXAMPLE).unwrap().store;
         assert_eq!(format!("{shown:?}"), format!("{:?}", StoreConfig::default()));
-        let used = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
-            Some(rest) if STORE_KEYS.iter().any(|key| rest.starts_with(&format!("{key} ="))) => rest,
+        let (before, section) = EXAMPLE.split_once("\n[store]\n").unwrap();
+        let (section, after) = section.split_once("\n\n").unwrap();
+        let used = section.lines().map(|line| match line.strip_prefix('#') {
+            Some(assignment) if !assignment.starts_with(' ') => assignment,
             _ => line,
         });
-        let text = used.collect::<Vec<_>>().join("\n").replace("backend = \"local\"", "backend = \"s3\"");
+        let used = used.collect::<Vec<_>>().join("\n").replace("backend = \"local\"", "backend = \"s3\"");
+        let text = format!("{before}\n[store]\n{used}\n\n{after}");
         let shown = toml::from_str::<super::super::Config>(&text).unwrap().store;
-        assert_eq!(shown.backend, Backend::S3);
+        assert!(shown.backend == Backend::S3 && shown.ca.is_some() && shown.bucket.is_some());
         let message = shown.check().unwrap_err();
         assert!(message.starts_with("store.credentials_file"), "the rest is right: {message}");
     }
-
-    const STORE_KEYS: [&str; 4] = ["endpoint", "bucket", "credentials_file", "ca"];
 }

@@ -270,7 +270,7 @@ async fn first_blob(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> R
     let newest: i64 = newest.fetch_one(&mut *connection).await?;
     let looked_at = meta::fetch(connection, meta::ORPHANS_FROM).await?;
     let begun_at = meta::fetch(connection, meta::NAMES_FROM).await?;
-    let newest = newest.max(looked_at - 1).max(begun_at - 1) as u64;
+    let newest = newest.max(looked_at - 1).max(begun_at) as u64;
     let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest);
     let first = keeper.first_name(newest);
     meta::put(connection, meta::NAMES_FROM, first as i64).await?;

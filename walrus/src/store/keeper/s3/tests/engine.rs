@@ -29,8 +29,10 @@ use tokio::net::TcpListener;
 pub const BUCKET: &str = "engine";
 pub const PREFIX: &str = "a/b/";
 const OWNER: &str = "111111111111";
-/// Of a request; short, for what never answers.
-pub const TIMEOUT: Duration = Duration::from_millis(1500);
+/// Of a request; long, for a busy machine.
+const TIMEOUT: Duration = Duration::from_secs(20);
+/// Of a request that is not answered.
+pub const HASTE: Duration = Duration::from_millis(800);
 
 /// What becomes of a request.
 #[derive(Debug, Clone, Copy)]
@@ -169,7 +171,17 @@ fn user() -> Entry {
 
 /// One that serves a store which has just begun.
 pub async fn engine() -> Engine {
-    let engine = unclaimed().await;
+    begun(unclaimed().await).await
+}
+
+/// For what is not answered: nobody waits long.
+pub async fn hasty() -> Engine {
+    let mut engine = unclaimed().await;
+    engine.keeper = engine.keeper_with(|options| options.timeout = HASTE);
+    begun(engine).await
+}
+
+async fn begun(engine: Engine) -> Engine {
     engine.keeper.begin(StoreFacts { mark: 7, has_blobs: false }).await.unwrap();
     engine
 }

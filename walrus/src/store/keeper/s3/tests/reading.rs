@@ -1,6 +1,6 @@
 //! Reading: the right bytes or an error, whatever the network does.
 
-use super::engine::{Engine, Fault, engine};
+use super::engine::{Engine, Fault, engine, hasty};
 use crate::store::keeper::conformance::{Place, get, payload, put};
 use crate::store::keeper::format::FormatError;
 use crate::store::keeper::pace::Pace;
@@ -13,7 +13,10 @@ const PAYLOAD: &str = "bytes=0-";
 const TAIL: &str = "bytes=-";
 
 async fn with_blob() -> Engine {
-    let engine = engine().await;
+    with_blob_of(engine().await).await
+}
+
+async fn with_blob_of(engine: Engine) -> Engine {
     put(&*engine.keeper(), 1, &payload(BYTES), None).await;
     engine
 }
@@ -32,7 +35,10 @@ async fn a_connection_that_breaks_only_delays() {
         Fault::Stuck(300_000),
         Fault::Unranged,
     ] {
-        let engine = with_blob().await;
+        let engine = match fault {
+            Fault::Stuck(_) => with_blob_of(hasty().await).await,
+            _ => with_blob().await,
+        };
         engine.faults.add("GET", PAYLOAD, 2, fault);
         assert!(read(&engine).await.unwrap() == payload(BYTES), "{fault:?}");
         // Each time a piece further: it goes on as long as it gets anywhere.
@@ -45,10 +51,10 @@ async fn a_connection_that_breaks_only_delays() {
 
 #[tokio::test]
 async fn a_reader_that_gets_a_piece_each_time_comes_to_the_end() {
-    let engine = with_blob().await;
-    for at in 0..5 {
-        let about = ["bytes=0-", "bytes=262144-", "bytes=524288-", "bytes=786432-", "bytes=1048576-"][at];
-        engine.faults.add("GET", about, 1, Fault::Cut(262_144 + 10));
+    let engine = with_blob_of(hasty().await).await;
+    let pieces = ["bytes=0-", "bytes=262144-", "bytes=524288-", "bytes=786432-", "bytes=1048576-"];
+    for about in pieces {
+        engine.faults.add("GET", about, 1, Fault::Stuck(262_144 + 10));
     }
     assert!(read(&engine).await.unwrap() == payload(BYTES));
     assert_eq!(engine.faults.left(), 0);
