@@ -263,8 +263,8 @@ impl Objects {
     }
 }
 
-/// The first name of this run, which is remembered before any is given: none is given twice, whatever became of
-/// the blob, and what is left over is looked for up to here.
+/// The first name of this run. None is given twice, whatever became of the blob: names that a run before has removed
+/// are not, for what is left over is looked for from there on; nor those that may be on their way to an engine.
 async fn first_blob(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> Result<u64, StoreError> {
     let newest = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs");
     let newest: i64 = newest.fetch_one(&mut *connection).await?;
@@ -273,7 +273,10 @@ async fn first_blob(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> R
     let newest = newest.max(looked_at - 1).max(begun_at) as u64;
     let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest);
     let first = keeper.first_name(newest);
-    meta::put(connection, meta::NAMES_FROM, first as i64).await?;
+    // On a disk a name that was never durable is nobody's, and a disk that is full must not hold up a start.
+    if keeper.is_elsewhere() {
+        meta::put(connection, meta::NAMES_FROM, first as i64).await?;
+    }
     Ok(first)
 }
 

@@ -101,12 +101,6 @@ impl Inner {
         self.claim.settled(&self.engine, &self.names).await?;
         Ok(&self.engine)
     }
-
-    async fn page(&self, after: Option<BlobId>, limit: usize) -> Result<(Vec<BlobId>, bool), EngineError> {
-        let after = after.map(|id| self.names.key(id));
-        let (keys, more) = self.engine.list(self.names.prefix(), after.as_deref(), limit).await?;
-        Ok((keys.iter().filter_map(|key| self.names.parse(key)).collect(), more))
-    }
 }
 
 #[async_trait::async_trait]
@@ -142,14 +136,14 @@ impl Keeper for S3Keeper {
     }
 
     async fn list(&self, after: Option<BlobId>, limit: usize) -> io::Result<Vec<BlobId>> {
-        self.0.ours().await?;
-        let (mut found, mut after) = (Vec::new(), after);
+        let (engine, names) = (self.0.ours().await?, &self.0.names);
+        let (mut found, mut after) = (Vec::new(), after.map(|id| names.key(id)));
         while found.len() < limit {
-            let (page, more) = self.0.page(after, PAGE_MAX.min(limit - found.len())).await?;
-            let Some(last) = page.last().copied() else { break };
-            after = Some(last);
-            found.extend(page);
-            if !more {
+            let count = PAGE_MAX.min(limit - found.len());
+            let (keys, more) = engine.list(names.prefix(), after.as_deref(), count).await?;
+            found.extend(keys.iter().filter_map(|key| names.parse(key)));
+            after = keys.into_iter().next_back();
+            if !more || after.is_none() {
                 break;
             }
         }
