@@ -1,7 +1,7 @@
 """A Ceph of one machine: a monitor, a manager, a store of objects on a file, and its S3 gateway, all on loopback.
 
-The daemons run in the tree that build.sh made, as processes of whoever calls this, without cephx: nobody else is in their
-network. Everything they keep is below one directory.
+The daemons run in the tree that build.sh made, as processes of whoever calls this. Everything they keep is below one
+directory, the keys of all of them in one file.
 """
 
 import os
@@ -17,13 +17,20 @@ OSD = "66666666-7777-8888-9999-000000000000"
 GATEWAY = "http://127.0.0.1:7480"
 DISK_GIB = 20
 START_SECONDS = 180
+ALL = "allow *"
+ENTITIES = {
+    "mon.": {"mon": ALL},
+    "client.admin": {"mon": ALL, "osd": ALL, "mgr": ALL},
+    "mgr.a": {"mon": "allow profile mgr", "osd": ALL},
+    "osd.0": {"mon": "allow profile osd", "mgr": "allow profile osd", "osd": ALL},
+    "client.rgw": {"mon": "allow rw", "osd": "allow rwx", "mgr": "allow r"},
+}
 CONFIGURATION = f"""
 [global]
 fsid = {FSID}
 mon host = [v2:127.0.0.1:3300,v1:127.0.0.1:6789]
-auth cluster required = none
-auth service required = none
-auth client required = none
+keyring = /lab/keyring
+mon warn on insecure global id reclaim allowed = false
 run dir = /lab/run
 admin socket = /lab/run/$name.asok
 pid file = /lab/run/$name.pid
@@ -50,8 +57,6 @@ osd memory target = 939524096
 bluestore block create = true
 bluestore block size = {DISK_GIB << 30}
 bluestore fsck on mount = false
-[client]
-keyring = /lab/keyring
 [client.rgw]
 rgw data = /lab/rgw
 rgw frontends = beast endpoint=127.0.0.1:7480
@@ -70,7 +75,6 @@ class Ceph:
             (self.directory / name).mkdir(parents=True)
         for name in ("run", "log", "crash", "mon", "mgr", "osd", "rgw"):
             (self.lab / name).mkdir(parents=True)
-        (self.lab / "keyring").touch()
         mount("-t", "overlay", "overlay", "-o", f"lowerdir={tree},upperdir={self.directory}/upper,workdir={self.directory}/work", self.root)
         (self.root / "lab").mkdir(exist_ok=True)
         mount("--bind", self.lab, self.root / "lab")
@@ -91,7 +95,11 @@ class Ceph:
 
     def make(self):
         self.run("monmaptool", "--create", "--fsid", FSID, "--addv", "a", "[v2:127.0.0.1:3300,v1:127.0.0.1:6789]", "/lab/monmap")
-        self.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", "/lab/monmap")
+        self.run("ceph-authtool", "--create-keyring", "/lab/keyring")
+        for entity, capabilities in ENTITIES.items():
+            words = [word for daemon, allowed in capabilities.items() for word in ("--cap", daemon, allowed)]
+            self.run("ceph-authtool", "/lab/keyring", "--gen-key", "-n", entity, *words)
+        self.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", "/lab/monmap", "--keyring", "/lab/keyring")
         self.spawn("mon", "ceph-mon", "-i", "a")
         self.spawn("mgr", "ceph-mgr", "-i", "a")
         self.run("ceph", "--connect-timeout", "60", "osd", "new", OSD, seconds=90)

@@ -37,49 +37,49 @@ async fn server_before(engine: &Server) -> Server {
 async fn objects_in_another_engine_are_objects_like_others() {
     let engine = server().await;
     let front = server_before(&engine).await;
-    front.bucket("b").await;
+    front.bucket("bkt").await;
     let (small, middle, large) = (body(1, 1000), body(2, 1 << 20), body(3, LARGE));
     for (key, bytes) in [("small", &small), ("middle", &middle), ("large", &large)] {
-        front.put(&format!("/b/{key}"), bytes).await;
-        assert!(front.get(&format!("/b/{key}")).await.body == *bytes, "{key}");
+        front.put(&format!("/bkt/{key}"), bytes).await;
+        assert!(front.get(&format!("/bkt/{key}")).await.body == *bytes, "{key}");
     }
     let range = format!("bytes={}-{}", LARGE - 70_000, LARGE - 1);
-    let part = front.call("GET", "/b/large").header("range", &range).expect(206).await;
+    let part = front.call("GET", "/bkt/large").header("range", &range).expect(206).await;
     assert!(part.body == large[LARGE - 70_000..]);
-    front.call("PUT", "/b/copy").header("x-amz-copy-source", "/b/large").expect(200).await;
-    front.call("DELETE", "/b/large").expect(204).await;
-    assert!(front.get("/b/copy").await.body == large);
-    let upload = front.call("POST", "/b/parts?uploads").expect(200).await.element("UploadId");
+    front.call("PUT", "/bkt/copy").header("x-amz-copy-source", "/bkt/large").expect(200).await;
+    front.call("DELETE", "/bkt/large").expect(204).await;
+    assert!(front.get("/bkt/copy").await.body == large);
+    let upload = front.call("POST", "/bkt/parts?uploads").expect(200).await.element("UploadId");
     let mut parts = String::new();
     for (number, bytes) in [(1, &large), (2, &middle)] {
-        let path = format!("/b/parts?partNumber={number}&uploadId={upload}");
+        let path = format!("/bkt/parts?partNumber={number}&uploadId={upload}");
         let etag = front.call("PUT", &path).body(bytes).expect(200).await.header("etag").to_owned();
         parts.push_str(&format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"));
     }
     let document = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-    front.call("POST", &format!("/b/parts?uploadId={upload}")).body(document.as_bytes()).expect(200).await;
-    assert!(front.get("/b/parts").await.body == [large, middle].concat());
+    front.call("POST", &format!("/bkt/parts?uploadId={upload}")).body(document.as_bytes()).expect(200).await;
+    assert!(front.get("/bkt/parts").await.body == [large, middle].concat());
 }
 
 #[tokio::test]
 async fn an_engine_that_is_away_is_a_503_in_s3s_form_for_its_objects_only() {
     let engine = server().await;
     let front = server_before(&engine).await;
-    front.bucket("b").await;
-    front.put("/b/small", b"small").await;
-    front.put("/b/large", &body(1, 100_000)).await;
+    front.bucket("bkt").await;
+    front.put("/bkt/small", b"small").await;
+    front.put("/bkt/large", &body(1, 100_000)).await;
     engine.stop().await;
     for (method, sent) in [("GET", Vec::new()), ("PUT", body(2, 100_000))] {
-        let answer = front.call(method, "/b/large").body(&sent).expect(503).await;
+        let answer = front.call(method, "/bkt/large").body(&sent).expect(503).await;
         assert_eq!(
             (answer.code(), answer.header("content-type")),
             ("ServiceUnavailable".to_owned(), "application/xml")
         );
     }
-    front.call("HEAD", "/b/large").expect(200).await;
-    assert_eq!(front.get("/b/small").await.body, b"small");
-    front.put("/b/small", b"other").await;
-    let list = front.get("/b?list-type=2").await;
+    front.call("HEAD", "/bkt/large").expect(200).await;
+    assert_eq!(front.get("/bkt/small").await.body, b"small");
+    front.put("/bkt/small", b"other").await;
+    let list = front.get("/bkt?list-type=2").await;
     assert!(list.status == 200 && list.text().contains("<Key>large</Key><"), "{}", list.text());
-    front.call("DELETE", "/b/large").expect(204).await;
+    front.call("DELETE", "/bkt/large").expect(204).await;
 }

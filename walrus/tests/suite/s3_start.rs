@@ -56,7 +56,11 @@ async fn an_engine_that_is_away_is_told_by_health_and_holds_up_no_start() {
     config.check().unwrap();
     let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
     let endpoint = Walrus::start(config.clone(), base).await.unwrap();
-    let answer = reqwest::get(format!("{}/healthz", endpoint.observe_url.unwrap())).await.unwrap();
+    let http = karri_walrus::drive::http::trusting(None, std::time::Duration::from_secs(5))
+        .unwrap()
+        .build()
+        .unwrap();
+    let answer = http.get(format!("{}/healthz", endpoint.observe_url.unwrap())).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 503);
     let text = answer.text().await.unwrap();
     assert!(text.starts_with("engine: ") && text.lines().count() == 1, "{text}");

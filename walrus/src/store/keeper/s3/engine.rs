@@ -5,6 +5,7 @@ use super::documents::{self, Failure, Initiated, Listing, Made, Uploads};
 use super::fault::EngineError;
 use super::sign::Signer;
 use super::spool::Part;
+use crate::drive::http;
 use bytes::{Bytes, BytesMut};
 use karri_proto::aws::rest::read::document;
 use karri_proto::runtime::metrics::Metrics;
@@ -136,17 +137,7 @@ impl Engine {
     /// # Errors
     /// What cannot be used of the options.
     pub fn new(options: EngineOptions, metrics: Arc<Metrics>) -> Result<Self, String> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .no_proxy();
-        if let Some(pem) = &options.ca {
-            let known = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| error.to_string())?;
-            for certificate in known {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
+        let builder = http::trusting(options.ca.as_deref(), CONNECT_TIMEOUT)?;
         let http = builder.build().map_err(|error| error.to_string())?;
         let (endpoint, bucket) = (options.endpoint.trim_end_matches('/'), options.bucket.clone());
         let base = match (options.path_style, endpoint.split_once("://")) {
@@ -463,8 +454,6 @@ mod tests {
 
     #[test]
     fn the_bucket_stands_in_the_path_or_in_the_host() {
-        // Another test may have been first.
-        let _ = rustls::crypto::ring::default_provider().install_default();
         let engine = |path_style| {
             let keys = EngineKeys { access_key_id: "a".into(), secret_access_key: "b".into() };
             let options = EngineOptions {

@@ -214,8 +214,6 @@ pub async fn unclaimed() -> Engine {
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (trigger, shutdown) = shutdown_pair();
     tokio::spawn(server::serve(listener, None, routes, shutdown));
-    // Another test may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let spool = tempfile::tempdir().unwrap();
     let keeper = S3Keeper::open(options(&url), &spool.path().join("0"), Arc::default()).unwrap();
     Engine { faults, objects, bucket, url, spool, keeper, _trigger: trigger, _disk: disk }
