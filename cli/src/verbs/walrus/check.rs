@@ -83,3 +83,49 @@ impl Shown {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
+
+    const EXAMPLE: &str = include_str!("../../../../deploy/config/walrus.toml");
+
+    fn with_engine(directory: &Path) -> String {
+        let keys = directory.join("engine.toml");
+        std::fs::write(&keys, "access_key_id = \"a\"\nsecret_access_key = \"b\"\n").unwrap();
+        std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let store = format!(
+            "backend = \"s3\"\nendpoint = \"http://rgw:7480\"\nbucket = \"karri\"\ncredentials_file = \"{}\"",
+            keys.display()
+        );
+        EXAMPLE.replace("backend = \"local\"", &store)
+    }
+
+    #[test]
+    fn larger_objects_are_looked_for_where_the_configuration_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let home = Home::at(directory.path().join("home"));
+        let wanted = |directory: Option<&str>, config: Option<&Path>| WalrusCheck {
+            directory: directory.map(PathBuf::from),
+            config: config.map(Path::to_owned),
+        };
+        let bucket =
+            |wanted: &WalrusCheck| engine(&home, wanted).map(|found| found.map(|found| found.bucket));
+        assert_eq!(bucket(&wanted(None, None)).unwrap(), None, "there is no cloud here");
+        let own = home.config("walrus");
+        std::fs::create_dir_all(own.parent().unwrap()).unwrap();
+        std::fs::write(&own, EXAMPLE).unwrap();
+        assert_eq!(bucket(&wanted(None, None)).unwrap(), None);
+        std::fs::write(&own, with_engine(directory.path())).unwrap();
+        assert_eq!(bucket(&wanted(None, None)).unwrap().as_deref(), Some("karri"));
+        assert_eq!(bucket(&wanted(Some("/backup"), None)).unwrap(), None, "a backup has all in it");
+        assert_eq!(bucket(&wanted(Some("/backup"), Some(&own))).unwrap().as_deref(), Some("karri"));
+        let other = directory.path().join("other.toml");
+        std::fs::write(&other, with_engine(directory.path()).replace("bucket = \"karri\"", "bucket = \"A\""))
+            .unwrap();
+        let wrong = bucket(&wanted(None, Some(&other))).unwrap_err().to_string();
+        assert!(wrong.contains("other.toml: store.bucket"), "{wrong}");
+    }
+}

@@ -1,7 +1,8 @@
 //! Blobs as objects of another store that speaks S3, in one bucket under a prefix.
 //!
 //! ```text
-//!   engine.rs     requests: signed, tried again, and what the engine's answers mean
+//!   engine.rs     a request: signed, tried again, and whether the engine is away
+//!   requests.rs   what is asked, as S3 spells it
 //!   sign.rs       the signature of a request
 //!   documents.rs  the XML of its answers that is read
 //!   names.rs      which object is which blob
@@ -30,6 +31,7 @@ mod documents;
 mod engine;
 mod fault;
 mod names;
+mod requests;
 mod sign;
 mod spool;
 
