@@ -38,7 +38,7 @@ ENGINE_BUCKET, PREFIX = "engine", "lab/walrus/"
 MARK = f"{PREFIX}karri-walrus-store"
 BUCKET = "lab"
 ROUNDS, WRITERS = 3, 8
-RATE_MIB = int(os.environ.get("KARRI_LAB_RATE_MIB", "256"))
+RATE_MIB = int(os.environ.get("KARRI_LAB_RATE_MIB", "64"))
 
 
 class CephCloud(Cloud):
