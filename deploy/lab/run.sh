@@ -124,7 +124,8 @@ ceph() {
 
     # With its namespaces everything ends that runs in there, and every mount.
     timeout -k 20 $((minutes * 60)) unshare --mount --propagation private --net --pid --fork --kill-child=KILL \
-        "$root/target/test-venv/bin/python" -u "$here/ceph/proofs.py" "$cache/ceph/tree" "$run/bin" "$run"
+        "$root/target/test-venv/bin/python" -u "$here/ceph/proofs.py" "$cache/ceph/tree" "$run/bin" "$run" ||
+        { echo "ceph: failed; see ceph/log and cloud in $run" >&2; return 1; }
     rm -rf --one-file-system "$run"
 }
 

@@ -38,6 +38,8 @@ ENGINE_BUCKET, PREFIX = "engine", "lab/walrus/"
 MARK = f"{PREFIX}karri-walrus-store"
 BUCKET = "lab"
 ROUNDS, WRITERS = 3, 8
+# Uploads in memory would take twice that.
+MEMORY_MIB_MAX = 250
 RATE_MIB = int(os.environ.get("KARRI_LAB_RATE_MIB", "64"))
 
 
@@ -231,6 +233,18 @@ class Lab:
         wait_until("Walrus is healthy again", lambda: self.cloud.health()[0] == 200, 60)
         self.all_is_there()
 
+    def memory_is_bounded(self):
+        """32 uploads of 16 MiB at once do not fill Walrus' memory"""
+        self.cloud.kill_walrus()
+        wait_until("Walrus is healthy again", lambda: self.cloud.health()[0] == 200, 60)
+        one, s3 = body("memory", 16 * MIB), self.s3()
+        with concurrent.futures.ThreadPoolExecutor(32) as pool:
+            list(pool.map(lambda n: s3.put_object(Bucket=BUCKET, Key=f"memory/{n}", Body=one), range(32)))
+        status = pathlib.Path(f"/proc/{self.cloud.endpoint_of_walrus()['pid']}/status").read_text()
+        peak = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM"))) / 1024
+        assert peak < MEMORY_MIB_MAX, f"{peak:.0f} MiB"
+        return f"{peak:.0f} MiB at most"
+
     def rates(self):
         """rates"""
         s3, lines = self.s3(), []
@@ -274,7 +288,8 @@ class Lab:
 
     def run(self):
         proofs = (self.ceph_runs, self.the_cloud_starts, self.a_session, self.nothing_readable_leaves, self.kills,
-                  self.the_engine_is_away, self.ceph_is_killed, self.rates, self.a_backup, self.a_check, self.nothing_is_left)
+                  self.the_engine_is_away, self.ceph_is_killed, self.memory_is_bounded, self.rates,
+                  self.a_backup, self.a_check, self.nothing_is_left)
         for proof in proofs:
             began = time.monotonic()
             try:

@@ -41,7 +41,7 @@ async fn a_connection_that_breaks_only_delays() {
         };
         engine.faults.add("GET", PAYLOAD, 2, fault);
         assert!(read(&engine).await.unwrap() == payload(BYTES), "{fault:?}");
-        // Each time a piece further: it goes on as long as it gets anywhere.
+        // So does one that fails at the very first request.
         engine.faults.clear();
         engine.faults.add("GET", "bytes=", 1, Fault::Refused(500, ""));
         assert!(read(&engine).await.unwrap() == payload(BYTES), "{fault:?}");
