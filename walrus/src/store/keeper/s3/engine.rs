@@ -348,7 +348,7 @@ mod tests {
         let engine = |path_style| {
             let keys = EngineKeys { access_key_id: "a".into(), secret_access_key: "b".into() };
             let options = EngineOptions {
-                endpoint: "http://h:7480".into(),
+                endpoint: "http://rgw.example.net:7480".into(),
                 region: "r".into(),
                 bucket: "bucket".into(),
                 prefix: String::new(),
@@ -360,10 +360,10 @@ mod tests {
             Engine::new(options, Arc::default()).unwrap()
         };
         let object = Call::new("GET", "p/k".into()).query("uploadId", "a/b+c");
-        assert_eq!(engine(true).url(&object), "http://h:7480/bucket/p/k?uploadId=a%2Fb%2Bc");
-        assert_eq!(engine(false).url(&object), "http://bucket.h:7480/p/k?uploadId=a%2Fb%2Bc");
+        assert_eq!(engine(true).url(&object), "http://rgw.example.net:7480/bucket/p/k?uploadId=a%2Fb%2Bc");
+        assert_eq!(engine(false).url(&object), "http://bucket.rgw.example.net:7480/p/k?uploadId=a%2Fb%2Bc");
         let bucket = Call::new("GET", String::new()).query("uploads", "");
-        assert_eq!(engine(true).url(&bucket), "http://h:7480/bucket?uploads=");
-        assert_eq!(engine(false).url(&bucket), "http://bucket.h:7480/?uploads=");
+        assert_eq!(engine(true).url(&bucket), "http://rgw.example.net:7480/bucket?uploads=");
+        assert_eq!(engine(false).url(&bucket), "http://bucket.rgw.example.net:7480/?uploads=");
     }
 }
