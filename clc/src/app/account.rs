@@ -53,7 +53,7 @@ pub(super) fn random_text(alphabet: &[u8], length: usize) -> String {
 }
 
 pub(super) const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+pub(super) const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 fn taken(what: &str, name: &str) -> impl Fn(StoreError) -> ApiError {
     let message = format!("{what} \"{name}\" exists already");

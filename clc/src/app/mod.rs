@@ -15,6 +15,7 @@ pub mod kept;
 pub mod key_pair;
 pub mod network;
 pub mod security_group;
+pub mod session;
 pub mod signers;
 pub mod status;
 pub mod story;

@@ -31,6 +31,7 @@ mod places;
 mod purged;
 mod restart;
 mod served;
+mod sessions;
 mod shared;
 mod signers;
 mod tags;

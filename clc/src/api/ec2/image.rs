@@ -63,6 +63,7 @@ fn owner(cx: &Cx) -> Owner<'_> {
         account: cx.account(),
         administrator: cx.is_administrator(),
         access_key_id: &cx.signer.access_key_id,
+        session_token: cx.signer.session_token(),
         address: cx.client.address,
     }
 }

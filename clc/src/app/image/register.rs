@@ -12,6 +12,7 @@ use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
 use karri_proto::internal::blobs::{BlobFacts, Content};
 use karri_proto::internal::bundles::{BundleService, Inspected, SourceKind};
+use karri_proto::internal::signers::SecretText;
 use std::net::IpAddr;
 
 const KERNEL_PREFIX: &str = "karri-kernel/";
@@ -55,6 +56,7 @@ pub struct Owner<'a> {
     pub administrator: bool,
     /// Whose right to read an object counts.
     pub access_key_id: &'a str,
+    pub session_token: Option<&'a SecretText>,
     pub address: Option<IpAddr>,
 }
 
