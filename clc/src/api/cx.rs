@@ -96,12 +96,12 @@ impl Cx {
         self.arn_of(self.account(), kind, id)
     }
 
-    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's names no account, as EC2 has it, and a federated user's is of STS.
+    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's and a snapshot's name no account, as EC2 has it, and a federated user's is of STS.
     pub fn arn_of(&self, owner: &str, kind: &str, id: &str) -> String {
         if kind == FEDERATED_USER {
             return federated_arn(owner, id);
         }
-        let account = if kind == "image" { "" } else { owner };
+        let account = if matches!(kind, "image" | "snapshot") { "" } else { owner };
         format!("arn:aws:ec2:{}:{account}:{kind}/{id}", self.app.region)
     }
 

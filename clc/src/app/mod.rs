@@ -17,6 +17,7 @@ pub mod network;
 pub mod security_group;
 pub mod session;
 pub mod signers;
+pub mod snapshot;
 pub mod status;
 pub mod story;
 pub mod tag;

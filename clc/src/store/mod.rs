@@ -25,6 +25,7 @@ pub mod network;
 mod node_certificate;
 pub mod resource;
 pub mod seal;
+pub mod snapshot;
 pub mod tag;
 mod together;
 

@@ -34,4 +34,5 @@ mod served;
 mod sessions;
 mod shared;
 mod signers;
+mod snapshots;
 mod tags;

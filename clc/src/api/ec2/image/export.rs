@@ -86,7 +86,7 @@ async fn work_of(cx: &Cx, request: &ExportImageRequest, task_id: &str) -> Result
 fn work(task: &ImageTask) -> Result<&ExportWork, Fault> {
     match &task.work {
         Work::Export(work) => Ok(work),
-        Work::Import(_) => Err(Fault::internal("an export task of an import")),
+        Work::Import(_) | Work::ImportSnapshot(_) => Err(Fault::internal("an export task of an import")),
     }
 }
 
