@@ -88,6 +88,8 @@ fault_codes! {
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
     InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
     InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
+    InvalidSnapshotIdMalformed = "InvalidSnapshotID.Malformed", 400;
+    InvalidSnapshotInUse = "InvalidSnapshot.InUse", 400;
     InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", 400;
     InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;

@@ -159,6 +159,20 @@ typed_id!(
     "The volume '{}' does not exist."
 );
 typed_id!(
+    SnapshotId,
+    "snap",
+    InvalidSnapshotIdMalformed,
+    InvalidSnapshotNotFound,
+    "The snapshot '{}' does not exist."
+);
+typed_id!(
+    ImportSnapshotTaskId,
+    "import-snap",
+    InvalidConversionTaskIdMalformed,
+    InvalidConversionTaskId,
+    "The import task '{}' does not exist"
+);
+typed_id!(
     ImportImageTaskId,
     "import-ami",
     InvalidConversionTaskIdMalformed,

@@ -4,7 +4,8 @@
 
 use karri_proto::policy::s3::{bucket_policy, is_public};
 use karri_proto::policy::{
-    Access, Kind, Policy, PrincipalName, RequestContext, Requester, ResourceSide, Why, decide, managed,
+    Access, Identity, Kind, Policy, PrincipalName, RequestContext, Requester, ResourceSide, Why, decide,
+    managed,
 };
 
 const OWNER: &str = "111122223333";
@@ -271,7 +272,7 @@ fn access(who: Who, case: &Case) -> Access {
     let denied = [Policy::parse(deny, Kind::Identity).unwrap(), everything[0].clone()];
     let user = |account, policies, administrator| Requester::User {
         account,
-        policies,
+        identity: Identity { policies, session: None },
         administrator,
         root: matches!(who, Who::User(_, true) | Who::Administrator),
     };
@@ -389,8 +390,8 @@ fn canonical_ids_name_an_account() {
     );
     let policy = taken(&statement);
     let everything = [managed("AdministratorAccess").unwrap().policy().unwrap()];
-    let requester =
-        Requester::User { account: OTHER, policies: &everything, administrator: false, root: true };
+    let identity = Identity { policies: &everything, session: None };
+    let requester = Requester::User { account: OTHER, identity, administrator: false, root: true };
     let side = ResourceSide {
         owner: OWNER,
         policy: Some(&policy),
@@ -402,6 +403,57 @@ fn canonical_ids_name_an_account() {
         .resource("arn:aws:s3:::b/k");
     assert!(decide(&requester, &side, &cx.clone().canonical(CANONICAL)).is_granted());
     assert!(!decide(&requester, &side, &cx).is_granted());
+}
+
+/// A federated user of a user who may everything, with session policies of its own.
+fn federated(session: &str, bucket_policy: &str, owner: &str) -> Access {
+    let everything = [managed("AdministratorAccess").unwrap().policy().unwrap()];
+    let session: Vec<Policy> =
+        (!session.is_empty()).then(|| Policy::parse(session, Kind::Identity).unwrap()).into_iter().collect();
+    let policy =
+        (!bucket_policy.is_empty()).then(|| Policy::parse(&document(bucket_policy), Kind::Resource).unwrap());
+    let side = ResourceSide {
+        owner,
+        policy: policy.as_ref(),
+        policy_owner: owner,
+        acl_grants: false,
+        restricted: false,
+    };
+    let cx = RequestContext::new(format!("arn:aws:sts::{OWNER}:federated-user/sam"), "s3:GetObject")
+        .sponsor(format!("arn:aws:iam::{OWNER}:user/bob"))
+        .resource("arn:aws:s3:::b/k");
+    let identity = Identity { policies: &everything, session: Some(&session) };
+    decide(&Requester::User { account: OWNER, identity, administrator: false, root: false }, &side, &cx)
+}
+
+#[test]
+fn a_federated_user_may_what_both_the_user_and_the_session_allow() {
+    let reads = r#"{"Statement": {"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}}"#;
+    let lists = r#"{"Statement": {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "*"}}"#;
+    let never = r#"{"Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"},
+                                  {"Effect": "Deny", "Action": "s3:GetObject", "Resource": "*"}]}"#;
+    let bob = format!(
+        r#"{{"Effect": "Allow", "Principal": {{"AWS": "arn:aws:iam::{OWNER}:user/bob"}}, "Action": "s3:GetObject", {OBJECTS}}}"#
+    );
+    let sam = bob.replace(&format!("iam::{OWNER}:user/bob"), &format!("sts::{OWNER}:federated-user/sam"));
+    let not_bob = bob.replace("Allow", "Deny");
+    let refused = |why| Access::Refused(why);
+    for (session, bucket_policy, want) in [
+        (reads, "", Access::Granted),
+        (lists, "", refused(Why::NoSessionAllows)),
+        ("", "", refused(Why::NoSessionAllows)),
+        (never, "", refused(Why::SessionDenies)),
+        // What bob is given, sam has only as far as the session lets it; what is denied to bob is denied to sam.
+        (lists, &bob, refused(Why::NoSessionAllows)),
+        (reads, &not_bob, refused(Why::ResourceDenies)),
+        // Named itself, the session needs no policy of its own, and its denial counts all the same.
+        ("", &sam, Access::Granted),
+        (never, &sam, refused(Why::SessionDenies)),
+    ] {
+        assert_eq!(federated(session, bucket_policy, OWNER), want, "{session} {bucket_policy}");
+    }
+    assert_eq!(federated(reads, &bob, OTHER), Access::Granted, "another account's bucket that lets bob in");
+    assert_eq!(federated(lists, &bob, OTHER), refused(Why::NoSessionAllows));
 }
 
 #[test]

@@ -3,15 +3,17 @@
 import datetime
 import json
 import re
+import subprocess
 import unittest
 import urllib.parse
 
 import botocore.exceptions
-from cloud import Cloud, wait_until
+from cloud import VENV, Cloud, wait_until
 from raw import presigned_v4, send, signed_v2, signed_v4
 
 REGIONS = {"Action": "DescribeRegions", "Version": "2016-11-15"}
 WHO = {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
+AWS = VENV / "aws"
 MINUTE = datetime.timedelta(minutes=1)
 
 # What EC2 and STS say, each as (status, code, message).
@@ -174,7 +176,116 @@ class Presigned(unittest.TestCase):
 
 
 class SessionTokens(unittest.TestCase):
-    """Nobody is given temporary credentials yet, so no token belongs to any key."""
+    """Temporary credentials as boto3 uses them, and tokens that belong to no key."""
+
+    def given(self, answer=None):
+        """Clients' arguments with the credentials of an answer."""
+        given = (answer or cloud.boto3("sts").get_session_token())["Credentials"]
+        return {"key": given["AccessKeyId"], "secret": given["SecretAccessKey"], "aws_session_token": given["SessionToken"]}
+
+    def refused(self, code, status, call, **arguments):
+        with self.assertRaises(botocore.exceptions.ClientError) as caught:
+            call(**arguments)
+        answer = caught.exception.response
+        self.assertEqual((answer["Error"]["Code"], answer["ResponseMetadata"]["HTTPStatusCode"]), (code, status), answer)
+        return answer["Error"]["Message"]
+
+    def test_a_session_is_its_user_for_every_service(self):
+        answer = cloud.boto3("sts").get_session_token(DurationSeconds=900)
+        self.assertLess(abs(answer["Credentials"]["Expiration"] - now() - 15 * MINUTE), MINUTE)
+        temporary = self.given(answer)
+        who, same = (cloud.boto3("sts", **more).get_caller_identity() for more in ({}, temporary))
+        self.assertEqual([same[name] for name in ("Arn", "UserId", "Account")], [who[name] for name in ("Arn", "UserId", "Account")])
+        self.assertTrue(cloud.boto3("ec2", **temporary).describe_instance_types()["InstanceTypes"])
+        import boto3
+        import botocore.config
+        for version in ("s3v4", "s3"):
+            s3 = cloud.boto3("s3", config=botocore.config.Config(signature_version=version), **temporary)
+            bucket = f"session-{version}"
+            s3.create_bucket(Bucket=bucket)
+            s3.put_object(Bucket=bucket, Key="k", Body=b"by token")
+            url = s3.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "k"}, ExpiresIn=60)
+            self.assertIn("security-token=", url.lower())
+            self.assertEqual(send(url).body, "by token")
+            bare = re.sub("(?i)&?x-amz-security-token=[^&]*", "", url)
+            self.assertEqual((send(bare).status, send(bare).code), (403, "InvalidAccessKeyId"))
+            self.posts(s3, bucket)
+            s3.delete_object(Bucket=bucket, Key="k")
+            s3.delete_bucket(Bucket=bucket)
+        # As a program has it that was given a shell's environment.
+        session = boto3.Session(temporary["key"], temporary["secret"], temporary["aws_session_token"], cloud.env["AWS_DEFAULT_REGION"])
+        listed = session.resource("s3", endpoint_url=cloud.env["AWS_ENDPOINT_URL_S3"]).buckets.all()
+        self.assertNotIn("session-s3", [bucket.name for bucket in listed])
+
+    def posts(self, s3, bucket):
+        import requests
+        form = s3.generate_presigned_post(bucket, "posted")
+        self.assertIn("x-amz-security-token", form["fields"])
+        done = requests.post(form["url"], data=form["fields"], files={"file": b"by form"}, timeout=30)
+        self.assertEqual(done.status_code, 204, done.text)
+        self.assertEqual(s3.get_object(Bucket=bucket, Key="posted")["Body"].read(), b"by form")
+        form["fields"]["x-amz-security-token"] = "another"
+        done = requests.post(form["url"], data=form["fields"], files={"file": b"by form"}, timeout=30)
+        self.assertEqual((done.status_code, "<Code>InvalidToken</Code>" in done.text), (400, True), done.text)
+        s3.delete_object(Bucket=bucket, Key="posted")
+
+    def test_tokens_do_not_go_from_key_to_key(self):
+        one, two = self.given(), self.given()
+        mixed, long_term = {**one, "aws_session_token": two["aws_session_token"]}, {"aws_session_token": one["aws_session_token"]}
+        for wrong in (mixed, long_term):
+            self.assertEqual(self.refused("AuthFailure", 401, cloud.boto3("ec2", **wrong).describe_regions), NOT_VALID[2])
+            self.assertEqual(self.refused("InvalidClientTokenId", 403, cloud.boto3("sts", **wrong).get_caller_identity), UNKNOWN_TOKEN[2])
+            message = self.refused("InvalidToken", 400, cloud.boto3("s3", **wrong).list_buckets)
+            self.assertEqual(message, "The provided token is malformed or otherwise invalid.")
+        bare = {"key": one["key"], "secret": one["secret"]}
+        self.refused("AuthFailure", 401, cloud.boto3("ec2", **bare).describe_regions)
+        self.refused("InvalidClientTokenId", 403, cloud.boto3("sts", **bare).get_caller_identity)
+        self.refused("InvalidAccessKeyId", 403, cloud.boto3("s3", **bare).list_buckets)
+
+    def test_a_session_ends_with_its_users_key(self):
+        user = ("--account", "sessions", "--user", "tess")
+        cloud.karri("account", "create", "sessions")
+        cloud.karri("user", "create", "--account", "sessions", "--policy", "AdministratorAccess", "tess")
+        key = json.loads(cloud.karri("key", "create", *user, "--output", "json"))
+        own = cloud.boto3("sts", key["access_key_id"], key["secret_access_key"])
+        temporary = self.given(own.get_session_token())
+        ec2, s3 = cloud.boto3("ec2", **temporary), cloud.boto3("s3", **temporary)
+        ec2.describe_regions()
+        s3.list_buckets()
+        cloud.karri("key", "delete", key["access_key_id"])
+        self.refused("AuthFailure", 401, ec2.describe_regions)
+
+        def over():
+            try:
+                s3.list_buckets()
+            except botocore.exceptions.ClientError as error:
+                return error.response["Error"]["Code"] == "InvalidToken"
+            return False
+        wait_until("Walrus has heard of it", over, 10)
+
+    def test_a_federated_user_has_what_both_allow(self):
+        policy = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": ["s3:ListAllMyBuckets", "ec2:DescribeRegions"], "Resource": "*"}]}
+        answer = cloud.boto3("sts").get_federation_token(Name="sam", Policy=json.dumps(policy))
+        temporary = self.given(answer)
+        self.assertEqual(cloud.boto3("sts", **temporary).get_caller_identity()["Arn"], answer["FederatedUser"]["Arn"])
+        cloud.boto3("ec2", **temporary).describe_regions()
+        self.refused("UnauthorizedOperation", 403, cloud.boto3("ec2", **temporary).describe_instances)
+        s3 = cloud.boto3("s3", **temporary)
+        s3.list_buckets()
+        message = self.refused("AccessDenied", 403, s3.create_bucket, Bucket="of-sam")
+        self.assertIn("no session policy allows the s3:CreateBucket action", message)
+
+    def test_the_command_line_uses_what_it_is_given(self):
+        given = json.loads(self.aws("sts", "get-session-token"))["Credentials"]
+        temporary = {"AWS_ACCESS_KEY_ID": given["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": given["SecretAccessKey"],
+                     "AWS_SESSION_TOKEN": given["SessionToken"]}
+        self.assertEqual(self.aws("sts", "get-caller-identity", **temporary), self.aws("sts", "get-caller-identity"))
+        self.aws("s3", "ls", **temporary)
+
+    def aws(self, *arguments, **environment):
+        done = subprocess.run([AWS, *arguments], capture_output=True, text=True, env={**cloud.client_environment(), **environment})
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return done.stdout
 
     def test_a_token_with_long_term_keys_is_refused_by_each_service_with_its_code(self):
         client = {"aws_session_token": "FwoGZXIvYXdzEXAMPLE"}

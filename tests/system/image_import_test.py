@@ -41,6 +41,10 @@ def export_task(task_id):
     return ec2.describe_export_image_tasks(ExportImageTaskIds=[task_id])["ExportImageTasks"][0]
 
 
+def snapshot_task(task_id):
+    return ec2.describe_import_snapshot_tasks(ImportTaskIds=[task_id])["ImportSnapshotTasks"][0]["SnapshotTaskDetail"]
+
+
 def image(image_id):
     return ec2.describe_images(ImageIds=[image_id])["Images"][0]
 
@@ -83,6 +87,23 @@ class Disks(unittest.TestCase):
         task = ended(import_task, task_id)
         self.assertEqual(task["Status"], "completed", task)
         self.boots(task["ImageId"])
+
+    def test_a_disk_is_imported_as_a_snapshot_and_an_image_on_it_boots(self):
+        s3.upload_file(str(converted("tiny.vhdx", "vhdx")), "disks", "in/tiny.vhdx")
+        task_id = ec2.import_snapshot(DiskContainer={"UserBucket": {"S3Bucket": "disks", "S3Key": "in/tiny.vhdx"}})["ImportTaskId"]
+        task = ended(snapshot_task, task_id)
+        self.assertEqual(task["Status"], "completed", task)
+        [snapshot] = ec2.describe_snapshots(SnapshotIds=[task["SnapshotId"]])["Snapshots"]
+        self.assertEqual(snapshot["State"], "completed", snapshot)
+        root = {"DeviceName": "/dev/xvda", "Ebs": {"SnapshotId": snapshot["SnapshotId"]}}
+        image_id = ec2.register_image(Name="on a snapshot", RootDeviceName="/dev/xvda", BlockDeviceMappings=[root])["ImageId"]
+        with self.assertRaises(ClientError) as caught:
+            ec2.delete_snapshot(SnapshotId=snapshot["SnapshotId"])
+        self.assertEqual(caught.exception.response["Error"]["Code"], "InvalidSnapshot.InUse")
+        self.boots(image_id)
+        gone = ec2.deregister_image(ImageId=image_id, DeleteAssociatedSnapshots=True)
+        self.assertEqual([one["ReturnCode"] for one in gone["DeleteSnapshotResults"]], ["success"])
+        self.assertEqual(ec2.describe_snapshots(OwnerIds=["self"])["Snapshots"], [])
 
     def test_a_disk_that_reaches_for_other_files_is_refused(self):
         hostile = cloud.directory / "hostile.qcow2"

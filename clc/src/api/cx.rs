@@ -3,6 +3,7 @@
 use crate::app::App;
 use crate::app::identity::Signer;
 use crate::app::instance::control::Caller;
+use crate::app::session::federated_arn;
 use axum::body::Bytes;
 use axum::http::header;
 use axum::http::request::Parts;
@@ -13,6 +14,9 @@ use karri_proto::sign::form_pairs;
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
 use std::sync::Arc;
+
+/// The kind of what GetFederationToken is asked for.
+pub const FEDERATED_USER: &str = "federated-user";
 
 /// Parameters that may differ between two tellings of one request.
 const INCIDENTAL: &[&[u8]] = &[
@@ -92,9 +96,12 @@ impl Cx {
         self.arn_of(self.account(), kind, id)
     }
 
-    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's names no account, as EC2 has it.
+    /// `arn:aws:ec2:REGION:ACCOUNT:KIND/ID`; an image's and a snapshot's name no account, as EC2 has it, and a federated user's is of STS.
     pub fn arn_of(&self, owner: &str, kind: &str, id: &str) -> String {
-        let account = if kind == "image" { "" } else { owner };
+        if kind == FEDERATED_USER {
+            return federated_arn(owner, id);
+        }
+        let account = if matches!(kind, "image" | "snapshot") { "" } else { owner };
         format!("arn:aws:ec2:{}:{account}:{kind}/{id}", self.app.region)
     }
 

@@ -7,9 +7,10 @@ mod target;
 pub use target::Target;
 
 use super::cx::Cx;
+use crate::app::identity::Signer;
 use karri_proto::aws::{Action, Service};
 use karri_proto::fault::{Fault, FaultCode, shown};
-use karri_proto::policy::{Decision, RequestContext, evaluate};
+use karri_proto::policy::{Denied, RequestContext, Verdict};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -110,11 +111,9 @@ fn given<A: Action>(request: &A, kind: &str) -> Vec<GivenTag> {
 fn context<A: Action>(cx: &Cx, action: &str) -> RequestContext {
     let now = OffsetDateTime::now_utc();
     let context = RequestContext::new(&cx.signer.arn, format!("{}:{action}", A::SERVICE.name()))
-        .key("aws:username", &cx.signer.user)
         .key("aws:userid", &cx.signer.user_id)
         .key("aws:PrincipalAccount", &cx.signer.account)
         .key("aws:PrincipalArn", &cx.signer.arn)
-        .key("aws:PrincipalType", "User")
         .key("aws:PrincipalIsAWSService", "false")
         .key("aws:ViaAWSService", "false")
         .key("aws:CurrentTime", now.format(&Rfc3339).unwrap_or_default())
@@ -122,6 +121,7 @@ fn context<A: Action>(cx: &Cx, action: &str) -> RequestContext {
         .key("aws:RequestedRegion", &cx.app.region)
         .key("ec2:Region", &cx.app.region)
         .key("aws:SecureTransport", "false"); // the API is served in plain HTTP
+    let context = credentials(&cx.signer, context);
     let client = &cx.client;
     let told = [
         ("aws:SourceIp", client.address.map(|address| address.to_string())),
@@ -130,6 +130,18 @@ fn context<A: Action>(cx: &Cx, action: &str) -> RequestContext {
     ];
     let told = told.into_iter().filter_map(|(key, value)| Some((key, value?)));
     told.fold(context, |context, (key, value)| context.key(key, value))
+}
+
+/// What depends on the kind of the credentials.
+fn credentials(signer: &Signer, context: RequestContext) -> RequestContext {
+    let context = match signer.is_federated() {
+        true => context.key("aws:PrincipalType", "FederatedUser"),
+        false => context.key("aws:PrincipalType", "User").key("aws:username", &signer.user),
+    };
+    let Some(session) = &signer.session else { return context };
+    let issued = OffsetDateTime::from_unix_timestamp(session.issued_ms / 1000);
+    let issued = issued.ok().and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_default();
+    context.key("aws:TokenIssueTime", issued).key("aws:MultiFactorAuthPresent", "false")
 }
 
 fn tagged(context: RequestContext, tags: &[GivenTag]) -> RequestContext {
@@ -145,10 +157,16 @@ fn tagged(context: RequestContext, tags: &[GivenTag]) -> RequestContext {
 fn decide<A: Action>(cx: &Cx, context: RequestContext, arn: &str) -> Result<(), Fault> {
     let context = context.resource(arn);
     let action = &context.action;
-    let why = match evaluate(&cx.signer.policies, &context) {
-        Decision::Allow => return Ok(()),
-        Decision::ExplicitDeny => "with an explicit deny in an identity-based policy".to_owned(),
-        Decision::ImplicitDeny => format!("because no identity-based policy allows the {action} action"),
+    let why = match cx.signer.identity().decide(&context) {
+        Verdict::Allow => return Ok(()),
+        Verdict::Own(Denied::Explicitly) => "with an explicit deny in an identity-based policy".to_owned(),
+        Verdict::Session(Denied::Explicitly) => "with an explicit deny in a session policy".to_owned(),
+        Verdict::Own(Denied::Implicitly) => {
+            format!("because no identity-based policy allows the {action} action")
+        }
+        Verdict::Session(Denied::Implicitly) => {
+            format!("because no session policy allows the {action} action")
+        }
     };
     let on = if arn == "*" { String::new() } else { format!("on resource: {} ", shown_arn(arn)) };
     let subject = format!("User: {} is not authorized to perform: {action} {on}{why}", cx.signer.arn);

@@ -8,6 +8,7 @@ use super::cx::Client;
 use super::{Cx, Table};
 use crate::app::App;
 use crate::app::identity::Signer;
+use crate::app::now_ms;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -182,12 +183,9 @@ impl Edge {
         if claim.access_key_id.len() > KEY_ID_CHARS_MAX {
             return Err(Unverified::Signature(SignFault::UnknownKey));
         }
-        let signer = self.app.identities.signer(&self.app.store, &claim.access_key_id).await;
-        let signer = signer.map_err(|e| Unverified::Fault(e.into()))?;
-        let signer = signer.ok_or(Unverified::Signature(SignFault::UnknownKey))?;
-        if claim.session_token.is_some() {
-            return Err(Unverified::Signature(SignFault::BadToken)); // no temporary credentials yet
-        }
+        let token = claim.session_token.as_deref();
+        let found = self.app.identities.find(&self.app.store, &claim.access_key_id, token, now_ms()).await;
+        let signer = found.map_err(|e| Unverified::Fault(e.into()))?.map_err(Unverified::Signature)?;
         let regions: Vec<&str> = self.app.regions.iter().map(String::as_str).collect();
         claim.expect_scope(&regions, service.name()).map_err(Unverified::Signature)?;
         let verifier = match service {

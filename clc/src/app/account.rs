@@ -53,7 +53,7 @@ pub(super) fn random_text(alphabet: &[u8], length: usize) -> String {
 }
 
 pub(super) const BASE32: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
-const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+pub(super) const BASE62: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
 fn taken(what: &str, name: &str) -> impl Fn(StoreError) -> ApiError {
     let message = format!("{what} \"{name}\" exists already");
@@ -187,7 +187,7 @@ impl App {
         Err(ApiError::not_found(format!("account {} has no user \"{user}\"", account.name)))
     }
 
-    /// Refused while anything of it runs or it owns buckets, and while it has images or key pairs unless forced.
+    /// Refused while anything of it runs or it owns buckets, and while it has images, snapshots or key pairs unless forced.
     pub async fn account_delete(&self, id_or_name: &str, force: bool) -> Result<(), ApiError> {
         let account = self.account_find(id_or_name).await?;
         self.owns_no_bucket(&account).await?;
@@ -214,9 +214,11 @@ impl App {
     async fn owns_nothing(&self, account: &Account) -> Result<(), ApiError> {
         let images = self.store.image_list().await?;
         let images = images.iter().filter(|image| image.account == account.id).map(|image| &image.id);
+        let snapshots = self.store.snapshot_list(Some(&account.id)).await?;
         let pairs = self.store.key_pair_list(&account.id).await?;
         let owned = [
             named("images", images.cloned().collect()),
+            named("snapshots", snapshots.into_iter().map(|snapshot| snapshot.id).collect()),
             named("key pairs", pairs.into_iter().map(|pair| pair.name).collect()),
         ];
         let owned: Vec<String> = owned.into_iter().flatten().collect();

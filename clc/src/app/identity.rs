@@ -5,10 +5,13 @@
 //! PostgreSQL watch the counter of such changes (`reconcile/follow`).
 
 use crate::app::account::policy::minds_tags;
+use crate::app::session::Grant;
+use crate::store::account::user_arn;
 use crate::store::memory::Memory;
 use crate::store::{Sealer, Store, StoreError, Tx};
-use karri_proto::policy::{Kind, Policy};
-use karri_proto::sign::Secret;
+use karri_proto::internal::signers::SecretText;
+use karri_proto::policy::{self, Kind, Policy};
+use karri_proto::sign::{Secret, SignFault};
 use std::sync::Arc;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -25,14 +28,45 @@ pub struct Signer {
     pub access_key_id: String,
     pub account: String,
     pub administrator: bool,
+    /// Of a federated user, the one who let it in.
     pub user: String,
-    /// `AIDA…`
+    /// `AIDA…`, and of a federated user `ACCOUNT:NAME`.
     pub user_id: String,
     pub arn: String,
     pub secret: Secret,
+    /// The user's own.
     pub policies: Vec<Policy>,
     /// Whether the policies ask for tags of what is touched.
     pub minds_tags: bool,
+    /// Of temporary credentials.
+    pub session: Option<Session>,
+}
+
+/// What temporary credentials add to the user's own.
+#[derive(Debug)]
+pub struct Session {
+    pub token: SecretText,
+    pub issued_ms: i64,
+    pub expires_ms: i64,
+    pub federated: bool,
+    /// What narrows the user's policies.
+    pub policies: Option<Vec<Policy>>,
+}
+
+impl Signer {
+    /// What decides about its requests.
+    pub fn identity(&self) -> policy::Identity<'_> {
+        let session = self.session.as_ref().and_then(|session| session.policies.as_deref());
+        policy::Identity { policies: &self.policies, session }
+    }
+
+    pub fn is_federated(&self) -> bool {
+        self.session.as_ref().is_some_and(|session| session.federated)
+    }
+
+    pub fn session_token(&self) -> Option<&SecretText> {
+        self.session.as_ref().map(|session| &session.token)
+    }
 }
 
 #[derive(Debug)]
@@ -42,13 +76,15 @@ pub struct Identities {
     memory: Memory<Arc<Signer>>,
     /// Access keys that nobody has.
     unknown: Memory<()>,
+    /// Temporary credentials, by their access key.
+    sessions: Memory<Arc<Signer>>,
     changed: Notify,
 }
 
 impl Identities {
     pub fn new(sealer: Sealer) -> Self {
         let (memory, unknown) = (Memory::new(REMEMBERED_MAX), Memory::new(UNKNOWN_MAX));
-        Self { sealer, memory, unknown, changed: Notify::new() }
+        Self { sealer, memory, unknown, sessions: Memory::new(REMEMBERED_MAX), changed: Notify::new() }
     }
 
     pub fn sealer(&self) -> &Sealer {
@@ -59,6 +95,7 @@ impl Identities {
     pub fn clear(&self) {
         self.memory.forget();
         self.unknown.forget();
+        self.sessions.forget();
         self.changed.notify_waiters();
     }
 
@@ -74,6 +111,70 @@ impl Identities {
         self.changed.notified()
     }
 
+    /// Who signs with this key, and with that token if there is one.
+    pub async fn find(
+        &self,
+        store: &Store,
+        access_key_id: &str,
+        session_token: Option<&str>,
+        now_ms: i64,
+    ) -> Result<Result<Arc<Signer>, SignFault>, StoreError> {
+        let Some(token) = session_token else {
+            return Ok(self.signer(store, access_key_id).await?.ok_or(SignFault::UnknownKey));
+        };
+        let found = self.session(store, access_key_id, token).await?;
+        Ok(match found.as_ref().and_then(|signer| signer.session.as_ref()) {
+            Some(session) if session.expires_ms <= now_ms => Err(SignFault::ExpiredToken),
+            _ => found.ok_or(SignFault::BadToken),
+        })
+    }
+
+    /// Only what was sealed here is remembered: tokens that are made up cost no look at the database.
+    async fn session(
+        &self,
+        store: &Store,
+        access_key_id: &str,
+        token: &str,
+    ) -> Result<Option<Arc<Signer>>, StoreError> {
+        let read = async { self.open(store, access_key_id, token).await.map(|found| found.map(Arc::new)) };
+        let found = self.sessions.get(access_key_id, read).await?;
+        Ok(found.filter(|signer| signer.session_token().is_some_and(|known| known.0 == token)))
+    }
+
+    async fn open(
+        &self,
+        store: &Store,
+        access_key_id: &str,
+        token: &str,
+    ) -> Result<Option<Signer>, StoreError> {
+        let Some(grant) = Grant::open(&self.sealer, access_key_id, token) else { return Ok(None) };
+        let Some(user) = self.signer(store, &grant.key).await? else { return Ok(None) };
+        if user.user_id != grant.user_id || user.secret.mark() != grant.key_mark {
+            return Ok(None); // another user's by now, or its secret was replaced
+        }
+        let policies = grant.documents().map(|documents| parsed(&documents, &user.account, &user.user));
+        let minds = policies.iter().flatten().any(minds_tags);
+        Ok(Some(Signer {
+            access_key_id: access_key_id.to_owned(),
+            arn: grant.arn(&user.account, &user.user),
+            user_id: grant.caller_id(&user.account),
+            account: user.account.clone(),
+            administrator: user.administrator,
+            user: user.user.clone(),
+            secret: Secret::new(grant.secret),
+            minds_tags: user.minds_tags || minds,
+            policies: user.policies.clone(),
+            session: Some(Session {
+                token: SecretText(token.to_owned()),
+                issued_ms: grant.issued_ms,
+                expires_ms: grant.expires_ms,
+                federated: grant.federation.is_some(),
+                policies,
+            }),
+        }))
+    }
+
+    /// Who has a long-term key.
     pub async fn signer(
         &self,
         store: &Store,
@@ -93,16 +194,10 @@ impl Identities {
         let Some(identity) = store.identity_fetch(access_key_id).await? else { return Ok(None) };
         let key = &identity.key.key;
         let secret = self.sealer.open(access_key_id, &identity.key.sealed_secret)?;
-        // Documents were read when they were given; one that cannot be read now must not widen anything.
-        let policies: Result<Vec<Policy>, _> =
-            identity.policies.iter().map(|document| Policy::parse(document, Kind::Identity)).collect();
-        let policies = policies.unwrap_or_else(|fault| {
-            tracing::warn!(account = key.account, user = key.user, %fault, "a stored policy cannot be read");
-            Vec::new()
-        });
+        let policies = parsed(&identity.policies, &key.account, &key.user);
         Ok(Some(Signer {
             access_key_id: access_key_id.to_owned(),
-            arn: crate::store::account::user_arn(&key.account, &key.user),
+            arn: user_arn(&key.account, &key.user),
             account: key.account.clone(),
             administrator: identity.account.administrator,
             user: key.user.clone(),
@@ -110,8 +205,19 @@ impl Identities {
             secret: Secret::new(secret),
             minds_tags: policies.iter().any(minds_tags),
             policies,
+            session: None,
         }))
     }
+}
+
+/// Documents were read when they were given; one that cannot be read now must not widen anything.
+fn parsed(documents: &[String], account: &str, user: &str) -> Vec<Policy> {
+    let policies: Result<Vec<Policy>, _> =
+        documents.iter().map(|document| Policy::parse(document, Kind::Identity)).collect();
+    policies.unwrap_or_else(|fault| {
+        tracing::warn!(account, user, %fault, "a stored policy cannot be read");
+        Vec::new()
+    })
 }
 
 #[cfg(test)]

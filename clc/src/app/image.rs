@@ -2,7 +2,7 @@
 //!
 //! Values and rules. `register` does the work around them: it asks Walrus for the blob and the store for
 //! what the new image refers to. `bundle` is about objects, `making` about the images that are made of them,
-//! `deletion` about those that the operator deletes. `import` and `export` are what tasks do, `task` how they go,
+//! `deletion` about those that the operator deletes. `import`, `import_snapshot` and `export` are what tasks do, `task` how they go,
 //! `working` what carries them on.
 
 pub mod bundle;
@@ -10,6 +10,7 @@ mod deletion;
 pub mod export;
 mod fair;
 pub mod import;
+pub mod import_snapshot;
 pub mod making;
 pub mod register;
 pub mod task;
@@ -129,6 +130,9 @@ pub struct ImageDefinition {
     /// None: it was registered on a blob.
     #[serde(default)]
     pub bundle: Option<BundleSource>,
+    /// It was registered on this one's blob.
+    #[serde(default)]
+    pub snapshot_id: Option<String>,
     /// Why it could not be made.
     #[serde(default)]
     pub failure: Option<String>,

@@ -6,13 +6,16 @@
 
 use super::App;
 use super::account::administrator::may_everything;
+use super::session::Grant;
 use crate::store::StoreError;
-use crate::store::account::user_arn;
+use crate::store::account::{Identity, user_arn};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::admin::Account;
 use karri_proto::internal::signers::{
-    AccountFacts, AccountName, SecretText, SignerRecord, Told, UserCertificate, Who,
+    AccountFacts, AccountName, SecretText, SessionAsked, SessionFacts, SignerRecord, Told, UserCertificate,
+    Who,
 };
+use karri_proto::sign::Secret;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -24,6 +27,47 @@ impl App {
         let Some(identity) = self.store.identity_fetch(access_key_id).await? else {
             return Ok(Told { version, found: None });
         };
+        Ok(Told { version, found: Some(self.record(identity)?) })
+    }
+
+    /// The same of temporary credentials, whose token says whose they are.
+    pub async fn session_record(&self, asked: &SessionAsked) -> Result<Told<SignerRecord>, ApiError> {
+        let version = self.store.counter_fetch(IDENTITIES).await?;
+        let nobody = Told { version, found: None };
+        let SessionAsked { access_key_id, session_token } = asked;
+        let grant = Grant::open(self.identities.sealer(), access_key_id, &session_token.0);
+        let Some(grant) = grant else { return Ok(nobody) };
+        let Some(identity) = self.store.identity_fetch(&grant.key).await? else { return Ok(nobody) };
+        let user = self.record(identity)?;
+        let mark = Secret::new(user.secret_access_key.0).mark();
+        if user.who.user_id != grant.user_id || mark != grant.key_mark {
+            return Ok(nobody);
+        }
+        let policies = grant.documents();
+        let account = &user.who.account.id;
+        let who = Who {
+            arn: grant.arn(account, &user.who.user),
+            user_id: grant.caller_id(account),
+            root: user.who.root && policies.as_ref().is_none_or(|policies| may_everything(policies)),
+            ..user.who
+        };
+        let session = SessionFacts {
+            issued_unix_ms: grant.issued_ms,
+            expires_unix_ms: grant.expires_ms,
+            federated: grant.federation.is_some(),
+            policies,
+        };
+        let found = SignerRecord {
+            access_key_id: access_key_id.clone(),
+            who,
+            secret_access_key: SecretText(grant.secret),
+            session: Some(session),
+            policies: user.policies,
+        };
+        Ok(Told { version, found: Some(found) })
+    }
+
+    fn record(&self, identity: Identity) -> Result<SignerRecord, StoreError> {
         let key = identity.key.key;
         let secret = self.identities.sealer().open(&key.access_key_id, &identity.key.sealed_secret)?;
         let who = Who {
@@ -34,14 +78,13 @@ impl App {
             root: may_everything(&identity.policies),
             account: facts(&identity.account),
         };
-        let found = SignerRecord {
+        Ok(SignerRecord {
             access_key_id: key.access_key_id,
             who,
             secret_access_key: SecretText(secret),
-            session_token: None,
+            session: None,
             policies: identity.policies,
-        };
-        Ok(Told { version, found: Some(found) })
+        })
     }
 
     pub async fn signer_account(&self, name: &AccountName) -> Result<Told<AccountFacts>, ApiError> {

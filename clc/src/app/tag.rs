@@ -7,8 +7,9 @@ pub use change::Change;
 use super::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
-    ExportImageTaskId, ImportImageTaskId, InstanceId, KernelImageId, KeyPairId, MachineImageId,
-    NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId, SubnetId, VolumeId, VpcId,
+    ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId, KernelImageId, KeyPairId,
+    MachineImageId, NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId, SnapshotId,
+    SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -32,12 +33,14 @@ pub enum Taggable {
     SecurityGroupRule,
     NetworkInterface,
     Volume,
+    Snapshot,
     ImportImageTask,
+    ImportSnapshotTask,
     ExportImageTask,
 }
 
 impl Taggable {
-    const ALL: [Taggable; 11] = [
+    const ALL: [Taggable; 13] = [
         Taggable::Instance,
         Taggable::Image,
         Taggable::KeyPair,
@@ -47,7 +50,9 @@ impl Taggable {
         Taggable::SecurityGroupRule,
         Taggable::NetworkInterface,
         Taggable::Volume,
+        Taggable::Snapshot,
         Taggable::ImportImageTask,
+        Taggable::ImportSnapshotTask,
         Taggable::ExportImageTask,
     ];
 
@@ -63,7 +68,9 @@ impl Taggable {
             Taggable::SecurityGroupRule => "security-group-rule",
             Taggable::NetworkInterface => "network-interface",
             Taggable::Volume => "volume",
+            Taggable::Snapshot => "snapshot",
             Taggable::ImportImageTask => "import-image-task",
+            Taggable::ImportSnapshotTask => "import-snapshot-task",
             Taggable::ExportImageTask => "export-image-task",
         }
     }
@@ -74,7 +81,7 @@ impl Taggable {
 
     /// The kind that an id is of. A wrong id has the code of its kind; one of no kind is `InvalidID`.
     pub fn of_id(id: &str) -> Result<Self, Fault> {
-        let tasks = [ImportImageTaskId::PREFIX, ExportImageTaskId::PREFIX];
+        let tasks = [ImportImageTaskId::PREFIX, ImportSnapshotTaskId::PREFIX, ExportImageTaskId::PREFIX];
         let task = tasks.into_iter().find(|prefix| id.starts_with(prefix));
         let prefix = task.unwrap_or_else(|| id.split_once('-').map_or("", |(prefix, _)| prefix));
         match prefix {
@@ -93,6 +100,10 @@ impl Taggable {
                 id.parse::<NetworkInterfaceId>().map(|_| Taggable::NetworkInterface)
             }
             VolumeId::PREFIX => id.parse::<VolumeId>().map(|_| Taggable::Volume),
+            SnapshotId::PREFIX => id.parse::<SnapshotId>().map(|_| Taggable::Snapshot),
+            ImportSnapshotTaskId::PREFIX => {
+                id.parse::<ImportSnapshotTaskId>().map(|_| Taggable::ImportSnapshotTask)
+            }
             ImportImageTaskId::PREFIX => id.parse::<ImportImageTaskId>().map(|_| Taggable::ImportImageTask),
             ExportImageTaskId::PREFIX => id.parse::<ExportImageTaskId>().map(|_| Taggable::ExportImageTask),
             _ => {
@@ -132,7 +143,10 @@ impl Taggable {
             Taggable::Volume => {
                 (FaultCode::InvalidVolumeNotFound, format!("The volume '{id}' does not exist."))
             }
-            Taggable::ImportImageTask => {
+            Taggable::Snapshot => {
+                (FaultCode::InvalidSnapshotNotFound, format!("The snapshot '{id}' does not exist."))
+            }
+            Taggable::ImportImageTask | Taggable::ImportSnapshotTask => {
                 (FaultCode::InvalidConversionTaskId, format!("The import task '{id}' does not exist"))
             }
             Taggable::ExportImageTask => {

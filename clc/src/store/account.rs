@@ -68,6 +68,8 @@ pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreE
         "DELETE FROM tags WHERE resource_id IN (SELECT id FROM images WHERE account = $1)",
         // Others' instances may have been started from its public ones, and name them.
         "UPDATE images SET state = 'deregistered' WHERE account = $1",
+        // Their blobs are let go like those of deleted ones.
+        "UPDATE snapshots SET deleted_at = 0 WHERE account = $1 AND deleted_at IS NULL",
     ] {
         sqlx::query(statement).bind(id).execute(&mut **tx).await?;
     }

@@ -16,16 +16,21 @@ use karri_proto::instance::Digest;
 /// Of everything that decides about who needs a blob.
 const COUNTER: &str = "blobs";
 
+/// Takes the turn: whoever else decides about who needs a blob has decided, or waits.
+pub(super) async fn blobs_turn_in_txn(tx: &mut Tx) -> Result<(), StoreError> {
+    counter_next_in_txn(tx, COUNTER).await.map(drop)
+}
+
 /// Takes the turn; whether the blob is being let go.
 pub(super) async fn blob_is_released_in_txn(tx: &mut Tx, digest: &Digest) -> Result<bool, StoreError> {
-    counter_next_in_txn(tx, COUNTER).await?;
+    blobs_turn_in_txn(tx).await?;
     let statement = "SELECT COUNT(*) FROM blob_releases WHERE digest = $1";
     let count: i64 = sqlx::query_scalar(statement).bind(digest.as_str()).fetch_one(&mut **tx).await?;
     Ok(count > 0)
 }
 
 impl Store {
-    /// False: an image or an instance needs the blob. True: from now on none will, until `blob_release_end`.
+    /// False: an image, a snapshot or an instance needs the blob. True: from now on none will, until `blob_release_end`.
     pub async fn blob_release_begin(&self, digest: &Digest) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         counter_next_in_txn(&mut tx, COUNTER).await?;

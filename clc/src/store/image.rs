@@ -1,6 +1,7 @@
 //! Images: kernels, ramdisks, machine images.
 
 use super::blob_release::blob_is_released_in_txn;
+use super::snapshot::snapshot_is_there_in_txn;
 use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError, Tx};
 use crate::app::image::{Image, ImageKind, ImageState};
@@ -27,10 +28,11 @@ fn image_of(row: &AnyRow) -> Result<Image, StoreError> {
     })
 }
 
-/// Images that can be started, and instances that are there, of a blob. Both say so in their JSON, and a digest stands
-/// for nothing else.
+/// Images that can be started, snapshots and instances that are there, of a blob. All say so in their JSON, and a
+/// digest stands for nothing else.
 const USERS: &str = "SELECT COUNT(*) FROM (\
      SELECT id FROM images WHERE state IN ('available', 'pending') AND definition LIKE $1 \
+     UNION ALL SELECT id FROM snapshots WHERE deleted_at IS NULL AND definition LIKE $1 \
      UNION ALL SELECT id FROM instances WHERE state <> 'terminated' AND spec LIKE $1) AS users";
 
 pub(super) async fn blob_users_in_txn(tx: &mut Tx, digest: &Digest) -> Result<i64, StoreError> {
@@ -63,12 +65,17 @@ pub(super) async fn image_insert_in_txn(
 }
 
 impl Store {
-    /// False: its blob is being let go. A unique violation: the account has an available or pending image of that
+    /// False: its blob is being let go, or its snapshot is gone. A unique violation: the account has an available or pending image of that
     /// name.
     pub async fn image_insert(&self, image: &Image, tags: &Tags) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         if let Some(blob) = &image.definition.blob
             && blob_is_released_in_txn(&mut tx, &blob.digest).await?
+        {
+            return Ok(false);
+        }
+        if let Some(id) = &image.definition.snapshot_id
+            && !snapshot_is_there_in_txn(&mut tx, id).await?
         {
             return Ok(false);
         }
@@ -175,8 +182,7 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// Whether an image can be started, or an instance is there, that needs the blob. Both say so in their JSON, and
-    /// a digest stands for nothing else.
+    /// Whether anything needs the blob: see `USERS`.
     pub async fn blob_is_used(&self, digest: &Digest) -> Result<bool, StoreError> {
         let pattern = format!("%{digest}%");
         let users: i64 = sqlx::query_scalar(USERS).bind(pattern).fetch_one(self.reader()).await?;

@@ -1,13 +1,23 @@
 //! Imports and exports of images.
 
 use super::image::image_insert_in_txn;
+use super::snapshot::snapshot_insert_in_txn;
 use super::tag::{tags_drop_in_txn, tags_put_in_txn};
 use super::{Store, StoreError};
 use crate::app::image::Image;
 use crate::app::image::task::{ACTIVE_MAX, ImageTask, TaskState};
+use crate::app::snapshot::Snapshot;
 use crate::app::tag::{Taggable, Tags};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+
+/// What came of a task.
+#[derive(Debug, Clone, Copy)]
+pub enum Made<'a> {
+    Nothing,
+    Image(&'a Image),
+    Snapshot(&'a Snapshot),
+}
 
 /// What became of a task that was to be written.
 #[derive(Debug)]
@@ -124,12 +134,12 @@ impl Store {
         Ok(tx.commit().await?)
     }
 
-    /// A task as it is from now on, with the image that came of it, if it is still in the state that `from` says.
+    /// A task as it is from now on, with what came of it, if it is still in the state that `from` says.
     pub async fn image_task_settle(
         &self,
         from: TaskState,
         task: &ImageTask,
-        image: Option<&Image>,
+        made: Made<'_>,
     ) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         let statement = "UPDATE image_tasks SET state = $3, message = $4, work = $5, ended_at = $6 \
@@ -146,8 +156,10 @@ impl Store {
         if done.rows_affected() == 0 {
             return Ok(false);
         }
-        if let Some(image) = image {
-            image_insert_in_txn(&mut tx, image, true).await?;
+        match made {
+            Made::Nothing => {}
+            Made::Image(image) => image_insert_in_txn(&mut tx, image, true).await?,
+            Made::Snapshot(snapshot) => snapshot_insert_in_txn(&mut tx, snapshot).await?,
         }
         self.commit_and_forget(tx).await?;
         Ok(true)

@@ -18,6 +18,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0010_image_tasks", include_str!("../../../migrations/clc/0010_image_tasks.sql")),
     ("0011_blob_releases", include_str!("../../../migrations/clc/0011_blob_releases.sql")),
     (GROUP_RULES, include_str!("../../../migrations/clc/0012_security_group_rules.sql")),
+    ("0013_snapshots", include_str!("../../../migrations/clc/0013_snapshots.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

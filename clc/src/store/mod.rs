@@ -26,6 +26,7 @@ mod node_certificate;
 pub mod resource;
 pub mod seal;
 pub mod security_group;
+pub mod snapshot;
 pub mod tag;
 mod together;
 

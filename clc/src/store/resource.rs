@@ -27,7 +27,8 @@ pub async fn resource_account(
         Taggable::Volume => {
             ("SELECT account FROM instances WHERE id = $1 AND state <> 'terminated'", instance.as_str())
         }
-        Taggable::ImportImageTask | Taggable::ExportImageTask => {
+        Taggable::Snapshot => ("SELECT account FROM snapshots WHERE id = $1 AND deleted_at IS NULL", id),
+        Taggable::ImportImageTask | Taggable::ImportSnapshotTask | Taggable::ExportImageTask => {
             ("SELECT account FROM image_tasks WHERE id = $1", id)
         }
         Taggable::SecurityGroupRule => ("SELECT account FROM security_group_rules WHERE id = $1", id),

@@ -1,9 +1,11 @@
 //! DryRun: every action looks at what it was given, and then does nothing.
 
+use crate::support::bundles::made;
 use crate::support::{Client, Cloud, IMAGE, until};
 use karri_clc::api::table;
 use karri_proto::aws::Service;
 use karri_proto::instance::BlobFormat;
+use karri_proto::internal::blobs::Content;
 use std::collections::BTreeSet;
 
 on_both! {
@@ -39,6 +41,7 @@ fn needs<'a>(
     pair: &'a str,
     task: &'a str,
     group: (&'a str, &'a str, &'a str),
+    snapshot: &'a str,
 ) -> Vec<(&'static str, &'a str)> {
     let named = ("InstanceId", id);
     match action {
@@ -57,6 +60,11 @@ fn needs<'a>(
         "ImportImage" => vec![("DiskContainer.1.Url", "s3://bucket/disk")],
         "ExportImage" => {
             vec![("ImageId", IMAGE), ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")]
+        }
+        "ImportSnapshot" => vec![("DiskContainer.Url", "s3://bucket/disk")],
+        "DeleteSnapshot" => vec![("SnapshotId", snapshot)],
+        "DescribeSnapshotAttribute" => {
+            vec![("SnapshotId", snapshot), ("Attribute", "createVolumePermission")]
         }
         "CancelImportTask" => vec![("ImportTaskId", task)],
         "DescribeImageAttribute" => vec![("ImageId", IMAGE), ("Attribute", "description")],
@@ -112,7 +120,9 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeSecurityGroupRules",
         "DescribeNetworkInterfaces",
         "DescribeImportImageTasks",
+        "DescribeImportSnapshotTasks",
         "DescribeExportImageTasks",
+        "DescribeSnapshots",
     ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());
@@ -129,6 +139,17 @@ async fn converting(client: &Client, task: &str) {
     .await;
 }
 
+async fn snapshot(cloud: &Cloud, client: &Client) -> String {
+    cloud.walrus.bundles.inspects_disk("bucket/snapshot", "raw");
+    cloud.walrus.bundles.makes("bucket/snapshot", Ok(made(9, Content::Disk)));
+    let import = [("DiskContainer.Url", "s3://bucket/snapshot")];
+    client.ec2("ImportSnapshot", &import).await.ok();
+    until("the snapshot is there", async || {
+        client.ec2("DescribeSnapshots", &[]).await.ok().first("snapshotId")
+    })
+    .await
+}
+
 async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let _cluster = cloud.cluster("zone-a", 1).await;
     let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
@@ -143,9 +164,10 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     converting(&root, &task).await;
     let (group, rule, interface) = group(&root).await;
     let group = (group.as_str(), rule.as_str(), interface.as_str());
+    let snapshot = snapshot(&cloud, &root).await;
     let before = everything(&root).await;
     for action in table().actions(Service::Ec2).into_iter().filter(|action| *action != WITHOUT) {
-        let request = [&needs(action, &id, &vpc, &blob, "pair", &task, group)[..], &[DRY]].concat();
+        let request = [&needs(action, &id, &vpc, &blob, "pair", &task, group, &snapshot)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -176,7 +198,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
         [("i-nonsense", "InvalidInstanceID.Malformed"), (foreign.as_str(), "InvalidInstanceID.NotFound")];
     for (id, code) in ids {
         for action in table().actions(Service::Ec2) {
-            let request = needs(action, id, "", "", "", "", ("", "", ""));
+            let request = needs(action, id, "", "", "", "", ("", "", ""), "");
             if request.iter().any(|(_, value)| *value == id) {
                 check(action, &request, code).await;
             }
@@ -200,6 +222,14 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     check("DeleteKeyPair", &[("KeyPairId", "nonsense")], "InvalidParameterValue").await;
     let disk = ("DiskContainer.1.Url", "s3://bucket/absent");
     check("ImportImage", &[disk], "InvalidParameter").await;
+    let disk = ("DiskContainer.Url", "s3://bucket/absent");
+    check("ImportSnapshot", &[disk], "InvalidParameter").await;
+    let snapshot = ("SnapshotId", "snap-0123456789abcdef0");
+    check("DeleteSnapshot", &[snapshot], "InvalidSnapshot.NotFound").await;
+    let attribute = ("Attribute", "createVolumePermission");
+    check("DescribeSnapshotAttribute", &[snapshot, attribute], "InvalidSnapshot.NotFound").await;
+    let task = [("ImportTaskId.1", "import-snap-0123456789abcdef0")];
+    check("DescribeImportSnapshotTasks", &task, "InvalidConversionTaskId").await;
     let task = [("ImportTaskId", "import-ami-0123456789abcdef0")];
     check("CancelImportTask", &task, "InvalidConversionTaskId").await;
     let task = [("ImportTaskId.1", "import-ami-0123456789abcdef0")];

@@ -147,7 +147,7 @@ async fn what_cannot_be_imported_is_refused_and_named(cloud: Cloud) {
         ("DiskContainer.1.Format", "OVA", "InvalidParameterValue", "diskContainer.format"),
         ("DiskContainer.2.Url", "s3://bucket/more", "Unsupported", "one disk container"),
         ("DiskContainer.1.UserBucket.S3Bucket", "bucket", "InvalidParameterCombination", "not both"),
-        ("DiskContainer.1.SnapshotId", "snap-0123456789abcdef0", "InvalidSnapshot.NotFound", "snap-"),
+        ("DiskContainer.1.SnapshotId", "snap-0123456789abcdef0", "Unsupported", "RegisterImage"),
         ("DiskContainer.1.DeviceName", "/dev/../x", "InvalidParameterValue", "rootDeviceName"),
         ("Platform", "Plan9", "InvalidParameterValue", "platform"),
         ("Architecture", "arm64", "Unsupported", "arm64"),

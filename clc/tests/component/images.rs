@@ -99,7 +99,7 @@ async fn what_an_image_cannot_be_is_refused(cloud: Cloud) {
         (&[("UefiData", "AAAA")], "Unsupported"),
         (&[device, (ebs, "1")], "InvalidBlockDeviceMapping"),
         (&[("BlockDeviceMapping.1.DeviceName", "/dev/sdb"), (ebs, "9")], "InvalidBlockDeviceMapping"),
-        (&[device, ("BlockDeviceMapping.1.Ebs.SnapshotId", "snap-1")], "InvalidSnapshot.NotFound"),
+        (&[device, ("BlockDeviceMapping.1.Ebs.SnapshotId", "snap-1")], "InvalidParameterCombination"),
         (&[device, ("BlockDeviceMapping.1.Ebs.Encrypted", "true")], "Unsupported"),
         (&[device, ("BlockDeviceMapping.1.VirtualName", "ephemeral0")], "Unsupported"),
         (&[("TagSpecification.1.ResourceType", "instance")], "InvalidParameterValue"),

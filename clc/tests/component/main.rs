@@ -34,6 +34,8 @@ mod security_group_facts;
 mod security_group_rules;
 mod security_groups;
 mod served;
+mod sessions;
 mod shared;
 mod signers;
+mod snapshots;
 mod tags;

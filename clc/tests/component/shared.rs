@@ -19,16 +19,24 @@ async fn two_controllers_share_a_database_and_one_takes_over_from_the_other() {
     let (a, b) = (alice.run(1, &[]).await.ok(), there.run(1, &[]).await.ok());
     assert_ne!(a.first("privateIpAddress"), b.first("privateIpAddress"));
 
-    // A key that is deleted at one is dead at the other.
+    // A key that is deleted at one is dead at the other, and so are the sessions that the other gave.
     let rita = cloud.user("acme", "rita", &["ReadOnlyAccess"]).await;
     let rita_there = Client { url: there.url.clone(), ..rita.clone() };
     rita_there.ec2("DescribeInstances", &[]).await.ok();
+    let session = rita_there.with(&rita_there.sts("GetSessionToken", &[]).await.ok());
+    let session_here = Client { url: rita.url.clone(), ..session.clone() };
+    for known in [&session, &session_here] {
+        known.ec2("DescribeInstances", &[]).await.ok();
+    }
     let (admin, caller) = cloud.admin();
     karri_proto::internal::admin::AdminService::key_delete(&admin, &caller, &rita.id).await.unwrap();
     until("the key is dead", || async {
         (rita_there.ec2("DescribeInstances", &[]).await.status == 401).then_some(())
     })
     .await;
+    for ended in [&session, &session_here] {
+        ended.ec2("DescribeInstances", &[]).await.refused(401, "AuthFailure");
+    }
 
     cloud.stop().await;
     let ended = there.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();

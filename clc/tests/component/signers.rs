@@ -53,7 +53,7 @@ async fn a_key_leads_to_its_user(cloud: Cloud) {
     let (client, caller) = walrus(&cloud);
     let told = client.signer(&caller, &alice.id).await.unwrap().found.unwrap();
     assert_eq!((&told.access_key_id, &told.secret_access_key.0), (&alice.id, &alice.secret));
-    assert_eq!((told.session_token, told.policies.len()), (None, 1));
+    assert_eq!((told.session, told.policies.len()), (None, 1));
     let account = told.who.account.id.clone();
     assert_eq!((told.who.user.as_str(), told.who.account.name.as_str()), ("alice", "acme"));
     assert_eq!(told.who.arn, format!("arn:aws:iam::{account}:user/alice"));

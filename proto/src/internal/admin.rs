@@ -169,6 +169,8 @@ pub struct ImageDeleted {
     /// That were started from the blob and are not terminated.
     pub instances: Vec<String>,
     pub images_on_its_blob: Vec<String>,
+    #[serde(default)]
+    pub snapshots_on_its_blob: Vec<String>,
     /// That named it as their kernel or ramdisk: nothing starts from them any more.
     pub images_it_booted: Vec<String>,
 }

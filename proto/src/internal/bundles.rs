@@ -13,6 +13,7 @@
 use super::blobs::{BlobPurpose, ImportedBlob};
 use super::caller::guarded;
 use super::openapi::named;
+use super::signers::SecretText;
 use super::{ApiError, Caller, Role};
 use crate::instance::Digest;
 use crate::runtime::client::InternalClient;
@@ -37,6 +38,9 @@ pub struct BundleAsked {
     pub key: String,
     /// Whose right to read counts.
     pub access_key_id: String,
+    /// With temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<SecretText>,
     /// Where the user's request came from, as policies may ask.
     pub address: Option<IpAddr>,
 }

@@ -11,6 +11,7 @@
 
 use super::caller::guarded;
 use super::openapi::named;
+use super::signers::SecretText;
 use super::{ApiError, Caller, Role};
 use crate::instance::Digest;
 use crate::runtime::client::InternalClient;
@@ -31,6 +32,9 @@ pub struct ExportTarget {
     pub key: String,
     /// Whose right to write counts.
     pub access_key_id: String,
+    /// With temporary credentials.
+    #[serde(default)]
+    pub session_token: Option<SecretText>,
     /// Where the user's request came from, as policies may ask.
     pub address: Option<IpAddr>,
 }

@@ -8,7 +8,7 @@ use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
-use aide::axum::routing::get_with;
+use aide::axum::routing::{get_with, post_with};
 use async_trait::async_trait;
 use axum::extract::{Path, Query, State};
 use axum::{Json, Router};
@@ -64,8 +64,8 @@ pub struct Who {
     pub root: bool,
 }
 
-/// A secret access key on its way.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// A secret access key or a session token on its way.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct SecretText(pub String);
 
@@ -81,10 +81,30 @@ pub struct SignerRecord {
     pub access_key_id: String,
     pub who: Who,
     pub secret_access_key: SecretText,
-    /// Of temporary credentials, which the cloud has none of yet.
-    pub session_token: Option<SecretText>,
+    /// Of temporary credentials.
+    #[serde(default)]
+    pub session: Option<SessionFacts>,
     /// The user's policy documents.
     pub policies: Vec<String>,
+}
+
+/// What a session token says of the credentials that it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFacts {
+    pub issued_unix_ms: i64,
+    /// They are good until then.
+    pub expires_unix_ms: i64,
+    /// Whose name is the federated user's, who is no user of the account.
+    pub federated: bool,
+    /// Documents that narrow the user's policies: what both allow is allowed. Nothing: the user's count alone.
+    pub policies: Option<Vec<String>>,
+}
+
+/// Temporary credentials as a request shows them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionAsked {
+    pub access_key_id: String,
+    pub session_token: SecretText,
 }
 
 /// What an account is looked up by.
@@ -157,6 +177,13 @@ pub struct SignersVersion {
 #[async_trait]
 pub trait SignerService: Send + Sync + 'static {
     async fn signer(&self, caller: &Caller, access_key_id: &str) -> Result<Told<SignerRecord>, ApiError>;
+    /// Nothing: the token is not this key's, or the key that it was asked for with is gone. Credentials that are past
+    /// their time are told like others.
+    async fn signer_session(
+        &self,
+        caller: &Caller,
+        asked: &SessionAsked,
+    ) -> Result<Told<SignerRecord>, ApiError>;
     async fn signer_account(
         &self,
         caller: &Caller,
@@ -197,6 +224,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn SignerService>> {
     ApiRouter::new()
         .api_route("/v1/signers/version", get_with(handle_version, named("signers_version")))
         .api_route("/v1/signers/keys/{key}", get_with(handle_signer, named("signer")))
+        .api_route("/v1/signers/sessions", post_with(handle_session, named("signer_session")))
         .api_route("/v1/signers/accounts/{kind}/{name}", get_with(handle_account, named("signer_account")))
         .api_route("/v1/signers/users/{account}/{user}", get_with(handle_user, named("signer_user")))
         .api_route(
@@ -220,6 +248,14 @@ async fn handle_signer(
     Path(key): Path<String>,
 ) -> Answer<Told<SignerRecord>> {
     service.signer(&caller, &key).await.map(Json)
+}
+
+async fn handle_session(
+    State(service): Service,
+    caller: Caller,
+    Json(asked): Json<SessionAsked>,
+) -> Answer<Told<SignerRecord>> {
+    service.signer_session(&caller, &asked).await.map(Json)
 }
 
 async fn handle_account(
@@ -252,6 +288,15 @@ async fn handle_certificates(
 impl SignerService for InternalClient {
     async fn signer(&self, caller: &Caller, access_key_id: &str) -> Result<Told<SignerRecord>, ApiError> {
         self.get(&self.path(&["v1", "signers", "keys", access_key_id]), &caller.request_id).await
+    }
+
+    /// Posted, not named in the path: paths are logged.
+    async fn signer_session(
+        &self,
+        caller: &Caller,
+        asked: &SessionAsked,
+    ) -> Result<Told<SignerRecord>, ApiError> {
+        self.post("/v1/signers/sessions", &caller.request_id, asked).await
     }
 
     async fn signer_account(

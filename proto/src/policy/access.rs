@@ -2,7 +2,7 @@
 //! resource's together, as AWS combines them across accounts.
 //!
 //! ```text
-//!   an explicit deny anywhere              refused
+//!   an explicit deny anywhere              refused; a session's policies count as the requester's, narrowing them
 //!   the resource's own account             the requester's policies or the resource's allow
 //!   another account                        both must: the requester's policies, and the resource's policy or ACL
 //!   nobody in particular, a service        the resource's policy or ACL
@@ -12,7 +12,7 @@
 
 use super::context::RequestContext;
 use super::document::Policy;
-use super::evaluate::{Decision, evaluate_counting, evaluate_one};
+use super::evaluate::{Decision, Denied, Identity, Verdict, evaluate_counting};
 use super::principal::Reach;
 
 /// What an account's root may always do with a bucket of its account, whatever the bucket's policy denies: else
@@ -26,7 +26,7 @@ pub enum Requester<'a> {
     /// A user of an account.
     User {
         account: &'a str,
-        policies: &'a [Policy],
+        identity: Identity<'a>,
         /// Of the cloud: every account's resources are like the own account's.
         administrator: bool,
         /// May do everything in its account.
@@ -60,8 +60,10 @@ pub enum Access {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Why {
     IdentityDenies,
+    SessionDenies,
     ResourceDenies,
     NoIdentityAllows,
+    NoSessionAllows,
     NoResourceAllows,
 }
 
@@ -72,6 +74,15 @@ impl Access {
 }
 
 impl Why {
+    fn of(own: Verdict) -> Self {
+        match own {
+            Verdict::Own(Denied::Explicitly) => Why::IdentityDenies,
+            Verdict::Session(Denied::Explicitly) => Why::SessionDenies,
+            Verdict::Session(Denied::Implicitly) => Why::NoSessionAllows,
+            Verdict::Own(Denied::Implicitly) | Verdict::Allow => Why::NoIdentityAllows,
+        }
+    }
+
     /// As AWS words it.
     pub fn sentence(self, cx: &RequestContext) -> String {
         if cx.principal.is_empty() {
@@ -80,8 +91,10 @@ impl Why {
         let action = &cx.action;
         let because = match self {
             Why::IdentityDenies => "with an explicit deny in an identity-based policy".to_owned(),
+            Why::SessionDenies => "with an explicit deny in a session policy".to_owned(),
             Why::ResourceDenies => "with an explicit deny in a resource-based policy".to_owned(),
             Why::NoIdentityAllows => format!("because no identity-based policy allows the {action} action"),
+            Why::NoSessionAllows => format!("because no session policy allows the {action} action"),
             Why::NoResourceAllows => format!("because no resource-based policy allows the {action} action"),
         };
         let on = cx.resources.first().map(|arn| format!("on resource: \"{arn}\" ")).unwrap_or_default();
@@ -105,11 +118,11 @@ fn decide_one(
     resource: &str,
 ) -> Access {
     let own = match requester {
-        Requester::User { policies, .. } => evaluate_one(policies, cx, resource),
-        Requester::Anonymous | Requester::Service => Decision::ImplicitDeny,
+        Requester::User { identity, .. } => identity.decide_one(cx, resource),
+        Requester::Anonymous | Requester::Service => Verdict::Own(Denied::Implicitly),
     };
-    if own == Decision::ExplicitDeny {
-        return Access::Refused(Why::IdentityDenies);
+    if own.is_explicit() {
+        return Access::Refused(Why::of(own));
     }
     let at_home = requester.is_at_home(side.owner);
     let policy = side.policy.map_or(Decision::ImplicitDeny, |policy| {
@@ -125,7 +138,7 @@ fn decide_one(
     let by_resource = by_policy || side.acl_grants;
     match requester {
         Requester::User { .. } if at_home && (own.is_allowed() || by_policy) => Access::Granted,
-        Requester::User { .. } if !own.is_allowed() => Access::Refused(Why::NoIdentityAllows),
+        Requester::User { .. } if !own.is_allowed() => Access::Refused(Why::of(own)),
         _ if by_resource => Access::Granted,
         _ => Access::Refused(Why::NoResourceAllows),
     }

@@ -9,6 +9,8 @@ use std::collections::BTreeMap;
 pub struct RequestContext {
     /// `arn:aws:iam::111122223333:user/bob`; empty for an anonymous request.
     pub principal: String,
+    /// Of a federated user, the user who let it in; else empty.
+    pub sponsor: String,
     /// The canonical id of the requester's account, which S3's policies may name; empty where nobody has one.
     pub canonical: String,
     /// `ec2:RunInstances`
@@ -22,6 +24,12 @@ pub struct RequestContext {
 impl RequestContext {
     pub fn new(principal: impl Into<String>, action: impl Into<String>) -> Self {
         Self { principal: principal.into(), action: action.into(), ..Self::default() }
+    }
+
+    #[must_use]
+    pub fn sponsor(mut self, arn: impl Into<String>) -> Self {
+        self.sponsor = arn.into();
+        self
     }
 
     #[must_use]

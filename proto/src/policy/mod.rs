@@ -26,7 +26,7 @@ mod statement;
 pub use access::{Access, Requester, ResourceSide, Why, decide};
 pub use context::RequestContext;
 pub use document::{Kind, Policy};
-pub use evaluate::{Decision, evaluate};
+pub use evaluate::{Decision, Denied, Identity, Verdict, evaluate};
 pub use fault::PolicyFault;
 pub use managed::{Managed, managed};
 pub use principal::PrincipalName;

@@ -26,7 +26,7 @@ pub enum PrincipalName {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reach {
     Nobody,
-    /// Their account is named: what they may is for the account to say.
+    /// Their account is named, or who let them in: what they may is for their own policies to say.
     TheirAccount,
     Themselves,
 }
@@ -79,6 +79,10 @@ impl PrincipalName {
             PrincipalName::Anyone => (true, Reach::Themselves),
             PrincipalName::Account(id) => (account_of(&cx.principal) == Some(id), Reach::TheirAccount),
             PrincipalName::Canonical(id) => (cx.canonical == *id && !id.is_empty(), Reach::TheirAccount),
+            // What the sponsor is given, a federated user has as far as its own policies let it.
+            PrincipalName::Arn(name) if cx.sponsor == *name && !name.is_empty() => {
+                (true, Reach::TheirAccount)
+            }
             PrincipalName::Arn(name) | PrincipalName::Service(name) | PrincipalName::Federated(name) => {
                 (cx.principal == *name, Reach::Themselves)
             }

@@ -29,6 +29,11 @@ impl Secret {
         Self { text, fingerprint }
     }
 
+    /// Tells this secret from a later one in its place, and nothing about it.
+    pub fn mark(&self) -> String {
+        hex::encode(&Sha256::digest([b"karri-secret-mark".as_slice(), &self.fingerprint].concat())[..8])
+    }
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.text.as_bytes()
     }

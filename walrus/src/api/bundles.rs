@@ -3,7 +3,7 @@
 mod disk;
 
 use super::s3::S3;
-use super::s3::behalf::Reader;
+use super::s3::behalf::{Key, Reader};
 use crate::app::bundle::cache::{Bundle, Bundles};
 use crate::app::bundle::error::MANIFEST_READ_BYTES_MAX;
 use crate::app::bundle::keys::{Certificate, signer};
@@ -56,8 +56,8 @@ impl BundleDesk {
     }
 
     async fn inspect(&self, asked: &BundleAsked) -> Result<Inspected, ApiError> {
-        let reader = Reader::new(self.s3.clone(), &asked.access_key_id, asked.address).await;
-        let reader = reader.map_err(of_auth)?;
+        let key = Key { id: &asked.access_key_id, session_token: asked.session_token.as_ref() };
+        let reader = Reader::new(self.s3.clone(), key, asked.address).await.map_err(of_auth)?;
         let bucket = reader.bucket(&asked.bucket).await.map_err(of_fault)?;
         let object = reader.object(&bucket, &asked.key).await.map_err(of_fault)?;
         let head = self.part(&object, 0..HEAD_BYTES as u64).await?;
@@ -233,7 +233,9 @@ fn refused(error: BundleError) -> ApiError {
 
 pub(super) fn of_auth(fault: AuthFault) -> ApiError {
     match fault {
-        AuthFault::UnknownKey | AuthFault::BadToken => ApiError::forbidden(fault.to_string()),
+        AuthFault::UnknownKey | AuthFault::BadToken | AuthFault::ExpiredToken => {
+            ApiError::forbidden(fault.to_string())
+        }
         AuthFault::Unavailable(_) => ApiError::unreachable(fault),
     }
 }

@@ -2,7 +2,7 @@
 
 use super::bundles::{of_auth, of_fault};
 use super::s3::S3;
-use super::s3::behalf::Writer;
+use super::s3::behalf::{Key, Writer};
 use crate::app::bundle::Progress;
 use crate::app::import::{For, Importer};
 use crate::app::jobs::{Jobs, Told};
@@ -42,8 +42,9 @@ impl ExportDesk {
     }
 
     async fn writer(&self, target: &ExportTarget) -> Result<Writer, ApiError> {
-        let ExportTarget { bucket, key, access_key_id, address } = target;
-        let writer = Writer::new(self.s3.clone(), access_key_id, *address).await.map_err(of_auth)?;
+        let ExportTarget { bucket, key, access_key_id, session_token, address } = target;
+        let whose = Key { id: access_key_id, session_token: session_token.as_ref() };
+        let writer = Writer::new(self.s3.clone(), whose, *address).await.map_err(of_auth)?;
         writer.at(bucket, key).await.map_err(of_fault)
     }
 

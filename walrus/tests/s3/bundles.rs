@@ -63,7 +63,11 @@ fn base(state: &Path) -> (Base, Stopper) {
 
 impl Walrus {
     pub async fn start() -> Self {
-        let (server, state) = (server().await, tempfile::tempdir().unwrap());
+        Self::around(server().await)
+    }
+
+    pub fn around(server: Server) -> Self {
+        let state = tempfile::tempdir().unwrap();
         let (base, stopper) = base(state.path());
         let config = BlobsConfig::default();
         let limits = config.limits();
@@ -100,7 +104,7 @@ impl Walrus {
 
     pub async fn look(&self, user: &str, key: &str) -> Result<Inspected, ApiError> {
         let (bucket, key, access_key_id) = ("images".into(), key.into(), user.into());
-        let asked = BundleAsked { bucket, key, access_key_id, address: None };
+        let asked = BundleAsked { bucket, key, access_key_id, session_token: None, address: None };
         self.desk.bundle_inspect(&caller(), &asked).await
     }
 

@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn target(user: User, key: &str) -> ExportTarget {
     let [bucket, key, access_key_id] = ["images", key, user.key()].map(str::to_owned);
-    ExportTarget { bucket, key, access_key_id, address: None }
+    ExportTarget { bucket, key, access_key_id, session_token: None, address: None }
 }
 
 async fn written(desk: &ExportDesk, image: &ImageToExport) -> Result<u64, ApiError> {

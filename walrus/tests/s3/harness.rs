@@ -8,7 +8,7 @@ use aws_sigv4::http_request::{
 use aws_sigv4::sign::v4;
 use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
 use karri_walrus::api::s3::{S3, S3Options, router};
-use karri_walrus::drive::signers::{Entry, Fixed};
+use karri_walrus::drive::signers::{Authenticator, Entry, Fixed};
 use karri_walrus::drive::webhooks::{WebhookConfig, Webhooks};
 use karri_walrus::reconcile::access_logs::AccessLogs;
 use karri_walrus::store::keeper::Keeper;
@@ -102,7 +102,7 @@ pub async fn server_with(options: S3Options) -> Server {
 }
 
 pub async fn server_with_webhooks(options: S3Options, webhooks: BTreeMap<String, WebhookConfig>) -> Server {
-    server_over(options, webhooks, |dir| Arc::new(LocalKeeper::open(dir).unwrap())).await
+    server_whole(options, webhooks, users(), |dir| Arc::new(LocalKeeper::open(dir).unwrap())).await
 }
 
 /// With its larger objects where `keeper` puts them.
@@ -111,14 +111,34 @@ pub async fn server_over(
     webhooks: BTreeMap<String, WebhookConfig>,
     keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
 ) -> Server {
+    server_whole(options, webhooks, users(), keeper).await
+}
+
+pub fn users() -> Arc<Fixed> {
+    let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob"), cat()];
+    Fixed::new(users).unwrap()
+}
+
+pub async fn server_of(
+    options: S3Options,
+    webhooks: BTreeMap<String, WebhookConfig>,
+    authenticator: Arc<dyn Authenticator>,
+) -> Server {
+    server_whole(options, webhooks, authenticator, |dir| Arc::new(LocalKeeper::open(dir).unwrap())).await
+}
+
+async fn server_whole(
+    options: S3Options,
+    webhooks: BTreeMap<String, WebhookConfig>,
+    authenticator: Arc<dyn Authenticator>,
+    keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
+) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let master_keys = MasterKeys::of(&[(1, [7; 32])]);
     let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let objects = Objects::open(config, keeper(dir.path()), Arc::default()).await.unwrap();
-    let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob"), cat()];
-    let authenticator = Fixed::new(users).unwrap();
     let logs = Arc::new(AccessLogs::new(Duration::from_secs(300), Arc::default()));
     let webhooks = Arc::new(Webhooks::open(&webhooks).unwrap());
     let s3 = S3 { objects, authenticator, metrics: Arc::default(), options, cloud: None, logs, webhooks };
@@ -148,6 +168,9 @@ pub struct Call<'a> {
     path: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+    /// Of temporary credentials, in place of the user's.
+    key: Option<String>,
+    token: Option<String>,
 }
 
 impl Server {
@@ -160,6 +183,8 @@ impl Server {
             path: path.to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
+            key: None,
+            token: None,
         }
     }
 
@@ -188,6 +213,17 @@ impl Server {
 impl Call<'_> {
     pub fn by(mut self, user: User) -> Self {
         self.user = user;
+        self
+    }
+
+    /// With this key and session token; the secret is everybody's.
+    pub fn with_token(mut self, key: &str, token: &str) -> Self {
+        self.token = Some(token.to_owned());
+        self.with_key(key)
+    }
+
+    pub fn with_key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
         self
     }
 
@@ -226,7 +262,8 @@ impl Call<'_> {
     }
 
     fn signature(&self, url: &str) -> Vec<(String, String)> {
-        let identity = Credentials::new(self.user.key(), "secret", None, None, "test").into();
+        let key = self.key.as_deref().unwrap_or(self.user.key());
+        let identity = Credentials::new(key, "secret", self.token.clone(), None, "test").into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(REGION)

@@ -17,6 +17,7 @@ mod multipart;
 mod notifications;
 mod objects;
 mod refusals;
+mod sessions;
 mod shared;
 mod slow;
 mod website;

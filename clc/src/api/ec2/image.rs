@@ -4,6 +4,7 @@ mod attribute;
 mod export;
 mod filter;
 mod import;
+mod import_snapshot;
 mod task;
 
 pub use attribute::describe_image_attribute;
@@ -14,8 +15,11 @@ pub use import::{
     cancel_import_asks, cancel_import_task, describe_import_image_tasks, import_asks, import_image,
 };
 
+pub use import_snapshot::{describe_import_snapshot_tasks, import_snapshot, import_snapshot_asks};
+
 use super::instance::VOLUME_TYPES;
 use super::listing::{ids_or_page, page, time_of, time_text};
+use super::snapshot::delete_with_image;
 use super::tag::{shown, specified};
 use crate::api::cx::{Answer, Cx};
 use crate::api::permit::{Asks, Target, not_dry};
@@ -27,7 +31,7 @@ use karri_proto::aws::ec2::{
     BlockDeviceMapping, DeregisterImageRequest, DeregisterImageResult, DescribeImagesRequest,
     DescribeImagesResult, EbsBlockDevice, RegisterImageRequest, RegisterImageResult, StateReason,
 };
-use karri_proto::fault::{self, Fault, FaultCode};
+use karri_proto::fault::{Fault, FaultCode};
 use std::collections::{HashMap, HashSet};
 
 /// Whose images `Owners=amazon` means: the cloud's own.
@@ -35,8 +39,10 @@ const OWNER_ALIAS: &str = "amazon";
 /// EC2's code for an image of which nothing came.
 const FAILED_CODE: &str = "Client.ImageInitializationFailure";
 
-pub fn register_asks(_: &Cx, _: &RegisterImageRequest) -> Asks {
-    Asks::On(vec![Target::new("image", "*")])
+pub fn register_asks(_: &Cx, request: &RegisterImageRequest) -> Asks {
+    let disks = request.block_device_mappings.iter().filter_map(|mapping| mapping.ebs.as_ref());
+    let snapshots = disks.filter_map(|ebs| Some(Target::new("snapshot", ebs.snapshot_id.as_deref()?)));
+    Asks::On(std::iter::once(Target::new("image", "*")).chain(snapshots).collect())
 }
 
 pub fn deregister_asks(_: &Cx, request: &DeregisterImageRequest) -> Asks {
@@ -63,6 +69,7 @@ fn owner(cx: &Cx) -> Owner<'_> {
         account: cx.account(),
         administrator: cx.is_administrator(),
         access_key_id: &cx.signer.access_key_id,
+        session_token: cx.signer.session_token(),
         address: cx.client.address,
     }
 }
@@ -107,11 +114,6 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
         return Err(unsupported("Only the root device can be mapped: there are no instance store disks"));
     }
     let ebs = mapping.ebs.unwrap_or_default();
-    if let Some(id) = ebs.snapshot_id {
-        let shown = fault::shown(&id);
-        let sentence = format!("The snapshot '{shown}' does not exist.");
-        return Err(Fault::new(FaultCode::InvalidSnapshotNotFound, sentence));
-    }
     if ebs.encrypted == Some(true) || ebs.kms_key_id.is_some() {
         return Err(unsupported("Encrypted disks are not supported"));
     }
@@ -124,7 +126,12 @@ fn disk(mapping: BlockDeviceMapping) -> Result<DiskDraft, Fault> {
     if ebs.volume_type.as_deref().is_some_and(|kind| !VOLUME_TYPES.contains(&kind)) {
         return Err(unsupported("Root disks are of the volume types gp2, gp3 and standard"));
     }
-    Ok(DiskDraft { device_name: mapping.device_name, gib: ebs.volume_size, volume_type: ebs.volume_type })
+    Ok(DiskDraft {
+        device_name: mapping.device_name,
+        snapshot_id: ebs.snapshot_id,
+        gib: ebs.volume_size,
+        volume_type: ebs.volume_type,
+    })
 }
 
 pub async fn deregister_image(cx: Cx, request: DeregisterImageRequest) -> Answer<DeregisterImageResult> {
@@ -142,7 +149,13 @@ pub async fn deregister_image(cx: Cx, request: DeregisterImageRequest) -> Answer
         return Err(missing());
     }
     tracing::info!(image_id = found.id, "image deregistered");
-    Ok(DeregisterImageResult { r#return: Some(true), ..Default::default() })
+    let mut delete_snapshot_results = Vec::new();
+    if request.delete_associated_snapshots == Some(true)
+        && let Some(id) = &found.definition.snapshot_id
+    {
+        delete_snapshot_results.push(delete_with_image(&cx, id).await);
+    }
+    Ok(DeregisterImageResult { r#return: Some(true), delete_snapshot_results })
 }
 
 pub async fn describe_images(cx: Cx, request: DescribeImagesRequest) -> Answer<DescribeImagesResult> {
@@ -258,6 +271,7 @@ pub(super) fn root_mapping(image: &Image) -> BlockDeviceMapping {
         ebs: Some(EbsBlockDevice {
             delete_on_termination: Some(true),
             encrypted: Some(false),
+            snapshot_id: definition.snapshot_id.clone(),
             volume_size: i32::try_from(definition.disk_gib()).ok(),
             volume_type: Some(definition.root.volume_type.clone()),
             ..Default::default()

@@ -11,6 +11,7 @@ mod network_interface;
 mod password_data;
 mod region;
 mod security_group;
+mod snapshot;
 mod subnet;
 mod tag;
 mod token;
@@ -62,6 +63,11 @@ fn images(table: Table) -> Table {
         .on_change(image::import_image, image::import_asks)
         .on(image::describe_import_image_tasks, action_alone)
         .on_change(image::cancel_import_task, image::cancel_import_asks)
+        .on_change(image::import_snapshot, image::import_snapshot_asks)
+        .on(image::describe_import_snapshot_tasks, action_alone)
+        .on(snapshot::describe_snapshots, action_alone)
+        .on(snapshot::describe_snapshot_attribute, action_alone)
+        .on_change(snapshot::delete_snapshot, snapshot::delete_asks)
         .on_change(image::export_image, image::export_asks)
         .on(image::describe_export_image_tasks, action_alone)
         .on_change(image::cancel_export_task, image::cancel_export_asks)

@@ -4,7 +4,8 @@ use super::Internal;
 use crate::app::now_ms;
 use async_trait::async_trait;
 use karri_proto::internal::signers::{
-    AccountFacts, AccountName, SignerRecord, SignerService, SignersVersion, Told, UserCertificate,
+    AccountFacts, AccountName, SessionAsked, SignerRecord, SignerService, SignersVersion, Told,
+    UserCertificate,
 };
 use karri_proto::internal::{ApiError, Caller};
 use std::time::Duration;
@@ -13,6 +14,10 @@ use std::time::Duration;
 impl SignerService for Internal {
     async fn signer(&self, _: &Caller, access_key_id: &str) -> Result<Told<SignerRecord>, ApiError> {
         self.app.signer_record(access_key_id).await
+    }
+
+    async fn signer_session(&self, _: &Caller, asked: &SessionAsked) -> Result<Told<SignerRecord>, ApiError> {
+        self.app.session_record(asked).await
     }
 
     async fn signer_account(&self, _: &Caller, name: &AccountName) -> Result<Told<AccountFacts>, ApiError> {

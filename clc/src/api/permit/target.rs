@@ -100,10 +100,13 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         | Taggable::SecurityGroup
         | Taggable::SecurityGroupRule
         | Taggable::NetworkInterface
+        | Taggable::Snapshot
         | Taggable::ImportImageTask
+        | Taggable::ImportSnapshotTask
         | Taggable::ExportImageTask => {
-            // An image's ARN names no account, and whoever is no administrator reaches none but their own.
-            let own = own || kind == Taggable::Image || !cx.is_administrator();
+            // These ARNs name no account, and whoever is no administrator reaches none but their own.
+            let nobodys = matches!(kind, Taggable::Image | Taggable::Snapshot);
+            let own = own || nobodys || !cx.is_administrator();
             if own && !cx.signer.minds_tags {
                 return Ok(Facts::default());
             }

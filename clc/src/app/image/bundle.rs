@@ -96,6 +96,7 @@ pub async fn ask(
         bucket: path.bucket.clone(),
         key: path.key.clone(),
         access_key_id: owner.access_key_id.to_owned(),
+        session_token: owner.session_token.cloned(),
         address: owner.address,
     };
     bundles.bundle_inspect(caller, &asked).await

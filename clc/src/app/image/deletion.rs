@@ -6,6 +6,7 @@
 use super::Image;
 use crate::app::App;
 use crate::app::instance::{Instance, State};
+use crate::app::snapshot::Snapshot;
 use karri_proto::instance::Digest;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::admin::ImageDeleted;
@@ -23,16 +24,23 @@ impl App {
         self.follow().await?; // of what other controllers have launched from it
         let instances = self.instances.everyones();
         let others = self.store.image_list().await?;
-        Ok(told(&image, instances.iter().map(|one| &**one), &others))
+        let snapshots = self.store.snapshot_list(None).await?;
+        Ok(told(&image, instances.iter().map(|one| &**one), &others, &snapshots))
     }
 }
 
 /// What of it goes on.
-fn told<'a>(image: &Image, instances: impl Iterator<Item = &'a Instance>, others: &[Image]) -> ImageDeleted {
+fn told<'a>(
+    image: &Image,
+    instances: impl Iterator<Item = &'a Instance>,
+    others: &[Image],
+    snapshots: &[Snapshot],
+) -> ImageDeleted {
     let digest = image.definition.blob.as_ref().map(|blob| &blob.digest);
     let needs = |instance: &&Instance| instance.state != State::Terminated && boots_from(instance, digest);
     let on_it =
         |other: &&Image| digest.is_some() && other.definition.blob.as_ref().map(|b| &b.digest) == digest;
+    let of_it = |snapshot: &&Snapshot| digest == Some(&snapshot.definition.blob.digest);
     let id = Some(image.id.as_str());
     let booted = |other: &&Image| {
         [&other.definition.kernel_id, &other.definition.ramdisk_id].iter().any(|part| part.as_deref() == id)
@@ -45,6 +53,7 @@ fn told<'a>(image: &Image, instances: impl Iterator<Item = &'a Instance>, others
         digest: digest.cloned(),
         instances: instances.filter(needs).map(|one| one.id.to_string()).collect(),
         images_on_its_blob: ids(others.iter().filter(on_it).collect()),
+        snapshots_on_its_blob: snapshots.iter().filter(of_it).map(|one| one.id.clone()).collect(),
         images_it_booted: ids(others.iter().filter(booted).collect()),
     }
 }

@@ -74,11 +74,7 @@ pub async fn check(
 ) -> Result<ImportWork, Fault> {
     let architecture = check_words(&draft)?;
     let [disk] = &draft.disks[..] else { return Err(not_one_disk(draft.disks.len())) };
-    check_disk(disk)?;
-    let path = path(disk)?;
-    let found = bundle::ask(bundles, caller, owner, &path).await;
-    let facts = disk_facts(found.map_err(|error| refused(&path, error, &caller.request_id))?, &path)?;
-    check_format(disk.format.as_deref(), &facts)?;
+    let (path, facts) = inspect(bundles, caller, owner, disk).await?;
     Ok(ImportWork {
         source: path.source(SourceKind::Disk, facts.etag, facts.virtual_bytes),
         format: facts.format,
@@ -94,6 +90,21 @@ pub async fn check(
         public: owner.administrator,
         image_id: None,
     })
+}
+
+/// The disk, looked at where it is said to be.
+pub(super) async fn inspect(
+    bundles: &dyn BundleService,
+    caller: &Caller,
+    owner: Owner<'_>,
+    disk: &DiskContainer,
+) -> Result<(ObjectPath, DiskFacts), Fault> {
+    check_disk(disk)?;
+    let path = path(disk)?;
+    let found = bundle::ask(bundles, caller, owner, &path).await;
+    let facts = disk_facts(found.map_err(|error| refused(&path, error, &caller.request_id))?, &path)?;
+    check_format(disk.format.as_deref(), &facts)?;
+    Ok((path, facts))
 }
 
 fn check_words(draft: &ImportDraft) -> Result<String, Fault> {
@@ -117,7 +128,7 @@ fn check_words(draft: &ImportDraft) -> Result<String, Fault> {
     Ok(draft.architecture.clone().unwrap_or_else(|| "x86_64".to_owned()))
 }
 
-fn check_text(name: &str, text: Option<&str>) -> Result<(), Fault> {
+pub(super) fn check_text(name: &str, text: Option<&str>) -> Result<(), Fault> {
     match text {
         Some(text) if text.chars().count() > DESCRIPTION_CHARS_MAX => Err(Fault::invalid_parameter(format!(
             "The parameter {name} must be at most {DESCRIPTION_CHARS_MAX} characters long"
@@ -236,6 +247,7 @@ impl ImportWork {
         let definition = ImageDefinition {
             blob: Some(blob),
             bundle: Some(self.source.clone()),
+            snapshot_id: None,
             failure: None,
             architecture: self.architecture.clone(),
             firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },

@@ -97,6 +97,11 @@ impl App {
                 self.store.image_released(&image.id).await?;
             }
         }
+        for snapshot in self.store.snapshot_list_to_release(before_ms).await? {
+            if self.blob_let_go(&snapshot.id, &snapshot.definition.blob.digest).await? {
+                self.store.snapshot_released(&snapshot.id).await?;
+            }
+        }
         Ok(())
     }
 

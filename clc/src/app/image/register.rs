@@ -2,16 +2,18 @@
 
 use super::bundle::{self, BundleSource, ObjectPath};
 use super::{Image, ImageDefinition, ImageKind, ImageState, ROOT_DEVICE_DEFAULT, RootDisk, not_found};
+use crate::app::snapshot::{self, Snapshot};
 use crate::app::tag::Tags;
 use crate::app::text::is_plain;
 use crate::drive::blobs::Blobs;
 use crate::store::Store;
 use karri_proto::fault::{Fault, FaultCode, shown};
-use karri_proto::ids::{KernelImageId, RamdiskImageId};
+use karri_proto::ids::{KernelImageId, RamdiskImageId, SnapshotId};
 use karri_proto::instance::{BlobRef, Digest, Firmware};
 use karri_proto::internal::Caller;
 use karri_proto::internal::blobs::{BlobFacts, Content};
 use karri_proto::internal::bundles::{BundleService, Inspected, SourceKind};
+use karri_proto::internal::signers::SecretText;
 use std::net::IpAddr;
 
 const KERNEL_PREFIX: &str = "karri-kernel/";
@@ -43,6 +45,7 @@ pub struct Draft {
 #[derive(Debug, Clone, Default)]
 pub struct DiskDraft {
     pub device_name: Option<String>,
+    pub snapshot_id: Option<String>,
     pub gib: Option<i32>,
     pub volume_type: Option<String>,
 }
@@ -55,6 +58,7 @@ pub struct Owner<'a> {
     pub administrator: bool,
     /// Whose right to read an object counts.
     pub access_key_id: &'a str,
+    pub session_token: Option<&'a SecretText>,
     pub address: Option<IpAddr>,
 }
 
@@ -68,6 +72,8 @@ pub struct Sources<'a> {
 /// What a request's location says.
 #[derive(Debug, PartialEq)]
 enum Location {
+    /// Of the root disk.
+    Snapshot(SnapshotId),
     Blob(ImageKind, Digest),
     Object(ObjectPath),
 }
@@ -76,6 +82,7 @@ enum Location {
 enum Source {
     Blob(BlobRef),
     Bundle(BundleSource),
+    Snapshot(Snapshot),
 }
 
 /// The image that the draft describes, if it may be registered.
@@ -89,7 +96,18 @@ pub async fn check(
 ) -> Result<Image, Fault> {
     check_name(&draft.name)?;
     check_description(draft.description.as_deref())?;
-    let (kind, state, definition) = match parse_location(draft.location.as_deref())? {
+    let (kind, state, definition) = match parse_source(draft)? {
+        Location::Snapshot(id) => {
+            let kind = ImageKind::Machine;
+            check_boot(draft, kind)?;
+            check_ids(store, owner, draft).await?;
+            let snapshot = store.snapshot_fetch(id.as_str()).await?;
+            let visible = |one: &Snapshot| one.is_visible_to(owner.account, owner.administrator);
+            let snapshot = snapshot.filter(visible).ok_or_else(|| id.not_found())?;
+            let mut definition = define(draft, kind, Source::Snapshot(snapshot))?;
+            definition.location = format!("{}/{}", owner.account, draft.name); // as EC2 has it
+            (kind, ImageState::Available, definition)
+        }
         Location::Blob(kind, digest) => {
             check_boot(draft, kind)?;
             check_ids(store, owner, draft).await?;
@@ -158,7 +176,11 @@ pub async fn register(
     let blob = image.definition.blob.as_ref();
     match store.image_insert(image, tags).await {
         Ok(true) => {}
-        Ok(false) => return Err(blob.map_or_else(|| Fault::internal("no blob to let go"), lost)),
+        Ok(false) => {
+            let gone = image.definition.snapshot_id.as_ref().map(|id| snapshot::not_found(&[id]));
+            let lost = || blob.map_or_else(|| Fault::internal("no blob to let go"), lost);
+            return Err(gone.unwrap_or_else(lost));
+        }
         Err(error) if error.is_unique_violation() => {
             let earlier = store.image_fetch_by_name(&image.account, &image.name).await?;
             return Err(duplicate(&image.name, &earlier.map(|image| image.id).unwrap_or_default()));
@@ -202,6 +224,19 @@ fn check_description(description: Option<&str>) -> Result<(), Fault> {
             Err(Fault::invalid_parameter("Image descriptions must not contain control characters"))
         }
         _ => Ok(()),
+    }
+}
+
+/// A snapshot for the root device says it all.
+fn parse_source(draft: &Draft) -> Result<Location, Fault> {
+    let snapshot = draft.disks.first().and_then(|disk| disk.snapshot_id.as_deref());
+    match (snapshot, draft.location.as_deref()) {
+        (Some(id), None) => Ok(Location::Snapshot(id.parse()?)),
+        (Some(_), Some(_)) => {
+            let sentence = "The parameter ImageLocation cannot be used with a snapshot of the root device";
+            Err(Fault::new(FaultCode::InvalidParameterCombination, sentence))
+        }
+        (None, location) => parse_location(location),
     }
 }
 
@@ -330,13 +365,15 @@ fn define(draft: &Draft, kind: ImageKind, source: Source) -> Result<ImageDefinit
     let paravirtual = draft.kernel_id.is_some() || kind != ImageKind::Machine;
     let presumed = if paravirtual { "paravirtual" } else { "hvm" };
     let root_device_name = draft.root_device_name.as_deref().unwrap_or(ROOT_DEVICE_DEFAULT);
-    let (blob, bundle) = match source {
-        Source::Blob(blob) => (Some(blob), None),
-        Source::Bundle(bundle) => (None, Some(bundle)),
+    let (blob, bundle, snapshot_id) = match source {
+        Source::Blob(blob) => (Some(blob), None, None),
+        Source::Bundle(bundle) => (None, Some(bundle), None),
+        Source::Snapshot(snapshot) => (Some(snapshot.definition.blob), None, Some(snapshot.id)),
     };
     let mut definition = ImageDefinition {
         blob,
         bundle,
+        snapshot_id,
         failure: None,
         architecture: draft.architecture.clone().unwrap_or_else(|| "x86_64".to_owned()),
         firmware: if uefi { Firmware::Uefi } else { Firmware::Bios },

@@ -6,10 +6,11 @@
 //!     │ └────► deleting ──► deleted    cancelled: what is under way is given up first
 //! ```
 //!
-//! `import` and `export` say what each kind of task is about, `working` carries them on.
+//! `import`, `import_snapshot` and `export` say what each kind of task is about, `working` carries them on.
 
 use super::export::ExportWork;
 use super::import::ImportWork;
+use super::import_snapshot::SnapshotWork;
 use karri_proto::fault::{Fault, FaultCode};
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +19,7 @@ pub const ACTIVE_MAX: i64 = 20;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageTask {
-    /// `import-ami-…`, `export-ami-…`
+    /// `import-ami-…`, `import-snap-…`, `export-ami-…`
     pub id: String,
     pub account: String,
     pub state: TaskState,
@@ -38,6 +39,7 @@ pub struct ImageTask {
 #[serde(rename_all = "kebab-case")]
 pub enum Work {
     Import(ImportWork),
+    ImportSnapshot(SnapshotWork),
     Export(ExportWork),
 }
 

@@ -3,12 +3,15 @@
 //! A round asks the image store about every task; it works at what it is asked about and at nothing else. A task that is
 //! cancelled is given up there first, so that nothing comes of it afterwards.
 
+use super::bundle::BundleSource;
 use super::export::ExportWork;
 use super::import::ImportWork;
+use super::import_snapshot::SnapshotWork;
 use super::making::{AT_ONCE_MAX, LATE, MakingError, PENDING_MAX};
 use super::task::{Event, ImageTask, TaskState, Work, percent};
 use super::{ImageKind, fair};
 use crate::app::{App, now_ms};
+use crate::store::image_task::Made;
 use futures_util::future::join_all;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::blobs::{BlobFacts, ImportedBlob};
@@ -40,6 +43,7 @@ impl App {
         match (task.state, &task.work) {
             (TaskState::Deleting, work) => self.image_task_give_up(task, work).await,
             (TaskState::Active, Work::Import(work)) => self.import_work(task, work).await,
+            (TaskState::Active, Work::ImportSnapshot(work)) => self.snapshot_work(task, work).await,
             (TaskState::Active, Work::Export(work)) => self.export_work(task, work).await,
             (TaskState::Deleted | TaskState::Completed, _) => Ok(()),
         }
@@ -51,18 +55,39 @@ impl App {
             Work::Import(work) => {
                 self.bundles.bundle_abandon(&caller, &work.source.to_make(&task.account)).await
             }
+            Work::ImportSnapshot(work) => {
+                self.bundles.bundle_abandon(&caller, &work.source.to_make(&task.account)).await
+            }
             Work::Export(work) => self.exports.export_abandon(&caller, &work.to_export()).await,
         };
         given_up.map_err(MakingError::Walrus)?;
         if let Some(over) = task.after(Event::GivenUp, task.message.clone(), now_ms()) {
-            self.store.image_task_settle(task.state, &over, None).await?;
+            self.store.image_task_settle(task.state, &over, Made::Nothing).await?;
         }
         Ok(())
     }
 
     async fn import_work(&self, task: &ImageTask, work: &ImportWork) -> Result<(), MakingError> {
-        let asked =
-            self.bundles.bundle_make(&self.caller(&task.id), &work.source.to_make(&task.account)).await;
+        match self.disk_made(task, &work.source).await? {
+            Some(made) => self.import_finish(task, work, made).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn snapshot_work(&self, task: &ImageTask, work: &SnapshotWork) -> Result<(), MakingError> {
+        match self.disk_made(task, &work.source).await? {
+            Some(made) => self.snapshot_finish(task, work, made).await,
+            None => Ok(()),
+        }
+    }
+
+    /// The disk once it is in the image store; until then, and when it never will be, the task is told so.
+    async fn disk_made(
+        &self,
+        task: &ImageTask,
+        source: &BundleSource,
+    ) -> Result<Option<ImportedBlob>, MakingError> {
+        let asked = self.bundles.bundle_make(&self.caller(&task.id), &source.to_make(&task.account)).await;
         let asked = asked.map(|progress| match progress {
             BundleProgress::Making { done, all } => {
                 Next::Wait { percent: percent(done, all), doing: "converting" }
@@ -70,10 +95,11 @@ impl App {
             BundleProgress::Made(made) => judged(made),
         });
         match next(asked, is_late(task)).map_err(MakingError::Walrus)? {
-            Next::Wait { percent, doing } => self.image_task_tell(task, percent, doing).await,
-            Next::Fail(reason) => self.image_task_fail(task, reason).await,
-            Next::Finish(made) => self.import_finish(task, work, made).await,
+            Next::Wait { percent, doing } => self.image_task_tell(task, percent, doing).await?,
+            Next::Fail(reason) => self.image_task_fail(task, reason).await?,
+            Next::Finish(made) => return Ok(Some(made)),
         }
+        Ok(None)
     }
 
     async fn import_finish(
@@ -86,8 +112,26 @@ impl App {
         let image = work.image(&task.id, &task.account, made.blob, now_ms());
         let Some(mut over) = task.after(Event::Done, None, now_ms()) else { return Ok(()) };
         over.work = Work::Import(ImportWork { image_id: Some(image.id.clone()), ..work.clone() });
-        if self.store.image_task_settle(task.state, &over, Some(&image)).await? {
+        if self.store.image_task_settle(task.state, &over, Made::Image(&image)).await? {
             tracing::info!(task_id = task.id, image_id = image.id, %digest, "the image is imported");
+            return Ok(());
+        }
+        self.blob_let_go(&task.id, &digest).await.map(drop) // it was cancelled in between
+    }
+
+    async fn snapshot_finish(
+        &self,
+        task: &ImageTask,
+        work: &SnapshotWork,
+        made: ImportedBlob,
+    ) -> Result<(), MakingError> {
+        let digest = made.blob.digest.clone();
+        let snapshot = work.snapshot(&task.id, &task.account, made.blob, now_ms());
+        let Some(mut over) = task.after(Event::Done, None, now_ms()) else { return Ok(()) };
+        let snapshot_id = Some(snapshot.id.clone());
+        over.work = Work::ImportSnapshot(SnapshotWork { snapshot_id, ..work.clone() });
+        if self.store.image_task_settle(task.state, &over, Made::Snapshot(&snapshot)).await? {
+            tracing::info!(task_id = task.id, snapshot_id = snapshot.id, %digest, "the snapshot is imported");
             return Ok(());
         }
         self.blob_let_go(&task.id, &digest).await.map(drop) // it was cancelled in between
@@ -107,7 +151,7 @@ impl App {
             Next::Fail(reason) => self.image_task_fail(task, reason).await,
             Next::Finish(bytes) => {
                 let Some(over) = task.after(Event::Done, None, now_ms()) else { return Ok(()) };
-                if self.store.image_task_settle(task.state, &over, None).await? {
+                if self.store.image_task_settle(task.state, &over, Made::Nothing).await? {
                     tracing::info!(
                         task_id = task.id,
                         image_id = work.image_id,
@@ -132,7 +176,7 @@ impl App {
     async fn image_task_fail(&self, task: &ImageTask, reason: String) -> Result<(), MakingError> {
         tracing::info!(task_id = task.id, reason, "nothing came of the task");
         if let Some(over) = task.after(Event::Failed, Some(reason), now_ms()) {
-            self.store.image_task_settle(task.state, &over, None).await?;
+            self.store.image_task_settle(task.state, &over, Made::Nothing).await?;
         }
         Ok(())
     }

@@ -14,6 +14,8 @@ pub struct Client {
     pub url: String,
     pub id: String,
     pub secret: String,
+    /// Of temporary credentials.
+    pub token: Option<String>,
     pub account: String,
     pub region: String,
     pub at: Option<SystemTime>,
@@ -35,6 +37,7 @@ impl Client {
             url: endpoint.public_url.clone().unwrap(),
             id: key.access_key_id.clone(),
             secret: key.secret_access_key.clone().unwrap(),
+            token: None,
             account: key.account.clone(),
             region: REGION.into(),
             at: None,
@@ -51,6 +54,21 @@ impl Client {
         let mut parameters = vec![("Action", action), ("Version", version)];
         parameters.extend_from_slice(more);
         self.post(service, "/", &form(&parameters)).await
+    }
+
+    /// One call of STS.
+    pub async fn sts(&self, action: &str, parameters: &[(&str, &str)]) -> Answer {
+        self.call("sts", "2011-06-15", action, parameters).await
+    }
+
+    /// A client with the temporary credentials of an answer.
+    pub fn with(&self, credentials: &Answer) -> Self {
+        Self {
+            id: credentials.one("AccessKeyId"),
+            secret: credentials.one("SecretAccessKey"),
+            token: Some(credentials.one("SessionToken")),
+            ..self.clone()
+        }
     }
 
     /// The same, when it may come to nothing.
@@ -112,7 +130,7 @@ impl Client {
         headers: &[(&str, &str)],
         body: &[u8],
     ) -> Vec<(String, String)> {
-        let identity = Credentials::new(&self.id, &self.secret, None, None, "test").into();
+        let identity = Credentials::new(&self.id, &self.secret, self.token.clone(), None, "test").into();
         let params = v4::SigningParams::builder()
             .identity(&identity)
             .region(&self.region)

@@ -37,8 +37,9 @@ fn one_of_name(images: &[Element], name: &str) -> anyhow::Result<String> {
 fn text(deleted: &ImageDeleted) -> String {
     let mut text = format!("{} ({}) is deleted.\n", deleted.image_id, printable(&deleted.name));
     let (instances, images) = (&deleted.instances, &deleted.images_on_its_blob);
+    let snapshots = &deleted.snapshots_on_its_blob;
     if let Some(digest) = &deleted.digest {
-        if instances.is_empty() && images.is_empty() {
+        if instances.is_empty() && images.is_empty() && snapshots.is_empty() {
             text.push_str(&format!(
                 "Nothing needs its blob {digest} any more: it is removed within minutes.\n"
             ));
@@ -49,6 +50,7 @@ fn text(deleted: &ImageDeleted) -> String {
     for (what, ids) in [
         ("  instances that were started from it and go on: ", instances),
         ("  images on the same blob: ", images),
+        ("  snapshots on the same blob: ", snapshots),
         (
             "These images named it as their kernel or ramdisk and start nothing any more: ",
             &deleted.images_it_booted,
@@ -99,6 +101,7 @@ mod tests {
             digest: Some(Digest::from_sha256([0; 32])),
             instances: Vec::new(),
             images_on_its_blob: Vec::new(),
+            snapshots_on_its_blob: Vec::new(),
             images_it_booted: Vec::new(),
         };
         let told = text(&deleted);
@@ -110,5 +113,12 @@ mod tests {
             assert!(told.contains(part), "{told}");
         }
         assert!(!told.contains("same blob"), "{told}");
+        deleted.instances = Vec::new();
+        deleted.snapshots_on_its_blob = vec!["snap-1".into()];
+        let told = text(&deleted);
+        assert!(
+            told.contains("stays until") && told.contains("snapshots on the same blob: snap-1"),
+            "{told}"
+        );
     }
 }

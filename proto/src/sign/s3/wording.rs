@@ -95,7 +95,7 @@ pub(in super::super) fn refusal(fault: &SignFault, scheme: Scheme, claim: Option
             S3Refusal::new(403, "InvalidAccessKeyId", text).with("AWSAccessKeyId", key)
         }
         SignFault::BadToken => {
-            token(403, "InvalidToken", "The provided token is malformed or otherwise invalid.", claim)
+            token(400, "InvalidToken", "The provided token is malformed or otherwise invalid.", claim)
         }
         SignFault::ExpiredToken => token(400, "ExpiredToken", "The provided token has expired.", claim),
         SignFault::TwoSignatures => two_signatures(""),

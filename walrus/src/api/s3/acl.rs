@@ -97,7 +97,9 @@ pub async fn has_user(cx: &Cx, account: &str, user: &str) -> Result<bool, S3Faul
 fn not_looked_up(fault: AuthFault) -> S3Fault {
     match fault {
         AuthFault::Unavailable(why) => S3Fault::new(S3Code::ServiceUnavailable).because(why),
-        AuthFault::UnknownKey | AuthFault::BadToken => S3Fault::internal("an account cannot be looked up"),
+        AuthFault::UnknownKey | AuthFault::BadToken | AuthFault::ExpiredToken => {
+            S3Fault::internal("an account cannot be looked up")
+        }
     }
 }
 

@@ -70,6 +70,7 @@ pub async fn signer(s3: &S3, claim: &Claim) -> Result<Arc<Signer>, S3Fault> {
     signer.map_err(|fault| match fault {
         AuthFault::UnknownKey => claim.refuse(&SignFault::UnknownKey).into(),
         AuthFault::BadToken => claim.refuse(&SignFault::BadToken).into(),
+        AuthFault::ExpiredToken => claim.refuse(&SignFault::ExpiredToken).into(),
         AuthFault::Unavailable(why) => S3Fault::new(S3Code::ServiceUnavailable).because(why),
     })
 }

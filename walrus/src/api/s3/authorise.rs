@@ -7,6 +7,7 @@ use super::cx::{Cx, Request};
 use super::fault::About;
 use super::settings;
 use crate::app::s3::acl::{Acl, Permission};
+use crate::drive::signers::Signer;
 use crate::store::objects::{Bucket, Object};
 use karri_proto::aws::rest::scalar::http_date;
 use karri_proto::aws::s3::{PublicAccessBlockConfiguration, S3Code, S3Fault};
@@ -206,13 +207,7 @@ fn context(cx: &Request, act: &Act<'_>, resource: String) -> RequestContext {
         context = context.key("aws:SourceIp", peer.to_string());
     }
     if let Some(signer) = cx.signer() {
-        let who = &signer.who;
-        context = context
-            .key("aws:username", &who.user)
-            .key("aws:userid", &who.user_id)
-            .key("aws:PrincipalArn", &who.arn)
-            .key("aws:PrincipalAccount", &who.account.id)
-            .key("aws:PrincipalType", "User");
+        context = credentials(signer, context);
     }
     context = signature_keys(cx, context);
     context = HEADERS.iter().fold(context, |context, (key, header)| match cx.header(header) {
@@ -227,6 +222,22 @@ fn context(cx: &Request, act: &Act<'_>, resource: String) -> RequestContext {
         context = context.key(&format!("s3:ExistingObjectTag/{key}"), value);
     }
     act.keys.iter().fold(context, |context, (key, value)| context.key(key, value))
+}
+
+/// Who asks, and with what kind of credentials.
+fn credentials(signer: &Signer, context: RequestContext) -> RequestContext {
+    let who = &signer.who;
+    let context = context
+        .key("aws:userid", &who.user_id)
+        .key("aws:PrincipalArn", &who.arn)
+        .key("aws:PrincipalAccount", &who.account.id);
+    let context = match signer.is_federated() {
+        true => context.sponsor(signer.user_arn()).key("aws:PrincipalType", "FederatedUser"),
+        false => context.key("aws:PrincipalType", "User").key("aws:username", &who.user),
+    };
+    let Some(session) = &signer.session else { return context };
+    let issued = session.issued.format(&Rfc3339).unwrap_or_default();
+    context.key("aws:TokenIssueTime", issued).key("aws:MultiFactorAuthPresent", "false")
 }
 
 fn signature_keys(cx: &Request, context: RequestContext) -> RequestContext {

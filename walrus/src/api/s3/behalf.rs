@@ -23,10 +23,24 @@ use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, Uri};
 use karri_proto::aws::s3::{PutObjectRequest, S3Code, S3Fault};
 use karri_proto::checksum::Algorithm;
+use karri_proto::internal::signers::SecretText;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use time::OffsetDateTime;
+
+/// The credentials that a user's request was signed with.
+#[derive(Clone, Copy)]
+pub struct Key<'a> {
+    pub id: &'a str,
+    pub session_token: Option<&'a SecretText>,
+}
+
+impl Key<'_> {
+    async fn signer(&self, s3: &S3) -> Result<Arc<Signer>, AuthFault> {
+        s3.authenticator.signer(self.id, self.session_token.map(|token| token.0.as_str())).await
+    }
+}
 
 /// A user in whose name objects are read.
 pub struct Reader {
@@ -35,8 +49,8 @@ pub struct Reader {
 
 impl Reader {
     /// Whom the key belongs to, and where that user's request came from.
-    pub async fn new(s3: Arc<S3>, access_key_id: &str, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
-        let signer = s3.authenticator.signer(access_key_id, None).await?;
+    pub async fn new(s3: Arc<S3>, key: Key<'_>, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
+        let signer = key.signer(&s3).await?;
         Ok(Self { cx: Arc::new(request(s3, signer, peer, Method::GET)) })
     }
 
@@ -69,8 +83,8 @@ pub struct Writer {
 }
 
 impl Writer {
-    pub async fn new(s3: Arc<S3>, access_key_id: &str, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
-        let signer = s3.authenticator.signer(access_key_id, None).await?;
+    pub async fn new(s3: Arc<S3>, key: Key<'_>, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
+        let signer = key.signer(&s3).await?;
         let cx = Arc::new(request(s3, signer, peer, Method::PUT));
         Ok(Self { cx, bucket: None, head: PutObjectRequest::default() })
     }

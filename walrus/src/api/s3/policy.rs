@@ -25,7 +25,7 @@ fn malformed(fault: &BucketPolicyFault) -> S3Fault {
     S3Fault::saying(S3Code::MalformedPolicy, sentence)
 }
 
-/// A user that a policy names is there. Of roles and sessions nothing is known: there are none that could come.
+/// A user that a policy names is there. Of roles and federated users nothing is known: those come as they are let in.
 async fn is_there(cx: &Cx, principal: &PrincipalName) -> Result<bool, S3Fault> {
     let PrincipalName::Arn(arn) = principal else { return Ok(true) };
     let Some((account, user)) = arn.strip_prefix("arn:aws:iam::").and_then(|rest| rest.split_once(":user/"))

@@ -102,7 +102,7 @@ impl Fixed {
             access_key_id: entry.access_key_id.clone(),
             who,
             secret_access_key: SecretText(entry.secret_access_key),
-            session_token: None,
+            session: None,
             policies: documents,
         };
         match self.signers.insert(entry.access_key_id, Arc::new(Signer::new(record))) {

@@ -5,10 +5,11 @@ use super::pulse::Pulse;
 use super::{AccountFacts, AccountName, AuthFault, Authenticator, Signer, UserCertificate, is_key_id};
 use async_trait::async_trait;
 use karri_proto::internal::Caller;
-use karri_proto::internal::signers::{SignerService, Told};
+use karri_proto::internal::signers::{SecretText, SessionAsked, SignerService, Told};
 use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::revoked::Revoked;
 use karri_proto::runtime::server::Shutdown;
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,12 +19,16 @@ const NEWS_WAIT: Duration = Duration::from_secs(5);
 const NEWS_GRACE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(500);
 const NAME_CHARS_MAX: usize = 254;
+/// The cloud controller's are shorter.
+pub(super) const TOKEN_CHARS_MAX: usize = 8192;
 
 pub struct Remote {
     service: Arc<dyn SignerService>,
     caller: Caller,
     pub(super) pulse: Arc<Pulse>,
     signers: Arc<Kept<Signer>>,
+    /// By key and token: whoever makes up a token does not push out the right one.
+    sessions: Arc<Kept<Signer>>,
     accounts: Arc<Kept<AccountFacts>>,
     certificates: Arc<Kept<Vec<UserCertificate>>>,
 }
@@ -36,6 +41,7 @@ impl Remote {
             caller,
             pulse: Arc::new(Pulse::new(silence_max)),
             signers: Kept::new(),
+            sessions: Kept::new(),
             accounts: Kept::new(),
             certificates: Kept::new(),
         })
@@ -84,6 +90,27 @@ impl Remote {
     }
 }
 
+impl Remote {
+    /// Who holds temporary credentials.
+    async fn session(&self, access_key_id: &str, token: &str) -> Result<Arc<Signer>, AuthFault> {
+        if token.is_empty() || token.len() > TOKEN_CHARS_MAX {
+            return Err(AuthFault::BadToken);
+        }
+        let ask = || {
+            let (service, caller) = (self.service.clone(), self.caller.clone());
+            let (access_key_id, session_token) = (access_key_id.to_owned(), SecretText(token.to_owned()));
+            async move {
+                let asked = SessionAsked { access_key_id, session_token };
+                let Told { version, found } = service.signer_session(&caller, &asked).await?;
+                Ok(Told { version, found: found.map(Signer::new) })
+            }
+        };
+        let name = format!("{access_key_id} {}", hex::encode(Sha256::digest(token)));
+        let signer = self.sessions.get(&name, &self.pulse, ask).await?.ok_or(AuthFault::BadToken)?;
+        if signer.is_expired() { Err(AuthFault::ExpiredToken) } else { Ok(signer) }
+    }
+}
+
 #[async_trait]
 impl Authenticator for Remote {
     async fn signer(
@@ -94,6 +121,9 @@ impl Authenticator for Remote {
         if !is_key_id(access_key_id) {
             return Err(AuthFault::UnknownKey);
         }
+        if let Some(token) = session_token {
+            return self.session(access_key_id, token).await;
+        }
         let ask = || {
             let (service, caller, key) =
                 (self.service.clone(), self.caller.clone(), access_key_id.to_owned());
@@ -103,8 +133,7 @@ impl Authenticator for Remote {
             }
         };
         let found = self.signers.get(access_key_id, &self.pulse, ask).await?;
-        let signer = found.ok_or(AuthFault::UnknownKey)?;
-        if session_token.is_some() { Err(AuthFault::BadToken) } else { Ok(signer) }
+        found.ok_or(AuthFault::UnknownKey)
     }
 
     async fn account(&self, name: &AccountName) -> Result<Option<Arc<AccountFacts>>, AuthFault> {

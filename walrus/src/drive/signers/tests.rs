@@ -1,14 +1,17 @@
 //! The memory of signers against a cloud controller that counts, changes its mind and goes away.
 
+use super::remote::TOKEN_CHARS_MAX;
 use super::{
     AccountFacts, AccountName, AuthFault, Authenticator, Remote, UserCertificate, Who, canonical_id,
 };
 use async_trait::async_trait;
-use karri_proto::internal::signers::{SecretText, SignerRecord, SignerService, SignersVersion, Told};
+use karri_proto::internal::signers::{
+    SecretText, SessionAsked, SessionFacts, SignerRecord, SignerService, SignersVersion, Told,
+};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::revoked::{Fingerprint, Revoked};
 use karri_proto::runtime::server::{ShutdownTrigger, shutdown_pair};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,6 +22,8 @@ const LONG: Duration = Duration::from_secs(3600);
 const HEARD_WITHIN: Duration = Duration::from_secs(2);
 const ANN: &str = "AKIAANN0000000000000";
 const BOB: &str = "AKIABOB0000000000000";
+const TEMPORARY: &str = "ASIAANN0000000000000";
+const NEVER_OVER: i64 = i64::MAX / 2_000_000;
 
 #[derive(Default)]
 struct Controller {
@@ -31,6 +36,8 @@ struct Controller {
 struct State {
     version: i64,
     keys: BTreeSet<String>,
+    /// Ann's session tokens, and until when they are good.
+    sessions: BTreeMap<String, i64>,
     away: bool,
     slow: Duration,
     revoked: Option<Vec<String>>,
@@ -78,13 +85,24 @@ fn record(key: &str) -> SignerRecord {
         access_key_id: key.into(),
         who,
         secret_access_key: SecretText("secret".into()),
-        session_token: None,
+        session: None,
         policies: vec![r#"{"Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}"#.into()],
     }
 }
 
 #[async_trait]
 impl SignerService for Controller {
+    async fn signer_session(&self, _: &Caller, asked: &SessionAsked) -> Result<Told<SignerRecord>, ApiError> {
+        self.answer(|state| {
+            let expires_unix_ms = *state.sessions.get(&asked.session_token.0)?;
+            let session =
+                SessionFacts { issued_unix_ms: 0, expires_unix_ms, federated: false, policies: None };
+            let known = asked.access_key_id == TEMPORARY && state.keys.contains(ANN);
+            known.then(|| SignerRecord { session: Some(session), ..record(TEMPORARY) })
+        })
+        .await
+    }
+
     async fn signer(&self, _: &Caller, key: &str) -> Result<Told<SignerRecord>, ApiError> {
         self.answer(|state| state.keys.contains(key).then(|| record(key))).await
     }
@@ -185,7 +203,39 @@ async fn a_key_that_is_known_costs_no_call() {
     }
     assert_eq!(controller.asked(), 2, "what is no key is not asked for");
     assert_eq!(remote.signer(ANN, Some("token")).await.unwrap_err(), AuthFault::BadToken);
-    assert_eq!(remote.signer(BOB, Some("token")).await.unwrap_err(), AuthFault::UnknownKey);
+    assert_eq!(remote.signer(BOB, Some("token")).await.unwrap_err(), AuthFault::BadToken);
+}
+
+#[tokio::test]
+async fn temporary_credentials_cost_no_call_once_their_token_is_known() {
+    let (controller, remote, _trigger) = start(LONG);
+    controller.change(|state| {
+        state.sessions = BTreeMap::from([("good".to_owned(), NEVER_OVER), ("over".to_owned(), 1)]);
+    });
+    heard(&controller, &remote).await;
+    for _ in 0..100 {
+        let signer = remote.signer(TEMPORARY, Some("good")).await.unwrap();
+        assert_eq!((signer.access_key_id.as_str(), signer.who.user.as_str()), (TEMPORARY, "ann"));
+        assert_eq!(remote.signer(TEMPORARY, Some("over")).await.unwrap_err(), AuthFault::ExpiredToken);
+    }
+    assert_eq!(controller.asked(), 2);
+    let long = "A".repeat(TOKEN_CHARS_MAX + 1);
+    for wrong in ["", &long] {
+        assert_eq!(remote.signer(TEMPORARY, Some(wrong)).await.unwrap_err(), AuthFault::BadToken);
+    }
+    assert_eq!(controller.asked(), 2, "what is no token is not asked for");
+    for (key, token) in [(TEMPORARY, "made-up"), (ANN, "good"), (BOB, "good")] {
+        assert_eq!(remote.signer(key, Some(token)).await.unwrap_err(), AuthFault::BadToken, "{key} {token}");
+    }
+    assert_eq!(remote.signer(TEMPORARY, None).await.unwrap_err(), AuthFault::UnknownKey);
+    let before = controller.asked();
+    remote.signer(TEMPORARY, Some("good")).await.unwrap();
+    assert_eq!(controller.asked(), before, "nobody has pushed it out");
+    controller.change(|state| state.keys.clear());
+    eventually("the session ends with the user's key", || async {
+        matches!(remote.signer(TEMPORARY, Some("good")).await, Err(AuthFault::BadToken))
+    })
+    .await;
 }
 
 #[tokio::test]

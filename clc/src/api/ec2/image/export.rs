@@ -75,6 +75,7 @@ async fn work_of(cx: &Cx, request: &ExportImageRequest, task_id: &str) -> Result
         bucket: location.s3_bucket.clone(),
         key: key(&location.s3_bucket, prefix.as_deref(), task_id, format)?,
         access_key_id: cx.signer.access_key_id.clone(),
+        session_token: cx.signer.session_token().cloned(),
         address: cx.client.address,
     };
     inspect(&*cx.app.exports, &cx.app.caller(&cx.request_id), &target).await?;
@@ -85,7 +86,7 @@ async fn work_of(cx: &Cx, request: &ExportImageRequest, task_id: &str) -> Result
 fn work(task: &ImageTask) -> Result<&ExportWork, Fault> {
     match &task.work {
         Work::Export(work) => Ok(work),
-        Work::Import(_) => Err(Fault::internal("an export task of an import")),
+        Work::Import(_) | Work::ImportSnapshot(_) => Err(Fault::internal("an export task of an import")),
     }
 }
 

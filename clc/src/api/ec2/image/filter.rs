@@ -93,6 +93,7 @@ fn mapping_values(mapping: &BlockDeviceMapping, name: &str, each: &mut dyn FnMut
         "block-device-mapping.delete-on-termination" => tell_flag(each, ebs.delete_on_termination),
         "block-device-mapping.device-name" => tell(each, &mapping.device_name),
         "block-device-mapping.encrypted" => tell_flag(each, ebs.encrypted),
+        "block-device-mapping.snapshot-id" => tell(each, &ebs.snapshot_id),
         "block-device-mapping.volume-size" => tell_number(each, ebs.volume_size),
         "block-device-mapping.volume-type" => tell(each, &ebs.volume_type),
         _ => {}

@@ -7,6 +7,7 @@ use crate::api::ec2::listing::{Shown, absent, ids_or_page, named, page, tell, te
 use crate::api::ec2::tag::{shown, specified};
 use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
+use crate::app::image::bundle::BundleSource;
 use crate::app::image::import::{DiskContainer, ImportDraft, ImportWork, check};
 use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
@@ -19,7 +20,7 @@ use karri_proto::aws::ec2::{
 };
 use karri_proto::aws::filter::Filterable;
 use karri_proto::fault::{self, Fault, FaultCode};
-use karri_proto::ids::ImportImageTaskId;
+use karri_proto::ids::{ImportImageTaskId, ImportSnapshotTaskId};
 
 pub fn import_asks(_: &Cx, _: &ImportImageRequest) -> Asks {
     Asks::On(vec![Target::new("import-image-task", "*"), Target::new("image", "*")])
@@ -27,7 +28,13 @@ pub fn import_asks(_: &Cx, _: &ImportImageRequest) -> Asks {
 
 pub fn cancel_import_asks(_: &Cx, request: &CancelImportTaskRequest) -> Asks {
     let id = request.import_task_id.as_deref().unwrap_or("*");
-    Asks::On(vec![Target::new("import-image-task", id)])
+    let kind = if is_of_snapshot(id) { Taggable::ImportSnapshotTask } else { Taggable::ImportImageTask };
+    Asks::On(vec![Target::new(kind.as_str(), id)])
+}
+
+/// What kind of import a task is stands in its id.
+fn is_of_snapshot(id: &str) -> bool {
+    id.starts_with(ImportSnapshotTaskId::PREFIX)
 }
 
 pub async fn import_image(cx: Cx, request: ImportImageRequest) -> Answer<ImportImageResult> {
@@ -86,10 +93,8 @@ fn draft(request: ImportImageRequest) -> Result<ImportDraft, Fault> {
 }
 
 fn disk(container: ImageDiskContainer) -> Result<DiskContainer, Fault> {
-    if let Some(id) = container.snapshot_id {
-        let shown = fault::shown(&id);
-        let sentence = format!("The snapshot '{shown}' does not exist.");
-        return Err(Fault::new(FaultCode::InvalidSnapshotNotFound, sentence));
+    if container.snapshot_id.is_some() {
+        return Err(unsupported("An image of a snapshot is registered with RegisterImage"));
     }
     let user_bucket = container.user_bucket.unwrap_or_default();
     Ok(DiskContainer {
@@ -105,7 +110,7 @@ fn disk(container: ImageDiskContainer) -> Result<DiskContainer, Fault> {
 fn work(task: &ImageTask) -> Result<&ImportWork, Fault> {
     match &task.work {
         Work::Import(work) => Ok(work),
-        Work::Export(_) => Err(Fault::internal("an import task of an export")),
+        Work::ImportSnapshot(_) | Work::Export(_) => Err(Fault::internal("an image's import task of none")),
     }
 }
 
@@ -153,12 +158,13 @@ fn describe(task: &ImageTask, tags: &Tags) -> Result<ImportImageTask, Fault> {
     })
 }
 
-/// EC2 tells of an imported disk under this name. There are no snapshots: none is named.
+/// Where the disk lies that an import is of.
+pub(super) fn user_bucket(source: &BundleSource) -> UserBucketDetails {
+    UserBucketDetails { s3_bucket: Some(source.bucket.clone()), s3_key: Some(source.key.clone()) }
+}
+
+/// EC2 tells of an imported disk under this name. The image is on the disk itself: no snapshot is made for it.
 fn detail(task: &ImageTask, work: &ImportWork) -> SnapshotDetail {
-    let bucket = UserBucketDetails {
-        s3_bucket: Some(work.source.bucket.clone()),
-        s3_key: Some(work.source.key.clone()),
-    };
     #[allow(clippy::cast_precision_loss)] // EC2 tells bytes as a floating-point number
     let disk_image_size = Some(work.object_bytes as f64);
     SnapshotDetail {
@@ -168,7 +174,7 @@ fn detail(task: &ImageTask, work: &ImportWork) -> SnapshotDetail {
         format: Some(work.format.to_ascii_uppercase()),
         status: Some(task.state.as_str().to_owned()),
         url: work.url.clone(),
-        user_bucket: work.url.is_none().then_some(bucket),
+        user_bucket: work.url.is_none().then(|| user_bucket(&work.source)),
         ..SnapshotDetail::default()
     }
 }
@@ -208,9 +214,13 @@ impl Filterable for Shown<ImportImageTask> {
 pub async fn cancel_import_task(cx: Cx, request: CancelImportTaskRequest) -> Answer<CancelImportTaskResult> {
     let missing =
         || Fault::new(FaultCode::MissingParameter, "The request must contain the parameter importTaskId");
-    let id: ImportImageTaskId = request.import_task_id.as_deref().ok_or_else(missing)?.parse()?;
+    let id = request.import_task_id.as_deref().ok_or_else(missing)?;
+    let not_found = match is_of_snapshot(id) {
+        true => id.parse::<ImportSnapshotTaskId>()?.not_found(),
+        false => id.parse::<ImportImageTaskId>()?.not_found(),
+    };
     let reason = request.cancel_reason.clone().filter(|reason| crate::app::text::is_plain(reason));
-    let (task, cancelled) = cancel(&cx, &request, "import", id.as_str(), || id.not_found(), reason).await?;
+    let (task, cancelled) = cancel(&cx, &request, "import", id, || not_found, reason).await?;
     Ok(CancelImportTaskResult {
         import_task_id: Some(task.id),
         previous_state: Some(task.state.as_str().to_owned()),

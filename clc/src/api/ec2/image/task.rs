@@ -4,6 +4,7 @@ use crate::api::cx::Cx;
 use crate::api::permit::not_dry;
 use crate::app::image::task::{Event, ImageTask};
 use crate::app::now_ms;
+use crate::store::image_task::Made;
 use karri_proto::aws::Action;
 use karri_proto::fault::{Fault, FaultCode};
 
@@ -21,7 +22,7 @@ pub async fn cancel<A: Action>(
     let message = reason.unwrap_or_else(|| "User initiated task cancelation".to_owned());
     let cancelled = task.after(Event::Cancelled, Some(message), now_ms()).ok_or_else(|| over(&task))?;
     not_dry(request)?;
-    if !cx.app.store.image_task_settle(task.state, &cancelled, None).await? {
+    if !cx.app.store.image_task_settle(task.state, &cancelled, Made::Nothing).await? {
         let sentence = format!("The {kind} task {id} has just changed. Try again.");
         return Err(Fault::new(FaultCode::IncorrectState, sentence));
     }

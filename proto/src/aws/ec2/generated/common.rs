@@ -551,6 +551,15 @@ impl Ipv6AddressAttribute {
     pub const VALUES: &'static [&'static str] = &["public", "private"];
 }
 
+/// Known values of `PermissionGroup`.
+#[derive(Debug)]
+pub enum PermissionGroup {}
+
+impl PermissionGroup {
+    pub const ALL: &'static str = "all";
+    pub const VALUES: &'static [&'static str] = &["all"];
+}
+
 /// Known values of `PlatformValues`.
 #[derive(Debug)]
 pub enum PlatformValues {}
@@ -811,6 +820,17 @@ impl ResourceType {
         "capacity-reservation-modification-quote",
         "metric-category",
     ];
+}
+
+/// Known values of `SSEType`.
+#[derive(Debug)]
+pub enum SSEType {}
+
+impl SSEType {
+    pub const SSE_EBS: &'static str = "sse-ebs";
+    pub const SSE_KMS: &'static str = "sse-kms";
+    pub const NONE: &'static str = "none";
+    pub const VALUES: &'static [&'static str] = &["sse-ebs", "sse-kms", "none"];
 }
 
 /// Known values of `Tenancy`.

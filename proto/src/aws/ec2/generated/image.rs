@@ -784,15 +784,6 @@ impl ImdsSupportValues {
     pub const VALUES: &'static [&'static str] = &["v2.0"];
 }
 
-/// Known values of `PermissionGroup`.
-#[derive(Debug)]
-pub enum PermissionGroup {}
-
-impl PermissionGroup {
-    pub const ALL: &'static str = "all";
-    pub const VALUES: &'static [&'static str] = &["all"];
-}
-
 /// Known values of `SeverityLabel`.
 #[derive(Debug)]
 pub enum SeverityLabel {}

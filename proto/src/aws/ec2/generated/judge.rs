@@ -96,6 +96,20 @@ impl Sample for ApplicationStatusSummary {
     }
 }
 
+impl Dump for AssociatedKmsKey {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.done()
+    }
+}
+
+impl Sample for AssociatedKmsKey {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { kms_key_id: dice.optional() }
+    }
+}
+
 impl Dump for AttachmentEnaSrdSpecification {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -662,6 +676,21 @@ impl Dump for CreateTagsRequest {
     }
 }
 
+impl Dump for CreateVolumePermission {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Group", &self.group);
+        sheet.optional("UserId", &self.user_id);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateVolumePermission {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { group: dice.optional_of(PermissionGroup::VALUES), user_id: dice.optional() }
+    }
+}
+
 impl Dump for CreditSpecificationRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -721,6 +750,11 @@ impl Dump for DeleteSecurityGroupRequest {
         sheet.optional("DryRun", &self.dry_run);
         sheet.optional("GroupId", &self.group_id);
         sheet.optional("GroupName", &self.group_name);
+impl Dump for DeleteSnapshotRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("SnapshotId", &self.snapshot_id);
         sheet.done()
     }
 }
@@ -1313,6 +1347,65 @@ impl Dump for DescribeSecurityGroupsResult {
 impl Sample for DescribeSecurityGroupsResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { next_token: dice.optional(), security_groups: dice.list() }
+    }
+}
+
+impl Dump for DescribeSnapshotAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Attribute", &self.attribute);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("SnapshotId", &self.snapshot_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeSnapshotAttributeResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("CreateVolumePermissions", &self.create_volume_permissions);
+        sheet.list("ProductCodes", &self.product_codes);
+        sheet.optional("SnapshotId", &self.snapshot_id);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeSnapshotAttributeResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            create_volume_permissions: dice.list(),
+            product_codes: dice.list(),
+            snapshot_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for DescribeSnapshotsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("OwnerIds", &self.owner_ids);
+        sheet.list("RestorableByUserIds", &self.restorable_by_user_ids);
+        sheet.list("SnapshotIds", &self.snapshot_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeSnapshotsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("Snapshots", &self.snapshots);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeSnapshotsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), snapshots: dice.list() }
     }
 }
 
@@ -4960,6 +5053,33 @@ impl Dump for SecurityGroupRuleDescription {
         let mut sheet = Sheet::default();
         sheet.optional("Description", &self.description);
         sheet.optional("SecurityGroupRuleId", &self.security_group_rule_id);
+impl Dump for Snapshot {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AssociatedKmsKeys", &self.associated_kms_keys);
+        sheet.optional("AvailabilityZone", &self.availability_zone);
+        sheet.optional("CompletionDurationMinutes", &self.completion_duration_minutes);
+        sheet.optional("CompletionTime", &self.completion_time);
+        sheet.optional("DataEncryptionKeyId", &self.data_encryption_key_id);
+        sheet.optional("Description", &self.description);
+        sheet.optional("Encrypted", &self.encrypted);
+        sheet.optional("FullSnapshotSizeInBytes", &self.full_snapshot_size_in_bytes);
+        sheet.optional("KmsKeyId", &self.kms_key_id);
+        sheet.optional("OutpostArn", &self.outpost_arn);
+        sheet.optional("OwnerAlias", &self.owner_alias);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.optional("Progress", &self.progress);
+        sheet.optional("RestoreExpiryTime", &self.restore_expiry_time);
+        sheet.optional("SnapshotId", &self.snapshot_id);
+        sheet.optional("SseType", &self.sse_type);
+        sheet.optional("StartTime", &self.start_time);
+        sheet.optional("State", &self.state);
+        sheet.optional("StateMessage", &self.state_message);
+        sheet.optional("StorageTier", &self.storage_tier);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("TransferType", &self.transfer_type);
+        sheet.optional("VolumeId", &self.volume_id);
+        sheet.optional("VolumeSize", &self.volume_size);
         sheet.done()
     }
 }
@@ -4985,6 +5105,34 @@ impl Dump for SecurityGroupRuleUpdate {
         sheet.optional("SecurityGroupRule", &self.security_group_rule);
         sheet.required("SecurityGroupRuleId", &self.security_group_rule_id);
         sheet.done()
+impl Sample for Snapshot {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            associated_kms_keys: dice.list(),
+            availability_zone: dice.optional(),
+            completion_duration_minutes: dice.optional(),
+            completion_time: dice.optional(),
+            data_encryption_key_id: dice.optional(),
+            description: dice.optional(),
+            encrypted: dice.optional(),
+            full_snapshot_size_in_bytes: dice.optional(),
+            kms_key_id: dice.optional(),
+            outpost_arn: dice.optional(),
+            owner_alias: dice.optional(),
+            owner_id: dice.optional(),
+            progress: dice.optional(),
+            restore_expiry_time: dice.optional(),
+            snapshot_id: dice.optional(),
+            sse_type: dice.optional_of(SSEType::VALUES),
+            start_time: dice.optional(),
+            state: dice.optional_of(SnapshotState::VALUES),
+            state_message: dice.optional(),
+            storage_tier: dice.optional_of(StorageTier::VALUES),
+            tags: dice.list(),
+            transfer_type: dice.optional_of(TransferType::VALUES),
+            volume_id: dice.optional(),
+            volume_size: dice.optional(),
+        }
     }
 }
 
@@ -5745,6 +5893,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
         "DeleteSecurityGroup" => Some(asked::<DeleteSecurityGroupRequest>(params)),
+        "DeleteSnapshot" => Some(asked::<DeleteSnapshotRequest>(params)),
         "DeleteTags" => Some(asked::<DeleteTagsRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
@@ -5770,6 +5919,8 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeSecurityGroupReferences" => Some(asked::<DescribeSecurityGroupReferencesRequest>(params)),
         "DescribeSecurityGroupRules" => Some(asked::<DescribeSecurityGroupRulesRequest>(params)),
         "DescribeSecurityGroups" => Some(asked::<DescribeSecurityGroupsRequest>(params)),
+        "DescribeSnapshotAttribute" => Some(asked::<DescribeSnapshotAttributeRequest>(params)),
+        "DescribeSnapshots" => Some(asked::<DescribeSnapshotsRequest>(params)),
         "DescribeSubnets" => Some(asked::<DescribeSubnetsRequest>(params)),
         "DescribeTags" => Some(asked::<DescribeTagsRequest>(params)),
         "DescribeVolumes" => Some(asked::<DescribeVolumesRequest>(params)),
@@ -5817,6 +5968,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
         "DeleteSecurityGroup" => Some(answered::<DeleteSecurityGroupRequest>(dice)),
+        "DeleteSnapshot" => Some(answered::<DeleteSnapshotRequest>(dice)),
         "DeleteTags" => Some(answered::<DeleteTagsRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
@@ -5842,6 +5994,8 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeSecurityGroupReferences" => Some(answered::<DescribeSecurityGroupReferencesRequest>(dice)),
         "DescribeSecurityGroupRules" => Some(answered::<DescribeSecurityGroupRulesRequest>(dice)),
         "DescribeSecurityGroups" => Some(answered::<DescribeSecurityGroupsRequest>(dice)),
+        "DescribeSnapshotAttribute" => Some(answered::<DescribeSnapshotAttributeRequest>(dice)),
+        "DescribeSnapshots" => Some(answered::<DescribeSnapshotsRequest>(dice)),
         "DescribeSubnets" => Some(answered::<DescribeSubnetsRequest>(dice)),
         "DescribeTags" => Some(answered::<DescribeTagsRequest>(dice)),
         "DescribeVolumes" => Some(answered::<DescribeVolumesRequest>(dice)),

@@ -21,6 +21,7 @@ mod password_data;
 mod region;
 mod security_group;
 mod snapshot;
+mod snapshot_attribute;
 mod subnet;
 mod tag;
 mod volume;
@@ -44,6 +45,7 @@ pub use password_data::*;
 pub use region::*;
 pub use security_group::*;
 pub use snapshot::*;
+pub use snapshot_attribute::*;
 pub use subnet::*;
 pub use tag::*;
 pub use volume::*;
@@ -105,6 +107,9 @@ pub const ACTIONS: &[&str] = &[
     "ImportImage",
     "DescribeImportImageTasks",
     "CancelImportTask",
+    "DescribeSnapshots",
+    "DescribeSnapshotAttribute",
+    "DeleteSnapshot",
     "ImportSnapshot",
     "DescribeImportSnapshotTasks",
     "ExportImage",

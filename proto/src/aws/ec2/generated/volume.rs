@@ -172,17 +172,6 @@ impl Encode for VolumeAttachment {
     }
 }
 
-/// Known values of `SSEType`.
-#[derive(Debug)]
-pub enum SSEType {}
-
-impl SSEType {
-    pub const SSE_EBS: &'static str = "sse-ebs";
-    pub const SSE_KMS: &'static str = "sse-kms";
-    pub const NONE: &'static str = "none";
-    pub const VALUES: &'static [&'static str] = &["sse-ebs", "sse-kms", "none"];
-}
-
 /// Known values of `VolumeAttachmentState`.
 #[derive(Debug)]
 pub enum VolumeAttachmentState {}

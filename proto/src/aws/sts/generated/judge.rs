@@ -6,6 +6,43 @@ use crate::aws::Params;
 use crate::aws::judge::{Dice, Dump, Judged, Sample, Sheet, answered, asked};
 use serde_json::Value;
 
+impl Dump for Credentials {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AccessKeyId", &self.access_key_id);
+        sheet.optional("Expiration", &self.expiration);
+        sheet.required("SecretAccessKey", &self.secret_access_key);
+        sheet.required("SessionToken", &self.session_token);
+        sheet.done()
+    }
+}
+
+impl Sample for Credentials {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            access_key_id: dice.required(),
+            expiration: dice.optional(),
+            secret_access_key: dice.required(),
+            session_token: dice.required(),
+        }
+    }
+}
+
+impl Dump for FederatedUser {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Arn", &self.arn);
+        sheet.required("FederatedUserId", &self.federated_user_id);
+        sheet.done()
+    }
+}
+
+impl Sample for FederatedUser {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { arn: dice.required(), federated_user_id: dice.required() }
+    }
+}
+
 impl Dump for GetCallerIdentityRequest {
     fn dump(&self) -> Value {
         Sheet::default().done()
@@ -28,10 +65,97 @@ impl Sample for GetCallerIdentityResponse {
     }
 }
 
+impl Dump for GetFederationTokenRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DurationSeconds", &self.duration_seconds);
+        sheet.optional("MinimumSessionTokenSize", &self.minimum_session_token_size);
+        sheet.required("Name", &self.name);
+        sheet.optional("Policy", &self.policy);
+        sheet.list("PolicyArns", &self.policy_arns);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Dump for GetFederationTokenResponse {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Credentials", &self.credentials);
+        sheet.optional("FederatedUser", &self.federated_user);
+        sheet.optional("PackedPolicySize", &self.packed_policy_size);
+        sheet.optional("SessionTokenSize", &self.session_token_size);
+        sheet.optional("SessionTokenUtilization", &self.session_token_utilization);
+        sheet.done()
+    }
+}
+
+impl Sample for GetFederationTokenResponse {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            credentials: dice.optional(),
+            federated_user: dice.optional(),
+            packed_policy_size: dice.optional(),
+            session_token_size: dice.optional(),
+            session_token_utilization: dice.optional(),
+        }
+    }
+}
+
+impl Dump for GetSessionTokenRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DurationSeconds", &self.duration_seconds);
+        sheet.optional("MinimumSessionTokenSize", &self.minimum_session_token_size);
+        sheet.optional("SerialNumber", &self.serial_number);
+        sheet.optional("TokenCode", &self.token_code);
+        sheet.done()
+    }
+}
+
+impl Dump for GetSessionTokenResponse {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Credentials", &self.credentials);
+        sheet.optional("SessionTokenSize", &self.session_token_size);
+        sheet.optional("SessionTokenUtilization", &self.session_token_utilization);
+        sheet.done()
+    }
+}
+
+impl Sample for GetSessionTokenResponse {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            credentials: dice.optional(),
+            session_token_size: dice.optional(),
+            session_token_utilization: dice.optional(),
+        }
+    }
+}
+
+impl Dump for PolicyDescriptorType {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("arn", &self.arn);
+        sheet.done()
+    }
+}
+
+impl Dump for Tag {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Key", &self.key);
+        sheet.required("Value", &self.value);
+        sheet.done()
+    }
+}
+
 /// Decodes a request as the handler table would, and tells what was seen.
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
         "GetCallerIdentity" => Some(asked::<GetCallerIdentityRequest>(params)),
+        "GetFederationToken" => Some(asked::<GetFederationTokenRequest>(params)),
+        "GetSessionToken" => Some(asked::<GetSessionTokenRequest>(params)),
         _ => None,
     }
 }
@@ -40,6 +164,8 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
         "GetCallerIdentity" => Some(answered::<GetCallerIdentityRequest>(dice)),
+        "GetFederationToken" => Some(answered::<GetFederationTokenRequest>(dice)),
+        "GetSessionToken" => Some(answered::<GetSessionTokenRequest>(dice)),
         _ => None,
     }
 }
