@@ -96,7 +96,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner)).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
-    let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
+    let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
     let images = ImageCache::open(&state_dir.join("images"), limit, source)?;

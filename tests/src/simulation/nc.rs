@@ -335,7 +335,8 @@ impl Node {
     pub fn carry_out(&mut self, id: &InstanceId, rng: &mut StdRng, unlucky: u32, now_ms: i64) {
         let planned = self.run.as_mut().and_then(|run| run.planned.remove(id));
         let Some((record, step)) = planned else { return };
-        let builds = matches!(step, Step::FetchImages | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
+        let builds =
+            matches!(step, Step::FetchImages { .. } | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
         if builds && rng.gen_ratio(unlucky, 100) {
             if rng.gen_bool(0.5) {
                 self.save(&record, record.failed_start(server_reason("bad luck")));
@@ -353,7 +354,7 @@ impl Node {
         match step {
             Step::Rest | Step::Wait { .. } => {}
             Step::Record(change) => self.save(&record, change),
-            Step::FetchImages => self.save(&record, record.failed_start(server_reason("bad image"))),
+            Step::FetchImages { .. } => self.save(&record, record.failed_start(server_reason("bad image"))),
             Step::MakeDisk => {
                 if record.has_run {
                     self.data_lost = Some(id.clone());
