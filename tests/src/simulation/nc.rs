@@ -300,6 +300,27 @@ impl Node {
         plan(&record, &seen, &LIMITS) == Step::Rest
     }
 
+    /// What it is still at though the time for that is over.
+    pub fn overdue(&mut self, id: &InstanceId, now_ms: i64) -> Option<&'static str> {
+        let record = self.records.get(id).cloned()?;
+        let seen = self.observe(&record, now_ms);
+        let late = |limit_ms: u64| seen.waited_ms >= limit_ms;
+        let reboots = record.intent.reboots > record.reboots;
+        match (record.intent.desired, self.is_running(id)) {
+            (Desired::Running, false) if record.phase() == Phase::Preparing && late(LIMITS.prepare_ms) => {
+                Some("prepares")
+            }
+            (Desired::Running, true)
+                if reboots && seen.reboot.is_some_and(|seen| seen.asked_ms >= LIMITS.reboot_ms) =>
+            {
+                Some("reboots")
+            }
+            (Desired::Stopped, true) if late(LIMITS.stop_ms) => Some("stops"),
+            (Desired::Terminated, true) if late(LIMITS.terminate_ms) => Some("is terminated"),
+            _ => None,
+        }
+    }
+
     fn observe(&mut self, record: &Record, now_ms: i64) -> Observed {
         let id = &record.intent.id;
         let guest = self.guests.get(id).map_or(Guest::Absent, |guest| guest.guest.clone());
