@@ -75,6 +75,13 @@ class Adoption(unittest.TestCase):
         for who in ("clc ", "cc ", "nc "):
             self.assertTrue([line for line in story if line["who"].startswith(who) and line["level"] == "INFO"], who)
         self.assertEqual([line for line in story if "missing" in line["message"]], [])
+        steps = [line["message"] for line in story if line["who"].startswith("nc ")]
+        for step in ("images are to be fetched", "the image is fetched", "the image is here, and verified", "images fetched"):
+            self.assertIn(step, steps)
+        [request] = {line["fields"]["request_id"] for line in story if line["message"] == "images fetched"}
+        told = json.loads(cloud.karri("--output", "json", "why", request))
+        read = [line for line in told if line["who"].startswith("walrus ") and line["message"] == "a blob is read"]
+        self.assertTrue(read, told)
 
 
 def state_or_none():

@@ -16,6 +16,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_node_certificates", include_str!("../../../migrations/clc/0009_node_certificates.sql")),
     ("0010_image_tasks", include_str!("../../../migrations/clc/0010_image_tasks.sql")),
     ("0011_blob_releases", include_str!("../../../migrations/clc/0011_blob_releases.sql")),
+    ("0012_image_requests", include_str!("../../../migrations/clc/0012_image_requests.sql")),
 ];
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.
