@@ -58,6 +58,31 @@ fn the_import_has_a_story(cloud: &Cloud) {
     assert!(told.iter().any(|line| line["message"] == "image imported"), "{told:#?}");
 }
 
+/// What Prometheus reads of each controller, and of a node what it has done.
+fn every_controller_is_measured(cloud: &Cloud, started: usize) {
+    let facts = std::fs::read(cloud.root().join("cloud.json")).unwrap();
+    let facts: Value = serde_json::from_slice(&facts).unwrap();
+    let zone = &facts["zones"][0];
+    for (name, ports) in
+        [("clc", &facts["clc"]), ("walrus", &facts["walrus"]), ("cc", &zone["cc"]), ("nc", &zone["nc"])]
+    {
+        let told = cloud.http_get(&format!("http://127.0.0.1:{}", ports["observe"]), "/metrics");
+        assert!(told.starts_with("HTTP/1.1 200 "), "{name}: {told}");
+        let value = |series: &str| {
+            let line = told
+                .lines()
+                .find_map(|line| line.strip_prefix(series))
+                .unwrap_or_else(|| panic!("{series}: {told}"));
+            line.trim().parse::<f64>().unwrap()
+        };
+        assert!(value("karri_certificate_expiry_seconds") > 0.0, "{name}");
+        if name == "nc" {
+            let guests = value("karri_nc_step_seconds_count{step=\"guest started\"}");
+            assert!(guests >= started as f64, "{guests} of {started}: {told}");
+        }
+    }
+}
+
 async fn state(ec2: &Ec2, instance: &str) -> String {
     let answer = ec2.call("DescribeInstances", &[("InstanceId.1", instance)]).await.unwrap();
     let reservation = answer.items("reservationSet").next().unwrap();
@@ -196,6 +221,7 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     for one in &many.instances {
         until_running(&ec2, one).await;
     }
+    every_controller_is_measured(&cloud, 1 + many.instances.len());
     assert_eq!(exposed(&cloud.root()), Vec::<PathBuf>::new(), "nothing here is for others to read");
     let second = cloud.controller("karri-nc", "nc-karri-1a", &[], &[]);
     assert_eq!(second.code, 1);
