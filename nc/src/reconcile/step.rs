@@ -203,8 +203,11 @@ async fn fetch(node: &Arc<Node>, record: &Record, left: Duration) -> Result<(), 
     if node.store.record(id).is_none_or(|newest| newest.intent != record.intent) {
         return Ok(());
     }
-    let (instance_id, request_id) = (id, &record.intent.request_id);
-    tracing::info!(%instance_id, request_id, "images are to be fetched");
+    // What is tried again and again is told once, and so is why.
+    if node.live().get(id).is_none_or(|entry| entry.complaint.is_none()) {
+        let (instance_id, request_id) = (id, &record.intent.request_id);
+        tracing::info!(%instance_id, request_id, "images are to be fetched");
+    }
     let started = Instant::now();
     let fetched = async {
         let _slot = node.fetches.acquire().await; // never closed

@@ -128,7 +128,6 @@ impl ImageCache {
         let part = self.part(&blob.digest);
         let Launch { instance_id, request_id } = launch;
         let (digest, bytes) = (&blob.digest, blob.bytes);
-        tracing::info!(%instance_id, request_id, %digest, bytes, "the image is fetched");
         let verified = self.fetch_and_verify(request_id, blob, &part).await;
         if let Err(StorageError::BadImage(_) | StorageError::Full(_)) = &verified {
             let _ = tokio::fs::remove_file(&part).await; // it is of no use to a later try
