@@ -160,7 +160,7 @@ pub enum Image {
     },
 }
 
-/// Import a disk image (raw, qcow2, vmdk or vhd, found by content) and register it
+/// Import a disk image (raw, qcow2, vmdk, vhd or vhdx, found by content) and register it
 #[derive(Debug, Args)]
 #[command(after_help = IMAGE_EXAMPLES)]
 pub struct ImageImport {

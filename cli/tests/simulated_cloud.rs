@@ -31,8 +31,12 @@ async fn launch_many(ec2: &Ec2, image: &str, count: &str) -> Launched {
 
 /// The lines of a story: the three controllers on the way of a launch tell their parts, none is missing.
 fn told_by_all(story: &Value, request_id: &str) -> Vec<Value> {
+    told_by(&["clc ", "cc ", "nc "], story, request_id)
+}
+
+fn told_by(roles: &[&str], story: &Value, request_id: &str) -> Vec<Value> {
     let lines = story.as_array().unwrap().clone();
-    for role in ["clc ", "cc ", "nc "] {
+    for role in roles {
         let tells = |line: &Value| {
             line["who"].as_str().unwrap().starts_with(role) && line["fields"]["request_id"] == request_id
         };
@@ -41,6 +45,42 @@ fn told_by_all(story: &Value, request_id: &str) -> Vec<Value> {
     let silent = |line: &&Value| line["message"].as_str().unwrap().contains("missing");
     assert_eq!(lines.iter().find(silent), None);
     lines
+}
+
+/// Its request is known to the image store, which took the bytes, and to the cloud, where they were registered.
+fn the_import_has_a_story(cloud: &Cloud) {
+    let log = std::fs::read_to_string(cloud.root().join("walrus/log.jsonl")).unwrap();
+    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let imported = lines.filter(|line| line["fields"]["message"] == "image imported").last().unwrap();
+    let request_id = imported["fields"]["request_id"].as_str().unwrap().to_owned();
+    assert!(request_id.starts_with("cli-"), "{request_id}");
+    let told = told_by(&["walrus "], &cloud.json(&["why", &request_id]), &request_id);
+    assert!(told.iter().any(|line| line["message"] == "image imported"), "{told:#?}");
+}
+
+/// What Prometheus reads of each controller, and of a node what it has done.
+fn every_controller_is_measured(cloud: &Cloud, started: usize) {
+    let facts = std::fs::read(cloud.root().join("cloud.json")).unwrap();
+    let facts: Value = serde_json::from_slice(&facts).unwrap();
+    let zone = &facts["zones"][0];
+    for (name, ports) in
+        [("clc", &facts["clc"]), ("walrus", &facts["walrus"]), ("cc", &zone["cc"]), ("nc", &zone["nc"])]
+    {
+        let told = cloud.http_get(&format!("http://127.0.0.1:{}", ports["observe"]), "/metrics");
+        assert!(told.starts_with("HTTP/1.1 200 "), "{name}: {told}");
+        let value = |series: &str| {
+            let line = told
+                .lines()
+                .find_map(|line| line.strip_prefix(series))
+                .unwrap_or_else(|| panic!("{series}: {told}"));
+            line.trim().parse::<f64>().unwrap()
+        };
+        assert!(value("karri_certificate_expiry_seconds") > 0.0, "{name}");
+        if name == "nc" {
+            let guests = value("karri_nc_step_seconds_count{step=\"guest started\"}");
+            assert!(guests >= started as f64, "{guests} of {started}: {told}");
+        }
+    }
 }
 
 async fn state(ec2: &Ec2, instance: &str) -> String {
@@ -165,6 +205,7 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(imported["virtual_bytes"], 1 << 20);
     let image = imported["image_id"].as_str().unwrap();
     assert!(cloud.text(&["image", "list"]).contains(image));
+    the_import_has_a_story(&cloud);
     let refused = cloud.karri(&["image", "import", "/etc/passwd", "--name", "passwords"]);
     assert_eq!(refused.code, 1);
     assert!(refused.stderr.contains("plain text"), "{}", refused.stderr);
@@ -180,6 +221,7 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     for one in &many.instances {
         until_running(&ec2, one).await;
     }
+    every_controller_is_measured(&cloud, 1 + many.instances.len());
     assert_eq!(exposed(&cloud.root()), Vec::<PathBuf>::new(), "nothing here is for others to read");
     let second = cloud.controller("karri-nc", "nc-karri-1a", &[], &[]);
     assert_eq!(second.code, 1);
@@ -267,6 +309,44 @@ fn bundlers_get_certificates(cloud: &Cloud) {
     assert_eq!(cloud.json(&["cert", "list", "--account", "physics"]), serde_json::json!([]));
 }
 
+/// The commands of the operator guide's `## ` sections, in their order.
+fn commands_of_the_guide(sections: &[&str]) -> Vec<String> {
+    let guide = include_str!("../../docs/operator-guide.md");
+    let mut here = false;
+    let mut commands = Vec::new();
+    for line in guide.lines() {
+        if let Some(section) = line.strip_prefix("## ") {
+            here = sections.contains(&section);
+        } else if let Some(command) = line.strip_prefix("    karri ").filter(|_| here) {
+            commands.push(command.to_owned());
+        }
+    }
+    commands
+}
+
+/// What the guide says can be typed as it stands, with its placeholders filled in by what was printed before.
+fn the_guides_commands_work(cloud: &Cloud) {
+    let policy = br#"{"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "ec2:Describe*", "Resource": "*"}}"#;
+    let policy = cloud.file("read-only.json", policy);
+    let keys = cloud.file("ada-keys", b"");
+    std::fs::remove_file(&keys).unwrap();
+    let commands = commands_of_the_guide(&["Accounts", "Certificates for image bundles"]);
+    assert!(commands.len() >= 7, "{commands:?}");
+    for command in commands {
+        let words = command.split_whitespace().map(|word| match word {
+            "read-only.json" => policy.clone(),
+            "ada-keys" => keys.clone(),
+            "ID" => {
+                let listed = cloud.json(&["cert", "list", "--account", "physics"]);
+                listed[0]["id"].as_str().unwrap().to_owned()
+            }
+            other => other.to_owned(),
+        });
+        let words: Vec<String> = words.collect();
+        cloud.text(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+}
+
 /// While the cloud runs its store is copied, not checked; the copy can be.
 fn the_store_is_backed_up(cloud: &Cloud) {
     let copy = cloud.root().with_file_name("copy");
@@ -310,6 +390,8 @@ fn accounts_users_keys_and_nodes_are_an_operators_verbs() {
     assert_eq!(cloud.karri(&["user", "delete", "ada", "--account", "physics"]).code, 0);
     assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
     assert_eq!(cloud.json(&["account", "list"]).as_array().unwrap().len(), 1);
+    the_guides_commands_work(&cloud);
+    assert_eq!(cloud.karri(&["account", "delete", "physics"]).code, 0);
     for last in [vec!["user", "delete", "admin"], vec!["account", "delete", "admin", "--force"]] {
         let refused = cloud.karri(&last);
         assert_eq!(refused.code, 1);

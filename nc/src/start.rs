@@ -10,7 +10,7 @@ use crate::app::plan::Limits;
 use crate::app::record::State;
 use crate::config::{Accelerator, Config, Driver, GuestConfig};
 use crate::drive::blobs::WalrusBlobs;
-use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe};
+use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe, runs_as};
 use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
@@ -102,7 +102,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
-    let source = Arc::new(WalrusBlobs::new(walrus, base.caller("")));
+    let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
     let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
@@ -169,9 +169,9 @@ async fn platform(config: &Config, boot_id: &str) -> anyhow::Result<PlatformChoi
     let directory = &config.controller.state_dir;
     Ok(PlatformChoice::Qemu(match hypervisor.accel {
         Accelerator::Tcg => Platform::Tcg,
-        Accelerator::Auto => probe::accelerator(directory, boot_id).await,
+        Accelerator::Auto => probe::accelerator(directory, boot_id, runs_as(&hypervisor.uri).await).await,
         Accelerator::Kvm => {
-            let works = probe::kvm_works(directory, boot_id).await;
+            let works = probe::kvm_works(directory, boot_id, runs_as(&hypervisor.uri).await).await;
             works.map_err(|why| anyhow::anyhow!("hypervisor.accel = \"kvm\": {why}"))?;
             Platform::Kvm
         }

@@ -4,11 +4,14 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
 import unittest
 
+from cloud import KARRI
 from real_cloud import KILLED, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
 
 IMDS = "http://169.254.169.254/latest"
+USER_DATA = "#!/bin/sh\n: told at launch\n"
 
 
 def setUpModule():
@@ -17,7 +20,7 @@ def setUpModule():
     unittest.addModuleCleanup(cloud.__exit__, None)
     ec2 = cloud.boto3()
     key = new_key(cloud, ec2, "adoption", KeyType="ed25519")
-    [one] = cloud.launch(ec2, KeyName="adoption")
+    [one] = cloud.launch(ec2, KeyName="adoption", UserData=USER_DATA)
     wait_state(ec2, one, "running")
     ip = instance(ec2, one)["PrivateIpAddress"]
     ssh(ip, key, "true")
@@ -25,6 +28,11 @@ def setUpModule():
 
 def boot_id():
     return ssh(ip, key, "cat /proc/sys/kernel/random/boot_id")
+
+
+def told(path):
+    """What the guest is told of itself; nothing while nobody answers."""
+    return ssh(ip, key, f"wget -T 5 -qO- {IMDS}/{path} || true").strip()
 
 
 def kill(pid):
@@ -58,15 +66,25 @@ class Adoption(unittest.TestCase):
             wait_until("the cloud answers", lambda: state_or_none() == "running", 30)
         self.assertEqual(boot_id(), born)
 
-    def test_metadata_answers_with_clc_and_cc_dead(self):
+    def test_metadata_answers_with_all_dead_but_a_node_that_just_started(self):
         cloud.expect(*KILLED)
         children = cloud.children()
         kill(cloud.process.pid)
         cloud.process.wait()
-        for name, pid in children.items():
-            if not name.startswith("nc"):
-                kill(pid)
-        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
+        for pid in children.values():
+            kill(pid)
+        [name] = [name for name in children if name.startswith("nc")]
+        config = cloud.state_dir / "config" / f"{name}.toml"
+        node = subprocess.Popen([KARRI.with_name("karri-nc"), "--config", config], env={**os.environ, **cloud.environment},
+                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until("the node answers its guest", lambda: told("meta-data/instance-id") == one, 30)
+            self.assertEqual(told("user-data"), USER_DATA.strip())
+            made = subprocess.run(["ssh-keygen", "-y", "-f", key], capture_output=True, text=True, check=True).stdout
+            self.assertEqual(told("meta-data/public-keys/0/openssh-key").split()[:2], made.split()[:2])
+        finally:
+            node.terminate()
+            node.wait(30)
         cloud.up()
         self.assertEqual(state(ec2, one), "running")
 
@@ -75,6 +93,13 @@ class Adoption(unittest.TestCase):
         for who in ("clc ", "cc ", "nc "):
             self.assertTrue([line for line in story if line["who"].startswith(who) and line["level"] == "INFO"], who)
         self.assertEqual([line for line in story if "missing" in line["message"]], [])
+        steps = [line["message"] for line in story if line["who"].startswith("nc ")]
+        for step in ("images are to be fetched", "the image is here, and verified", "images fetched"):
+            self.assertIn(step, steps)
+        [request] = {line["fields"]["request_id"] for line in story if line["message"] == "images fetched"}
+        told = json.loads(cloud.karri("--output", "json", "why", request))
+        read = [line for line in told if line["who"].startswith("walrus ") and line["message"] == "a blob is read"]
+        self.assertTrue(read, told)
 
 
 def state_or_none():

@@ -52,6 +52,7 @@ class Chaos(unittest.TestCase):
         self.tokens = {}
         self.books = Books(cloud)
         self.kills = dict.fromkeys(("clc", "cc", "nc", "walrus"), 0)
+        self.pairs = 0
 
     def halting_image(self):
         disk = cloud.directory / "halt.img"
@@ -97,26 +98,35 @@ class Chaos(unittest.TestCase):
         except AssertionError as error:
             raise AssertionError("\n".join([str(error), *self.books.differences(self.instances())])) from None
 
-    def kill_one(self):
+    def kill_some(self):
+        """One controller, or two at once in one case of ten."""
         children = cloud.children()
-        name = self.random.choice(sorted(children))
-        try:
-            os.kill(children[name], signal.SIGKILL)
-        except ProcessLookupError:
-            return  # it is being restarted from the last kill
-        self.kills["nc" if name.startswith("nc") else "cc" if name.startswith("cc") else name] += 1
+        names = self.random.sample(sorted(children), 2 if self.random.random() < 0.1 else 1)
+        self.pairs += len(names) == 2
+        for name in names:
+            try:
+                os.kill(children[name], signal.SIGKILL)
+            except ProcessLookupError:
+                continue  # it is being restarted from the last kill
+            self.kills["nc" if name.startswith("nc") else "cc" if name.startswith("cc") else name] += 1
+
+    def at_a_random_point(self, chance):
+        """Of a launch or a termination that has just been asked for."""
+        time.sleep(self.random.uniform(0, 0.75))  # the random point itself, not a wait for anything
+        if self.random.random() < chance:
+            self.kill_some()
 
     def test_books_agree_after_kills_at_random_points(self):
         living = []
         for number in range(LAUNCHES):
             living.append(self.launch(number))
-            time.sleep(self.random.uniform(0, 1.5))  # the random point itself, not a wait for anything
-            if self.random.random() < 0.6:
-                self.kill_one()
+            self.at_a_random_point(0.3)
             while len(living) > LIVING_MAX:
                 victim = living.pop(self.random.randrange(len(living)))
                 self.insist(f"terminate {victim}", lambda: self.client().terminate_instances(InstanceIds=[victim]))
-        print(f"killed: {self.kills}", flush=True)
+                self.at_a_random_point(0.3)
+        print(f"killed: {self.kills}, {self.pairs} times two at once", flush=True)
+        self.assertTrue(self.pairs, "two controllers must have been killed at once")
         self.assertTrue(all(self.kills.values()), f"each controller must have been killed: {self.kills}")
 
         wait_until("all settled", lambda: set(self.states().values()) <= SETTLED, SETTLE_SECONDS)

@@ -47,6 +47,8 @@ class BadKvm(RealCloud):
         programs.mkdir()
         (programs / "qemu-system-x86_64").write_text(HANGING_QEMU)
         (programs / "qemu-system-x86_64").chmod(0o755)
+        self.hung.touch()
+        self.hung.chmod(0o666)  # whoever guests run as writes it
         self.environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "HUNG": str(self.hung)}
         return self
 

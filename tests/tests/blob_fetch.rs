@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 use karri_nc::drive::blobs::WalrusBlobs;
-use karri_nc::drive::storage::StorageError;
 use karri_nc::drive::storage::images::ImageCache;
+use karri_nc::drive::storage::{Launch, StorageError};
 use karri_proto::instance::Digest;
 use karri_proto::internal::{Caller, Identity, Role};
 use karri_proto::runtime::client::InternalClient;
@@ -90,12 +90,14 @@ async fn an_image_arrives_over_a_line_that_is_cut_and_nothing_is_sent_twice() {
     let upstream = endpoint.url.trim_start_matches("https://").to_owned();
     let line = broken_line(upstream, told.clone(), times.clone()).await;
     let node = InternalClient::new(&line, Role::Walrus, &files(cloud.path(), Role::Nc, "zone-a")).unwrap();
-    let source = Arc::new(WalrusBlobs::new(node, caller(Role::Nc)));
+    let source = Arc::new(WalrusBlobs::new(node, caller(Role::Nc).identity));
     let cache = ImageCache::open(&cloud.path().join("images"), u64::MAX, source).unwrap();
     let nobody = || HashSet::<Digest>::new();
+    let id = "i-0123456789abcdef0".parse().unwrap();
+    let launch = Launch { instance_id: &id, request_id: "launch" };
     let mut cuts = 0u64;
     let path = loop {
-        match cache.get(&blob, &nobody).await {
+        match cache.get(launch, &blob, &nobody).await {
             Ok(path) => break path,
             Err(StorageError::Later(_)) => cuts += 1,
             Err(other) => panic!("{other}"),

@@ -19,9 +19,10 @@ impl StoryService for Api {
         let (log, wanted) = (self.base.story.clone(), about.to_owned());
         let own = tokio::task::spawn_blocking(move || log.lines_about(&wanted));
         let mut lines = own.await.map_err(ApiError::internal)?;
-        let asked = self.nodes_of(about, &lines).await?;
+        let Parties { asked, left_out } = self.nodes_of(about, &lines).await?;
+        lines.extend(left_out);
         let theirs: Vec<Vec<StoryLine>> = futures_util::stream::iter(asked)
-            .map(|(name, owner, url)| self.ask_node(caller, about, name, self.nodes.to(&owner, &url)))
+            .map(|(name, place)| self.ask_node(caller, about, name, self.nodes.to(&place.owner, &place.url)))
             .buffer_unordered(NODES_AT_ONCE)
             .collect()
             .await;
@@ -31,13 +32,36 @@ impl StoryService for Api {
     }
 }
 
+struct NodePlace {
+    owner: String,
+    url: String,
+}
+
+/// The nodes that had a part in it: those that are asked, and a line for those that are not.
+struct Parties {
+    asked: Vec<(String, NodePlace)>,
+    left_out: Vec<StoryLine>,
+}
+
+impl Parties {
+    fn of(names: BTreeSet<String>, place: impl Fn(&str) -> Option<NodePlace>) -> Self {
+        let (mut asked, mut unknown, mut beyond) = (Vec::new(), Vec::new(), Vec::new());
+        for name in names {
+            match place(&name) {
+                None => unknown.push(name),
+                Some(_) if asked.len() == NODES_ASKED_MAX => beyond.push(name),
+                Some(place) => asked.push((name, place)),
+            }
+        }
+        let too_many = format!("no more than {NODES_ASKED_MAX} are asked");
+        let left_out = [(unknown, "they are of this cluster no more"), (beyond, too_many.as_str())];
+        let left_out = left_out.into_iter().filter(|(nodes, _)| !nodes.is_empty());
+        Self { asked, left_out: left_out.map(|(nodes, cause)| missing_all(&nodes, cause)).collect() }
+    }
+}
+
 impl Api {
-    /// Those that had a part in it, with their owners and addresses.
-    async fn nodes_of(
-        &self,
-        about: &str,
-        own: &[StoryLine],
-    ) -> Result<Vec<(String, String, String)>, ApiError> {
+    async fn nodes_of(&self, about: &str, own: &[StoryLine]) -> Result<Parties, ApiError> {
         let logged = own.iter().filter_map(|line| line.fields.get("node")?.as_str());
         let mut names: BTreeSet<String> = logged.map(str::to_owned).collect();
         let id = about.parse().ok();
@@ -45,11 +69,11 @@ impl Api {
             if let Some(row) = id.as_ref().and_then(|id| book.row(id)) {
                 names.extend(row.node.iter().chain(&row.tried).cloned());
             }
-            let known = names.into_iter().filter_map(|name| {
-                let record = &book.node(&name)?.record;
-                Some((name, record.owner.clone(), record.url.clone()))
-            });
-            known.take(NODES_ASKED_MAX).collect()
+            let place = |name: &str| {
+                let record = &book.node(name)?.record;
+                Some(NodePlace { owner: record.owner.clone(), url: record.url.clone() })
+            };
+            Parties::of(names, place)
         });
         Ok(nodes.await?)
     }
@@ -77,6 +101,15 @@ fn extend_once(lines: &mut Vec<StoryLine>, theirs: impl Iterator<Item = StoryLin
     lines.extend(theirs.filter(|line| told.insert(serde_json::to_string(line).unwrap_or_default())));
 }
 
+/// Stands for the lines of several nodes.
+fn missing_all(nodes: &[String], cause: &str) -> StoryLine {
+    let mut line = missing("", cause);
+    line.who = "nc".to_owned();
+    line.message = format!("the lines of {} nodes are missing: {cause}", nodes.len());
+    line.fields.insert("nodes".to_owned(), nodes.join(", ").into());
+    line
+}
+
 /// Stands for the lines of a node that could not be asked.
 fn missing(name: &str, cause: &str) -> StoryLine {
     let now = time::OffsetDateTime::now_utc();
@@ -87,5 +120,30 @@ fn missing(name: &str, cause: &str) -> StoryLine {
         level: "WARN".to_owned(),
         message: format!("its lines are missing: {cause}"),
         fields: Default::default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nodes_that_are_not_asked_are_told_of() {
+        let names =
+            |count: usize| (0..count).map(|number| format!("node-{number:02}")).collect::<BTreeSet<_>>();
+        let place = |_: &str| Some(NodePlace { owner: String::new(), url: String::new() });
+        let all = Parties::of(names(NODES_ASKED_MAX), place);
+        assert_eq!((all.asked.len(), all.left_out), (NODES_ASKED_MAX, Vec::new()));
+        let some = Parties::of(names(NODES_ASKED_MAX + 2), place);
+        assert_eq!(some.asked.len(), NODES_ASKED_MAX);
+        let [line] = &some.left_out[..] else { panic!("{:?}", some.left_out) };
+        assert_eq!(line.message, "the lines of 2 nodes are missing: no more than 16 are asked");
+        assert_eq!(line.fields["nodes"], "node-16, node-17");
+        let gone = Parties::of(names(1), |_| None);
+        assert!(gone.asked.is_empty());
+        assert_eq!(
+            gone.left_out[0].message,
+            "the lines of 1 nodes are missing: they are of this cluster no more"
+        );
     }
 }

@@ -24,6 +24,12 @@ const CALLS_MAX: usize = 64;
 const RETRY_PAUSE: Duration = Duration::from_secs(1);
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// What a node was told, for which request, and what it said.
+struct Called {
+    request_id: String,
+    answer: Result<Option<InstanceReport>, ApiError>,
+}
+
 #[derive(Debug, Clone)]
 pub struct Nodes {
     pub base: Base,
@@ -99,17 +105,15 @@ impl Nodes {
     /// `true`: it has to be tried again.
     async fn carry_out(&self, name: &str, node: &InternalClient, task: Task, calls: &Semaphore) -> bool {
         let Ok(_permit) = calls.acquire().await else { return true };
-        let answer = match self.call(node, &task).await {
-            None => return false,
-            Some(answer) => answer.and_then(|report| match report {
-                Some(report) => own_report(name, report).map(Some),
-                None => Ok(None),
-            }),
-        };
+        let Some(Called { request_id, answer }) = self.call(node, &task).await else { return false };
+        let answer = answer.and_then(|report| match report {
+            Some(report) => own_report(name, report).map(Some),
+            None => Ok(None),
+        });
         let outcome = if answer.is_ok() { "ok" } else { "failed" };
         self.base.metrics.count("karri_cc_node_calls_total", &[("outcome", outcome)]);
         if let Err(error) = &answer {
-            tracing::warn!(instance_id = %task.id(), node = name, %error, "node did not take it");
+            tracing::warn!(instance_id = %task.id(), request_id, node = name, %error, "node did not take it");
         }
         let failed = answer.is_err();
         let (name, answer) = (name.to_owned(), answer.map_err(|error| error.kind));
@@ -119,16 +123,12 @@ impl Nodes {
     }
 
     /// `None`: the instance has changed since; the next round knows more.
-    async fn call(
-        &self,
-        node: &InternalClient,
-        task: &Task,
-    ) -> Option<Result<Option<InstanceReport>, ApiError>> {
+    async fn call(&self, node: &InternalClient, task: &Task) -> Option<Called> {
         let stored = match self.keeper.reader.intent(task.id()).await {
             Ok(stored) => stored,
             Err(error) => {
-                let caller = ApiError::new(ApiErrorKind::Unreachable, error.to_string());
-                return Some(Err(caller));
+                let error = ApiError::new(ApiErrorKind::Unreachable, error.to_string());
+                return Some(Called { request_id: String::new(), answer: Err(error) });
             }
         };
         let intent = match task {
@@ -140,11 +140,13 @@ impl Nodes {
             Task::Forget { id } => {
                 let request_id = stored.map(|intent| intent.request_id).unwrap_or_default();
                 let caller = self.base.caller(&request_id);
-                return Some(node.instance_forget(&caller, id).await.map(|()| None));
+                let answer = node.instance_forget(&caller, id).await.map(|()| None);
+                return Some(Called { request_id, answer });
             }
         };
-        let caller = self.base.caller(&intent.request_id);
-        Some(node.instance_put(&caller, intent).await.map(Some))
+        let request_id = intent.request_id.clone();
+        let answer = node.instance_put(&self.base.caller(&request_id), intent).await.map(Some);
+        Some(Called { request_id, answer })
     }
 
     async fn listen(&self, name: &str) {

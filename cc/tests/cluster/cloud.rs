@@ -34,6 +34,7 @@ pub struct Cloud {
     /// Certificates that the clc says are to be refused.
     pub revoked: Arc<Mutex<Option<Vec<String>>>>,
     pub network: Simulated,
+    placement: PlacementConfig,
     pub cc_url: String,
     running: Option<Stopper>,
 }
@@ -54,6 +55,11 @@ impl ClusterService for FakeClc {
 impl Cloud {
     /// With a running cluster controller.
     pub async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// `placement`: keys of that section, as they stand in a file.
+    pub async fn start_with(placement: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let authority = Authority::load_or_create(&directory.path().join("ca")).unwrap();
         let (sender, hellos) = watch::channel(None);
@@ -74,6 +80,7 @@ impl Cloud {
             hellos,
             revoked,
             network: Simulated::default(),
+            placement: PlacementConfig { node_lost_secs: 3, ..toml::from_str(placement).unwrap() },
             cc_url: String::new(),
             running: None,
         };
@@ -105,7 +112,7 @@ impl Cloud {
                 dns: Vec::new(),
                 run_dir: self.state_dir(),
             },
-            placement: PlacementConfig { node_lost_secs: 3, ..PlacementConfig::default() },
+            placement: self.placement.clone(),
             database: DatabaseConfig::default(),
         }
     }

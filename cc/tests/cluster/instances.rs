@@ -9,7 +9,10 @@ use karri_proto::internal::instances::InstanceService;
 use karri_proto::internal::story::StoryService;
 
 async fn with_nodes<const N: usize>(names: [&str; N]) -> (Cloud, Clc, [FakeNode; N]) {
-    let cloud = Cloud::start().await;
+    with_nodes_in(Cloud::start().await, names).await
+}
+
+async fn with_nodes_in<const N: usize>(cloud: Cloud, names: [&str; N]) -> (Cloud, Clc, [FakeNode; N]) {
     let mut nodes = Vec::new();
     for name in names {
         nodes.push(cloud.node(name, 4).await);
@@ -214,6 +217,21 @@ async fn a_restart_in_the_middle_loses_and_doubles_nothing() {
     cloud.restart_cc().await;
     let late = clc.client.instance_put(&caller("late"), intent(1)).await.unwrap_err();
     assert_eq!(late.kind, ApiErrorKind::Conflict, "tombstones outlive a restart");
+}
+
+#[tokio::test]
+async fn instances_are_placed_as_the_configuration_says() {
+    for (placement, on_each) in
+        [("", [1, 1]), ("policy = \"least-loaded\"", [1, 1]), ("policy = \"first-fit\"", [2, 0])]
+    {
+        let (_cloud, mut clc, nodes) =
+            with_nodes_in(Cloud::start_with(placement).await, ["node-1", "node-2"]).await;
+        for number in 1..=2 {
+            clc.put(&intent(number)).await;
+            clc.until_phase(&intent(number), Phase::Running).await;
+        }
+        assert_eq!(nodes.each_ref().map(|node| node.guests().len()), on_each, "{placement}");
+    }
 }
 
 #[tokio::test]

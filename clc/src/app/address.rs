@@ -9,6 +9,9 @@ use std::net::Ipv4Addr;
 /// EC2 keeps the first four addresses of a subnet and the last.
 const RESERVED_AT_START: u32 = 4;
 
+/// Of a VPC that is made for its subnets.
+const VPC_PREFIX: u32 = 16;
+
 /// An IPv4 range in the form `172.31.0.0/20`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cidr {
@@ -28,6 +31,23 @@ impl Cidr {
         Some(Self { first, last: first | hosts })
     }
 
+    fn covers(&self, other: &Self) -> bool {
+        self.first <= other.first && other.last <= self.last
+    }
+
+    /// The smallest range with both.
+    fn with(self, other: &Self) -> Self {
+        let (first, last) = (self.first.min(other.first), self.last.max(other.last));
+        let hosts = u32::MAX.checked_shr((first ^ last).leading_zeros()).unwrap_or(0);
+        Self { first: first & !hosts, last: first | hosts }
+    }
+
+    /// The smallest range with it that is no smaller than that prefix says.
+    fn widened(self, prefix: u32) -> Self {
+        let hosts = (self.last - self.first) | u32::MAX >> prefix;
+        Self { first: self.first & !hosts, last: self.first | hosts }
+    }
+
     /// Whether EC2 lets an instance have it.
     pub fn is_assignable(&self, address: Ipv4Addr) -> bool {
         let address = u32::from(address);
@@ -38,6 +58,21 @@ impl Cidr {
     pub fn size(&self) -> u32 {
         (self.last - self.first).saturating_sub(RESERVED_AT_START)
     }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", Ipv4Addr::from(self.first), (self.last - self.first).leading_zeros())
+    }
+}
+
+/// A VPC's own range where that has all of its subnets, else the least that has: the ranges of subnets are their
+/// clusters' configuration. As large as a default VPC at least, so that it does not grow with the next zone.
+pub fn range_of_vpc<'a>(own: &str, subnets: impl Iterator<Item = &'a str>) -> String {
+    let subnets: Vec<Cidr> = subnets.filter_map(Cidr::parse).collect();
+    let fits = Cidr::parse(own).is_none_or(|own| subnets.iter().all(|subnet| own.covers(subnet)));
+    let all = subnets.iter().copied().reduce(|all, one| all.with(&one)).filter(|_| !fits);
+    all.map_or_else(|| own.to_owned(), |all| all.widened(VPC_PREFIX).to_string())
 }
 
 #[derive(Debug, Default)]
@@ -112,6 +147,23 @@ mod tests {
         let mut book = AddressBook::default();
         book.cluster_known("a", cidr);
         book
+    }
+
+    #[test]
+    fn a_vpc_has_all_of_its_subnets() {
+        let own = "172.31.0.0/16";
+        for (subnets, range) in [
+            (&[][..], own),
+            (&["172.31.0.0/20", "172.31.240.0/20"], own),
+            (&["10.20.16.0/20"], "10.20.0.0/16"),
+            (&["10.20.16.0/20", "10.20.32.0/20"], "10.20.0.0/16"),
+            (&["10.20.16.0/20", "10.21.0.0/20"], "10.20.0.0/15"),
+            (&["172.31.0.0/20", "172.30.0.0/20"], "172.30.0.0/15"),
+            (&["10.0.0.0/8"], "10.0.0.0/8"),
+            (&["10.0.0.0/24", "192.168.0.0/24"], "0.0.0.0/0"),
+        ] {
+            assert_eq!(range_of_vpc(own, subnets.iter().copied()), range, "{subnets:?}");
+        }
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Image {
     pub kind: ImageKind,
     pub definition: ImageDefinition,
     pub created_ms: i64,
+    /// The request that asked for it. Empty: that was before they were kept.
+    pub request_id: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +77,11 @@ impl Image {
     /// What an instance can start from; None: nothing can, yet or any more.
     pub fn bootable(&self) -> Option<&BlobRef> {
         self.definition.blob.as_ref().filter(|_| self.state == ImageState::Available)
+    }
+
+    /// What is done for it is logged under that.
+    pub fn logged_as(&self) -> &str {
+        if self.request_id.is_empty() { &self.id } else { &self.request_id }
     }
 
     /// Whether an account may see it and start it.

@@ -1,4 +1,4 @@
-//! `karri why`: our own log lines about an instance or a request, and those of the clusters.
+//! `karri why`: our own log lines about an instance or a request, and those of the clusters and of the image store.
 
 use super::App;
 use futures_util::future::join_all;
@@ -10,15 +10,16 @@ impl App {
         let (log, word) = (self.base.story.clone(), about.to_owned());
         let own = tokio::task::spawn_blocking(move || log.lines_about(&word));
         let mut lines = own.await.map_err(ApiError::internal)?;
-        let links = self.clusters.list();
-        let asked = links.iter().map(|link| {
-            let (client, caller) = (link.client(), self.caller(&caller.request_id));
-            async move { (link.name.clone(), client.story(&caller, about).await) }
+        let clusters = self.clusters.list();
+        let clusters = clusters.iter().map(|link| (format!("cc {}", link.name), link.client()));
+        let asked = clusters.chain([("walrus".to_owned(), self.walrus.clone())]).map(|(who, client)| {
+            let caller = self.caller(&caller.request_id);
+            async move { (who, client.story(&caller, about).await) }
         });
-        for (name, told) in join_all(asked).await {
+        for (who, told) in join_all(asked).await {
             match told {
                 Ok(told) => lines.extend(told),
-                Err(error) => lines.push(silent(&name, &error)),
+                Err(error) => lines.push(silent(who, &error)),
             }
         }
         lines.sort_by(|a, b| a.timestamp.cmp(&b.timestamp));
@@ -27,13 +28,13 @@ impl App {
     }
 }
 
-fn silent(cluster: &str, error: &ApiError) -> StoryLine {
+fn silent(who: String, error: &ApiError) -> StoryLine {
     let now = time::OffsetDateTime::now_utc();
     StoryLine {
         timestamp: now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
-        who: format!("cc {cluster}"),
+        who,
         level: "WARN".to_owned(),
-        message: format!("does not tell its part: {error}"),
+        message: format!("its lines are missing: {error}"),
         fields: serde_json::Map::new(),
     }
 }

@@ -25,6 +25,7 @@ fn image_of(row: &AnyRow) -> Result<Image, StoreError> {
         definition: serde_json::from_str(&definition)
             .map_err(|e| StoreError::corrupt("definition of an image", e))?,
         created_ms: row.try_get("created_at")?,
+        request_id: row.try_get("request_id")?,
     })
 }
 
@@ -48,7 +49,7 @@ pub(super) async fn image_insert_in_txn(
     let definition = serde_json::to_string(&image.definition)
         .map_err(|e| StoreError::corrupt("definition of an image", e))?;
     let statement = "INSERT INTO images (id, account, name, state, is_public, kind, definition, created_at, \
-         holds_blob) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+         holds_blob, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
     sqlx::query(statement)
         .bind(&image.id)
         .bind(&image.account)
@@ -59,6 +60,7 @@ pub(super) async fn image_insert_in_txn(
         .bind(definition)
         .bind(image.created_ms)
         .bind(i64::from(holds_blob))
+        .bind(&image.request_id)
         .execute(&mut **tx)
         .await?;
     Ok(())

@@ -42,6 +42,7 @@ fn task_of(row: &AnyRow) -> Result<ImageTask, StoreError> {
         request_digest: row.try_get("request_digest")?,
         created_ms: row.try_get("created_at")?,
         ended_ms: row.try_get("ended_at")?,
+        request_id: row.try_get("request_id")?,
     })
 }
 
@@ -69,7 +70,7 @@ impl Store {
             return Ok(TaskInserted::TooMany);
         }
         let statement = "INSERT INTO image_tasks (id, account, state, message, progress, work, client_token, \
-             request_digest, created_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+             request_digest, created_at, ended_at, request_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
         let inserted = sqlx::query(statement)
             .bind(&task.id)
             .bind(&task.account)
@@ -81,6 +82,7 @@ impl Store {
             .bind(&task.request_digest)
             .bind(task.created_ms)
             .bind(task.ended_ms)
+            .bind(&task.request_id)
             .execute(&mut *tx)
             .await
             .map_err(StoreError::from);

@@ -1,6 +1,7 @@
 //! Default VPCs, their subnets (one per zone) and security groups.
 
 use super::{Store, StoreError, Tx};
+use crate::app::address::range_of_vpc;
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
 use std::net::Ipv4Addr;
@@ -141,11 +142,11 @@ impl Store {
     /// None: the account has no VPC.
     pub async fn network_fetch(&self, account: &str) -> Result<Option<Network>, StoreError> {
         let read = async {
-            let vpcs = self.vpc_list(account).await?;
+            let subnets = self.subnet_list(account).await?;
+            let vpcs = self.vpcs_around(account, &subnets).await?;
             if vpcs.is_empty() {
                 return Ok(None);
             }
-            let subnets = self.subnet_list(account).await?;
             let security_groups = self.security_group_list(account).await?;
             Ok(Some(Network { vpcs, subnets, security_groups }))
         };
@@ -153,9 +154,21 @@ impl Store {
     }
 
     pub async fn vpc_list(&self, account: &str) -> Result<Vec<Vpc>, StoreError> {
+        let subnets = self.subnet_list(account).await?;
+        self.vpcs_around(account, &subnets).await
+    }
+
+    /// With the ranges that these subnets make of theirs.
+    async fn vpcs_around(&self, account: &str, subnets: &[Subnet]) -> Result<Vec<Vpc>, StoreError> {
         let statement = "SELECT * FROM vpcs WHERE account = $1 ORDER BY id";
         let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;
-        rows.iter().map(vpc_of).collect()
+        let vpcs = rows.iter().map(vpc_of).map(|vpc| {
+            let vpc = vpc?;
+            let own = subnets.iter().filter(|subnet| subnet.vpc_id == vpc.id);
+            let cidr = range_of_vpc(&vpc.cidr, own.map(|subnet| subnet.cidr.as_str()));
+            Ok(Vpc { cidr, ..vpc })
+        });
+        vpcs.collect()
     }
 
     pub async fn subnet_list(&self, account: &str) -> Result<Vec<Subnet>, StoreError> {

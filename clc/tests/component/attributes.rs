@@ -8,6 +8,7 @@ on_both! {
     a_running_instance_keeps_what_it_was_started_with
     protection_and_shutdown_behaviour_change_at_any_time
     metadata_options_reach_the_node
+    metadata_options_are_pending_until_the_cluster_has_them
     what_cannot_be_changed_is_refused
     others_instances_have_no_attributes
     credits_are_those_of_the_type
@@ -137,6 +138,25 @@ async fn metadata_options_reach_the_node(cloud: Cloud) {
         let answer = alice.ec2("ModifyInstanceMetadataOptions", &[("InstanceId", &id), wrong]).await;
         answer.refused(400, "InvalidParameterValue");
     }
+}
+
+async fn metadata_options_are_pending_until_the_cluster_has_them(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let id = launched(&alice, &[]).await;
+    let in_state = async |state: &str| {
+        let filter = [("Filter.1.Name", "metadata-options.state"), ("Filter.1.Value.1", state)];
+        let found = alice.ec2("DescribeInstances", &filter).await.ok();
+        let told = "<httpTokens>required</httpTokens>";
+        found.instances() == [id.clone()] && found.text.contains(told)
+    };
+    cluster.cut(true);
+    let wish = [("InstanceId", id.as_str()), ("HttpTokens", "required")];
+    assert_eq!(alice.ec2("ModifyInstanceMetadataOptions", &wish).await.ok().one("state"), "pending");
+    assert!(in_state("pending").await && !in_state("applied").await);
+    cluster.cut(false);
+    until("the cluster has them", async || in_state("applied").await.then_some(())).await;
+    assert!(!in_state("pending").await);
 }
 
 async fn what_cannot_be_changed_is_refused(cloud: Cloud) {

@@ -64,6 +64,11 @@ async fn an_import_goes_from_pending_through_its_progress_to_an_image(cloud: Clo
     let answer = import(&alice, &said).await.ok();
     let id = answer.one("importTaskId");
     assert!(id.starts_with("import-ami-"), "{id}");
+    let request = answer.one("requestId");
+    until("the image store works for the request", async || {
+        bundles.requests.lock().unwrap().contains(&request).then_some(())
+    })
+    .await;
     assert_eq!((state(&answer), answer.one("statusMessage")), ("active".into(), "pending".into()));
     let told = once(
         async || import_told(&alice, &id).await,

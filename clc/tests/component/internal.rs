@@ -17,6 +17,7 @@ use std::time::Duration;
 
 on_both! {
     each_role_may_call_its_own_service_only
+    a_story_is_asked_of_the_image_store_too
     a_token_lets_one_node_in_once
     a_name_belongs_to_one_node_until_it_is_forgotten
     a_token_is_for_one_machine
@@ -66,6 +67,21 @@ async fn each_role_may_call_its_own_service_only(cloud: Cloud) {
     assert_eq!(kind(other.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Conflict);
     let nonsense = ClusterHello { subnet_cidr: "everything".into(), ..hello("zone-b") };
     assert_eq!(kind(other.cluster_hello(&caller, nonsense).await), ApiErrorKind::Invalid);
+}
+
+async fn a_story_is_asked_of_the_image_store_too(cloud: Cloud) {
+    let (admin, caller) = cloud.admin();
+    let about = "cli-0123456789abcdef";
+    let lines = admin.story(&caller, about).await.unwrap();
+    let walrus = lines.iter().find(|line| line.who.starts_with("walrus")).expect("its line");
+    assert_eq!(walrus.message, format!("told of {about}"));
+    cloud.walrus.goes_away();
+    let missing = until("its part is missing", async || {
+        let lines = admin.story(&caller, about).await.unwrap();
+        lines.into_iter().find(|line| line.who == "walrus")
+    });
+    let missing = missing.await;
+    assert!(missing.level == "WARN" && missing.message.starts_with("its lines are missing: "), "{missing:?}");
 }
 
 async fn a_token_lets_one_node_in_once(cloud: Cloud) {

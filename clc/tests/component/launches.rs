@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 on_both! {
     a_launch_knows_what_was_changed_since_the_last
     a_token_that_was_used_is_known_when_nothing_else_is
+    a_zone_without_a_subnet_holds_nothing
     what_is_written_behind_the_controllers_back_is_respected
 }
 
@@ -54,6 +55,27 @@ async fn a_token_that_was_used_is_known_when_nothing_else_is(cloud: Cloud) {
     // Neither the room nor the image is there any more; the instance is.
     assert_eq!(alice.run(1, &token).await.ok().one("instanceId"), first);
     alice.run(1, &[("ClientToken", "another")]).await.refused(400, "InvalidAMIID.Unavailable");
+}
+
+/// As if the zone had come after the launch had looked up its account's network.
+async fn a_zone_without_a_subnet_holds_nothing(cloud: Cloud) {
+    let _old = cloud.cluster("zone-a", 1).await;
+    let _new = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await;
+    let (alice, bob) = (cloud.owner().await, cloud.user("bobs", "bob", &["AdministratorAccess"]).await);
+    let store = cloud.store().await;
+    let mut tx = store.begin().await.unwrap();
+    let statement = "DELETE FROM subnets WHERE zone = 'zone-b' AND account = $1";
+    let gone = sqlx::query(statement).bind(&alice.account).execute(&mut *tx).await.unwrap();
+    assert_eq!(gone.rows_affected(), 1);
+    tx.commit().await.unwrap();
+    store.close().await;
+    // Each zone has room for two.
+    alice.run(3, &[]).await.refused(400, "InsufficientFreeAddressesInSubnet");
+    let some = [("ImageId", IMAGE), ("MinCount", "1"), ("MaxCount", "4"), ("InstanceType", "t3.micro")];
+    let launched = alice.ec2("RunInstances", &some).await.ok();
+    let zones = launched.all("availabilityZone");
+    assert!(launched.instances().len() == 2 && zones.iter().all(|zone| zone == "zone-a"), "{zones:?}");
+    bob.run(2, &[("Placement.AvailabilityZone", "zone-b")]).await.ok();
 }
 
 async fn what_is_written_behind_the_controllers_back_is_respected(cloud: Cloud) {

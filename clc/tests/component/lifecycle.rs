@@ -410,8 +410,37 @@ async fn console_and_status_are_told(cloud: Cloud) {
     alice.ec2("GetConsoleOutput", &[("InstanceId", &ids[0])]).await.refused(503, "Unavailable");
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_takes_too_long_ends() {
+mod what_takes_too_long_ends {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        tokio::join!(slow_launches_end(Database::Sqlite), slow_stops_end(Database::Sqlite));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        tokio::join!(slow_launches_end(Database::Postgres), slow_stops_end(Database::Postgres));
+    }
+}
+
+/// Asked first, forced then, and over for its owner when nobody answers.
+async fn slow_stops_end(database: Database) {
+    let cloud = Cloud::start_with(database, Limits { stopping_secs: 1, ..Limits::default() }).await;
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let [id] = &running(&alice, 1).await[..] else { panic!("one instance") };
+    cluster.be_manual();
+    alice.ec2("StopInstances", &[("InstanceId.1", id)]).await.ok();
+    assert_eq!(alice.state(id).await, "stopping");
+    cluster.wait_for_intent(id, |intent| intent.desired == Desired::Stopped && intent.force).await;
+    alice.wait_for(id, "stopped").await;
+    cluster.report(id, Phase::Stopped, None);
+    alice.ec2("StartInstances", &[("InstanceId.1", id)]).await.ok();
+    cluster.wait_for_intent(id, |intent| intent.desired == Desired::Running && !intent.force).await;
+}
+
+async fn slow_launches_end(database: Database) {
     let limits = Limits {
         pending_secs: 1,
         shutting_down_secs: 1,
@@ -419,7 +448,7 @@ async fn what_takes_too_long_ends() {
         terminated_visible_secs: 1,
         ..Limits::default()
     };
-    let cloud = Cloud::start_with(Database::Sqlite, limits).await;
+    let cloud = Cloud::start_with(database, limits).await;
     let cluster = cloud.cluster("zone-a", 1).await;
     let alice = cloud.owner().await;
     cluster.be_manual();

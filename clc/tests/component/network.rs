@@ -4,6 +4,7 @@ use crate::support::Cloud;
 
 on_both! {
     an_account_has_a_default_vpc_with_a_subnet_in_each_zone
+    a_vpc_has_the_subnets_of_clusters_that_are_elsewhere
     free_addresses_are_counted_as_ec2_counts_them
     the_default_group_has_its_two_rules
     ports_and_root_disks_are_those_of_the_instances
@@ -41,6 +42,15 @@ async fn an_account_has_a_default_vpc_with_a_subnet_in_each_zone(cloud: Cloud) {
     assert_eq!(alice.ec2("DescribeAccountAttributes", &one).await.ok().all("attributeValue"), ["VPC"]);
     let wrong = [("AttributeName.1", "colour")];
     alice.ec2("DescribeAccountAttributes", &wrong).await.refused(400, "InvalidParameterValue");
+}
+
+async fn a_vpc_has_the_subnets_of_clusters_that_are_elsewhere(cloud: Cloud) {
+    let cluster = cloud.cluster_at("zone-a", 1, "10.20.16.0/20").await;
+    let alice = cloud.owner().await;
+    let filter = [("Filter.1.Name", "cidr"), ("Filter.1.Value.1", "10.20.0.0/16")];
+    assert_eq!(alice.ec2("DescribeVpcs", &filter).await.ok().all("cidrBlock"), ["10.20.0.0/16"; 2]);
+    let id = alice.run(1, &[]).await.ok().one("instanceId");
+    cluster.wait_for_intent(&id, |intent| intent.spec.ports[0].vpc_cidr == "10.20.0.0/16").await;
 }
 
 async fn free_addresses_are_counted_as_ec2_counts_them(cloud: Cloud) {

@@ -7,6 +7,7 @@ on_both! {
     a_zone_is_a_cluster_and_tells_its_slots
     instance_types_are_those_of_the_catalogue
     types_are_offered_in_the_region_and_in_each_zone
+    filters_of_zones_are_checked_where_there_is_none
 }
 
 async fn the_region_is_the_clouds_own(cloud: Cloud) {
@@ -41,6 +42,13 @@ async fn a_zone_is_a_cluster_and_tells_its_slots(cloud: Cloud) {
     }
     let filter = [("Filter.1.Name", "region-name"), ("Filter.1.Value.1", REGION)];
     assert_eq!(alice.ec2("DescribeAvailabilityZones", &filter).await.ok().all("zoneName"), ["zone-a"]);
+}
+
+async fn filters_of_zones_are_checked_where_there_is_none(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    assert!(alice.ec2("DescribeAvailabilityZones", &[]).await.ok().all("zoneName").is_empty());
+    let filter = [("Filter.1.Name", "colour"), ("Filter.1.Value.1", "red")];
+    alice.ec2("DescribeAvailabilityZones", &filter).await.refused(400, "InvalidParameterValue");
 }
 
 async fn instance_types_are_those_of_the_catalogue(cloud: Cloud) {

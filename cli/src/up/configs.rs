@@ -15,10 +15,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::Value;
 
-const CLC: &str = include_str!("../../../deploy/config/clc.toml");
-const CC: &str = include_str!("../../../deploy/config/cc.toml");
-const NC: &str = include_str!("../../../deploy/config/nc.toml");
-const WALRUS: &str = include_str!("../../../deploy/config/walrus.toml");
+pub(super) const CLC: &str = include_str!("../../../deploy/config/clc.toml");
+pub(super) const CC: &str = include_str!("../../../deploy/config/cc.toml");
+pub(super) const NC: &str = include_str!("../../../deploy/config/nc.toml");
+pub(super) const WALRUS: &str = include_str!("../../../deploy/config/walrus.toml");
 const INSTANCE_TYPES: &str = include_str!("../../../deploy/config/instance-types.toml");
 
 /// Writes the files that are absent or were not touched since `up` wrote them. Returns the names of the

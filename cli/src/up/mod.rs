@@ -14,6 +14,8 @@ mod bundling;
 pub mod child;
 mod configs;
 mod demo;
+#[cfg(test)]
+mod examples;
 pub mod join;
 pub mod leftovers;
 pub mod libvirt;

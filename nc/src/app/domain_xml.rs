@@ -1,7 +1,9 @@
 //! An instance as libvirt's domain XML: one pure function for QEMU, KVM and the three kinds of Xen.
 //!
-//! Every value goes through the XML writer's escaping. The disk chain is spelled out to its end, so
-//! that nothing probes an image for a backing file.
+//! Every value goes through the XML writer's escaping. For QEMU the disk chain is
+//! spelled out to its end, so that nothing probes an image for a backing file. libxl knows no chains: under Xen the
+//! overlay names its base itself, with its format, as `storage::overlay` made it, and its base none, as it was
+//! judged before.
 
 use crate::app::owner_tag::{NAMESPACE, OwnerTag, domain_name};
 use karri_proto::ids::InstanceId;

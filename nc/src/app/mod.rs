@@ -4,6 +4,7 @@ pub mod domain_xml;
 pub mod metadata;
 pub mod owner_tag;
 pub mod plan;
+pub mod qcow2;
 pub mod record;
 pub mod sample;
 pub mod token;

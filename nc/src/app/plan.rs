@@ -102,7 +102,10 @@ pub enum Step {
     Wait {
         ms: u64,
     },
-    FetchImages,
+    /// Given up after so long: the start is late then.
+    FetchImages {
+        ms_max: u64,
+    },
     MakeDisk,
     PlugPorts,
     StartGuest,
@@ -167,7 +170,7 @@ fn start(record: &Record, seen: &Observed, limits: &Limits) -> Step {
         return Step::Record(record.failed_start(reason));
     }
     if !seen.images {
-        return Step::FetchImages;
+        return Step::FetchImages { ms_max: limits.prepare_ms - seen.waited_ms };
     }
     if !seen.disk {
         let lost = server_reason("The root disk of the instance is missing on its node");
@@ -295,7 +298,7 @@ mod tests {
                     seen.waited_ms += ms;
                     seen.asked_ms = seen.asked_ms.map(|asked| asked + ms);
                 }
-                Step::FetchImages => seen.images = true,
+                Step::FetchImages { .. } => seen.images = true,
                 Step::MakeDisk => (seen.disk, seen.files) = (true, true),
                 Step::PlugPorts => seen.ports = true,
                 Step::StartGuest => seen.guest = Guest::Running,
@@ -318,7 +321,10 @@ mod tests {
         let (mut record, mut seen) = (record(Desired::Running), nothing());
         let steps = carry_on(&mut record, &mut seen);
         let up = Step::Record(Change::Up { boot_id: "boot-1".to_owned(), stopping: false });
-        assert_eq!(steps, [Step::FetchImages, Step::MakeDisk, Step::PlugPorts, Step::StartGuest, up]);
+        assert_eq!(
+            steps,
+            [Step::FetchImages { ms_max: 10_000 }, Step::MakeDisk, Step::PlugPorts, Step::StartGuest, up]
+        );
         assert_eq!(record.phase(), Phase::Running);
     }
 

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, StreamExt};
 use karri_proto::instance::Digest;
 use karri_proto::internal::error::ApiErrorKind;
-use karri_proto::internal::{ApiError, Caller};
+use karri_proto::internal::{ApiError, Caller, Identity};
 use karri_proto::runtime::client::InternalClient;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -22,26 +22,27 @@ pub type BlobStream = BoxStream<'static, Result<Bytes, BlobError>>;
 
 #[async_trait]
 pub trait BlobSource: Send + Sync + 'static {
-    /// The bytes from `offset` on.
-    async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError>;
+    /// The bytes from `offset` on, for that request.
+    async fn open(&self, request_id: &str, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError>;
 }
 
 #[derive(Debug)]
 pub struct WalrusBlobs {
     client: InternalClient,
-    caller: Caller,
+    identity: Identity,
 }
 
 impl WalrusBlobs {
-    pub fn new(client: InternalClient, caller: Caller) -> Self {
-        Self { client, caller }
+    pub fn new(client: InternalClient, identity: Identity) -> Self {
+        Self { client, identity }
     }
 }
 
 #[async_trait]
 impl BlobSource for WalrusBlobs {
-    async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
-        let response = self.client.blob_read(&self.caller, digest, offset).await.map_err(refusal)?;
+    async fn open(&self, request_id: &str, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
+        let caller = Caller { identity: self.identity.clone(), request_id: request_id.to_owned() };
+        let response = self.client.blob_read(&caller, digest, offset).await.map_err(refusal)?;
         let status = response.status().as_u16();
         // 206 answers the range. A 200 is the whole blob: right only if the whole was wanted.
         if status != 206 && offset != 0 {

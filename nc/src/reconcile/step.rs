@@ -10,7 +10,7 @@ use crate::drive::storage::StorageError;
 use crate::node::Node;
 use karri_proto::instance::StateReason;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -65,7 +65,8 @@ impl From<StorageError> for Failure {
 
 pub async fn carry_out(node: &Arc<Node>, record: &Record, step: Step) -> Outcome {
     // Only what makes a guest run may fail for good; taking away is tried until it succeeds.
-    let builds = matches!(step, Step::FetchImages | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
+    let builds =
+        matches!(step, Step::FetchImages { .. } | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
     let intent = &record.intent;
     match attempt(node, record, step).await {
         Ok(()) => {
@@ -116,7 +117,7 @@ async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Fa
             told(record, &change);
             save(node, record, change).await
         }
-        Step::FetchImages => fetch(node, record).await,
+        Step::FetchImages { ms_max } => fetch(node, record, Duration::from_millis(ms_max)).await,
         Step::MakeDisk
         | Step::PlugPorts
         | Step::StartGuest
@@ -133,20 +134,24 @@ async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Fa
             let name = step_name(&step);
             node.metrics.observe("karri_nc_step_seconds", &[("step", name)], started.elapsed());
             if result.is_ok() {
-                let (instance_id, request_id) = (&record.intent.id, &record.intent.request_id);
-                let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(%instance_id, request_id, took_ms, "{name}");
+                say_done(record, name, started);
             }
             result
         }
     }
 }
 
+fn say_done(record: &Record, name: &str, started: Instant) {
+    let (instance_id, request_id) = (&record.intent.id, &record.intent.request_id);
+    let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::info!(%instance_id, request_id, took_ms, "{name}");
+}
+
 fn step_name(step: &Step) -> &'static str {
     match step {
         Step::Rest => "rest",
         Step::Wait { .. } => "wait",
-        Step::FetchImages => "images fetched",
+        Step::FetchImages { .. } => "images fetched",
         Step::MakeDisk => "disk made",
         Step::PlugPorts => "ports plugged",
         Step::StartGuest => "guest started",
@@ -189,8 +194,8 @@ async fn save(node: &Arc<Node>, record: &Record, change: Change) -> Result<(), F
     }
 }
 
-/// Given up as soon as the instance is wanted otherwise; what came is kept for the next.
-async fn fetch(node: &Arc<Node>, record: &Record) -> Result<(), Failure> {
+/// Given up as soon as the instance is wanted otherwise, and at the deadline of a start; what came is kept for the next.
+async fn fetch(node: &Arc<Node>, record: &Record, left: Duration) -> Result<(), Failure> {
     let id = &record.intent.id;
     let changed = node.live().entry(id.clone()).or_default().changed.clone();
     let changed = changed.notified();
@@ -198,13 +203,24 @@ async fn fetch(node: &Arc<Node>, record: &Record) -> Result<(), Failure> {
     if node.store.record(id).is_none_or(|newest| newest.intent != record.intent) {
         return Ok(());
     }
+    // What is tried again and again is told once, and so is why.
+    if node.live().get(id).is_none_or(|entry| entry.complaint.is_none()) {
+        let (instance_id, request_id) = (id, &record.intent.request_id);
+        tracing::info!(%instance_id, request_id, "images are to be fetched");
+    }
+    let started = Instant::now();
     let fetched = async {
         let _slot = node.fetches.acquire().await; // never closed
-        node.drives.storage.fetch_images(&record.intent.spec, &|| node.pinned()).await
+        node.drives.storage.fetch_images(&record.intent, &|| node.pinned()).await
     };
     tokio::select! {
-        fetched = fetched => Ok(fetched?),
+        fetched = fetched => {
+            fetched?;
+            say_done(record, "images fetched", started);
+            Ok(())
+        }
         () = changed => Ok(()),
+        () = tokio::time::sleep(left) => Ok(()), // the next look finds it late
     }
 }
 
@@ -212,7 +228,7 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
     let (id, spec) = (&record.intent.id, &record.intent.spec);
     let (hypervisor, storage) = (&node.drives.hypervisor, &node.drives.storage);
     match step {
-        Step::MakeDisk => Ok(storage.make_disk(id, spec, &|| node.pinned()).await?),
+        Step::MakeDisk => Ok(storage.make_disk(&record.intent, &|| node.pinned()).await?),
         Step::PlugPorts => {
             node.set_plugged(id, true); // before the first rule: half a port is to be taken away too
             let ports: Vec<_> = spec.ports.iter().map(|port| node.names.port(port)).collect();
@@ -253,7 +269,7 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
             hypervisor.console_remove(id).await.map_err(StorageError::from)?;
             Ok(storage.remove_files(id).await?)
         }
-        Step::Rest | Step::Wait { .. } | Step::FetchImages | Step::Record(_) => Ok(()),
+        Step::Rest | Step::Wait { .. } | Step::FetchImages { .. } | Step::Record(_) => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::adopt::adopt;
 use super::groups::enforce_groups;
-use super::instance::Alive;
+use super::instance::{Alive, wake, wake_due};
 use super::step::{Outcome, carry_out};
 use super::watch::compare;
 use crate::app::owner_tag::{Owner, OwnerTag};
@@ -14,7 +14,7 @@ use crate::drive::hypervisor::{Found, FoundGuest};
 use crate::drive::ports::{NoPorts, Plugged, Port, PortError, Ports};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
 use crate::facts::NodeFacts;
-use crate::node::{Drives, Node, NodeParts};
+use crate::node::{Drives, Node, NodeParts, now_unix_ms};
 use crate::store::Store;
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
@@ -37,7 +37,7 @@ impl Storage for Standstill {
         false
     }
 
-    async fn fetch_images(&self, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
+    async fn fetch_images(&self, _: &InstanceIntent, _: Pins<'_>) -> Result<(), StorageError> {
         std::future::pending().await
     }
 
@@ -45,7 +45,7 @@ impl Storage for Standstill {
         Lying::default()
     }
 
-    async fn make_disk(&self, _: &InstanceId, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
+    async fn make_disk(&self, _: &InstanceIntent, _: Pins<'_>) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -73,7 +73,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
         bridge: String::new(),
         boot_id: "boot-1".to_owned(),
-        limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
+        limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
         store: Store::in_memory(),
         facts: NodeFacts::in_memory(),
         drives: Drives {
@@ -92,8 +92,32 @@ async fn a_wish_that_comes_between_look_and_fetch_is_not_waited_with() {
     let generation = seen.intent.generation + 1;
     let wish = InstanceIntent { generation, desired: Desired::Terminated, ..sample::intent() };
     node.store.record_put(Record::new(wish, 1)).unwrap();
-    let fetched = tokio::time::timeout(Duration::from_secs(5), carry_out(&node, &seen, Step::FetchImages));
+    let fetched = tokio::time::timeout(
+        Duration::from_secs(5),
+        carry_out(&node, &seen, Step::FetchImages { ms_max: 60_000 }),
+    );
     assert_eq!(fetched.await, Ok(Outcome::Done));
+}
+
+#[tokio::test]
+async fn a_fetch_does_not_outlast_the_deadline_of_a_start() {
+    let node = node();
+    let record = Record::new(sample::intent(), now_unix_ms());
+    let id = record.intent.id.clone();
+    node.store.record_put(record).unwrap();
+    wake(&node, &id);
+    let ended = async {
+        while !matches!(node.store.record(&id).unwrap().state, State::Failed { .. }) {
+            wake_due(&node);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), ended).await.unwrap();
+    let report = node.report(&id).unwrap();
+    assert_eq!(
+        report.reason.unwrap().message,
+        "Server.InternalError: The instance could not be started in time"
+    );
 }
 
 /// Ports that cannot be plugged, in the way told.

@@ -19,6 +19,8 @@ pub struct Past {
     clc: BTreeMap<InstanceId, (u64, bool)>,
     cc: BTreeMap<InstanceId, (u64, u32, bool)>,
     nodes: BTreeMap<(usize, InstanceId), (u64, u32)>,
+    /// Since when each instance is in its state; counted from the end of all faults.
+    stays: BTreeMap<InstanceId, (State, i64, i64)>,
     database_losses: u64,
 }
 
@@ -33,6 +35,8 @@ pub fn step(sim: &Sim, past: &mut Past) -> Verdict {
     }
     none_doubled(sim)?;
     numbers_grow(sim, past)?;
+    ensure(sim.overdue.is_none(), || sim.overdue.clone().unwrap_or_default())?;
+    transitions_end(sim, past)?;
     ensure(sim.cc.wronged.is_none(), || {
         format!("the cc was away, and took node {:?} for lost", sim.cc.wronged)
     })?;
@@ -61,6 +65,53 @@ fn none_doubled(sim: &Sim) -> Verdict {
                 return Err(format!("{id} runs on node {other} and on node {}", node.number));
             }
         }
+    }
+    Ok(())
+}
+
+/// What outlasts its deadline after everybody has done everything once: the cloud controller wherever it lives, nodes
+/// when nothing happens to them.
+pub fn overdue(sim: &mut Sim) -> Option<String> {
+    let now_ms = sim.now_ms;
+    if sim.clc.run.is_some() {
+        let moving = sim.clc.rows.values().filter(|row| row.state.is_transitional());
+        let late = moving.filter(|row| row.deadline_ms.is_none_or(|at| at <= now_ms));
+        if let Some(row) = late.last() {
+            let (id, state) = (&row.id, row.state.as_str());
+            return Some(format!("clc: {id} is {state} at {now_ms}, to end by {:?}", row.deadline_ms));
+        }
+    }
+    if !sim.calm {
+        return None;
+    }
+    sim.nodes.iter_mut().filter(|node| node.run.is_some()).find_map(|node| {
+        let ids: Vec<InstanceId> = node.records.keys().cloned().collect();
+        let late = ids.into_iter().find_map(|id| node.overdue(&id, now_ms).map(|what| (id, what)));
+        late.map(|(id, what)| format!("node {}: {id} {what} beyond its deadline", node.number))
+    })
+}
+
+/// A deadline that moves on and on is none: a state ends after its own time, and that of force behind it.
+fn transitions_end(sim: &Sim, past: &mut Past) -> Verdict {
+    if !sim.calm {
+        return Ok(());
+    }
+    for row in sim.clc.rows.values() {
+        let stay = past.stays.entry(row.id.clone()).or_insert((row.state, row.launched_ms, sim.now_ms));
+        if (stay.0, stay.1) != (row.state, row.launched_ms) {
+            *stay = (row.state, row.launched_ms, sim.now_ms);
+        }
+        let limits = &sim.clc.limits;
+        let secs_max = match row.state {
+            State::Pending => limits.pending_secs,
+            State::Stopping => 2 * limits.stopping_secs,
+            State::ShuttingDown => 2 * limits.shutting_down_secs,
+            State::Running | State::Stopped | State::Terminated => continue,
+        };
+        let millis = sim.now_ms - stay.2;
+        ensure(millis <= i64::try_from(secs_max * 1000).unwrap_or(i64::MAX), || {
+            format!("clc: {} is {} for {millis} ms", row.id, row.state.as_str())
+        })?;
     }
     Ok(())
 }

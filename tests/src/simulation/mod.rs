@@ -71,6 +71,8 @@ pub struct Sim {
     /// and processes are lost. Nothing may fail for that.
     gentle: bool,
     calm: bool,
+    /// What was seen to outlast its deadline, after those who watch deadlines had looked at the clock.
+    overdue: Option<String>,
     trace: Option<Vec<String>>,
 }
 
@@ -106,6 +108,7 @@ impl Sim {
             ordered: BTreeMap::new(),
             gentle: seed.is_multiple_of(4),
             calm: false,
+            overdue: None,
             trace: traced.then(Vec::new),
         };
         sim.clc.start();
@@ -192,6 +195,9 @@ impl Sim {
                     self.carry_out(number, &id);
                 }
             }
+        }
+        if self.overdue.is_none() {
+            self.overdue = check::overdue(self);
         }
     }
 }

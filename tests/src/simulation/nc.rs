@@ -300,6 +300,27 @@ impl Node {
         plan(&record, &seen, &LIMITS) == Step::Rest
     }
 
+    /// What it is still at though the time for that is over.
+    pub fn overdue(&mut self, id: &InstanceId, now_ms: i64) -> Option<&'static str> {
+        let record = self.records.get(id).cloned()?;
+        let seen = self.observe(&record, now_ms);
+        let late = |limit_ms: u64| seen.waited_ms >= limit_ms;
+        let reboots = record.intent.reboots > record.reboots;
+        match (record.intent.desired, self.is_running(id)) {
+            (Desired::Running, false) if record.phase() == Phase::Preparing && late(LIMITS.prepare_ms) => {
+                Some("prepares")
+            }
+            (Desired::Running, true)
+                if reboots && seen.reboot.is_some_and(|seen| seen.asked_ms >= LIMITS.reboot_ms) =>
+            {
+                Some("reboots")
+            }
+            (Desired::Stopped, true) if late(LIMITS.stop_ms) => Some("stops"),
+            (Desired::Terminated, true) if late(LIMITS.terminate_ms) => Some("is terminated"),
+            _ => None,
+        }
+    }
+
     fn observe(&mut self, record: &Record, now_ms: i64) -> Observed {
         let id = &record.intent.id;
         let guest = self.guests.get(id).map_or(Guest::Absent, |guest| guest.guest.clone());
@@ -335,7 +356,8 @@ impl Node {
     pub fn carry_out(&mut self, id: &InstanceId, rng: &mut StdRng, unlucky: u32, now_ms: i64) {
         let planned = self.run.as_mut().and_then(|run| run.planned.remove(id));
         let Some((record, step)) = planned else { return };
-        let builds = matches!(step, Step::FetchImages | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
+        let builds =
+            matches!(step, Step::FetchImages { .. } | Step::MakeDisk | Step::PlugPorts | Step::StartGuest);
         if builds && rng.gen_ratio(unlucky, 100) {
             if rng.gen_bool(0.5) {
                 self.save(&record, record.failed_start(server_reason("bad luck")));
@@ -353,7 +375,7 @@ impl Node {
         match step {
             Step::Rest | Step::Wait { .. } => {}
             Step::Record(change) => self.save(&record, change),
-            Step::FetchImages => self.save(&record, record.failed_start(server_reason("bad image"))),
+            Step::FetchImages { .. } => self.save(&record, record.failed_start(server_reason("bad image"))),
             Step::MakeDisk => {
                 if record.has_run {
                     self.data_lost = Some(id.clone());

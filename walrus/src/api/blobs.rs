@@ -163,6 +163,7 @@ async fn import(
 
 async fn handle_read(
     State(blobs): State<Blobs>,
+    caller: Caller,
     method: Method,
     headers: HeaderMap,
     Path(digest): Path<String>,
@@ -185,7 +186,11 @@ async fn handle_read(
             return answer.body(Body::empty()).map_err(ApiError::internal);
         }
     };
-    let body = if method == Method::HEAD { Body::empty() } else { stream(&blobs, digest, from, to).await? };
+    if method == Method::HEAD {
+        return answer.header(CONTENT_LENGTH, to - from).body(Body::empty()).map_err(ApiError::internal);
+    }
+    tracing::info!(request_id = caller.request_id, %digest, from, to, caller = %caller.identity, "a blob is read");
+    let body = stream(&blobs, digest, from, to).await?;
     answer.header(CONTENT_LENGTH, to - from).body(body).map_err(ApiError::internal)
 }
 

@@ -106,8 +106,10 @@ impl S3Config {
             return Err(format!("s3.website_domain = \"{both}\": it is one of s3.hosts"));
         }
         for (name, webhook) in &self.webhooks {
-            if !is_region(name) {
-                return Err(format!("s3.webhooks.{name}: letters, digits and dashes only"));
+            if !is_webhook(name) {
+                return Err(format!(
+                    "s3.webhooks.{name}: lower-case letters, digits and dashes only: in the environment, case is lost"
+                ));
             }
             webhook.check().map_err(|why| format!("s3.webhooks.{name}.{why}"))?;
         }
@@ -132,6 +134,10 @@ impl S3Config {
             Err(format!("s3.{key} = {value}: expecting a number from {least} to {most}"))
         })
     }
+}
+
+fn is_webhook(name: &str) -> bool {
+    is_region(name) && !name.bytes().any(|b| b.is_ascii_uppercase())
 }
 
 fn is_domain(name: &str) -> bool {
@@ -178,6 +184,7 @@ mod tests {
         let hook = |url: &str| WebhookConfig { url: url.into(), ca: None, authorization: None };
         for (name, url, key) in [
             ("a:b", "http://h/", "s3.webhooks.a:b: "),
+            ("Audit", "http://h/", "s3.webhooks.Audit: lower-case"),
             ("a", "ftp://h/", "s3.webhooks.a.url"),
             ("a", "nonsense", "s3.webhooks.a.url"),
             ("a", "https://h/", "s3.webhooks.a.ca"),

@@ -59,7 +59,8 @@ pub async fn register_image(cx: Cx, request: RegisterImageRequest) -> Answer<Reg
     tried?;
     register(&cx.app.store, &*cx.app.blobs, &caller, &image, &draft.tags).await?;
     cx.app.images_pending.notify_one();
-    tracing::info!(image_id = image.id, location = image.definition.location, "image registered");
+    let (request_id, location) = (&image.request_id, &image.definition.location);
+    tracing::info!(request_id, image_id = image.id, location, "image registered");
     Ok(RegisterImageResult { image_id: Some(image.id) })
 }
 

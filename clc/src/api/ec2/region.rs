@@ -55,7 +55,7 @@ pub async fn describe_availability_zones(
     let zones = named(&request.zone_names, zones, |(name, _, _)| name.as_str(), missing)?;
     let missing = |ids: &[&str]| unknown("availability zone-id", ids);
     let zones = named(&request.zone_ids, zones, |(name, _, _)| name.as_str(), missing)?;
-    let mut shown = Vec::with_capacity(zones.len());
+    let mut shown = filtered(&request, Vec::new())?; // filters are checked where there is no zone, too
     for (_, zone, cluster) in zones {
         for zone in filtered(&request, vec![zone])? {
             shown.push(zone);

@@ -5,6 +5,7 @@
 
 use super::bundle::{self, BundleSource, ObjectPath, is_bucket, is_key};
 use super::register::Owner;
+use super::task::ImageTask;
 use super::{Image, ImageDefinition, ImageKind, ImageState, ROOT_DEVICE_DEFAULT, RootDisk};
 use crate::app::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode, shown};
@@ -242,7 +243,7 @@ fn refused(path: &ObjectPath, error: ApiError, request_id: &str) -> Fault {
 
 impl ImportWork {
     /// The image that was made, of its task's name, as EC2 has it.
-    pub fn image(&self, task_id: &str, owner: &str, blob: BlobRef, now_ms: i64) -> Image {
+    pub fn image(&self, task: &ImageTask, blob: BlobRef, now_ms: i64) -> Image {
         let uefi = self.boot_mode.as_deref().is_some_and(|mode| mode.starts_with("uefi"));
         let definition = ImageDefinition {
             blob: Some(blob),
@@ -265,13 +266,14 @@ impl ImportWork {
         };
         Image {
             id: MachineImageId::random(&mut rand::thread_rng()).into(),
-            account: owner.to_owned(),
-            name: task_id.to_owned(),
+            account: task.account.clone(),
+            name: task.id.clone(),
             state: ImageState::Available,
             public: self.public,
             kind: ImageKind::Machine,
             definition,
             created_ms: now_ms,
+            request_id: task.request_id.clone(),
         }
     }
 }

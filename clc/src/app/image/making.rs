@@ -56,7 +56,7 @@ impl App {
     async fn image_make(&self, image: &Image) -> Result<(), MakingError> {
         let Some(source) = &image.definition.bundle else { return Ok(()) };
         let bundle = source.to_make(&image.account);
-        let asked = self.bundles.bundle_make(&self.caller(&image.id), &bundle).await;
+        let asked = self.bundles.bundle_make(&self.caller(image.logged_as()), &bundle).await;
         let late = now_ms() - image.created_ms > PENDING_MAX.as_millis() as i64;
         match next(image, asked, late).map_err(MakingError::Walrus)? {
             Next::Wait => Ok(()),
@@ -68,7 +68,8 @@ impl App {
     async fn image_fail(&self, image: &Image, reason: String) -> Result<(), MakingError> {
         let mut failed = image.clone();
         failed.state = ImageState::Failed;
-        tracing::info!(image_id = image.id, reason, "the image could not be made");
+        let request_id = image.logged_as();
+        tracing::info!(request_id, image_id = image.id, reason, "the image could not be made");
         failed.definition.failure = Some(reason);
         Ok(self.store.image_settle(&failed).await.map(drop)?)
     }
@@ -79,10 +80,11 @@ impl App {
         let digest = made.blob.digest.clone();
         available.definition.blob = Some(made.blob);
         if self.store.image_settle(&available).await? {
-            tracing::info!(image_id = image.id, %digest, "the image is available");
+            let request_id = image.logged_as();
+            tracing::info!(request_id, image_id = image.id, %digest, "the image is available");
             return Ok(());
         }
-        self.blob_let_go(&image.id, &digest).await.map(drop) // it was deregistered in between
+        self.blob_let_go(image.logged_as(), &digest).await.map(drop) // it was deregistered in between
     }
 
     /// Tells the image store of blobs that nothing is on any more.
@@ -93,7 +95,7 @@ impl App {
         }
         for image in self.store.image_list_to_release(before_ms).await? {
             let Some(blob) = &image.definition.blob else { continue };
-            if self.blob_let_go(&image.id, &blob.digest).await? {
+            if self.blob_let_go(image.logged_as(), &blob.digest).await? {
                 self.store.image_released(&image.id).await?;
             }
         }
@@ -114,7 +116,7 @@ impl App {
                 if !self.store.blob_release_begin(&blob.digest).await? {
                     continue;
                 }
-                let caller = self.caller(&image.id);
+                let caller = self.caller(image.logged_as());
                 self.blobs.blob_delete(&caller, &blob.digest).await.map_err(MakingError::Walrus)?;
                 self.store.blob_release_end(&blob.digest).await?;
                 tracing::info!(image_id = image.id, digest = %blob.digest, "nothing needs the blob: deleted");

@@ -139,6 +139,7 @@ pub async fn check(
         kind,
         definition,
         created_ms: now_ms,
+        request_id: caller.request_id.clone(),
     };
     match store.image_fetch_by_name(&image.account, &image.name).await? {
         Some(earlier) => Err(duplicate(&image.name, &earlier.id)),

@@ -32,6 +32,8 @@ pub struct ImageTask {
     pub request_digest: String,
     pub created_ms: i64,
     pub ended_ms: Option<i64>,
+    /// The request that asked for it. Empty: that was before they were kept.
+    pub request_id: String,
 }
 
 /// What a task is about.
@@ -95,7 +97,7 @@ impl TaskState {
 }
 
 impl ImageTask {
-    pub fn new(id: String, account: &str, work: Work, token: Token, now_ms: i64) -> Self {
+    pub fn new(id: String, account: &str, work: Work, token: Token, asked: Asked<'_>) -> Self {
         Self {
             id,
             account: account.to_owned(),
@@ -105,9 +107,15 @@ impl ImageTask {
             work,
             client_token: token.client_token,
             request_digest: token.request_digest,
-            created_ms: now_ms,
+            created_ms: asked.now_ms,
             ended_ms: None,
+            request_id: asked.request_id.to_owned(),
         }
+    }
+
+    /// What is done for it is logged under that.
+    pub fn logged_as(&self) -> &str {
+        if self.request_id.is_empty() { &self.id } else { &self.request_id }
     }
 
     /// The same after that has happened; None when it does not.
@@ -117,6 +125,13 @@ impl ImageTask {
         let ended_ms = state.is_over().then_some(now_ms);
         Some(Self { state, message, ended_ms, ..self.clone() })
     }
+}
+
+/// By which request, and when.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    pub request_id: &'a str,
+    pub now_ms: i64,
 }
 
 /// What makes two requests one.

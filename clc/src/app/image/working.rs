@@ -50,7 +50,7 @@ impl App {
     }
 
     async fn image_task_give_up(&self, task: &ImageTask, work: &Work) -> Result<(), MakingError> {
-        let caller = self.caller(&task.id);
+        let caller = self.caller(task.logged_as());
         let given_up = match work {
             Work::Import(work) => {
                 self.bundles.bundle_abandon(&caller, &work.source.to_make(&task.account)).await
@@ -87,7 +87,7 @@ impl App {
         task: &ImageTask,
         source: &BundleSource,
     ) -> Result<Option<ImportedBlob>, MakingError> {
-        let asked = self.bundles.bundle_make(&self.caller(&task.id), &source.to_make(&task.account)).await;
+        let asked = self.bundles.bundle_make(&self.caller(task.logged_as()), &source.to_make(&task.account)).await;
         let asked = asked.map(|progress| match progress {
             BundleProgress::Making { done, all } => {
                 Next::Wait { percent: percent(done, all), doing: "converting" }
@@ -109,14 +109,15 @@ impl App {
         made: ImportedBlob,
     ) -> Result<(), MakingError> {
         let digest = made.blob.digest.clone();
-        let image = work.image(&task.id, &task.account, made.blob, now_ms());
+        let image = work.image(task, made.blob, now_ms());
         let Some(mut over) = task.after(Event::Done, None, now_ms()) else { return Ok(()) };
         over.work = Work::Import(ImportWork { image_id: Some(image.id.clone()), ..work.clone() });
         if self.store.image_task_settle(task.state, &over, Made::Image(&image)).await? {
-            tracing::info!(task_id = task.id, image_id = image.id, %digest, "the image is imported");
+            let request_id = task.logged_as();
+            tracing::info!(request_id, task_id = task.id, image_id = image.id, %digest, "the image is imported");
             return Ok(());
         }
-        self.blob_let_go(&task.id, &digest).await.map(drop) // it was cancelled in between
+        self.blob_let_go(task.logged_as(), &digest).await.map(drop) // it was cancelled in between
     }
 
     async fn snapshot_finish(
@@ -131,14 +132,15 @@ impl App {
         let snapshot_id = Some(snapshot.id.clone());
         over.work = Work::ImportSnapshot(SnapshotWork { snapshot_id, ..work.clone() });
         if self.store.image_task_settle(task.state, &over, Made::Snapshot(&snapshot)).await? {
-            tracing::info!(task_id = task.id, snapshot_id = snapshot.id, %digest, "the snapshot is imported");
+            let (request_id, snapshot_id) = (task.logged_as(), &snapshot.id);
+            tracing::info!(request_id, task_id = task.id, snapshot_id, %digest, "the snapshot is imported");
             return Ok(());
         }
-        self.blob_let_go(&task.id, &digest).await.map(drop) // it was cancelled in between
+        self.blob_let_go(task.logged_as(), &digest).await.map(drop) // it was cancelled in between
     }
 
     async fn export_work(&self, task: &ImageTask, work: &ExportWork) -> Result<(), MakingError> {
-        let asked = self.exports.export_make(&self.caller(&task.id), &work.to_export()).await;
+        let asked = self.exports.export_make(&self.caller(task.logged_as()), &work.to_export()).await;
         let asked = asked.map(|progress| match progress {
             ExportProgress::Exporting { all: 0, .. } => Next::Wait { percent: 0, doing: "converting" },
             ExportProgress::Exporting { done, all } => {
@@ -153,6 +155,7 @@ impl App {
                 let Some(over) = task.after(Event::Done, None, now_ms()) else { return Ok(()) };
                 if self.store.image_task_settle(task.state, &over, Made::Nothing).await? {
                     tracing::info!(
+                        request_id = task.logged_as(),
                         task_id = task.id,
                         image_id = work.image_id,
                         bytes,
@@ -174,7 +177,8 @@ impl App {
     }
 
     async fn image_task_fail(&self, task: &ImageTask, reason: String) -> Result<(), MakingError> {
-        tracing::info!(task_id = task.id, reason, "nothing came of the task");
+        let request_id = task.logged_as();
+        tracing::info!(request_id, task_id = task.id, reason, "nothing came of the task");
         if let Some(over) = task.after(Event::Failed, Some(reason), now_ms()) {
             self.store.image_task_settle(task.state, &over, Made::Nothing).await?;
         }

@@ -233,7 +233,8 @@ impl App {
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
         let free = |link: &Arc<ClusterLink>| {
-            let free = book.addresses.free_count(&link.name);
+            let subnet = resolved.subnet(&link.hello().zone);
+            let free = subnet.map_or(0, |_| book.addresses.free_count(&link.name));
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
         let free: HashMap<String, usize> = clusters.iter().map(free).collect();
@@ -244,7 +245,7 @@ impl App {
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
         for place in places {
-            if short.is_some() {
+            if short.is_some() || resolved.subnet(&place.zone).is_none() {
                 book.ledger.release(&place.id);
                 continue;
             }
@@ -260,8 +261,9 @@ impl App {
         book.launching_add(&order.account, i64::try_from(held.counted).unwrap_or(0));
         drop(book); // before `held` may be dropped, which takes the lock
         match short {
-            Some(fault) if held.places.len() < order.min => Err(fault),
-            _ => Ok(held),
+            _ if held.places.len() >= order.min => Ok(held),
+            Some(fault) => Err(fault),
+            None => Err(no_address()), // of zones that are too new
         }
     }
 

@@ -17,6 +17,8 @@ pub struct FakeBundles {
     pub made: Mutex<HashMap<String, Result<BundleProgress, ApiError>>>,
     pub asked: Mutex<Vec<BundleAsked>>,
     pub to_make: Mutex<Vec<BundleToMake>>,
+    /// The requests that something was to be made for.
+    pub requests: Mutex<Vec<String>>,
     pub abandoned: Mutex<Vec<BundleToMake>>,
     pub released: Mutex<Vec<Digest>>,
 }
@@ -68,7 +70,8 @@ impl BundleService for FakeBundles {
         known.unwrap_or_else(|| Err(ApiError::not_found("no such key")))
     }
 
-    async fn bundle_make(&self, _: &Caller, bundle: &BundleToMake) -> Result<BundleProgress, ApiError> {
+    async fn bundle_make(&self, caller: &Caller, bundle: &BundleToMake) -> Result<BundleProgress, ApiError> {
+        self.requests.lock().unwrap().push(caller.request_id.clone());
         self.to_make.lock().unwrap().push(bundle.clone());
         let known = self.made.lock().unwrap().get(&format!("{}/{}", bundle.bucket, bundle.key)).cloned();
         known.unwrap_or(Ok(BundleProgress::Making { done: 1, all: 9 }))

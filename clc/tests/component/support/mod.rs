@@ -253,6 +253,7 @@ pub fn image() -> Image {
         }))
         .unwrap(),
         created_ms: 0,
+        request_id: String::new(),
     }
 }
 

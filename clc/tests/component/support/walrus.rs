@@ -13,6 +13,7 @@ use karri_proto::internal::buckets::{ACCOUNT_BUCKETS_PATH, AccountBuckets};
 use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::exports;
+use karri_proto::internal::story::{self, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
 use karri_proto::runtime::tls::server_config;
@@ -28,7 +29,7 @@ pub struct FakeWalrus {
     /// Names of buckets by account; None: it does not answer.
     pub buckets: Buckets,
     pub exports: Arc<FakeExports>,
-    _server: ShutdownTrigger,
+    server: ShutdownTrigger,
 }
 
 /// Blobs, and those of them that are let go as soon as somebody has seen them.
@@ -59,6 +60,22 @@ async fn remove(
     seen.blobs.blob_delete(&caller, &digest).await
 }
 
+/// Has a part in every story.
+struct Told;
+
+#[async_trait::async_trait]
+impl StoryService for Told {
+    async fn story(&self, _: &Caller, about: &str) -> Result<Vec<StoryLine>, ApiError> {
+        Ok(vec![StoryLine {
+            timestamp: "2026-01-01T00:00:00Z".into(),
+            who: "walrus walrus".into(),
+            level: "INFO".into(),
+            message: format!("told of {about}"),
+            fields: serde_json::Map::new(),
+        }])
+    }
+}
+
 type Buckets = Arc<Mutex<Option<HashMap<String, Vec<String>>>>>;
 
 async fn owned(
@@ -82,12 +99,18 @@ impl FakeWalrus {
         let router = router.merge(bundles::router(known.clone()));
         let exports = Arc::<FakeExports>::default();
         let router = router.merge(exports::router(exports.clone()));
+        let router = router.merge(story::router(Arc::new(Told)));
         let tls = server_config(&files(directory, &Identity::new(Role::Walrus, "", "walrus"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
-        Self { url, seen, bundles: known, buckets, exports, _server: trigger }
+        Self { url, seen, bundles: known, buckets, exports, server: trigger }
+    }
+
+    /// Nobody answers there any more.
+    pub fn goes_away(&self) {
+        self.server.fire();
     }
 
     pub async fn has(&self, digest: &str) -> bool {

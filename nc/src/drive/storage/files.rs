@@ -1,10 +1,10 @@
 //! Storage in files: the image cache, and a directory per instance beside its record.
 
 use super::images::ImageCache;
-use super::{CONSOLE_BYTES_MAX, GuestPaths, Lying, Pins, Storage, StorageError, blobs_of, overlay};
+use super::{CONSOLE_BYTES_MAX, GuestPaths, Launch, Lying, Pins, Storage, StorageError, blobs_of, overlay};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::InstanceSpec;
+use karri_proto::instance::{InstanceIntent, InstanceSpec};
 use std::path::{Path, PathBuf};
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
@@ -53,9 +53,9 @@ impl Storage for FileStorage {
         blobs_of(spec).all(|blob| self.images.has(blob))
     }
 
-    async fn fetch_images(&self, spec: &InstanceSpec, pinned: Pins<'_>) -> Result<(), StorageError> {
-        for blob in blobs_of(spec) {
-            self.images.get(blob, pinned).await?;
+    async fn fetch_images(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError> {
+        for blob in blobs_of(&intent.spec) {
+            self.images.get(Launch::of(intent), blob, pinned).await?;
         }
         Ok(())
     }
@@ -65,14 +65,10 @@ impl Storage for FileStorage {
         Lying { disk: files.contains(&self.disk(id)), files: !files.is_empty() }
     }
 
-    async fn make_disk(
-        &self,
-        id: &InstanceId,
-        spec: &InstanceSpec,
-        pinned: Pins<'_>,
-    ) -> Result<(), StorageError> {
+    async fn make_disk(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError> {
+        let (id, spec) = (&intent.id, &intent.spec);
         let root = &spec.boot.root;
-        let base = self.images.get(root, pinned).await?; // marks it as used just now
+        let base = self.images.get(Launch::of(intent), root, pinned).await?; // marks it as used just now
         let facts = rustix::fs::statvfs(&self.instances).map_err(std::io::Error::from)?;
         let free = facts.f_bavail * facts.f_frsize;
         if free < START_FREE_BYTES {

@@ -5,7 +5,7 @@
 //! the time of its last use, so that the order outlives the process.
 
 use super::overlay;
-use super::{Pins, StorageError};
+use super::{Launch, Pins, StorageError};
 use crate::drive::blobs::{BlobError, BlobSource};
 use futures_util::StreamExt;
 use karri_proto::instance::{BlobRef, Digest};
@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 /// Left free for everything else that lives on the same file system.
 const KEEP_FREE_BYTES: u64 = 256 * 1024 * 1024;
@@ -25,12 +25,30 @@ pub struct ImageCache {
     directory: PathBuf,
     limit_bytes: u64,
     source: Arc<dyn BlobSource>,
-    /// One lock per image under way: who comes second waits and finds it done.
-    fetching: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
+    /// One lock per image that somebody asks for: who comes second waits and finds it done.
+    asked: Mutex<HashMap<Digest, Arc<tokio::sync::Mutex<()>>>>,
     /// Evicting and claiming room is one thing at a time.
     room: tokio::sync::Mutex<()>,
     /// The whole size of each image under way: what has room must not be promised twice.
     claims: Mutex<HashMap<Digest, u64>>,
+}
+
+/// Somebody asks for the image. It is not evicted meanwhile, and not a moment longer: who asks may give up at any
+/// `await`.
+struct Asked<'a> {
+    cache: &'a ImageCache,
+    digest: &'a Digest,
+    lock: Arc<tokio::sync::Mutex<()>>,
+}
+
+impl Drop for Asked<'_> {
+    fn drop(&mut self) {
+        let mut asked = self.cache.asked();
+        // The table's and this one.
+        if asked.get(self.digest).is_some_and(|lock| Arc::strong_count(lock) <= 2) {
+            asked.remove(self.digest);
+        }
+    }
 }
 
 /// Room for an image, while it is fetched.
@@ -52,7 +70,7 @@ impl ImageCache {
             directory: directory.to_owned(),
             limit_bytes,
             source,
-            fetching: Mutex::default(),
+            asked: Mutex::default(),
             room: tokio::sync::Mutex::default(),
             claims: Mutex::default(),
         })
@@ -71,33 +89,36 @@ impl ImageCache {
     }
 
     /// The image's file, fetched if it is not here. `pinned` tells what is in use at the moment that room is made.
-    pub async fn get(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<PathBuf, StorageError> {
-        let lock = self.lock_of(&blob.digest);
-        let guard = lock.lock().await;
-        let result = self.get_alone(blob, pinned).await;
-        drop(guard);
-        self.forget_lock(&blob.digest, lock);
-        result
+    pub async fn get(
+        &self,
+        launch: Launch<'_>,
+        blob: &BlobRef,
+        pinned: Pins<'_>,
+    ) -> Result<PathBuf, StorageError> {
+        let asked = self.ask(&blob.digest);
+        let _alone = asked.lock.lock().await;
+        self.get_alone(launch, blob, pinned).await
     }
 
     fn claims(&self) -> MutexGuard<'_, HashMap<Digest, u64>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock_of(&self, digest: &Digest) -> Arc<tokio::sync::Mutex<()>> {
-        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        fetching.entry(digest.clone()).or_default().clone()
+    fn asked(&self) -> MutexGuard<'_, HashMap<Digest, Arc<tokio::sync::Mutex<()>>>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn forget_lock(&self, digest: &Digest, lock: Arc<tokio::sync::Mutex<()>>) {
-        let mut fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(lock);
-        if fetching.get(digest).is_some_and(|lock| Arc::strong_count(lock) == 1) {
-            fetching.remove(digest);
-        }
+    fn ask<'a>(&'a self, digest: &'a Digest) -> Asked<'a> {
+        let lock = self.asked().entry(digest.clone()).or_default().clone();
+        Asked { cache: self, digest, lock }
     }
 
-    async fn get_alone(&self, blob: &BlobRef, pinned: Pins<'_>) -> Result<PathBuf, StorageError> {
+    async fn get_alone(
+        &self,
+        launch: Launch<'_>,
+        blob: &BlobRef,
+        pinned: Pins<'_>,
+    ) -> Result<PathBuf, StorageError> {
         let path = self.path(blob);
         if path.exists() {
             touch(&path);
@@ -105,18 +126,25 @@ impl ImageCache {
         }
         let _claim = self.make_room(blob, pinned).await?;
         let part = self.part(&blob.digest);
-        let verified = self.fetch_and_verify(blob, &part).await;
+        let Launch { instance_id, request_id } = launch;
+        let (digest, bytes) = (&blob.digest, blob.bytes);
+        let verified = self.fetch_and_verify(request_id, blob, &part).await;
         if let Err(StorageError::BadImage(_) | StorageError::Full(_)) = &verified {
             let _ = tokio::fs::remove_file(&part).await; // it is of no use to a later try
         }
         verified?;
         tokio::fs::rename(&part, &path).await?;
-        tracing::info!(digest = %blob.digest, bytes = blob.bytes, "image fetched and verified");
+        tracing::info!(%instance_id, request_id, %digest, bytes, "the image is here, and verified");
         Ok(path)
     }
 
-    async fn fetch_and_verify(&self, blob: &BlobRef, part: &Path) -> Result<(), StorageError> {
-        let sum = self.fetch(blob, part).await?;
+    async fn fetch_and_verify(
+        &self,
+        request_id: &str,
+        blob: &BlobRef,
+        part: &Path,
+    ) -> Result<(), StorageError> {
+        let sum = self.fetch(request_id, blob, part).await?;
         if sum != blob.digest {
             return Err(StorageError::BadImage(format!("{} has the content of {sum}", blob.digest)));
         }
@@ -131,13 +159,16 @@ impl ImageCache {
         Ok(())
     }
 
-    /// Appends to the part until it is whole; returns the digest of all of it.
-    async fn fetch(&self, blob: &BlobRef, part: &Path) -> Result<Digest, StorageError> {
+    /// Adds to the part until it is whole; returns the digest of all of it.
+    async fn fetch(&self, request_id: &str, blob: &BlobRef, part: &Path) -> Result<Digest, StorageError> {
         let mut hash = Sha256::new();
         let mut have = hash_file(part, &mut hash).await?;
-        let mut file = tokio::fs::File::options().create(true).append(true).open(part).await?;
+        // Not by appending: the last write of a fetch that was given up may still be under way, and puts the same
+        // bytes to the same place.
+        let mut file = tokio::fs::File::options().create(true).write(true).truncate(false).open(part).await?;
+        file.seek(std::io::SeekFrom::Start(have)).await?;
         if have < blob.bytes {
-            let mut stream = self.source.open(&blob.digest, have).await.map_err(blob_error)?;
+            let mut stream = self.source.open(request_id, &blob.digest, have).await.map_err(blob_error)?;
             while let Some(chunk) = stream.next().await {
                 let chunk = chunk.map_err(blob_error)?;
                 have += chunk.len() as u64;
@@ -194,10 +225,10 @@ impl ImageCache {
     }
 
     fn in_use(&self, image: &Cached, wanted: &BlobRef, pinned: &HashSet<Digest>) -> bool {
-        let fetching = self.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = self.asked();
         image.hex == wanted.digest.hex()
             || pinned.iter().any(|digest| digest.hex() == image.hex)
-            || fetching.keys().any(|digest| digest.hex() == image.hex)
+            || asked.keys().any(|digest| digest.hex() == image.hex)
     }
 
     fn images(&self) -> Vec<Cached> {
@@ -264,6 +295,7 @@ mod tests {
     use crate::drive::blobs::BlobStream;
     use async_trait::async_trait;
     use bytes::Bytes;
+    use karri_proto::ids::InstanceId;
     use karri_proto::instance::BlobFormat;
     use std::time::Duration;
 
@@ -272,6 +304,9 @@ mod tests {
     struct FakeSource {
         blobs: Mutex<HashMap<Digest, Vec<u8>>>,
         asked: Mutex<Vec<u64>>,
+        callers: Mutex<Vec<String>>,
+        /// The next stream stands still after so many bytes.
+        hang_after: Mutex<Option<usize>>,
         /// Breaks the next stream after so many bytes.
         break_after: Mutex<Option<usize>>,
         /// Nothing comes while it is held.
@@ -280,8 +315,14 @@ mod tests {
 
     #[async_trait]
     impl BlobSource for FakeSource {
-        async fn open(&self, digest: &Digest, offset: u64) -> Result<BlobStream, BlobError> {
+        async fn open(
+            &self,
+            request_id: &str,
+            digest: &Digest,
+            offset: u64,
+        ) -> Result<BlobStream, BlobError> {
             self.asked.lock().unwrap().push(offset);
+            self.callers.lock().unwrap().push(request_id.to_owned());
             drop(self.held.lock().await);
             let Some(bytes) = self.blobs.lock().unwrap().get(digest).cloned() else {
                 return Err(BlobError::Refused("no such blob".to_owned()));
@@ -292,6 +333,10 @@ mod tests {
             if let Some(count) = self.break_after.lock().unwrap().take() {
                 chunks.truncate(count / 1000);
                 chunks.push(Err(BlobError::Broken("the line broke".to_owned())));
+            }
+            if let Some(count) = self.hang_after.lock().unwrap().take() {
+                chunks.truncate(count / 1000);
+                return Ok(futures_util::stream::iter(chunks).chain(futures_util::stream::pending()).boxed());
             }
             Ok(futures_util::stream::iter(chunks).boxed())
         }
@@ -333,6 +378,12 @@ mod tests {
         }
     }
 
+    fn launch() -> Launch<'static> {
+        static ID: std::sync::LazyLock<InstanceId> =
+            std::sync::LazyLock::new(|| "i-0123456789abcdef0".parse().unwrap());
+        Launch { instance_id: &ID, request_id: "req-1" }
+    }
+
     fn nobody() -> HashSet<Digest> {
         HashSet::new()
     }
@@ -343,13 +394,13 @@ mod tests {
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(1, 5120));
         let launches = (0..10).map(|_| {
             let (cache, blob) = (cache.clone(), blob.clone());
-            tokio::spawn(async move { cache.get(&blob, &nobody).await })
+            tokio::spawn(async move { cache.get(launch(), &blob, &nobody).await })
         });
         for launch in launches.collect::<Vec<_>>() {
             assert_eq!(launch.await.unwrap(), Ok(cache.path(&blob)));
         }
         assert_eq!(fixture.asked(), [0]);
-        assert!(cache.fetching.lock().unwrap().is_empty());
+        assert!(cache.asked().is_empty());
     }
 
     #[tokio::test]
@@ -357,9 +408,9 @@ mod tests {
         let fixture = Fixture::new();
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(2, 5120));
         *fixture.source.break_after.lock().unwrap() = Some(3000);
-        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::Later(_))));
+        assert!(matches!(cache.get(launch(), &blob, &nobody).await, Err(StorageError::Later(_))));
         // Another life of the process goes on with what came.
-        fixture.cache(1 << 20).get(&blob, &nobody).await.unwrap();
+        fixture.cache(1 << 20).get(launch(), &blob, &nobody).await.unwrap();
         assert_eq!(fixture.asked(), [0, 3000]);
         assert_eq!(std::fs::read(cache.path(&blob)).unwrap(), vec![2; 5120]);
     }
@@ -369,9 +420,9 @@ mod tests {
         let fixture = Fixture::new();
         let (cache, blob) = (fixture.cache(1 << 20), fixture.blob(3, 5120));
         fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 5120]);
-        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
+        assert!(matches!(cache.get(launch(), &blob, &nobody).await, Err(StorageError::BadImage(_))));
         fixture.source.blobs.lock().unwrap().insert(blob.digest.clone(), vec![4; 9999]);
-        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
+        assert!(matches!(cache.get(launch(), &blob, &nobody).await, Err(StorageError::BadImage(_))));
         assert_eq!(fixture.names(), [""; 0]);
     }
 
@@ -382,7 +433,7 @@ mod tests {
         let wrong_size = BlobRef { virtual_bytes: 1 << 30, ..fixture.blob(5, 5120) };
         let wrong_kind = BlobRef { format: BlobFormat::Qcow2, ..fixture.blob(6, 5120) };
         for blob in [wrong_size, wrong_kind] {
-            assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::BadImage(_))));
+            assert!(matches!(cache.get(launch(), &blob, &nobody).await, Err(StorageError::BadImage(_))));
         }
         assert_eq!(fixture.names(), [""; 0]);
     }
@@ -392,15 +443,15 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache(12_000);
         let (first, second, third) = (fixture.blob(7, 5120), fixture.blob(8, 5120), fixture.blob(9, 5120));
-        cache.get(&first, &nobody).await.unwrap();
-        cache.get(&second, &nobody).await.unwrap();
+        cache.get(launch(), &first, &nobody).await.unwrap();
+        cache.get(launch(), &second, &nobody).await.unwrap();
         let long_ago = SystemTime::now() - std::time::Duration::from_secs(60);
         std::fs::File::open(cache.path(&second)).unwrap().set_modified(long_ago).unwrap();
-        cache.get(&third, &nobody).await.unwrap();
+        cache.get(launch(), &third, &nobody).await.unwrap();
         assert!(cache.has(&first) && !cache.has(&second) && cache.has(&third));
 
         let pinned = HashSet::from([first.digest.clone(), third.digest.clone()]);
-        let full = cache.get(&second, &|| pinned.clone()).await;
+        let full = cache.get(launch(), &second, &|| pinned.clone()).await;
         assert!(matches!(full, Err(StorageError::Full(_))), "{full:?}");
         assert!(cache.has(&first) && cache.has(&third));
     }
@@ -410,10 +461,10 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache(6_000);
         let (first, second) = (fixture.blob(7, 5120), fixture.blob(8, 5120));
-        cache.get(&first, &nobody).await.unwrap();
+        cache.get(launch(), &first, &nobody).await.unwrap();
         let (pins, room) = (Mutex::new(HashSet::new()), cache.room.lock().await);
         let pinned = || pins.lock().unwrap().clone();
-        let fetched = cache.get(&second, &pinned);
+        let fetched = cache.get(launch(), &second, &pinned);
         tokio::pin!(fetched);
         assert!(futures_util::poll!(&mut fetched).is_pending());
         pins.lock().unwrap().insert(first.digest.clone());
@@ -431,18 +482,71 @@ mod tests {
         let pinned = || pins.clone();
         let held = fixture.source.held.lock().await;
         let (mut one, mut two) =
-            (Box::pin(cache.get(&first, &pinned)), Box::pin(cache.get(&second, &pinned)));
+            (Box::pin(cache.get(launch(), &first, &pinned)), Box::pin(cache.get(launch(), &second, &pinned)));
         while fixture.asked().len() < 2 {
             assert!(futures_util::poll!(&mut one).is_pending());
             assert!(futures_util::poll!(&mut two).is_pending());
         }
-        let full = tokio::time::timeout(Duration::from_secs(10), cache.get(&third, &pinned)).await;
+        let full = tokio::time::timeout(Duration::from_secs(10), cache.get(launch(), &third, &pinned)).await;
         assert!(matches!(full, Ok(Err(StorageError::Full(_)))), "{full:?}");
         // Given up, it frees what it was promised.
         drop(two);
         drop(held);
         one.await.unwrap();
-        cache.get(&third, &pinned).await.unwrap();
+        cache.get(launch(), &third, &pinned).await.unwrap();
+    }
+
+    /// Asks until so much of the image is on disk.
+    async fn until_here(cache: &ImageCache, blob: &BlobRef, bytes: u64, fetch: impl Future + Unpin) {
+        let here = async {
+            while std::fs::metadata(cache.part(&blob.digest)).map_or(0, |facts| facts.len()) < bytes {
+                tokio::task::yield_now().await;
+            }
+        };
+        let both = futures_util::future::select(fetch, Box::pin(here));
+        let ended = tokio::time::timeout(Duration::from_secs(10), both).await.unwrap();
+        assert!(matches!(ended, futures_util::future::Either::Right(_)), "the fetch does not stand still");
+    }
+
+    #[tokio::test]
+    async fn what_came_for_a_launch_that_was_given_up_makes_room() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(12_000);
+        let (first, second) = (fixture.blob(1, 10_000), fixture.blob(2, 10_000));
+        *fixture.source.hang_after.lock().unwrap() = Some(8_000);
+        let mut given_up = Box::pin(cache.get(launch(), &first, &nobody));
+        until_here(&cache, &first, 8_000, &mut given_up).await;
+        let full = cache.get(launch(), &second, &nobody).await;
+        assert!(matches!(full, Err(StorageError::Full(_))), "while it is asked for it stays: {full:?}");
+        drop(given_up);
+        cache.get(launch(), &second, &nobody).await.unwrap();
+        assert_eq!(fixture.names(), [second.digest.hex()]);
+        assert!(cache.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_launch_that_waits_for_another_goes_on_when_that_is_given_up() {
+        let fixture = Fixture::new();
+        let cache = fixture.cache(12_000);
+        let blob = fixture.blob(1, 10_000);
+        *fixture.source.hang_after.lock().unwrap() = Some(8_000);
+        let mut given_up = Box::pin(cache.get(launch(), &blob, &nobody));
+        until_here(&cache, &blob, 8_000, &mut given_up).await;
+        let mut waits = Box::pin(cache.get(launch(), &blob, &nobody));
+        assert!(futures_util::poll!(&mut waits).is_pending());
+        drop(given_up);
+        assert!(!cache.asked().is_empty(), "it is still asked for");
+        waits.await.unwrap();
+        assert_eq!(fixture.asked(), [0, 8_000]);
+        assert!(cache.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn walrus_hears_for_which_request_an_image_is_fetched() {
+        let fixture = Fixture::new();
+        let blob = fixture.blob(1, 512);
+        fixture.cache(12_000).get(launch(), &blob, &nobody).await.unwrap();
+        assert_eq!(*fixture.source.callers.lock().unwrap(), ["req-1"]);
     }
 
     #[tokio::test]
@@ -450,7 +554,7 @@ mod tests {
         let fixture = Fixture::new();
         let cache = fixture.cache(u64::MAX);
         let blob = BlobRef { bytes: 1 << 60, ..fixture.blob(1, 512) };
-        assert!(matches!(cache.get(&blob, &nobody).await, Err(StorageError::Full(_))));
+        assert!(matches!(cache.get(launch(), &blob, &nobody).await, Err(StorageError::Full(_))));
         assert!(fixture.asked().is_empty());
     }
 }

@@ -8,7 +8,7 @@ pub mod sim;
 use crate::drive::is_passing;
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{BlobRef, Digest, InstanceSpec};
+use karri_proto::instance::{BlobRef, Digest, InstanceIntent, InstanceSpec};
 use std::collections::HashSet;
 use std::path::PathBuf;
 
@@ -58,6 +58,19 @@ pub struct GuestPaths {
     pub console_log: PathBuf,
 }
 
+/// For whom something is done: the log's lines are told by it.
+#[derive(Debug, Clone, Copy)]
+pub struct Launch<'a> {
+    pub instance_id: &'a InstanceId,
+    pub request_id: &'a str,
+}
+
+impl<'a> Launch<'a> {
+    pub fn of(intent: &'a InstanceIntent) -> Self {
+        Self { instance_id: &intent.id, request_id: &intent.request_id }
+    }
+}
+
 /// Tells which images are in use now.
 pub type Pins<'a> = &'a (dyn Fn() -> HashSet<Digest> + Send + Sync);
 
@@ -66,14 +79,9 @@ pub trait Storage: Send + Sync + 'static {
     /// Every image of the instance is here and was verified.
     async fn images_ready(&self, spec: &InstanceSpec) -> bool;
     /// Brings them here. Images in `pinned` stay.
-    async fn fetch_images(&self, spec: &InstanceSpec, pinned: Pins<'_>) -> Result<(), StorageError>;
+    async fn fetch_images(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError>;
     async fn lying(&self, id: &InstanceId) -> Lying;
-    async fn make_disk(
-        &self,
-        id: &InstanceId,
-        spec: &InstanceSpec,
-        pinned: Pins<'_>,
-    ) -> Result<(), StorageError>;
+    async fn make_disk(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError>;
     async fn remove_files(&self, id: &InstanceId) -> Result<(), StorageError>;
     /// The last of what the guest wrote to its console.
     async fn console(&self, id: &InstanceId) -> Vec<u8>;

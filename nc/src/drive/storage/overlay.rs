@@ -1,16 +1,21 @@
 //! qemu-img: copy-on-write overlays, and what an image file really is.
 
 use super::StorageError;
+use crate::app::qcow2;
 use crate::drive::is_passing;
 use karri_proto::instance::BlobFormat;
 use serde_json::Value;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::AsyncReadExt;
 use tokio::process::Command;
 
 const QEMU_IMG: &str = "qemu-img";
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// For a look at a file from outside: its tables may claim to be of any size.
+const LOOK_MEMORY_BYTES_MAX: u64 = 1 << 30;
+const LOOK_CPU_SECS_MAX: u64 = 30;
 
 pub fn format_name(format: BlobFormat) -> &'static str {
     match format {
@@ -23,6 +28,14 @@ async fn qemu_img(arguments: &[&std::ffi::OsStr]) -> Result<Vec<u8>, StorageErro
     let mut command = Command::new(QEMU_IMG);
     command.args(arguments);
     within(command, CALL_TIMEOUT).await
+}
+
+/// For a look at a file that nothing is known of yet. `prlimit` is of util-linux, which every Debian has.
+fn limited(program: &str) -> Command {
+    let mut command = Command::new("prlimit");
+    command.arg(format!("--as={LOOK_MEMORY_BYTES_MAX}")).arg(format!("--cpu={LOOK_CPU_SECS_MAX}"));
+    command.arg("--").arg(program);
+    command
 }
 
 async fn within(mut command: Command, patience: Duration) -> Result<Vec<u8>, StorageError> {
@@ -72,12 +85,20 @@ pub async fn make(disk: &Path, base: &Path, format: BlobFormat, bytes: u64) -> R
     Ok(())
 }
 
-/// Checks that a file is what its reference says and leans on nothing outside; returns its virtual size.
+/// Checks that a file is what its reference says and leans on nothing outside; returns its virtual size. The header
+/// is judged before any tool opens the file.
 pub async fn inspect(file: &Path, format: BlobFormat) -> Result<u64, StorageError> {
+    if format == BlobFormat::Qcow2 {
+        let mut head = Vec::new();
+        tokio::fs::File::open(file).await?.take(qcow2::HEAD_BYTES as u64).read_to_end(&mut head).await?;
+        qcow2::check(&head).map_err(|what| StorageError::BadImage(format!("the image {what}")))?;
+    }
     let name = format_name(format);
-    let arguments =
+    let arguments: [&std::ffi::OsStr; 5] =
         ["info".as_ref(), "--output=json".as_ref(), "-f".as_ref(), name.as_ref(), file.as_os_str()];
-    let json = qemu_img(&arguments).await.map_err(|error| match error {
+    let mut look = limited(QEMU_IMG);
+    look.args(arguments);
+    let json = within(look, CALL_TIMEOUT).await.map_err(|error| match error {
         StorageError::Broken(message) => {
             StorageError::BadImage(format!("the image is not {name}: {message}"))
         }
@@ -124,7 +145,53 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let options = ["-f", "qcow2", "-u", "-b", "/etc/hostname", "-F", "raw"];
         let file = image(directory.path(), "hostile.qcow2", &options).await;
-        assert!(matches!(inspect(&file, BlobFormat::Qcow2).await, Err(StorageError::BadImage(_))));
+        refused(&file, "has a backing file").await;
+    }
+
+    async fn refused(file: &Path, what: &str) {
+        let bad = StorageError::BadImage(format!("the image {what}"));
+        assert_eq!(inspect(file, BlobFormat::Qcow2).await, Err(bad));
+    }
+
+    /// What the tool itself says of the file, past the look at the header.
+    async fn told(file: &Path) -> Result<u64, StorageError> {
+        let info = ["info".as_ref(), "--output=json".as_ref(), file.as_os_str()];
+        judge(&serde_json::from_slice(&qemu_img(&info).await.unwrap()).unwrap())
+    }
+
+    #[tokio::test]
+    async fn an_external_data_file_is_refused_by_the_header_and_by_what_the_tool_says() {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, raw) in [("one", "off"), ("two", "on")] {
+            let data = directory.path().join(format!("{name}.data"));
+            let options = format!("data_file={},data_file_raw={raw}", data.display());
+            let file = image(directory.path(), name, &["-f", "qcow2", "-o", &options]).await;
+            refused(&file, "has an external data file").await;
+            let bad = StorageError::BadImage("the image has an external data file".to_owned());
+            assert_eq!(told(&file).await, Err(bad));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_image_is_refused_by_the_header_and_by_what_the_tool_says() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = ["-f", "qcow2", "--object", "secret,id=one,data=abc", "-o"];
+        let options = [&options[..], &["encrypt.format=aes,encrypt.key-secret=one"]];
+        let file = image(directory.path(), "locked.qcow2", &options.concat()).await;
+        refused(&file, "is encrypted").await;
+        let bad = StorageError::BadImage("the image is encrypted".to_owned());
+        assert_eq!(told(&file).await, Err(bad));
+    }
+
+    #[tokio::test]
+    async fn a_look_has_its_limits() {
+        let mut command = limited("cat");
+        command.arg("/proc/self/limits");
+        let limits = String::from_utf8(within(command, CALL_TIMEOUT).await.unwrap()).unwrap();
+        let limits: Vec<Vec<&str>> = limits.lines().map(|line| line.split_whitespace().collect()).collect();
+        for limit in [["Max", "address", "space", "1073741824"], ["Max", "cpu", "time", "30"]] {
+            assert!(limits.iter().any(|line| line.starts_with(&limit)), "{limit:?} is not in {limits:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,7 @@
 use super::{GuestPaths, Lying, Pins, Storage, StorageError};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::InstanceSpec;
+use karri_proto::instance::{InstanceIntent, InstanceSpec};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ impl Storage for SimStorage {
         true
     }
 
-    async fn fetch_images(&self, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
+    async fn fetch_images(&self, _: &InstanceIntent, _: Pins<'_>) -> Result<(), StorageError> {
         Ok(())
     }
 
@@ -39,8 +39,8 @@ impl Storage for SimStorage {
         Lying { disk, files: disk }
     }
 
-    async fn make_disk(&self, id: &InstanceId, _: &InstanceSpec, _: Pins<'_>) -> Result<(), StorageError> {
-        self.remember(id);
+    async fn make_disk(&self, intent: &InstanceIntent, _: Pins<'_>) -> Result<(), StorageError> {
+        self.remember(&intent.id);
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::image::check_id;
 use crate::app::image::export::{ExportWork, blob, format_of, format_text, inspect, key};
-use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
+use crate::app::image::task::{Asked, ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::text::is_plain;
@@ -44,7 +44,8 @@ pub async fn export_image(cx: Cx, request: ExportImageRequest) -> Answer<ExportI
     let id = String::from(ExportImageTaskId::random(&mut rand::thread_rng()));
     let work = work_of(&cx, &request, &id).await?;
     not_dry(&request)?;
-    let task = ImageTask::new(id, cx.account(), Work::Export(work), token.clone(), now_ms());
+    let asked = Asked { request_id: &cx.request_id, now_ms: now_ms() };
+    let task = ImageTask::new(id, cx.account(), Work::Export(work), token.clone(), asked);
     match cx.app.store.image_task_insert(&task, Taggable::ExportImageTask, &tags).await? {
         TaskInserted::New => {
             cx.app.images_pending.notify_one();

@@ -9,7 +9,7 @@ use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::image::bundle::BundleSource;
 use crate::app::image::import::{DiskContainer, ImportDraft, ImportWork, check};
-use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
+use crate::app::image::task::{Asked, ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
 use crate::store::image_task::TaskInserted;
@@ -50,7 +50,8 @@ pub async fn import_image(cx: Cx, request: ImportImageRequest) -> Answer<ImportI
     let work = check(&*cx.app.bundles, &caller, owner(&cx), draft).await?;
     tried?;
     let id = String::from(ImportImageTaskId::random(&mut rand::thread_rng()));
-    let task = ImageTask::new(id, cx.account(), Work::Import(work), token.clone(), now_ms());
+    let asked = Asked { request_id: &cx.request_id, now_ms: now_ms() };
+    let task = ImageTask::new(id, cx.account(), Work::Import(work), token.clone(), asked);
     match cx.app.store.image_task_insert(&task, Taggable::ImportImageTask, &tags).await? {
         TaskInserted::New => {
             cx.app.images_pending.notify_one();

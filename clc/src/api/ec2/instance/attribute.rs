@@ -246,13 +246,9 @@ pub async fn modify_instance_metadata_options(
     cx.app.instances_named(cx.caller(), std::slice::from_ref(&id))?;
     not_dry(&request)?;
     let instance = cx.app.instance_modify(cx.caller(), &id, Wish::Metadata(wish)).await?;
-    let mut options = shape::metadata_options(&instance);
-    if instance.acknowledged < instance.generation {
-        options.state = Some("pending".to_owned());
-    }
     Ok(ModifyInstanceMetadataOptionsResult {
         instance_id: Some(request.instance_id),
-        instance_metadata_options: Some(options),
+        instance_metadata_options: Some(shape::metadata_options(&instance)),
     })
 }
 

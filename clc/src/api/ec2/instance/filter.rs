@@ -1,6 +1,6 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::boot_mode;
+use super::shape::{boot_mode, metadata_state};
 use crate::api::ec2::listing::{time_of, time_text};
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
@@ -69,7 +69,7 @@ impl Subject<'_> {
         match name {
             "http-protocol-ipv4" => each("enabled"),
             "http-protocol-ipv6" => each("disabled"),
-            "state" => each("applied"),
+            "state" => each(metadata_state(self.0)),
             "http-endpoint" => each(if options.enabled { "enabled" } else { "disabled" }),
             "http-tokens" => each(if options.tokens_required { "required" } else { "optional" }),
             "http-put-response-hop-limit" => each(&options.hop_limit.to_string()),

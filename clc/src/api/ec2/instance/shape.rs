@@ -177,6 +177,11 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
     }
 }
 
+/// What its owner asked for counts once the cluster has durably accepted it, as EC2's word for it says.
+pub fn metadata_state(one: &Instance) -> &'static str {
+    if one.acknowledged < one.generation { "pending" } else { "applied" }
+}
+
 pub fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse {
     let options = &one.spec.metadata;
     let switch = |on: bool| some(if on { "enabled" } else { "disabled" });
@@ -186,7 +191,7 @@ pub fn metadata_options(one: &Instance) -> ec2::InstanceMetadataOptionsResponse 
         http_put_response_hop_limit: Some(options.hop_limit.into()),
         http_tokens: some(if options.tokens_required { "required" } else { "optional" }),
         instance_metadata_tags: switch(options.tags_shown),
-        state: some("applied"),
+        state: some(metadata_state(one)),
     }
 }
 

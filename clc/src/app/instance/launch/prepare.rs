@@ -12,7 +12,6 @@ use crate::store::launch::Launch;
 use crate::store::network::{SecurityGroup, Subnet};
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -22,11 +21,8 @@ const IMDS_V2_HOP_LIMIT: u8 = 2;
 pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4Addr)]) -> Launch {
     let reservation = ReservationId::random(&mut rand::thread_rng());
     let created_ms = now_ms();
-    let subnets: HashMap<&str, &Subnet> =
-        resolved.subnets.iter().filter(|s| s.is_default).map(|s| (s.zone.as_str(), s)).collect();
     let instances = places.iter().zip(0u32..).filter_map(|((place, address), index)| {
-        // A zone without a subnet cannot be: every account has one in each.
-        let subnet = subnets.get(place.zone.as_str())?;
+        let subnet = resolved.subnet(&place.zone)?; // no place without one was taken
         let port = port_of(resolved, subnet, *address);
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
         let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);

@@ -37,6 +37,11 @@ pub struct Touched {
 }
 
 impl Resolved {
+    /// The subnet of a launch into that zone. A zone that came a moment ago may not have one among what was read.
+    pub fn subnet(&self, zone: &str) -> Option<&Subnet> {
+        self.subnets.iter().find(|subnet| subnet.is_default && subnet.zone == zone)
+    }
+
     pub fn touched(&self) -> Touched {
         let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
         let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);

@@ -17,7 +17,7 @@ use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
 use console::Consoles;
 use karri_proto::ids::InstanceId;
-use pool::Pool;
+use pool::{Connection, Pool};
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +32,20 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 /// Calls at once, and so connections. More than there are steps at once: a look must not wait for starts.
 const CALLS_MAX: usize = 16;
 const CHANGES_KEPT: usize = 1024;
+
+/// Whom libvirt runs guests as; none: as this process is, or libvirt does not say.
+pub async fn runs_as(uri: &str) -> Option<probe::RunsAs> {
+    let uri = uri.to_owned();
+    let capabilities = tokio::task::spawn_blocking(move || Connection::open(&uri)?.get_capabilities());
+    match tokio::time::timeout(CALL_TIMEOUT, capabilities).await {
+        Ok(Ok(Ok(capabilities))) => probe::RunsAs::of(&capabilities),
+        Ok(Ok(Err(error))) => {
+            tracing::info!(%error, "libvirt does not say whom it runs guests as");
+            None
+        }
+        Ok(Err(_)) | Err(_) => None,
+    }
+}
 
 pub struct Libvirt {
     shared: Arc<Shared>,

@@ -2,13 +2,15 @@
 //!
 //! On nested machines KVM often opens, and guests die at once or hang as soon as they leave the mode
 //! that a BIOS runs in. So a boot sector that goes all the way to 64-bit mode is run under KVM with a
-//! time limit, on the CPU that instances get; it tells that it ran by QEMU's exit code. The answer is
+//! time limit, on the CPU that instances get and as the user that libvirt runs guests as, who may not open what this process
+//! may; it tells that it ran by QEMU's exit code. The answer is
 //! kept per boot of the host and version of QEMU; that it does not run, for some minutes only, as it may have
 //! been the machine's load, or be mended.
 
 use crate::app::domain_xml::Platform;
 use karri_proto::runtime::endpoint::write_durably;
 use serde::{Deserialize, Serialize};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -36,19 +38,51 @@ const BOOT_CODE: [u8; 150] = [
 const SECTOR_BYTES: usize = 512;
 const RAN_EXIT_CODE: i32 = 33;
 
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Verdict {
+/// Whom libvirt runs guests as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunsAs {
+    pub uid: u32,
+    pub gid: u32,
+}
+
+impl RunsAs {
+    /// As libvirt's capabilities tell it; none: it does not change users.
+    pub fn of(capabilities: &str) -> Option<Self> {
+        let (_, dac) = capabilities.split_once("<model>dac</model>")?;
+        let (dac, _) = dac.split_once("</secmodel>")?;
+        let (_, label) = dac.split_once("<baselabel type='kvm'>")?;
+        let (uid, gid) = label.split_once('<')?.0.split_once(':')?;
+        let number = |text: &str| text.trim_start_matches('+').parse().ok();
+        Some(Self { uid: number(uid)?, gid: number(gid)? })
+    }
+
+    fn is_ourselves(self) -> bool {
+        self.uid == rustix::process::geteuid().as_raw()
+    }
+}
+
+/// What a verdict is about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Scene {
     boot_id: String,
     qemu: String,
+    #[serde(default)]
+    runs_as: Option<RunsAs>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Verdict {
+    #[serde(flatten)]
+    scene: Scene,
     /// Why KVM cannot be used; none: it can.
     kvm_fails: Option<String>,
     at_unix_secs: i64,
 }
 
 impl Verdict {
-    fn stands(&self, boot_id: &str, qemu: &str, now_unix_secs: i64) -> bool {
+    fn stands(&self, scene: &Scene, now_unix_secs: i64) -> bool {
         let recent = (0..FAILURE_KEPT_SECS).contains(&(now_unix_secs - self.at_unix_secs));
-        self.boot_id == boot_id && self.qemu == qemu && (self.kvm_fails.is_none() || recent)
+        self.scene == *scene && (self.kvm_fails.is_none() || recent)
     }
 }
 
@@ -57,8 +91,8 @@ fn now_unix_secs() -> i64 {
 }
 
 /// KVM if a guest really runs under it, else TCG.
-pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
-    match kvm_works(directory, boot_id).await {
+pub async fn accelerator(directory: &Path, boot_id: &str, runs_as: Option<RunsAs>) -> Platform {
+    match kvm_works(directory, boot_id, runs_as).await {
         Ok(()) => {
             tracing::info!("a guest runs under KVM: using it");
             Platform::Kvm
@@ -71,19 +105,19 @@ pub async fn accelerator(directory: &Path, boot_id: &str) -> Platform {
 }
 
 /// Whether a guest runs under KVM; the error says why not. `directory` keeps the verdict.
-pub async fn kvm_works(directory: &Path, boot_id: &str) -> Result<(), String> {
+pub async fn kvm_works(directory: &Path, boot_id: &str, runs_as: Option<RunsAs>) -> Result<(), String> {
     if !Path::new("/dev/kvm").exists() {
         return Err("there is no /dev/kvm".to_owned());
     }
-    let qemu = qemu_version().await;
+    let scene = Scene { boot_id: boot_id.to_owned(), qemu: qemu_version().await, runs_as };
     let file = directory.join("accelerator.json");
     let kept = std::fs::read(&file).ok().and_then(|json| serde_json::from_slice::<Verdict>(&json).ok());
-    if let Some(kept) = kept.filter(|kept| kept.stands(boot_id, &qemu, now_unix_secs())) {
+    if let Some(kept) = kept.filter(|kept| kept.stands(&scene, now_unix_secs())) {
         return kept.kvm_fails.map_or(Ok(()), Err);
     }
-    let result = guest_runs_under_kvm(directory).await;
+    let result = guest_runs_under_kvm(directory, runs_as).await;
     let kvm_fails = result.clone().err();
-    let verdict = Verdict { boot_id: boot_id.to_owned(), qemu, kvm_fails, at_unix_secs: now_unix_secs() };
+    let verdict = Verdict { scene, kvm_fails, at_unix_secs: now_unix_secs() };
     if let Ok(json) = serde_json::to_vec(&verdict) {
         let _ = write_durably(&file, &json); // only costs the next start another probe
     }
@@ -100,10 +134,10 @@ async fn qemu_version() -> String {
     }
 }
 
-async fn guest_runs_under_kvm(directory: &Path) -> Result<(), String> {
+async fn guest_runs_under_kvm(directory: &Path, runs_as: Option<RunsAs>) -> Result<(), String> {
     let image = directory.join("probe.img");
-    std::fs::write(&image, boot_sector()).map_err(|e| format!("{}: {e}", image.display()))?;
-    let result = run(&image, "kvm", "host").await;
+    boot_sector_write(&image).map_err(|e| format!("{}: {e}", image.display()))?;
+    let result = run(&image, "kvm", "host", runs_as).await;
     let _ = std::fs::remove_file(&image);
     result
 }
@@ -115,8 +149,28 @@ fn boot_sector() -> Vec<u8> {
     sector
 }
 
-async fn run(image: &Path, accelerator: &str, cpu: &str) -> Result<(), String> {
-    let mut command = Command::new(QEMU);
+/// For whoever guests run as to read.
+fn boot_sector_write(image: &Path) -> std::io::Result<()> {
+    std::fs::write(image, boot_sector())?;
+    std::fs::set_permissions(image, std::fs::Permissions::from_mode(0o644))
+}
+
+/// With that user's groups too: it may be one of them that opens `/dev/kvm`. `setpriv` is of util-linux.
+fn command_as(program: &str, runs_as: Option<RunsAs>) -> Command {
+    let Some(RunsAs { uid, gid }) = runs_as.filter(|user| !user.is_ourselves()) else {
+        return Command::new(program);
+    };
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--reuid={uid}")).arg(format!("--regid={gid}")).args([
+        "--init-groups",
+        "--",
+        program,
+    ]);
+    command
+}
+
+async fn run(image: &Path, accelerator: &str, cpu: &str, runs_as: Option<RunsAs>) -> Result<(), String> {
+    let mut command = command_as(QEMU, runs_as);
     command
         .args(["-accel", accelerator, "-cpu", cpu, "-machine", "pc", "-m", "64", "-nodefaults"])
         .args(["-display", "none"])
@@ -145,18 +199,55 @@ mod tests {
     async fn the_test_guest_runs_under_emulation() {
         let directory = tempfile::tempdir().unwrap();
         let image = directory.path().join("probe.img");
-        std::fs::write(&image, boot_sector()).unwrap();
-        assert_eq!(run(&image, "tcg", "max").await, Ok(()));
+        boot_sector_write(&image).unwrap();
+        assert_eq!(run(&image, "tcg", "max", None).await, Ok(()));
+    }
+
+    /// `nobody` may read what everybody may, and nothing of this process' own.
+    #[tokio::test]
+    async fn the_test_guest_runs_as_who_guests_run_as() {
+        let nobody = Some(RunsAs { uid: 65_534, gid: 65_534 });
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        let image = directory.path().join("probe.img");
+        boot_sector_write(&image).unwrap();
+        assert_eq!(run(&image, "tcg", "max", nobody).await, Ok(()));
+        std::fs::set_permissions(&image, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let refused = run(&image, "tcg", "max", nobody).await.unwrap_err();
+        assert!(refused.contains("Permission denied"), "{refused}");
+        assert_eq!(run(&image, "tcg", "max", None).await, Ok(()));
+    }
+
+    #[test]
+    fn libvirt_tells_whom_it_runs_guests_as() {
+        let capabilities = |label: &str| {
+            format!(
+                "<secmodel><model>apparmor</model><doi>0</doi></secmodel>\n<secmodel><model>dac</model><doi>0</doi>\n\
+                 <baselabel type='kvm'>{label}</baselabel><baselabel type='qemu'>+1:+1</baselabel></secmodel>"
+            )
+        };
+        let runs_as = RunsAs { uid: 64_055, gid: 107 };
+        assert_eq!(RunsAs::of(&capabilities("+64055:+107")), Some(runs_as));
+        for none in [String::new(), capabilities(""), capabilities("libvirt-qemu:kvm")] {
+            assert_eq!(RunsAs::of(&none), None);
+        }
     }
 
     #[test]
     fn a_verdict_is_kept_for_this_boot_and_this_qemu_and_a_bad_one_for_minutes() {
-        let good =
-            Verdict { boot_id: "this".into(), qemu: "7.2".into(), kvm_fails: None, at_unix_secs: 1_000 };
-        assert!(good.stands("this", "7.2", 90_000));
-        assert!(!good.stands("next", "7.2", 1_000) && !good.stands("this", "8.0", 1_000));
+        let scene = |boot: &str, qemu: &str, uid: u32| Scene {
+            boot_id: boot.into(),
+            qemu: qemu.into(),
+            runs_as: Some(RunsAs { uid, gid: 0 }),
+        };
+        let this = scene("this", "7.2", 7);
+        let good = Verdict { scene: this.clone(), kvm_fails: None, at_unix_secs: 1_000 };
+        assert!(good.stands(&this, 90_000));
+        for other in [scene("next", "7.2", 7), scene("this", "8.0", 7), scene("this", "7.2", 8)] {
+            assert!(!good.stands(&other, 1_000), "{other:?}");
+        }
         let bad = Verdict { kvm_fails: Some("too slow".into()), ..good };
-        assert!(bad.stands("this", "7.2", 1_299));
-        assert!(!bad.stands("this", "7.2", 1_300) && !bad.stands("this", "7.2", 900), "a clock set back");
+        assert!(bad.stands(&this, 1_299));
+        assert!(!bad.stands(&this, 1_300) && !bad.stands(&this, 900), "a clock set back");
     }
 }
