@@ -13,6 +13,10 @@ const ANSWER_CACHE_MIB_MOST: u64 = 64 << 10;
 const CONNECTIONS_MOST: u64 = 1000;
 const INSTANCES_MOST: u64 = 1_000_000;
 const CLIENT_TOKENS_MOST: u64 = 10_000_000;
+const GROUPS_MOST: u64 = 100_000;
+const RULES_MOST: u64 = 100_000;
+/// EC2's own, whatever one pays.
+const INTERFACE_GROUPS_MOST: u64 = 16;
 /// A year.
 const SECS_MOST: u64 = 366 * 24 * 3600;
 
@@ -80,6 +84,10 @@ pub struct Limits {
     pub instances_per_account: usize,
     pub instances_per_request: i32,
     pub client_tokens_per_account: usize,
+    pub security_groups_per_vpc: usize,
+    /// Toward each side, and for IPv4 and IPv6 each.
+    pub rules_per_security_group: usize,
+    pub security_groups_per_interface: usize,
     pub pending_secs: u64,
     pub stopping_secs: u64,
     pub shutting_down_secs: u64,
@@ -93,6 +101,9 @@ impl Default for Limits {
             instances_per_account: 20_000,
             instances_per_request: 1000,
             client_tokens_per_account: 100_000,
+            security_groups_per_vpc: 2500,
+            rules_per_security_group: 60,
+            security_groups_per_interface: 5,
             pending_secs: 600,
             stopping_secs: 600,
             shutting_down_secs: 600,
@@ -150,6 +161,14 @@ impl Config {
             ("limits.instances_per_account", number(limits.instances_per_account), 1, INSTANCES_MOST),
             ("limits.instances_per_request", per_request, 1, INSTANCES_MOST),
             ("limits.client_tokens_per_account", tokens, 1, CLIENT_TOKENS_MOST),
+            ("limits.security_groups_per_vpc", number(limits.security_groups_per_vpc), 1, GROUPS_MOST),
+            ("limits.rules_per_security_group", number(limits.rules_per_security_group), 1, RULES_MOST),
+            (
+                "limits.security_groups_per_interface",
+                number(limits.security_groups_per_interface),
+                1,
+                INTERFACE_GROUPS_MOST,
+            ),
             ("limits.pending_secs", limits.pending_secs, 1, SECS_MOST),
             ("limits.stopping_secs", limits.stopping_secs, 1, SECS_MOST),
             ("limits.shutting_down_secs", limits.shutting_down_secs, 1, SECS_MOST),
@@ -196,6 +215,9 @@ mod tests {
         wrong(|c| c.limits.instances_per_account = 0, "limits.instances_per_account");
         wrong(|c| c.limits.instances_per_request = -1, "limits.instances_per_request");
         wrong(|c| c.limits.client_tokens_per_account = 0, "limits.client_tokens_per_account");
+        wrong(|c| c.limits.security_groups_per_vpc = 0, "limits.security_groups_per_vpc");
+        wrong(|c| c.limits.rules_per_security_group = 0, "limits.rules_per_security_group");
+        wrong(|c| c.limits.security_groups_per_interface = 17, "limits.security_groups_per_interface");
         wrong(|c| c.limits.pending_secs = 0, "limits.pending_secs");
         wrong(|c| c.limits.stopping_secs = u64::MAX, "limits.stopping_secs");
         wrong(|c| c.limits.shutting_down_secs = 0, "limits.shutting_down_secs");

@@ -30,6 +30,7 @@ macro_rules! fault_codes {
 fault_codes! {
     AuthFailure = "AuthFailure", 401;
     Blocked = "Blocked", 403;
+    CannotDelete = "CannotDelete", 400;
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
     FilterLimitExceeded = "FilterLimitExceeded", 400;
@@ -58,6 +59,8 @@ fault_codes! {
     InvalidConversionTaskIdMalformed = "InvalidConversionTaskId.Malformed", 400;
     InvalidExportTaskIdMalformed = "InvalidExportTaskID.Malformed", 400;
     InvalidExportTaskIdNotFound = "InvalidExportTaskID.NotFound", 400;
+    InvalidGroupDuplicate = "InvalidGroup.Duplicate", 400;
+    InvalidGroupInUse = "InvalidGroup.InUse", 400;
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidId = "InvalidID", 400;
@@ -76,7 +79,10 @@ fault_codes! {
     InvalidParameter = "InvalidParameter", 400;
     InvalidParameterCombination = "InvalidParameterCombination", 400;
     InvalidParameterValue = "InvalidParameterValue", 400;
+    InvalidPermissionDuplicate = "InvalidPermission.Duplicate", 400;
     InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
+    InvalidPermissionNotFound = "InvalidPermission.NotFound", 400;
+    InvalidPrefixListIdNotFound = "InvalidPrefixListID.NotFound", 400;
     InvalidQueryParameter = "InvalidQueryParameter", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
@@ -102,6 +108,9 @@ fault_codes! {
     RequestTimeout = "RequestTimeout", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
     ResourceLimitExceeded = "ResourceLimitExceeded", 400;
+    RulesPerSecurityGroupLimitExceeded = "RulesPerSecurityGroupLimitExceeded", 400;
+    SecurityGroupLimitExceeded = "SecurityGroupLimitExceeded", 400;
+    SecurityGroupsPerInterfaceLimitExceeded = "SecurityGroupsPerInterfaceLimitExceeded", 400;
     ServiceUnavailable = "ServiceUnavailable", 503;
     SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;
     TagLimitExceeded = "TagLimitExceeded", 400;
@@ -112,6 +121,7 @@ fault_codes! {
     Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
     ValidationError = "ValidationError", 400;
+    VpcIdNotSpecified = "VPCIdNotSpecified", 400;
 }
 
 /// So much of a client's own text is told back.

@@ -182,6 +182,49 @@ class Reads(unittest.TestCase):
         self.assertEqual(group["VpcId"], vpc["VpcId"])
         self.assertTrue(ec2.describe_vpc_attribute(VpcId=vpc["VpcId"], Attribute="enableDnsSupport")["EnableDnsSupport"]["Value"])
 
+    def test_groups_by_name_and_by_id(self):
+        group = ec2.create_security_group(
+            GroupName="boto3 web", Description="opened and closed",
+            TagSpecifications=[{"ResourceType": "security-group", "Tags": [{"Key": "stage", "Value": "test"}]}])
+        web = group["GroupId"]
+        self.assertEqual(group["Tags"], [{"Key": "stage", "Value": "test"}])
+        self.assertEqual(code_of(ec2.create_security_group, GroupName="boto3 web", Description="x"), "InvalidGroup.Duplicate")
+        permission = {"IpProtocol": "tcp", "FromPort": 80, "ToPort": 81,
+                      "IpRanges": [{"CidrIp": "10.1.2.3/8", "Description": "the office"}],
+                      "UserIdGroupPairs": [{"GroupName": "default"}]}
+        rules = ec2.authorize_security_group_ingress(GroupName="boto3 web", IpPermissions=[permission])["SecurityGroupRules"]
+        self.assertEqual([rule.get("CidrIpv4") for rule in rules], ["10.0.0.0/8", None])
+        self.assertEqual(code_of(ec2.authorize_security_group_ingress, GroupId=web, IpPermissions=[permission]),
+                         "InvalidPermission.Duplicate")
+        # What is described can be given back as it is.
+        [shown] = ec2.describe_security_groups(Filters=[{"Name": "tag:stage", "Values": ["test"]}])["SecurityGroups"]
+        ec2.revoke_security_group_ingress(GroupId=web, IpPermissions=shown["IpPermissions"])
+        ec2.revoke_security_group_egress(GroupId=web, IpPermissions=shown["IpPermissionsEgress"])
+        ec2.authorize_security_group_ingress(GroupId=web, IpPermissions=shown["IpPermissions"])
+        [again] = ec2.describe_security_groups(GroupIds=[web])["SecurityGroups"]
+        self.assertEqual((again["IpPermissions"], again["IpPermissionsEgress"]), (shown["IpPermissions"], []))
+        rule = ec2.authorize_security_group_egress(
+            GroupId=web, IpPermissions=[{"IpProtocol": "-1", "Ipv6Ranges": [{"CidrIpv6": "2001:DB8::1/32"}]}])["SecurityGroupRules"][0]
+        ec2.modify_security_group_rules(GroupId=web, SecurityGroupRules=[{
+            "SecurityGroupRuleId": rule["SecurityGroupRuleId"],
+            "SecurityGroupRule": {"IpProtocol": "udp", "FromPort": 53, "ToPort": 53, "CidrIpv4": "10.0.0.2/32"}}])
+        ec2.update_security_group_rule_descriptions_egress(GroupId=web, SecurityGroupRuleDescriptions=[
+            {"SecurityGroupRuleId": rule["SecurityGroupRuleId"], "Description": "names"}])
+        [read] = ec2.describe_security_group_rules(SecurityGroupRuleIds=[rule["SecurityGroupRuleId"]])["SecurityGroupRules"]
+        self.assertEqual((read["IpProtocol"], read["CidrIpv4"], read["Description"], read["IsEgress"]),
+                         ("udp", "10.0.0.2/32", "names", True))
+        one = ec2.run_instances(ImageId=demo_image(), MinCount=1, MaxCount=1, InstanceType="t3.nano", SecurityGroups=["boto3 web"])["Instances"][0]
+        self.assertEqual([group["GroupId"] for group in one["SecurityGroups"]], [web])
+        self.assertEqual(code_of(ec2.delete_security_group, GroupId=web), "DependencyViolation")
+        [default] = ec2.describe_security_groups(GroupNames=["default"])["SecurityGroups"]
+        port = one["NetworkInterfaces"][0]["NetworkInterfaceId"]
+        ec2.modify_network_interface_attribute(NetworkInterfaceId=port, Groups=[default["GroupId"]])
+        [now] = ec2.describe_instances(InstanceIds=[one["InstanceId"]])["Reservations"][0]["Instances"]
+        self.assertEqual([group["GroupName"] for group in now["SecurityGroups"]], ["default"])
+        ec2.delete_security_group(GroupId=web)
+        self.assertEqual(code_of(ec2.describe_security_groups, GroupIds=[web]), "InvalidGroup.NotFound")
+        ec2.terminate_instances(InstanceIds=[one["InstanceId"]])
+
     def test_instance_types_and_offerings(self):
         [micro] = ec2.describe_instance_types(InstanceTypes=["t3.micro"])["InstanceTypes"]
         self.assertEqual((micro["VCpuInfo"]["DefaultVCpus"], micro["MemoryInfo"]["SizeInMiB"]), (2, 1024))

@@ -50,6 +50,29 @@ class Boto2(unittest.TestCase):
         self.assertTrue(self.ec2.delete_key_pair("boto2"))
         self.assertIn("default", [group.name for group in self.ec2.get_all_security_groups()])
 
+    def test_a_group_is_used_without_any_vpc(self):
+        import boto.exception
+        web = self.ec2.create_security_group("boto2-web", "as it was")
+        self.assertTrue(web.authorize("tcp", 80, 80, "0.0.0.0/0"))
+        self.assertTrue(self.ec2.authorize_security_group("boto2-web", ip_protocol="tcp", from_port=22, to_port=22, cidr_ip="10.0.0.0/8"))
+        self.assertTrue(self.ec2.authorize_security_group_deprecated("boto2-web", src_security_group_name="default",
+                                                                     src_security_group_owner_id=web.owner_id))
+        [web] = self.ec2.get_all_security_groups(groupnames=["boto2-web"])
+        told = {(rule.ip_protocol, rule.from_port, rule.to_port) for rule in web.rules}
+        self.assertEqual(told, {("tcp", "80", "80"), ("tcp", "22", "22"), ("tcp", "0", "65535"), ("udp", "0", "65535"),
+                                ("icmp", "-1", "-1")})
+        self.assertTrue(self.ec2.revoke_security_group("boto2-web", ip_protocol="tcp", from_port=22, to_port=22, cidr_ip="10.0.0.0/8"))
+        image = self.ec2.get_all_images(filters={"image-type": "machine"})[0]
+        instance = image.run(instance_type="t3.micro", security_groups=["boto2-web"]).instances[0]
+        wait_until("running", lambda: instance.update() == "running")
+        self.assertEqual([group.name for group in instance.groups], ["boto2-web"])
+        with self.assertRaises(boto.exception.EC2ResponseError) as caught:
+            self.ec2.delete_security_group("boto2-web")
+        self.assertEqual(caught.exception.error_code, "InvalidGroup.InUse")
+        instance.terminate()
+        wait_until("terminated", lambda: instance.update() == "terminated")
+        self.assertTrue(self.ec2.delete_security_group("boto2-web"))
+
     def test_errors_carry_code_and_request_id(self):
         import boto.exception
         with self.assertRaises(boto.exception.EC2ResponseError) as caught:

@@ -109,10 +109,9 @@ class Instance(unittest.TestCase):
     def test_changes_by_calls_that_are_not_served_are_refused(self):
         one = terraform.create(self.config, "terraform-4")
         read = terraform.read(one, self.config)
-        interface, volume = read["primary_network_interface_id"], read["root_block_device"]["volume_id"]
+        volume = read["root_block_device"]["volume_id"]
         for call, arguments in (
                 (ec2.modify_volume, {"VolumeId": volume, "Size": 10}),
-                (ec2.modify_network_interface_attribute, {"NetworkInterfaceId": interface, "Groups": read["vpc_security_group_ids"]}),
                 (ec2.monitor_instances, {"InstanceIds": [one]}),
                 (ec2.modify_instance_credit_specification,
                  {"InstanceCreditSpecifications": [{"InstanceId": one, "CpuCredits": "unlimited"}]})):

@@ -43,6 +43,8 @@ class Debian(unittest.TestCase):
         cls.key = cloud.directory / "debian.pem"
         cls.key.touch(mode=0o600)
         cls.key.write_text(aws("create-key-pair", "--key-name", "debian", "--key-type", "ed25519")["KeyMaterial"])
+        aws("authorize-security-group-ingress", "--group-name", "default", "--protocol", "tcp", "--port", "22",
+            "--cidr", "0.0.0.0/0")
         user_data = cloud.directory / "user-data"
         user_data.write_text(USER_DATA)
         launched = aws("run-instances", "--image-id", json.loads(imported)["image_id"], "--instance-type", "t2.micro",

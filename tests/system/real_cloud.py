@@ -78,9 +78,22 @@ class RealCloud(Cloud):
         # One processor: under emulation on a busy machine two now and then wait for each other for ever.
         more.setdefault("InstanceType", "t2.nano")
         more.setdefault("ImageId", self.demo_image(ec2))
+        open_to_the_host(ec2)
         instances = ec2.run_instances(MinCount=count, MaxCount=count, **more)["Instances"]
         self.launched = getattr(self, "launched", set()) | {i["InstanceId"] for i in instances}
         return [i["InstanceId"] for i in instances]
+
+
+def open_to_the_host(ec2):
+    """Lets ssh and ping into the account's default group, from which nothing is let in at first."""
+    anywhere = [{"CidrIp": "0.0.0.0/0"}]
+    for permission in ({"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": anywhere},
+                       {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": anywhere}):
+        try:
+            ec2.authorize_security_group_ingress(GroupName="default", IpPermissions=[permission])
+        except ec2.exceptions.ClientError as error:
+            if error.response["Error"]["Code"] != "InvalidPermission.Duplicate":
+                raise
 
 
 def instance(ec2, instance_id):

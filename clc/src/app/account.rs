@@ -206,6 +206,7 @@ impl App {
         keep_an_administrator(&mut tx, &format!("account {}", account.name), goes).await?;
         account_delete_in_txn(&mut tx, &account.id).await?;
         self.identities.commit(&self.store, tx).await?;
+        self.rules_changed();
         tracing::info!(account = account.id, "account deleted");
         Ok(())
     }

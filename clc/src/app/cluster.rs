@@ -15,6 +15,8 @@ pub struct ClusterLink {
     pub name: String,
     /// Something is to be told to the cluster.
     pub wake: Notify,
+    /// Something of what its networks let through has changed.
+    pub news: Notify,
     facts: Mutex<Facts>,
     seen_ms: AtomicI64,
     /// How often it has told everything: what it answered before the newest telling is old news.
@@ -86,6 +88,7 @@ impl Clusters {
         let link = Arc::new(ClusterLink {
             name: name.to_owned(),
             wake: Notify::new(),
+            news: Notify::new(),
             facts: Mutex::new(Facts { hello, client }),
             seen_ms: AtomicI64::new(0),
             tellings: AtomicU64::new(0),

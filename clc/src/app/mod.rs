@@ -6,6 +6,7 @@ pub mod address;
 pub mod admission;
 pub mod certificate;
 pub mod cluster;
+pub mod facts;
 pub mod identity;
 pub mod image;
 pub mod instance;
@@ -30,6 +31,7 @@ use crate::store::{Engine, Sealer, Store, StoreError, Tx};
 use address::AddressBook;
 use admission::Ledger;
 use cluster::Clusters;
+use facts::Facts;
 use identity::Identities;
 use instance::{Instance, State, Tokens, View};
 use instance_type::Catalogue;
@@ -52,7 +54,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, RwLock};
 use turns::Turns;
 
 /// The running cloud controller, shared by all requests and loops.
@@ -65,6 +67,7 @@ pub struct App {
     pub store: Store,
     pub identities: Arc<Identities>,
     pub instances: View,
+    pub facts: Facts,
     pub tokens: Tokens,
     pub clusters: Clusters,
     pub answers: KeptAnswers,
@@ -81,6 +84,9 @@ pub struct App {
     pub authority: Authority,
     pub tls: TlsFiles,
     turns: Turns,
+    /// Held by who puts ports into groups, from looking the groups up until the books know the ports; taken alone by
+    /// who removes groups.
+    groups_held: RwLock<()>,
     internal_url: OnceLock<String>,
     leads: AtomicBool,
     /// Instances that a cluster runs and nobody ordered; each is told once.
@@ -113,6 +119,7 @@ impl App {
             store,
             identities: Arc::new(Identities::new(sealer)),
             instances: View::default(),
+            facts: Facts::default(),
             tokens: Tokens::default(),
             clusters: Clusters::default(),
             answers: KeptAnswers::new(config.api.answer_cache_mib << 20),
@@ -128,6 +135,7 @@ impl App {
             tls: config.controller.tls.clone(),
             base,
             turns: Turns::default(),
+            groups_held: RwLock::default(),
             internal_url: OnceLock::new(),
             leads: AtomicBool::new(false),
             strangers: Mutex::default(),
@@ -267,7 +275,11 @@ impl App {
         for instance in &news {
             book.observe(instance);
         }
+        let stirred = self.facts.instances_changed(&news);
         drop(book);
+        for link in stirred.iter().filter_map(|name| self.clusters.get(name)) {
+            link.news.notify_one();
+        }
         let mut clusters: Vec<&str> = news.iter().map(|instance| instance.cluster.as_str()).collect();
         clusters.sort_unstable();
         clusters.dedup();

@@ -5,11 +5,13 @@
 
 use super::App;
 use super::cluster::ClusterLink;
+use super::security_group::{DEFAULT, default_rules};
 use crate::store::cluster::cluster_put_in_txn;
 use crate::store::network::{
     SecurityGroup, Subnet, Vpc, default_subnets_in_txn, default_vpcs_in_txn, security_group_insert_in_txn,
     subnet_insert_in_txn, subnets_of_zone_update_in_txn, vpc_insert_in_txn,
 };
+use crate::store::security_group::{rule_insert_in_txn, rules_turn_in_txn};
 use crate::store::{StoreError, Tx};
 use karri_proto::ids::{SecurityGroupId, SubnetId, VpcId};
 use karri_proto::internal::ApiError;
@@ -44,14 +46,19 @@ pub async fn account_defaults_in_txn(
         is_default: true,
     };
     vpc_insert_in_txn(tx, &vpc).await?;
+    let id = SecurityGroupId::random(&mut rand::thread_rng());
     let group = SecurityGroup {
-        id: SecurityGroupId::random(&mut rand::thread_rng()).to_string(),
+        id: id.to_string(),
         account: account.to_owned(),
         vpc_id: vpc.id.clone(),
-        name: "default".to_owned(),
+        name: DEFAULT.to_owned(),
         description: "default VPC security group".to_owned(),
     };
+    let change = rules_turn_in_txn(tx).await?;
     security_group_insert_in_txn(tx, &group).await?;
+    for rule in default_rules(&id, account) {
+        rule_insert_in_txn(tx, change, &rule).await?;
+    }
     for cluster in clusters {
         subnet_insert_in_txn(tx, &default_subnet(account, &vpc.id, &cluster.hello())).await?;
     }

@@ -4,14 +4,16 @@
 //! ```text
 //!   push    one per cluster   tells it what it does not know, makes it forget what is over
 //!   listen  one per cluster   hears its reports and resources
+//!   facts   one per cluster   tells it what its networks let through
 //!   tend    one               deadlines, purging, which clusters are silent
 //!   images  one               makes images of objects, carries imports and exports on
 //!   follow  one, PostgreSQL   what other controllers on the same database do
 //! ```
 //!
-//! On PostgreSQL only one controller runs push, listen, tend and images: the holder of an advisory lock.
+//! On PostgreSQL only one controller runs push, listen, facts, tend and images: the holder of an advisory lock.
 
 mod calls;
+mod facts;
 mod follow;
 mod images;
 mod listen;
@@ -49,7 +51,7 @@ pub fn start(app: &Arc<App>) {
     }
 }
 
-/// Starts a push and a listen loop for each cluster that comes.
+/// Starts a push, a listen and a facts loop for each cluster that comes.
 async fn clusters(app: Arc<App>, mut shutdown: Shutdown) {
     let mut started = HashSet::new();
     let mut tasks = tokio::task::JoinSet::new();
@@ -62,8 +64,12 @@ async fn clusters(app: Arc<App>, mut shutdown: Shutdown) {
                 tasks.spawn(app.base.lasting(&name, &shutdown, push));
                 let name = format!("listen to {}", link.name);
                 let pulse = app.base.health.pulse(&name, ROUND_WITHIN);
-                let listen = listen::run(app.clone(), link, pulse, shutdown.clone());
+                let listen = listen::run(app.clone(), link.clone(), pulse, shutdown.clone());
                 tasks.spawn(app.base.lasting(&name, &shutdown, listen));
+                let name = format!("networks of {}", link.name);
+                let pulse = app.base.health.pulse(&name, ROUND_WITHIN);
+                let facts = facts::run(app.clone(), link, pulse, shutdown.clone());
+                tasks.spawn(app.base.lasting(&name, &shutdown, facts));
             }
         }
         tokio::select! {

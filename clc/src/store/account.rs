@@ -1,5 +1,6 @@
 //! Accounts, their users with policies, and access keys.
 
+use super::security_group::rules_of_account_delete_in_txn;
 use super::{Store, StoreError, Tx, counter_next_in_txn};
 use crate::app::account::administrator::AdministratorKey;
 use karri_proto::internal::admin::{AccessKey, Account, User};
@@ -58,6 +59,7 @@ pub async fn account_insert_in_txn(tx: &mut Tx, account: &Account) -> Result<(),
 
 /// With its users, keys, network, key pairs, tags and images; the caller has seen that no instance is left.
 pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+    rules_of_account_delete_in_txn(tx, id).await?;
     for statement in [
         // Subnets and groups go with the VPC.
         "DELETE FROM vpcs WHERE account = $1",

@@ -41,6 +41,8 @@ pub enum Launched {
     Before(Earlier),
     /// It was deleted meanwhile.
     AccountGone,
+    /// So was this one of its security groups.
+    GroupGone(String),
     /// Somebody else has this address.
     AddressTaken { cluster: String, address: Ipv4Addr },
 }

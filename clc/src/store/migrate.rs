@@ -1,5 +1,6 @@
 //! Brings the schema up to date. Forward only: a file that was released is never edited.
 
+use super::security_group::rules_of_default_groups_insert_in_txn;
 use super::{Engine, StoreError};
 use sqlx::{Any, AnyPool, Transaction};
 
@@ -16,7 +17,11 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_node_certificates", include_str!("../../../migrations/clc/0009_node_certificates.sql")),
     ("0010_image_tasks", include_str!("../../../migrations/clc/0010_image_tasks.sql")),
     ("0011_blob_releases", include_str!("../../../migrations/clc/0011_blob_releases.sql")),
+    (GROUP_RULES, include_str!("../../../migrations/clc/0012_security_group_rules.sql")),
 ];
+
+/// What it is to write as well is computed; see `security_group`.
+const GROUP_RULES: &str = "0012_security_group_rules";
 
 /// Any number: several controllers that start together on one PostgreSQL take turns.
 const POSTGRES_LOCK: i64 = 0x6b61_7272_6901;
@@ -39,6 +44,9 @@ pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
     for (at, (name, text)) in MIGRATIONS.iter().enumerate().skip(done) {
         let failed = |source| StoreError::Migration { name, source };
         sqlx::raw_sql(*text).execute(&mut *tx).await.map_err(failed)?;
+        if *name == GROUP_RULES {
+            rules_of_default_groups_insert_in_txn(&mut tx).await?;
+        }
         let record = "INSERT INTO schema_versions (version, name) VALUES ($1, $2)";
         sqlx::query(record).bind(at as i64 + 1).bind(*name).execute(&mut *tx).await?;
         tracing::info!(migration = name, "database schema brought forward");

@@ -25,6 +25,7 @@ pub mod network;
 mod node_certificate;
 pub mod resource;
 pub mod seal;
+pub mod security_group;
 pub mod tag;
 mod together;
 

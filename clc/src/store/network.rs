@@ -55,7 +55,7 @@ fn subnet_of(row: &AnyRow) -> Result<Subnet, StoreError> {
     })
 }
 
-fn security_group_of(row: &AnyRow) -> Result<SecurityGroup, StoreError> {
+pub(super) fn security_group_of(row: &AnyRow) -> Result<SecurityGroup, StoreError> {
     Ok(SecurityGroup {
         id: row.try_get("id")?,
         account: row.try_get("account")?,

@@ -30,8 +30,7 @@ pub async fn resource_account(
         Taggable::ImportImageTask | Taggable::ExportImageTask => {
             ("SELECT account FROM image_tasks WHERE id = $1", id)
         }
-        // Rules follow from their group; see `app::security_group`.
-        Taggable::SecurityGroupRule => return Ok(None),
+        Taggable::SecurityGroupRule => ("SELECT account FROM security_group_rules WHERE id = $1", id),
     };
     Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)
 }

@@ -14,8 +14,20 @@ on_both! {
 const DRY: (&str, &str) = ("DryRun", "true");
 /// EC2 has no dry run of it.
 const WITHOUT: &str = "CancelExportTask";
+const ANYWHERE: (&str, &str) = ("CidrIp", "0.0.0.0/0");
 const PUBLIC_KEY: &str = "c3NoLWVkMjU1MTkgQUFBQUMzTnphQzFsWkRJMU5URTVBQUFBSUp1czYzTW8wRUtSb2dCVlQ1bGpSZE02dkxUMjVHNldLRXZX\
      VGNQUHNSRVI=";
+
+/// A group of the name `group`, its one ingress rule, and the interface of an instance that is not in it.
+async fn group(client: &Client) -> (String, String, String) {
+    let made = [("GroupName", "group"), ("GroupDescription", "of the trial")];
+    let group = client.ec2("CreateSecurityGroup", &made).await.ok().one("groupId");
+    let rule =
+        [("GroupId", group.as_str()), ("IpProtocol", "tcp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE];
+    let rule = client.ec2("AuthorizeSecurityGroupIngress", &rule).await.ok().one("securityGroupRuleId");
+    let interface = client.ec2("DescribeNetworkInterfaces", &[]).await.ok().one("networkInterfaceId");
+    (group, rule, interface)
+}
 
 /// What a request of that action needs to succeed. Those that nothing need are not here. One that needs an
 /// instance is tried with a wrong one by itself, and one that describes and needs nothing with a wrong filter.
@@ -26,6 +38,7 @@ fn needs<'a>(
     blob: &'a str,
     pair: &'a str,
     task: &'a str,
+    group: (&'a str, &'a str, &'a str),
 ) -> Vec<(&'static str, &'a str)> {
     let named = ("InstanceId", id);
     match action {
@@ -51,6 +64,36 @@ fn needs<'a>(
         "ImportKeyPair" => vec![("KeyName", "tried"), ("PublicKeyMaterial", PUBLIC_KEY)],
         "DeleteKeyPair" => vec![("KeyName", pair)],
         "DescribeVpcAttribute" => vec![("VpcId", vpc), ("Attribute", "enableDnsSupport")],
+        "CreateSecurityGroup" => vec![("GroupName", "tried"), ("GroupDescription", "tried")],
+        "DeleteSecurityGroup" => vec![("GroupId", group.0)],
+        "DescribeSecurityGroupReferences" => vec![("GroupId.1", group.0)],
+        "AuthorizeSecurityGroupIngress" | "AuthorizeSecurityGroupEgress" => {
+            vec![("GroupId", group.0), ("IpProtocol", "udp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
+        }
+        "RevokeSecurityGroupIngress" => {
+            vec![("GroupId", group.0), ("IpProtocol", "tcp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
+        }
+        "RevokeSecurityGroupEgress" => vec![("GroupId", group.0), ("IpProtocol", "-1"), ANYWHERE],
+        "ModifySecurityGroupRules" => vec![
+            ("GroupId", group.0),
+            ("SecurityGroupRule.1.SecurityGroupRuleId", group.1),
+            ("SecurityGroupRule.1.SecurityGroupRule.IpProtocol", "-1"),
+            ("SecurityGroupRule.1.SecurityGroupRule.CidrIpv4", "10.0.0.0/8"),
+        ],
+        "UpdateSecurityGroupRuleDescriptionsIngress" => vec![
+            ("GroupId", group.0),
+            ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", group.1),
+            ("SecurityGroupRuleDescription.1.Description", "tried"),
+        ],
+        "UpdateSecurityGroupRuleDescriptionsEgress" => vec![
+            ("GroupId", group.0),
+            ("IpPermissions.1.IpProtocol", "-1"),
+            ("IpPermissions.1.IpRanges.1.CidrIp", "0.0.0.0/0"),
+            ("IpPermissions.1.IpRanges.1.Description", "tried"),
+        ],
+        "ModifyNetworkInterfaceAttribute" => {
+            vec![("NetworkInterfaceId", group.2), ("SecurityGroupId.1", group.0)]
+        }
         "CreateTags" | "DeleteTags" => {
             vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")]
         }
@@ -65,6 +108,9 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeImages",
         "DescribeKeyPairs",
         "DescribeTags",
+        "DescribeSecurityGroups",
+        "DescribeSecurityGroupRules",
+        "DescribeNetworkInterfaces",
         "DescribeImportImageTasks",
         "DescribeExportImageTasks",
     ] {
@@ -95,9 +141,11 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let import = [("DiskContainer.1.Url", "s3://bucket/disk")];
     let task = root.ec2("ImportImage", &import).await.ok().one("importTaskId");
     converting(&root, &task).await;
+    let (group, rule, interface) = group(&root).await;
+    let group = (group.as_str(), rule.as_str(), interface.as_str());
     let before = everything(&root).await;
     for action in table().actions(Service::Ec2).into_iter().filter(|action| *action != WITHOUT) {
-        let request = [&needs(action, &id, &vpc, &blob, "pair", &task)[..], &[DRY]].concat();
+        let request = [&needs(action, &id, &vpc, &blob, "pair", &task, group)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -128,7 +176,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
         [("i-nonsense", "InvalidInstanceID.Malformed"), (foreign.as_str(), "InvalidInstanceID.NotFound")];
     for (id, code) in ids {
         for action in table().actions(Service::Ec2) {
-            let request = needs(action, id, "", "", "", "");
+            let request = needs(action, id, "", "", "", "", ("", "", ""));
             if request.iter().any(|(_, value)| *value == id) {
                 check(action, &request, code).await;
             }
@@ -158,6 +206,28 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     check("DescribeImportImageTasks", &task, "InvalidConversionTaskId").await;
     let out = [image, ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")];
     check("ExportImage", &out, "InvalidAMIID.NotFound").await;
+    let name = ("GroupName", "default");
+    let group = ("GroupId", "sg-0123456789abcdef0");
+    check("CreateSecurityGroup", &[name, ("GroupDescription", "d")], "InvalidParameterValue").await;
+    check("DeleteSecurityGroup", &[name], "CannotDelete").await;
+    check("DescribeSecurityGroupReferences", &[("GroupId.1", group.1)], "InvalidGroup.NotFound").await;
+    for action in ["AuthorizeSecurityGroupIngress", "UpdateSecurityGroupRuleDescriptionsIngress"] {
+        let permission = [("IpPermissions.1.IpProtocol", "tcp"), ("IpPermissions.1.IpRanges.1.CidrIp", "x")];
+        check(action, &[&[name], &permission[..]].concat(), "InvalidParameterValue").await;
+    }
+    let absent = [("IpProtocol", "50"), ANYWHERE];
+    check("RevokeSecurityGroupIngress", &[&[name], &absent[..]].concat(), "InvalidPermission.NotFound").await;
+    for action in ["AuthorizeSecurityGroupEgress", "RevokeSecurityGroupEgress"] {
+        check(action, &[&[group], &absent[..]].concat(), "InvalidGroup.NotFound").await;
+    }
+    let rule = ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", "sgr-0123456789abcdef0");
+    let action = "UpdateSecurityGroupRuleDescriptionsEgress";
+    check(action, &[name, rule], "InvalidSecurityGroupRuleId.NotFound").await;
+    let rule = ("SecurityGroupRule.1.SecurityGroupRuleId", "sgr-0123456789abcdef0");
+    check("ModifySecurityGroupRules", &[group, rule], "InvalidGroup.NotFound").await;
+    let interface = ("NetworkInterfaceId", "eni-0123456789abcdef0");
+    let wrong = "InvalidNetworkInterfaceID.NotFound";
+    check("ModifyNetworkInterfaceAttribute", &[interface, ("SecurityGroupId.1", group.1)], wrong).await;
     let vpc = [("VpcId", "vpc-0123456789abcdef0"), ("Attribute", "enableDnsSupport")];
     check("DescribeVpcAttribute", &vpc, "InvalidVpcID.NotFound").await;
     let attribute = ("AttributeName.1", "nonsense");

@@ -3,6 +3,7 @@
 use crate::support::{Database, database};
 use karri_clc::app::tag::Taggable;
 use karri_clc::store::Store;
+use karri_clc::store::security_group::{rule_delete_in_txn, rules_turn_in_txn};
 use sqlx::{AnyPool, Executor as _};
 
 /// As they were published.
@@ -49,6 +50,63 @@ async fn tags_keep_their_accounts(engine: Database) {
     let store = Store::open(&config).await.unwrap();
     assert_eq!(store.tag_list("111111111111").await.unwrap().len(), 2);
     store.close().await;
+}
+
+/// As they were published, after the ones above.
+const BEFORE_GROUP_RULES: [(&str, &str); 5] = [
+    ("0007_tags_per_account", include_str!("../../../migrations/clc/0007_tags_per_account.sql")),
+    ("0008_images_to_delete", include_str!("../../../migrations/clc/0008_images_to_delete.sql")),
+    ("0009_node_certificates", include_str!("../../../migrations/clc/0009_node_certificates.sql")),
+    ("0010_image_tasks", include_str!("../../../migrations/clc/0010_image_tasks.sql")),
+    ("0011_blob_releases", include_str!("../../../migrations/clc/0011_blob_releases.sql")),
+];
+
+/// A group that is older than rules are has the two that clients were told of, and keeps them only as long as its
+/// owner does.
+async fn default_groups_get_their_rules_once(engine: Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = database(directory.path(), engine).await;
+    let rows = "INSERT INTO vpcs (id, account, cidr, is_default) VALUES ('vpc-00000001', '111111111111', '172.31.0.0/16', 1); \
+        INSERT INTO security_groups (id, account, vpc_id, name, description) VALUES \
+        ('sg-0123456789abcdef0', '111111111111', 'vpc-00000001', 'default', 'default VPC security group'); \
+        INSERT INTO tags (resource_id, key, value, account, resource_type) VALUES \
+        ('sgr-16d97b7a2a089d118', 'kept', 'yes', '111111111111', 'security-group-rule')";
+    left(&config.url, &[&BEFORE_TAGS_PER_ACCOUNT[..], &BEFORE_GROUP_RULES[..]].concat(), rows).await;
+    let store = Store::open(&config).await.unwrap();
+    let rules = store.rules_of_account("111111111111").await.unwrap();
+    let mut ids: Vec<&str> = rules.iter().map(|rule| rule.id.as_str()).collect();
+    ids.sort_unstable();
+    let mut expected = ["sgr-16d97b7a2a089d118", "sgr-db49f944179a4c547"];
+    expected.sort_unstable();
+    assert_eq!(ids, expected, "as they were told before");
+    let tags = store.tags_of_account("111111111111", Taggable::SecurityGroupRule).await.unwrap();
+    assert_eq!(tags["sgr-16d97b7a2a089d118"], [("kept".into(), "yes".into())]);
+    let mut tx = store.begin().await.unwrap();
+    let change = rules_turn_in_txn(&mut tx).await.unwrap();
+    rule_delete_in_txn(&mut tx, change, &rules[0]).await.unwrap();
+    tx.commit().await.unwrap();
+    store.close().await;
+    let store = Store::open(&config).await.unwrap();
+    assert_eq!(
+        store.rules_of_account("111111111111").await.unwrap(),
+        rules[1..],
+        "what was taken stays away"
+    );
+    store.close().await;
+}
+
+mod default_groups_get_their_rules_once {
+    use crate::support::Database;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::default_groups_get_their_rules_once(Database::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        super::default_groups_get_their_rules_once(Database::Postgres).await;
+    }
 }
 
 mod tags_keep_their_accounts {

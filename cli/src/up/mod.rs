@@ -268,7 +268,7 @@ Karri is ready after {:.1} s. Ctrl-C stops it{}.
 In another terminal:
 
   eval \"$({as_root}{karri} --state-dir {} env)\"
-  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.new && chmod 600 demo.new && mv demo.new demo.pem; aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
+  aws ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial --output text >demo.new && chmod 600 demo.new && mv demo.new demo.pem; aws ec2 authorize-security-group-ingress --group-name default --protocol tcp --port 22 --cidr 0.0.0.0/0 || true; aws ec2 run-instances --image-id {image} --instance-type t3.micro --key-name demo
   {second}
   aws ec2 get-console-output --latest --output text --instance-id {}
   aws ec2 terminate-instances --instance-ids {}

@@ -62,6 +62,7 @@ class Lab:
         """a guest boots, and its key lets in"""
         self.aws("ec2 create-key-pair --key-name demo --key-type ed25519 --query KeyMaterial >/root/demo.pem")
         self.cloud.run("chmod 600 /root/demo.pem")
+        self.aws("ec2 authorize-security-group-ingress --group-name default --protocol tcp --port 22 --cidr 0.0.0.0/0")
         image = self.aws("ec2 describe-images --filters Name=name,Values=tiny --query 'Images[].ImageId'")
         self.instance = self.aws(f"ec2 run-instances --image-id {image} --instance-type t2.nano --key-name demo --query 'Instances[].InstanceId'")
         self.cloud.until(f"{ENVIRONMENT}aws ec2 describe-instances --output text --query 'Reservations[].Instances[].State.Name' | grep -x running", GUEST_SECONDS)

@@ -62,6 +62,10 @@ impl FactTable {
         self.rules.get(group).into_iter().flat_map(BTreeMap::values)
     }
 
+    pub fn rule(&self, group: &SecurityGroupId, id: &SecurityGroupRuleId) -> Option<&GroupRule> {
+        self.rules.get(group)?.get(id)
+    }
+
     pub fn rules_toward(
         &self,
         group: &SecurityGroupId,

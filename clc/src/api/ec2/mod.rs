@@ -23,7 +23,7 @@ pub fn table(table: Table) -> Table {
     let table = cloud(instances(table));
     let table = images(table);
     let table = key_pairs(table);
-    let table = network(table);
+    let table = security_groups(network(table));
     tags(table)
 }
 
@@ -80,11 +80,30 @@ fn network(table: Table) -> Table {
         .on(vpc::describe_vpcs, action_alone)
         .on(vpc::describe_vpc_attribute, action_alone)
         .on(subnet::describe_subnets, action_alone)
-        .on(security_group::describe_security_groups, action_alone)
-        .on(security_group::describe_security_group_rules, action_alone)
         .on(network_interface::describe_network_interfaces, action_alone)
+        .on_change(
+            network_interface::modify_network_interface_attribute,
+            network_interface::of_modify_attribute,
+        )
         .on(address::describe_addresses, action_alone)
         .on(volume::describe_volumes, action_alone)
+}
+
+fn security_groups(table: Table) -> Table {
+    use security_group as group;
+    table
+        .on(group::describe_security_groups, action_alone)
+        .on(group::describe_security_group_rules, action_alone)
+        .on(group::describe_security_group_references, action_alone)
+        .on_change(group::create_security_group, group::create_asks)
+        .on_change(group::delete_security_group, group::delete_asks)
+        .on_change(group::authorize_security_group_ingress, group::authorize_ingress_asks)
+        .on_change(group::authorize_security_group_egress, group::authorize_egress_asks)
+        .on_change(group::revoke_security_group_ingress, group::revoke_ingress_asks)
+        .on_change(group::revoke_security_group_egress, group::revoke_egress_asks)
+        .on_change(group::modify_security_group_rules, group::modify_asks)
+        .on_change(group::update_security_group_rule_descriptions_ingress, group::describe_ingress_asks)
+        .on_change(group::update_security_group_rule_descriptions_egress, group::describe_egress_asks)
 }
 
 fn tags(table: Table) -> Table {

@@ -5,14 +5,18 @@ use super::listing::{
 };
 use super::tag::shown;
 use crate::api::cx::{Answer, Cx};
+use crate::api::permit::{Asks, Target, not_dry};
+use crate::app::instance::attribute::Wish;
 use crate::app::instance::{Instance, State};
 use crate::app::tag::{Taggable, Tags};
+use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
-    DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier, NetworkInterface,
-    NetworkInterfaceAttachment, NetworkInterfacePrivateIpAddress,
+    DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier,
+    ModifyNetworkInterfaceAttributeRequest, NetworkInterface, NetworkInterfaceAttachment,
+    NetworkInterfacePrivateIpAddress,
 };
 use karri_proto::aws::filter::Filterable;
-use karri_proto::fault::FaultCode;
+use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::instance::PortSpec;
 
@@ -91,6 +95,55 @@ fn attachment(instance: &Instance, port: &PortSpec, index: i32) -> NetworkInterf
         status: Some(if instance.state == State::Pending { "attaching" } else { "attached" }.to_owned()),
         ..Default::default()
     }
+}
+
+pub fn of_modify_attribute(_: &Cx, request: &ModifyNetworkInterfaceAttributeRequest) -> Asks {
+    let mut targets = vec![Target::new("network-interface", &request.network_interface_id)];
+    targets.extend(request.groups.iter().map(|id| Target::new("security-group", id)));
+    Asks::On(targets)
+}
+
+/// One attribute at a time, as EC2 has it. An instance's interface has what it has, but for its groups.
+pub async fn modify_network_interface_attribute(
+    cx: Cx,
+    request: ModifyNetworkInterfaceAttributeRequest,
+) -> Answer<Done> {
+    let instance = cx.app.instance_of_port(cx.caller(), &request.network_interface_id).await?;
+    let as_it_is = [
+        request.source_dest_check.as_ref().map(|check| check.value != Some(false)),
+        request.attachment.as_ref().map(|attachment| attachment.delete_on_termination != Some(false)),
+    ];
+    let refused = [
+        request.description.is_some(),
+        request.associate_public_ip_address.is_some(),
+        request.connection_tracking_specification.is_some(),
+        request.ena_srd_specification.is_some(),
+        request.enable_primary_ipv6.is_some(),
+        !request.associated_subnet_ids.is_empty(),
+    ];
+    if refused.contains(&true) || as_it_is.contains(&Some(false)) {
+        let sentence = "Of a network interface, only the security groups can be modified";
+        return Err(Fault::new(FaultCode::UnsupportedOperation, sentence));
+    }
+    match (request.groups.is_empty(), as_it_is.iter().flatten().count()) {
+        (false, 0) => {
+            let wish = Wish::Groups(request.groups.clone());
+            cx.app.interface_groups_check(&instance.account, &request.groups).await?;
+            not_dry(&request)?;
+            cx.app.instance_modify(cx.caller(), &instance.id, wish).await?;
+        }
+        (true, 1) => {}
+        (true, 0) => {
+            let sentence = "No attributes specified.";
+            return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+        }
+        _ => {
+            let sentence = "Fields for multiple attribute types specified";
+            return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
+        }
+    }
+    not_dry(&request)?;
+    Ok(Done)
 }
 
 impl Filterable for Shown<NetworkInterface> {

@@ -94,11 +94,11 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
             let tags = tags(cx, owner.as_deref().unwrap_or(cx.account()), id).await?;
             Ok(Facts { owner, tags, ..Facts::default() })
         }
-        Taggable::SecurityGroupRule => Ok(Facts::default()),
         Taggable::Image
         | Taggable::Vpc
         | Taggable::Subnet
         | Taggable::SecurityGroup
+        | Taggable::SecurityGroupRule
         | Taggable::NetworkInterface
         | Taggable::ImportImageTask
         | Taggable::ExportImageTask => {

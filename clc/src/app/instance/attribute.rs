@@ -8,6 +8,7 @@ use super::state::State;
 use crate::app::App;
 use crate::app::image::{ImageKind, not_found};
 use crate::app::tag::check_metadata_keys;
+use crate::store::counter_next_in_txn;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{InstanceId, SecurityGroupId};
 use karri_proto::instance::{BlobRef, InstanceSpec, MetadataOptions};
@@ -174,6 +175,7 @@ impl App {
         let wanted = self.understood(caller, instance, &wish).await?;
         match wish {
             Wish::UserData(text) => self.user_data_put(caller, id, &wanted, text.as_deref()).await?,
+            Wish::Groups(groups) => self.groups_put(caller, id, &instance.account, &groups).await?,
             _ => {
                 let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
                 let _: Vec<StateChange> = self.instances_order(caller, ids, verb).await?;
@@ -189,7 +191,7 @@ impl App {
         instance: &Instance,
         wish: &Wish,
     ) -> Result<Change, Fault> {
-        let (owner, architecture) = (instance.account.as_str(), instance.spec.architecture.as_str());
+        let architecture = instance.spec.architecture.as_str();
         Ok(match wish {
             Wish::InstanceType(name) => {
                 let unknown =
@@ -211,7 +213,7 @@ impl App {
                 id: id.clone(),
                 blob: self.part_blob(caller, id, ImageKind::Ramdisk).await?,
             },
-            Wish::Groups(ids) => Change::Groups(self.groups_named(owner, ids).await?),
+            Wish::Groups(_) => Change::AsItIs, // looked up when it is written
             Wish::DisableApiTermination(value) => Change::DisableApiTermination(*value),
             Wish::DisableApiStop(value) => Change::DisableApiStop(*value),
             Wish::ShutdownBehavior(value) => Change::ShutdownBehavior(*value),
@@ -227,21 +229,20 @@ impl App {
         image.and_then(|image| image.bootable().cloned()).ok_or_else(|| not_found(&[id]))
     }
 
-    async fn groups_named(
+    /// In the turn of whoever removes groups: those that are looked up are there when the instance is written.
+    async fn groups_put(
         &self,
+        caller: Caller<'_>,
+        id: &InstanceId,
         owner: &str,
-        ids: &[String],
-    ) -> Result<Vec<(SecurityGroupId, String)>, Fault> {
-        let known = self.store.security_group_list(owner).await?;
-        let mut groups: Vec<(SecurityGroupId, String)> = Vec::with_capacity(ids.len());
-        for text in ids {
-            let id: SecurityGroupId = text.parse()?;
-            let group = known.iter().find(|group| group.id == *text).ok_or_else(|| id.not_found())?;
-            if !groups.iter().any(|(have, _)| *have == id) {
-                groups.push((id, group.name.clone()));
-            }
-        }
-        Ok(groups)
+        groups: &[String],
+    ) -> Result<(), Fault> {
+        let _groups = self.groups_held.read().await;
+        let mut tx = self.store.begin().await?;
+        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let wanted = Change::Groups(self.groups_for_interface_in_txn(&mut tx, owner, groups).await?);
+        let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
+        self.order_in_txn(tx, number, caller, std::slice::from_ref(id), |_| Ok(()), verb).await.map(drop)
     }
 
     async fn user_data_put(

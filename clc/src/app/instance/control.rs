@@ -102,7 +102,7 @@ impl App {
 
     /// `change` is the next change number, taken in this transaction. Whoever writes waits, so `admit` reserves what
     /// nobody else can be given.
-    async fn order_in_txn(
+    pub(super) async fn order_in_txn(
         &self,
         mut tx: Tx,
         change: i64,

@@ -14,9 +14,11 @@ use super::said::Said;
 use super::tokens::too_many;
 use crate::app::admission::{Place, Wish};
 use crate::app::cluster::ClusterLink;
+use crate::app::security_group::group_not_found;
 use crate::app::tag::Tags;
 use crate::app::{App, Book, no_address};
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
+use crate::store::security_group::group_missing_in_txn;
 use crate::store::{Engine, StoreError, counter_next_in_txn};
 use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
@@ -112,6 +114,8 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         self.tokens_left(&order).await?;
+        // Its groups stay while it is made.
+        let _groups = self.groups_held.read().await;
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
@@ -123,6 +127,7 @@ impl App {
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
                 Launched::AccountGone => return Err(account_gone()),
+                Launched::GroupGone(id) => return Err(group_not_found(&id)),
                 Launched::AddressTaken { cluster, address } => {
                     drop(held);
                     self.book().addresses.take_this(&cluster, address); // somebody has it
@@ -154,6 +159,12 @@ impl App {
                 self.reserve(order, resolved)?
             }
         };
+        // Another controller may have removed one.
+        if self.store.engine() == Engine::Postgres
+            && let Some(gone) = group_missing_in_txn(&mut tx, &resolved.groups).await?
+        {
+            return Ok((Launched::GroupGone(gone), held));
+        }
         let launch = prepare(self, order, resolved, &held.places);
         let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
         if matches!(launched, Launched::New(_)) {

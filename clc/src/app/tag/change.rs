@@ -3,7 +3,7 @@
 use super::{
     RESOURCES_MAX, TAGS_PER_RESOURCE_MAX, Taggable, Tags, check, check_key, check_metadata_keys, too_many,
 };
-use crate::app::{App, security_group};
+use crate::app::App;
 use crate::store::instance::instances_retag_in_txn;
 use crate::store::resource::{image_is_public, resource_account};
 use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
@@ -51,7 +51,6 @@ impl App {
             .iter()
             .map(|id| Ok((Taggable::of_id(id)?, id.as_str())))
             .collect::<Result<_, Fault>>()?;
-        let groups = self.store.security_group_list(account).await?;
         let mut tx = self.store.begin().await?;
         // First, so that two changes of one resource wait for each other.
         let number = counter_next_in_txn(&mut tx, "instances").await?;
@@ -61,12 +60,7 @@ impl App {
             .filter_map(|(_, id)| id.parse().ok())
             .collect();
         for (kind, id) in kinds {
-            let owner = match kind {
-                Taggable::SecurityGroupRule => {
-                    security_group::has_rule(&groups, id).then(|| account.to_owned())
-                }
-                kind => resource_account(&mut tx, kind, id).await?,
-            };
+            let owner = resource_account(&mut tx, kind, id).await?;
             let owner = owner.ok_or_else(|| kind.not_found(id))?;
             let whose = if administrator || owner == account {
                 owner.as_str()

@@ -1,11 +1,13 @@
 //! A simulated cluster controller: one more `impl` of InstanceService, behind real mutual TLS.
 
+use super::facts::FakeFacts;
 use super::{Cloud, until};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
+use karri_proto::internal::facts;
 use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
@@ -24,6 +26,7 @@ pub struct FakeCluster {
     pub url: String,
     pub subnet_cidr: String,
     pub inner: Arc<Inner>,
+    pub facts: Arc<FakeFacts>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
     _server: ShutdownTrigger,
 }
@@ -230,11 +233,21 @@ impl FakeCluster {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let files = cloud.files(Role::Cc, zone, zone);
         let (server, shutdown) = shutdown_pair();
+        let told = Arc::new(FakeFacts::default());
         let router = router(inner.clone()).merge(fleet::router(inner.clone()));
+        let router = router.merge(facts::router(told.clone()));
         let router = guarded(router, |caller| caller.role == Role::Clc);
         tokio::spawn(serve(listener, Some(server_config(&files).unwrap()), router, shutdown));
         let subnet_cidr = subnet_cidr.into();
-        Self { zone: zone.into(), url, subnet_cidr, inner, heart: Mutex::default(), _server: server }
+        Self {
+            zone: zone.into(),
+            url,
+            subnet_cidr,
+            inner,
+            facts: told,
+            heart: Mutex::default(),
+            _server: server,
+        }
     }
 
     /// Says hello to the cloud now, and again and again as a cluster does.

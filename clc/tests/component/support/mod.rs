@@ -5,6 +5,8 @@ pub mod bundles;
 pub mod client;
 pub mod cluster;
 pub mod exports;
+pub mod facts;
+pub mod groups;
 pub mod postgres;
 pub mod walrus;
 

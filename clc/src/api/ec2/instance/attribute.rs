@@ -107,6 +107,9 @@ pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeR
             return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
         }
     };
+    if let (Wish::Groups(groups), Some(instance)) = (&wish, found.first()) {
+        cx.app.interface_groups_check(&instance.account, groups).await?;
+    }
     not_dry(&request)?;
     cx.app.instance_modify(cx.caller(), &id, wish).await?;
     Ok(Done)

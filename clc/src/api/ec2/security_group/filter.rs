@@ -58,6 +58,8 @@ fn permission(one: &IpPermission, part: &str, each: &mut dyn FnMut(&str)) {
     match part {
         "cidr" => one.ip_ranges.iter().for_each(|range| tell(each, &range.cidr_ip)),
         "from-port" => tell_number(each, one.from_port),
+        "ipv6-cidr" => one.ipv6_ranges.iter().for_each(|range| tell(each, &range.cidr_ipv6)),
+        "prefix-list-id" => one.prefix_list_ids.iter().for_each(|list| tell(each, &list.prefix_list_id)),
         "group-id" => one.user_id_group_pairs.iter().for_each(|pair| tell(each, &pair.group_id)),
         "group-name" => one.user_id_group_pairs.iter().for_each(|pair| tell(each, &pair.group_name)),
         "protocol" => tell(each, &one.ip_protocol),

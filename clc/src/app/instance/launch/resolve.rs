@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::app::address::Cidr;
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
+use crate::app::security_group::{DEFAULT, check_interface_groups, group_not_found};
 use crate::store::network::{SecurityGroup, Subnet, Vpc};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::instance::{BlobRef, BootSource, PublicKey};
@@ -133,6 +134,7 @@ impl App {
         let vpc = known.vpcs.into_iter().find(|vpc| vpc.is_default).ok_or_else(none)?;
         let zone = self.zone(order, &known.subnets)?;
         let groups = groups(order, &known.security_groups)?;
+        check_interface_groups(groups.len(), self.limits.security_groups_per_interface)?;
         Ok(Network { vpc, subnets: known.subnets, groups, zone })
     }
 
@@ -173,17 +175,13 @@ fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, 
             text.parse::<karri_proto::ids::SecurityGroupId>()?;
         }
         let group = known.iter().find(|group| if by_id { group.id == *text } else { group.name == *text });
-        let missing = || {
-            let sentence = format!("The security group '{}' does not exist", shown(text));
-            Fault::new(FaultCode::InvalidGroupNotFound, sentence)
-        };
-        let group = group.ok_or_else(missing)?;
+        let group = group.ok_or_else(|| group_not_found(text))?;
         if !found.contains(group) {
             found.push(group.clone());
         }
     }
     if found.is_empty() {
-        found.extend(known.iter().find(|group| group.name == "default").cloned());
+        found.extend(known.iter().find(|group| group.name == DEFAULT).cloned());
     }
     Ok(found)
 }

@@ -1,0 +1,110 @@
+//! What networks let through, as clusters are told of it.
+//!
+//! ```text
+//!   rows of rules      ──follow──►  table of all facts  ──part──►  what one cluster needs  ──telling──►  pages
+//!   rows of instances  ──adopt───►
+//! ```
+//!
+//! A copy of the rows, never ahead of them, and rebuilt at every start, with an epoch of its own: a controller that
+//! starts tells everything once more, which is cheap and cannot be wrong. Each change costs what it touches.
+
+mod part;
+mod stand;
+mod table;
+mod telling;
+
+pub use stand::Stand;
+
+use crate::app::App;
+use crate::app::instance::{Instance, State};
+use crate::store::StoreError;
+use karri_proto::ids::SecurityGroupId;
+use karri_proto::instance::PortSpec;
+use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
+use karri_proto::network::PortFact;
+use rand::Rng as _;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use table::Table;
+
+/// Numbers that every JSON reader and every database takes.
+const EPOCH_BITS: u32 = 52;
+
+pub struct Facts {
+    epoch: u64,
+    table: Mutex<Table>,
+    /// Up to which change of rules the table knows all. One reads and takes over at a time, so that nothing older
+    /// comes after something newer.
+    followed: tokio::sync::Mutex<Option<i64>>,
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        let epoch = rand::thread_rng().gen_range(1..1u64 << EPOCH_BITS);
+        Self { epoch, table: Mutex::default(), followed: tokio::sync::Mutex::default() }
+    }
+}
+
+impl Facts {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes over instances as they were committed. Returns the clusters that have something to hear.
+    pub fn instances_changed(&self, instances: &[Arc<Instance>]) -> BTreeSet<String> {
+        let mut table = self.table();
+        let mut stirred = BTreeSet::new();
+        for instance in instances {
+            for port in &instance.spec.ports {
+                let there = instance.state != State::Terminated;
+                let fact = there.then(|| (fact_of(port), instance.cluster.as_str()));
+                stirred.extend(table.port_set(&port.id, fact));
+            }
+        }
+        stirred
+    }
+
+    /// Whether any port is in the group.
+    pub fn has_members(&self, group: &SecurityGroupId) -> bool {
+        self.table().has_members(group)
+    }
+
+    /// What a cluster that stands at `from` is told next; None: it is to be told everything.
+    pub fn page(&self, cluster: &str, from: Option<u64>) -> FactsPage {
+        self.table().page(self.epoch, cluster, from, FACTS_PER_PAGE_MAX)
+    }
+
+    /// The cluster has everything up to there.
+    pub fn heard(&self, cluster: &str, at: u64) {
+        self.table().heard(cluster, at);
+    }
+
+    /// Whether a cluster that stands at `at` can be told the rest.
+    pub fn reaches(&self, cluster: &str, at: u64) -> bool {
+        self.table().reaches(cluster, at)
+    }
+}
+
+fn fact_of(port: &PortSpec) -> PortFact {
+    PortFact {
+        id: port.id.clone(),
+        vpc: port.vpc_id.clone(),
+        addresses: vec![port.private_ip],
+        groups: port.groups.iter().map(|(id, _)| id.clone()).collect(),
+    }
+}
+
+impl App {
+    /// Takes over what has changed among the rules, whoever changed it.
+    pub async fn rules_follow(&self) -> Result<(), StoreError> {
+        let mut followed = self.facts.followed.lock().await;
+        let Some(changes) = self.store.rules_changed_after(*followed).await? else { return Ok(()) };
+        let to = changes.to;
+        self.facts.table().rules_changed(changes);
+        *followed = Some(to);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,134 @@
+//! All facts, and of each cluster what it needs and is told. Pure.
+
+use super::part::{All, Homes, Part};
+use crate::app::security_group::Rule;
+use crate::store::security_group::RuleChanges;
+use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
+use karri_proto::internal::facts::FactsPage;
+use karri_proto::network::{Fact, FactChange, FactKey, FactTable, GroupRule, PortFact};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+#[derive(Default)]
+pub struct Table {
+    pub(super) facts: FactTable,
+    pub(super) homes: Homes,
+    parts: BTreeMap<Arc<str>, Part>,
+}
+
+impl Table {
+    /// Those that have something to hear of it.
+    fn each_part(&mut self, mut change: impl FnMut(&mut Part, All<'_>)) -> Vec<String> {
+        let mut stirred = Vec::new();
+        for (cluster, part) in &mut self.parts {
+            let before = part.told.at();
+            change(part, All { facts: &self.facts, homes: &self.homes, cluster });
+            if part.told.at() != before {
+                stirred.push(cluster.to_string());
+            }
+        }
+        stirred
+    }
+
+    /// A port is now so, in that cluster; None: it is no more. Returns the clusters that have something to hear.
+    pub fn port_set(&mut self, id: &NetworkInterfaceId, now: Option<(PortFact, &str)>) -> Vec<String> {
+        let old_home = self.homes.get(id).cloned();
+        let new_home = now.as_ref().map(|(_, cluster)| self.home(cluster));
+        let now = now.map(|(port, _)| port);
+        if self.facts.port(id) == now.as_ref() && old_home == new_home {
+            return Vec::new();
+        }
+        match &new_home {
+            Some(home) => drop(self.homes.insert(id.clone(), home.clone())),
+            None => drop(self.homes.remove(id)),
+        }
+        let change = now
+            .clone()
+            .map_or(FactChange::Gone(FactKey::Port(id.clone())), |port| FactChange::Put(Fact::Port(port)));
+        let old = match self.facts.apply(change) {
+            Some(Fact::Port(old)) => Some(old),
+            _ => None,
+        };
+        self.each_part(|part, all| {
+            let groups = |port: &Option<PortFact>, home: &Option<Arc<str>>| {
+                let own = home.as_deref() == Some(all.cluster);
+                port.iter().filter(|_| own).flat_map(|port| port.groups.clone()).collect::<Vec<_>>()
+            };
+            // First those that come: what both need is not told of twice.
+            groups(&now, &new_home).iter().for_each(|group| part.joined(group, all));
+            groups(&old, &old_home).iter().for_each(|group| part.left(group, all));
+            part.port(id, now.as_ref(), all);
+        })
+    }
+
+    fn home(&mut self, cluster: &str) -> Arc<str> {
+        if let Some((name, _)) = self.parts.get_key_value(cluster) {
+            return name.clone();
+        }
+        // One that has no port yet needs nothing yet.
+        let name: Arc<str> = cluster.into();
+        self.parts.insert(name.clone(), Part::default());
+        name
+    }
+
+    fn rule_set(&mut self, change: FactChange) {
+        let new = match &change {
+            FactChange::Put(Fact::Rule(rule)) => Some(rule.clone()),
+            _ => None,
+        };
+        let old = match self.facts.apply(change) {
+            Some(Fact::Rule(rule)) => Some(rule),
+            _ => None,
+        };
+        if old != new {
+            self.each_part(|part, all| part.rule(old.as_ref(), new.as_ref(), all));
+        }
+    }
+
+    pub fn rules_changed(&mut self, changes: RuleChanges) {
+        if changes.whole {
+            let there: HashSet<FactKey> =
+                changes.rules.iter().map(|rule| Fact::Rule(rule.fact()).key()).collect();
+            let known = self.facts.facts().map(|fact| fact.key());
+            let rules = known.filter(|key| matches!(key, FactKey::Rule { .. }));
+            let gone: Vec<FactKey> = rules.filter(|key| !there.contains(key)).collect();
+            gone.into_iter().for_each(|key| self.rule_set(FactChange::Gone(key)));
+        }
+        let fact = |rule: &Rule| -> GroupRule { rule.fact() };
+        changes.rules.iter().map(fact).for_each(|rule| self.rule_set(FactChange::Put(Fact::Rule(rule))));
+        changes.gone.into_iter().for_each(|key| self.rule_set(FactChange::Gone(key)));
+    }
+
+    pub fn has_members(&self, group: &SecurityGroupId) -> bool {
+        self.facts.members_of(group).next().is_some()
+    }
+
+    fn fact(&self, key: &FactKey) -> Option<Fact> {
+        match key {
+            FactKey::Port(id) => self.facts.port(id).cloned().map(Fact::Port),
+            FactKey::Rule { group, rule } => self.facts.rule(group, rule).cloned().map(Fact::Rule),
+        }
+    }
+
+    pub fn page(&mut self, epoch: u64, cluster: &str, from: Option<u64>, most: usize) -> FactsPage {
+        let home = self.home(cluster);
+        let page = self.parts.get(&home).map(|part| part.told.page(from, most));
+        let page = page.unwrap_or(super::telling::Page { to: 0, caught_up: true, keys: Vec::new() });
+        let change = |(key, there): (FactKey, bool)| match self.fact(&key).filter(|_| there) {
+            Some(fact) => FactChange::Put(fact),
+            None => FactChange::Gone(key),
+        };
+        let changes = page.keys.into_iter().map(change).collect();
+        FactsPage { epoch, from, to: page.to, caught_up: page.caught_up, changes }
+    }
+
+    pub fn heard(&mut self, cluster: &str, at: u64) {
+        if let Some(part) = self.parts.get_mut(cluster) {
+            part.told.heard(at);
+        }
+    }
+
+    pub fn reaches(&self, cluster: &str, at: u64) -> bool {
+        self.parts.get(cluster).is_some_and(|part| part.told.reaches(at))
+    }
+}

@@ -1,0 +1,292 @@
+//! What clusters are told is a function of what there is, and arrives whatever is lost on the way.
+
+use super::stand::Stand;
+use super::table::Table;
+use crate::app::security_group::Rule;
+use crate::app::security_group::terms::{Terms, net4, traffic};
+use crate::store::security_group::RuleChanges;
+use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
+use karri_proto::internal::facts::{FactsAt, FactsPage};
+use karri_proto::network::{Direction, Fact, FactChange, FactKey, FactTable, Peer, PortFact};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, HashSet};
+
+const CLUSTERS: [&str; 3] = ["a", "b", "c"];
+const GROUPS: u8 = 4;
+const PORTS: u8 = 6;
+const RULES: u8 = 8;
+const EPOCH: u64 = 7;
+/// Small, so that everything takes several.
+const PAGE: usize = 2;
+
+fn group(number: u8) -> SecurityGroupId {
+    format!("sg-{number:08x}").parse().unwrap()
+}
+
+fn port_id(number: u8) -> NetworkInterfaceId {
+    format!("eni-{number:08x}").parse().unwrap()
+}
+
+fn port(number: u8, groups: u8) -> PortFact {
+    PortFact {
+        id: port_id(number),
+        vpc: "vpc-00000001".parse().unwrap(),
+        addresses: vec![[10, 0, 0, number].into()],
+        groups: (0..GROUPS).filter(|bit| groups & (1 << bit) != 0).map(group).collect(),
+    }
+}
+
+/// One of the rules: it stays in its group, what it says may change.
+fn rule(number: u8, peer: Option<u8>) -> Rule {
+    let peer = peer.map_or(Peer::V4(net4("10.0.0.0/8").unwrap()), |number| Peer::Group(group(number)));
+    Rule {
+        id: format!("sgr-{number:08x}").parse().unwrap(),
+        group: group(number % GROUPS),
+        account: "000000000001".into(),
+        terms: Terms {
+            direction: Direction::Ingress,
+            traffic: traffic("tcp", Some(22), Some(22)).unwrap(),
+            peer,
+        },
+        peer_account: None,
+        description: None,
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Act {
+    Port {
+        number: u8,
+        home: usize,
+        groups: u8,
+    },
+    PortGone(u8),
+    Rule {
+        number: u8,
+        peer: Option<u8>,
+    },
+    RuleGone(u8),
+    /// Everything that is known of rules, anew.
+    Reread,
+    /// A page on its way, and what becomes of it.
+    Page {
+        cluster: usize,
+        fate: Fate,
+    },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Arrives,
+    Lost,
+    AnswerLost,
+    Twice,
+    /// The receiver restarts afterwards.
+    Restart,
+    /// The receiver has lost its disk.
+    Blank,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let fate = prop_oneof![
+        6 => Just(Fate::Arrives),
+        1 => Just(Fate::Lost),
+        1 => Just(Fate::AnswerLost),
+        1 => Just(Fate::Twice),
+        1 => Just(Fate::Restart),
+        1 => Just(Fate::Blank),
+    ];
+    let act = prop_oneof![
+        4 => (0..PORTS, 0..CLUSTERS.len(), 0..1u8 << GROUPS)
+            .prop_map(|(number, home, groups)| Act::Port { number, home, groups }),
+        2 => (0..PORTS).prop_map(Act::PortGone),
+        4 => (0..RULES, proptest::option::of(0..GROUPS)).prop_map(|(number, peer)| Act::Rule { number, peer }),
+        2 => (0..RULES).prop_map(Act::RuleGone),
+        1 => Just(Act::Reread),
+        6 => (0..CLUSTERS.len(), fate).prop_map(|(cluster, fate)| Act::Page { cluster, fate }),
+    ];
+    proptest::collection::vec(act, 1..60)
+}
+
+/// What there is, without anything clever.
+#[derive(Default)]
+struct Model {
+    ports: BTreeMap<u8, (PortFact, usize)>,
+    rules: BTreeMap<u8, Rule>,
+}
+
+impl Model {
+    /// What that cluster has to know.
+    fn needed(&self, cluster: usize) -> FactTable {
+        let own = || self.ports.values().filter(|(_, home)| *home == cluster).map(|(port, _)| port);
+        let groups: HashSet<&SecurityGroupId> = own().flat_map(|port| &port.groups).collect();
+        let rules = || self.rules.values().filter(|rule| groups.contains(&rule.group));
+        let named = rules().filter_map(|rule| match &rule.terms.peer {
+            Peer::Group(group) => Some(group),
+            _ => None,
+        });
+        let named: HashSet<&SecurityGroupId> = named.collect();
+        let elsewhere = self.ports.values().map(|(port, _)| port);
+        let elsewhere = elsewhere.filter(|port| port.groups.iter().any(|group| named.contains(group)));
+        let mut table = FactTable::default();
+        for port in own().chain(elsewhere) {
+            table.apply(FactChange::Put(Fact::Port(port.clone())));
+        }
+        rules().for_each(|rule| drop(table.apply(FactChange::Put(Fact::Rule(rule.fact())))));
+        table
+    }
+
+    fn all_rules(&self) -> RuleChanges {
+        RuleChanges { to: 0, whole: true, rules: self.rules.values().cloned().collect(), gone: Vec::new() }
+    }
+}
+
+/// A cluster as the contract has it: everything takes the place of what was there when all of it has come.
+#[derive(Default)]
+struct Receiver {
+    stands: FactsAt,
+    table: FactTable,
+    coming: Option<(FactsAt, FactTable)>,
+}
+
+impl Receiver {
+    fn put(&mut self, page: &FactsPage) -> FactsAt {
+        let begins = page.from.map(|at| FactsAt { epoch: page.epoch, at });
+        let here = FactsAt { epoch: page.epoch, at: page.to };
+        let apply = |table: &mut FactTable| {
+            page.changes.iter().for_each(|change| drop(table.apply(change.clone())));
+        };
+        match (begins, self.coming.take()) {
+            (None, _) => {
+                let mut table = FactTable::default();
+                apply(&mut table);
+                self.coming = Some((here, table));
+            }
+            (Some(begins), Some((at, mut table))) if begins == at => {
+                apply(&mut table);
+                self.coming = Some((here, table));
+            }
+            (Some(begins), _) if begins == self.stands => {
+                apply(&mut self.table);
+                self.stands = here;
+            }
+            _ => return self.stands,
+        }
+        if page.caught_up
+            && let Some((at, table)) = self.coming.take()
+        {
+            (self.stands, self.table) = (at, table);
+        }
+        here
+    }
+}
+
+#[derive(Default)]
+struct World {
+    table: Table,
+    model: Model,
+    receivers: [Receiver; CLUSTERS.len()],
+    stands: [Stand; CLUSTERS.len()],
+}
+
+impl World {
+    fn act(&mut self, act: Act) {
+        match act {
+            Act::Port { number, home, groups } => {
+                let port = port(number, groups);
+                self.table.port_set(&port.id, Some((port.clone(), CLUSTERS[home])));
+                self.model.ports.insert(number, (port, home));
+            }
+            Act::PortGone(number) => {
+                self.table.port_set(&port_id(number), None);
+                self.model.ports.remove(&number);
+            }
+            Act::Rule { number, peer } => {
+                let rule = rule(number, peer);
+                self.model.rules.insert(number, rule.clone());
+                self.table.rules_changed(RuleChanges { rules: vec![rule], ..RuleChanges::default() });
+            }
+            Act::RuleGone(number) => {
+                self.model.rules.remove(&number);
+                let gone = vec![Fact::Rule(rule(number, None).fact()).key()];
+                self.table.rules_changed(RuleChanges { gone, ..RuleChanges::default() });
+            }
+            Act::Reread => self.table.rules_changed(self.model.all_rules()),
+            Act::Page { cluster, fate } => drop(self.page(cluster, fate)),
+        }
+    }
+
+    /// True: the cluster followed and has everything.
+    fn page(&mut self, cluster: usize, fate: Fate) -> bool {
+        let name = CLUSTERS[cluster];
+        let page = self.table.page(EPOCH, name, self.stands[cluster].at, PAGE);
+        assert!(page.changes.len() <= PAGE);
+        if fate == Fate::Lost {
+            return false;
+        }
+        let receiver = &mut self.receivers[cluster];
+        let mut answer = receiver.put(&page);
+        match fate {
+            Fate::AnswerLost => return false,
+            Fate::Twice => answer = receiver.put(&page),
+            Fate::Restart => receiver.coming = None,
+            Fate::Blank => *receiver = Receiver::default(),
+            Fate::Arrives | Fate::Lost => {}
+        }
+        let table = &self.table;
+        let followed = self.stands[cluster].answered(&page, answer, |at| table.reaches(name, at));
+        if followed && page.caught_up {
+            self.table.heard(name, page.to);
+        }
+        followed && page.caught_up
+    }
+
+    /// Everything arrives from now on. So many pages are enough: everything may have to be told twice.
+    fn settle(&mut self, cluster: usize) {
+        let enough = 4 + 2 * usize::from(PORTS + RULES);
+        // The first may end a telling whose beginning the receiver has lost since; it finds out with the next.
+        let done = (0..enough).filter(|_| self.page(cluster, Fate::Arrives)).take(2).count();
+        assert_eq!(done, 2, "cluster {cluster} never has everything");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_cluster_ends_up_with_what_it_needs_and_no_more(acts in acts()) {
+        let mut world = World::default();
+        acts.into_iter().for_each(|act| world.act(act));
+        for cluster in 0..CLUSTERS.len() {
+            world.settle(cluster);
+            prop_assert_eq!(&world.receivers[cluster].table, &world.model.needed(cluster));
+        }
+    }
+}
+
+#[test]
+fn a_port_that_changes_nothing_is_not_told_of() {
+    let mut table = Table::default();
+    assert_eq!(table.port_set(&port_id(1), Some((port(1, 1), "a"))), ["a"]);
+    assert!(table.port_set(&port_id(1), Some((port(1, 1), "a"))).is_empty());
+    assert_eq!(table.port_set(&port_id(1), Some((port(1, 3), "a"))), ["a"]);
+    assert_eq!(table.port_set(&port_id(1), None), ["a"]);
+    assert!(table.port_set(&port_id(1), None).is_empty());
+}
+
+#[test]
+fn a_change_is_told_to_those_alone_who_need_it() {
+    let mut table = Table::default();
+    table.port_set(&port_id(1), Some((port(1, 0b01), "a")));
+    table.port_set(&port_id(2), Some((port(2, 0b10), "b")));
+    let changes = |rule| RuleChanges { rules: vec![rule], ..RuleChanges::default() };
+    let keys = |table: &mut Table, cluster: &str| -> HashSet<FactKey> {
+        table.page(EPOCH, cluster, None, 10).changes.iter().map(FactChange::key).collect()
+    };
+    // A rule of the second group, which only `b` is in, and which names the first.
+    let second = rule(1, Some(0));
+    table.rules_changed(changes(second.clone()));
+    assert_eq!(keys(&mut table, "a"), HashSet::from([FactKey::Port(port_id(1))]));
+    let needed = [FactKey::Port(port_id(1)), FactKey::Port(port_id(2)), Fact::Rule(second.fact()).key()];
+    assert_eq!(keys(&mut table, "b"), HashSet::from(needed));
+}
