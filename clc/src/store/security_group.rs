@@ -138,18 +138,27 @@ pub async fn rule_describe_in_txn(
     Ok(())
 }
 
-/// How many rules a group has toward one side: those that let IPv4 through, and those that let IPv6 through.
-pub async fn rules_count_in_txn(
+/// Whether a group has more rules toward one side than may be: of those that let IPv4 through, or IPv6.
+pub async fn rules_exceed_in_txn(
     tx: &mut Tx,
     group: &str,
     direction: Direction,
-) -> Result<(usize, usize), StoreError> {
+    limit: usize,
+) -> Result<bool, StoreError> {
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let egress = egress(direction);
+    // The index alone answers this, and it is enough nearly always.
+    let statement = "SELECT COUNT(*) FROM security_group_rules WHERE group_id = $1 AND egress = $2";
+    let all: i64 = sqlx::query_scalar(statement).bind(group).bind(egress).fetch_one(&mut **tx).await?;
+    if all <= limit {
+        return Ok(false);
+    }
     let statement = "SELECT COALESCE(SUM(CASE WHEN peer LIKE '%:%' THEN 0 ELSE 1 END), 0) AS four, \
          COALESCE(SUM(CASE WHEN peer LIKE '%.%' THEN 0 ELSE 1 END), 0) AS six \
          FROM security_group_rules WHERE group_id = $1 AND egress = $2";
-    let row = sqlx::query(statement).bind(group).bind(egress(direction)).fetch_one(&mut **tx).await?;
-    let count = |column| Ok::<_, StoreError>(usize::try_from(row.try_get::<i64, _>(column)?).unwrap_or(0));
-    Ok((count("four")?, count("six")?))
+    let row = sqlx::query(statement).bind(group).bind(egress).fetch_one(&mut **tx).await?;
+    let (four, six): (i64, i64) = (row.try_get("four")?, row.try_get("six")?);
+    Ok(four.max(six) > limit)
 }
 
 /// Another group whose rules name this one.

@@ -7,7 +7,7 @@ use crate::app::tag::{Taggable, Tags};
 use crate::store::network::SecurityGroup;
 use crate::store::security_group::{
     group_fetch_in_txn, rule_by_id_in_txn, rule_by_terms_in_txn, rule_delete_in_txn, rule_describe_in_txn,
-    rule_insert_in_txn, rule_remove_in_txn, rules_count_in_txn, rules_turn_in_txn,
+    rule_insert_in_txn, rule_remove_in_txn, rules_exceed_in_txn, rules_turn_in_txn,
 };
 use crate::store::tag::tags_put_in_txn;
 use crate::store::{StoreError, Tx};
@@ -164,8 +164,7 @@ impl App {
             if !added.iter().any(|rule| rule.terms.direction == direction) {
                 continue;
             }
-            let (four, six) = rules_count_in_txn(tx, &group.id, direction).await?;
-            if four.max(six) > limit {
+            if rules_exceed_in_txn(tx, &group.id, direction, limit).await? {
                 let sentence = "The maximum number of rules per security group has been reached.";
                 return Err(Fault::new(FaultCode::RulesPerSecurityGroupLimitExceeded, sentence));
             }
