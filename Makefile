@@ -4,7 +4,7 @@
 #   make test    everything that must hold before a change is merged; the last line is `N passed, N failed`
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
-#   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts
+#   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph
 #   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; Walrus killed
 #                under writers 500 times; controllers killed under 200 booting guests
 #   make fuzz    the fuzz targets, for as long as you like

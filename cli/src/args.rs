@@ -363,6 +363,11 @@ pub enum Walrus {
 pub struct WalrusCheck {
     /// A backup, a walrus' state directory or the store in it [default: this cloud's]
     pub directory: Option<PathBuf>,
+    /// The walrus' configuration, which says where larger objects lie
+    ///
+    /// [default: this cloud's for its own store; in the directory for another one, as in a backup]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Copy the store of objects while it is used

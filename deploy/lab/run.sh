@@ -1,5 +1,5 @@
 #!/bin/bash
-# run.sh all|xen|systemd: proofs that need machines which a test computer is not. Prints a line per proof with its
+# run.sh all|xen|systemd|ceph: proofs that need machines which a test computer is not. Prints a line per proof with its
 # seconds; exits 1 if one fails, and then says where the logs are. README.md tells what is proved and how.
 #
 # KARRI_BIN=DIR takes the programs (lab_cc among them) from there instead of building them.
@@ -9,9 +9,9 @@ umask 022
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
 case ${1:-} in
-    all) labs=(xen systemd) ;;
-    xen | systemd) labs=("$1") ;;
-    *) echo "usage: run.sh all|xen|systemd" >&2; exit 2 ;;
+    all) labs=(xen systemd ceph) ;;
+    xen | systemd | ceph) labs=("$1") ;;
+    *) echo "usage: run.sh all|xen|systemd|ceph" >&2; exit 2 ;;
 esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -108,6 +108,25 @@ systemd() {
     proof "$begin" "systemd: the programs, units and the guest image are packed"
 
     timeout -k 120 $((minutes * 60)) python3 -u "$here/systemd/proofs.py" "$cache/systemd/tree" "$run/payload" "$run"
+}
+
+# ---- Ceph ----------------------------------------------------------------------------------------------------
+ceph() {
+    local begin=$EPOCHREALTIME run=$cache/ceph-run
+    "$here/ceph/build.sh" "$cache/ceph"
+    proof "$begin" "ceph: a Debian with Ceph is built"
+
+    begin=$EPOCHREALTIME
+    rm -rf --one-file-system "$run"
+    mkdir -p "$run/bin"
+    binaries "$run/bin" karri karri-clc karri-cc karri-nc karri-walrus
+    proof "$begin" "ceph: the programs are packed"
+
+    # With its namespaces everything ends that runs in there, and every mount.
+    timeout -k 20 $((minutes * 60)) unshare --mount --propagation private --net --pid --fork --kill-child=KILL \
+        "$root/target/test-venv/bin/python" -u "$here/ceph/proofs.py" "$cache/ceph/tree" "$run/bin" "$run" ||
+        { echo "ceph: failed; see ceph/log and cloud in $run" >&2; return 1; }
+    rm -rf --one-file-system "$run"
 }
 
 for lab_name in "${labs[@]}"; do "$lab_name"; done

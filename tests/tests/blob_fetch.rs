@@ -10,7 +10,7 @@ use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::{Base, Controller, ControllerConfig};
 use karri_proto::runtime::tls::TlsFiles;
-use karri_walrus::config::BlobsConfig;
+use karri_walrus::config::{BlobsConfig, StoreConfig};
 use karri_walrus::{Config, Walrus};
 use std::collections::HashSet;
 use std::path::Path;
@@ -78,7 +78,8 @@ async fn an_image_arrives_over_a_line_that_is_cut_and_nothing_is_sent_twice() {
         tls: files(cloud.path(), Role::Walrus, ""),
     };
     let (base, _stopper) = Base::new(&controller, "walrus x").unwrap();
-    let config = Config { controller, blobs: BlobsConfig::default(), s3: None };
+    let config =
+        Config { controller, blobs: BlobsConfig::default(), s3: None, store: StoreConfig::default() };
     let endpoint = Walrus::start(config, base).await.unwrap();
     let image: Vec<u8> = (0..IMAGE_BYTES).map(|at| (at / 512 * 7 + at % 251 + 1) as u8).collect();
     let admin =

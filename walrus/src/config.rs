@@ -1,8 +1,10 @@
 //! Walrus' configuration: `deploy/config/walrus.toml` explains every key.
 
 mod s3;
+mod store;
 
 pub use s3::S3Config;
+pub use store::{Backend, StoreConfig};
 
 use crate::app::import::Limits;
 use crate::drive::qemu_img::ToolLimits;
@@ -24,6 +26,8 @@ pub struct Config {
     /// Absent: S3 is not served.
     #[serde(default)]
     pub s3: Option<S3Config>,
+    #[serde(default)]
+    pub store: StoreConfig,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -74,6 +78,7 @@ impl Config {
         wrong.map_or(Ok(()), |(key, value, max)| {
             Err(format!("blobs.{key} = {value}: expecting a number from 1 to {max}"))
         })?;
+        self.store.check()?;
         self.s3.as_ref().map_or(Ok(()), |s3| s3.check(&self.controller.state_dir))
     }
 }
@@ -97,6 +102,11 @@ impl BlobsConfig {
             memory_bytes: self.tool_memory_mib * MIB,
         }
     }
+}
+
+/// Letters, digits and dashes.
+fn is_region(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 #[cfg(test)]

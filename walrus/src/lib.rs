@@ -72,7 +72,7 @@ impl Controller for Walrus {
         let importer = Importer::new(store, tool, limits, base.clone());
         let mut internal = api::router(importer.clone(), &base);
         let s3 = match config.s3 {
-            Some(s3) => Some(s3::open(&config.controller, s3, &base).await?),
+            Some(s3) => Some(s3::open(&config.controller, s3, &config.store, &base).await?),
             None => None,
         };
         internal = internal.merge(api::buckets::router(s3.as_ref().map(s3::Opened::objects)));

@@ -1,6 +1,8 @@
 //! What can be done with a store while no Walrus uses it.
 
+use crate::store::keeper::Keeper;
 use crate::store::keeper::local::LocalKeeper;
+use crate::store::keeper::s3::{EngineOptions, S3Keeper};
 use crate::store::objects::{self, CheckProgress, CheckReport, StoreError};
 use karri_proto::runtime::state_lock::{StateLock, StateLockError};
 use std::io;
@@ -22,9 +24,10 @@ pub enum OfflineError {
 }
 
 /// Proves a store consistent. `dir` is a Walrus' state directory, its store of objects, or a backup. It is locked
-/// meanwhile, and nothing in it is changed.
+/// meanwhile, and nothing in it is changed. Larger objects are looked for where `engine` says, or in `dir`.
 pub async fn check(
     dir: &Path,
+    engine: Option<EngineOptions>,
     tell: &(dyn Fn(CheckProgress) + Sync),
 ) -> Result<(PathBuf, CheckReport), OfflineError> {
     let inner = dir.join(STORE);
@@ -35,7 +38,14 @@ pub async fn check(
     // A Walrus holds both while it runs; until it has opened its store, only the first.
     let _state = lock(dir)?;
     let _store = if store == dir { None } else { Some(lock(&store)?) };
-    let checked = objects::check(&store, &LocalKeeper::open_as_is(&store), tell).await;
+    let keeper: Box<dyn Keeper> = match engine {
+        None => Box::new(LocalKeeper::open_as_is(&store)),
+        Some(options) => Box::new(
+            S3Keeper::open_as_is(options)
+                .map_err(|source| OfflineError::Io { path: store.clone(), source })?,
+        ),
+    };
+    let checked = objects::check(&store, &*keeper, tell).await;
     match checked {
         Ok(report) => Ok((store, report)),
         Err(source) => Err(OfflineError::Store { path: store, source }),

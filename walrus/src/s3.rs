@@ -8,14 +8,16 @@ use crate::app::bundle::CloudKey;
 use crate::app::bundle::cache::Bundles;
 use crate::app::import::Importer;
 use crate::app::s3::expiry::Calendar;
-use crate::config::S3Config;
+use crate::config::{Backend, S3Config, StoreConfig};
 use crate::drive::signers::{Authenticator, Fixed, Remote};
 use crate::drive::webhooks::Webhooks;
 use crate::offline::STORE;
 use crate::reconcile::access_logs::{self, AccessLogs};
 use crate::reconcile::events::{self, Sender};
 use crate::reconcile::{self, lifecycle};
+use crate::store::keeper::Keeper;
 use crate::store::keeper::local::LocalKeeper;
+use crate::store::keeper::s3::S3Keeper;
 use crate::store::keeper::seal::MasterKeys;
 use crate::store::objects::{HousekeepingConfig, Objects, ObjectsConfig, now_unix_ms};
 use anyhow::{Context, anyhow};
@@ -31,6 +33,8 @@ use std::time::Duration;
 
 /// The name in the certificate that image bundles are encrypted for.
 const CLOUD_NAME: &str = "Karri cloud";
+/// Where parts wait for an engine, below the store's directory.
+const SPOOL: &str = "incoming";
 
 /// Open, and not yet served.
 pub struct Opened {
@@ -38,13 +42,18 @@ pub struct Opened {
     listen: SocketAddr,
 }
 
-pub async fn open(controller: &ControllerConfig, config: S3Config, base: &Base) -> anyhow::Result<Opened> {
+pub async fn open(
+    controller: &ControllerConfig,
+    config: S3Config,
+    store: &StoreConfig,
+    base: &Base,
+) -> anyhow::Result<Opened> {
     let authenticator = authenticator(controller, &config, base)?;
     let (key, certificate) = (config.cloud_key_file.clone(), config.cloud_certificate_file.clone());
     // Making a key takes seconds, once.
     let made = tokio::task::spawn_blocking(move || RsaPair::load_or_create(&key, &certificate, CLOUD_NAME));
     let cloud = made.await??;
-    let objects = objects(controller, &config, base).await?;
+    let objects = objects(controller, &config, store, base).await?;
     let (options, listen) = (S3Options::from(&config), config.listen);
     let webhooks = Arc::new(Webhooks::open(&config.webhooks).map_err(|why| anyhow!(why))?);
     let sender = Sender::new(objects.clone(), webhooks.clone(), base.metrics.clone(), now_unix_ms);
@@ -94,12 +103,17 @@ impl Opened {
     }
 }
 
-async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) -> anyhow::Result<Objects> {
+async fn objects(
+    controller: &ControllerConfig,
+    config: &S3Config,
+    store: &StoreConfig,
+    base: &Base,
+) -> anyhow::Result<Objects> {
     let dir = controller.state_dir.join(STORE);
     std::fs::create_dir_all(&dir)?;
     // Its own lock beside the state directory's: it may lie elsewhere, behind a link.
     base.hold(StateLock::take(&dir)?);
-    let keeper = Arc::new(LocalKeeper::open(&dir)?);
+    let keeper = keeper(&dir, store, base)?;
     let settings =
         ObjectsConfig { master_keys: master_keys(&dir, &config.key_file).await?, ..ObjectsConfig::new(&dir) };
     let objects = Objects::open(settings, keeper, base.metrics.clone()).await?;
@@ -108,6 +122,13 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         let objects = asked.clone();
         async move { objects.probe().await.map_err(|error| error.to_string()) }
     });
+    if store.backend == Backend::S3 {
+        let asked = objects.clone();
+        base.health.check("engine", move || {
+            let objects = asked.clone();
+            async move { objects.probe_engine().await.map_err(|error| error.to_string()) }
+        });
+    }
     let calendar = Calendar::with_day_secs(config.lifecycle_day_secs);
     let ended = objects.clone();
     base.at_end(async move { ended.close().await });
@@ -118,6 +139,17 @@ async fn objects(controller: &ControllerConfig, config: &S3Config, base: &Base) 
         drop(house);
     });
     Ok(objects)
+}
+
+/// What keeps the bytes of larger objects.
+fn keeper(dir: &Path, store: &StoreConfig, base: &Base) -> anyhow::Result<Arc<dyn Keeper>> {
+    Ok(match store.backend {
+        Backend::Local => Arc::new(LocalKeeper::open(dir)?),
+        Backend::S3 => {
+            let options = store.engine().map_err(|why| anyhow!(why))?;
+            Arc::new(S3Keeper::open(options, &dir.join(SPOOL), base.metrics.clone())?)
+        }
+    })
 }
 
 /// A key file is made for a store that needs none yet. One that does is not given another in its place.

@@ -5,6 +5,8 @@ pub mod blobs;
 pub mod buckets;
 pub mod bundles;
 pub mod exports;
+#[cfg(test)]
+pub(crate) mod faults;
 pub mod objects;
 pub mod range;
 pub mod s3;

@@ -1,5 +1,6 @@
 //! The `[s3]` section.
 
+use super::is_region;
 use crate::drive::webhooks::WebhookConfig;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -131,10 +132,6 @@ impl S3Config {
             Err(format!("s3.{key} = {value}: expecting a number from {least} to {most}"))
         })
     }
-}
-
-fn is_region(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
 }
 
 fn is_domain(name: &str) -> bool {

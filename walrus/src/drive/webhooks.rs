@@ -3,6 +3,7 @@
 //! Users name them; their addresses are the operator's alone to say, so that nobody can have requests sent into a
 //! network that only the store reaches.
 
+use super::http;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -81,20 +82,13 @@ impl Webhooks {
 
 impl Webhook {
     fn open(config: &WebhookConfig) -> Result<Self, String> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(SEND_TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .tcp_nodelay(true)
-            .no_proxy();
-        if let Some(ca) = &config.ca {
-            let pem = std::fs::read(ca).map_err(|error| format!("{}: {error}", ca.display()))?;
-            let known = reqwest::Certificate::from_pem_bundle(&pem);
-            for certificate in known.map_err(|error| format!("{}: {error}", ca.display()))? {
-                builder = builder.add_root_certificate(certificate);
-            }
-        }
-        let http = builder.build().map_err(|error| error.to_string())?;
+        let named = |why: &dyn std::fmt::Display| match &config.ca {
+            Some(ca) => format!("{}: {why}", ca.display()),
+            None => why.to_string(),
+        };
+        let pem = config.ca.as_ref().map(std::fs::read).transpose().map_err(|error| named(&error))?;
+        let builder = http::trusting(pem.as_deref(), CONNECT_TIMEOUT).map_err(|why| named(&why))?;
+        let http = builder.timeout(SEND_TIMEOUT).build().map_err(|error| error.to_string())?;
         Ok(Self { url: config.url.clone(), authorization: config.authorization.clone(), http })
     }
 }

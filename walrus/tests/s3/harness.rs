@@ -11,11 +11,13 @@ use karri_walrus::api::s3::{S3, S3Options, router};
 use karri_walrus::drive::signers::{Entry, Fixed};
 use karri_walrus::drive::webhooks::{WebhookConfig, Webhooks};
 use karri_walrus::reconcile::access_logs::AccessLogs;
+use karri_walrus::store::keeper::Keeper;
 use karri_walrus::store::keeper::local::LocalKeeper;
 use karri_walrus::store::keeper::seal::MasterKeys;
 use karri_walrus::store::objects::{Objects, ObjectsConfig};
 use reqwest::{Method, Response};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tempfile::TempDir;
@@ -50,7 +52,7 @@ pub struct Server {
     pub s3: Arc<S3>,
     http: reqwest::Client,
     _dir: TempDir,
-    _trigger: ShutdownTrigger,
+    trigger: ShutdownTrigger,
 }
 
 fn entry(account: &str, user: User, name: &str) -> Entry {
@@ -100,11 +102,21 @@ pub async fn server_with(options: S3Options) -> Server {
 }
 
 pub async fn server_with_webhooks(options: S3Options, webhooks: BTreeMap<String, WebhookConfig>) -> Server {
+    server_over(options, webhooks, |dir| Arc::new(LocalKeeper::open(dir).unwrap())).await
+}
+
+/// With its larger objects where `keeper` puts them.
+pub async fn server_over(
+    options: S3Options,
+    webhooks: BTreeMap<String, WebhookConfig>,
+    keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
+) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let master_keys = MasterKeys::of(&[(1, [7; 32])]);
     let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
-    let keeper = Arc::new(LocalKeeper::open(dir.path()).unwrap());
-    let objects = Objects::open(config, keeper, Arc::default()).await.unwrap();
+    // Another test may have been first.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let objects = Objects::open(config, keeper(dir.path()), Arc::default()).await.unwrap();
     let users = vec![entry("111111111111", User::Ann, "ann"), entry("222222222222", User::Bob, "bob"), cat()];
     let authenticator = Fixed::new(users).unwrap();
     let logs = Arc::new(AccessLogs::new(Duration::from_secs(300), Arc::default()));
@@ -115,11 +127,9 @@ pub async fn server_with_webhooks(options: S3Options, webhooks: BTreeMap<String,
     let url = format!("http://{}", listener.local_addr().unwrap());
     let (trigger, shutdown) = shutdown_pair();
     tokio::spawn(server::serve(listener, None, router(s3.clone()), shutdown));
-    // Another test may have been first.
-    let _ = rustls::crypto::ring::default_provider().install_default();
     let unfollowing = reqwest::redirect::Policy::none();
     let http = reqwest::Client::builder().no_proxy().redirect(unfollowing).build().unwrap();
-    Server { url, s3, http, _dir: dir, _trigger: trigger }
+    Server { url, s3, http, _dir: dir, trigger }
 }
 
 fn settings() -> SigningSettings {
@@ -150,6 +160,15 @@ impl Server {
             path: path.to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
+        }
+    }
+
+    /// Nobody listens when it returns.
+    pub async fn stop(&self) {
+        self.trigger.fire();
+        let address = self.url.trim_start_matches("http://");
+        while tokio::net::TcpStream::connect(address).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 

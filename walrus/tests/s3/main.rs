@@ -6,6 +6,7 @@ mod buckets;
 mod bundles;
 mod disks;
 mod encryption;
+mod engine;
 mod exports;
 mod harness;
 mod judged;

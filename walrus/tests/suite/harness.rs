@@ -8,7 +8,7 @@ use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::{Base, Controller, ControllerConfig, Stopper};
 use karri_proto::runtime::tls::{self, TlsFiles};
-use karri_walrus::config::BlobsConfig;
+use karri_walrus::config::{BlobsConfig, StoreConfig};
 use karri_walrus::{Config, Walrus};
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub fn config(cloud: &Path, state_dir: &Path, blobs: BlobsConfig) -> Config {
         log: "info".to_owned(),
         tls: files(cloud, Role::Walrus),
     };
-    Config { controller, blobs, s3: None }
+    Config { controller, blobs, s3: None, store: StoreConfig::default() }
 }
 
 impl Server {

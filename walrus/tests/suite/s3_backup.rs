@@ -91,7 +91,7 @@ async fn a_running_store_is_copied_checked_and_restored() {
         (6, 0, copied.blob_bytes_total)
     );
     for dir in [&state, &store] {
-        let refused = offline::check(dir, &|_| {}).await.unwrap_err();
+        let refused = offline::check(dir, None, &|_| {}).await.unwrap_err();
         assert!(matches!(refused, OfflineError::InUse(_)), "{refused}");
     }
     assert_eq!(backup(&walrus, &copy).await.unwrap().state, BackupState::Failed, "not over a copy");
@@ -101,13 +101,14 @@ async fn a_running_store_is_copied_checked_and_restored() {
     stopper.stop().await;
 
     let told = Mutex::new(Vec::new());
-    let (_, report) = offline::check(&copy, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
+    let (_, report) =
+        offline::check(&copy, None, &|progress| told.lock().unwrap().push(progress)).await.unwrap();
     assert!(report.is_clean() && report.versions == 10 && report.blobs == 6, "{report}");
     let last = told.lock().unwrap().pop().unwrap();
     assert_eq!((last.bytes, last.bytes_total), (copied.blob_bytes, copied.blob_bytes));
 
     std::fs::remove_dir_all(&store).unwrap();
-    let gone = offline::check(&state, &|_| {}).await.unwrap_err();
+    let gone = offline::check(&state, None, &|_| {}).await.unwrap_err();
     assert!(matches!(gone, OfflineError::NoStore(_)), "{gone}");
     std::fs::rename(&copy, &store).unwrap();
     let (_, stopper) = start(&config).await;
@@ -119,7 +120,7 @@ async fn a_running_store_is_copied_checked_and_restored() {
         assert_eq!(object.size, body(n).len() as u64);
     }
     restored.close().await;
-    assert!(offline::check(&state, &|_| {}).await.unwrap().1.is_clean());
+    assert!(offline::check(&state, None, &|_| {}).await.unwrap().1.is_clean());
 }
 
 #[tokio::test]

@@ -229,7 +229,7 @@ async fn what_was_answered_survives_a_kill_under_32_clients() {
         for worker in workers {
             known.push(worker.await.unwrap().known);
         }
-        let (_, report) = offline::check(&state, &|_| {}).await.unwrap();
+        let (_, report) = offline::check(&state, None, &|_| {}).await.unwrap();
         assert!(report.is_clean(), "round {round}: {report}");
     }
     let (_walrus, endpoint) = Process::start_with(cloud.path(), &state, &section).await;

@@ -4,7 +4,7 @@ use crate::harness::{config, files};
 use karri_proto::internal::Role;
 use karri_proto::runtime::process::{Base, Controller};
 use karri_proto::runtime::rsa_pair::check_rsa_certificate;
-use karri_walrus::config::{BlobsConfig, S3Config};
+use karri_walrus::config::{Backend, BlobsConfig, S3Config, StoreConfig};
 use karri_walrus::store::keeper::local::LocalKeeper;
 use karri_walrus::store::keeper::seal::{MasterKeys, SealWith};
 use karri_walrus::store::objects::{ETag, Facts, NewBucket, ObjectPut, Objects, ObjectsConfig};
@@ -36,6 +36,39 @@ pub fn with_s3(cloud: &Path) -> Config {
         Config { s3: Some(s3), ..config(cloud, &cloud.join("walrus-state"), BlobsConfig::default()) };
     config.check().unwrap();
     config
+}
+
+#[tokio::test]
+async fn an_engine_that_is_away_is_told_by_health_and_holds_up_no_start() {
+    let cloud = tempfile::tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let keys = cloud.path().join("engine.toml");
+    std::fs::write(&keys, "access_key_id = \"a\"\nsecret_access_key = \"b\"\n").unwrap();
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let store = StoreConfig {
+        backend: Backend::S3,
+        endpoint: Some(format!("http://{nobody}")),
+        bucket: Some("engine".into()),
+        credentials_file: Some(keys.clone()),
+        ..StoreConfig::default()
+    };
+    let config = Config { store, ..with_s3(cloud.path()) };
+    config.check().unwrap();
+    let (base, stopper) = Base::new(&config.controller, "walrus x").unwrap();
+    let endpoint = Walrus::start(config.clone(), base).await.unwrap();
+    let http = karri_walrus::drive::http::trusting(None, std::time::Duration::from_secs(5))
+        .unwrap()
+        .build()
+        .unwrap();
+    let answer = http.get(format!("{}/healthz", endpoint.observe_url.unwrap())).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 503);
+    let text = answer.text().await.unwrap();
+    assert!(text.starts_with("engine: ") && text.lines().count() == 1, "{text}");
+    stopper.stop().await;
+
+    std::fs::set_permissions(&keys, std::fs::Permissions::from_mode(0o644)).unwrap();
+    let refused = config.check().unwrap_err();
+    assert!(refused.starts_with("store.credentials_file"), "{refused}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::output::Format;
 
 pub async fn run(cloud: &Cloud, verb: Verb, output: Format) -> anyhow::Result<()> {
     match verb {
-        Verb::Check(wanted) => check::run(cloud.home(), wanted.directory, output).await,
+        Verb::Check(wanted) => check::run(cloud.home(), wanted, output).await,
         Verb::Backup(wanted) => backup::run(cloud, &wanted.directory, output).await,
     }
 }

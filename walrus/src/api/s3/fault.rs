@@ -46,7 +46,8 @@ impl<'a> About<'a> {
             StoreError::WrongKey => S3Fault::new(S3Code::AccessDenied),
             StoreError::Full => S3Fault::new(S3Code::InsufficientStorage),
             StoreError::Busy => S3Fault::new(S3Code::SlowDown),
-            StoreError::Closed => S3Fault::new(S3Code::ServiceUnavailable),
+            // Not every request tells the log why: whoever asks the engine does.
+            StoreError::Closed | StoreError::Away(_) => S3Fault::new(S3Code::ServiceUnavailable),
             error => S3Fault::internal(chain(&error)),
         }
     }
@@ -94,6 +95,7 @@ mod tests {
             (StoreError::WrongKey, S3Code::AccessDenied),
             (StoreError::NoMasterKey, S3Code::InternalError),
             (StoreError::Busy, S3Code::SlowDown),
+            (std::io::Error::from(std::io::ErrorKind::NotConnected).into(), S3Code::ServiceUnavailable),
         ] {
             assert_eq!(About::default().fault(error).code(), code);
         }

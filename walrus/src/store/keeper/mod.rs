@@ -3,6 +3,7 @@
 //! ```text
 //!   mod.rs     the trait: what an engine must do with named, unchanging runs of bytes
 //!   local/     files: the embedded default
+//!   s3/        objects of another store that speaks S3
 //!   format.rs  what is in a blob: payload, checks of its blocks, trailer
 //!   write.rs   payload in, checked (and encrypted) blob out
 //!   read.rs    blob in, verified payload out, in bounded pieces and ahead of the reader
@@ -15,10 +16,13 @@
 //! not change or reorder a byte, and what `finish` has answered must survive a loss of power.
 
 pub mod buffer;
+#[cfg(test)]
+mod conformance;
 pub mod format;
 pub mod local;
 pub mod pace;
 pub mod read;
+pub mod s3;
 pub mod seal;
 pub mod write;
 
@@ -26,6 +30,7 @@ use buffer::Buffer;
 use futures_util::future::BoxFuture;
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,6 +77,46 @@ pub trait Keeper: fmt::Debug + Send + Sync + 'static {
 
     /// The blob as a file of a directory that a [`local`] keeper can be opened on.
     async fn copy_out(&self, id: BlobId, directory: &Path) -> io::Result<()>;
+
+    /// Whether blobs leave this machine. Then all of them are encrypted.
+    fn is_elsewhere(&self) -> bool {
+        false
+    }
+
+    /// The first name that a start may give, when `newest` is the greatest that may have been given.
+    fn first_name(&self, newest: u64) -> u64 {
+        newest + 1
+    }
+
+    /// Whose blobs these are; called once, before anything is created or removed.
+    ///
+    /// # Errors
+    /// They are not. An engine that is away looks when it is there again.
+    async fn begin(&self, store: StoreFacts) -> io::Result<()>;
+
+    /// Whether the engine answers.
+    async fn probe(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Removes what interrupted writers have left besides blobs. Called every few seconds.
+    async fn collect(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What an engine is told of the store that uses it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreFacts {
+    /// Tells the store from others; 0: its blobs have never been elsewhere.
+    pub mark: u64,
+    /// Its rows name blobs.
+    pub has_blobs: bool,
+}
+
+/// The engine does not do what it is there for, for the time being. It is no sign of a lost blob.
+pub fn is_away(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotConnected
 }
 
 /// A blob that is being written. One that is dropped before `finish` leaves nothing.
@@ -96,4 +141,7 @@ pub trait Blob: Send + Sync {
 
     /// Drops what is remembered of these bytes, so that the next read asks the medium.
     fn forget(&self, offset: u64, count: u64);
+
+    /// These bytes will be read, in order: a hint.
+    fn expect(&self, _range: Range<u64>) {}
 }

@@ -77,8 +77,17 @@ impl BlobReader {
         Ok(Self::new(blob, trailer, cipher, range))
     }
 
+    /// The bytes of whole blocks that a range of the payload is in.
+    fn blocks_of(range: &Range<u64>, payload_bytes: u64) -> Range<u64> {
+        range.start / BLOCK * BLOCK..(range.end.div_ceil(BLOCK) * BLOCK).min(payload_bytes)
+    }
+
     fn new(blob: Arc<dyn Blob>, trailer: Trailer, cipher: Option<BlockCipher>, rest: Range<u64>) -> Self {
-        let next = rest.start / BLOCK * BLOCK;
+        let blocks = Self::blocks_of(&rest, trailer.payload_bytes);
+        let next = blocks.start;
+        if !rest.is_empty() {
+            blob.expect(blocks);
+        }
         Self { blob, trailer, cipher, window: Vec::new(), window_from: 0, rest, next, ahead: VecDeque::new() }
     }
 
@@ -119,8 +128,8 @@ impl BlobReader {
         if from >= self.rest.end {
             return Ok(());
         }
-        let last_block = self.rest.end.div_ceil(BLOCK) * BLOCK;
-        let to = last_block.min(self.trailer.payload_bytes).min(from + BUFFER_BYTES as u64);
+        let blocks = Self::blocks_of(&self.rest, self.trailer.payload_bytes);
+        let to = blocks.end.min(from + BUFFER_BYTES as u64);
         let count = (to - from) as usize;
         let mut buffer = Buffer::new();
         let bytes = if self.blob.read_now(from, count, &mut buffer)? {

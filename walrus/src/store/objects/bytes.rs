@@ -192,7 +192,7 @@ impl ByteWriter {
             }
             let bytes = std::mem::take(bytes);
             let id = self.shared.blob_id();
-            let wrapping = self.shared.wrapping(&self.seal)?;
+            let wrapping = self.shared.blob_wrapping(&self.seal)?;
             let keeper = &*self.shared.keeper;
             let mut blob = BlobWriter::create(keeper, id, self.expected_bytes, wrapping.as_ref()).await?;
             blob.write(&bytes).await?;
@@ -228,6 +228,14 @@ impl ByteWriter {
 }
 
 impl Shared {
+    /// What leaves this machine is encrypted, asked for or not.
+    fn blob_wrapping(&self, seal: &SealWith) -> Result<Option<WrappingKey>, StoreError> {
+        match seal {
+            SealWith::Plain if self.keeper.is_elsewhere() => self.wrapping(&SealWith::Master),
+            seal => self.wrapping(seal),
+        }
+    }
+
     pub(super) fn wrapping(&self, seal: &SealWith) -> Result<Option<WrappingKey>, StoreError> {
         match seal {
             SealWith::Plain => Ok(None),

@@ -2,6 +2,7 @@
 
 use super::bucket::Owned;
 use super::ids::VersionId;
+use crate::store::keeper::is_away;
 use crate::store::keeper::read::ReadError;
 use std::error::Error;
 use std::io;
@@ -47,6 +48,9 @@ pub enum StoreError {
     NoMasterKey,
     #[error("the store is full")]
     Full,
+    /// The bytes are with another engine, which does not answer.
+    #[error("{0}")]
+    Away(Arc<io::Error>),
     #[error("{0} does not verify")]
     Corrupt(String),
     #[error("the store has too much to do")]
@@ -112,6 +116,7 @@ impl From<io::Error> for StoreError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full,
+            _ if is_away(&error) => StoreError::Away(Arc::new(error)),
             _ => StoreError::Io(Arc::new(error)),
         }
     }
@@ -149,5 +154,9 @@ mod tests {
         let full = io::Error::from_raw_os_error(28);
         assert!(matches!(StoreError::from(full), StoreError::Full));
         assert!(matches!(StoreError::from(io::Error::other("x")), StoreError::Io(_)));
+        assert!(matches!(
+            StoreError::from(io::Error::from(io::ErrorKind::NotConnected)),
+            StoreError::Away(_)
+        ));
     }
 }

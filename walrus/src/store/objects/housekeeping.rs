@@ -1,6 +1,7 @@
 //! The loops that keep house: giving back space every few seconds, looking for rot all the time but slowly.
 
 use super::Objects;
+use super::error::StoreError;
 use super::meta::SCRUB_ENDED;
 use crate::store::keeper::pace::Pace;
 use std::time::{Duration, Instant};
@@ -12,6 +13,7 @@ const SCRUB_EVERY: Duration = Duration::from_secs(1);
 const STRETCH_SECS: u64 = 60;
 /// How soon a blob is served again whose disk was away.
 const RECHECK_EVERY: Duration = Duration::from_secs(600);
+const AWAY_PAUSE: Duration = Duration::from_secs(30);
 
 #[derive(Debug, Clone, Copy)]
 pub struct HousekeepingConfig {
@@ -48,21 +50,37 @@ impl Objects {
 }
 
 async fn sweeping(objects: Objects) {
-    match objects.remove_leftovers().await {
-        Ok(0) => {}
-        Ok(blobs) => tracing::info!(blobs, "blobs of interrupted writes are removed"),
-        Err(error) => tracing::warn!(%error, "blobs of interrupted writes cannot be looked for"),
-    }
+    let mut looked = false;
     loop {
-        match objects.sweep().await {
-            Ok(swept) if swept.blobs + swept.manifests > 0 => {}
-            Ok(_) => tokio::time::sleep(SWEEP_EVERY).await,
+        match round(&objects, &mut looked).await {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(SWEEP_EVERY).await,
             Err(error) => {
-                tracing::warn!(%error, "space cannot be given back; tried again");
+                // That the engine is away is told where it is asked, once.
+                if !matches!(error, StoreError::Away(_)) {
+                    tracing::warn!(%error, "space cannot be given back; tried again");
+                }
                 tokio::time::sleep(SWEEP_EVERY).await;
             }
         }
     }
+}
+
+/// Whether there may be more to do at once. What an earlier run has left is looked for until that could be
+/// done (`looked`), and holds up nothing.
+async fn round(objects: &Objects, looked: &mut bool) -> Result<bool, StoreError> {
+    let leftovers = match *looked {
+        true => Ok(0),
+        false => objects.remove_leftovers().await,
+    };
+    *looked |= leftovers.is_ok();
+    let swept = objects.sweep().await?;
+    let blobs = leftovers?;
+    if blobs > 0 {
+        tracing::info!(blobs, "blobs of interrupted writes are removed");
+    }
+    objects.0.keeper.collect().await?;
+    Ok(swept.blobs + swept.manifests > 0)
 }
 
 async fn scrubbing(objects: Objects, config: HousekeepingConfig) {
@@ -72,7 +90,9 @@ async fn scrubbing(objects: Objects, config: HousekeepingConfig) {
         tokio::time::sleep(SCRUB_EVERY).await;
         let mut pace = Pace::of(config.scrub_bytes_per_sec);
         if rechecked.is_none_or(|at| at.elapsed() > RECHECK_EVERY) {
-            if let Err(error) = objects.recheck_damaged(&mut pace).await {
+            if let Err(error) = objects.recheck_damaged(&mut pace).await
+                && !matches!(error, StoreError::Away(_))
+            {
                 tracing::warn!(%error, "damaged blobs are looked at again later");
             }
             rechecked = Some(Instant::now());
@@ -89,6 +109,7 @@ async fn scrubbing(objects: Objects, config: HousekeepingConfig) {
                     tracing::info!("a round of scrubbing has ended");
                 }
             }
+            Err(StoreError::Away(_)) => tokio::time::sleep(AWAY_PAUSE).await,
             Err(error) => tracing::warn!(%error, "scrubbing goes on later"),
         }
     }

@@ -2,7 +2,7 @@
 //! on with other keys than those that open what it holds.
 
 use super::row::SEAL_MASTER;
-use super::{DATABASE, Objects, StoreError, is_store, sqlite_options};
+use super::{DATABASE, Objects, StoreError, is_store, meta, sqlite_options};
 use crate::store::keeper::seal::MasterKeys;
 use sqlx::{AssertSqlSafe, Connection as _, Row as _, SqliteConnection};
 use std::path::Path;
@@ -53,7 +53,10 @@ async fn is_used(connection: &mut SqliteConnection) -> Result<bool, StoreError> 
             return Ok(true);
         }
     }
-    Ok(false)
+    // What is elsewhere, or was when it was written, is encrypted whatever its row says.
+    let elsewhere = meta::fetch(connection, meta::ENGINE_MARK).await? != 0;
+    let blobs = sqlx::query("SELECT 1 FROM blobs WHERE state <> 1 LIMIT 1");
+    Ok(elsewhere && blobs.fetch_optional(connection).await?.is_some())
 }
 
 impl Objects {

@@ -81,10 +81,11 @@ pub use writer::{Check, Existing};
 
 use super::keeper::local::bytes_free;
 use super::keeper::seal::MasterKeys;
-use super::keeper::{BlobId, Keeper};
+use super::keeper::{BlobId, Keeper, StoreFacts};
 use hot::Hot;
 use karri_proto::runtime::metrics::Metrics;
 use lease::Leases;
+use sqlx::SqliteConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -217,23 +218,18 @@ impl Objects {
         let mut connection = writer::connect(&options).await?;
         migrate::run(&mut connection).await?;
         master::check(&mut connection, &config.master_keys).await?;
-        let newest: i64 =
-            sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs").fetch_one(&mut connection).await?;
+        let first_blob = first_blob(&mut connection, &*keeper).await?;
+        keeper.begin(store_facts(&mut connection, &*keeper).await?).await?;
         let damaged = sqlx::query_scalar("SELECT id FROM blobs WHERE state = 2");
         let damaged: Vec<i64> = damaged.fetch_all(&mut connection).await?;
-        // Names that a run before has removed are not given again: what is left over is looked for from there on.
-        let looked_at = sqlx::query_scalar("SELECT value FROM meta WHERE name = ?").bind(meta::ORPHANS_FROM);
-        let looked_at: i64 = looked_at.fetch_optional(&mut connection).await?.unwrap_or(0);
-        let newest = newest.max(looked_at - 1) as u64;
-        let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest);
         let shared = Arc::new(Shared {
             reader: reader(options, config.readers).await?,
             hot: Hot::new(config.hot_bytes_max),
             buckets: Hot::new(BUCKETS_BYTES_MAX),
             leases: Arc::default(),
             events: watch::Sender::new(0),
-            first_blob: newest + 1,
-            next_blob: AtomicU64::new(newest + 1),
+            first_blob,
+            next_blob: AtomicU64::new(first_blob),
             sweeping: tokio::sync::Mutex::default(),
             scrub_row: Mutex::default(),
             damaged: Mutex::new(damaged.into_iter().map(|id| id as u64).collect()),
@@ -257,9 +253,46 @@ impl Objects {
         Ok(())
     }
 
+    /// Whether larger objects' bytes can be reached.
+    pub async fn probe_engine(&self) -> Result<(), StoreError> {
+        Ok(self.0.keeper.probe().await?)
+    }
+
     async fn write<W: writer::Work>(&self, work: W) -> Result<W::Answer, StoreError> {
         self.0.queue.run(work).await
     }
+}
+
+/// The first name of this run. None is given twice, whatever became of the blob: names that a run before has removed
+/// are not, for what is left over is looked for from there on; nor those that may be on their way to an engine.
+async fn first_blob(connection: &mut SqliteConnection, keeper: &dyn Keeper) -> Result<u64, StoreError> {
+    let newest = sqlx::query_scalar("SELECT COALESCE(MAX(id), 0) FROM blobs");
+    let newest: i64 = newest.fetch_one(&mut *connection).await?;
+    let looked_at = meta::fetch(connection, meta::ORPHANS_FROM).await?;
+    let begun_at = meta::fetch(connection, meta::NAMES_FROM).await?;
+    let newest = newest.max(looked_at - 1).max(begun_at) as u64;
+    let newest = keeper.newest().await?.map_or(0, |id| id.0).max(newest);
+    let first = keeper.first_name(newest);
+    // On a disk a name that was never durable is nobody's, and a disk that is full must not hold up a start.
+    if keeper.is_elsewhere() {
+        meta::put(connection, meta::NAMES_FROM, first as i64).await?;
+    }
+    Ok(first)
+}
+
+/// With a mark, which is made for a store whose blobs are elsewhere for the first time.
+async fn store_facts(
+    connection: &mut SqliteConnection,
+    keeper: &dyn Keeper,
+) -> Result<StoreFacts, StoreError> {
+    let mut mark = meta::fetch(connection, meta::ENGINE_MARK).await?;
+    if mark == 0 && keeper.is_elsewhere() {
+        mark = rand::random::<i64>() & i64::MAX | 1;
+        meta::put(connection, meta::ENGINE_MARK, mark).await?;
+    }
+    let any = sqlx::query("SELECT 1 FROM blobs WHERE state <> 1 LIMIT 1");
+    let has_blobs = any.fetch_optional(connection).await?.is_some();
+    Ok(StoreFacts { mark: mark as u64, has_blobs })
 }
 
 fn sqlite_options(path: &Path) -> SqliteConnectOptions {

@@ -9,9 +9,9 @@ use super::manifest::Manifest;
 use super::meta::{ORPHANS_FROM, SCRUB_ENDED, SCRUB_PLACE, SCRUB_STAGE};
 use super::read::inline_of;
 use super::row::{Row, version_columns};
-use crate::store::keeper::BlobId;
 use crate::store::keeper::pace::Pace;
 use crate::store::keeper::read::{ReadError, verify};
+use crate::store::keeper::{BlobId, is_away};
 use sqlx::sqlite::SqliteRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashSet;
@@ -185,6 +185,7 @@ impl Objects {
                 return Ok(());
             }
             Ok(found) => format!("has {found} bytes instead of {}", known.bytes),
+            Err(ReadError::Io(error)) if is_away(&error) => return Err(error.into()),
             Err(ReadError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
                 tracing::error!(%blob, %error, "a blob cannot be read");
                 return Ok(());

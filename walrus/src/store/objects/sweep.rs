@@ -11,7 +11,7 @@ use super::writer::batch::Batch;
 use super::writer::changes::BlobChange;
 use super::writer::statements::ids_of;
 use super::{Objects, lease};
-use crate::store::keeper::BlobId;
+use crate::store::keeper::{BlobId, is_away};
 use futures_util::stream::{self, StreamExt};
 use sqlx::Row as _;
 use std::time::Duration;
@@ -95,25 +95,30 @@ impl Objects {
                 .map(|id| id as u64)
                 .partition(|id| self.0.leases.is_held(lease::Bytes::Blob(*id)));
             swept.held += held.len();
-            let keeper = &self.0.keeper;
-            let removals = free.into_iter().map(|id| async move {
-                match keeper.remove(BlobId(id)).await {
-                    Ok(()) => Some(id),
-                    Err(error) => {
-                        tracing::warn!(blob = %BlobId(id), %error, "a blob cannot be removed; tried again later");
-                        None
-                    }
-                }
-            });
-            let gone: Vec<u64> = stream::iter(removals)
-                .buffer_unordered(REMOVALS_AT_ONCE)
-                .filter_map(std::future::ready)
-                .collect()
-                .await;
+            let (gone, away) = self.remove_blobs(free).await;
             swept.blobs += gone.len();
             self.0.forget_damage(&gone);
             self.write(BlobsSwept(gone)).await?;
+            away.map_or(Ok(()), Err)?;
         }
+    }
+
+    /// Those that are gone, and that the engine is away if it is: then the others are not asked for.
+    async fn remove_blobs(&self, free: Vec<u64>) -> (Vec<u64>, Option<StoreError>) {
+        let keeper = &self.0.keeper;
+        let removals = free.into_iter().map(|id| async move { (id, keeper.remove(BlobId(id)).await) });
+        let mut removals = stream::iter(removals).buffer_unordered(REMOVALS_AT_ONCE);
+        let mut gone = Vec::new();
+        while let Some((id, removed)) = removals.next().await {
+            match removed {
+                Ok(()) => gone.push(id),
+                Err(error) if is_away(&error) => return (gone, Some(error.into())),
+                Err(error) => {
+                    tracing::warn!(blob = %BlobId(id), %error, "a blob cannot be removed; tried again later");
+                }
+            }
+        }
+        (gone, None)
     }
 }
 

@@ -7,7 +7,7 @@ mod append;
 mod directories;
 mod file;
 
-use super::{Append, Blob, BlobId, Keeper};
+use super::{Append, Blob, BlobId, Keeper, StoreFacts};
 use append::LocalAppend;
 use directories::Directories;
 use file::LocalBlob;
@@ -58,7 +58,9 @@ impl LocalKeeper {
 }
 
 /// Runs what waits for the disk where waiting does no harm.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
     spawn_blocking(work).await.map_err(io::Error::other)?
 }
 
@@ -142,6 +144,27 @@ impl Keeper for LocalKeeper {
         };
         blocking(move || target.place(id, copy)).await
     }
+
+    async fn begin(&self, store: StoreFacts) -> io::Result<()> {
+        // One whose blobs have always been here may have lost its disk; that is told object by object.
+        if store.mark != 0 && store.has_blobs && self.newest().await?.is_none() {
+            return Err(io::Error::other(
+                "store.backend = \"local\": this store's larger objects were with another engine, and are not here; copy \
+                 them first, or set store.backend as it was",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// A file for its owner only. Blocking.
+pub(super) fn create_private(path: &Path) -> io::Result<File> {
+    File::options().read(true).write(true).create_new(true).mode(BLOB_MODE).open(path)
+}
+
+/// Puts a file that is whole and durable where a keeper of `directory` looks for the blob. Blocking.
+pub(super) fn take_in(directory: &Path, id: BlobId, file: &Path) -> io::Result<()> {
+    Directories::new(directory.join("blobs")).place(id, |path| fs::rename(file, path))
 }
 
 /// What an ordinary user may still write to the file system of `path`.

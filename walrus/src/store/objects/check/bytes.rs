@@ -4,8 +4,8 @@ use super::owner::Thing;
 use super::report::{CheckProgress, CheckReport};
 use super::{Checking, Named};
 use crate::store::keeper::pace::Pace;
-use crate::store::keeper::read::verify;
-use crate::store::keeper::{BlobId, Keeper};
+use crate::store::keeper::read::{ReadError, verify};
+use crate::store::keeper::{BlobId, Keeper, is_away};
 use crate::store::objects::error::StoreError;
 use crate::store::objects::manifest::Manifest;
 use crate::store::objects::read::inline_of;
@@ -95,6 +95,8 @@ async fn blobs(
         match verify(keeper, blob, &mut Pace::unlimited()).await {
             Ok(found) if found == bytes as u64 => {}
             Ok(found) => report.tell(Thing::Blob(blob.0), format!("has {found} bytes instead of {bytes}")),
+            // Of what cannot be asked nothing can be said.
+            Err(ReadError::Io(error)) if is_away(&error) => return Err(error.into()),
             Err(error) => report.tell(Thing::Blob(blob.0), error.to_string()),
         }
         progress.bytes += bytes as u64;
