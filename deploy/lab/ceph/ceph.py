@@ -86,8 +86,17 @@ class Ceph:
     def run(self, *command, seconds=60):
         done = subprocess.run(["chroot", self.root, *command], capture_output=True, text=True, timeout=seconds, env=environment())
         if done.returncode != 0:
-            raise AssertionError(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+            raise AssertionError(f"{' '.join(command)}: {done.stdout}{done.stderr}{self.state()}")
         return done.stdout
+
+    def state(self):
+        """Which daemons run, and the kernel's word for what those do that run."""
+        states = []
+        for name, (_, process) in self.daemons.items():
+            code = process.poll()
+            told = f"ended with {code}" if code is not None else pathlib.Path(f"/proc/{process.pid}/wchan").read_text() or "runs"
+            states.append(f"{name} {told}")
+        return "; ".join(states)
 
     def spawn(self, name, *command):
         with (self.lab / "log" / f"{name}.out").open("ab") as out:
