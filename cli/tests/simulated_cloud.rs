@@ -50,8 +50,8 @@ fn told_by(roles: &[&str], story: &Value, request_id: &str) -> Vec<Value> {
 /// Its request is known to the image store, which took the bytes, and to the cloud, where they were registered.
 fn the_import_has_a_story(cloud: &Cloud) {
     let log = std::fs::read_to_string(cloud.root().join("walrus/log.jsonl")).unwrap();
-    let lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-    let imported = lines.filter(|line| line["fields"]["message"] == "image imported").last().unwrap();
+    let mut lines = log.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let imported = lines.rfind(|line| line["fields"]["message"] == "image imported").unwrap();
     let request_id = imported["fields"]["request_id"].as_str().unwrap().to_owned();
     assert!(request_id.starts_with("cli-"), "{request_id}");
     let told = told_by(&["walrus "], &cloud.json(&["why", &request_id]), &request_id);

@@ -32,7 +32,7 @@ def boot_id():
 
 def told(path):
     """What the guest is told of itself; nothing while nobody answers."""
-    return ssh(ip, key, f"wget -T 5 -qO- {IMDS}/{path} || true").strip()
+    return ssh(ip, key, f"wget -qO- {IMDS}/{path} || true").strip()
 
 
 def kill(pid):
@@ -75,8 +75,9 @@ class Adoption(unittest.TestCase):
             kill(pid)
         [name] = [name for name in children if name.startswith("nc")]
         config = cloud.state_dir / "config" / f"{name}.toml"
-        node = subprocess.Popen([KARRI.with_name("karri-nc"), "--config", config], env={**os.environ, **cloud.environment},
-                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with (cloud.directory / "alone.log").open("wb") as log:
+            node = subprocess.Popen([KARRI.with_name("karri-nc"), "--config", config], stdout=log, stderr=log,
+                                    env={**os.environ, **cloud.environment})
         try:
             wait_until("the node answers its guest", lambda: told("meta-data/instance-id") == one, 30)
             self.assertEqual(told("user-data"), USER_DATA.strip())

@@ -75,8 +75,8 @@ pub fn overdue(sim: &mut Sim) -> Option<String> {
     let now_ms = sim.now_ms;
     if sim.clc.run.is_some() {
         let moving = sim.clc.rows.values().filter(|row| row.state.is_transitional());
-        let late = moving.filter(|row| row.deadline_ms.is_none_or(|at| at <= now_ms));
-        if let Some(row) = late.last() {
+        let mut late = moving.filter(|row| row.deadline_ms.is_none_or(|at| at <= now_ms));
+        if let Some(row) = late.next() {
             let (id, state) = (&row.id, row.state.as_str());
             return Some(format!("clc: {id} is {state} at {now_ms}, to end by {:?}", row.deadline_ms));
         }
