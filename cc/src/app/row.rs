@@ -10,7 +10,7 @@
 //!
 //! An instance that ran stays with its node: its disk is there.
 
-use karri_proto::ids::InstanceId;
+use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
@@ -32,6 +32,7 @@ pub struct Row {
     pub request_id: String,
     pub need: Need,
     pub leases: Vec<Lease>,
+    pub ports: Vec<NetworkInterfaceId>,
     pub hostname: String,
 
     pub attempt: u32,
@@ -64,6 +65,7 @@ impl Row {
             request_id: String::new(),
             need: Need::default(),
             leases: Vec::new(),
+            ports: Vec::new(),
             hostname: String::new(),
             attempt: 0,
             node: None,
@@ -94,6 +96,7 @@ impl Row {
             address: port.private_ip,
         };
         self.leases = intent.spec.ports.iter().map(lease).collect();
+        self.ports = intent.spec.ports.iter().map(|port| port.id.clone()).collect();
     }
 
     /// What the clc is told.
