@@ -14,6 +14,7 @@ use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What DHCP must know of one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,8 @@ pub struct Row {
     pub request_id: String,
     pub need: Need,
     pub leases: Vec<Lease>,
-    pub ports: Vec<NetworkInterfaceId>,
+    /// Shared: rows are copied with every change.
+    pub ports: Arc<[NetworkInterfaceId]>,
     pub hostname: String,
 
     pub attempt: u32,
@@ -65,7 +67,7 @@ impl Row {
             request_id: String::new(),
             need: Need::default(),
             leases: Vec::new(),
-            ports: Vec::new(),
+            ports: Arc::default(),
             hostname: String::new(),
             attempt: 0,
             node: None,

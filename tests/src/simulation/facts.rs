@@ -155,7 +155,7 @@ pub fn rest(sim: &Sim) -> Result<(), String> {
     for node in sim.nodes.iter().filter(|node| !node.dead) {
         let name = node_name(node.number);
         let placed = sim.cc.disk.rows.values().filter(|row| row.node.as_ref() == Some(&name));
-        let ports: Vec<&NetworkInterfaceId> = placed.flat_map(|row| &row.ports).collect();
+        let ports: Vec<&NetworkInterfaceId> = placed.flat_map(|row| row.ports.iter()).collect();
         let needed = part(&wanted, ports);
         if node.facts != needed {
             return Err(format!("{name}: it needs {needed:?} and has {:?}", node.facts));

@@ -26,6 +26,9 @@ impl Book {
 
     /// How soon a node is to be told about networks. `None`: not now.
     pub fn facts_due(&mut self, name: &str, now_ms: i64) -> Option<Haste> {
+        if self.facts.at().epoch == 0 {
+            return None; // the first word of the cloud controller wakes everybody
+        }
         let due = self.facts.due(name)?;
         if self.may_be_told(name, now_ms) {
             return Some(due);
@@ -34,13 +37,13 @@ impl Book {
         None
     }
 
-    /// A controller that knows nothing yet, or not yet whose its nodes' guests are, would tell them that
-    /// nothing may pass. They go on by what they were told before.
+    /// A controller that does not know yet whose its nodes' guests are would tell them that nothing may pass.
+    /// They go on by what they were told before.
     fn may_be_told(&self, name: &str, now_ms: i64) -> bool {
         let Some(node) = self.nodes.get(name).filter(|node| node.is_ready()) else { return false };
         let settled = now_ms - self.started_ms >= STRANGERS_SETTLE_MS;
         let stranger = || node.strays.keys().any(|id| !self.knows(id));
-        self.facts.at().epoch != 0 && (settled || !stranger())
+        settled || !stranger()
     }
 
     pub fn facts_page(&mut self, name: &str, now_ms: i64) -> Option<Arc<Page>> {
