@@ -71,7 +71,7 @@ pub struct Sim {
     /// In one schedule of four nothing happens to nodes and images, and there is room for all: only messages
     /// and processes are lost. Nothing may fail for that.
     gentle: bool,
-    /// In one schedule of ten users also change what networks let through.
+    /// In one schedule of fifteen users also change what networks let through.
     networks: bool,
     calm: bool,
     trace: Option<Vec<String>>,
@@ -92,7 +92,7 @@ pub fn run(seed: u64, depth: u32, traced: bool) -> Result<Vec<String>, Failure> 
 
 /// Some of the deep ones (`DEEP_EVERY` of the test) among them.
 fn has_networks(seed: u64) -> bool {
-    seed % 10 == 3 || seed % 60 == 1
+    seed % 15 == 3 || seed % 60 == 1
 }
 
 impl Sim {
