@@ -40,10 +40,12 @@ pub struct Keeper {
     pub reader: Reader,
 }
 
-/// One bell per node, made when the node is first heard of.
+/// Two bells per node: the first is made when the node is first heard of.
 #[derive(Debug)]
 struct Wakes {
     bells: Mutex<HashMap<String, Arc<Notify>>>,
+    /// For what networks let through.
+    facts: Mutex<HashMap<String, Arc<Notify>>>,
     new_nodes: mpsc::UnboundedSender<String>,
 }
 
@@ -55,6 +57,14 @@ impl Wakes {
         }
         // As many as there were nodes in this life: one that was forgotten may come back.
         let _ = self.new_nodes.send(name.to_owned());
+        bells.entry(name.to_owned()).or_default().clone()
+    }
+
+    fn facts_bell(&self, name: &str) -> Arc<Notify> {
+        let mut bells = self.facts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bell) = bells.get(name) {
+            return bell.clone();
+        }
         bells.entry(name.to_owned()).or_default().clone()
     }
 }
@@ -73,7 +83,7 @@ impl Keeper {
         let (new_nodes, node_names) = mpsc::unbounded_channel();
         let (news_sender, news) = watch::channel(book.sequence());
         let (leases_sender, leases) = watch::channel(book.leases_version());
-        let wakes = Arc::new(Wakes { bells: Mutex::default(), new_nodes });
+        let wakes = Arc::new(Wakes { bells: Mutex::default(), facts: Mutex::default(), new_nodes });
         let mut task = Task {
             book,
             store,
@@ -118,6 +128,11 @@ impl Keeper {
     /// Rings when there may be something to tell the node.
     pub fn bell(&self, name: &str) -> Arc<Notify> {
         self.wakes.bell(name)
+    }
+
+    /// Rings when there may be something to tell the node about networks.
+    pub fn facts_bell(&self, name: &str) -> Arc<Notify> {
+        self.wakes.facts_bell(name)
     }
 }
 
@@ -190,6 +205,9 @@ impl Task {
     fn announce(&mut self) {
         for name in self.book.take_woken() {
             self.wakes.bell(&name).notify_one();
+        }
+        for name in self.book.take_facts_woken() {
+            self.wakes.facts_bell(&name).notify_one();
         }
         let changed = |old: &mut u64, new: u64| std::mem::replace(old, new) != new;
         self.news.send_if_modified(|sequence| changed(sequence, self.book.sequence()));

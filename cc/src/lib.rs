@@ -107,7 +107,8 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     base.spawn(reconcile::heartbeat::run(base.clone(), clc, hello));
     base.spawn(reconcile::tick::run(base.clone(), keeper.clone()));
     base.spawn(reconcile::network::run(base.clone(), keeper.clone(), driver));
-    let loops = reconcile::node::Nodes { base: base.clone(), keeper, clients: nodes, lost_after };
+    let facts = reconcile::facts::FactTelling::new(base.clone(), keeper.clone(), nodes.clone());
+    let loops = reconcile::node::Nodes { base: base.clone(), keeper, clients: nodes, facts, lost_after };
     base.spawn(loops.run(names));
     Ok(endpoint)
 }

@@ -5,9 +5,11 @@ mod support;
 
 use karri_proto::instance::{Desired, InstanceIntent, Phase};
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::{FactService, FactsAt, FactsPage};
 use karri_proto::internal::instances::{Cursor, InstanceService};
 use karri_proto::internal::story::StoryService;
 use karri_proto::internal::{Identity, Role};
+use karri_proto::network::{Fact, FactChange, PortFact};
 use std::time::{Duration, Instant};
 use support::{CLUSTER, Client, Cloud, RunningNode, blob_of_nothing, eventually, intent, wish};
 
@@ -115,6 +117,48 @@ async fn only_the_cc_of_its_own_cluster_is_obeyed() {
         let refused = client.client.instance_put(&client.caller, intent(blob_of_nothing())).await;
         assert_eq!(refused.unwrap_err().kind, ApiErrorKind::Forbidden, "{stranger}");
     }
+    node.stopper.stop().await;
+}
+
+fn page(from: Option<u64>, to: u64, changes: Vec<FactChange>) -> FactsPage {
+    FactsPage { epoch: 7, from, to, caught_up: true, changes }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_are_taken_from_the_cc_of_the_own_cluster_and_from_where_a_node_stands() {
+    let cloud = Cloud::start().await;
+    let node = sim(&cloud, "").await;
+    let (first, second) = (client_of(&cloud, "sim-0").await, client_of(&cloud, "sim-1").await);
+    let spec = &intent(blob_of_nothing()).spec.ports[0];
+    let port = FactChange::Put(Fact::Port(PortFact {
+        id: spec.id.clone(),
+        vpc: spec.vpc_id.clone(),
+        addresses: vec![spec.private_ip],
+        groups: Vec::new(),
+    }));
+    for stranger in [
+        Identity::new(Role::Cc, "zone-b", "cc"),
+        Identity::new(Role::Clc, "", "clc"),
+        Identity::new(Role::Nc, CLUSTER, "other"),
+    ] {
+        let client = cloud.client_of(stranger.clone(), &cloud.hello_of("sim-0").await.url);
+        let refused = client.client.facts_put(&client.caller, page(None, 1, vec![port.clone()])).await;
+        assert_eq!(refused.unwrap_err().kind, ApiErrorKind::Forbidden, "{stranger}");
+    }
+    let put = |from, to, changes| first.client.facts_put(&first.caller, page(from, to, changes));
+    let at = |at| FactsAt { epoch: 7, at };
+    assert_eq!(put(Some(1), 2, vec![port.clone()]).await.unwrap(), FactsAt::default(), "it knows nothing");
+    assert_eq!(put(None, 1, vec![port.clone()]).await.unwrap(), at(1));
+    assert_eq!(put(Some(1), 2, vec![FactChange::Gone(port.key())]).await.unwrap(), at(2));
+    assert_eq!(put(Some(1), 2, vec![port.clone()]).await.unwrap(), at(2), "repeated");
+    assert_eq!(put(None, 1, vec![port.clone()]).await.unwrap(), at(2), "late");
+    let refused = put(Some(2), 1, Vec::new()).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Invalid);
+    assert!(refused.message.starts_with("to: "), "{refused}");
+    let refused = put(Some(2), 3, vec![port; 1_001]).await.unwrap_err();
+    assert!(refused.message.starts_with("changes: "), "{refused}");
+    let stands = second.client.facts_put(&second.caller, page(Some(2), 2, Vec::new())).await.unwrap();
+    assert_eq!(stands, FactsAt::default(), "each node stands for itself");
     node.stopper.stop().await;
 }
 

@@ -1,5 +1,6 @@
-//! The edge: who may call what, and the four services. No decisions.
+//! The edge: who may call what, and the five services. No decisions.
 
+mod facts;
 mod fleet;
 mod instance;
 mod node;
@@ -10,7 +11,9 @@ use crate::keeper::{Keeper, KeeperError};
 use axum::Router;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::nodes::NodeWelcome;
-use karri_proto::internal::{ApiError, Role, fleet as fleets, instances, nodes, story as stories};
+use karri_proto::internal::{
+    ApiError, Role, facts as network, fleet as fleets, instances, nodes, story as stories,
+};
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
 
@@ -26,8 +29,10 @@ pub struct Api {
 pub fn router(api: Api) -> Router {
     let cluster = api.base.identity.cluster.clone();
     let api = Arc::new(api);
-    let of_clc =
-        instances::router(api.clone()).merge(stories::router(api.clone())).merge(fleets::router(api.clone()));
+    let of_clc = instances::router(api.clone())
+        .merge(network::router(api.clone()))
+        .merge(stories::router(api.clone()))
+        .merge(fleets::router(api.clone()));
     let of_nodes = nodes::router(api);
     guarded(of_clc, |id| id.role == Role::Clc)
         .merge(guarded(of_nodes, move |id| id.role == Role::Nc && id.cluster == cluster))

@@ -5,12 +5,14 @@
 //!   plan.rs       what to do next for one instance, and for a guest that should not be where it is
 //!   placement.rs  which node a new instance goes to
 //!   stray.rs      how a guest ends that should not be where it is
+//!   facts/        what networks let through, and which part of it each node needs
 //!   book/         all instances and nodes in memory, indexed; gathers what must be made durable
 //! ```
 //!
 //! The async loops and the seeded simulation drive the same functions.
 
 pub mod book;
+pub mod facts;
 pub mod node;
 pub mod placement;
 pub mod plan;

@@ -111,6 +111,7 @@ impl Disk {
             nodes: self.nodes.values().cloned().collect(),
             tombstones: self.tombstones.clone().into_iter().collect(),
             left_behind: self.left_behind.clone().into_iter().collect(),
+            facts: Default::default(),
             epoch: 1,
             sequence: self.sequence,
         }

@@ -10,10 +10,11 @@
 //!
 //! An instance that ran stays with its node: its disk is there.
 
-use karri_proto::ids::InstanceId;
+use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// What DHCP must know of one port.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub struct Row {
     pub request_id: String,
     pub need: Need,
     pub leases: Vec<Lease>,
+    /// Shared: rows are copied with every change.
+    pub ports: Arc<[NetworkInterfaceId]>,
     pub hostname: String,
 
     pub attempt: u32,
@@ -64,6 +67,7 @@ impl Row {
             request_id: String::new(),
             need: Need::default(),
             leases: Vec::new(),
+            ports: Arc::default(),
             hostname: String::new(),
             attempt: 0,
             node: None,
@@ -94,6 +98,7 @@ impl Row {
             address: port.private_ip,
         };
         self.leases = intent.spec.ports.iter().map(lease).collect();
+        self.ports = intent.spec.ports.iter().map(|port| port.id.clone()).collect();
     }
 
     /// What the clc is told.

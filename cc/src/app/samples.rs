@@ -35,7 +35,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         virtual_bytes: 1 << 30,
     };
     let port = PortSpec {
-        id: "eni-0000000000000001a".parse().unwrap(),
+        id: format!("eni-{number:017x}").parse().unwrap(),
         mac: format!("02:00:00:{b:02x}:{c:02x}:{d:02x}"),
         private_ip: [172, 31, c, d].into(),
         subnet_id: "subnet-0000000000000001a".parse().unwrap(),

@@ -1,10 +1,12 @@
-//! Two loops per node: one tells it what is wanted, one listens to what it reports.
+//! Three loops per node: one tells it what is wanted, one what its networks let through (`facts.rs`), one
+//! listens to what it reports.
 
 use crate::app::book::Task;
 use crate::app::node::{bounded, is_of};
 use crate::app::stray::stray_intent;
 use crate::drive::nodes::NodeClients;
 use crate::keeper::Keeper;
+use crate::reconcile::facts::FactTelling;
 use futures_util::StreamExt;
 use karri_proto::instance::{InstanceIntent, InstanceReport};
 use karri_proto::internal::ApiError;
@@ -35,8 +37,16 @@ pub struct Nodes {
     pub base: Base,
     pub keeper: Keeper,
     pub clients: NodeClients,
+    pub facts: FactTelling,
     /// A node that answers no report call for this long is lost, so calls must not wait longer.
     pub lost_after: Duration,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Loop {
+    Tell,
+    TellFacts,
+    Listen,
 }
 
 impl Nodes {
@@ -50,12 +60,16 @@ impl Nodes {
                 () = shutdown.wait() => return,
             };
             let Some(name) = name else { return };
-            for task in [true, false] {
+            for work in [Loop::Tell, Loop::TellFacts, Loop::Listen] {
                 let (nodes, name, calls) = (self.clone(), name.clone(), calls.clone());
                 let mut shutdown = self.base.shutdown.clone();
                 self.base.spawn(async move {
                     let work = async {
-                        if task { nodes.tell(&name, &calls).await } else { nodes.listen(&name).await }
+                        match work {
+                            Loop::Tell => nodes.tell(&name, &calls).await,
+                            Loop::TellFacts => nodes.facts.run(&name).await,
+                            Loop::Listen => nodes.listen(&name).await,
+                        }
                     };
                     tokio::select! {
                         () = work => {}
@@ -91,6 +105,9 @@ impl Nodes {
                     continue;
                 }
             };
+            if tasks.iter().any(|task| matches!(task, Task::Push { .. })) {
+                self.facts.tell_first(name).await;
+            }
             let failed = futures_util::stream::iter(tasks)
                 .map(|task| self.carry_out(name, &client, task, calls))
                 .buffer_unordered(CALLS_PER_NODE_MAX)

@@ -1,6 +1,7 @@
 //! Tells the book the time, and the metrics what the book holds.
 
 use crate::app::book::Book;
+use crate::app::facts::Counts;
 use crate::keeper::Keeper;
 use karri_proto::runtime::process::Base;
 use std::collections::BTreeMap;
@@ -32,6 +33,10 @@ pub async fn run(base: Base, keeper: Keeper) {
             base.metrics.gauge("karri_cc_nodes", &[("state", "alive")], measured.alive);
             base.metrics.gauge("karri_cc_nodes", &[("state", "silent")], measured.silent);
             base.metrics.gauge("karri_cc_strangers", &[], measured.strangers);
+            let facts = measured.facts;
+            base.metrics.gauge("karri_cc_facts", &[("kind", "rule")], facts.rules as f64);
+            base.metrics.gauge("karri_cc_facts", &[("kind", "port")], facts.ports as f64);
+            base.metrics.gauge("karri_cc_facts_nodes_behind", &[], facts.nodes_behind as f64);
         }
     }
 }
@@ -41,6 +46,7 @@ struct Measured {
     alive: f64,
     silent: f64,
     strangers: f64,
+    facts: Counts,
 }
 
 fn measure(book: &Book) -> Measured {
@@ -63,5 +69,11 @@ fn measure(book: &Book) -> Measured {
     for node in book.nodes() {
         *if node.alive { &mut alive } else { &mut silent } += 1.0;
     }
-    Measured { instances, alive, silent, strangers: book.strangers_count() as f64 }
+    Measured {
+        instances,
+        alive,
+        silent,
+        strangers: book.strangers_count() as f64,
+        facts: book.facts_counts(),
+    }
 }

@@ -4,6 +4,7 @@
 //! the clc was told, tombstones, and the numbering of reports. What nodes say of themselves is stored so
 //! that they can be reached before their next heartbeat.
 
+mod facts;
 mod instance;
 mod node;
 mod schema;
@@ -82,6 +83,7 @@ impl Store {
             nodes: node::node_list(connection).await?,
             tombstones: instance::tombstone_list(connection).await?,
             left_behind: instance::left_behind_list(connection).await?,
+            facts: facts::facts_load(connection).await?,
             epoch: unsigned(numbering.try_get("epoch")?),
             sequence: unsigned(numbering.try_get("sequence")?),
         })
@@ -110,6 +112,7 @@ impl Store {
                 None => node::node_delete_in_txn(&mut transaction, name).await?,
             }
         }
+        facts::facts_put_in_txn(&mut transaction, &changes.facts).await?;
         if let Some(sequence) = changes.sequence {
             sqlx::query("UPDATE numbering SET sequence = ?")
                 .bind(signed(sequence))

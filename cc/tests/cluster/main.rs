@@ -7,5 +7,6 @@ mod node;
 #[path = "../../src/app/samples.rs"]
 mod samples;
 
+mod facts;
 mod instances;
 mod trust;

@@ -5,10 +5,12 @@ use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::{self, FactService, FactsAt, FactsPage};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::nodes::{NodeHello, NodeService};
 use karri_proto::internal::story::{self, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller, Role};
+use karri_proto::network::{Epochs, FactTable, Receiver, Taken};
 use karri_proto::resources::NodeFacts;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -49,6 +51,40 @@ struct State {
     guests: BTreeMap<InstanceId, Guest>,
     buried: Vec<InstanceId>,
     puts: usize,
+    facts: Facts,
+}
+
+/// What the node was told about networks, and how.
+#[derive(Debug, Clone)]
+pub struct Facts {
+    receiver: Receiver,
+    pub table: FactTable,
+    pub pages: usize,
+    pub changes: usize,
+    /// It was told once that nothing may pass any more.
+    pub bared: bool,
+    /// So many answers are lost from now on, after what was told is taken.
+    pub answers_lost: usize,
+    /// Instances whose port was known when they came.
+    pub foretold: Vec<InstanceId>,
+}
+
+impl Facts {
+    fn new() -> Self {
+        Self {
+            receiver: Receiver::new(Epochs::Growing, FactsAt::default()),
+            table: FactTable::default(),
+            pages: 0,
+            changes: 0,
+            bared: false,
+            answers_lost: 0,
+            foretold: Vec::new(),
+        }
+    }
+
+    pub fn at(&self) -> FactsAt {
+        self.receiver.at()
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -75,6 +111,7 @@ impl FakeNode {
             guests: BTreeMap::new(),
             buried: Vec::new(),
             puts: 0,
+            facts: Facts::new(),
         };
         let (changed, _) = watch::channel(0);
         let service =
@@ -96,7 +133,8 @@ impl FakeNode {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         let service = Arc::new(self.service.clone());
-        let routes = router(service.clone()).merge(story::router(service));
+        let routes =
+            router(service.clone()).merge(facts::router(service.clone())).merge(story::router(service));
         let routes = guarded(routes, |id| id.role == Role::Cc && id.cluster == crate::cloud::ZONE);
         tokio::spawn(serve(listener, Some(server_config(&self.files).unwrap()), routes, shutdown.clone()));
         let (cc, hello) = (self.cc.clone(), NodeHello { url, facts: self.facts.clone() });
@@ -119,6 +157,7 @@ impl FakeNode {
         let mut state = self.service.state.lock().unwrap();
         state.guests.clear();
         state.buried.clear();
+        state.facts = Facts::new();
         state.epoch += 1;
         state.sequence = 0;
     }
@@ -129,6 +168,26 @@ impl FakeNode {
 
     pub fn guests(&self) -> BTreeMap<InstanceId, Guest> {
         self.service.state.lock().unwrap().guests.clone()
+    }
+
+    pub fn facts(&self) -> Facts {
+        self.service.state.lock().unwrap().facts.clone()
+    }
+
+    pub fn lose_answers(&self, count: usize) {
+        self.service.state.lock().unwrap().facts.answers_lost = count;
+    }
+
+    pub async fn until_facts(&self, what: &str, wanted: impl Fn(&Facts) -> bool) {
+        let mut changed = self.service.changed.subscribe();
+        let reached = async {
+            while !wanted(&self.facts()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        if tokio::time::timeout(DEADLINE, reached).await.is_err() {
+            panic!("{}: {what}: not in time; facts: {:#?}", self.service.name, self.facts());
+        }
     }
 
     pub fn puts(&self) -> usize {
@@ -205,6 +264,9 @@ impl InstanceService for Service {
         let (manner, known) = {
             let mut state = self.state.lock().unwrap();
             state.puts += 1;
+            if intent.spec.ports.iter().all(|port| state.facts.table.port(&port.id).is_some()) {
+                state.facts.foretold.push(intent.id.clone());
+            }
             if state.buried.contains(&intent.id) {
                 return Err(ApiError::conflict("buried"));
             }
@@ -256,6 +318,31 @@ impl InstanceService for Service {
 
     async fn instance_console(&self, _: &Caller, id: &InstanceId) -> Result<ConsoleOutput, ApiError> {
         Ok(ConsoleOutput { base64: format!("{}-{id}", self.name), at_unix_ms: 1 })
+    }
+}
+
+#[async_trait]
+impl FactService for Service {
+    async fn facts_put(&self, _: &Caller, page: FactsPage) -> Result<FactsAt, ApiError> {
+        let mut state = self.state.lock().unwrap();
+        let facts = &mut state.facts;
+        facts.pages += 1;
+        facts.changes += page.changes.len();
+        let bare = facts.table.is_empty();
+        let taken = facts.receiver.take(page)?;
+        if let Taken::Everything(..) = taken {
+            facts.table = FactTable::default();
+        }
+        if let Taken::Everything(at, changes) | Taken::Changes(at, changes) = taken {
+            changes.into_iter().for_each(|change| drop(facts.table.apply(change)));
+            facts.receiver.settled(at);
+            facts.bared |= !bare && facts.table.is_empty();
+        }
+        let (stands, lost) = (facts.receiver.stands(), facts.answers_lost > 0);
+        facts.answers_lost = facts.answers_lost.saturating_sub(1);
+        drop(state);
+        self.changed.send_modify(|count| *count += 1);
+        if lost { Err(ApiError::internal("the answer is lost")) } else { Ok(stands) }
     }
 }
 

@@ -189,6 +189,37 @@ mod tests {
         proptest::collection::vec(one, 0..8)
     }
 
+    fn resident_bytes() -> u64 {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<u64>().unwrap() * 4096
+    }
+
+    #[test]
+    fn another_node_with_the_same_facts_costs_a_bit_for_each() {
+        const NODES: usize = 40;
+        const FACTS: u32 = 10_000;
+        let member = |number: u32| {
+            FactChange::Put(Fact::Port(PortFact {
+                id: format!("eni-{number:017x}").parse().unwrap(),
+                vpc: "vpc-0000000000000001a".parse().unwrap(),
+                addresses: vec![number.into()],
+                groups: vec!["sg-0000000000000001a".parse().unwrap()],
+            }))
+        };
+        let changes: Vec<FactChange> = (0..FACTS).map(member).collect();
+        let pool = Arc::new(FactPool::default());
+        let mut nodes: Vec<PooledFacts> = (0..NODES).map(|_| pool.node()).collect();
+        let empty = resident_bytes();
+        nodes[0].replace(&changes);
+        let first = resident_bytes().saturating_sub(empty);
+        nodes[1..].iter_mut().for_each(|node| node.replace(&changes));
+        let others = resident_bytes().saturating_sub(empty + first);
+        println!("{FACTS} facts: {first} bytes, and {others} for {} more nodes", NODES - 1);
+        let bits: usize = nodes.iter().map(|node| node.bits.len() * size_of::<u64>()).sum();
+        assert!(bits <= NODES * (FACTS as usize / 8 + 8), "{bits}");
+        assert!(pool.len() == FACTS as usize && nodes[NODES - 1].facts().len() == FACTS as usize);
+    }
+
     proptest! {
         #[test]
         fn every_node_has_what_it_was_told_and_the_pool_nothing_else(

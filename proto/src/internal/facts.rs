@@ -3,7 +3,11 @@
 //! The sender numbers its changes; `epoch` names one life of that numbering. A page carries the receiver from
 //! one number to another: a receiver that stands elsewhere takes nothing of it, says where it stands, and is
 //! told from there, or everything anew. Everything may need several pages; what they tell takes the place of
-//! what the receiver had when the last of them is there, not before.
+//! what the receiver had when the last of them is there, not before. A cluster takes any new epoch, a node only
+//! one that is greater than all it has seen ([`crate::network::Epochs`]).
+//!
+//! A page without changes that leads nowhere asks where the receiver stands. Whoever tells facts asks when it
+//! begins, and when it hears that the receiver may have lost what it knew: a receiver does not complain.
 
 use super::openapi::named;
 use super::{ApiError, Caller};

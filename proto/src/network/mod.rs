@@ -168,6 +168,15 @@ impl std::fmt::Display for Net6 {
 }
 
 #[cfg(test)]
+mod receiver_tests;
+#[cfg(test)]
+mod samples;
+#[cfg(test)]
+mod table_tests;
+#[cfg(test)]
+mod verdict_tests;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

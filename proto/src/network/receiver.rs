@@ -28,8 +28,8 @@ pub const STAGED_CHANGES_MAX: usize = 500_000;
 pub enum Epochs {
     /// Any other one: the sender's numbering begins anew with its database.
     Any,
-    /// A greater one: the sender learns where the receiver stands before it tells everything. So no page that
-    /// comes late takes the place of what is newer.
+    /// A greater one, and than that of any page seen: the sender learns where the receiver stands before it
+    /// tells everything. So no page that comes late takes the place of what is newer.
     Growing,
 }
 
@@ -48,6 +48,8 @@ pub struct Receiver {
     epochs: Epochs,
     at: FactsAt,
     staged: Option<Staged>,
+    /// The greatest epoch of any page.
+    seen: u64,
 }
 
 #[derive(Debug, Clone)]
@@ -59,7 +61,7 @@ struct Staged {
 impl Receiver {
     /// `at` is what was made durable last; the default knows nothing.
     pub fn new(epochs: Epochs, at: FactsAt) -> Self {
-        Self { epochs, at, staged: None }
+        Self { epochs, at, staged: None, seen: 0 }
     }
 
     /// What the sender is answered.
@@ -74,6 +76,7 @@ impl Receiver {
 
     pub fn take(&mut self, page: FactsPage) -> Result<Taken, ApiError> {
         checked::page(&page)?;
+        self.seen = self.seen.max(page.epoch);
         let to = FactsAt { epoch: page.epoch, at: page.to };
         match page.from {
             None => self.begin(to, page),
@@ -101,7 +104,7 @@ impl Receiver {
         // Within one life of a numbering nothing goes back: a single page that would is a late one.
         let back = to.epoch == self.at.epoch && to.at < self.at.at && page.caught_up;
         let refused = match self.epochs {
-            Epochs::Growing => !newer,
+            Epochs::Growing => !newer || page.epoch < self.seen,
             Epochs::Any => back,
         };
         if refused {

@@ -2,6 +2,7 @@
 
 use super::wire::Body;
 use karri_cc::app::book::{Book, Changes, Settings, Snapshot, Task};
+use karri_cc::app::facts::{Limits, StoredFacts};
 use karri_cc::app::node::{Node, NodeRecord};
 use karri_cc::app::placement::Policy;
 use karri_cc::app::plan::NodeCondition;
@@ -10,12 +11,16 @@ use karri_cc::app::stray::stray_intent;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{InstanceIntent, Phase};
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::FactsAt;
 use karri_proto::internal::instances::Cursor;
+use karri_proto::network::{FactChange, FactKey, FactTable};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Small, so that reports come in several pages.
 const REPORTS_PER_PAGE: usize = 3;
 const TASKS_PER_ROUND: usize = 32;
+/// Small too: nodes are told everything now and then.
+const FACT_LIMITS: Limits = Limits { page_max: 5, log_max: 8 };
 const RETRY_MS: i64 = 1_000;
 /// Ticks that come later than this say that the controller itself was away. Four seconds are a tick here.
 const AWAY_MS: i64 = 5_000;
@@ -39,6 +44,8 @@ pub struct Disk {
     nodes: BTreeMap<String, NodeRecord>,
     tombstones: BTreeMap<InstanceId, i64>,
     left_behind: BTreeSet<(String, InstanceId)>,
+    facts: BTreeMap<FactKey, FactChange>,
+    facts_at: FactsAt,
     sequence: u64,
     /// Lost databases so far; names this one's numbering.
     pub losses: u64,
@@ -52,6 +59,7 @@ pub struct Run {
     under_way: BTreeSet<(usize, InstanceId)>,
     retry_at: BTreeMap<usize, i64>,
     polling: BTreeSet<usize>,
+    telling: BTreeSet<usize>,
     ticked_ms: i64,
     /// How long it was there to hear somebody.
     awake_ms: i64,
@@ -70,6 +78,7 @@ pub struct Call {
 pub enum Asked {
     Task(Task),
     Poll(Cursor),
+    Facts(FactsAt),
 }
 
 pub fn node_name(node: usize) -> String {
@@ -106,7 +115,20 @@ impl Disk {
                 None => self.nodes.remove(&name),
             };
         }
+        for (key, value) in changes.facts.values {
+            match value.and_then(|json| serde_json::from_str(&json).ok()) {
+                Some(put) => self.facts.insert(key, put),
+                None => self.facts.remove(&key),
+            };
+        }
+        self.facts_at = changes.facts.at.unwrap_or(self.facts_at);
         self.sequence = changes.sequence.unwrap_or(self.sequence);
+    }
+
+    pub fn facts_table(&self) -> FactTable {
+        let mut table = FactTable::default();
+        self.facts.values().for_each(|put| drop(table.apply(put.clone())));
+        table
     }
 
     fn snapshot(&self) -> Snapshot {
@@ -115,6 +137,7 @@ impl Disk {
             nodes: self.nodes.values().cloned().collect(),
             tombstones: self.tombstones.clone().into_iter().collect(),
             left_behind: self.left_behind.clone().into_iter().collect(),
+            facts: StoredFacts { at: self.facts_at, facts: self.facts_table().facts().collect() },
             epoch: self.losses + 1,
             sequence: self.sequence,
         }
@@ -129,11 +152,12 @@ impl Cc {
     pub fn start(&mut self, now_ms: i64) {
         self.life += 1;
         self.run = Some(Run {
-            book: Book::load(self.disk.snapshot(), SETTINGS, now_ms),
+            book: Book::load_with(self.disk.snapshot(), SETTINGS, FACT_LIMITS, now_ms),
             calls: BTreeMap::new(),
             under_way: BTreeSet::new(),
             retry_at: BTreeMap::new(),
             polling: BTreeSet::new(),
+            telling: BTreeSet::new(),
             ticked_ms: now_ms,
             awake_ms: 0,
             answered: BTreeMap::new(),
@@ -172,6 +196,7 @@ impl Cc {
                 Body::ForgetDone(book.forget(&id, now_ms).map_err(|_| ApiErrorKind::Conflict))
             }
             Body::Poll(cursor) => Body::Page(book.page(cursor, REPORTS_PER_PAGE)),
+            Body::Facts(page) => Body::FactsDone(book.facts_put(*page).map_err(|error| error.kind)),
             Body::Hello(record) => {
                 let _ = book.hello(*record, now_ms);
                 Body::HelloDone
@@ -210,6 +235,13 @@ impl Cc {
         if run.retry_at.get(&node).is_some_and(|at| *at > now_ms) {
             return out;
         }
+        if !run.telling.contains(&node)
+            && let Some(page) = run.book.facts_page(&name, now_ms)
+        {
+            run.telling.insert(node);
+            let to = FactsAt { epoch: page.epoch, at: page.to };
+            call(run, Asked::Facts(to), Body::Facts(Box::new(page.plain())));
+        }
         for task in run.book.tasks(&name, TASKS_PER_ROUND) {
             if run.under_way.contains(&(node, task.id().clone())) {
                 continue;
@@ -244,6 +276,13 @@ impl Cc {
                 }
                 run.book.node_answer(&name, &task, answer, now_ms);
             }
+            (Asked::Facts(to), Body::FactsDone(answer)) => {
+                run.telling.remove(&node);
+                if answer.is_err() {
+                    run.retry_at.insert(node, now_ms + RETRY_MS);
+                }
+                run.book.facts_answered(&name, to, answer, now_ms);
+            }
             _ => {}
         }
         self.commit(crash);
@@ -257,6 +296,10 @@ impl Cc {
             Asked::Poll(_) => {
                 run.polling.remove(&node);
                 run.book.node_unreachable(&node_name(node));
+            }
+            Asked::Facts(_) => {
+                run.telling.remove(&node);
+                run.retry_at.insert(node, now_ms + RETRY_MS);
             }
             Asked::Task(task) => {
                 run.under_way.remove(&(node, task.id().clone()));

@@ -226,6 +226,7 @@ pub fn rest(sim: &mut Sim) -> Verdict {
         instance_rests(sim, row).map_err(|what| format!("{} ({}): {what}", row.id, row.state.as_str()))?;
     }
     nothing_leaked(sim)?;
+    super::facts::rest(sim)?;
     if sim.gentle && !sim.node_lost {
         nothing_failed(sim)?;
     }

@@ -1,5 +1,6 @@
 //! The cloud controller: its own decisions over a map for a database.
 
+use super::facts::Rows;
 use super::wire::Body;
 use karri_clc::app::Book;
 use karri_clc::app::address::mac_of;
@@ -16,6 +17,7 @@ use karri_proto::instance::{
     StateReason,
 };
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::FactsAt;
 use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::resources::{ClusterResources, Need};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -30,6 +32,7 @@ const RETRY_MS: i64 = 1_000;
 #[derive(Debug)]
 pub struct Clc {
     pub rows: BTreeMap<InstanceId, Instance>,
+    pub networks: Rows,
     /// The cluster's nodes as last reported: kept, so that a restarted controller can admit.
     resources: ClusterResources,
     change: i64,
@@ -50,6 +53,10 @@ pub struct Run {
     told: Option<HashSet<InstanceId>>,
     polling: bool,
     to_forget: BTreeSet<InstanceId>,
+    telling_facts: bool,
+    facts_retry_at_ms: i64,
+    /// Where the cluster stood when it answered last. It may have lost that since.
+    facts_at: Option<FactsAt>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +79,7 @@ pub enum Asked {
         id: InstanceId,
     },
     Poll,
+    Facts,
 }
 
 /// What a user asks.
@@ -84,9 +92,10 @@ pub enum Verb {
 }
 
 impl Clc {
-    pub fn new() -> Self {
+    pub fn new(networks: bool) -> Self {
         Self {
             rows: BTreeMap::new(),
+            networks: Rows::new(networks),
             resources: ClusterResources::default(),
             change: 0,
             limits: Limits::default(),
@@ -119,6 +128,9 @@ impl Clc {
             told: Some(HashSet::new()),
             polling: false,
             to_forget: BTreeSet::new(),
+            telling_facts: false,
+            facts_retry_at_ms: 0,
+            facts_at: None,
         });
     }
 
@@ -138,6 +150,7 @@ impl Clc {
     fn commit(&mut self, mut row: Instance) {
         self.change += 1;
         row.change = self.change;
+        self.networks.follow(&row);
         self.rows.insert(row.id.clone(), row.clone());
         if let Some(run) = &mut self.run {
             for news in run.view.apply(vec![row]) {
@@ -250,6 +263,11 @@ impl Clc {
             let cursor = run.cursor;
             call(run, Asked::Poll, Body::Poll(cursor));
         }
+        let page = run.facts_at.map_or(self.networks.question(), |stands| self.networks.page(stands));
+        if let Some(page) = page.filter(|_| run.facts_retry_at_ms <= now_ms && !run.telling_facts) {
+            run.telling_facts = true;
+            call(run, Asked::Facts, Body::Facts(Box::new(page)));
+        }
         for id in run.to_forget.clone() {
             if run.under_way.insert(id.clone()) {
                 call(run, Asked::ForgetUnknown { id: id.clone() }, Body::Forget(id));
@@ -281,6 +299,11 @@ impl Clc {
         };
         match (what, body) {
             (Asked::Poll, Body::Page(page)) => self.page(page, now_ms),
+            (Asked::Facts, Body::FactsDone(answer)) => {
+                let Some(run) = &mut self.run else { return };
+                run.telling_facts = false;
+                run.facts_at = answer.ok();
+            }
             (Asked::Put { id, .. }, Body::PutDone(Ok(report))) => {
                 self.done(&id);
                 self.absorb(&[report], now_ms);
@@ -317,6 +340,10 @@ impl Clc {
         let Some(run) = &mut self.run else { return };
         match run.calls.remove(&call).map(|call| call.what) {
             Some(Asked::Poll) => run.polling = false,
+            Some(Asked::Facts) => {
+                run.telling_facts = false;
+                run.facts_retry_at_ms = now_ms + RETRY_MS;
+            }
             Some(Asked::Put { id, .. } | Asked::Forget { id }) => {
                 self.done(&id);
                 self.later(&id, now_ms);
@@ -354,6 +381,7 @@ impl Clc {
         let Some(run) = &mut self.run else { return };
         run.polling = false;
         if page.restarted {
+            run.facts_at = None; // another life of its, perhaps with another database
             run.told = Some(HashSet::new());
         }
         if let Some(told) = &mut run.told {

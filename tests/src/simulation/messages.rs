@@ -71,10 +71,18 @@ impl Sim {
             return self.answered(to, call, life, body);
         }
         let (now_ms, crash) = (self.now_ms, self.chance(15));
+        let telling = matches!(body, Body::Facts(_));
         let reply = match to {
             Who::Clc => None,
             Who::Cc => self.cc.asked(body, now_ms, crash),
-            Who::Node(number) => self.nodes[number].asked(body, now_ms),
+            Who::Node(number) => {
+                let reply = self.nodes[number].asked(body, now_ms);
+                if telling && crash {
+                    self.say(|| format!("node {number}: the process DIES over it"));
+                    self.nodes[number].run = None;
+                }
+                reply.filter(|_| !(telling && crash))
+            }
         };
         if let Some(reply) = reply {
             self.send(to, from, call, life, true, reply);

@@ -14,6 +14,7 @@ mod acts;
 mod cc;
 mod check;
 mod clc;
+mod facts;
 mod messages;
 mod nc;
 mod wire;
@@ -70,6 +71,8 @@ pub struct Sim {
     /// In one schedule of four nothing happens to nodes and images, and there is room for all: only messages
     /// and processes are lost. Nothing may fail for that.
     gentle: bool,
+    /// In one schedule of fifteen users also change what networks let through.
+    networks: bool,
     calm: bool,
     /// What was seen to outlast its deadline, after those who watch deadlines had looked at the clock.
     overdue: Option<String>,
@@ -89,12 +92,17 @@ pub fn run(seed: u64, depth: u32, traced: bool) -> Result<Vec<String>, Failure> 
     }
 }
 
+/// Some of the deep ones (`DEEP_EVERY` of the test) among them.
+fn has_networks(seed: u64) -> bool {
+    seed % 15 == 3 || seed % 60 == 1
+}
+
 impl Sim {
     fn new(seed: u64, depth: u32, traced: bool) -> Self {
         let mut sim = Self {
             rng: StdRng::seed_from_u64(seed),
             now_ms: 1_000_000,
-            clc: Clc::new(),
+            clc: Clc::new(has_networks(seed)),
             cc: Cc::new(),
             nodes: (0..NODES).map(Node::new).collect(),
             wire: Vec::new(),
@@ -107,6 +115,7 @@ impl Sim {
             excused: BTreeSet::new(),
             ordered: BTreeMap::new(),
             gentle: seed.is_multiple_of(4),
+            networks: has_networks(seed),
             calm: false,
             overdue: None,
             trace: traced.then(Vec::new),

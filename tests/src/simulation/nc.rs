@@ -10,7 +10,9 @@ use karri_nc::store::Journal;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, TOMBSTONE_KEEP_SECS};
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::{FactsAt, FactsPage};
 use karri_proto::internal::instances::{Cursor, ReportPage};
+use karri_proto::network::{Epochs, FactTable, Receiver, Taken};
 use karri_proto::resources::{Need, NodeFacts};
 use rand::Rng;
 use rand::rngs::StdRng;
@@ -38,6 +40,8 @@ pub struct Node {
     pub records: BTreeMap<InstanceId, Record>,
     pub tombstones: BTreeMap<InstanceId, Tombstone>,
     pub disks: BTreeSet<InstanceId>,
+    pub facts: FactTable,
+    facts_at: FactsAt,
     // In its kernel: lost with the power.
     pub guests: BTreeMap<InstanceId, SimGuest>,
     /// By port.
@@ -68,6 +72,7 @@ pub struct Run {
     /// Steps planned and not yet carried out.
     pub planned: BTreeMap<InstanceId, (Record, Step)>,
     pub greeting: bool,
+    receiver: Receiver,
 }
 
 impl std::fmt::Debug for Run {
@@ -94,6 +99,8 @@ impl Node {
             records: BTreeMap::new(),
             tombstones: BTreeMap::new(),
             disks: BTreeSet::new(),
+            facts: FactTable::default(),
+            facts_at: FactsAt::default(),
             guests: BTreeMap::new(),
             taps: BTreeSet::new(),
             boot: 1,
@@ -132,6 +139,7 @@ impl Node {
             strays: BTreeMap::new(),
             planned: BTreeMap::new(),
             greeting: false,
+            receiver: Receiver::new(Epochs::Growing, self.facts_at),
         });
     }
 
@@ -149,6 +157,8 @@ impl Node {
         self.run = None;
         self.records.clear();
         self.disks.clear();
+        self.facts = FactTable::default();
+        self.facts_at = FactsAt::default();
         self.tombstones.clear();
         self.ended_early.clear();
         self.amnesiac = true;
@@ -191,6 +201,7 @@ impl Node {
             Body::Put(intent) => Some(Body::PutDone(self.put(*intent, now_ms))),
             Body::Forget(id) => Some(Body::ForgetDone(self.forget(&id, now_ms))),
             Body::Poll(cursor) => Some(Body::Page(self.page(cursor)?)),
+            Body::Facts(page) => Some(Body::FactsDone(self.told(*page))),
             _ => None,
         }
     }
@@ -213,6 +224,23 @@ impl Node {
             Acceptance::Buried(report) => Ok(report),
             Acceptance::Refused(_) => Err(ApiErrorKind::Conflict),
         }
+    }
+
+    /// As `NodeFacts` does it.
+    fn told(&mut self, page: FactsPage) -> Result<FactsAt, ApiErrorKind> {
+        let run = self.run.as_mut().ok_or(ApiErrorKind::Unreachable)?;
+        let (at, changes) = match run.receiver.take(page).map_err(|error| error.kind)? {
+            Taken::Nothing => return Ok(run.receiver.stands()),
+            Taken::Changes(at, changes) => (at, changes),
+            Taken::Everything(at, changes) => {
+                self.facts = FactTable::default();
+                (at, changes)
+            }
+        };
+        changes.into_iter().for_each(|change| drop(self.facts.apply(change)));
+        self.facts_at = at;
+        run.receiver.settled(at);
+        Ok(run.receiver.stands())
     }
 
     fn forget(&mut self, id: &InstanceId, now_ms: i64) -> Result<(), ApiErrorKind> {

@@ -4,6 +4,7 @@ use karri_cc::app::node::NodeRecord;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{InstanceIntent, InstanceReport};
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::facts::{FactsAt, FactsPage};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,10 +20,12 @@ pub enum Body {
     Forget(InstanceId),
     Poll(Cursor),
     Hello(Box<NodeRecord>),
+    Facts(Box<FactsPage>),
     PutDone(Result<InstanceReport, ApiErrorKind>),
     ForgetDone(Result<(), ApiErrorKind>),
     Page(ReportPage),
     HelloDone,
+    FactsDone(Result<FactsAt, ApiErrorKind>),
 }
 
 impl Body {
@@ -31,6 +34,7 @@ impl Body {
         match self {
             Body::Put(_) | Body::Forget(_) | Body::PutDone(_) | Body::ForgetDone(_) => true,
             Body::Page(page) => page.restarted || !page.reports.is_empty(),
+            Body::Facts(_) | Body::FactsDone(_) => true,
             Body::Poll(_) | Body::Hello(_) | Body::HelloDone => false,
         }
     }
@@ -45,6 +49,11 @@ impl Body {
             Body::Forget(id) => format!("forget {id}"),
             Body::Poll(cursor) => format!("poll after {}", cursor.sequence),
             Body::Hello(_) => "hello".to_owned(),
+            Body::Facts(page) => format!(
+                "facts of epoch {} from {:?} to {} caught_up={} {:?}",
+                page.epoch, page.from, page.to, page.caught_up, page.changes
+            ),
+            Body::FactsDone(outcome) => format!("facts answered: {outcome:?}"),
             Body::PutDone(Ok(report)) => format!("accepted: {}", brief(report)),
             Body::PutDone(Err(kind)) => format!("put refused: {kind:?}"),
             Body::ForgetDone(outcome) => format!("forget answered: {outcome:?}"),

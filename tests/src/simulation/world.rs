@@ -18,6 +18,9 @@ impl Sim {
 
     pub(super) fn user_acts(&mut self) {
         let now_ms = self.now_ms;
+        if self.networks && self.rng.gen_ratio(1, 5) {
+            return self.networks_change();
+        }
         if self.may_launch() && self.rng.gen_bool(0.5) {
             let size = if self.gentle { 1 } else { self.rng.gen_range(1..4) };
             let need = Need { vcpus: size, memory_mib: u64::from(size), disk_gib: u64::from(size) };

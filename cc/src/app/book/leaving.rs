@@ -46,6 +46,7 @@ impl Book {
             self.leave_behind(name, id);
         }
         strays.keys().for_each(|id| self.stranger_review(id));
+        self.facts.node_forgotten(name);
         self.changes.nodes.insert(name.to_owned(), None);
         self.resources_changed = true;
         Ok(())

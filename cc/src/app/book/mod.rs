@@ -6,6 +6,7 @@
 //! carries out a [`Task`]. Lost in a crash, it is loaded from what was stored, and the nodes tell the rest.
 
 mod clc;
+mod facts;
 mod index;
 mod leaving;
 mod left_behind;
@@ -15,6 +16,7 @@ mod strangers;
 
 pub use leaving::NotForgotten;
 
+use crate::app::facts::{FactChanges, Facts, Limits, StoredFacts};
 use crate::app::node::{Node, NodeRecord};
 use crate::app::placement::Policy;
 use crate::app::row::Row;
@@ -45,6 +47,7 @@ pub struct Snapshot {
     pub tombstones: Vec<(InstanceId, i64)>,
     /// Forgotten nodes, and what each had.
     pub left_behind: Vec<(String, InstanceId)>,
+    pub facts: StoredFacts,
     /// Made once, when the store is.
     pub epoch: u64,
     pub sequence: u64,
@@ -59,6 +62,7 @@ pub struct Changes {
     pub tombstones: BTreeMap<InstanceId, Option<i64>>,
     /// By node and instance; `false` deletes.
     pub left_behind: BTreeMap<(String, InstanceId), bool>,
+    pub facts: FactChanges,
     pub sequence: Option<u64>,
 }
 
@@ -68,6 +72,7 @@ impl Changes {
             && self.nodes.is_empty()
             && self.tombstones.is_empty()
             && self.left_behind.is_empty()
+            && self.facts.is_empty()
             && self.sequence.is_none()
     }
 }
@@ -138,12 +143,20 @@ pub struct Book {
     leases_version: u64,
     started_ms: i64,
     ticked_ms: i64,
+    facts: Facts,
+    /// Nodes that are to be told about networks, and may not be yet.
+    facts_held: BTreeSet<String>,
     changes: Changes,
     woken: BTreeSet<String>,
 }
 
 impl Book {
     pub fn load(snapshot: Snapshot, settings: Settings, now_ms: i64) -> Self {
+        Self::load_with(snapshot, settings, Limits::default(), now_ms)
+    }
+
+    /// With other limits of what is told about networks.
+    pub fn load_with(snapshot: Snapshot, settings: Settings, limits: Limits, now_ms: i64) -> Self {
         let mut book = Self {
             settings,
             rows: HashMap::with_capacity(snapshot.rows.len()),
@@ -162,11 +175,14 @@ impl Book {
             leases_version: 1,
             started_ms: now_ms,
             ticked_ms: now_ms,
+            facts: Facts::load(snapshot.facts, limits),
+            facts_held: BTreeSet::new(),
             changes: Changes::default(),
             woken: BTreeSet::new(),
         };
         for record in snapshot.nodes {
             book.woken.insert(record.facts.name.clone());
+            book.facts.node_known(&record.facts.name);
             book.nodes.insert(record.facts.name.clone(), Node::new(record, now_ms));
         }
         for (node, id) in snapshot.left_behind {
@@ -184,8 +200,10 @@ impl Book {
                 book.unclaimed.insert(row.id.clone());
             }
             book.index(&row);
+            book.ports_moved(None, &row);
             book.rows.insert(row.id.clone(), row);
         }
+        book.facts.loaded();
         let mut ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
         ids.sort(); // the same rows lead to the same decisions
         ids.iter().for_each(|id| book.replan(id, now_ms));
@@ -209,6 +227,7 @@ impl Book {
         }
         self.left_behind_crumble();
         self.tombstones_purge(now_ms);
+        self.facts_tick();
         if self.resources_changed {
             self.resources_changed = false;
             self.resources_sequence = self.next_sequence();
@@ -233,7 +252,7 @@ impl Book {
     }
 
     pub fn take_changes(&mut self) -> Changes {
-        std::mem::take(&mut self.changes)
+        Changes { facts: self.facts.take_changes(), ..std::mem::take(&mut self.changes) }
     }
 
     /// Nodes that there may be something to tell.
@@ -251,6 +270,10 @@ impl Book {
 
     pub fn node(&self, name: &str) -> Option<&Node> {
         self.nodes.get(name)
+    }
+
+    pub fn nodes_count(&self) -> usize {
+        self.nodes.len()
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &Node> {

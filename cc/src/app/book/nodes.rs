@@ -36,6 +36,7 @@ impl Book {
             None => {
                 tracing::info!(node = name, url = record.url, total = ?record.facts.total, "new node");
                 self.nodes.insert(name.clone(), Node::new(record.clone(), now_ms));
+                self.facts.node_known(&name);
                 self.changes.nodes.insert(name.clone(), Some(record));
                 self.resources_changed = true;
             }
@@ -64,6 +65,7 @@ impl Book {
         node.cursor = page.next;
         if page.restarted {
             node.unheard = Some(node.placed.iter().chain(node.strays.keys()).cloned().collect());
+            self.facts.node_doubted(name);
         }
         self.node_answered(name, now_ms);
         for report in page.reports {
