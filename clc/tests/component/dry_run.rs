@@ -30,18 +30,24 @@ async fn group(client: &Client) -> (String, String, String) {
     (group, rule, interface)
 }
 
-/// What a request of that action needs to succeed. Those that nothing need are not here. One that needs an
-/// instance is tried with a wrong one by itself, and one that takes filters with a wrong one.
-fn needs<'a>(
-    action: &str,
-    id: &'a str,
+/// What there is to be named in requests.
+#[derive(Default)]
+struct There<'a> {
+    instance: &'a str,
     vpc: &'a str,
     blob: &'a str,
     pair: &'a str,
     task: &'a str,
-    group: (&'a str, &'a str, &'a str),
+    group: &'a str,
+    rule: &'a str,
+    interface: &'a str,
     snapshot: &'a str,
-) -> Vec<(&'static str, &'a str)> {
+}
+
+/// What a request of that action needs to succeed. Those that nothing need are not here. One that needs an
+/// instance is tried with a wrong one by itself, and one that takes filters with a wrong one.
+fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
+    let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot } = *there;
     let named = ("InstanceId", id);
     match action {
         "RunInstances" => {
@@ -72,34 +78,34 @@ fn needs<'a>(
         "DeleteKeyPair" => vec![("KeyName", pair)],
         "DescribeVpcAttribute" => vec![("VpcId", vpc), ("Attribute", "enableDnsSupport")],
         "CreateSecurityGroup" => vec![("GroupName", "tried"), ("GroupDescription", "tried")],
-        "DeleteSecurityGroup" => vec![("GroupId", group.0)],
-        "DescribeSecurityGroupReferences" => vec![("GroupId.1", group.0)],
+        "DeleteSecurityGroup" => vec![("GroupId", group)],
+        "DescribeSecurityGroupReferences" => vec![("GroupId.1", group)],
         "AuthorizeSecurityGroupIngress" | "AuthorizeSecurityGroupEgress" => {
-            vec![("GroupId", group.0), ("IpProtocol", "udp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
+            vec![("GroupId", group), ("IpProtocol", "udp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
         }
         "RevokeSecurityGroupIngress" => {
-            vec![("GroupId", group.0), ("IpProtocol", "tcp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
+            vec![("GroupId", group), ("IpProtocol", "tcp"), ("FromPort", "1"), ("ToPort", "1"), ANYWHERE]
         }
-        "RevokeSecurityGroupEgress" => vec![("GroupId", group.0), ("IpProtocol", "-1"), ANYWHERE],
+        "RevokeSecurityGroupEgress" => vec![("GroupId", group), ("IpProtocol", "-1"), ANYWHERE],
         "ModifySecurityGroupRules" => vec![
-            ("GroupId", group.0),
-            ("SecurityGroupRule.1.SecurityGroupRuleId", group.1),
+            ("GroupId", group),
+            ("SecurityGroupRule.1.SecurityGroupRuleId", rule),
             ("SecurityGroupRule.1.SecurityGroupRule.IpProtocol", "-1"),
             ("SecurityGroupRule.1.SecurityGroupRule.CidrIpv4", "10.0.0.0/8"),
         ],
         "UpdateSecurityGroupRuleDescriptionsIngress" => vec![
-            ("GroupId", group.0),
-            ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", group.1),
+            ("GroupId", group),
+            ("SecurityGroupRuleDescription.1.SecurityGroupRuleId", rule),
             ("SecurityGroupRuleDescription.1.Description", "tried"),
         ],
         "UpdateSecurityGroupRuleDescriptionsEgress" => vec![
-            ("GroupId", group.0),
+            ("GroupId", group),
             ("IpPermissions.1.IpProtocol", "-1"),
             ("IpPermissions.1.IpRanges.1.CidrIp", "0.0.0.0/0"),
             ("IpPermissions.1.IpRanges.1.Description", "tried"),
         ],
         "ModifyNetworkInterfaceAttribute" => {
-            vec![("NetworkInterfaceId", group.2), ("SecurityGroupId.1", group.0)]
+            vec![("NetworkInterfaceId", interface), ("SecurityGroupId.1", group)]
         }
         "CreateTags" | "DeleteTags" => {
             vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")]
@@ -177,11 +183,21 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let task = root.ec2("ImportImage", &import).await.ok().one("importTaskId");
     converting(&root, &task).await;
     let (group, rule, interface) = group(&root).await;
-    let group = (group.as_str(), rule.as_str(), interface.as_str());
     let snapshot = snapshot(&cloud, &root).await;
+    let there = There {
+        instance: &id,
+        vpc: &vpc,
+        blob: &blob,
+        pair: "pair",
+        task: &task,
+        group: &group,
+        rule: &rule,
+        interface: &interface,
+        snapshot: &snapshot,
+    };
     let before = everything(&root).await;
     for action in with_dry_runs() {
-        let request = [&needs(action, &id, &vpc, &blob, "pair", &task, group, &snapshot)[..], &[DRY]].concat();
+        let request = [&needs(action, &there)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
         assert_eq!(
             (answer.status, answer.code().as_str()),
@@ -212,7 +228,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
         [("i-nonsense", "InvalidInstanceID.Malformed"), (foreign.as_str(), "InvalidInstanceID.NotFound")];
     for (id, code) in ids {
         for action in table().actions(Service::Ec2) {
-            let request = needs(action, id, "", "", "", "", ("", "", ""), "");
+            let request = needs(action, &There { instance: id, ..There::default() });
             if request.iter().any(|(_, value)| *value == id) {
                 check(action, &request, code).await;
             }

@@ -87,7 +87,8 @@ impl App {
         task: &ImageTask,
         source: &BundleSource,
     ) -> Result<Option<ImportedBlob>, MakingError> {
-        let asked = self.bundles.bundle_make(&self.caller(task.logged_as()), &source.to_make(&task.account)).await;
+        let asked =
+            self.bundles.bundle_make(&self.caller(task.logged_as()), &source.to_make(&task.account)).await;
         let asked = asked.map(|progress| match progress {
             BundleProgress::Making { done, all } => {
                 Next::Wait { percent: percent(done, all), doing: "converting" }

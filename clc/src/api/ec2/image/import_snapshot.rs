@@ -9,7 +9,7 @@ use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, not_dry};
 use crate::app::image::import::DiskContainer;
 use crate::app::image::import_snapshot::{SnapshotWork, check};
-use crate::app::image::task::{ImageTask, TaskState, Work, too_many};
+use crate::app::image::task::{Asked, ImageTask, TaskState, Work, too_many};
 use crate::app::now_ms;
 use crate::app::tag::{Taggable, Tags};
 use crate::store::image_task::TaskInserted;
@@ -41,7 +41,8 @@ pub async fn import_snapshot(cx: Cx, request: ImportSnapshotRequest) -> Answer<I
     let work = check(&*cx.app.bundles, &caller, owner(&cx), request.description, disk).await?;
     tried?;
     let id = String::from(ImportSnapshotTaskId::random(&mut rand::thread_rng()));
-    let task = ImageTask::new(id, cx.account(), Work::ImportSnapshot(work), token.clone(), now_ms());
+    let asked = Asked { request_id: &cx.request_id, now_ms: now_ms() };
+    let task = ImageTask::new(id, cx.account(), Work::ImportSnapshot(work), token.clone(), asked);
     match cx.app.store.image_task_insert(&task, Taggable::ImportSnapshotTask, &tags).await? {
         TaskInserted::New => {
             cx.app.images_pending.notify_one();

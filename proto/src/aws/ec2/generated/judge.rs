@@ -750,11 +750,6 @@ impl Dump for DeleteSecurityGroupRequest {
         sheet.optional("DryRun", &self.dry_run);
         sheet.optional("GroupId", &self.group_id);
         sheet.optional("GroupName", &self.group_name);
-impl Dump for DeleteSnapshotRequest {
-    fn dump(&self) -> Value {
-        let mut sheet = Sheet::default();
-        sheet.optional("DryRun", &self.dry_run);
-        sheet.required("SnapshotId", &self.snapshot_id);
         sheet.done()
     }
 }
@@ -771,6 +766,15 @@ impl Dump for DeleteSecurityGroupResult {
 impl Sample for DeleteSecurityGroupResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { group_id: dice.optional(), r#return: dice.optional() }
+    }
+}
+
+impl Dump for DeleteSnapshotRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("SnapshotId", &self.snapshot_id);
+        sheet.done()
     }
 }
 
@@ -5053,6 +5057,34 @@ impl Dump for SecurityGroupRuleDescription {
         let mut sheet = Sheet::default();
         sheet.optional("Description", &self.description);
         sheet.optional("SecurityGroupRuleId", &self.security_group_rule_id);
+        sheet.done()
+    }
+}
+
+impl Dump for SecurityGroupRuleRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrIpv4", &self.cidr_ipv4);
+        sheet.optional("CidrIpv6", &self.cidr_ipv6);
+        sheet.optional("Description", &self.description);
+        sheet.optional("FromPort", &self.from_port);
+        sheet.optional("IpProtocol", &self.ip_protocol);
+        sheet.optional("PrefixListId", &self.prefix_list_id);
+        sheet.optional("ReferencedGroupId", &self.referenced_group_id);
+        sheet.optional("ToPort", &self.to_port);
+        sheet.done()
+    }
+}
+
+impl Dump for SecurityGroupRuleUpdate {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("SecurityGroupRule", &self.security_group_rule);
+        sheet.required("SecurityGroupRuleId", &self.security_group_rule_id);
+        sheet.done()
+    }
+}
+
 impl Dump for Snapshot {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5084,27 +5116,6 @@ impl Dump for Snapshot {
     }
 }
 
-impl Dump for SecurityGroupRuleRequest {
-    fn dump(&self) -> Value {
-        let mut sheet = Sheet::default();
-        sheet.optional("CidrIpv4", &self.cidr_ipv4);
-        sheet.optional("CidrIpv6", &self.cidr_ipv6);
-        sheet.optional("Description", &self.description);
-        sheet.optional("FromPort", &self.from_port);
-        sheet.optional("IpProtocol", &self.ip_protocol);
-        sheet.optional("PrefixListId", &self.prefix_list_id);
-        sheet.optional("ReferencedGroupId", &self.referenced_group_id);
-        sheet.optional("ToPort", &self.to_port);
-        sheet.done()
-    }
-}
-
-impl Dump for SecurityGroupRuleUpdate {
-    fn dump(&self) -> Value {
-        let mut sheet = Sheet::default();
-        sheet.optional("SecurityGroupRule", &self.security_group_rule);
-        sheet.required("SecurityGroupRuleId", &self.security_group_rule_id);
-        sheet.done()
 impl Sample for Snapshot {
     fn sample(dice: &mut Dice) -> Self {
         Self {
