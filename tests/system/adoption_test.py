@@ -7,8 +7,7 @@ import signal
 import subprocess
 import unittest
 
-from cloud import KARRI
-from real_cloud import KILLED, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+from real_cloud import KARRI, KILLED, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
 
 IMDS = "http://169.254.169.254/latest"
 USER_DATA = "#!/bin/sh\n: told at launch\n"

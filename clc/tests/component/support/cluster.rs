@@ -107,6 +107,8 @@ impl State {
                 Desired::Terminated => (Phase::Gone, None),
             };
             report.reboots = intent.reboots;
+        } else if intent.desired == Desired::Running && report.phase == Phase::Stopped {
+            report.phase = Phase::Preparing; // what it said was of the generation before
         }
         *at = sequence;
     }
