@@ -14,6 +14,7 @@
 
 use super::lifecycle::{Order, end};
 use super::model::{Instance, ShutdownBehavior};
+use super::plan::{Step, plan};
 use super::state::State;
 use karri_proto::instance::{Desired, InstanceReport, Phase, StateReason};
 
@@ -174,9 +175,10 @@ fn remain_stopped(instance: &mut Instance) {
     instance.advance(&request_id);
 }
 
-/// Its cluster has forgotten it, as it was told to.
+/// Its cluster has forgotten it, as it was told to. A cluster that lost its database answers so of what it does
+/// not know; when it has told since that the guest runs, there is something to tell it yet.
 pub fn forgotten(instance: &mut Instance) -> bool {
-    let over = instance.state == State::Terminated && !instance.forgotten;
+    let over = plan(instance) == Step::Forget;
     instance.forgotten |= over;
     over
 }

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::app::instance::lifecycle::{Order, expire, reboot, start, stop, terminate};
-use crate::app::instance::plan::{Step, plan};
 use crate::app::instance::sample;
 use crate::config::Limits;
 use proptest::prelude::*;
@@ -140,6 +139,20 @@ fn what_is_over_is_to_be_forgotten_and_then_left_alone() {
     for phase in [Phase::Gone, Phase::Failed, Phase::Terminating] {
         let echo = report(one.generation, phase);
         assert!(!absorb(&mut one, &echo, order(0)), "{phase:?}");
+    }
+}
+
+#[test]
+fn a_late_word_of_its_forgetting_does_not_hide_a_guest_that_runs() {
+    for generation in [0, 1, 2] {
+        let mut one = brought_to(State::Terminated);
+        assert!(absorb(&mut one, &report(generation, Phase::Running), order(0)));
+        assert!(!forgotten(&mut one));
+        assert_eq!((one.forgotten, plan(&one)), (false, Step::Put));
+        let ended = report(one.generation, Phase::Gone);
+        absorb(&mut one, &ended, order(0));
+        assert!(forgotten(&mut one));
+        assert_eq!(plan(&one), Step::Rest);
     }
 }
 
