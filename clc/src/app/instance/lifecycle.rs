@@ -203,7 +203,16 @@ fn expire_start(instance: &mut Instance, order: Order<'_>) {
 /// Terminated, and visible for a while.
 pub fn end(instance: &mut Instance, order: Order<'_>) {
     instance.state = State::Terminated;
-    instance.desired = Desired::Terminated;
+    if instance.desired != Desired::Terminated {
+        instance.desired = Desired::Terminated;
+        // A generation wants one thing: should a late message raise the old one, the cluster must take this for
+        // newer. Until then there is nothing to tell a cluster that has nothing.
+        let told = instance.acknowledged >= instance.generation;
+        instance.generation += 1;
+        if told {
+            instance.acknowledged = instance.generation;
+        }
+    }
     instance.node = None;
     instance.deadline_ms = None;
     instance.purge_ms = Some(order.after_secs(order.limits.terminated_visible_secs));

@@ -157,6 +157,22 @@ fn a_late_word_of_its_forgetting_does_not_hide_a_guest_that_runs() {
 }
 
 #[test]
+fn a_failed_launch_that_a_late_message_raises_is_told_to_end() {
+    let mut one = instance();
+    assert!(absorb(&mut one, &report(1, Phase::Failed), order(0)));
+    assert_eq!((one.state, one.desired, plan(&one)), (State::Terminated, Desired::Terminated, Step::Forget));
+    // By a cluster that lost its database: first it tells of the guest, then it gets the old order once more.
+    for generation in [0, 1] {
+        absorb(&mut one, &report(generation, Phase::Running), order(0));
+        assert_eq!(plan(&one), Step::Put);
+        assert!(one.generation > 1, "newer than the order to run");
+    }
+    let ended = report(one.generation, Phase::Gone);
+    absorb(&mut one, &ended, order(0));
+    assert_eq!(plan(&one), Step::Forget);
+}
+
+#[test]
 fn what_a_late_message_has_raised_is_told_to_end() {
     for generation in [1, 2] {
         for forgotten in [true, false] {
