@@ -160,6 +160,8 @@ pub struct Teller {
     /// By how much an epoch is greater than the node's, at least. It grows while the node does not take it:
     /// our clock may have been set back.
     leap: u64,
+    /// Of the last telling of everything. The next one must not be taken for it.
+    epoch: u64,
     flight: Option<Arc<Page>>,
 }
 
@@ -174,6 +176,7 @@ impl Teller {
             behind: None,
             haste: Some(Haste::Now),
             leap: 1,
+            epoch: 0,
             flight: None,
         }
     }
@@ -336,7 +339,9 @@ impl Teller {
         let changes = whole(&interest, all.shelf);
         let part = label(all.shelf.digest_of(&interest));
         self.take_interest(interest);
-        let epoch = epoch_of(all.now_ms).max(stood.saturating_add(self.leap));
+        let above = stood.saturating_add(self.leap).max(self.epoch.saturating_add(1));
+        let epoch = epoch_of(all.now_ms).max(above);
+        self.epoch = epoch;
         self.state = State::Whole { epoch, changes, part, done: 0, pages: 0 };
     }
 
