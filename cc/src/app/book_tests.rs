@@ -11,6 +11,9 @@ use karri_proto::internal::instances::{Cursor, ReportPage};
 
 const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
 
+/// Of the nodes' reports, wherever they stand in it.
+const LIFE: Cursor = Cursor { epoch: 1, sequence: 0 };
+
 fn record(name: &str, vcpus: u32) -> NodeRecord {
     NodeRecord { owner: name.into(), url: format!("https://{name}"), facts: facts(name, vcpus) }
 }
@@ -58,8 +61,31 @@ fn an_answer_that_a_page_has_overtaken_does_not_turn_back_time() {
     book.put(wanted.clone(), 0).unwrap();
     let task = book.tasks("a", 9).remove(0);
     tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
-    book.node_answer("a", &task, Ok(Some(report(&wanted, 0, Phase::Preparing))), 2);
+    book.node_answer("a", LIFE, &task, Ok(Some(report(&wanted, 0, Phase::Preparing))), 2);
     assert_eq!(phase(&book, &wanted), Phase::Running);
+    assert_eq!(book.tasks("a", 9), []);
+}
+
+/// Else an instance that the node has lost would be taken for one that it has accepted, for good.
+#[test]
+fn an_answer_of_an_earlier_life_of_the_node_says_nothing_of_this_one() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    let push = book.tasks("a", 9);
+    let asked = book.node("a").unwrap().cursor;
+    let restarted = |epoch| ReportPage {
+        next: Cursor { epoch, sequence: 0 },
+        restarted: true,
+        caught_up: true,
+        reports: Vec::new(),
+        resources: None,
+    };
+    book.node_page("a", asked, restarted(2), 1); // it has lost its records
+    book.node_answer("a", asked, &push[0], Ok(Some(report(&wanted, 0, Phase::Preparing))), 2);
+    assert_eq!(book.tasks("a", 9), push, "it is told again");
+    let asked = book.node("a").unwrap().cursor;
+    book.node_answer("a", asked, &push[0], Ok(Some(report(&wanted, 0, Phase::Preparing))), 3);
     assert_eq!(book.tasks("a", 9), []);
 }
 
@@ -181,7 +207,7 @@ fn a_tombstone_stands_until_every_node_has_told_what_it_has() {
     greet(&mut book, "a", later);
     assert_eq!(book.tasks("a", 9), [ends]);
     tell(&mut book, "a", vec![report(&wanted, 1, Phase::Gone)], false, later);
-    book.node_answer("a", &Task::Forget { id: wanted.id.clone() }, Ok(None), later);
+    book.node_answer("a", LIFE, &Task::Forget { id: wanted.id.clone() }, Ok(None), later);
     book.tick(later + 500);
     assert!(!book.is_tombstoned(&wanted.id));
 }
@@ -335,10 +361,10 @@ fn a_forgotten_node_that_returns_after_the_tombstones_time_is_told_to_end_what_i
     assert_eq!(book.strangers_count(), 0);
 
     // Once it is gone there, nothing is kept for it any more.
-    book.node_answer("a", &task, Ok(Some(report(&wanted, 1, Phase::Gone))), late + 3_000);
+    book.node_answer("a", LIFE, &task, Ok(Some(report(&wanted, 1, Phase::Gone))), late + 3_000);
     let task = book.tasks("a", 9).remove(0);
     assert_eq!(task, Task::Forget { id: wanted.id.clone() });
-    book.node_answer("a", &task, Ok(None), late + 3_000);
+    book.node_answer("a", LIFE, &task, Ok(None), late + 3_000);
     tell(&mut book, "a", Vec::new(), false, late + 4_000);
     book.tick(late + 4_000);
     assert!(!book.is_tombstoned(&wanted.id));

@@ -160,8 +160,9 @@ fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
         }
         Event::Answer { node, kind } => {
             let Some(task) = book.tasks(NODES[node], 10).into_iter().next() else { return };
+            let Some(asked) = book.node(NODES[node]).map(|node| node.cursor) else { return };
             let answer = kind.map_or(Ok(accepted(&task)), Err);
-            book.node_answer(NODES[node], &task, answer, *now_ms);
+            book.node_answer(NODES[node], asked, &task, answer, *now_ms);
         }
         Event::Unreachable { node } => book.node_unreachable(NODES[node]),
         Event::Later { ms } => {

@@ -86,14 +86,17 @@ impl Nodes {
         loop {
             let node = name.to_owned();
             let asked = self.keeper.ask(move |book, _| {
-                let place = book.node(&node).map(|node| (node.record.owner.clone(), node.record.url.clone()));
+                let place = book.node(&node).map(|node| {
+                    let record = &node.record;
+                    (record.owner.clone(), record.url.clone(), node.cursor)
+                });
                 (place, book.tasks(&node, TASKS_PER_ROUND))
             });
             let (place, tasks) = match asked.await {
                 Err(crate::keeper::KeeperError::Stopped) => return,
                 told => told.unwrap_or_default(),
             };
-            let Some((owner, url)) = place.filter(|_| !tasks.is_empty()) else {
+            let Some((owner, url, cursor)) = place.filter(|_| !tasks.is_empty()) else {
                 bell.notified().await;
                 continue;
             };
@@ -109,7 +112,7 @@ impl Nodes {
                 self.facts.tell_first(name).await;
             }
             let failed = futures_util::stream::iter(tasks)
-                .map(|task| self.carry_out(name, &client, task, calls))
+                .map(|task| self.carry_out(name, &client, cursor, task, calls))
                 .buffer_unordered(CALLS_PER_NODE_MAX)
                 .fold(false, |failed, one| async move { failed | one })
                 .await;
@@ -120,7 +123,14 @@ impl Nodes {
     }
 
     /// `true`: it has to be tried again.
-    async fn carry_out(&self, name: &str, node: &InternalClient, task: Task, calls: &Semaphore) -> bool {
+    async fn carry_out(
+        &self,
+        name: &str,
+        node: &InternalClient,
+        cursor: Cursor,
+        task: Task,
+        calls: &Semaphore,
+    ) -> bool {
         let Ok(_permit) = calls.acquire().await else { return true };
         let Some(Called { request_id, answer }) = self.call(node, &task).await else { return false };
         let answer = answer.and_then(|report| match report {
@@ -135,7 +145,7 @@ impl Nodes {
         let failed = answer.is_err();
         let (name, answer) = (name.to_owned(), answer.map_err(|error| error.kind));
         let stored =
-            self.keeper.ask(move |book, now_ms| book.node_answer(&name, &task, answer, now_ms)).await;
+            self.keeper.ask(move |book, now_ms| book.node_answer(&name, cursor, &task, answer, now_ms)).await;
         failed || stored.is_err()
     }
 

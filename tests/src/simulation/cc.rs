@@ -76,7 +76,8 @@ pub struct Call {
 
 #[derive(Debug, Clone)]
 pub enum Asked {
-    Task(Task),
+    /// With where the node's reports stood.
+    Task(Cursor, Task),
     Poll(Cursor),
     Facts(FactsAt),
 }
@@ -235,6 +236,7 @@ impl Cc {
         if run.retry_at.get(&node).is_some_and(|at| *at > now_ms) {
             return out;
         }
+        let cursor = run.book.node(&name).map(|known| known.cursor).unwrap_or_default();
         if !run.telling.contains(&node)
             && let Some(page) = run.book.facts_page(&name, now_ms)
         {
@@ -248,7 +250,7 @@ impl Cc {
             }
             if let Some(body) = body_of(&self.disk, &task) {
                 run.under_way.insert((node, task.id().clone()));
-                call(run, Asked::Task(task), body);
+                call(run, Asked::Task(cursor, task), body);
             }
         }
         out
@@ -264,7 +266,7 @@ impl Cc {
                 run.polling.remove(&node);
                 run.book.node_page(&name, cursor, page, now_ms);
             }
-            (Asked::Task(task), body) => {
+            (Asked::Task(cursor, task), body) => {
                 run.under_way.remove(&(node, task.id().clone()));
                 let answer = match body {
                     Body::PutDone(answer) => answer.map(Some),
@@ -274,7 +276,7 @@ impl Cc {
                 if answer.is_err() {
                     run.retry_at.insert(node, now_ms + RETRY_MS);
                 }
-                run.book.node_answer(&name, &task, answer, now_ms);
+                run.book.node_answer(&name, cursor, &task, answer, now_ms);
             }
             (Asked::Facts(to), Body::FactsDone(answer)) => {
                 run.telling.remove(&node);
@@ -301,10 +303,10 @@ impl Cc {
                 run.telling.remove(&node);
                 run.retry_at.insert(node, now_ms + RETRY_MS);
             }
-            Asked::Task(task) => {
+            Asked::Task(cursor, task) => {
                 run.under_way.remove(&(node, task.id().clone()));
                 run.retry_at.insert(node, now_ms + RETRY_MS);
-                run.book.node_answer(&node_name(node), &task, Err(ApiErrorKind::Unreachable), now_ms);
+                run.book.node_answer(&node_name(node), cursor, &task, Err(ApiErrorKind::Unreachable), now_ms);
             }
         }
         self.commit(false);

@@ -76,16 +76,21 @@ impl Book {
         }
     }
 
-    /// What a node answered to a task.
+    /// What a node answered to a task. `asked`: where its reports stood when the task was taken up. What an
+    /// earlier life of the node said may be of what is lost since, and its full telling would not be repeated.
     pub fn node_answer(
         &mut self,
         name: &str,
+        asked: Cursor,
         task: &Task,
         answer: Result<Option<InstanceReport>, ApiErrorKind>,
         now_ms: i64,
     ) {
         if !matches!(answer, Err(ApiErrorKind::Unreachable)) {
             self.node_answered(name, now_ms);
+        }
+        if self.nodes.get(name).is_some_and(|node| node.cursor.epoch != asked.epoch) {
+            return;
         }
         match (task, answer) {
             (Task::Forget { id }, Ok(_)) => {

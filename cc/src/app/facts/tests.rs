@@ -39,11 +39,14 @@ fn put(fact: Fact) -> FactChange {
 struct Node {
     receiver: Receiver,
     table: FactTable,
+    /// What its disk has, where that takes no more.
+    kept: Option<(FactsAt, FactTable)>,
 }
 
 impl Node {
     fn new() -> Self {
-        Self { receiver: Receiver::new(Epochs::Growing, FactsAt::default()), table: FactTable::default() }
+        let receiver = Receiver::new(Epochs::Growing, FactsAt::default());
+        Self { receiver, table: FactTable::default(), kept: None }
     }
 
     fn told(&mut self, page: FactsPage) -> FactsAt {
@@ -62,9 +65,14 @@ impl Node {
         self.receiver.stands()
     }
 
-    /// What it staged is lost.
+    fn disk_is_full(&mut self, full: bool) {
+        self.kept = full.then(|| (self.receiver.at(), self.table.clone()));
+    }
+
+    /// What it staged is lost, and what it could not keep.
     fn dies(&mut self) {
-        self.receiver = Receiver::new(Epochs::Growing, self.receiver.at());
+        let (at, table) = self.kept.clone().unwrap_or_else(|| (self.receiver.at(), self.table.clone()));
+        (self.receiver, self.table) = (Receiver::new(Epochs::Growing, at), table);
     }
 }
 
@@ -121,6 +129,7 @@ impl World {
     }
 
     fn restart(&mut self) {
+        self.now_ms += 1;
         let facts = self.stored.values().map(|change| match change {
             FactChange::Put(fact) => fact.clone(),
             FactChange::Gone(key) => panic!("{key} is stored as gone"),
@@ -143,9 +152,15 @@ impl World {
         }
     }
 
-    /// One call. `fate` 0: all goes well; 1: the question is lost, 2: the answer, 3: the question is late.
+    /// One call. `fate` 0: all goes well; 1: the question is lost, 2: the answer, 3: the question is late,
+    /// 4: it is late and comes in time too.
     fn call(&mut self, node: usize, fate: u8) {
         self.now_ms += 1;
+        self.call_at_once(node, fate);
+    }
+
+    /// Within the same millisecond as what was before.
+    fn call_at_once(&mut self, node: usize, fate: u8) {
         let Some(page) = self.facts.page(&name(node), self.now_ms) else { return };
         self.pages += 1;
         assert!(page.changes.len() <= LIMITS.page_max);
@@ -199,9 +214,11 @@ enum Act {
     Place(u32, usize),
     Remove(u32, usize),
     Call(usize, u8),
+    CallAtOnce(usize, u8),
     Late(u8),
     NodeDies(usize),
     NodeLoses(usize),
+    DiskIsFull(usize, bool),
     Restart,
     Forget(usize),
 }
@@ -223,9 +240,11 @@ fn acts() -> impl Strategy<Value = Act> {
         3 => (0u32..6, 0..NODES).prop_map(|(port, node)| Act::Place(port, node)),
         2 => (0u32..6, 0..NODES).prop_map(|(port, node)| Act::Remove(port, node)),
         12 => (0..NODES, 0u8..8).prop_map(|(node, fate)| Act::Call(node, fate)),
+        12 => (0..NODES, 0u8..8).prop_map(|(node, fate)| Act::CallAtOnce(node, fate)),
         2 => any::<u8>().prop_map(Act::Late),
         1 => (0..NODES).prop_map(Act::NodeDies),
         1 => (0..NODES).prop_map(Act::NodeLoses),
+        1 => (0..NODES, any::<bool>()).prop_map(|(node, full)| Act::DiskIsFull(node, full)),
         1 => Just(Act::Restart),
         1 => (0..NODES).prop_map(Act::Forget),
     ]
@@ -238,6 +257,7 @@ impl World {
             Act::Place(port, node) => self.place(port, node),
             Act::Remove(port, node) => self.remove(port, node),
             Act::Call(node, fate) => self.call(node, fate),
+            Act::CallAtOnce(node, fate) => self.call_at_once(node, fate),
             Act::Late(pick) if !self.late.is_empty() => {
                 let (node, page) = self.late.remove(usize::from(pick) % self.late.len());
                 self.nodes[node].told(page);
@@ -253,8 +273,10 @@ impl World {
                 // What was on its way to the machine before does not outlast the loss of its disk.
                 self.late.retain(|(to, _)| *to != node);
             }
+            Act::DiskIsFull(node, full) => self.nodes[node].disk_is_full(full),
             Act::Restart => self.restart(),
             Act::Forget(node) => {
+                self.now_ms += 1;
                 self.placed.clone().into_iter().filter(|(_, at)| *at == node).for_each(|(port, node)| {
                     self.remove(port, node);
                 });
@@ -402,6 +424,26 @@ fn a_clock_that_was_set_back_keeps_nobody_from_being_told() {
     world.now_ms = 1;
     world.clc_tells(vec![put(port(2, &[1]))]);
     world.restart();
+    world.calm();
+    world.check().unwrap();
+}
+
+/// Else what is late of the first is taken for the second, by a node that lost what it had of the first.
+#[test]
+fn two_tellings_of_everything_within_a_millisecond_are_told_apart() {
+    let mut world = World::new();
+    let facts = [rule(1, 1, None), rule(1, 2, None), rule(1, 3, None), port(1, &[1])];
+    world.clc_tells(facts.map(put).to_vec());
+    world.place(1, 0);
+    world.call(0, 0); // where it stands: everything is to be told, in two pages
+    world.call_at_once(0, 4);
+    let (_, late) = world.late.pop().unwrap();
+    assert!(late.from.is_none() && !late.caught_up && late.changes.contains(&put(rule(1, 1, None))));
+
+    world.clc_tells(vec![FactChange::Gone(rule(1, 1, None).key()), put(rule(1, 4, None))]);
+    world.act(Act::NodeDies(0));
+    world.call_at_once(0, 0); // it does not know the first page any more: everything is to be told again
+    world.nodes[0].told(late);
     world.calm();
     world.check().unwrap();
 }
