@@ -4,10 +4,10 @@
 use super::super::{Append, BlobId};
 use super::directories::Directories;
 use super::remove_if_there;
+use super::straight::Straight;
 use bytes::Bytes;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -17,7 +17,7 @@ const WAITING_MAX: usize = 2;
 const SYNC_EVERY_BYTES: u64 = 16 << 20;
 
 pub struct LocalAppend {
-    file: Arc<File>,
+    file: Arc<Straight>,
     incoming: PathBuf,
     id: BlobId,
     directories: Arc<Directories>,
@@ -30,7 +30,7 @@ pub struct LocalAppend {
 }
 
 impl LocalAppend {
-    pub fn new(file: File, incoming: PathBuf, id: BlobId, directories: Arc<Directories>) -> Self {
+    pub fn new(file: Straight, incoming: PathBuf, id: BlobId, directories: Arc<Directories>) -> Self {
         Self {
             file: Arc::new(file),
             incoming,
@@ -54,7 +54,7 @@ impl LocalAppend {
         self.unsynced_bytes += bytes;
         self.writing = Some(spawn_blocking(move || {
             for buffer in buffers {
-                file.write_all_at(&buffer, at)?;
+                file.write(&buffer, at)?;
                 at += buffer.len() as u64;
             }
             Ok(())
@@ -69,7 +69,7 @@ impl LocalAppend {
             ended(&mut self.syncing).await?;
             self.unsynced_bytes = 0;
             let file = self.file.clone();
-            self.syncing = Some(spawn_blocking(move || file.sync_data()));
+            self.syncing = Some(spawn_blocking(move || file.sync()));
         }
         Ok(())
     }
@@ -106,7 +106,7 @@ impl Append for LocalAppend {
         // First the name, then the syncs: the file's sync then carries the renaming with it, and the
         // directory's finds little to do. A blob without a row is removed by the next start.
         super::blocking(move || directories.place(id, |path| fs::rename(&incoming, path))).await?;
-        let synced = super::blocking(move || file.sync_data()).await;
+        let synced = super::blocking(move || file.sync()).await;
         let synced = match synced {
             Ok(()) => self.directories.sync(id).await,
             Err(error) => Err(error),
