@@ -21,7 +21,6 @@ pub struct LocalAppend {
     incoming: PathBuf,
     id: BlobId,
     directories: Arc<Directories>,
-    offset: u64,
     waiting: Vec<Bytes>,
     writing: Option<JoinHandle<io::Result<()>>>,
     unsynced_bytes: u64,
@@ -36,7 +35,6 @@ impl LocalAppend {
             incoming,
             id,
             directories,
-            offset: 0,
             waiting: Vec::new(),
             writing: None,
             unsynced_bytes: 0,
@@ -48,17 +46,9 @@ impl LocalAppend {
     /// Begins to write what waits; nothing else may be under way.
     fn begin(&mut self) {
         let buffers = std::mem::take(&mut self.waiting);
-        let bytes: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        let (file, mut at) = (self.file.clone(), self.offset);
-        self.offset += bytes;
-        self.unsynced_bytes += bytes;
-        self.writing = Some(spawn_blocking(move || {
-            for buffer in buffers {
-                file.write(&buffer, at)?;
-                at += buffer.len() as u64;
-            }
-            Ok(())
-        }));
+        self.unsynced_bytes += buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>();
+        let file = self.file.clone();
+        self.writing = Some(spawn_blocking(move || file.append(&buffers)));
     }
 
     async fn written(&mut self) -> io::Result<()> {

@@ -2,10 +2,11 @@
 //! as an MD5 does, for pages that push out those which somebody reads; what a reader does ask for, the kernel keeps.
 
 use crate::store::keeper::buffer::ALIGNMENT;
+use bytes::Bytes;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::io::{self, IoSlice, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,20 +35,38 @@ impl Straight {
         Ok(Self { file: create(OFlags::empty())?, past_cache: AtomicBool::new(false) })
     }
 
-    /// Blocking. One write at a time.
-    pub fn write(&self, bytes: &[u8], at: u64) -> io::Result<()> {
-        if self.past_cache.load(Ordering::Acquire) {
-            if is_aligned(bytes, at) {
-                match self.file.write_all_at(bytes, at) {
-                    Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
-                    written => return written,
-                }
+    /// Blocking. Behind what was written before, all at once where that can be; one call at a time.
+    pub fn append(&self, pieces: &[Bytes]) -> io::Result<()> {
+        let mut slices: Vec<IoSlice<'_>> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, 0); // what is empty goes
+        while !rest.is_empty() {
+            let aligned = match self.past_cache.load(Ordering::Acquire) {
+                true => rest.iter().take_while(|piece| is_aligned(piece)).count(),
+                false => 0,
+            };
+            if aligned == 0 {
+                self.through_cache()?;
             }
-            let flags = fcntl_getfl(&self.file)?;
-            fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
-            self.past_cache.store(false, Ordering::Release);
+            let now = if aligned > 0 { &rest[..aligned] } else { &rest[..] };
+            match (&self.file).write_vectored(now) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => IoSlice::advance_slices(&mut rest, count),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::InvalidInput && aligned > 0 => {
+                    self.through_cache()?
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.file.write_all_at(bytes, at)
+        Ok(())
+    }
+
+    fn through_cache(&self) -> io::Result<()> {
+        if self.past_cache.swap(false, Ordering::AcqRel) {
+            fcntl_setfl(&self.file, fcntl_getfl(&self.file)? - OFlags::DIRECT)?;
+        }
+        Ok(())
     }
 
     /// Blocking.
@@ -56,10 +75,9 @@ impl Straight {
     }
 }
 
-/// Memory, place and number of bytes.
-fn is_aligned(bytes: &[u8], at: u64) -> bool {
-    let whole = bytes.len().is_multiple_of(ALIGNMENT) && at.is_multiple_of(ALIGNMENT as u64);
-    whole && bytes.as_ptr().align_offset(ALIGNMENT) == 0
+/// The memory and the number of bytes; the place is, when that of all before was.
+fn is_aligned(piece: &[u8]) -> bool {
+    piece.len().is_multiple_of(ALIGNMENT) && piece.as_ptr().align_offset(ALIGNMENT) == 0
 }
 
 #[cfg(test)]
@@ -67,10 +85,10 @@ mod tests {
     use super::*;
     use crate::store::keeper::buffer::{BUFFER_BYTES, Buffer};
 
-    fn buffer(count: usize, with: u8) -> Buffer {
+    fn piece(count: usize, with: u8) -> Bytes {
         let mut buffer = Buffer::new();
         buffer.fill(count).fill(with);
-        buffer
+        Bytes::from_owner(buffer)
     }
 
     #[test]
@@ -79,13 +97,13 @@ mod tests {
         for past_cache in [true, false] {
             let path = directory.path().join(past_cache.to_string());
             let file = Straight::create(&path, 0o600, past_cache).unwrap();
-            let mut all = Vec::new();
-            for (number, count) in
-                [BUFFER_BYTES, BUFFER_BYTES, 5, BUFFER_BYTES, ALIGNMENT].into_iter().enumerate()
+            let mut all: Vec<u8> = Vec::new();
+            for sizes in
+                [&[BUFFER_BYTES, BUFFER_BYTES][..], &[], &[0, BUFFER_BYTES, 5, BUFFER_BYTES], &[ALIGNMENT]]
             {
-                let piece = buffer(count, number as u8);
-                file.write(&piece, all.len() as u64).unwrap();
-                all.extend_from_slice(&piece);
+                let pieces: Vec<Bytes> = sizes.iter().map(|size| piece(*size, all.len() as u8)).collect();
+                file.append(&pieces).unwrap();
+                all.extend(pieces.iter().flatten());
             }
             assert!(!file.past_cache.load(Ordering::Acquire), "after five bytes nothing is aligned");
             file.sync().unwrap();
@@ -96,8 +114,7 @@ mod tests {
 
     #[test]
     fn whole_buffers_are_aligned() {
-        let whole = buffer(BUFFER_BYTES, 0);
-        assert!(is_aligned(&whole, 0) && is_aligned(&whole, BUFFER_BYTES as u64));
-        assert!(!is_aligned(&whole, 1) && !is_aligned(&whole[1..], 0) && !is_aligned(&whole[..5], 0));
+        let whole = piece(BUFFER_BYTES, 0);
+        assert!(is_aligned(&whole) && !is_aligned(&whole[1..]) && !is_aligned(&whole[..5]));
     }
 }
