@@ -12,6 +12,17 @@ const CAPACITY_BYTES: usize = 4096;
 /// Stands for characters that XML 1.0 forbids, even escaped.
 const REPLACEMENT: char = '\u{FFFD}';
 
+/// Bytes of text that stand for themselves, whatever follows.
+const PLAIN: [bool; 256] = {
+    let (mut plain, mut byte) = ([true; 256], 0);
+    while byte < 256 {
+        let is_control = byte < 0x20 && byte != b'\t' as usize && byte != b'\n' as usize;
+        plain[byte] = !is_control && !matches!(byte as u8, b'&' | b'<' | b'>' | b'"' | 0xEF);
+        byte += 1;
+    }
+    plain
+};
+
 #[derive(Debug, Default)]
 pub struct XmlWriter {
     out: String,
@@ -117,9 +128,11 @@ impl XmlWriter {
 
     /// Text, escaped.
     pub fn text(&mut self, text: &str) {
-        let mut plain_from = 0;
-        for (at, byte) in text.bytes().enumerate() {
-            // Only the first byte of U+FFFE and U+FFFF (EF BF BE/BF) is looked at; the rest is plain.
+        let bytes = text.as_bytes();
+        let (mut plain_from, mut at) = (0, 0);
+        while let Some(skipped) = bytes[at..].iter().position(|byte| !PLAIN[usize::from(*byte)]) {
+            at += skipped;
+            let byte = bytes[at];
             let instead = match byte {
                 b'&' => "&amp;",
                 b'<' => "&lt;",
@@ -127,25 +140,25 @@ impl XmlWriter {
                 b'"' => "&quot;",
                 // A parser would turn a bare carriage return into a line feed.
                 b'\r' => "&#13;",
-                b'\t' | b'\n' | b' '..=0xEE | 0xF0.. => continue,
-                0xEF if !text.as_bytes()[at..].starts_with(&[0xEF, 0xBF, 0xBE])
-                    && !text.as_bytes()[at..].starts_with(&[0xEF, 0xBF, 0xBF]) =>
-                {
+                // Only the first byte of U+FFFE and U+FFFF (EF BF BE/BF) is looked at; the rest is plain.
+                0xEF if !matches!(bytes[at..], [_, 0xBF, 0xBE | 0xBF, ..]) => {
+                    at += 1;
                     continue;
                 }
                 _ => "",
             };
             self.out.push_str(&text[plain_from..at]);
-            plain_from = at + if byte == 0xEF { 3 } else { 1 };
             match instead {
                 "" if self.references && byte == 0xEF => {
-                    let last = text.as_bytes().get(at + 2).map_or(0, |byte| byte & 1);
+                    let last = bytes.get(at + 2).map_or(0, |byte| byte & 1);
                     self.out.push_str(if last == 0 { "&#xfffe;" } else { "&#xffff;" });
                 }
                 "" if self.references => _ = write!(self.out, "&#x{byte:x};"),
                 "" => self.out.push(REPLACEMENT),
                 _ => self.out.push_str(instead),
             }
+            at += if byte == 0xEF { 3 } else { 1 };
+            plain_from = at;
         }
         self.out.push_str(&text[plain_from..]);
     }

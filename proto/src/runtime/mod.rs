@@ -8,6 +8,7 @@ pub mod endpoint;
 pub mod files;
 pub mod health;
 pub mod lasting;
+mod linger;
 pub mod metrics;
 pub mod outage;
 mod patience;

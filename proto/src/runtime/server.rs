@@ -1,6 +1,7 @@
 //! Serving HTTP: plain for clients and observers, mutual TLS between controllers.
 
 use crate::runtime::health::Health;
+use crate::runtime::linger::Lingering;
 use crate::runtime::metrics::Metrics;
 use crate::runtime::patience::Patient;
 use crate::runtime::peers::Peers;
@@ -27,6 +28,8 @@ use tower::Layer;
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(15);
+/// What is read at once; a head is no longer. Up to three of it are alive for each body that comes in.
+const READ_BYTES_MAX: usize = 128 << 10;
 const CONNECTIONS_MAX: usize = 4096;
 /// Of one address: a proxy before us has one for all its clients.
 const CONNECTIONS_PER_PEER_MAX: usize = CONNECTIONS_MAX / 2;
@@ -155,7 +158,7 @@ async fn serve_within(
             continue;
         };
         let _ = stream.set_nodelay(true); // a keep-alive answer would otherwise wait 40 ms for an ACK
-        let stream = Patient::new(stream, limits.write);
+        let stream = Lingering::new(Patient::new(stream, limits.write), shutdown.clone());
         let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
         tokio::spawn(async move {
             connection(stream, peer, acceptor, router, shutdown).await;
@@ -167,7 +170,7 @@ async fn serve_within(
 }
 
 async fn connection(
-    stream: Patient<TcpStream>,
+    stream: Lingering<Patient<TcpStream>>,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
     router: Router,
@@ -211,6 +214,7 @@ async fn http(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(READ_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
@@ -308,6 +312,21 @@ mod tests {
         let (address, _trigger) = served(Limits { connections: 1, per_peer: 9, write }).await;
         let _never_read = asked(address, "/large").await;
         assert!(answer(asked(address, "/").await).await.ends_with("here"));
+    }
+
+    /// As a client does that asks for leave (`Expect`) and does not wait for it.
+    #[tokio::test]
+    async fn who_is_refused_while_sending_hears_why() {
+        let (address, _trigger) = served(LIMITS).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let body = vec![7; 16 << 20];
+        let head = format!(
+            "PUT /nothing HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&body).await.unwrap();
+        assert!(answer(stream).await.starts_with("HTTP/1.1 404 "));
     }
 
     #[tokio::test]

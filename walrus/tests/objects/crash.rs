@@ -29,9 +29,11 @@ struct Known {
 }
 
 fn content(number: usize) -> Vec<u8> {
-    let size = match number % 8 {
-        0 => 40_000 + number % 200_000,
-        1 => 0,
+    let size = match number % 64 {
+        // Written past the page cache.
+        8 => (4 << 20) + number % 300_000,
+        rest if rest % 8 == 0 => 40_000 + number % 200_000,
+        rest if rest % 8 == 1 => 0,
         _ => number % 20_000,
     };
     pattern(size, number)

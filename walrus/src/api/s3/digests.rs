@@ -5,19 +5,46 @@
 use bytes::Bytes;
 use karri_proto::checksum::{Algorithm, Checksum, Hasher};
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 /// Less is not worth waking a thread for.
 const BEGIN_BYTES: usize = 128 << 10;
-/// What may wait for a thread: enough to keep it busy, little enough for many uploads at once.
+/// What may wait for a thread: enough to keep it busy, of one body and of all bodies together. A body among many needs
+/// less, as the cores are busy with the others.
 const WAITING_BYTES_MAX: usize = 768 << 10;
-/// Who waits for room is woken when this is left, and not for every piece.
-const RESUME_BYTES: usize = WAITING_BYTES_MAX / 2;
+const ALL_WAITING_BYTES_MAX: usize = 12 << 20;
+/// What a body may always have, however many there are.
+const WAITING_BYTES_MIN: usize = 192 << 10;
+
+/// How many bodies have lanes.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 pub struct Digests {
     inline: Vec<Hasher>,
     lanes: Vec<Arc<Lane>>,
+    _counted: Option<Counted>,
+}
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Of one body among so many.
+fn waiting_bytes_max(bodies: usize) -> usize {
+    (ALL_WAITING_BYTES_MAX / bodies.max(1)).clamp(WAITING_BYTES_MIN, WAITING_BYTES_MAX)
 }
 
 impl Digests {
@@ -33,7 +60,8 @@ impl Digests {
                 _ => inline.push(hasher),
             }
         }
-        Self { inline, lanes }
+        let counted = (!lanes.is_empty()).then(Counted::new);
+        Self { inline, lanes, _counted: counted }
     }
 
     /// Waits while a digest is behind.
@@ -44,8 +72,9 @@ impl Digests {
         for hasher in &mut self.inline {
             hasher.update(data);
         }
+        let bytes_max = waiting_bytes_max(UNDER_WAY.load(Ordering::Relaxed));
         for lane in &self.lanes {
-            lane.room().await;
+            lane.room(bytes_max).await;
         }
     }
 
@@ -74,11 +103,13 @@ struct State {
     waiting: VecDeque<Bytes>,
     /// Of all that waits, and of what is being hashed.
     bytes: usize,
+    /// Who waits for room is woken when no more is left, and not for every piece.
+    resume_bytes: usize,
 }
 
 impl Lane {
     fn new(hasher: Hasher) -> Self {
-        let state = State { hasher: Some(hasher), waiting: VecDeque::new(), bytes: 0 };
+        let state = State { hasher: Some(hasher), waiting: VecDeque::new(), bytes: 0, resume_bytes: 0 };
         Self { state: Mutex::new(state), progress: Notify::new() }
     }
 
@@ -113,7 +144,7 @@ impl Lane {
             let mut state = self.lock();
             let before = state.bytes;
             state.bytes -= done;
-            let resumed = before > RESUME_BYTES && state.bytes <= RESUME_BYTES;
+            let resumed = before > state.resume_bytes && state.bytes <= state.resume_bytes;
             let Some(piece) = state.waiting.pop_front() else {
                 state.hasher = Some(hasher);
                 drop(state);
@@ -128,11 +159,18 @@ impl Lane {
         }
     }
 
-    async fn room(&self) {
-        if self.lock().bytes <= WAITING_BYTES_MAX {
-            return;
-        }
-        while self.lock().bytes > RESUME_BYTES {
+    /// Waits while more than so much waits.
+    async fn room(&self, bytes_max: usize) {
+        let mut enough = bytes_max;
+        loop {
+            {
+                let mut state = self.lock();
+                if state.bytes <= enough {
+                    return;
+                }
+                enough = bytes_max / 2;
+                state.resume_bytes = enough;
+            }
             self.progress.notified().await;
         }
     }
@@ -172,6 +210,14 @@ mod tests {
         }
         let nothing = Digests::new(&algorithms, true).finish().await;
         assert_eq!(nothing.len(), 3);
+    }
+
+    #[test]
+    fn a_body_among_many_lets_less_wait() {
+        assert_eq!(waiting_bytes_max(0), WAITING_BYTES_MAX);
+        assert_eq!(waiting_bytes_max(1), WAITING_BYTES_MAX);
+        assert_eq!(waiting_bytes_max(32), 384 << 10);
+        assert_eq!(waiting_bytes_max(4096), WAITING_BYTES_MIN);
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 /// Four blocks: fits a core's second-level cache, so that reading, checking and sending one touch memory once.
 pub const BUFFER_BYTES: usize = 256 * 1024;
+/// A disk that is written to past the page cache takes nothing else.
+pub const ALIGNMENT: usize = 4096;
 /// Idle buffers that are kept (16 MiB); more are given back to the system.
 const IDLE_MAX: usize = 64;
 
@@ -13,20 +15,26 @@ static IDLE: Mutex<Vec<Box<[u8]>>> = Mutex::new(Vec::new());
 /// Up to [`BUFFER_BYTES`] bytes.
 #[derive(Debug)]
 pub struct Buffer {
+    /// [`ALIGNMENT`] more than is used.
     room: Box<[u8]>,
+    /// Where the bytes begin, so that they are aligned.
+    from: usize,
     len: usize,
 }
 
 impl Buffer {
     pub fn new() -> Self {
         let idle = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        Self { room: idle.unwrap_or_else(|| vec![0; BUFFER_BYTES].into_boxed_slice()), len: 0 }
+        let room = idle.unwrap_or_else(|| vec![0; BUFFER_BYTES + ALIGNMENT].into_boxed_slice());
+        let from = room.as_ptr().align_offset(ALIGNMENT).min(ALIGNMENT);
+        Self { room, from, len: 0 }
     }
 
     /// Takes what it has room for from the front of `bytes`.
     pub fn take_from(&mut self, bytes: &mut &[u8]) {
         let (now, later) = bytes.split_at(bytes.len().min(BUFFER_BYTES - self.len));
-        self.room[self.len..self.len + now.len()].copy_from_slice(now);
+        let at = self.from + self.len;
+        self.room[at..at + now.len()].copy_from_slice(now);
         self.len += now.len();
         *bytes = later;
     }
@@ -38,11 +46,11 @@ impl Buffer {
     /// Its first `count` bytes, to be filled. What they were is anyone's guess.
     pub fn fill(&mut self, count: usize) -> &mut [u8] {
         self.len = count.min(BUFFER_BYTES);
-        &mut self.room[..self.len]
+        self.bytes_mut()
     }
 
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut self.room[..self.len]
+        &mut self.room[self.from..self.from + self.len]
     }
 }
 
@@ -56,7 +64,7 @@ impl std::ops::Deref for Buffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
-        &self.room[..self.len]
+        &self.room[self.from..self.from + self.len]
     }
 }
 

@@ -4,6 +4,7 @@ use super::bucket::Owned;
 use super::ids::VersionId;
 use crate::store::keeper::is_away;
 use crate::store::keeper::read::ReadError;
+use rusqlite::types::FromSqlError;
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub enum StoreError {
     #[error("{0}")]
     Io(Arc<io::Error>),
     #[error("database: {0}")]
-    Database(Arc<sqlx::Error>),
+    Database(Arc<dyn Error + Send + Sync>),
     #[error(
         "the database has schema version {found}, this program knows up to {known}: it was used by a newer \
          release; run that one"
@@ -109,6 +110,19 @@ impl From<sqlx::Error> for StoreError {
             Some(code) if FULL_CODES.contains(&code.as_ref()) => StoreError::Full,
             _ => StoreError::Database(Arc::new(error)),
         }
+    }
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        StoreError::Database(Arc::new(error))
+    }
+}
+
+/// A column that is of another kind than it was written as.
+impl From<FromSqlError> for StoreError {
+    fn from(error: FromSqlError) -> Self {
+        StoreError::Database(Arc::new(error))
     }
 }
 

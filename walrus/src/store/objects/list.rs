@@ -6,6 +6,7 @@ use super::facts::{ChecksumAlgorithm, ChecksumType, UnixMs};
 use super::ids::{BucketId, ETag, VersionId};
 use super::page::{Item, Next, Page, common_prefix, keys, page, walk};
 use super::row::{checksum_of, key_of, version_of};
+use rusqlite::Connection;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteRow;
 use std::sync::{Arc, LazyLock};
@@ -69,6 +70,46 @@ macro_rules! entry_columns {
 }
 pub(super) use entry_columns;
 
+/// Those columns of a row.
+pub(super) struct Columns<'r> {
+    pub key: &'r [u8],
+    pub seq: i64,
+    pub flags: i64,
+    pub modified: UnixMs,
+    pub size: i64,
+    pub etag: &'r [u8],
+    pub owner: &'r str,
+    pub class: Option<&'r str>,
+}
+
+impl<'r> Columns<'r> {
+    pub fn of(row: &'r SqliteRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: row.try_get(0)?,
+            seq: row.try_get(1)?,
+            flags: row.try_get(2)?,
+            modified: row.try_get(3)?,
+            size: row.try_get(4)?,
+            etag: row.try_get(5)?,
+            owner: row.try_get(6)?,
+            class: row.try_get(7)?,
+        })
+    }
+
+    fn in_place(row: &'r rusqlite::Row<'_>) -> Result<Self, StoreError> {
+        Ok(Self {
+            key: row.get_ref(0)?.as_blob()?,
+            seq: row.get_ref(1)?.as_i64()?,
+            flags: row.get_ref(2)?.as_i64()?,
+            modified: row.get_ref(3)?.as_i64()?,
+            size: row.get_ref(4)?.as_i64()?,
+            etag: row.get_ref(5)?.as_blob()?,
+            owner: row.get_ref(6)?.as_str()?,
+            class: row.get_ref(7)?.as_str_or_null()?,
+        })
+    }
+}
+
 /// Reads entries; those that follow each other share their owner.
 #[derive(Debug, Default)]
 pub(super) struct Entries {
@@ -76,23 +117,21 @@ pub(super) struct Entries {
 }
 
 impl Entries {
-    pub fn read(&mut self, row: &SqliteRow) -> Result<ListEntry, StoreError> {
-        let owner: &str = row.try_get(6)?;
+    pub fn read(&mut self, row: &Columns<'_>) -> Result<ListEntry, StoreError> {
         let owner = match &self.owner {
-            Some(known) if **known == *owner => known.clone(),
-            _ => self.owner.insert(owner.into()).clone(),
+            Some(known) if **known == *row.owner => known.clone(),
+            _ => self.owner.insert(row.owner.into()).clone(),
         };
-        let key = key_of(row.try_get(0)?)?;
-        let (seq, flags): (i64, i64) = (row.try_get(1)?, row.try_get(2)?);
-        let etag = ETag::from_row(row.try_get(5)?);
+        let key = key_of(row.key)?;
+        let etag = ETag::from_row(row.etag);
         Ok(ListEntry {
-            version: version_of(flags, seq),
-            modified: row.try_get(3)?,
-            size: row.try_get::<i64, _>(4)? as u64,
+            version: version_of(row.flags, row.seq),
+            modified: row.modified,
+            size: row.size as u64,
             etag: etag.ok_or_else(|| StoreError::Corrupt(format!("the row of {key}")))?,
             owner,
-            storage_class: row.try_get(7)?,
-            checksum: checksum_of(flags),
+            storage_class: row.class.map(str::to_owned),
+            checksum: checksum_of(row.flags),
             key,
         })
     }
@@ -117,37 +156,42 @@ impl Objects {
         bucket: BucketId,
         query: &ListQuery,
     ) -> Result<Page<ListEntry>, StoreError> {
-        let ListQuery { prefix, after, limit, .. } = query;
-        let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
-        let range = keys(prefix, delimiter, after.as_deref());
-        let wanted = if *limit == 0 { 0 } else { *limit + 1 };
-        let mut spare = Spare::default();
-        loop {
-            let (start, end, most) = (&range.start[..], &range.end[..], spare.rows(wanted));
-            let rows = match delimiter {
-                None => sqlx::query(FLAT).bind(bucket.0).bind(start).bind(end).bind(most),
-                Some(delimiter) => sqlx::query(ROLLED_UP.as_str())
-                    .bind(bucket.0)
-                    .bind(start)
-                    .bind(end)
-                    .bind(prefix.len() as i64)
-                    .bind(delimiter.as_bytes())
-                    .bind(most),
-            };
-            let rows = rows.fetch_all(&self.0.reader).await?;
-            let mut entries = Entries::default();
-            let mut items = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let key = std::str::from_utf8(row.try_get(0)?).unwrap_or_default();
-                match common_prefix(key, prefix, delimiter) {
-                    Some(prefix) => items.push(Item::Prefix(prefix.to_owned())),
-                    None => items.extend(readable(entries.read(row))?.map(Item::Entry)),
+        let query = query.clone();
+        self.0.lister.run(move |connection| read(connection, bucket, &query)).await
+    }
+}
+
+fn read(connection: &Connection, bucket: BucketId, query: &ListQuery) -> Result<Page<ListEntry>, StoreError> {
+    let ListQuery { prefix, after, limit, .. } = query;
+    let delimiter = query.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+    let range = keys(prefix, delimiter, after.as_deref());
+    let wanted = if *limit == 0 { 0 } else { *limit + 1 };
+    let mut statement = connection.prepare_cached(if delimiter.is_none() { FLAT } else { &ROLLED_UP })?;
+    let mut spare = Spare::default();
+    loop {
+        let (start, end, most) = (&range.start[..], &range.end[..], spare.rows(wanted));
+        let mut rows = match delimiter {
+            None => statement.query((bucket.0, start, end, most))?,
+            Some(delimiter) => {
+                let (from, delimiter) = (prefix.len() as i64, delimiter.as_bytes());
+                statement.query((bucket.0, start, end, from, delimiter, most))?
+            }
+        };
+        let (mut entries, mut items, mut count) = (Entries::default(), Vec::with_capacity(wanted), 0);
+        while let Some(row) = rows.next()? {
+            count += 1;
+            let key = std::str::from_utf8(row.get_ref(0)?.as_blob()?).unwrap_or_default();
+            match common_prefix(key, prefix, delimiter) {
+                Some(prefix) => items.push(Item::Prefix(prefix.to_owned())),
+                None => {
+                    let entry = Columns::in_place(row).and_then(|row| entries.read(&row));
+                    items.extend(readable(entry)?.map(Item::Entry));
                 }
             }
-            if spare.is_enough(rows.len() - items.len()) {
-                items.truncate(wanted);
-                return Ok(page(items, *limit, |entry| Next::key(&entry.key)));
-            }
+        }
+        if spare.is_enough(count - items.len()) {
+            items.truncate(wanted);
+            return Ok(page(items, *limit, |entry| Next::key(&entry.key)));
         }
     }
 }

@@ -6,6 +6,7 @@
 //!   bytes.rs read.rs                                 bytes in and out
 //!   fetch.rs page.rs list.rs runs.rs versions.rs scan.rs  reading: any number at a time, each one a snapshot
 //!   writer/                                          writing: one task, one transaction for all who wait
+//!   lister.rs                                        connections for lists
 //!   hot.rs lease.rs                                  what is in memory: current objects; who reads what
 //!   housekeeping.rs sweep.rs scrub.rs                giving back space, looking for rot
 //!   check/ backup.rs                                 proving a store consistent, copying it
@@ -35,6 +36,7 @@ mod housekeeping;
 mod ids;
 mod lease;
 mod list;
+mod lister;
 mod manifest;
 mod master;
 mod meta;
@@ -85,6 +87,7 @@ use super::keeper::{BlobId, Keeper, StoreFacts};
 use hot::Hot;
 use karri_proto::runtime::metrics::Metrics;
 use lease::Leases;
+use lister::Lister;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -102,6 +105,8 @@ const BUCKETS_BYTES_MAX: usize = 16 << 20;
 const STATEMENTS_MAX: usize = 512;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Of each connection: negative, as SQLite wants KiB.
+const CACHE_SIZE: i32 = -8192;
 
 /// What time it is; tests turn it.
 pub type Clock = fn() -> UnixMs;
@@ -158,6 +163,7 @@ struct Shared {
     keeper: Arc<dyn Keeper>,
     metrics: Arc<Metrics>,
     reader: SqlitePool,
+    lister: Arc<Lister>,
     hot: Hot<Arc<Object>>,
     buckets: Hot<Arc<Bucket>>,
     leases: Arc<Leases>,
@@ -214,7 +220,8 @@ impl Objects {
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
         std::fs::create_dir_all(&config.dir)?;
-        let options = sqlite_options(&config.dir.join(DATABASE));
+        let path = config.dir.join(DATABASE);
+        let options = sqlite_options(&path);
         let mut connection = writer::connect(&options).await?;
         migrate::run(&mut connection).await?;
         master::check(&mut connection, &config.master_keys).await?;
@@ -224,6 +231,7 @@ impl Objects {
         let damaged: Vec<i64> = damaged.fetch_all(&mut connection).await?;
         let shared = Arc::new(Shared {
             reader: reader(options, config.readers).await?,
+            lister: Arc::new(Lister::new(&path, config.readers)),
             hot: Hot::new(config.hot_bytes_max),
             buckets: Hot::new(BUCKETS_BYTES_MAX),
             leases: Arc::default(),
@@ -244,6 +252,7 @@ impl Objects {
     /// What was accepted is finished; what comes later is refused.
     pub async fn close(&self) {
         self.0.queue.close().await;
+        self.0.lister.close().await;
         self.0.reader.close().await;
     }
 
@@ -304,7 +313,7 @@ fn sqlite_options(path: &Path) -> SqliteConnectOptions {
         .synchronous(SqliteSynchronous::Full)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS_MAX)
-        .pragma("cache_size", "-8192")
+        .pragma("cache_size", CACHE_SIZE.to_string())
 }
 
 async fn reader(options: SqliteConnectOptions, connections: u32) -> Result<SqlitePool, sqlx::Error> {

@@ -5,7 +5,7 @@ use super::Objects;
 use super::error::StoreError;
 use super::facts::{Facts, Pairs, Retention, UnixMs};
 use super::ids::BucketId;
-use super::list::{Entries, entry_columns};
+use super::list::{Columns, Entries, entry_columns};
 use super::page::keys;
 use super::row::FLAG_MARKER;
 use super::versions::VersionEntry;
@@ -93,7 +93,7 @@ impl Objects {
 }
 
 fn read(row: &SqliteRow, entries: &mut Entries, place: &mut ScanPlace) -> Result<Scanned, StoreError> {
-    let entry = entries.read(row)?;
+    let entry = entries.read(&Columns::of(row)?)?;
     let facts = Facts::decode(row.try_get(8)?);
     let facts = facts.ok_or_else(|| StoreError::Corrupt(format!("the row of {}", entry.key)))?;
     let seq = row.try_get::<i64, _>(1)? as u64;

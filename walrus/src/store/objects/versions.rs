@@ -3,7 +3,7 @@
 use super::Objects;
 use super::error::StoreError;
 use super::ids::{BucketId, VersionId};
-use super::list::{Entries, ListEntry, entry_columns, readable};
+use super::list::{Columns, Entries, ListEntry, entry_columns, readable};
 use super::page::{Next, Page, common_prefix, keys, page, walk};
 use super::row::FLAG_MARKER;
 use super::runs::Runs;
@@ -63,7 +63,7 @@ fn read(rows: &[SqliteRow]) -> Result<Vec<VersionEntry>, StoreError> {
     let mut read = |row: &SqliteRow| {
         let is_marker = row.try_get::<i64, _>(2)? & FLAG_MARKER != 0;
         let is_latest = row.try_get::<i64, _>(8)? != 0;
-        Ok(VersionEntry { entry: entries.read(row)?, is_latest, is_marker })
+        Ok(VersionEntry { entry: entries.read(&Columns::of(row)?)?, is_latest, is_marker })
     };
     rows.iter().filter_map(|row| readable(read(row)).transpose()).collect()
 }

@@ -4,10 +4,10 @@
 use super::super::{Append, BlobId};
 use super::directories::Directories;
 use super::remove_if_there;
+use super::straight::Straight;
 use bytes::Bytes;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::task::{JoinHandle, spawn_blocking};
@@ -17,11 +17,10 @@ const WAITING_MAX: usize = 2;
 const SYNC_EVERY_BYTES: u64 = 16 << 20;
 
 pub struct LocalAppend {
-    file: Arc<File>,
+    file: Arc<Straight>,
     incoming: PathBuf,
     id: BlobId,
     directories: Arc<Directories>,
-    offset: u64,
     waiting: Vec<Bytes>,
     writing: Option<JoinHandle<io::Result<()>>>,
     unsynced_bytes: u64,
@@ -30,13 +29,12 @@ pub struct LocalAppend {
 }
 
 impl LocalAppend {
-    pub fn new(file: File, incoming: PathBuf, id: BlobId, directories: Arc<Directories>) -> Self {
+    pub fn new(file: Straight, incoming: PathBuf, id: BlobId, directories: Arc<Directories>) -> Self {
         Self {
             file: Arc::new(file),
             incoming,
             id,
             directories,
-            offset: 0,
             waiting: Vec::new(),
             writing: None,
             unsynced_bytes: 0,
@@ -48,17 +46,9 @@ impl LocalAppend {
     /// Begins to write what waits; nothing else may be under way.
     fn begin(&mut self) {
         let buffers = std::mem::take(&mut self.waiting);
-        let bytes: u64 = buffers.iter().map(|buffer| buffer.len() as u64).sum();
-        let (file, mut at) = (self.file.clone(), self.offset);
-        self.offset += bytes;
-        self.unsynced_bytes += bytes;
-        self.writing = Some(spawn_blocking(move || {
-            for buffer in buffers {
-                file.write_all_at(&buffer, at)?;
-                at += buffer.len() as u64;
-            }
-            Ok(())
-        }));
+        self.unsynced_bytes += buffers.iter().map(|buffer| buffer.len() as u64).sum::<u64>();
+        let file = self.file.clone();
+        self.writing = Some(spawn_blocking(move || file.append(&buffers)));
     }
 
     async fn written(&mut self) -> io::Result<()> {
@@ -69,7 +59,7 @@ impl LocalAppend {
             ended(&mut self.syncing).await?;
             self.unsynced_bytes = 0;
             let file = self.file.clone();
-            self.syncing = Some(spawn_blocking(move || file.sync_data()));
+            self.syncing = Some(spawn_blocking(move || file.sync()));
         }
         Ok(())
     }
@@ -106,7 +96,7 @@ impl Append for LocalAppend {
         // First the name, then the syncs: the file's sync then carries the renaming with it, and the
         // directory's finds little to do. A blob without a row is removed by the next start.
         super::blocking(move || directories.place(id, |path| fs::rename(&incoming, path))).await?;
-        let synced = super::blocking(move || file.sync_data()).await;
+        let synced = super::blocking(move || file.sync()).await;
         let synced = match synced {
             Ok(()) => self.directories.sync(id).await,
             Err(error) => Err(error),

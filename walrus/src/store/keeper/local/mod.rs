@@ -6,6 +6,7 @@
 mod append;
 mod directories;
 mod file;
+mod straight;
 
 use super::{Append, Blob, BlobId, Keeper, StoreFacts};
 use append::LocalAppend;
@@ -16,10 +17,13 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use straight::Straight;
 use tokio::task::spawn_blocking;
 
 const PRIVATE: u32 = 0o700;
 const BLOB_MODE: u32 = 0o600;
+/// What is smaller is likely to be read soon, and takes little room in the page cache until then.
+const PAST_CACHE_BYTES_MIN: u64 = 4 << 20;
 
 #[derive(Debug, Clone)]
 pub struct LocalKeeper {
@@ -79,10 +83,11 @@ fn remove_if_there(path: &Path) -> io::Result<()> {
 
 #[async_trait::async_trait]
 impl Keeper for LocalKeeper {
-    async fn create(&self, id: BlobId, _expected_bytes: Option<u64>) -> io::Result<Box<dyn Append>> {
+    async fn create(&self, id: BlobId, expected_bytes: Option<u64>) -> io::Result<Box<dyn Append>> {
         let (incoming, directories) = (self.incoming.join(id.to_string()), self.directories.clone());
+        let past_cache = expected_bytes.is_some_and(|bytes| bytes >= PAST_CACHE_BYTES_MIN);
         let append = blocking(move || {
-            let file = File::options().write(true).create_new(true).mode(BLOB_MODE).open(&incoming)?;
+            let file = Straight::create(&incoming, BLOB_MODE, past_cache)?;
             Ok(LocalAppend::new(file, incoming, id, directories))
         });
         Ok(Box::new(append.await?))
