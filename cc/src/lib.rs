@@ -93,6 +93,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
             zone: config.cluster.zone.clone(),
             subnet_cidr: config.network.subnet.to_string(),
             gateway: config.network.gateway,
+            tunnels: Vec::new(),
         },
     };
     let endpoint = base.serve(&config.controller, api::router(api)).await?;

@@ -69,10 +69,14 @@ fault_codes! {
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
     InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", 400;
     InvalidInstanceType = "InvalidInstanceType", 400;
+    InvalidInternetGatewayIdMalformed = "InvalidInternetGatewayId.Malformed", 400;
+    InvalidInternetGatewayIdNotFound = "InvalidInternetGatewayID.NotFound", 400;
     InvalidKeyDuplicate = "InvalidKeyPair.Duplicate", 400;
     InvalidKeyFormat = "InvalidKey.Format", 400;
     InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
     InvalidManifest = "InvalidManifest", 400;
+    InvalidNetworkAclIdMalformed = "InvalidNetworkAclId.Malformed", 400;
+    InvalidNetworkAclIdNotFound = "InvalidNetworkAclID.NotFound", 400;
     InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     InvalidNetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
     InvalidNextToken = "InvalidNextToken", 400;
@@ -86,6 +90,8 @@ fault_codes! {
     InvalidQueryParameter = "InvalidQueryParameter", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
+    InvalidRouteTableIdMalformed = "InvalidRouteTableId.Malformed", 400;
+    InvalidRouteTableIdNotFound = "InvalidRouteTableID.NotFound", 400;
     InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
     InvalidSecurityGroupRuleIdNotFound = "InvalidSecurityGroupRuleId.NotFound", 400;
     InvalidSnapshotIdMalformed = "InvalidSnapshotID.Malformed", 400;
@@ -103,6 +109,8 @@ fault_codes! {
     MissingAction = "MissingAction", 400;
     MissingAuthenticationToken = "MissingAuthenticationToken", 403;
     MissingParameter = "MissingParameter", 400;
+    NatGatewayMalformed = "NatGatewayMalformed", 400;
+    NatGatewayNotFound = "NatGatewayNotFound", 400;
     NoSuchVersion = "NoSuchVersion", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
     RequestExpired = "RequestExpired", 400;

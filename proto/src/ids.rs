@@ -152,6 +152,28 @@ typed_id!(
     "The networkInterface ID '{}' does not exist"
 );
 typed_id!(
+    RouteTableId,
+    "rtb",
+    InvalidRouteTableIdMalformed,
+    InvalidRouteTableIdNotFound,
+    "The routeTable ID '{}' does not exist"
+);
+typed_id!(
+    InternetGatewayId,
+    "igw",
+    InvalidInternetGatewayIdMalformed,
+    InvalidInternetGatewayIdNotFound,
+    "The internetGateway ID '{}' does not exist"
+);
+typed_id!(NatGatewayId, "nat", NatGatewayMalformed, NatGatewayNotFound, "NatGateway {} was not found");
+typed_id!(
+    NetworkAclId,
+    "acl",
+    InvalidNetworkAclIdMalformed,
+    InvalidNetworkAclIdNotFound,
+    "The networkAcl ID '{}' does not exist"
+);
+typed_id!(
     VolumeId,
     "vol",
     InvalidVolumeIdMalformed,

@@ -176,6 +176,9 @@ pub struct PortSpec {
     pub mac: String,
     pub private_ip: std::net::Ipv4Addr,
     pub subnet_id: SubnetId,
+    /// What the subnet's frames are known by; 0: the flat network of the zone.
+    #[serde(default)]
+    pub segment: crate::network::SegmentTag,
     pub subnet_cidr: String,
     pub vpc_id: VpcId,
     pub vpc_cidr: String,

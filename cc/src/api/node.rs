@@ -21,7 +21,7 @@ impl NodeService for Api {
 
 /// What is kept of a greeting. The certificate says whose it is.
 fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
-    let NodeHello { url, mut facts } = hello;
+    let NodeHello { url, mut facts, .. } = hello;
     if !url.starts_with("https://") || url.len() > URL_BYTES_MAX {
         return Err(ApiError::invalid("url: an https address is expected"));
     }

@@ -39,6 +39,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         mac: format!("02:00:00:{b:02x}:{c:02x}:{d:02x}"),
         private_ip: [172, 31, c, d].into(),
         subnet_id: "subnet-0000000000000001a".parse().unwrap(),
+        segment: 0,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         vpc_id: "vpc-0000000000000001a".parse().unwrap(),
         vpc_cidr: "172.31.0.0/16".to_owned(),

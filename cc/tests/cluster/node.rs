@@ -137,7 +137,7 @@ impl FakeNode {
             router(service.clone()).merge(facts::router(service.clone())).merge(story::router(service));
         let routes = guarded(routes, |id| id.role == Role::Cc && id.cluster == crate::cloud::ZONE);
         tokio::spawn(serve(listener, Some(server_config(&self.files).unwrap()), routes, shutdown.clone()));
-        let (cc, hello) = (self.cc.clone(), NodeHello { url, facts: self.facts.clone() });
+        let (cc, hello) = (self.cc.clone(), NodeHello { url, tunnel: None, facts: self.facts.clone() });
         let caller = crate::cloud::caller("hello");
         let _ = cc.node_hello(&caller, hello.clone()).await;
         let mut shutdown = shutdown;

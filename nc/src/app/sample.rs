@@ -71,6 +71,7 @@ fn port() -> PortSpec {
         mac: "02:00:00:00:00:05".to_owned(),
         private_ip: std::net::Ipv4Addr::new(172, 31, 0, 5),
         subnet_id: id("subnet-0123456789abcdef0"),
+        segment: 0,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         vpc_id: id("vpc-0123456789abcdef0"),
         vpc_cidr: "172.31.0.0/16".to_owned(),

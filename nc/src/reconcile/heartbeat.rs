@@ -22,6 +22,7 @@ pub struct HelloFacts {
 fn hello(node: &Node, facts: &HelloFacts) -> NodeHello {
     NodeHello {
         url: facts.url.clone(),
+        tunnel: None,
         facts: NodeFacts {
             name: node.name.clone(),
             total: facts.total,

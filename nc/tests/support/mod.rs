@@ -61,6 +61,7 @@ impl NodeService for FakeCc {
             zone: CLUSTER.into(),
             subnet_cidr: "172.31.0.0/20".into(),
             gateway: "172.31.0.1".parse().unwrap(),
+            tunnels: Vec::new(),
         })
     }
 }
@@ -293,6 +294,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
                 mac: "02:00:00:00:00:05".into(),
                 private_ip: "172.31.0.5".parse().unwrap(),
                 subnet_id: "subnet-0123456789abcdef0".parse().unwrap(),
+                segment: 0,
                 subnet_cidr: "172.31.0.0/20".into(),
                 vpc_id: "vpc-0123456789abcdef0".parse().unwrap(),
                 vpc_cidr: "172.31.0.0/16".into(),

@@ -22,6 +22,9 @@ pub const NODE_SILENT_MAX: Duration = Duration::from_secs(10);
 pub struct NodeHello {
     /// Where its InstanceService answers; may end in a path.
     pub url: String,
+    /// Where it takes packets of segments from other hosts; none: it has ports on the flat network alone.
+    #[serde(default)]
+    pub tunnel: Option<std::net::Ipv4Addr>,
     /// `facts.name` must be one that [`may_be_called`] allows the sender.
     pub facts: NodeFacts,
 }
@@ -42,6 +45,9 @@ pub struct NodeWelcome {
     pub zone: String,
     pub subnet_cidr: String,
     pub gateway: std::net::Ipv4Addr,
+    /// Where the hosts of the cluster take packets of segments, this node's own address among them.
+    #[serde(default)]
+    pub tunnels: Vec<std::net::Ipv4Addr>,
 }
 
 #[async_trait]

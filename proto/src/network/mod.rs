@@ -6,11 +6,19 @@
 
 mod checked;
 mod receiver;
+mod shape;
 mod table;
 mod verdict;
 
-pub use checked::{ADDRESSES_PER_PORT_MAX, GROUPS_PER_PORT_MAX};
+pub use checked::{
+    ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, RANGES_PER_VPC_MAX,
+    ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
+};
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
+pub use shape::{
+    Acl, AclEntry, DhcpOptions, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,
+    ShapeKey, Subnet, Vpc,
+};
 pub use table::FactTable;
 pub use verdict::{Content, Packet, passes};
 
@@ -24,14 +32,17 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub enum Fact {
     Rule(GroupRule),
     Port(PortFact),
+    /// For clusters alone: no node is told of it.
+    Shape(Shape),
 }
 
-/// What names a fact. Printed as `rule/sg-…/sgr-…` and `port/eni-…`.
+/// What names a fact. Printed as `rule/sg-…/sgr-…`, `port/eni-…`, `subnet/subnet-…`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FactKey {
     Rule { group: SecurityGroupId, rule: SecurityGroupRuleId },
     Port(NetworkInterfaceId),
+    Shape(ShapeKey),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -124,6 +135,7 @@ impl Fact {
         match self {
             Fact::Rule(rule) => FactKey::Rule { group: rule.group.clone(), rule: rule.id.clone() },
             Fact::Port(port) => FactKey::Port(port.id.clone()),
+            Fact::Shape(shape) => FactKey::Shape(shape.key()),
         }
     }
 }
@@ -142,6 +154,7 @@ impl std::fmt::Display for FactKey {
         match self {
             FactKey::Rule { group, rule } => write!(f, "rule/{group}/{rule}"),
             FactKey::Port(port) => write!(f, "port/{port}"),
+            FactKey::Shape(shape) => write!(f, "{shape}"),
         }
     }
 }

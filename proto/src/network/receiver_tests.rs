@@ -117,6 +117,14 @@ fn odd_pages_are_refused_by_the_name_of_the_field() {
     crowded.groups = vec![group(1); GROUPS_PER_PORT_MAX + 1];
     let mut spread = port(1, &[]);
     spread.addresses = vec![Ipv4Addr::LOCALHOST; ADDRESSES_PER_PORT_MAX + 1];
+    let entry = |traffic| AclEntry { number: 1, allow: true, traffic, range: Net4::EVERYWHERE };
+    let acl = |ingress, egress| Acl { id: samples::acl_id(1), vpc: samples::vpc_id(1), ingress, egress };
+    let shape = |shape: Shape| FactChange::Put(Fact::Shape(shape));
+    let wide_subnet =
+        Shape::Subnet(Subnet { range: Net4 { prefix: 33, ..Net4::EVERYWHERE }, ..samples::subnet(1) });
+    let far_subnet = Shape::Subnet(Subnet { tag: 1 << 24, ..samples::subnet(1) });
+    let crowded_acl = Shape::Acl(acl(vec![entry(Traffic::All); ENTRIES_PER_ACL_MAX + 1], Vec::new()));
+    let odd_acl = Shape::Acl(acl(Vec::new(), vec![entry(Traffic::Tcp { from: 2, to: 1 })]));
     let with = |change| page(5, Some(3), 4, true, vec![put(1), change]);
     let many = vec![put(1); FACTS_PER_PAGE_MAX + 1];
     for (odd, field) in [
@@ -130,6 +138,10 @@ fn odd_pages_are_refused_by_the_name_of_the_field() {
         (with(wide(Traffic::All, v6)), "changes[1].put.rule.peer.v6.prefix: 129"),
         (with(FactChange::Put(Fact::Port(crowded))), "changes[1].put.port.groups: "),
         (with(FactChange::Put(Fact::Port(spread))), "changes[1].put.port.addresses: "),
+        (with(shape(wide_subnet)), "changes[1].put.shape.subnet.range.prefix: 33"),
+        (with(shape(far_subnet)), "changes[1].put.shape.subnet.tag: 16777216"),
+        (with(shape(crowded_acl)), "changes[1].put.shape.acl.ingress: more than 40"),
+        (with(shape(odd_acl)), "changes[1].put.shape.acl.egress[0].traffic.to: "),
     ] {
         let mut receiver = standing(Epochs::Any);
         let error = receiver.take(odd).unwrap_err();

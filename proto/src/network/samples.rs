@@ -28,6 +28,26 @@ pub fn port(number: u8, groups: &[u8]) -> PortFact {
     }
 }
 
+pub fn vpc_id(number: u8) -> VpcId {
+    format!("vpc-{number:08x}").parse().unwrap()
+}
+
+pub fn acl_id(number: u8) -> crate::ids::NetworkAclId {
+    format!("acl-{number:08x}").parse().unwrap()
+}
+
+pub fn subnet(number: u8) -> Subnet {
+    Subnet {
+        id: format!("subnet-{number:08x}").parse().unwrap(),
+        vpc: vpc_id(1),
+        zone: "zone-a".to_owned(),
+        tag: u32::from(number),
+        range: Net4 { address: [10, 0, number, 0].into(), prefix: 24 },
+        route_table: "rtb-00000001".parse().unwrap(),
+        acl: acl_id(1),
+    }
+}
+
 pub fn rule(of: u8, number: u8, direction: Direction, traffic: Traffic, peer: Peer) -> GroupRule {
     GroupRule { group: group(of), id: rule_id(number), direction, traffic, peer }
 }
@@ -72,6 +92,8 @@ pub fn facts() -> impl Strategy<Value = Fact> {
         rules.prop_map(|(of, number, direction, traffic, peer)| {
             Fact::Rule(rule(of, number, direction, traffic, peer))
         }),
+        (0u8..3).prop_map(|number| Fact::Shape(Shape::Subnet(subnet(number)))),
+        (0u8..3).prop_map(|tag| Fact::Shape(Shape::Subnet(Subnet { tag: u32::from(tag), ..subnet(0) }))),
         ports.prop_map(|(number, groups, second)| {
             let mut port = port(number, &groups.into_iter().collect::<Vec<_>>());
             port.addresses.push(address(second));

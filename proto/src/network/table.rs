@@ -1,6 +1,6 @@
 //! Facts by what is asked of them. Pure; a change costs what it touches.
 
-use super::{Direction, Fact, FactChange, FactKey, GroupRule, PortFact};
+use super::{Direction, Fact, FactChange, FactKey, GroupRule, PortFact, Shape, ShapeKey};
 use crate::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -10,6 +10,7 @@ pub struct FactTable {
     rules: HashMap<SecurityGroupId, BTreeMap<SecurityGroupRuleId, GroupRule>>,
     ports: HashMap<NetworkInterfaceId, PortFact>,
     members: HashMap<SecurityGroupId, BTreeSet<NetworkInterfaceId>>,
+    shapes: BTreeMap<ShapeKey, Shape>,
 }
 
 impl FactTable {
@@ -37,6 +38,8 @@ impl FactTable {
                 before.map(Fact::Rule)
             }
             FactChange::Gone(FactKey::Port(id)) => self.port_remove(&id).map(Fact::Port),
+            FactChange::Put(Fact::Shape(shape)) => self.shapes.insert(shape.key(), shape).map(Fact::Shape),
+            FactChange::Gone(FactKey::Shape(key)) => self.shapes.remove(&key).map(Fact::Shape),
         }
     }
 
@@ -54,7 +57,7 @@ impl FactTable {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.ports.is_empty()
+        self.rules.is_empty() && self.ports.is_empty() && self.shapes.is_empty()
     }
 
     /// In the order of their ids.
@@ -91,9 +94,14 @@ impl FactTable {
         self.members_of(group).flat_map(|port| port.addresses.iter().copied())
     }
 
+    pub fn shape(&self, key: &ShapeKey) -> Option<&Shape> {
+        self.shapes.get(key)
+    }
+
     /// Every fact, in no order.
     pub fn facts(&self) -> impl Iterator<Item = Fact> {
         let rules = self.rules.values().flat_map(BTreeMap::values).cloned().map(Fact::Rule);
-        rules.chain(self.ports.values().cloned().map(Fact::Port))
+        let shapes = self.shapes.values().cloned().map(Fact::Shape);
+        rules.chain(self.ports.values().cloned().map(Fact::Port)).chain(shapes)
     }
 }

@@ -430,6 +430,7 @@ fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> Instance
         mac: mac_of(address),
         private_ip: address,
         subnet_id: "subnet-00000001".parse().expect("well-formed"),
+        segment: 0,
         subnet_cidr: SUBNET.to_owned(),
         vpc_id: "vpc-00000001".parse().expect("well-formed"),
         vpc_cidr: String::new(),

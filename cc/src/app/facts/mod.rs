@@ -156,6 +156,7 @@ impl Facts {
             }
         };
         match &change.key {
+            FactKey::Shape(_) => {}
             FactKey::Rule { group, .. } => concerns(self.by_rules.get(group), Haste::Now),
             FactKey::Port(id) => {
                 let groups = change.before.iter().chain(&change.after).flat_map(|entry| entry.groups());

@@ -3,7 +3,7 @@
 use super::part::{Interest, peer_group};
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
 use karri_proto::internal::facts::WireChange;
-use karri_proto::network::{Fact, FactChange, FactKey};
+use karri_proto::network::{Fact, FactChange, FactKey, ShapeKey};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Entry {
     pub fn groups(&self) -> &[SecurityGroupId] {
         match &self.fact {
             Fact::Port(port) => &port.groups,
-            Fact::Rule(_) => &[],
+            Fact::Rule(_) | Fact::Shape(_) => &[],
         }
     }
 
@@ -36,7 +36,7 @@ impl Entry {
     pub fn peer(&self) -> Option<&SecurityGroupId> {
         match &self.fact {
             Fact::Rule(rule) => peer_group(&rule.peer),
-            Fact::Port(_) => None,
+            Fact::Port(_) | Fact::Shape(_) => None,
         }
     }
 }
@@ -90,6 +90,7 @@ pub struct Shelf {
     rules: HashMap<SecurityGroupId, Summed<SecurityGroupRuleId>>,
     ports: HashMap<NetworkInterfaceId, Arc<Entry>>,
     members: HashMap<SecurityGroupId, Summed<NetworkInterfaceId>>,
+    shapes: BTreeMap<ShapeKey, Arc<Entry>>,
 }
 
 impl Shelf {
@@ -108,6 +109,10 @@ impl Shelf {
         match &key {
             FactKey::Rule { group, rule } => self.set_rule(group, rule, after.clone()),
             FactKey::Port(id) => self.set_port(id, before.as_deref(), after.clone()),
+            FactKey::Shape(shape) => match after.clone() {
+                Some(entry) => drop(self.shapes.insert(shape.clone(), entry)),
+                None => drop(self.shapes.remove(shape)),
+            },
         }
         Some(Change { key, before, after })
     }
@@ -143,6 +148,7 @@ impl Shelf {
         match key {
             FactKey::Rule { group, rule } => self.rules.get(group)?.by_id.get(rule),
             FactKey::Port(id) => self.ports.get(id),
+            FactKey::Shape(shape) => self.shapes.get(shape),
         }
     }
 
@@ -163,7 +169,7 @@ impl Shelf {
 
     pub fn keys(&self) -> impl Iterator<Item = FactKey> {
         let rules = self.rules.values().flat_map(|rules| rules.by_id.values());
-        rules.chain(self.ports.values()).map(|entry| entry.fact.key())
+        rules.chain(self.ports.values()).chain(self.shapes.values()).map(|entry| entry.fact.key())
     }
 
     pub fn rules_count(&self) -> usize {

@@ -107,6 +107,7 @@ impl Table {
         match key {
             FactKey::Port(id) => self.facts.port(id).cloned().map(Fact::Port),
             FactKey::Rule { group, rule } => self.facts.rule(group, rule).cloned().map(Fact::Rule),
+            FactKey::Shape(key) => self.facts.shape(key).cloned().map(Fact::Shape),
         }
     }
 

@@ -20,6 +20,7 @@ fn spec() -> InstanceSpec {
         mac: "02:00:00:00:00:01".into(),
         private_ip: [172, 31, 0, 4].into(),
         subnet_id: "subnet-0123456789abcdef0".parse().unwrap(),
+        segment: 0,
         subnet_cidr: "172.31.0.0/20".into(),
         vpc_id: "vpc-0123456789abcdef0".parse().unwrap(),
         vpc_cidr: "172.31.0.0/16".into(),

@@ -45,7 +45,7 @@ impl NodeService for LabCc {
         }
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(hello);
         let gateway = GATEWAY.parse().map_err(ApiError::internal)?;
-        Ok(NodeWelcome { zone: CLUSTER.into(), subnet_cidr: SUBNET.into(), gateway })
+        Ok(NodeWelcome { zone: CLUSTER.into(), subnet_cidr: SUBNET.into(), gateway, tunnels: Vec::new() })
     }
 }
 

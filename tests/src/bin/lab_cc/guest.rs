@@ -25,6 +25,7 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         mac: format!("{MAC_PREFIX}{last:02}"),
         private_ip: format!("{ADDRESS_PREFIX}{last}").parse()?,
         subnet_id: "subnet-0123456789abcdef0".parse()?,
+        segment: 0,
         subnet_cidr: SUBNET.into(),
         vpc_id: "vpc-0123456789abcdef0".parse()?,
         vpc_cidr: "172.31.0.0/16".into(),

@@ -53,6 +53,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec 
         mac: mac_of(address),
         private_ip: address,
         subnet_id: subnet.id.parse().expect(never),
+        segment: 0,
         subnet_cidr: subnet.cidr.clone(),
         vpc_id: resolved.vpc.id.parse().expect(never),
         vpc_cidr: resolved.vpc.cidr.clone(),
