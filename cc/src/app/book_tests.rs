@@ -12,7 +12,7 @@ use karri_proto::internal::instances::{Cursor, ReportPage};
 const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
 
 fn record(name: &str, vcpus: u32) -> NodeRecord {
-    NodeRecord { owner: name.into(), url: format!("https://{name}"), facts: facts(name, vcpus) }
+    NodeRecord { owner: name.into(), url: format!("https://{name}"), tunnel: None, facts: facts(name, vcpus) }
 }
 
 fn book(nodes: &[&str]) -> Book {

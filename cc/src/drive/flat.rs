@@ -6,7 +6,7 @@
 
 use super::dnsmasq::Dnsmasq;
 use super::firewall::Firewall;
-use super::{DriveError, Driver, Host, netlink};
+use super::{DriveError, Driver, Wanted, netlink};
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
 use karri_proto::runtime::endpoint::write_durably;
@@ -111,7 +111,7 @@ impl Flat {
 
 #[async_trait]
 impl Driver for Flat {
-    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+    async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
         make_directory(&self.network.run_dir)?;
         self.bridge().await?;
         if self.firewall_checked.is_none_or(|checked| checked.elapsed() >= FIREWALL_EVERY) {
@@ -120,7 +120,7 @@ impl Driver for Flat {
             }
             self.firewall_checked = Some(Instant::now());
         }
-        self.dnsmasq.apply(hosts).await
+        self.dnsmasq.apply(&wanted.hosts).await
     }
 }
 

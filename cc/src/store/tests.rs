@@ -27,7 +27,12 @@ async fn a_book_comes_back_from_the_store_as_it_was() {
     let path = directory.path().join("cc.sqlite");
     let (mut store, reader) = Store::open(&path, 7).await.unwrap();
     let mut book = Book::load(store.load().await.unwrap(), SETTINGS, 0);
-    let record = NodeRecord { owner: "n".into(), url: "https://n".into(), facts: facts("n", 3) };
+    let record = NodeRecord {
+        owner: "n".into(),
+        url: "https://n".into(),
+        tunnel: Some([192, 0, 2, 1].into()),
+        facts: facts("n", 3),
+    };
     book.hello(record.clone(), 0).unwrap();
     book.node_page("n", Cursor::default(), empty_page(1), 0);
     for number in 1..=4 {
