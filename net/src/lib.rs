@@ -4,6 +4,7 @@
 //! ```text
 //!   netlink.rs, link.rs   what there is, and single changes of it
 //!   namespace.rs          network namespaces, and work inside them
+//!   nfnetlink.rs          the kernel's netfilter: connections, and whether rules have changed
 //!   names.rs              what the links of a segment are called
 //!   step.rs               what leads from what is there to what is wanted: pure
 //!   segments.rs           does it
@@ -16,6 +17,7 @@ mod link;
 mod names;
 mod namespace;
 mod netlink;
+pub mod nfnetlink;
 mod segments;
 mod step;
 

@@ -4,8 +4,9 @@
 //! exactly that, also after a crash. The file is in the run directory, which a reboot empties as it
 //! empties the kernel.
 
-use super::dnsmasq::Dnsmasq;
+use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
+use super::router::Routers;
 use super::{DriveError, Driver, Wanted, netlink};
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
@@ -34,6 +35,7 @@ pub struct Flat {
     firewall: Option<Firewall>,
     firewall_checked: Option<Instant>,
     dnsmasq: Dnsmasq,
+    routers: Routers,
     made: Option<Made>,
 }
 
@@ -43,7 +45,8 @@ impl Flat {
             network: network.clone(),
             firewall: Some(Firewall::new(network)),
             firewall_checked: None,
-            dnsmasq: Dnsmasq::new(network),
+            dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network)),
+            routers: Routers::new(network),
             made: None,
         }
     }
@@ -109,6 +112,26 @@ impl Flat {
     }
 }
 
+/// What guests are told on the flat network.
+fn serving(network: &NetworkConfig) -> Vec<String> {
+    let NetworkConfig { bridge, subnet, gateway, dns, .. } = network;
+    let mut arguments = vec![
+        format!("--interface={bridge}"),
+        // Only hosts that we name are served.
+        format!("--dhcp-range={},static,{},{LEASE_TIME}", subnet.first, subnet.mask()),
+        format!("--dhcp-option=option:router,{gateway}"),
+        format!("--dhcp-option=option:dns-server,{gateway}"),
+        "--dhcp-option=option:mtu,1500".to_owned(),
+        // Clients that take classless routes ignore the router: it says both.
+        format!("--dhcp-option=121,169.254.169.254/32,{gateway},0.0.0.0/0,{gateway}"),
+    ];
+    if !dns.is_empty() {
+        arguments.push("--no-resolv".to_owned());
+        arguments.extend(dns.iter().map(|server| format!("--server={server}")));
+    }
+    arguments
+}
+
 #[async_trait]
 impl Driver for Flat {
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
@@ -120,7 +143,8 @@ impl Driver for Flat {
             }
             self.firewall_checked = Some(Instant::now());
         }
-        self.dnsmasq.apply(&wanted.hosts).await
+        self.dnsmasq.apply(&wanted.hosts).await?;
+        self.routers.apply(wanted).await
     }
 }
 
@@ -137,6 +161,7 @@ pub enum Forwarding {
 /// repeat; the cluster controller must not be running.
 pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
     let mut flat = Flat::new(network);
+    flat.routers.remove().await?;
     flat.dnsmasq.remove().await?;
     flat.firewall(Firewall::remove).await?;
     let made = flat.made();
@@ -159,7 +184,7 @@ pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
 }
 
 /// dnsmasq reads its files as a user without rights.
-fn make_directory(path: &Path) -> Result<(), DriveError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), DriveError> {
     let failed = |cause: std::io::Error| DriveError::new(path.display().to_string(), cause);
     let missing: Vec<&Path> = path.ancestors().take_while(|directory| !directory.exists()).collect();
     for directory in missing.into_iter().rev() {

@@ -4,7 +4,8 @@
 //!   flat.rs       the driver: bridge, firewall and dnsmasq made and mended; all of it removed again
 //!   netlink.rs    the bridge and its gateway address (the only place that knows rtnetlink)
 //!   firewall.rs   our own iptables chains
-//!   dnsmasq.rs    DHCP and DNS: its files and its process
+//!   dnsmasq.rs    DHCP and DNS of one network: its files and its process
+//!   router/       the routers of VPCs, each in a namespace of its own
 //!   simulated.rs  no network at all
 //!   nodes.rs      connections to nodes
 //! ```
@@ -14,6 +15,7 @@ mod firewall;
 pub mod flat;
 mod netlink;
 pub mod nodes;
+pub mod router;
 pub mod simulated;
 
 use crate::app::router::{Outside, Router};
