@@ -6,18 +6,20 @@
 
 use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
-use super::router::Routers;
+use super::router::{Routers, flows};
 use super::{DriveError, Driver, Wanted, netlink};
+use crate::app::router::Outside;
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
 use karri_proto::runtime::endpoint::write_durably;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Looking costs a few processes, so it is done less often than the rest.
-const FIREWALL_EVERY: Duration = Duration::from_secs(10);
+const FIREWALL_EVERY: Duration = Duration::from_secs(4);
 const FIREWALL_TIMEOUT: Duration = Duration::from_secs(30);
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -36,6 +38,8 @@ pub struct Flat {
     firewall_checked: Option<Instant>,
     dnsmasq: Dnsmasq,
     routers: Routers,
+    /// What the rules and the connections are of.
+    outside: Option<Outside>,
     made: Option<Made>,
 }
 
@@ -47,6 +51,7 @@ impl Flat {
             firewall_checked: None,
             dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network)),
             routers: Routers::new(network),
+            outside: None,
             made: None,
         }
     }
@@ -94,6 +99,29 @@ impl Flat {
         Ok(())
     }
 
+    async fn rules(&mut self, outside: &Outside) -> Result<(), DriveError> {
+        let moved = self.outside.as_ref() != Some(outside);
+        if !moved && self.firewall_checked.is_some_and(|checked| checked.elapsed() < FIREWALL_EVERY) {
+            return Ok(());
+        }
+        let wanted = outside.clone();
+        let work = move |firewall: &mut Firewall| {
+            let before = if moved { firewall.public()? } else { Vec::new() };
+            firewall.want(&wanted);
+            Ok((before, firewall.apply()?))
+        };
+        let (before, changed) = self.firewall(work).await?;
+        if changed {
+            tracing::info!(bridge = self.network.bridge, "firewall rules put");
+        }
+        if moved {
+            cut_stale(before, outside).await?;
+            self.outside = Some(outside.clone());
+        }
+        self.firewall_checked = Some(Instant::now());
+        Ok(())
+    }
+
     /// iptables is run off the async threads.
     async fn firewall<T: Send + 'static>(
         &mut self,
@@ -132,17 +160,29 @@ fn serving(network: &NetworkConfig) -> Vec<String> {
     arguments
 }
 
+/// Connections by public addresses that lead elsewhere now end. `before`: addresses that led to the flat network.
+async fn cut_stale(before: Vec<Ipv4Addr>, outside: &Outside) -> Result<(), DriveError> {
+    let flat = outside.flat.clone();
+    let gone: Vec<Ipv4Addr> = before.into_iter().filter(|public| !flat.contains_key(public)).collect();
+    if flat.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let failed = |cause: String| DriveError::new("connections by public addresses", cause);
+    let work = move || flows::cut(|flow| flows::is_stale_among_others(flow, &flat, &gone));
+    let cut = tokio::task::spawn_blocking(work).await.map_err(|cause| failed(cause.to_string()))?;
+    let cut = cut.map_err(|cause| failed(cause.to_string()))?;
+    if cut > 0 {
+        tracing::info!(cut, "connections by addresses that lead elsewhere now have ended");
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Driver for Flat {
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
         make_directory(&self.network.run_dir)?;
         self.bridge().await?;
-        if self.firewall_checked.is_none_or(|checked| checked.elapsed() >= FIREWALL_EVERY) {
-            if self.firewall(Firewall::apply).await? {
-                tracing::info!(bridge = self.network.bridge, "firewall rules put");
-            }
-            self.firewall_checked = Some(Instant::now());
-        }
+        self.rules(&wanted.outside).await?;
         self.dnsmasq.apply(&wanted.hosts).await?;
         self.routers.apply(wanted).await
     }

@@ -5,7 +5,9 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+mod flat;
 mod mending;
+mod public;
 mod subnets;
 mod vpc;
 mod world;

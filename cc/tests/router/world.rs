@@ -165,7 +165,7 @@ impl Guest {
     }
 
     /// Its link's other end here is `name`, on that bridge.
-    fn wire(&self, name: &str, bridge: Option<&str>) {
+    pub fn wire(&self, name: &str, bridge: Option<&str>) {
         let pid = self.holder.id();
         must(&format!("ip link add {name} type veth peer name eth0 netns {pid} && ip link set {name} up"));
         if let Some(bridge) = bridge {

@@ -154,3 +154,7 @@ fn leases<'a>(row: &'a Row, vpc: &'a VpcId) -> impl Iterator<Item = Lease> + 'a 
         })
     })
 }
+
+#[cfg(test)]
+#[path = "routers_tests.rs"]
+mod tests;

@@ -115,6 +115,6 @@ fn gateway_of(range: Net4) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
-mod samples;
+pub mod samples;
 #[cfg(test)]
 mod tests;

@@ -12,7 +12,7 @@
 //!
 //! A router goes on without us. Another life finds it by its name and changes nothing that is as it should be.
 
-mod flows;
+pub mod flows;
 pub mod kernel;
 mod made;
 pub mod namespace;
@@ -58,6 +58,8 @@ pub struct Routers {
     running: BTreeMap<VpcId, Running>,
     segments_checked: Option<(Instant, BTreeSet<SegmentTag>, Arc<[Ipv4Addr]>)>,
     host_looked: Option<(Instant, Vec<Held>)>,
+    /// There was nothing to do, and nothing was left of earlier lives.
+    was_idle: bool,
 }
 
 impl std::fmt::Debug for Routers {
@@ -79,6 +81,7 @@ impl Routers {
             running: BTreeMap::new(),
             segments_checked: None,
             host_looked: None,
+            was_idle: false,
         }
     }
 
@@ -102,7 +105,9 @@ impl Routers {
 
     /// Each router is as it is wanted, as far as it can be; the first thing that cannot is told.
     pub async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
-        if wanted.routers.is_empty() && self.made.routers().is_empty() && self.running.is_empty() {
+        let nothing = wanted.routers.is_empty() && wanted.outside.flat.is_empty();
+        let is_idle = nothing && self.made.routers().is_empty();
+        if is_idle && self.was_idle {
             return Ok(());
         }
         let host = self.open()?;
@@ -118,7 +123,9 @@ impl Routers {
             outcome = self.routes_apply(&host, wanted).await;
         }
         let left = self.running.values_mut().flat_map(Running::take_left).collect();
-        outcome.and(self.remove_unused(left).await)
+        outcome.and(self.remove_unused(left).await)?;
+        self.was_idle = is_idle;
+        Ok(())
     }
 
     /// Segments are made before legs join them.
@@ -176,6 +183,12 @@ impl Routers {
     /// The host's own routes to what is behind routers.
     async fn routes_apply(&mut self, host: &Host, wanted: &Wanted) -> Result<(), DriveError> {
         let mut routes = Vec::new();
+        let links = host.kernel.links().await?;
+        let bridge = links.get(&host.bridge).map(|link| link.index);
+        if let Some(bridge) = bridge {
+            // The host itself must have a way there before its packets are translated.
+            routes.extend(wanted.outside.flat.keys().map(|public| Held::on_link(*public, bridge)));
+        }
         for (vpc, running) in &self.running {
             let Some(link) = running.uplink() else { continue };
             let address = link_address(self.made.number(vpc).unwrap_or_default());
@@ -189,11 +202,10 @@ impl Routers {
             return Ok(());
         }
         self.host_looked = None;
-        let links = host.kernel.links().await?;
         let uplinks = names::uplinks(&host.bridge);
         let uplinks = links.iter().filter(|(name, _)| name.starts_with(uplinks.trim_end_matches('+')));
-        let uplinks: BTreeSet<u32> = uplinks.map(|(_, link)| link.index).collect();
-        let is_ours = |route: &Held| route.link.is_some_and(|link| uplinks.contains(&link));
+        let own: BTreeSet<u32> = uplinks.map(|(_, link)| link.index).chain(bridge).collect();
+        let is_ours = |route: &Held| route.link.is_some_and(|link| own.contains(&link));
         host.kernel.routes_become(&routes.iter().copied().collect(), is_ours).await?;
         self.host_looked = Some((Instant::now(), routes));
         Ok(())

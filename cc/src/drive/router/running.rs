@@ -1,9 +1,10 @@
 //! One router: brought from what there is to what is wanted, and taken away.
 
+use super::flows::Public;
 use super::kernel::{Addresses, End, Held, Kernel, Link, Links};
 use super::made::link_address;
 use super::tables::Tables;
-use super::{Host, namespace, serving};
+use super::{Host, flows, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
 use crate::app::router::{Leg, NEXT_HOP, Router, table_of};
 use crate::drive::DriveError;
@@ -34,6 +35,8 @@ pub struct Running {
     inside: Option<Inside>,
     uplink: Option<u32>,
     tables: Tables,
+    /// No connection goes by another translation than these.
+    settled: Option<Public>,
     dnsmasq: BTreeMap<SegmentTag, Dnsmasq>,
     /// As it was brought to, and when that was last seen to be so.
     applied: Option<(Arc<Router>, Instant)>,
@@ -69,6 +72,7 @@ impl Running {
             inside: None,
             uplink: None,
             tables: Tables::default(),
+            settled: None,
             dnsmasq: BTreeMap::new(),
             applied: None,
             left: BTreeSet::new(),
@@ -112,6 +116,7 @@ impl Running {
         if !done.is_empty() {
             tracing::info!(vpc_id = %self.vpc, namespace = self.name, changed = done.join(", "), "router put right");
         }
+        self.settle(wanted).await?;
         self.serve(wanted, host.mtu).await?;
         self.applied = Some((wanted.clone(), Instant::now()));
         Ok(())
@@ -130,6 +135,7 @@ impl Running {
             let kernel = Kernel::inside(&namespace)?;
             self.inside = Some(Inside { number, namespace, kernel });
             self.tables.forget();
+            self.settled = None;
         }
         Ok(if made { vec!["namespace"] } else { Vec::new() })
     }
@@ -251,6 +257,24 @@ impl Running {
             changed = true;
         }
         Ok(changed)
+    }
+
+    /// Connections by addresses that lead elsewhere now end.
+    async fn settle(&mut self, wanted: &Router) -> Result<(), DriveError> {
+        if self.settled.as_ref() == Some(&wanted.public) {
+            return Ok(());
+        }
+        let failed = |cause: String| DriveError::new("connections of a router", cause);
+        let namespace = namespace::open(&self.name)?;
+        let public = wanted.public.clone();
+        let work = move || namespace.run(|| flows::cut(|flow| flows::is_stale(flow, &public)));
+        let cut = tokio::task::spawn_blocking(work).await.map_err(|cause| failed(cause.to_string()))?;
+        let cut = cut.and_then(|cut| cut).map_err(|cause| failed(cause.to_string()))?;
+        if cut > 0 {
+            tracing::info!(vpc_id = %self.vpc, cut, "connections by addresses that lead elsewhere now have ended");
+        }
+        self.settled = Some(wanted.public.clone());
+        Ok(())
     }
 
     async fn serve(&mut self, wanted: &Router, mtu: u32) -> Result<(), DriveError> {
