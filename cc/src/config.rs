@@ -1,6 +1,7 @@
 //! The cluster controller's configuration. `deploy/config/cc.toml` is the commented example.
 
 use crate::app::placement::Policy;
+use crate::app::router::Site;
 use karri_proto::runtime::process::ControllerConfig;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -9,6 +10,9 @@ use std::str::FromStr;
 
 /// Linux' limit for the name of an interface.
 const BRIDGE_NAME_MAX: usize = 15;
+/// Guests that speak IPv4 must be able to send 576 bytes, and a segment puts 50 around them.
+const TUNNEL_MTU_MIN: u32 = 626;
+const TUNNEL_MTU_MAX: u32 = 65_535;
 const NODE_LOST_SECS_MIN: u32 = 3;
 /// A year.
 const NODE_LOST_SECS_MAX: u32 = 366 * 24 * 3600;
@@ -56,6 +60,32 @@ pub struct NetworkConfig {
     /// Where dnsmasq's files are; readable by its unprivileged user.
     #[serde(default = "default_run_dir")]
     pub run_dir: PathBuf,
+    /// This host's address at which it takes packets of VPCs from other hosts. Absent: there are no others.
+    #[serde(default)]
+    pub tunnel_address: Option<Ipv4Addr>,
+    /// What the network between the hosts carries in one packet, in bytes.
+    #[serde(default = "default_tunnel_mtu")]
+    pub tunnel_mtu: u32,
+    #[serde(default = "default_vxlan_port")]
+    pub vxlan_port: u16,
+    /// What instances send from their public addresses leaves this host from its own: for sites where nobody
+    /// knows the way to the public addresses.
+    #[serde(default = "default_masquerade_public")]
+    pub masquerade_public: bool,
+}
+
+/// Ethernet's.
+fn default_tunnel_mtu() -> u32 {
+    1500
+}
+
+/// The one that IANA has given to VXLAN.
+fn default_vxlan_port() -> u16 {
+    4789
+}
+
+fn default_masquerade_public() -> bool {
+    true
 }
 
 fn default_bridge() -> String {
@@ -92,6 +122,11 @@ impl Config {
         self.database.path.clone().unwrap_or_else(|| self.controller.state_dir.join("cc.sqlite"))
     }
 
+    /// What all routers of VPCs have in common.
+    pub fn site(&self) -> Site {
+        Site { zone: self.cluster.zone.clone(), bridge: self.network.bridge.clone() }
+    }
+
     pub fn check(&self) -> Result<(), String> {
         let zone = &self.cluster.zone;
         let plain = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -111,12 +146,41 @@ impl Config {
         if !network.subnet.has_host(network.gateway) {
             return Err(format!("network.gateway = {}: not a host in {}", network.gateway, network.subnet));
         }
+        self.check_tunnel()?;
         let lost = self.placement.node_lost_secs;
         if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {
             return Err(format!(
                 "placement.node_lost_secs = {lost}: expecting a number from {NODE_LOST_SECS_MIN} to \
                  {NODE_LOST_SECS_MAX}"
             ));
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    fn check_tunnel(&self) -> Result<(), String> {
+        let NetworkConfig { tunnel_address, tunnel_mtu, vxlan_port, subnet, .. } = &self.network;
+        if let Some(address) = tunnel_address.filter(|address| {
+            address.is_unspecified()
+                || address.is_loopback()
+                || address.is_multicast()
+                || address.is_broadcast()
+        }) {
+            return Err(format!("network.tunnel_address = {address}: an address of this host is expected"));
+        }
+        if let Some(address) = tunnel_address.filter(|address| subnet.has_host(*address)) {
+            return Err(format!(
+                "network.tunnel_address = {address}: is in {subnet}, which is the instances'"
+            ));
+        }
+        if !(TUNNEL_MTU_MIN..=TUNNEL_MTU_MAX).contains(tunnel_mtu) {
+            return Err(format!(
+                "network.tunnel_mtu = {tunnel_mtu}: expecting a number from {TUNNEL_MTU_MIN} to {TUNNEL_MTU_MAX}"
+            ));
+        }
+        if *vxlan_port == 0 {
+            return Err("network.vxlan_port = 0: expecting a UDP port".to_owned());
         }
         Ok(())
     }
@@ -213,6 +277,10 @@ mod tests {
         wrong(|c| c.cluster.clc_url = "http://x".into(), "cluster.clc_url");
         wrong(|c| c.network.bridge = "a-bridge-too-long".into(), "network.bridge");
         wrong(|c| c.network.gateway = Ipv4Addr::LOCALHOST, "network.gateway");
+        wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::LOCALHOST), "network.tunnel_address");
+        wrong(|c| c.network.tunnel_address = Some([172, 31, 0, 9].into()), "network.tunnel_address");
+        wrong(|c| c.network.tunnel_mtu = 100, "network.tunnel_mtu");
+        wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
         wrong(|c| c.placement.node_lost_secs = 0, "placement.node_lost_secs");
         wrong(|c| c.placement.node_lost_secs = u32::MAX, "placement.node_lost_secs");
     }

@@ -36,6 +36,7 @@ pub struct Keeper {
     jobs: mpsc::Sender<Job>,
     news: watch::Receiver<u64>,
     leases: watch::Receiver<u64>,
+    routers: watch::Receiver<u64>,
     wakes: Arc<Wakes>,
     pub reader: Reader,
 }
@@ -83,6 +84,7 @@ impl Keeper {
         let (new_nodes, node_names) = mpsc::unbounded_channel();
         let (news_sender, news) = watch::channel(book.sequence());
         let (leases_sender, leases) = watch::channel(book.leases_version());
+        let (routers_sender, routers) = watch::channel(book.routers_version());
         let wakes = Arc::new(Wakes { bells: Mutex::default(), facts: Mutex::default(), new_nodes });
         let mut task = Task {
             book,
@@ -91,12 +93,13 @@ impl Keeper {
             clock,
             news: news_sender,
             leases: leases_sender,
+            routers: routers_sender,
             wakes: wakes.clone(),
             metrics: base.metrics.clone(),
         };
         task.commit().await?; // what followed from the rows alone
         base.spawn(task.run(inbox, base.shutdown.clone()));
-        Ok((Self { jobs, news, leases, wakes, reader }, node_names))
+        Ok((Self { jobs, news, leases, routers, wakes, reader }, node_names))
     }
 
     /// Runs `ask` on the book and returns its answer when all it changed is durable.
@@ -125,6 +128,11 @@ impl Keeper {
         self.leases.clone()
     }
 
+    /// Changes whenever routers may have to be otherwise.
+    pub fn routers(&self) -> watch::Receiver<u64> {
+        self.routers.clone()
+    }
+
     /// Rings when there may be something to tell the node.
     pub fn bell(&self, name: &str) -> Arc<Notify> {
         self.wakes.bell(name)
@@ -143,6 +151,7 @@ struct Task {
     clock: Clock,
     news: watch::Sender<u64>,
     leases: watch::Sender<u64>,
+    routers: watch::Sender<u64>,
     wakes: Arc<Wakes>,
     metrics: Arc<Metrics>,
 }
@@ -212,5 +221,6 @@ impl Task {
         let changed = |old: &mut u64, new: u64| std::mem::replace(old, new) != new;
         self.news.send_if_modified(|sequence| changed(sequence, self.book.sequence()));
         self.leases.send_if_modified(|version| changed(version, self.book.leases_version()));
+        self.routers.send_if_modified(|version| changed(version, self.book.routers_version()));
     }
 }

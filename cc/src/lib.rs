@@ -84,11 +84,13 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
             keeper.ask(|_, _| ()).await.map_err(|error| error.to_string())
         }
     });
+    let site = config.site();
     let nodes = NodeClients::new(&base.identity.cluster, &config.controller.tls);
     let api = api::Api {
         base: base.clone(),
         keeper: keeper.clone(),
         nodes: nodes.clone(),
+        tunnel: config.network.tunnel_address,
         welcome: NodeWelcome {
             zone: config.cluster.zone.clone(),
             subnet_cidr: config.network.subnet.to_string(),
@@ -107,7 +109,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;
     base.spawn(reconcile::heartbeat::run(base.clone(), clc, hello));
     base.spawn(reconcile::tick::run(base.clone(), keeper.clone()));
-    base.spawn(reconcile::network::run(base.clone(), keeper.clone(), driver));
+    base.spawn(reconcile::network::run(base.clone(), keeper.clone(), site, driver));
     let facts = reconcile::facts::FactTelling::new(base.clone(), keeper.clone(), nodes.clone());
     let loops = reconcile::node::Nodes { base: base.clone(), keeper, clients: nodes, facts, lost_after };
     base.spawn(loops.run(names));

@@ -7,7 +7,7 @@
 
 use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::{Flat, Forwarding, remove};
-use karri_cc::drive::{Driver, Host};
+use karri_cc::drive::{Driver, Host, Wanted};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -53,6 +53,10 @@ fn network(directory: &Path) -> NetworkConfig {
         gateway: GATEWAY.parse().unwrap(),
         dns: vec![Ipv4Addr::LOCALHOST],
         run_dir: directory.join("run"),
+        tunnel_address: None,
+        tunnel_mtu: 1500,
+        vxlan_port: 4789,
+        masquerade_public: true,
     }
 }
 
@@ -124,6 +128,10 @@ fn host(mac: &str, last: u8) -> Host {
     Host { address: [172, 31, 0, last].into(), mac: mac.to_owned(), hostname: format!("ip-172-31-0-{last}") }
 }
 
+fn wanted(hosts: &[Host]) -> Wanted {
+    Wanted { hosts: hosts.to_vec(), ..Wanted::default() }
+}
+
 fn dnsmasq_pid(network: &NetworkConfig) -> u32 {
     std::fs::read_to_string(network.run_dir.join("dnsmasq.pid")).unwrap().trim().parse().unwrap()
 }
@@ -163,32 +171,32 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     let before = must(RULES);
 
     let mut flat = Flat::new(&network);
-    runtime.block_on(flat.apply(&[host(FIRST, 4)])).unwrap();
-    runtime.block_on(flat.apply(&[host(FIRST, 4)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(FIRST, 4)]))).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(FIRST, 4)]))).unwrap();
     let guest = Guest::plug(directory.path(), &network.bridge);
 
     // Leases, and none for a stranger.
     assert_eq!(guest.lease(FIRST, 10), Some(expected("172.31.0.4")));
     assert_eq!(guest.lease(SECOND, 2), None);
     let pid = dnsmasq_pid(&network);
-    runtime.block_on(flat.apply(&[host(FIRST, 4), host(SECOND, 5)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(FIRST, 4), host(SECOND, 5)]))).unwrap();
     assert_eq!(guest.lease(SECOND, 10), Some(expected("172.31.0.5")));
     assert_eq!(dnsmasq_pid(&network), pid, "new hosts need no new process");
 
     // An address that goes to another instance while its lease lasts.
-    runtime.block_on(flat.apply(&[host(SECOND, 4)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
     assert_eq!(guest.lease(SECOND, 10), Some(expected("172.31.0.4")));
 
     // Another life of the controller keeps the process; a dead one is replaced.
     let pid = dnsmasq_pid(&network);
     drop(flat);
     let mut flat = Flat::new(&network);
-    runtime.block_on(flat.apply(&[host(SECOND, 4)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
     assert_eq!(dnsmasq_pid(&network), pid, "adopted");
     must(&format!(
         "kill -9 {pid}; while kill -0 {pid} 2>/dev/null && ! grep -q 'State:.Z' /proc/{pid}/status; do :; done"
     ));
-    runtime.block_on(flat.apply(&[host(SECOND, 4)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
     assert_ne!(dnsmasq_pid(&network), pid);
     assert_eq!(guest.lease(SECOND, 10), Some(expected("172.31.0.4")));
 
@@ -205,7 +213,7 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     // What others flushed is put back.
     must("iptables -F KARRI-IN-karri-t0; iptables -t nat -F POSTROUTING; ip link delete karri-t0");
     let mut flat = Flat::new(&network);
-    runtime.block_on(flat.apply(&[host(SECOND, 4)])).unwrap();
+    runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
     must("ip link set veth-h master karri-t0 up && iptables -C INPUT -i karri-t0 -j KARRI-IN-karri-t0");
     assert!(must("iptables -t nat -S KARRI-NAT-karri-t0").contains("MASQUERADE"));
     assert_eq!(guest.lease(SECOND, 10), Some(expected("172.31.0.4")));
@@ -242,13 +250,13 @@ fn forwarding_stays_on_for_others_who_came_to_rely_on_it() {
         ("ip link add other0 type bridge && ip link set other0 up", "ip link delete other0"),
     ] {
         must("echo 0 > /proc/sys/net/ipv4/ip_forward");
-        runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
+        runtime.block_on(Flat::new(&network).apply(&wanted(&[]))).unwrap();
         must(comes);
         assert_eq!(runtime.block_on(remove(&network)).unwrap(), Forwarding::LeftOn, "{comes}");
         assert_eq!(forwarding(), "1", "{comes}");
         must(goes);
         must("echo 0 > /proc/sys/net/ipv4/ip_forward");
-        runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
+        runtime.block_on(Flat::new(&network).apply(&wanted(&[]))).unwrap();
         assert_eq!(runtime.block_on(remove(&network)).unwrap(), Forwarding::AsBefore, "{goes}");
         assert_eq!(forwarding(), "0", "{goes}");
     }
@@ -265,11 +273,11 @@ fn a_bridge_that_was_there_before_stays() {
     let network = network(directory.path());
     let _reaper = Reaper(network.clone());
     must("ip link add karri-t0 type bridge");
-    runtime.block_on(Flat::new(&network).apply(&[])).unwrap();
+    runtime.block_on(Flat::new(&network).apply(&wanted(&[]))).unwrap();
     runtime.block_on(remove(&network)).unwrap();
     must("ip link show karri-t0");
 
     must("ip link delete karri-t0 && ip link add karri-t0 type veth peer name x");
-    let error = runtime.block_on(Flat::new(&network).apply(&[])).unwrap_err();
+    let error = runtime.block_on(Flat::new(&network).apply(&wanted(&[]))).unwrap_err();
     assert!(error.to_string().contains("network.bridge"), "{error}");
 }

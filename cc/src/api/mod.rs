@@ -24,6 +24,8 @@ pub struct Api {
     /// For calls on to nodes.
     pub nodes: NodeClients,
     pub welcome: NodeWelcome,
+    /// Where this host takes packets of segments.
+    pub tunnel: Option<std::net::Ipv4Addr>,
 }
 
 pub fn router(api: Api) -> Router {

@@ -5,6 +5,7 @@ use crate::app::node::NodeRecord;
 use async_trait::async_trait;
 use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome, may_be_called};
 use karri_proto::internal::{ApiError, Caller, Identity};
+use std::net::Ipv4Addr;
 
 const URL_BYTES_MAX: usize = 256;
 const FOREIGN_GUESTS_MAX: usize = 100;
@@ -15,15 +16,20 @@ impl NodeService for Api {
     async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError> {
         let record = record(&caller.identity, hello)?;
         self.keeper.ask(move |book, now_ms| book.hello(record, now_ms)).await??;
-        Ok(self.welcome.clone())
+        let nodes = self.keeper.ask(|book, _| book.tunnels()).await?;
+        let own = self.tunnel.filter(|own| !nodes.contains(own));
+        Ok(NodeWelcome { tunnels: nodes.iter().copied().chain(own).collect(), ..self.welcome.clone() })
     }
 }
 
 /// What is kept of a greeting. The certificate says whose it is.
 fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
-    let NodeHello { url, mut facts, .. } = hello;
+    let NodeHello { url, tunnel, mut facts } = hello;
     if !url.starts_with("https://") || url.len() > URL_BYTES_MAX {
         return Err(ApiError::invalid("url: an https address is expected"));
+    }
+    if tunnel.is_some_and(is_no_hosts) {
+        return Err(ApiError::invalid("tunnel: the address of a host is expected"));
     }
     if !may_be_called(sender, &facts.name) {
         return Err(ApiError::forbidden(format!("{sender} does not speak for this node")));
@@ -35,5 +41,10 @@ fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
             *text = text.chars().take(TEXT_BYTES_MAX / 4).collect();
         }
     }
-    Ok(NodeRecord { owner: sender.name.clone(), url, facts })
+    Ok(NodeRecord { owner: sender.name.clone(), url, tunnel, facts })
+}
+
+/// Packets sent there would come to nobody, to many, or back to who sent them.
+fn is_no_hosts(address: Ipv4Addr) -> bool {
+    address.is_unspecified() || address.is_loopback() || address.is_multicast() || address.is_broadcast()
 }

@@ -15,7 +15,7 @@ const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60
 const LIFE: Cursor = Cursor { epoch: 1, sequence: 0 };
 
 fn record(name: &str, vcpus: u32) -> NodeRecord {
-    NodeRecord { owner: name.into(), url: format!("https://{name}"), facts: facts(name, vcpus) }
+    NodeRecord { owner: name.into(), url: format!("https://{name}"), tunnel: None, facts: facts(name, vcpus) }
 }
 
 fn book(nodes: &[&str]) -> Book {

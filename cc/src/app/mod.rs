@@ -6,6 +6,7 @@
 //!   placement.rs  which node a new instance goes to
 //!   stray.rs      how a guest ends that should not be where it is
 //!   facts/        what networks let through, and which part of it each node needs
+//!   router/       the routers of VPCs: links, routes, rules, and what they serve
 //!   book/         all instances and nodes in memory, indexed; gathers what must be made durable
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod facts;
 pub mod node;
 pub mod placement;
 pub mod plan;
+pub mod router;
 pub mod row;
 pub mod stray;
 

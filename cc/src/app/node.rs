@@ -6,6 +6,7 @@ use karri_proto::instance::InstanceReport;
 use karri_proto::internal::instances::Cursor;
 use karri_proto::resources::{Need, NodeFacts, NodeResources};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 
 /// Of what a node says.
 const REASON_CODE_CHARS_MAX: usize = 128;
@@ -19,6 +20,8 @@ pub struct NodeRecord {
     /// The name in the certificate that speaks for it: its own, or that of the process which hosts it.
     pub owner: String,
     pub url: String,
+    /// Where it takes packets of segments from other hosts.
+    pub tunnel: Option<Ipv4Addr>,
     pub facts: NodeFacts,
 }
 

@@ -134,8 +134,12 @@ fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
         }
         Event::Hello { node } => {
             let name = NODES[node];
-            let record =
-                NodeRecord { owner: name.into(), url: format!("https://{name}"), facts: facts(name, 2) };
+            let record = NodeRecord {
+                owner: name.into(),
+                url: format!("https://{name}"),
+                tunnel: None,
+                facts: facts(name, 2),
+            };
             book.hello(record, *now_ms).unwrap();
         }
         Event::Telling { node, reports, restarted } => {

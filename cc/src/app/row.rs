@@ -10,8 +10,9 @@
 //!
 //! An instance that ran stays with its node: its disk is there.
 
-use karri_proto::ids::{InstanceId, NetworkInterfaceId};
+use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::network::SegmentTag;
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -21,6 +22,15 @@ use std::sync::Arc;
 pub struct Lease {
     pub mac: String,
     pub address: Ipv4Addr,
+    /// None: on the flat network.
+    pub segment: Option<Segment>,
+}
+
+/// Where a port is that is not on the flat network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Segment {
+    pub tag: SegmentTag,
+    pub vpc: VpcId,
 }
 
 /// Everything but the specification, which stays in the store: memory per instance must stay small.
@@ -96,6 +106,7 @@ impl Row {
         let lease = |port: &karri_proto::instance::PortSpec| Lease {
             mac: port.mac.clone(),
             address: port.private_ip,
+            segment: (port.segment != 0).then(|| Segment { tag: port.segment, vpc: port.vpc_id.clone() }),
         };
         self.leases = intent.spec.ports.iter().map(lease).collect();
         self.ports = intent.spec.ports.iter().map(|port| port.id.clone()).collect();

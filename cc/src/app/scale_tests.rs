@@ -38,8 +38,12 @@ fn twenty_thousand_instances_fit() {
     let mut book = Book::load(Snapshot::default(), SETTINGS, 0);
     for number in 0..NODES {
         let name = format!("node-{number}");
-        let record =
-            NodeRecord { owner: name.clone(), url: format!("https://{name}"), facts: facts(&name, 64) };
+        let record = NodeRecord {
+            owner: name.clone(),
+            url: format!("https://{name}"),
+            tunnel: None,
+            facts: facts(&name, 64),
+        };
         book.hello(record, 0).unwrap();
         book.node_page(&name, Cursor::default(), page(Cursor::default(), true, Vec::new()), 0);
     }

@@ -1,10 +1,11 @@
-//! DHCP and DNS for the flat network: dnsmasq's files, and its process.
+//! DHCP and DNS for one network: dnsmasq's files, and its process.
 //!
 //! The process outlives us: guests renew their leases while no controller runs. The next life finds it by its
 //! pid file, checked against its command line, and keeps it if it would start the very same.
 
+use super::router::namespace;
 use super::{DriveError, Host};
-use crate::config::NetworkConfig;
+use karri_net::Namespace;
 use karri_proto::runtime::files::write_readable;
 use rustix::process::{Pid, Signal, kill_process};
 use std::fmt::Write;
@@ -14,7 +15,7 @@ use std::process::Stdio;
 use std::time::Duration;
 use tokio::process::{Child, Command};
 
-const LEASE_TIME: &str = "12h";
+pub const LEASE_TIME: &str = "12h";
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
 const POLL_EVERY: Duration = Duration::from_millis(20);
 const START_TIMEOUT: Duration = Duration::from_secs(3);
@@ -24,6 +25,8 @@ const PROGRAM: &str = "dnsmasq";
 pub struct Dnsmasq {
     arguments: Vec<String>,
     directory: PathBuf,
+    /// The name of the namespace that it is in; none: ours.
+    inside: Option<String>,
     /// Ours to reap, when this life started it.
     child: Option<Child>,
     written: Option<String>,
@@ -31,14 +34,30 @@ pub struct Dnsmasq {
 }
 
 impl Dnsmasq {
-    pub fn new(network: &NetworkConfig) -> Self {
+    /// `arguments`: beside those that name its files in `directory`, which it shares with nobody.
+    pub fn new(directory: &Path, inside: Option<&str>, arguments: Vec<String>) -> Self {
+        let mut all = arguments_for(directory);
+        all.extend(arguments);
         Self {
-            arguments: arguments(network),
-            directory: network.run_dir.clone(),
+            arguments: all,
+            directory: directory.to_owned(),
+            inside: inside.map(str::to_owned),
             child: None,
             written: None,
             must_restart: false,
         }
+    }
+
+    /// Whether it would be started with these.
+    pub fn has(&self, arguments: &[String]) -> bool {
+        self.arguments.ends_with(arguments)
+            && self.arguments.len() == arguments.len() + arguments_for(&self.directory).len()
+    }
+
+    /// Serves by other arguments from now on.
+    pub fn become_another(&mut self, other: Self) {
+        self.arguments = other.arguments;
+        self.written = None;
     }
 
     /// Its sockets no longer serve.
@@ -109,8 +128,13 @@ impl Dnsmasq {
         command_line(pid)?.contains(&pid_file).then_some(pid)
     }
 
+    /// It is what we would start, and where.
     fn is_ours(&self, pid: Pid) -> bool {
-        command_line(pid).is_some_and(|words| words.get(1..) == Some(&self.arguments[..]))
+        let is_there = self.inside.as_deref().is_none_or(|name| {
+            let there = namespace::number_of_process(pid.as_raw_nonzero().get());
+            there.is_some() && there == namespace::number(name)
+        });
+        is_there && command_line(pid).is_some_and(|words| words.get(1..) == Some(&self.arguments[..]))
     }
 
     async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
@@ -135,16 +159,19 @@ impl Dnsmasq {
         let failed = |cause: std::io::Error| DriveError::new(PROGRAM, cause);
         let _ = std::fs::remove_file(self.file("dnsmasq.pid"));
         let log = File::create(self.file("dnsmasq.log")).map_err(failed)?;
-        let child = Command::new(PROGRAM)
+        let mut command = Command::new(PROGRAM);
+        command
             .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .process_group(0) // Ctrl-C at our terminal is not meant for it
-            .kill_on_drop(false)
-            .spawn()
-            .map_err(failed)?;
-        self.child = Some(child);
+            .kill_on_drop(false);
+        let child = match &self.inside {
+            None => command.spawn(),
+            Some(name) => spawn_inside(&namespace::open(name)?, &mut command),
+        };
+        self.child = Some(child.map_err(failed)?);
         let listening = async {
             while self.child.is_some() && self.running_pid().is_none() {
                 tokio::time::sleep(POLL_EVERY).await;
@@ -188,38 +215,33 @@ fn write_file(path: &Path, text: &str) -> Result<(), DriveError> {
     write_readable(path, text.as_bytes()).map_err(|cause| DriveError::new(path.display().to_string(), cause))
 }
 
-fn arguments(network: &NetworkConfig) -> Vec<String> {
-    let NetworkConfig { bridge, subnet, gateway, dns, run_dir, .. } = network;
-    let file = |name: &str| run_dir.join(name).display().to_string();
-    let mut arguments = vec![
+/// A child is in the namespace of the thread that starts it.
+pub fn spawn_inside(namespace: &Namespace, command: &mut Command) -> std::io::Result<Child> {
+    let runtime = tokio::runtime::Handle::current();
+    namespace.run(|| {
+        let _entered = runtime.enter();
+        command.spawn()
+    })?
+}
+
+fn arguments_for(directory: &Path) -> Vec<String> {
+    let file = |name: &str| directory.join(name).display().to_string();
+    vec![
         "--keep-in-foreground".to_owned(),
         "--conf-file=/dev/null".to_owned(),
         "--log-facility=-".to_owned(),
         "--quiet-dhcp".to_owned(),
         format!("--pid-file={}", file("dnsmasq.pid")),
         "--bind-interfaces".to_owned(),
-        format!("--interface={bridge}"),
         "--except-interface=lo".to_owned(),
         "--no-hosts".to_owned(),
         "--domain-needed".to_owned(),
         "--dhcp-authoritative".to_owned(),
         "--no-ping".to_owned(),
-        // Only hosts that we name are served.
-        format!("--dhcp-range={},static,{},{LEASE_TIME}", subnet.first, subnet.mask()),
         "--dhcp-lease-max=65536".to_owned(),
         format!("--dhcp-hostsfile={}", file("hosts")),
         format!("--dhcp-leasefile={}", file("leases")),
-        format!("--dhcp-option=option:router,{gateway}"),
-        format!("--dhcp-option=option:dns-server,{gateway}"),
-        "--dhcp-option=option:mtu,1500".to_owned(),
-        // Clients that take classless routes ignore the router: it says both.
-        format!("--dhcp-option=121,169.254.169.254/32,{gateway},0.0.0.0/0,{gateway}"),
-    ];
-    if !dns.is_empty() {
-        arguments.push("--no-resolv".to_owned());
-        arguments.extend(dns.iter().map(|server| format!("--server={server}")));
-    }
-    arguments
+    ]
 }
 
 /// A line per host. What could be taken for more than one field is left out.

@@ -4,19 +4,22 @@
 //! exactly that, also after a crash. The file is in the run directory, which a reboot empties as it
 //! empties the kernel.
 
-use super::dnsmasq::Dnsmasq;
+use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
-use super::{DriveError, Driver, Host, netlink};
+use super::router::{Routers, flows};
+use super::{DriveError, Driver, Wanted, netlink};
+use crate::app::router::Outside;
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
 use karri_proto::runtime::endpoint::write_durably;
 use serde::{Deserialize, Serialize};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Looking costs a few processes, so it is done less often than the rest.
-const FIREWALL_EVERY: Duration = Duration::from_secs(10);
+const FIREWALL_EVERY: Duration = Duration::from_secs(4);
 const FIREWALL_TIMEOUT: Duration = Duration::from_secs(30);
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -34,6 +37,9 @@ pub struct Flat {
     firewall: Option<Firewall>,
     firewall_checked: Option<Instant>,
     dnsmasq: Dnsmasq,
+    routers: Routers,
+    /// What the rules and the connections are of.
+    outside: Option<Outside>,
     made: Option<Made>,
 }
 
@@ -43,7 +49,9 @@ impl Flat {
             network: network.clone(),
             firewall: Some(Firewall::new(network)),
             firewall_checked: None,
-            dnsmasq: Dnsmasq::new(network),
+            dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network)),
+            routers: Routers::new(network),
+            outside: None,
             made: None,
         }
     }
@@ -91,6 +99,29 @@ impl Flat {
         Ok(())
     }
 
+    async fn rules(&mut self, outside: &Outside) -> Result<(), DriveError> {
+        let moved = self.outside.as_ref() != Some(outside);
+        if !moved && self.firewall_checked.is_some_and(|checked| checked.elapsed() < FIREWALL_EVERY) {
+            return Ok(());
+        }
+        let wanted = outside.clone();
+        let work = move |firewall: &mut Firewall| {
+            let before = if moved { firewall.public()? } else { Vec::new() };
+            firewall.want(&wanted);
+            Ok((before, firewall.apply()?))
+        };
+        let (before, changed) = self.firewall(work).await?;
+        if changed {
+            tracing::info!(bridge = self.network.bridge, "firewall rules put");
+        }
+        if moved {
+            cut_stale(before, outside).await?;
+            self.outside = Some(outside.clone());
+        }
+        self.firewall_checked = Some(Instant::now());
+        Ok(())
+    }
+
     /// iptables is run off the async threads.
     async fn firewall<T: Send + 'static>(
         &mut self,
@@ -109,18 +140,51 @@ impl Flat {
     }
 }
 
+/// What guests are told on the flat network.
+fn serving(network: &NetworkConfig) -> Vec<String> {
+    let NetworkConfig { bridge, subnet, gateway, dns, .. } = network;
+    let mut arguments = vec![
+        format!("--interface={bridge}"),
+        // Only hosts that we name are served.
+        format!("--dhcp-range={},static,{},{LEASE_TIME}", subnet.first, subnet.mask()),
+        format!("--dhcp-option=option:router,{gateway}"),
+        format!("--dhcp-option=option:dns-server,{gateway}"),
+        "--dhcp-option=option:mtu,1500".to_owned(),
+        // Clients that take classless routes ignore the router: it says both.
+        format!("--dhcp-option=121,169.254.169.254/32,{gateway},0.0.0.0/0,{gateway}"),
+    ];
+    if !dns.is_empty() {
+        arguments.push("--no-resolv".to_owned());
+        arguments.extend(dns.iter().map(|server| format!("--server={server}")));
+    }
+    arguments
+}
+
+/// Connections by public addresses that lead elsewhere now end. `before`: addresses that led to the flat network.
+async fn cut_stale(before: Vec<Ipv4Addr>, outside: &Outside) -> Result<(), DriveError> {
+    let flat = outside.flat.clone();
+    let gone: Vec<Ipv4Addr> = before.into_iter().filter(|public| !flat.contains_key(public)).collect();
+    if flat.is_empty() && gone.is_empty() {
+        return Ok(());
+    }
+    let failed = |cause: String| DriveError::new("connections by public addresses", cause);
+    let work = move || flows::cut(|flow| flows::is_stale_among_others(flow, &flat, &gone));
+    let cut = tokio::task::spawn_blocking(work).await.map_err(|cause| failed(cause.to_string()))?;
+    let cut = cut.map_err(|cause| failed(cause.to_string()))?;
+    if cut > 0 {
+        tracing::info!(cut, "connections by addresses that lead elsewhere now have ended");
+    }
+    Ok(())
+}
+
 #[async_trait]
 impl Driver for Flat {
-    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+    async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
         make_directory(&self.network.run_dir)?;
         self.bridge().await?;
-        if self.firewall_checked.is_none_or(|checked| checked.elapsed() >= FIREWALL_EVERY) {
-            if self.firewall(Firewall::apply).await? {
-                tracing::info!(bridge = self.network.bridge, "firewall rules put");
-            }
-            self.firewall_checked = Some(Instant::now());
-        }
-        self.dnsmasq.apply(hosts).await
+        self.rules(&wanted.outside).await?;
+        self.dnsmasq.apply(&wanted.hosts).await?;
+        self.routers.apply(wanted).await
     }
 }
 
@@ -137,6 +201,7 @@ pub enum Forwarding {
 /// repeat; the cluster controller must not be running.
 pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
     let mut flat = Flat::new(network);
+    flat.routers.remove().await?;
     flat.dnsmasq.remove().await?;
     flat.firewall(Firewall::remove).await?;
     let made = flat.made();
@@ -159,7 +224,7 @@ pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
 }
 
 /// dnsmasq reads its files as a user without rights.
-fn make_directory(path: &Path) -> Result<(), DriveError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), DriveError> {
     let failed = |cause: std::io::Error| DriveError::new(path.display().to_string(), cause);
     let missing: Vec<&Path> = path.ancestors().take_while(|directory| !directory.exists()).collect();
     for directory in missing.into_iter().rev() {

@@ -4,7 +4,8 @@
 //!   flat.rs       the driver: bridge, firewall and dnsmasq made and mended; all of it removed again
 //!   netlink.rs    the bridge and its gateway address (the only place that knows rtnetlink)
 //!   firewall.rs   our own iptables chains
-//!   dnsmasq.rs    DHCP and DNS: its files and its process
+//!   dnsmasq.rs    DHCP and DNS of one network: its files and its process
+//!   router/       the routers of VPCs, each in a namespace of its own
 //!   simulated.rs  no network at all
 //!   nodes.rs      connections to nodes
 //! ```
@@ -14,10 +15,15 @@ mod firewall;
 pub mod flat;
 mod netlink;
 pub mod nodes;
+pub mod router;
 pub mod simulated;
 
+use crate::app::router::{Outside, Router};
 use async_trait::async_trait;
+use karri_proto::ids::VpcId;
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// One DHCP client that is served, and what it is given.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,9 +46,20 @@ impl DriveError {
     }
 }
 
-/// Makes the network so that exactly `hosts` are served. Called again and again: what is right already is
+/// All that the cluster's network on this host is to be like.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// On the flat network.
+    pub hosts: Vec<Host>,
+    pub routers: BTreeMap<VpcId, Arc<Router>>,
+    pub outside: Outside,
+    /// Where nodes take packets of segments.
+    pub tunnels: Arc<[Ipv4Addr]>,
+}
+
+/// Makes the network as is wanted. Called again and again: what is right already is
 /// left alone, what died or was changed by others is mended.
 #[async_trait]
 pub trait Driver: Send {
-    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError>;
+    async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError>;
 }

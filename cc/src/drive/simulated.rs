@@ -1,13 +1,13 @@
 //! No network at all: for simulated nodes, and for tests that look at what was wanted.
 
-use super::{DriveError, Driver, Host};
+use super::{DriveError, Driver, Host, Wanted};
 use async_trait::async_trait;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 #[derive(Debug, Clone, Default)]
 pub struct Simulated {
-    applied: Arc<Mutex<Vec<Host>>>,
+    applied: Arc<Mutex<Wanted>>,
     failing: Arc<AtomicBool>,
 }
 
@@ -18,19 +18,23 @@ impl Simulated {
     }
 
     pub fn hosts(&self) -> Vec<Host> {
+        self.wanted().hosts
+    }
+
+    pub fn wanted(&self) -> Wanted {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
 #[async_trait]
 impl Driver for Simulated {
-    async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+    async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
         if self.failing.load(Ordering::Relaxed) {
             return Err(DriveError::new("bridge", "told to fail"));
         }
         let mut applied = self.applied.lock().unwrap_or_else(PoisonError::into_inner);
-        if *applied != hosts {
-            *applied = hosts.to_vec();
+        if *applied != *wanted {
+            *applied = wanted.clone();
         }
         Ok(())
     }

@@ -1,9 +1,14 @@
 //! Keeps the cluster's network as its instances want it: a function of the rows, carried out by a driver.
 
-use crate::app::book::Book;
-use crate::drive::{Driver, Host};
+use crate::app::book::{Book, RouterNews};
+use crate::app::router::{Site, outside, router};
+use crate::drive::{Driver, Host, Wanted};
 use crate::keeper::Keeper;
+use karri_proto::ids::VpcId;
+use karri_proto::network::{PublicAddress, Subnet};
 use karri_proto::runtime::process::Base;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A service that died is mended within this; what others changed, too.
@@ -13,12 +18,12 @@ const ROUND_MAX: Duration = Duration::from_secs(120);
 /// Launches come in bursts; one writing of the file serves a burst.
 const GATHER: Duration = Duration::from_millis(100);
 
-/// Who may lease which address, in a fixed order. Wanted state, from nothing but rows.
+/// Who may lease which address on the flat network, in a fixed order. Wanted state, from nothing but rows.
 pub fn hosts(book: &Book) -> Vec<Host> {
     let living = book.rows().filter(|row| !row.phase.is_final());
     let mut hosts: Vec<Host> = living
         .flat_map(|row| {
-            row.leases.iter().map(|lease| Host {
+            row.leases.iter().filter(|lease| lease.segment.is_none()).map(|lease| Host {
                 mac: lease.mac.clone(),
                 address: lease.address,
                 hostname: row.hostname.clone(),
@@ -29,21 +34,59 @@ pub fn hosts(book: &Book) -> Vec<Host> {
     hosts
 }
 
-pub async fn run(base: Base, keeper: Keeper, mut driver: Box<dyn Driver>) {
+/// What is known of the network, brought up to date by what has changed.
+struct Known {
+    site: Site,
+    wanted: Wanted,
+    /// Of VPCs with subnets on the flat network.
+    flat: BTreeMap<VpcId, Vec<(PublicAddress, Subnet)>>,
+}
+
+impl Known {
+    fn take(&mut self, news: RouterNews) {
+        if news.everything {
+            self.wanted.routers.clear();
+            self.flat.clear();
+        }
+        for (vpc, news) in news.vpcs {
+            match news.input.and_then(|input| router(&input, &self.site)) {
+                Some(router) => drop(self.wanted.routers.insert(vpc.clone(), Arc::new(router))),
+                None => drop(self.wanted.routers.remove(&vpc)),
+            }
+            self.flat.insert(vpc, news.flat);
+        }
+        self.flat.retain(|_, addresses| !addresses.is_empty());
+        let flat = self.flat.values().flatten().map(|(address, subnet)| (address, subnet));
+        let routers = self.wanted.routers.values().map(Arc::as_ref);
+        self.wanted.outside = outside(&self.site.zone, flat, routers);
+        self.wanted.tunnels = news.tunnels;
+    }
+}
+
+pub async fn run(base: Base, keeper: Keeper, site: Site, mut driver: Box<dyn Driver>) {
     let mut shutdown = base.shutdown.clone();
     let mut leases = keeper.leases();
-    let mut wanted: Vec<Host> = Vec::new();
-    let mut known: Option<u64> = None;
+    let mut routers = keeper.routers();
+    let mut known = Known { site, wanted: Wanted::default(), flat: BTreeMap::new() };
+    let mut leases_known: Option<u64> = None;
+    let mut routers_known: Option<u64> = None;
     let mut failing = false;
     let pulse = base.health.pulse("network", ROUND_MAX);
     loop {
         let version = *leases.borrow_and_update();
-        if known != Some(version)
+        if leases_known != Some(version)
             && let Ok(hosts) = keeper.ask(|book, _| hosts(book)).await
         {
-            (wanted, known) = (hosts, Some(version));
+            (known.wanted.hosts, leases_known) = (hosts, Some(version));
         }
-        let outcome = driver.apply(&wanted).await;
+        let version = *routers.borrow_and_update();
+        if routers_known != Some(version)
+            && let Ok(news) = keeper.ask(|book, _| book.take_router_news()).await
+        {
+            known.take(news);
+            routers_known = Some(version);
+        }
+        let outcome = driver.apply(&known.wanted).await;
         match &outcome {
             Err(error) if !failing => tracing::warn!(%error, "the network is not as it should be"),
             Ok(()) if failing => tracing::info!("the network is as it should be again"),
@@ -54,6 +97,10 @@ pub async fn run(base: Base, keeper: Keeper, mut driver: Box<dyn Driver>) {
         base.metrics.gauge("karri_cc_network_ok", &[], if failing { 0.0 } else { 1.0 });
         tokio::select! {
             () = tokio::time::sleep(CHECK_EVERY) => {}
+            changed = routers.changed() => match changed {
+                Ok(()) => tokio::time::sleep(GATHER).await,
+                Err(_) => return,
+            },
             changed = leases.changed() => match changed {
                 Ok(()) => tokio::time::sleep(GATHER).await,
                 Err(_) => return,

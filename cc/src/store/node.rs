@@ -6,13 +6,16 @@ use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 pub async fn node_list(connection: &mut SqliteConnection) -> Result<Vec<NodeRecord>, StoreError> {
-    let rows = sqlx::query("SELECT owner, url, facts FROM nodes").fetch_all(connection).await?;
+    let rows = sqlx::query("SELECT owner, url, tunnel, facts FROM nodes").fetch_all(connection).await?;
     rows.iter()
         .map(|row| {
             let facts: String = row.try_get("facts")?;
+            let tunnel: Option<String> = row.try_get("tunnel")?;
+            let tunnel = tunnel.map(|text| text.parse()).transpose();
             Ok(NodeRecord {
                 owner: row.try_get("owner")?,
                 url: row.try_get("url")?,
+                tunnel: tunnel.map_err(|e| StoreError::content("a node's tunnel", e))?,
                 facts: serde_json::from_str(&facts).map_err(|e| StoreError::content("a node's facts", e))?,
             })
         })
@@ -26,12 +29,14 @@ pub async fn node_put_in_txn(
 ) -> Result<(), StoreError> {
     let facts = serde_json::to_string(&record.facts).map_err(|e| StoreError::content("a node's facts", e))?;
     sqlx::query(
-        "INSERT INTO nodes (name, owner, url, facts) VALUES (?, ?, ?, ?) ON CONFLICT (name) \
-         DO UPDATE SET owner = excluded.owner, url = excluded.url, facts = excluded.facts",
+        "INSERT INTO nodes (name, owner, url, tunnel, facts) VALUES (?, ?, ?, ?, ?) ON CONFLICT (name) \
+         DO UPDATE SET owner = excluded.owner, url = excluded.url, tunnel = excluded.tunnel, \
+         facts = excluded.facts",
     )
     .bind(name)
     .bind(&record.owner)
     .bind(&record.url)
+    .bind(record.tunnel.map(|tunnel| tunnel.to_string()))
     .bind(facts)
     .execute(transaction)
     .await?;

@@ -27,7 +27,12 @@ async fn a_book_comes_back_from_the_store_as_it_was() {
     let path = directory.path().join("cc.sqlite");
     let (mut store, reader) = Store::open(&path, 7).await.unwrap();
     let mut book = Book::load(store.load().await.unwrap(), SETTINGS, 0);
-    let record = NodeRecord { owner: "n".into(), url: "https://n".into(), facts: facts("n", 3) };
+    let record = NodeRecord {
+        owner: "n".into(),
+        url: "https://n".into(),
+        tunnel: Some([192, 0, 2, 1].into()),
+        facts: facts("n", 3),
+    };
     book.hello(record.clone(), 0).unwrap();
     book.node_page("n", Cursor::default(), empty_page(1), 0);
     for number in 1..=4 {
@@ -88,4 +93,30 @@ async fn a_database_of_a_newer_version_is_refused() {
     sqlx::query("INSERT INTO migrations (version) VALUES (99)").execute(&mut store.connection).await.unwrap();
     drop(store);
     assert!(Store::open(&path, 1).await.unwrap_err().to_string().contains("newer"));
+}
+
+#[tokio::test]
+async fn a_database_from_before_vpcs_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("cc.sqlite");
+    let (mut store, _) = Store::open(&path, 7).await.unwrap();
+    let mut book = Book::load(store.load().await.unwrap(), SETTINGS, 0);
+    let record =
+        NodeRecord { owner: "n".into(), url: "https://n".into(), tunnel: None, facts: facts("n", 3) };
+    book.hello(record.clone(), 0).unwrap();
+    book.put(intent(1), 0).unwrap();
+    store.commit(&book.take_changes()).await.unwrap();
+    for back in [
+        "ALTER TABLE nodes DROP COLUMN tunnel",
+        "DELETE FROM migrations WHERE version = 4",
+        "UPDATE instances SET intent = json_remove(intent, '$.spec.ports[0].segment')",
+    ] {
+        sqlx::query(back).execute(&mut store.connection).await.unwrap();
+    }
+    drop(store);
+    let (mut store, reader) = Store::open(&path, 8).await.unwrap();
+    let snapshot = store.load().await.unwrap();
+    assert_eq!(snapshot.nodes, [record]);
+    assert_eq!(snapshot.rows[0].leases[0].segment, None, "on the flat network");
+    assert_eq!(reader.intent(&intent(1).id).await.unwrap(), Some(intent(1)));
 }

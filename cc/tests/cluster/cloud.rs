@@ -105,6 +105,10 @@ impl Cloud {
             },
             cluster: ClusterConfig { zone: ZONE.to_owned(), clc_url: self.clc_url.clone() },
             network: NetworkConfig {
+                tunnel_address: None,
+                tunnel_mtu: 1500,
+                vxlan_port: 4789,
+                masquerade_public: true,
                 mode: NetworkMode::None,
                 bridge: "unused".to_owned(),
                 subnet: "172.31.0.0/20".parse().unwrap(),

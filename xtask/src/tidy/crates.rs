@@ -17,9 +17,10 @@ const DENY: &str = "deny.toml";
 const MAY_USE: &[(&str, &[&str])] = &[
     ("karri-proto", &[]),
     ("karri-mesh", &[]),
+    ("karri-net", &[]),
     ("karri-clc", &["karri-proto", "karri-mesh"]),
-    ("karri-cc", &["karri-proto", "karri-mesh"]),
-    ("karri-nc", &["karri-proto", "karri-mesh"]),
+    ("karri-cc", &["karri-proto", "karri-mesh", "karri-net"]),
+    ("karri-nc", &["karri-proto", "karri-mesh", "karri-net"]),
     ("karri-walrus", &["karri-proto", "karri-mesh"]),
     ("karri-cli", &["karri-proto", "karri-mesh", "karri-clc", "karri-cc", "karri-nc", "karri-walrus"]),
     (
@@ -30,7 +31,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only some of ours may use directly.
-const ONLY_FOR: &[(&str, &[&str])] = &[("virt", &["karri-nc"]), ("rtnetlink", &["karri-cc", "karri-nc"])];
+const ONLY_FOR: &[(&str, &[&str])] = &[("virt", &["karri-nc"]), ("rtnetlink", &["karri-cc", "karri-net"])];
 
 /// What we build for people, as opposed to tests and tooling.
 const NOT_SHIPPED: &[&str] = &["karri-tests", "xtask"];

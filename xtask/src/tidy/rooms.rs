@@ -18,6 +18,7 @@ const WORLDS: &[World] = &[
     World { name: "sqlx", rooms: &["store/", "store.rs"] },
     World { name: "virt", rooms: &["drive/*/libvirt"] },
     World { name: "rtnetlink", rooms: &["drive/*/netlink"] },
+    World { name: "karri_net", rooms: &["drive/"] },
     World { name: "iptables", rooms: &["drive/"] },
     World { name: "netlink_sys", rooms: &["drive/"] },
 ];

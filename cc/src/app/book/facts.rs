@@ -17,6 +17,7 @@ impl Book {
     pub fn facts_put(&mut self, page: FactsPage) -> Result<FactsAt, ApiError> {
         let known = self.facts.at().epoch;
         let stands = self.facts.put(page)?;
+        self.routers_reshaped();
         if known == 0 && self.facts.at().epoch != 0 {
             let names: Vec<String> = self.nodes.keys().cloned().collect();
             names.iter().for_each(|name| self.facts.node_known(name));

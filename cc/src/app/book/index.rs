@@ -61,6 +61,7 @@ impl Book {
             self.leases_version += 1;
         }
         self.ports_moved(old.as_ref(), &row);
+        self.routers_moved(old.as_ref(), &row);
         log_change(old.as_ref(), &row);
         row.sequence = self.next_sequence();
         self.index(&row);

@@ -42,6 +42,7 @@ impl Book {
             self.lose(id, now_ms);
         }
         let strays = self.nodes.remove(name).map(|node| node.strays).unwrap_or_default();
+        self.tunnels_changed();
         for id in placed.into_iter().chain(strays.keys().cloned()) {
             self.leave_behind(name, id);
         }

@@ -12,9 +12,11 @@ mod leaving;
 mod left_behind;
 mod nodes;
 mod placing;
+mod routers;
 mod strangers;
 
 pub use leaving::NotForgotten;
+pub use routers::{RouterNews, VpcNews};
 
 use crate::app::facts::{FactChanges, Facts, Limits, StoredFacts};
 use crate::app::node::{Node, NodeRecord};
@@ -146,6 +148,7 @@ pub struct Book {
     facts: Facts,
     /// Nodes that are to be told about networks, and may not be yet.
     facts_held: BTreeSet<String>,
+    routers: routers::Index,
     changes: Changes,
     woken: BTreeSet<String>,
 }
@@ -177,6 +180,7 @@ impl Book {
             ticked_ms: now_ms,
             facts: Facts::load(snapshot.facts, limits),
             facts_held: BTreeSet::new(),
+            routers: routers::Index::default(),
             changes: Changes::default(),
             woken: BTreeSet::new(),
         };
@@ -201,9 +205,11 @@ impl Book {
             }
             book.index(&row);
             book.ports_moved(None, &row);
+            book.routers_moved(None, &row);
             book.rows.insert(row.id.clone(), row);
         }
         book.facts.loaded();
+        book.tunnels_changed();
         let mut ids: Vec<InstanceId> = book.rows.keys().cloned().collect();
         ids.sort(); // the same rows lead to the same decisions
         ids.iter().for_each(|id| book.replan(id, now_ms));

@@ -27,9 +27,13 @@ impl Book {
                     tracing::info!(node = name, "node answers again");
                 }
                 if node.record != record {
+                    let moved = node.record.tunnel != record.tunnel;
                     node.record = record.clone();
                     self.resources_changed = true;
                     self.changes.nodes.insert(name.clone(), Some(record));
+                    if moved {
+                        self.tunnels_changed();
+                    }
                 }
             }
             None if count >= NODES_MAX => return Err(Refusal::TooManyNodes),
@@ -39,6 +43,7 @@ impl Book {
                 self.facts.node_known(&name);
                 self.changes.nodes.insert(name.clone(), Some(record));
                 self.resources_changed = true;
+                self.tunnels_changed();
             }
         }
         self.woken.insert(name);

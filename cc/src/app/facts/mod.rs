@@ -20,10 +20,10 @@ mod teller;
 pub use part::part;
 pub use teller::{Haste, Page, Told};
 
-use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
+use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, VpcId};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsAt, FactsPage};
-use karri_proto::network::{Epochs, Fact, FactChange, FactKey, Receiver, Taken};
+use karri_proto::network::{Epochs, Fact, FactChange, FactKey, Receiver, Shape, Taken};
 use log::Log;
 use part::Interest;
 use shelf::{Change, Shelf};
@@ -80,6 +80,8 @@ pub struct Facts {
     by_members: HashMap<SecurityGroupId, BTreeSet<String>>,
     changes: FactChanges,
     woken: BTreeSet<String>,
+    /// VPCs whose shape has changed.
+    reshaped: BTreeSet<VpcId>,
 }
 
 impl Facts {
@@ -99,6 +101,7 @@ impl Facts {
             by_members: HashMap::new(),
             changes: FactChanges::default(),
             woken: BTreeSet::new(),
+            reshaped: BTreeSet::new(),
         }
     }
 
@@ -139,6 +142,11 @@ impl Facts {
         let Some(change) = self.shelf.apply(change) else { return };
         let stored = change.after.as_ref().map(|entry| entry.wire.json().to_owned());
         self.changes.values.insert(change.key.clone(), stored);
+        if let FactKey::Shape(_) = &change.key {
+            // No node is told: a burst of them must not push what nodes are told out of the log.
+            let vpcs = change.before.iter().chain(&change.after).filter_map(|entry| entry.vpc());
+            return self.reshaped.extend(vpcs.cloned());
+        }
         self.mark(&change);
         self.log.push(change);
     }
@@ -279,6 +287,20 @@ impl Facts {
     /// Nodes that are to be told something, or sooner than before.
     pub fn take_woken(&mut self) -> BTreeSet<String> {
         std::mem::take(&mut self.woken)
+    }
+
+    /// VPCs of which something is otherwise than before.
+    pub fn take_reshaped(&mut self) -> BTreeSet<VpcId> {
+        std::mem::take(&mut self.reshaped)
+    }
+
+    pub fn shapes_of(&self, vpc: &VpcId) -> impl Iterator<Item = &Shape> {
+        self.shelf.shapes_of(vpc)
+    }
+
+    /// VPCs of which anything is known.
+    pub fn shaped(&self) -> impl Iterator<Item = &VpcId> {
+        self.shelf.shaped()
     }
 
     pub fn at(&self) -> FactsAt {

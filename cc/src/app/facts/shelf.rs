@@ -1,9 +1,9 @@
 //! All facts of the cluster, each once in memory and in its form on the wire, indexed by group.
 
 use super::part::{Interest, peer_group};
-use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
+use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 use karri_proto::internal::facts::WireChange;
-use karri_proto::network::{Fact, FactChange, FactKey, ShapeKey};
+use karri_proto::network::{Fact, FactChange, FactKey, Shape, ShapeKey};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -29,6 +29,14 @@ impl Entry {
         match &self.fact {
             Fact::Port(port) => &port.groups,
             Fact::Rule(_) | Fact::Shape(_) => &[],
+        }
+    }
+
+    /// Of which a shape is a part.
+    pub fn vpc(&self) -> Option<&VpcId> {
+        match &self.fact {
+            Fact::Shape(shape) => Some(shape.vpc()),
+            Fact::Port(_) | Fact::Rule(_) => None,
         }
     }
 
@@ -91,6 +99,7 @@ pub struct Shelf {
     ports: HashMap<NetworkInterfaceId, Arc<Entry>>,
     members: HashMap<SecurityGroupId, Summed<NetworkInterfaceId>>,
     shapes: BTreeMap<ShapeKey, Arc<Entry>>,
+    shapes_of: HashMap<VpcId, BTreeMap<ShapeKey, Arc<Entry>>>,
 }
 
 impl Shelf {
@@ -109,10 +118,7 @@ impl Shelf {
         match &key {
             FactKey::Rule { group, rule } => self.set_rule(group, rule, after.clone()),
             FactKey::Port(id) => self.set_port(id, before.as_deref(), after.clone()),
-            FactKey::Shape(shape) => match after.clone() {
-                Some(entry) => drop(self.shapes.insert(shape.clone(), entry)),
-                None => drop(self.shapes.remove(shape)),
-            },
+            FactKey::Shape(key) => self.set_shape(key, before.as_deref(), after.clone()),
         }
         Some(Change { key, before, after })
     }
@@ -142,6 +148,33 @@ impl Shelf {
             self.members.entry(group.clone()).or_default().insert(id.clone(), entry.clone());
         }
         self.ports.insert(id.clone(), entry);
+    }
+
+    fn set_shape(&mut self, key: &ShapeKey, before: Option<&Entry>, after: Option<Arc<Entry>>) {
+        if let Some(vpc) = before.and_then(Entry::vpc)
+            && let Some(shapes) = self.shapes_of.get_mut(vpc)
+        {
+            shapes.remove(key);
+            if shapes.is_empty() {
+                self.shapes_of.remove(vpc);
+            }
+        }
+        let Some(entry) = after else { return drop(self.shapes.remove(key)) };
+        if let Some(vpc) = entry.vpc() {
+            self.shapes_of.entry(vpc.clone()).or_default().insert(key.clone(), entry.clone());
+        }
+        self.shapes.insert(key.clone(), entry);
+    }
+
+    pub fn shapes_of(&self, vpc: &VpcId) -> impl Iterator<Item = &Shape> {
+        self.shapes_of.get(vpc).into_iter().flat_map(BTreeMap::values).filter_map(|entry| match &entry.fact {
+            Fact::Shape(shape) => Some(shape),
+            Fact::Rule(_) | Fact::Port(_) => None,
+        })
+    }
+
+    pub fn shaped(&self) -> impl Iterator<Item = &VpcId> {
+        self.shapes_of.keys()
     }
 
     pub fn get(&self, key: &FactKey) -> Option<&Arc<Entry>> {

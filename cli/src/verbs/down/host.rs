@@ -55,7 +55,10 @@ impl Host {
     pub fn describe(&self) -> Vec<String> {
         let network = |cluster: &karri_cc::Config| {
             let bridge = &cluster.network.bridge;
-            format!("bridge {bridge} if it was made here, its dnsmasq, chains KARRI-*-{bridge}")
+            format!(
+                "bridge {bridge} if it was made here, its dnsmasq, chains KARRI-*-{bridge}, routers of VPCs: \
+                 namespaces karri-{bridge}-*"
+            )
         };
         self.nodes.iter().flat_map(Traces::describe).chain(self.flat().map(network)).collect()
     }

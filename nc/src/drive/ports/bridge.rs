@@ -5,9 +5,9 @@
 
 use super::guard::{Facts, Guard};
 use super::made::Notes;
-use super::netlink::Netlink;
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
+use karri_net::Netlink;
 use karri_proto::network::{FactKey, FactTable};
 use std::collections::{HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};

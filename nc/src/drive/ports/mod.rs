@@ -11,7 +11,6 @@ mod ebtables;
 mod filtering;
 mod guard;
 mod made;
-mod netlink;
 mod program;
 
 pub use bridge::{BridgePorts, NoFacts, Place};
@@ -19,6 +18,7 @@ pub use guard::Facts;
 
 use crate::app::owner_tag::Owner;
 use async_trait::async_trait;
+use karri_net::NetError;
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::instance::PortSpec;
 use karri_proto::network::FactKey;
@@ -39,6 +39,15 @@ pub enum PortError {
     Later(String),
     #[error("network: {0}")]
     Broken(String),
+}
+
+impl From<NetError> for PortError {
+    fn from(error: NetError) -> Self {
+        match error {
+            NetError::Later(message) => Self::Later(message),
+            NetError::Broken(message) => Self::Broken(message),
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

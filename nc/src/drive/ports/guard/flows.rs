@@ -1,8 +1,8 @@
 //! Flows that were let through and would not be now. What they say goes on until the kernel forgets them.
 
-use super::nfnetlink::{Attribute, Nfnetlink, attribute_put, attributes, find};
 use super::wanted::is_always_allowed;
 use crate::drive::ports::Port;
+use karri_net::nfnetlink::{Attribute, Nfnetlink, attribute_put, attributes, find};
 use karri_proto::network::{Content, Direction, FactTable, Packet, passes};
 use std::collections::HashMap;
 use std::io::{Error, ErrorKind, Result};

@@ -1,11 +1,11 @@
 //! What there is in the kernel of this node's chains, jumps and sets, and how it is changed.
 
 use super::names::Names;
-use super::nfnetlink::Nfnetlink;
 use super::text::{Step, Text};
 use super::wanted::jumps;
 use crate::drive::ports::PortError;
 use crate::drive::ports::program::run;
+use karri_net::nfnetlink::Nfnetlink;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;

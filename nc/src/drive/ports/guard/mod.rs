@@ -6,7 +6,7 @@
 //!   state.rs      the same in parts, so that a change costs what it touches
 //!   text.rs       as the kernel's tools print it; what leads from one state to another
 //!   kernel.rs     looks at what there is, and takes such a step
-//!   nfnetlink.rs, flows.rs   connections that were let through and would not be now
+//!   flows.rs                 connections that were let through and would not be now
 //! ```
 //!
 //! Bridged packets come by iptables because of `br_netfilter` (docs/adr/0012). Rules stand in the table `mangle`
@@ -16,7 +16,6 @@
 mod flows;
 mod kernel;
 mod names;
-mod nfnetlink;
 mod rule;
 mod set;
 mod state;

@@ -1,0 +1,112 @@
+use super::{RouterNews, VpcNews};
+use crate::app::book::{Book, Settings, Snapshot};
+use crate::app::node::NodeRecord;
+use crate::app::placement::Policy;
+use crate::app::router::samples::{A, ELSEWHERE, address, id, lease, subnet, usual};
+use crate::app::samples::{facts, intent, next};
+use karri_proto::ids::VpcId;
+use karri_proto::instance::{Desired, InstanceIntent};
+use karri_proto::internal::facts::FactsPage;
+use karri_proto::network::{Fact, FactChange, Shape, ShapeKey};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
+
+fn book() -> Book {
+    Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 0)
+}
+
+fn tell(book: &mut Book, changes: Vec<FactChange>) {
+    let at = book.facts_at();
+    let from = (at.epoch != 0).then_some(at.at);
+    let page = FactsPage { epoch: 3, from, to: at.at + 1, caught_up: true, changes };
+    book.facts_put(page).unwrap();
+}
+
+fn put(shapes: Vec<Shape>) -> Vec<FactChange> {
+    shapes.into_iter().map(|shape| FactChange::Put(Fact::Shape(shape))).collect()
+}
+
+/// In subnet a of the usual VPC.
+fn inside(number: u32) -> InstanceIntent {
+    let mut intent = intent(number);
+    let port = &mut intent.spec.ports[0];
+    (port.segment, port.vpc_id) = (A, id("vpc", 1));
+    intent
+}
+
+fn changed(news: &RouterNews) -> Vec<&VpcId> {
+    news.vpcs.keys().collect()
+}
+
+fn leases(news: &RouterNews) -> usize {
+    news.vpcs[&id::<VpcId>("vpc", 1)].input.as_ref().map_or(0, |input| input.leases.len())
+}
+
+#[test]
+fn each_change_of_a_vpc_is_told_once_and_all_of_it_after_a_restart() {
+    let mut book = book();
+    tell(&mut book, put(usual()));
+    book.put(inside(1), 0).unwrap();
+    book.put(intent(2), 0).unwrap();
+    let first = book.take_router_news();
+    assert!(first.everything);
+    assert_eq!((changed(&first), leases(&first)), (vec![&id("vpc", 1)], 1));
+    let version = book.routers_version();
+    assert_eq!(book.take_router_news(), RouterNews { tunnels: book.tunnels(), ..RouterNews::default() });
+    book.put(intent(3), 0).unwrap();
+    book.put(next(&intent(2), Desired::Terminated), 0).unwrap();
+    assert_eq!(book.routers_version(), version, "nothing of a VPC has changed");
+
+    book.put(inside(4), 0).unwrap();
+    assert!(book.routers_version() > version);
+    assert_eq!(leases(&book.take_router_news()), 2);
+    book.put(next(&inside(1), Desired::Terminated), 0).unwrap(); // was nowhere: gone at once
+    assert_eq!(leases(&book.take_router_news()), 1);
+    let gone = FactChange::Gone(Fact::Shape(usual().remove(0)).key());
+    tell(&mut book, vec![gone]);
+    let news = book.take_router_news();
+    assert_eq!((news.everything, news.vpcs), (false, BTreeMap::from([(id("vpc", 1), VpcNews::default())])));
+}
+
+#[test]
+fn an_address_of_the_flat_network_is_told_with_its_subnet() {
+    let mut book = book();
+    let mut flat = subnet(A);
+    flat.tag = 0;
+    let public = address([203, 0, 113, 5], &lease(A, 5));
+    tell(&mut book, put(vec![Shape::Subnet(flat.clone()), Shape::Subnet(subnet(ELSEWHERE))]));
+    book.take_router_news();
+    tell(&mut book, put(vec![Shape::Address(public.clone())]));
+    assert_eq!(book.take_router_news().vpcs[&id::<VpcId>("vpc", 1)].flat, [(public.clone(), flat)]);
+    tell(
+        &mut book,
+        vec![FactChange::Gone(karri_proto::network::FactKey::Shape(ShapeKey::Address(public.public)))],
+    );
+    assert_eq!(book.take_router_news().vpcs[&id::<VpcId>("vpc", 1)].flat, []);
+}
+
+#[test]
+fn tunnels_are_those_of_the_nodes_that_there_are() {
+    let mut book = book();
+    let record = |name: &str, tunnel: Option<Ipv4Addr>| NodeRecord {
+        owner: name.into(),
+        url: format!("https://{name}"),
+        tunnel,
+        facts: facts(name, 2),
+    };
+    let (one, two) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    for (name, tunnel) in [("a", Some(two)), ("b", Some(one)), ("c", None)] {
+        book.hello(record(name, tunnel), 0).unwrap();
+    }
+    assert_eq!(*book.tunnels(), [one, two]);
+    let version = book.routers_version();
+    book.hello(record("b", Some(one)), 1).unwrap();
+    assert_eq!(book.routers_version(), version, "it said the same again");
+    book.hello(record("b", None), 2).unwrap();
+    assert_eq!(*book.tunnels(), [two]);
+    assert!(book.routers_version() > version);
+    book.node_forget("a", true, 3).unwrap();
+    assert_eq!(*book.tunnels(), []);
+}

@@ -1,0 +1,412 @@
+//! One router: brought from what there is to what is wanted, and taken away.
+
+use super::flows::Public;
+use super::kernel::{Addresses, End, Held, Kernel, Link, Links};
+use super::made::link_address;
+use super::tables::Tables;
+use super::{Host, flows, namespace, serving};
+use crate::app::router::names::{self, UP, leg_inside, leg_outside};
+use crate::app::router::{Leg, NEXT_HOP, Router, table_of};
+use crate::drive::DriveError;
+use crate::drive::dnsmasq::Dnsmasq;
+use crate::drive::flat::make_directory;
+use karri_net::nfnetlink::Nfnetlink;
+use karri_net::{GROUP, Names, Namespace};
+use karri_proto::ids::VpcId;
+use karri_proto::network::SegmentTag;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What there is on the host.
+#[derive(Debug)]
+pub struct Seen {
+    pub links: Links,
+    pub addresses: Addresses,
+}
+
+#[derive(Debug)]
+pub struct Running {
+    vpc: VpcId,
+    name: String,
+    number: u16,
+    directory: PathBuf,
+    inside: Option<Inside>,
+    uplink: Option<u32>,
+    tables: Tables,
+    /// No connection goes by another translation than these.
+    settled: Option<Public>,
+    dnsmasq: BTreeMap<SegmentTag, Dnsmasq>,
+    /// As it was brought to, and when that was last seen to be so.
+    applied: Option<(Arc<Router>, Instant)>,
+    /// Segments in which it has no leg any more.
+    left: BTreeSet<SegmentTag>,
+}
+
+#[derive(Debug)]
+struct Inside {
+    number: u64,
+    namespace: Namespace,
+    kernel: Kernel,
+}
+
+/// One pair of links: here, and in the namespace.
+struct Pair {
+    outside: String,
+    inside: String,
+    mac: Option<[u8; 6]>,
+    mtu: u32,
+    /// The bridge that the outer end is a port of.
+    bridge: Option<String>,
+}
+
+impl Running {
+    pub fn new(host: &Host, vpc: &VpcId, number: u16) -> Self {
+        let name = names::namespace(&host.bridge, vpc);
+        Self {
+            vpc: vpc.clone(),
+            number,
+            directory: host.run_dir.join(&name),
+            name,
+            inside: None,
+            uplink: None,
+            tables: Tables::default(),
+            settled: None,
+            dnsmasq: BTreeMap::new(),
+            applied: None,
+            left: BTreeSet::new(),
+        }
+    }
+
+    pub fn is_due(&self, wanted: &Arc<Router>, every: Duration) -> bool {
+        self.applied.as_ref().is_none_or(|(router, looked)| router != wanted || looked.elapsed() >= every)
+    }
+
+    /// Something has been done to the segment.
+    pub fn doubt(&mut self, tag: SegmentTag) {
+        if self.applied.as_ref().is_some_and(|(router, _)| router.legs.contains_key(&tag)) {
+            self.applied = None;
+        }
+    }
+
+    /// The host's end of its way up.
+    pub fn uplink(&self) -> Option<u32> {
+        self.uplink
+    }
+
+    pub fn take_left(&mut self) -> BTreeSet<SegmentTag> {
+        std::mem::take(&mut self.left)
+    }
+
+    pub async fn apply(&mut self, host: &Host, wanted: &Arc<Router>, seen: &Seen) -> Result<(), DriveError> {
+        self.applied = None;
+        let mut done = self.enter()?;
+        let generation = self.settings()?;
+        let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
+        if self.tables.apply(&inside.namespace, &wanted.tables, generation).await? {
+            done.push("rules");
+        }
+        if self.links(host, wanted, seen).await? {
+            done.push("links");
+        }
+        if self.routes(wanted).await? {
+            done.push("routes");
+        }
+        if !done.is_empty() {
+            tracing::info!(vpc_id = %self.vpc, namespace = self.name, changed = done.join(", "), "router put right");
+        }
+        self.settle(wanted).await?;
+        self.serve(wanted, host.mtu).await?;
+        self.applied = Some((wanted.clone(), Instant::now()));
+        Ok(())
+    }
+
+    fn vanished(&self) -> DriveError {
+        DriveError::new(format!("namespace {}", self.name), "it has vanished")
+    }
+
+    /// It is there, and we have sockets in it.
+    fn enter(&mut self) -> Result<Vec<&'static str>, DriveError> {
+        let made = namespace::ensure(&self.name)?;
+        let number = namespace::number(&self.name).ok_or_else(|| self.vanished())?;
+        if self.inside.as_ref().is_none_or(|inside| inside.number != number) {
+            let namespace = namespace::open(&self.name)?;
+            let kernel = Kernel::inside(&namespace)?;
+            self.inside = Some(Inside { number, namespace, kernel });
+            self.tables.forget();
+            self.settled = None;
+        }
+        Ok(if made { vec!["namespace"] } else { Vec::new() })
+    }
+
+    /// Kept as they are put; tells the kernel's number for changes of rules there.
+    fn settings(&self) -> Result<Option<u32>, DriveError> {
+        let failed = |cause| DriveError::new(format!("namespace {}", self.name), cause);
+        let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
+        let work = || {
+            let changed = namespace::settings_put()?;
+            let generation = Nfnetlink::open().and_then(|netlink| netlink.tables_generation()).ok();
+            Ok::<_, DriveError>((changed, generation))
+        };
+        let (changed, generation) = inside.namespace.run(work).map_err(failed)??;
+        if changed {
+            tracing::info!(namespace = self.name, "settings put");
+        }
+        Ok(generation)
+    }
+
+    fn pairs(&self, host: &Host, wanted: &Router) -> Vec<Pair> {
+        let segments = Names::new(&host.bridge);
+        let up = Pair {
+            outside: names::uplink(&host.bridge, self.number),
+            inside: UP.to_owned(),
+            mac: None,
+            mtu: host.mtu_up,
+            bridge: None,
+        };
+        let legs = wanted.legs.keys().map(|tag| Pair {
+            outside: leg_outside(&host.bridge, *tag),
+            inside: leg_inside(*tag),
+            mac: Some(gateway_mac(*tag)),
+            mtu: host.mtu,
+            bridge: Some(segments.bridge(*tag)),
+        });
+        std::iter::once(up).chain(legs).collect()
+    }
+
+    /// `true`: something had to be done.
+    async fn links(&mut self, host: &Host, wanted: &Router, seen: &Seen) -> Result<bool, DriveError> {
+        let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
+        let mut there = inside.kernel.links().await?;
+        let mut changed = false;
+        let pairs = self.pairs(host, wanted);
+        for pair in pairs.iter().filter(|pair| !pair.is_there(&seen.links, &there)) {
+            pair.make(host, inside, &seen.links, &there).await?;
+            changed = true;
+        }
+        let made;
+        let (mut here, mut addresses) = (&seen.links, &seen.addresses);
+        if changed {
+            there = inside.kernel.links().await?;
+            made = (host.kernel.links().await?, host.kernel.addresses().await?);
+            (here, addresses) = (&made.0, &made.1);
+        }
+        for pair in &pairs {
+            changed |= pair.set(host, inside, here, &there).await?;
+        }
+        let up = names::uplink(&host.bridge, self.number);
+        let uplink = here.get(&up).ok_or_else(|| DriveError::new(up, "it has vanished"))?.index;
+        if !addresses.contains(&(uplink, NEXT_HOP, 32)) {
+            host.kernel.address_add(uplink, NEXT_HOP, 32, true).await?;
+            changed = true;
+        }
+        changed |= self.addresses(wanted, &there).await?;
+        let gone = there.keys().filter_map(|name| tag_of(name)).filter(|tag| !wanted.legs.contains_key(tag));
+        for tag in gone {
+            if let Some(dnsmasq) = &mut self.dnsmasq.get_mut(&tag) {
+                dnsmasq.remove().await?;
+            }
+            self.dnsmasq.remove(&tag);
+            if let Some(link) = there.get(&leg_inside(tag)) {
+                inside.kernel.link_delete(link.index).await?;
+            }
+            self.left.insert(tag);
+            changed = true;
+        }
+        self.uplink = Some(uplink);
+        Ok(changed)
+    }
+
+    async fn addresses(&self, wanted: &Router, there: &Links) -> Result<bool, DriveError> {
+        let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
+        let found = inside.kernel.addresses().await?;
+        let legs = wanted.legs.values().map(|leg| (leg_inside(leg.tag), leg.gateway, leg.range.prefix));
+        let mut changed = false;
+        for (name, address, prefix) in legs.chain([(UP.to_owned(), link_address(self.number), 32)]) {
+            let link = there.get(&name).ok_or_else(|| DriveError::new(name, "it has vanished"))?;
+            if !found.contains(&(link.index, address, prefix)) {
+                inside.kernel.address_add(link.index, address, prefix, false).await?;
+                changed = true;
+            }
+        }
+        Ok(changed)
+    }
+
+    async fn routes(&self, wanted: &Router) -> Result<bool, DriveError> {
+        let kernel = &self.inside.as_ref().ok_or_else(|| self.vanished())?.kernel;
+        let links = kernel.links().await?;
+        let index = |name: &str| links.get(name).map(|link| link.index);
+        let up = index(UP).ok_or_else(|| DriveError::new(UP, "it has vanished"))?;
+        let mut held: BTreeSet<Held> = wanted
+            .routes
+            .iter()
+            .filter_map(|route| Held::new(route, (up, NEXT_HOP), |tag| index(&leg_inside(tag))))
+            .collect();
+        held.insert(Held::on_link(NEXT_HOP, up));
+        let mut changed = kernel.routes_become(&held, |_| true).await?;
+        let rules: BTreeSet<(String, u32)> =
+            wanted.legs.keys().map(|tag| (leg_inside(*tag), table_of(*tag))).collect();
+        let found = kernel.rules().await?;
+        for (link, table) in rules.difference(&found) {
+            kernel.rule_add(link, *table).await?;
+            changed = true;
+        }
+        for (link, table) in found.difference(&rules) {
+            kernel.rule_delete(link, *table).await?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+
+    /// Connections by addresses that lead elsewhere now end.
+    async fn settle(&mut self, wanted: &Router) -> Result<(), DriveError> {
+        if self.settled.as_ref() == Some(&wanted.public) {
+            return Ok(());
+        }
+        let failed = |cause: String| DriveError::new("connections of a router", cause);
+        let namespace = namespace::open(&self.name)?;
+        let public = wanted.public.clone();
+        let work = move || namespace.run(|| flows::cut(|flow| flows::is_stale(flow, &public)));
+        let cut = tokio::task::spawn_blocking(work).await.map_err(|cause| failed(cause.to_string()))?;
+        let cut = cut.and_then(|cut| cut).map_err(|cause| failed(cause.to_string()))?;
+        if cut > 0 {
+            tracing::info!(vpc_id = %self.vpc, cut, "connections by addresses that lead elsewhere now have ended");
+        }
+        self.settled = Some(wanted.public.clone());
+        Ok(())
+    }
+
+    async fn serve(&mut self, wanted: &Router, mtu: u32) -> Result<(), DriveError> {
+        for (tag, leg) in &wanted.legs {
+            self.dnsmasq_of(*tag, leg, mtu)?.apply(&leg.hosts).await?;
+        }
+        Ok(())
+    }
+
+    fn dnsmasq_of(&mut self, tag: SegmentTag, leg: &Leg, mtu: u32) -> Result<&mut Dnsmasq, DriveError> {
+        let arguments = serving::arguments(leg, mtu);
+        let directory = self.directory.join(leg_inside(tag));
+        make_directory(&directory)?;
+        if !self.dnsmasq.get(&tag).is_some_and(|dnsmasq| dnsmasq.has(&arguments)) {
+            let new = Dnsmasq::new(&directory, Some(&self.name), arguments);
+            match self.dnsmasq.get_mut(&tag) {
+                Some(dnsmasq) => dnsmasq.become_another(new),
+                None => drop(self.dnsmasq.insert(tag, new)),
+            }
+        }
+        self.dnsmasq.get_mut(&tag).ok_or_else(|| DriveError::new("dnsmasq", "it has vanished"))
+    }
+
+    /// Takes it away, whatever life made it; tells the segments that it was in.
+    pub async fn remove(&mut self, host: &Host) -> Result<BTreeSet<SegmentTag>, DriveError> {
+        self.applied = None;
+        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
+            let mut dnsmasq = Dnsmasq::new(&entry.path(), Some(&self.name), Vec::new());
+            if let Some(known) =
+                entry.file_name().to_str().and_then(tag_of).and_then(|tag| self.dnsmasq.remove(&tag))
+            {
+                dnsmasq = known;
+            }
+            dnsmasq.remove().await?;
+        }
+        let mut left = self.take_left();
+        let here = host.kernel.links().await?;
+        if namespace::number(&self.name).is_some() {
+            let there = Kernel::inside(&namespace::open(&self.name)?)?.links().await?;
+            for (name, link) in &there {
+                let Some(tag) = tag_of(name) else { continue };
+                left.insert(tag);
+                let own =
+                    here.get(&leg_outside(&host.bridge, tag)).filter(|own| own.peer == Some(link.index));
+                if let Some(own) = own.filter(|own| own.group == GROUP) {
+                    host.kernel.link_delete(own.index).await?;
+                }
+            }
+        }
+        let up = here.get(&names::uplink(&host.bridge, self.number)).filter(|link| link.group == GROUP);
+        if let Some(up) = up {
+            host.kernel.link_delete(up.index).await?;
+        }
+        self.inside = None;
+        namespace::remove(&self.name)?;
+        let _ = std::fs::remove_dir_all(&self.directory);
+        tracing::info!(vpc_id = %self.vpc, namespace = self.name, "router removed");
+        Ok(left)
+    }
+}
+
+impl Pair {
+    /// The two ends are each other's.
+    fn is_there(&self, here: &Links, there: &Links) -> bool {
+        let (Some(outside), Some(inside)) = (here.get(&self.outside), there.get(&self.inside)) else {
+            return false;
+        };
+        outside.group == GROUP
+            && outside.peer == Some(inside.index)
+            && inside.peer == Some(outside.index)
+            && self.mac.is_none_or(|mac| inside.mac == mac)
+    }
+
+    /// What is left of an older one goes before.
+    async fn make(
+        &self,
+        host: &Host,
+        inside: &Inside,
+        here: &Links,
+        there: &Links,
+    ) -> Result<(), DriveError> {
+        match here.get(&self.outside) {
+            Some(link) if link.group != GROUP => {
+                return Err(DriveError::new(&self.outside, "is there and is not Karri's"));
+            }
+            Some(link) => host.kernel.link_delete(link.index).await?,
+            None => {}
+        }
+        if let Some(link) = there.get(&self.inside) {
+            inside.kernel.link_delete(link.index).await?;
+        }
+        let near = End { name: &self.outside, mac: None };
+        let far = End { name: &self.inside, mac: self.mac };
+        host.kernel.pair_make(&near, &far, &inside.namespace, GROUP).await
+    }
+
+    async fn set(
+        &self,
+        host: &Host,
+        inside: &Inside,
+        here: &Links,
+        there: &Links,
+    ) -> Result<bool, DriveError> {
+        let missing = |name: &str| DriveError::new(name, "it has vanished");
+        let bridge = match &self.bridge {
+            Some(name) => Some(here.get(name).ok_or_else(|| missing(name))?.index),
+            None => None,
+        };
+        let outside = here.get(&self.outside).ok_or_else(|| missing(&self.outside))?;
+        let far = there.get(&self.inside).ok_or_else(|| missing(&self.inside))?;
+        let is_set = |link: &Link| link.up && link.mtu == self.mtu;
+        let mut changed = false;
+        if !is_set(far) {
+            inside.kernel.link_set(far.index, self.mtu, None).await?;
+            changed = true;
+        }
+        if !is_set(outside) || outside.controller != bridge {
+            host.kernel.link_set(outside.index, self.mtu, bridge).await?;
+            changed = true;
+        }
+        Ok(changed)
+    }
+}
+
+/// Always the same: guests remember their gateway's.
+fn gateway_mac(tag: SegmentTag) -> [u8; 6] {
+    let [_, a, b, c] = tag.to_be_bytes();
+    [0x0e, 0x4b, 0x41, a, b, c]
+}
+
+/// Of a leg, by the name that it has inside.
+fn tag_of(name: &str) -> Option<SegmentTag> {
+    let tag = SegmentTag::from_str_radix(name.strip_prefix('s')?, 16).ok()?;
+    (leg_inside(tag) == name).then_some(tag)
+}

@@ -1,0 +1,130 @@
+use crate::vpc::TestVpc;
+use crate::world::{BRIDGE, DEADLINE, Guest, World, must, run, runs_elsewhere, until};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+use std::time::{Duration, Instant};
+
+const B: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
+const NAMESPACE: &str = "karri-karri-t0-c-00000001";
+/// All that decides about packets.
+const STATE: &str = "ip netns exec karri-karri-t0-c-00000001 sh -c 'iptables-save | grep -v ^# | sed \"s/ \\[.*//\"; \
+    ip rule; ip route show table all; ip -o link; ip -o -4 address' | sed 's/valid_lft.*//'; ip route";
+
+/// As the controller does: rounds until it is so.
+#[track_caller]
+fn mended(world: &mut World, what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    let mut told = Ok(());
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(5), "{what}: not within 5 s: {told:?}");
+        told = world.runtime.block_on(karri_cc::drive::Driver::apply(&mut world.driver, &world.wanted));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+#[test]
+fn what_others_take_away_is_back_within_seconds() {
+    if runs_elsewhere("mending::what_others_take_away_is_back_within_seconds") {
+        return;
+    }
+    let mut world = World::new();
+    let vpc = TestVpc::new(1);
+    world.become_wanted(&[&vpc]);
+    let (a, b) = (Guest::plug(&vpc, "a"), Guest::plug(&vpc, "b"));
+    b.serve(80);
+    let before = must(STATE);
+    let inside = |command: &str| must(&format!("ip netns exec {NAMESPACE} {command}"));
+    for spoil in [
+        "iptables -F",
+        "iptables -t nat -I PREROUTING -j ACCEPT",
+        "iptables -t mangle -A FORWARD -j DROP",
+        "sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'",
+        "ip rule delete pref 1000",
+        "ip route flush table 1000257",
+        "ip address flush dev s101",
+        "ip link set s102 down",
+    ] {
+        inside(spoil);
+        mended(&mut world, spoil, || must(STATE) == before);
+        assert!(a.connect(B, 80).is_ok(), "{spoil}");
+    }
+    let reaches = || a.connect(B, 80).is_ok();
+    for spoil in [
+        format!("ip link delete {BRIDGE}s101"),
+        format!("ip link delete {BRIDGE}u1"),
+        format!("ip link set {BRIDGE}s101 nomaster"),
+        format!("ip netns delete {NAMESPACE}"),
+    ] {
+        must(&spoil);
+        mended(&mut world, &spoil, || reaches() && run(&format!("ip link show {BRIDGE}u1")).status.success());
+    }
+    let pid_file = world.network.run_dir.join(NAMESPACE).join("s101/dnsmasq.pid");
+    let answers = || a.connect([10, 0, 0, 1].into(), 53).is_ok();
+    mended(&mut world, "dnsmasq in the new namespace", answers);
+    must(&format!("kill -9 $(cat {})", pid_file.display()));
+    until("dnsmasq ends", DEADLINE, || !answers());
+    mended(&mut world, "dnsmasq", answers);
+
+    // What is not ours is not touched.
+    must("ip route add 203.0.113.77/32 dev lo && iptables -A FORWARD -s 192.0.2.77 -j DROP");
+    world.remove();
+    assert!(must("ip route").contains("203.0.113.77") && must("iptables -S FORWARD").contains("192.0.2.77"));
+    assert_eq!(must("ls /run/netns").trim(), "");
+    assert!(!world.network.run_dir.exists());
+    world.remove();
+}
+
+#[test]
+fn another_life_of_the_controller_changes_no_packets_path() {
+    if runs_elsewhere("mending::another_life_of_the_controller_changes_no_packets_path") {
+        return;
+    }
+    let mut world = World::new();
+    let vpc = TestVpc::new(1);
+    world.become_wanted(&[&vpc]);
+    let (a, b) = (Guest::plug(&vpc, "a"), Guest::plug(&vpc, "b"));
+    let listener = b.listen(80);
+    let sender = a.connect(B, 80).unwrap();
+    let (receiver, _) = listener.accept().unwrap();
+    let counted = std::thread::spawn(move || count(receiver));
+    let stop = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let stopped = stop.clone();
+    let sending = std::thread::spawn(move || send(sender, &stopped));
+    let before = must(STATE);
+    let pids = format!("cat {}/*/*/dnsmasq.pid", world.network.run_dir.display());
+    let served_by = must(&pids);
+    let retransmitted = || {
+        a.must("grep '^Tcp:' /proc/net/snmp").lines().last().unwrap().split(' ').nth(12).unwrap().to_owned()
+    };
+    let lost = retransmitted();
+    for _ in 0..3 {
+        world.restart();
+        world.apply();
+        assert_eq!(must(STATE), before);
+        assert_eq!(must(&pids), served_by, "dnsmasq goes on");
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    let sent = sending.join().unwrap();
+    assert_eq!(counted.join().unwrap(), sent);
+    assert!(sent > 0);
+    assert_eq!(retransmitted(), lost, "not one packet was lost");
+}
+
+fn count(mut stream: TcpStream) -> u64 {
+    let mut all = 0;
+    let mut buffer = [0; 4096];
+    while let Ok(length @ 1..) = stream.read(&mut buffer) {
+        all += length as u64;
+    }
+    all
+}
+
+fn send(mut stream: TcpStream, stop: &std::sync::atomic::AtomicBool) -> u64 {
+    let mut all = 0;
+    while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+        stream.write_all(&[7; 100]).unwrap();
+        all += 100;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    all
+}

@@ -1,0 +1,104 @@
+//! A link of the kernel's, as far as anybody here asks about it.
+
+use rtnetlink::packet_route::link::{
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
+    LinkInfo, LinkMessage,
+};
+use std::net::Ipv4Addr;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    pub index: u32,
+    pub name: String,
+    pub kind: Kind,
+    pub up: bool,
+    /// It asks and answers who has an address.
+    pub arp: bool,
+    pub mtu: u32,
+    /// A number that whoever made it has given it.
+    pub group: u32,
+    /// The bridge that it is a port of.
+    pub controller: Option<u32>,
+    /// As a port: it exchanges nothing with other isolated ports of its bridge.
+    pub isolated: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Bridge {
+        /// iptables sees what it carries, by the bridge's own setting.
+        filtered: bool,
+    },
+    Vxlan(Vxlan),
+    Other,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vxlan {
+    pub vni: u32,
+    pub local: Option<Ipv4Addr>,
+    pub port: u16,
+    pub learning: bool,
+}
+
+impl From<LinkMessage> for Link {
+    fn from(message: LinkMessage) -> Self {
+        let flags = message.header.flags;
+        let mut link = Self {
+            index: message.header.index,
+            name: String::new(),
+            kind: Kind::Other,
+            up: flags.contains(LinkFlags::Up),
+            arp: !flags.contains(LinkFlags::Noarp),
+            mtu: 0,
+            group: 0,
+            controller: None,
+            isolated: false,
+        };
+        for attribute in message.attributes {
+            match attribute {
+                LinkAttribute::IfName(name) => link.name = name,
+                LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Group(group) => link.group = group,
+                LinkAttribute::Controller(index) => link.controller = Some(index),
+                LinkAttribute::LinkInfo(infos) => link.read(&infos),
+                _ => {}
+            }
+        }
+        link
+    }
+}
+
+impl Link {
+    fn read(&mut self, infos: &[LinkInfo]) {
+        for info in infos {
+            match info {
+                LinkInfo::Kind(InfoKind::Bridge) if self.kind == Kind::Other => {
+                    self.kind = Kind::Bridge { filtered: false };
+                }
+                LinkInfo::Data(InfoData::Bridge(of)) => {
+                    self.kind = Kind::Bridge { filtered: of.contains(&InfoBridge::NfCallIpTables(true)) };
+                }
+                LinkInfo::Data(InfoData::Vxlan(of)) => self.kind = Kind::Vxlan(vxlan(of)),
+                LinkInfo::PortData(InfoPortData::BridgePort(of)) => {
+                    self.isolated = of.contains(&InfoBridgePort::Isolated(true));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn vxlan(infos: &[InfoVxlan]) -> Vxlan {
+    let mut vxlan = Vxlan { vni: 0, local: None, port: 0, learning: false };
+    for info in infos {
+        match info {
+            InfoVxlan::Id(vni) => vxlan.vni = *vni,
+            InfoVxlan::Local(address) => vxlan.local = Some(*address),
+            InfoVxlan::Port(port) => vxlan.port = *port,
+            InfoVxlan::Learning(on) => vxlan.learning = *on,
+            _ => {}
+        }
+    }
+    vxlan
+}

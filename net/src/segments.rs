@@ -1,0 +1,245 @@
+//! Segments on this host: a bridge each, and a VXLAN device that joins it to those of the same tag on other hosts.
+//!
+//! Whoever needs a segment makes it, whoever leaves it last takes it away: the controllers of a host agree by what
+//! there is in the kernel, and by nothing else. The host itself has no part in a segment: it answers nobody there, has
+//! no address and speaks no IPv6.
+
+use crate::link::{Kind, Link};
+use crate::names::{Names, TAG_MAX, Tag};
+use crate::step::{GROUP, OVERHEAD_BYTES, Seen, Step, Tunnel, Wanted, steps};
+use crate::{NetError, Netlink};
+use rtnetlink::{LinkBridge, LinkUnspec, LinkVxlan};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tokio::sync::Mutex;
+
+/// Another controller of this host may know of a host a little earlier than this one: what it has added is not taken
+/// away at once.
+const UNFLOOD_AFTER: Duration = Duration::from_secs(10);
+
+pub struct Segments {
+    netlink: Netlink,
+    names: Names,
+    tunnel: Option<Tunnel>,
+    mtu: u32,
+    /// Since when an entry is there that is not wanted. Held over every change, for changes go one by one.
+    doubts: Mutex<HashMap<(Tag, Ipv4Addr), Instant>>,
+}
+
+/// What was done for a segment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ensured {
+    /// Its bridge was made: nothing is joined to it yet.
+    pub bridge_made: bool,
+    /// In words.
+    pub changed: Vec<String>,
+}
+
+impl Segments {
+    /// `bridge`: the cluster's, after which the links are named. `tunnel_mtu`: what the network between hosts carries.
+    pub fn new(netlink: Netlink, bridge: &str, tunnel: Option<Tunnel>, tunnel_mtu: u32) -> Self {
+        let mtu = tunnel_mtu.saturating_sub(OVERHEAD_BYTES);
+        Self { netlink, names: Names::new(bridge), tunnel, mtu, doubts: Mutex::default() }
+    }
+
+    pub fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Of everything that is joined to a segment.
+    pub fn mtu(&self) -> u32 {
+        self.mtu
+    }
+
+    /// Whether the network between hosts is as was said.
+    pub async fn check(&self) -> Result<(), NetError> {
+        let Some(Tunnel { address, .. }) = self.tunnel else { return Ok(()) };
+        let Some(index) = self.netlink.link_of(address).await? else {
+            return Err(NetError::Broken(format!("tunnel_address: this host has no address {address}")));
+        };
+        let links = self.netlink.links().await?;
+        let narrow = links.iter().find(|link| link.index == index && link.mtu < self.mtu + OVERHEAD_BYTES);
+        narrow.map_or(Ok(()), |link| {
+            let (said, Link { name, mtu, .. }) = (self.mtu + OVERHEAD_BYTES, link);
+            Err(NetError::Broken(format!("tunnel_mtu = {said}: {name}, which has {address}, carries {mtu}")))
+        })
+    }
+
+    /// Makes what is missing of these segments and puts right what is not as it was made. `tunnels`: the addresses of
+    /// all hosts. Tells of those for which something had to be done.
+    pub async fn ensure(
+        &self,
+        tags: &BTreeSet<Tag>,
+        tunnels: &[Ipv4Addr],
+    ) -> Result<BTreeMap<Tag, Ensured>, NetError> {
+        let mut doubts = self.doubts.lock().await;
+        let mut all = BTreeMap::new();
+        let seen = self.look(tags).await?;
+        for (tag, seen) in seen {
+            let wanted = self.wanted(tag, tunnels)?;
+            let mut done = Ensured::default();
+            let now = Instant::now();
+            doubts.retain(|(of, address), _| *of != tag || seen.flood.contains(address));
+            for step in steps(&wanted, &seen)? {
+                match step {
+                    Step::Unflood(address) => {
+                        let since = *doubts.entry((tag, address)).or_insert(now);
+                        if now.duration_since(since) < UNFLOOD_AFTER {
+                            continue;
+                        }
+                    }
+                    Step::Flood(address) => _ = doubts.remove(&(tag, address)),
+                    _ => {}
+                }
+                self.take(&wanted, step).await?;
+                done.bridge_made |= step == Step::BridgeMake;
+                done.changed.push(self.words(tag, step));
+            }
+            let device = self.tunnel.map(|_| self.names.device(tag));
+            for name in [Some(self.names.bridge(tag)), device].into_iter().flatten() {
+                if silence(&name)? && done.changed.is_empty() {
+                    done.changed.push(format!("that {name} speaks no IPv6"));
+                }
+            }
+            if !done.changed.is_empty() {
+                all.insert(tag, done);
+            }
+        }
+        Ok(all)
+    }
+
+    fn wanted(&self, tag: Tag, tunnels: &[Ipv4Addr]) -> Result<Wanted, NetError> {
+        if !(1..=TAG_MAX).contains(&tag) {
+            return Err(NetError::Broken(format!("{tag} is no segment's tag")));
+        }
+        let own = self.tunnel.map(|tunnel| tunnel.address);
+        let flood = tunnels.iter().copied().filter(|address| Some(*address) != own).collect();
+        Ok(Wanted { tag, tunnel: self.tunnel, mtu: self.mtu, flood })
+    }
+
+    async fn look(&self, tags: &BTreeSet<Tag>) -> Result<BTreeMap<Tag, Seen>, NetError> {
+        if tags.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let links = self.netlink.links().await?;
+        let links: HashMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
+        let find = |name: &str| links.get(name).map(|link| (*link).clone());
+        let floods = match self.tunnel {
+            Some(_) => self.netlink.floods().await?,
+            None => BTreeMap::new(),
+        };
+        let seen = tags.iter().map(|tag| {
+            let (bridge, device) = (find(&self.names.bridge(*tag)), find(&self.names.device(*tag)));
+            let flood = device.as_ref().and_then(|device| floods.get(&device.index));
+            let flood = flood.cloned().unwrap_or_default();
+            (*tag, Seen { bridge, device, flood })
+        });
+        Ok(seen.collect())
+    }
+
+    async fn take(&self, wanted: &Wanted, step: Step) -> Result<(), NetError> {
+        let (bridge, device) = (self.names.bridge(wanted.tag), self.names.device(wanted.tag));
+        match step {
+            Step::BridgeMake => {
+                let message = LinkBridge::new(&bridge).link_group(GROUP).mtu(wanted.mtu).arp(false);
+                self.netlink.link_make(&bridge, message.mcast_snooping(false).build()).await?;
+                self.bridge_set(&bridge, wanted.mtu).await
+            }
+            Step::BridgeSet => self.bridge_set(&bridge, wanted.mtu).await,
+            Step::DeviceDelete => self.netlink.link_delete(&device).await,
+            Step::DeviceMake => {
+                let Some(Tunnel { address, port }) = self.tunnel else { return Ok(()) };
+                let message = LinkVxlan::new(&device, wanted.tag)
+                    .local(address)
+                    .port(port)
+                    .learning(true)
+                    .link_group(GROUP)
+                    .mtu(wanted.mtu);
+                self.netlink.link_make(&device, message.build()).await?;
+                if self.netlink.index(&device).await?.is_none() {
+                    return Err(NetError::Broken(format!(
+                        "{device}: another device of this host has the tag {} at UDP port {port}",
+                        wanted.tag
+                    )));
+                }
+                self.device_set(&bridge, &device, wanted.mtu).await
+            }
+            Step::DeviceSet => self.device_set(&bridge, &device, wanted.mtu).await,
+            Step::Flood(address) => self.netlink.flood(&device, address).await,
+            Step::Unflood(address) => self.netlink.unflood(&device, address).await,
+        }
+    }
+
+    async fn bridge_set(&self, name: &str, mtu: u32) -> Result<(), NetError> {
+        silence(name)?;
+        self.netlink.link_change(name, LinkUnspec::new_with_name(name).arp(false).mtu(mtu).up().build()).await
+    }
+
+    /// Isolated like a node's own services on the segment, which are not for other hosts.
+    async fn device_set(&self, bridge: &str, device: &str, mtu: u32) -> Result<(), NetError> {
+        silence(device)?;
+        let index = self.netlink.index(bridge).await?;
+        let index = index.ok_or_else(|| NetError::Later(format!("{bridge} has vanished")))?;
+        let message = LinkUnspec::new_with_name(device).controller(index).mtu(mtu);
+        self.netlink.link_change(device, message.build()).await?;
+        self.netlink.isolate(device).await?;
+        self.netlink.link_change(device, LinkUnspec::new_with_name(device).up().build()).await
+    }
+
+    fn words(&self, tag: Tag, step: Step) -> String {
+        let device = self.names.device(tag);
+        match step {
+            Step::BridgeMake => format!("bridge {}", self.names.bridge(tag)),
+            Step::BridgeSet => format!("what bridge {} is like", self.names.bridge(tag)),
+            Step::DeviceDelete => format!("{device} that was another"),
+            Step::DeviceMake => format!("device {device}"),
+            Step::DeviceSet => format!("how {device} is joined"),
+            Step::Flood(address) => format!("the way of {device} to {address}"),
+            Step::Unflood(address) => format!("no way of {device} to {address}"),
+        }
+    }
+
+    /// The segments that there are on this host, whoever made them.
+    pub async fn present(&self) -> Result<BTreeSet<Tag>, NetError> {
+        let links = self.netlink.links().await?;
+        let own = links.iter().filter(|link| link.group == GROUP);
+        let tag = |link: &Link| match link.kind {
+            Kind::Bridge { .. } => self.names.tag_of_bridge(&link.name),
+            Kind::Vxlan(_) => self.names.tag_of_device(&link.name),
+            Kind::Other => None,
+        };
+        Ok(own.filter_map(tag).collect())
+    }
+
+    /// Takes a segment away unless something is joined to it. False: something is.
+    pub async fn remove_unused(&self, tag: Tag) -> Result<bool, NetError> {
+        let mut doubts = self.doubts.lock().await;
+        let (bridge, device) = (self.names.bridge(tag), self.names.device(tag));
+        let links = self.netlink.links().await?;
+        let own = |name: &str| links.iter().find(|link| link.name == name && link.group == GROUP);
+        if let Some(bridge) = own(&bridge)
+            && links.iter().any(|link| link.controller == Some(bridge.index) && link.name != device)
+        {
+            return Ok(false);
+        }
+        for name in [&device, &bridge].into_iter().filter(|name| own(name).is_some()) {
+            self.netlink.link_delete(name).await?;
+        }
+        doubts.retain(|(of, _), _| *of != tag);
+        Ok(true)
+    }
+}
+
+/// Without IPv6 a link says nothing by itself. True: it had it. A kernel without IPv6 has no such setting.
+fn silence(name: &str) -> Result<bool, NetError> {
+    let file: PathBuf = Path::new("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6");
+    match std::fs::read_to_string(&file) {
+        Ok(value) if value.trim() == "0" => {
+            std::fs::write(&file, "1").map_err(|error| NetError::of(&file.display().to_string(), &error))?;
+            Ok(true)
+        }
+        _ => Ok(false),
+    }
+}
