@@ -148,6 +148,7 @@ fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
                 node: None,
                 reason: None,
                 reboots: 0,
+                capture: None,
             };
             let page = ReportPage {
                 next: Cursor { epoch: 1, sequence: cursor.sequence + 1 },
@@ -191,6 +192,7 @@ fn accepted(task: &Task) -> Option<InstanceReport> {
         node: None,
         reason: None,
         reboots: 0,
+        capture: None,
     })
 }
 

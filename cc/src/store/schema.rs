@@ -4,10 +4,11 @@ use super::StoreError;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
-const MIGRATIONS: [(i64, &str); 3] = [
+const MIGRATIONS: [(i64, &str); 4] = [
     (1, include_str!("../../../migrations/cc/0001_cluster.sql")),
     (2, include_str!("../../../migrations/cc/0002_left_behind.sql")),
     (3, include_str!("../../../migrations/cc/0003_network_facts.sql")),
+    (4, include_str!("../../../migrations/cc/0004_captures.sql")),
 ];
 
 pub async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {
