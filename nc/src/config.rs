@@ -198,11 +198,18 @@ pub struct GuestConfig {
     pub stop_secs_max: u64,
     pub terminate_secs_max: u64,
     pub reboot_secs_max: u64,
+    pub capture_secs_max: u64,
 }
 
 impl Default for GuestConfig {
     fn default() -> Self {
-        Self { prepare_secs_max: 1800, stop_secs_max: 60, terminate_secs_max: 10, reboot_secs_max: 60 }
+        Self {
+            prepare_secs_max: 1800,
+            stop_secs_max: 60,
+            terminate_secs_max: 10,
+            reboot_secs_max: 60,
+            capture_secs_max: 7200,
+        }
     }
 }
 
@@ -240,6 +247,7 @@ fn check_ranges(config: &Config) -> Result<(), String> {
         ("guest.stop_secs_max", guest.stop_secs_max, 1, SECS_MOST),
         ("guest.terminate_secs_max", guest.terminate_secs_max, 1, SECS_MOST),
         ("guest.reboot_secs_max", guest.reboot_secs_max, 1, SECS_MOST),
+        ("guest.capture_secs_max", guest.capture_secs_max, 1, SECS_MOST),
     ];
     let wrong = ranges.into_iter().find(|(_, value, least, most)| !(least..=most).contains(&value));
     wrong.map_or(Ok(()), |(key, value, least, most)| {

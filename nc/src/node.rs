@@ -209,6 +209,7 @@ impl Node {
             node: Some(self.name.clone()),
             reason: None,
             reboots: tag.reboots,
+            capture: None,
         })
     }
 

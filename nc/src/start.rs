@@ -60,6 +60,7 @@ fn limits(guest: &GuestConfig) -> Limits {
         stop_ms: guest.stop_secs_max.saturating_mul(1000),
         terminate_ms: guest.terminate_secs_max.saturating_mul(1000),
         reboot_ms: guest.reboot_secs_max.saturating_mul(1000),
+        capture_ms: guest.capture_secs_max.saturating_mul(1000),
     }
 }
 
@@ -105,10 +106,10 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
     let limit = config.images.cache_gib.saturating_mul(GIB);
-    let images = ImageCache::open(&state_dir.join("images"), limit, source)?;
+    let images = ImageCache::open(&state_dir.join("images"), limit, source.clone())?;
     let instances = state_dir.join("instances");
     let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
-    let storage = FileStorage::new(&instances, images);
+    let storage = FileStorage::new(&instances, images, source);
     let node = Node::new(NodeParts {
         name,
         bridge: network.bridge.clone(),

@@ -30,6 +30,7 @@ macro_rules! fault_codes {
 fault_codes! {
     AuthFailure = "AuthFailure", 401;
     Blocked = "Blocked", 403;
+    BundlingInProgress = "BundlingInProgress", 400;
     CannotDelete = "CannotDelete", 400;
     CidrLimitExceeded = "CidrLimitExceeded", 400;
     DefaultSubnetAlreadyExistsInAvailabilityZone = "DefaultSubnetAlreadyExistsInAvailabilityZone", 400;
@@ -57,6 +58,7 @@ fault_codes! {
     InvalidAmiNameDuplicate = "InvalidAMIName.Duplicate", 400;
     InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
     InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
+    InvalidBundleIdNotFound = "InvalidBundleID.NotFound", 400;
     InvalidCidrBlockInUse = "InvalidCidrBlock.InUse", 400;
     InvalidClientToken = "InvalidClientToken", 400;
     InvalidClientTokenId = "InvalidClientTokenId", 403;

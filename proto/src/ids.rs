@@ -222,6 +222,13 @@ typed_id!(
     InvalidExportTaskIdNotFound,
     "The export task ID '{}' does not exist"
 );
+typed_id!(
+    BundleTaskId,
+    "bun",
+    InvalidBundleIdNotFound,
+    InvalidBundleIdNotFound,
+    "The bundle task ID '{}' does not exist"
+);
 
 #[cfg(test)]
 mod tests {

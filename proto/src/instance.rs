@@ -19,7 +19,8 @@
 //! ```
 
 use crate::ids::{
-    InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId, VpcId,
+    BundleTaskId, InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId,
+    VpcId,
 };
 use crate::resources::Need;
 use schemars::JsonSchema;
@@ -50,6 +51,10 @@ pub struct InstanceIntent {
     pub reboots: u64,
     /// Stop and terminate without waiting for the guest.
     pub force: bool,
+    /// A copy of the root disk is wanted for this task, taken while the guest is off. The node takes it once, and
+    /// then sees to `desired` as if nothing had been.
+    #[serde(default)]
+    pub capture: Option<BundleTaskId>,
     /// The API request that made this generation; runs through every log line about it.
     pub request_id: String,
     pub spec: InstanceSpec,
@@ -273,6 +278,39 @@ pub struct InstanceReport {
     pub reason: Option<StateReason>,
     /// The reboots carried out so far.
     pub reboots: u64,
+    /// How far the copy of the root disk is that the intent asks for.
+    #[serde(default)]
+    pub capture: Option<CaptureReport>,
+}
+
+/// A copy of a root disk, for one task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CaptureReport {
+    pub task: BundleTaskId,
+    pub state: CaptureState,
+}
+
+/// ```text
+///   Reading ──► Taken
+///      └──────► Failed
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureState {
+    /// The guest is off, and its disk is on its way.
+    Reading,
+    /// Walrus has it, under this name.
+    Taken(Digest),
+    Failed(StateReason),
+}
+
+impl CaptureState {
+    pub fn is_over(&self) -> bool {
+        match self {
+            CaptureState::Reading => false,
+            CaptureState::Taken(_) | CaptureState::Failed(_) => true,
+        }
+    }
 }
 
 impl InstanceReport {

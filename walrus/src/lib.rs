@@ -80,7 +80,11 @@ impl Controller for Walrus {
             let bundles = s3.bundles(&config.controller, importer.clone(), &base).await?;
             internal = internal.merge(api::objects::router(s3.backups(&config.controller)));
             internal = internal.merge(api::bundles::router(bundles));
-            internal = internal.merge(api::exports::router(s3.exports(importer)));
+            internal = internal.merge(api::exports::router(s3.exports(importer.clone())));
+            let expected = api::captures::Expected::default();
+            let desk = s3.instance_bundles(importer.clone(), expected.clone())?;
+            internal = internal.merge(api::instance_bundles::router(desk));
+            internal = internal.merge(api::captures::router(importer, expected));
         }
         let mut endpoint = base.serve(&config.controller, internal).await?;
         if let Some(s3) = s3 {

@@ -1,7 +1,9 @@
 //! Starts the S3 side of Walrus: keys, signers, the plain listener, and image bundles over its objects.
 
 use crate::api::bundles::BundleDesk;
+use crate::api::captures::Expected;
 use crate::api::exports::ExportDesk;
+use crate::api::instance_bundles::InstanceBundleDesk;
 use crate::api::objects::Backups;
 use crate::api::s3::{S3, S3Options, router};
 use crate::app::bundle::CloudKey;
@@ -83,8 +85,7 @@ impl Opened {
         importer: Importer,
         base: &Base,
     ) -> anyhow::Result<BundleDesk> {
-        let key = self.s3.cloud.as_ref().map(|pair| pair.key_pem.as_str()).unwrap_or_default();
-        let key = CloudKey::from_pem(key).map_err(|why| anyhow!("s3.cloud_key_file: {why}"))?;
+        let key = self.cloud_key()?;
         let state_dir = controller.state_dir.clone();
         let opened = tokio::task::spawn_blocking(move || Bundles::open(importer, &state_dir, key)).await??;
         let objects = self.s3.objects.clone();
@@ -95,6 +96,21 @@ impl Opened {
     /// What the cloud controller asks about exports.
     pub fn exports(&self, importer: Importer) -> ExportDesk {
         ExportDesk::new(self.s3.clone(), importer)
+    }
+
+    /// What the cloud controller asks about root disks that become bundles. `expected` is shared with who takes the
+    /// disks in.
+    pub fn instance_bundles(
+        &self,
+        importer: Importer,
+        expected: Expected,
+    ) -> anyhow::Result<InstanceBundleDesk> {
+        Ok(InstanceBundleDesk::new(self.s3.clone(), importer, self.cloud_key()?, expected))
+    }
+
+    fn cloud_key(&self) -> anyhow::Result<CloudKey> {
+        let key = self.s3.cloud.as_ref().map(|pair| pair.key_pem.as_str()).unwrap_or_default();
+        CloudKey::from_pem(key).map_err(|why| anyhow!("s3.cloud_key_file: {why}"))
     }
 
     /// Serves; returns the URL.

@@ -47,6 +47,7 @@ fn report(intent: &InstanceIntent, attempt: u32, phase: Phase) -> InstanceReport
         node: None,
         reason: None,
         reboots: 0,
+        capture: None,
     }
 }
 

@@ -152,6 +152,7 @@ fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
                 node: None,
                 reason: None,
                 reboots: 0,
+                capture: None,
             };
             let page = ReportPage {
                 next: Cursor { epoch: 1, sequence: cursor.sequence + 1 },
@@ -196,6 +197,7 @@ fn accepted(task: &Task) -> Option<InstanceReport> {
         node: None,
         reason: None,
         reboots: 0,
+        capture: None,
     })
 }
 

@@ -11,8 +11,8 @@
 //! An instance that ran stays with its node: its disk is there.
 
 use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::network::SegmentTag;
+use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -59,6 +59,8 @@ pub struct Row {
     pub phase: Phase,
     pub reason: Option<StateReason>,
     pub reboots: u64,
+    /// Of the copy of the root disk that the intent asks for.
+    pub capture: Option<CaptureReport>,
     /// Its place in the numbering of reports.
     pub sequence: u64,
 
@@ -88,6 +90,7 @@ impl Row {
             reason: None,
             // What an instance had been rebooted before it came here was carried out before it came here.
             reboots: intent.reboots,
+            capture: None,
             sequence: 0,
             seen: None,
         };
@@ -101,6 +104,7 @@ impl Row {
         self.desired = intent.desired;
         self.reboots_wanted = intent.reboots;
         self.request_id.clone_from(&intent.request_id);
+        self.capture = self.capture.take().filter(|seen| intent.capture.as_ref() == Some(&seen.task));
         self.need = intent.spec.need;
         self.hostname.clone_from(&intent.spec.hostname);
         let lease = |port: &karri_proto::instance::PortSpec| Lease {
@@ -122,6 +126,7 @@ impl Row {
             node: self.node.clone(),
             reason: self.reason.clone(),
             reboots: self.reboots,
+            capture: self.capture.clone(),
         }
     }
 
@@ -252,6 +257,7 @@ pub fn absorb(known: &Row, report: &InstanceReport, now_ms: i64) -> Option<Row> 
             row.phase = phase;
             row.reason.clone_from(&report.reason);
             row.reboots = row.reboots.max(report.reboots);
+            row.capture.clone_from(&report.capture);
             row.ran |= matches!(phase, Phase::Running | Phase::Stopping | Phase::Stopped);
         }
     }

@@ -54,6 +54,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         desired: Desired::Running,
         reboots: 0,
         force: false,
+        capture: None,
         request_id: format!("req-{number}"),
         spec: InstanceSpec {
             instance_type: "t3.micro".to_owned(),

@@ -34,6 +34,7 @@ fn unknown_intent(id: &InstanceId) -> InstanceIntent {
         desired: Desired::Terminated,
         reboots: 0,
         force: true,
+        capture: None,
         request_id: "stray".to_owned(),
         spec: InstanceSpec {
             instance_type: String::new(),

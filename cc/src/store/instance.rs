@@ -38,6 +38,8 @@ fn outward(row: &SqliteRow) -> Result<Row, StoreError> {
     let reason: Option<String> = row.try_get("reason")?;
     out.reason = reason.map(|reason| json(&reason, "a reason")).transpose()?;
     out.reboots = unsigned(row.try_get("reboots")?);
+    let capture: Option<String> = row.try_get("capture")?;
+    out.capture = capture.map(|capture| json(&capture, "a capture")).transpose()?;
     out.sequence = unsigned(row.try_get("sequence")?);
     Ok(out)
 }
@@ -59,9 +61,9 @@ pub async fn instance_put_in_txn(
     let query = match intent {
         Some(_) => sqlx::query(
             "INSERT INTO instances \
-             (attempt, node, tried, ran, since_ms, phase, reason, reboots, sequence, id, intent) \
-             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
-             attempt = excluded.attempt, node = excluded.node, tried = excluded.tried, ran = excluded.ran, \
+             (attempt, node, tried, ran, since_ms, phase, reason, reboots, capture, sequence, id, intent) \
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET \
+             capture = excluded.capture, attempt = excluded.attempt, node = excluded.node, tried = excluded.tried, ran = excluded.ran, \
              since_ms = excluded.since_ms, phase = excluded.phase, reason = excluded.reason, \
              reboots = excluded.reboots, sequence = excluded.sequence, intent = excluded.intent",
         )
@@ -69,7 +71,7 @@ pub async fn instance_put_in_txn(
         .bind(row.node.clone()),
         None => sqlx::query(
             "UPDATE instances SET attempt = ?, node = ?, tried = ?, ran = ?, since_ms = ?, phase = ?, \
-             reason = ?, reboots = ?, sequence = ? WHERE id = ?",
+             reason = ?, reboots = ?, capture = ?, sequence = ? WHERE id = ?",
         )
         .bind(i64::from(row.attempt))
         .bind(row.node.clone()),
@@ -81,6 +83,7 @@ pub async fn instance_put_in_txn(
         .bind(to_json(&row.phase)?)
         .bind(row.reason.as_ref().map(to_json).transpose()?)
         .bind(signed(row.reboots))
+        .bind(row.capture.as_ref().map(to_json).transpose()?)
         .bind(signed(row.sequence))
         .bind(row.id.as_str().to_owned());
     let query = match intent {

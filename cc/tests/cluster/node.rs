@@ -236,6 +236,7 @@ impl Service {
             node: Some(self.name.clone()),
             reason,
             reboots: intent.reboots,
+            capture: None,
         };
         let sequence = state.sequence;
         state.guests.insert(intent.id.clone(), Guest { intent, report, sequence });

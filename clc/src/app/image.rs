@@ -8,7 +8,7 @@
 pub mod bundle;
 mod deletion;
 pub mod export;
-mod fair;
+pub(in crate::app) mod fair;
 pub mod import;
 pub mod import_snapshot;
 pub mod making;

@@ -4,6 +4,7 @@
 pub mod account;
 pub mod address;
 pub mod admission;
+pub mod bundle_task;
 pub mod certificate;
 pub mod cluster;
 pub mod dhcp_options;
@@ -45,6 +46,7 @@ use karri_proto::ids::InstanceId;
 use karri_proto::internal::bundles::BundleService;
 use karri_proto::internal::clusters::ClusterHello;
 use karri_proto::internal::exports::ExportService;
+use karri_proto::internal::instance_bundles::InstanceBundleService;
 use karri_proto::internal::{ApiError, Caller, Role};
 use karri_proto::resources::{ClusterResources, Need, NodeResources};
 use karri_proto::runtime::client::InternalClient;
@@ -84,6 +86,7 @@ pub struct App {
     pub bundles: Arc<dyn BundleService>,
     pub walrus: InternalClient,
     pub exports: Arc<dyn ExportService>,
+    pub instance_bundles: Arc<dyn InstanceBundleService>,
     /// An image is to be made, or a task about one to be worked at.
     pub images_pending: Notify,
     pub metrics: Arc<Metrics>,
@@ -136,6 +139,7 @@ impl App {
             blobs: Arc::new(Walrus(walrus.clone())),
             bundles: Arc::new(walrus.clone()),
             exports: Arc::new(walrus.clone()),
+            instance_bundles: Arc::new(walrus.clone()),
             walrus,
             images_pending: Notify::new(),
             metrics: base.metrics.clone(),

@@ -1,4 +1,4 @@
-//! Images that are made of objects, and objects that are made of images: asks the image store until each is made, or
+//! Images that are made of objects, and objects that are made of images and of instances' disks: asks the image store until each is made, or
 //! cannot be.
 
 use super::pause;
@@ -20,13 +20,15 @@ pub async fn run(app: Arc<App>, mut shutdown: Shutdown) {
     let mut released: Option<Instant> = None;
     while !shutdown.is_stopping() {
         // One does not wait for the other to succeed.
-        let mut round = app.images_make().await.and(app.image_tasks_work().await);
+        let mut round =
+            app.images_make().await.and(app.image_tasks_work().await).and(app.bundle_tasks_work().await);
         if round.is_ok() && released.is_none_or(|at| at.elapsed() >= RELEASE_EVERY) {
             released = Some(Instant::now());
             round = app
                 .images_release()
                 .await
                 .and(app.image_tasks_purge().await)
+                .and(app.bundle_tasks_purge().await)
                 .and(app.images_drop(now_ms()).await);
         }
         match &round {

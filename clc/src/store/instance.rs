@@ -22,7 +22,7 @@ pub(super) const COLUMNS: &str = "id, change_number, account, reservation_id, cl
      CASE WHEN user_data IS NULL THEN 0 ELSE 1 END AS has_user_data, spec, shutdown_behavior, \
      disable_api_stop, disable_api_termination, said, launched_at, desired, generation, reboots, force_stop, \
      request_id, state, acknowledged, forgotten, node, reason_code, reason_message, transition, \
-     deadline_at, purge_at";
+     deadline_at, purge_at, capture, captured";
 
 fn number(row: &AnyRow, column: &str) -> Result<u64, StoreError> {
     u64::try_from(row.try_get::<i64, _>(column)?).map_err(|e| StoreError::corrupt("number", e))
@@ -39,6 +39,15 @@ pub(super) fn parsed<T>(
 ) -> Result<T, StoreError> {
     let text: String = row.try_get(column)?;
     parse(&text).ok_or_else(|| StoreError::corrupt(column, text))
+}
+
+fn optional<T>(
+    row: &AnyRow,
+    column: &'static str,
+    parse: impl Fn(&str) -> Option<T>,
+) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.try_get(column)?;
+    text.map(|text| parse(&text).ok_or_else(|| StoreError::corrupt(column, text))).transpose()
 }
 
 pub(super) fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Result<Instance, StoreError> {
@@ -68,6 +77,8 @@ pub(super) fn instance_of(row: &AnyRow, tags: &mut HashMap<String, Tags>) -> Res
         reboots: number(row, "reboots")?,
         force: flag(row, "force_stop")?,
         request_id: row.try_get("request_id")?,
+        capture: optional(row, "capture", |text| text.parse().ok())?,
+        captured: optional(row, "captured", |text| serde_json::from_str(text).ok())?,
         state: parsed(row, "state", State::parse)?,
         acknowledged: number(row, "acknowledged")?,
         forgotten: flag(row, "forgotten")?,
@@ -156,7 +167,9 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
          disable_api_stop = $4, disable_api_termination = $5, launched_at = $6, desired = $7, \
          generation = $8, reboots = $9, force_stop = $10, request_id = $11, state = $12, \
          acknowledged = $13, forgotten = $14, node = $15, reason_code = $16, reason_message = $17, \
-         transition = $18, deadline_at = $19, purge_at = $20 WHERE id = $21";
+         transition = $18, deadline_at = $19, purge_at = $20, capture = $21, captured = $22 WHERE id = $23";
+    let captured = instance.captured.as_ref().map(serde_json::to_string).transpose();
+    let captured = captured.map_err(|e| StoreError::corrupt("capture of an instance", e))?;
     sqlx::query(statement)
         .bind(instance.change)
         .bind(spec)
@@ -178,6 +191,8 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         .bind(&instance.transition)
         .bind(instance.deadline_ms)
         .bind(instance.purge_ms)
+        .bind(instance.capture.as_ref().map(|task| task.as_str().to_owned()))
+        .bind(captured)
         .bind(instance.id.as_str())
         .execute(&mut **tx)
         .await?;

@@ -8,6 +8,7 @@
 
 pub mod account;
 pub mod blob_release;
+pub mod bundle_task;
 pub mod certificate;
 pub mod cluster;
 pub mod dhcp_options;

@@ -42,12 +42,13 @@ struct There<'a> {
     rule: &'a str,
     interface: &'a str,
     snapshot: &'a str,
+    bundle: &'a str,
 }
 
 /// What a request of that action needs to succeed. Those that nothing need are not here. One that needs an
 /// instance is tried with a wrong one by itself, and one that takes filters with a wrong one.
 fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
-    let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot } = *there;
+    let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot, bundle } = *there;
     let named = ("InstanceId", id);
     match action {
         "RunInstances" => {
@@ -66,6 +67,8 @@ fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
         "ExportImage" => {
             vec![("ImageId", IMAGE), ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")]
         }
+        "BundleInstance" => vec![named, ("Storage.S3.Bucket", "bucket"), ("Storage.S3.Prefix", "disk")],
+        "CancelBundleTask" => vec![("BundleId", bundle)],
         "ImportSnapshot" => vec![("DiskContainer.Url", "s3://bucket/disk")],
         "DeleteSnapshot" => vec![("SnapshotId", snapshot)],
         "DescribeSnapshotAttribute" => {
@@ -143,6 +146,7 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeImportSnapshotTasks",
         "DescribeExportImageTasks",
         "DescribeSnapshots",
+        "DescribeBundleTasks",
     ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());
@@ -157,6 +161,21 @@ async fn converting(client: &Client, task: &str) {
         (told.one("statusMessage") == "converting").then_some(())
     })
     .await;
+}
+
+/// A task that stays as it is: the instance's node never tells of a disk.
+async fn bundling(client: &Client) -> String {
+    let id = client.run(1, &[]).await.ok().one("instanceId");
+    client.wait_for(&id, "running").await;
+    let request =
+        [("InstanceId", id.as_str()), ("Storage.S3.Bucket", "bucket"), ("Storage.S3.Prefix", "disk")];
+    let task = client.ec2("BundleInstance", &request).await.ok().one("bundleId");
+    until("the instance's node is told", async || {
+        let told = client.ec2("DescribeBundleTasks", &[("BundleId.1", &task)]).await.ok();
+        (told.one("state") == "waiting-for-shutdown").then_some(())
+    })
+    .await;
+    task
 }
 
 async fn snapshot(cloud: &Cloud, client: &Client) -> String {
@@ -184,6 +203,7 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     converting(&root, &task).await;
     let (group, rule, interface) = group(&root).await;
     let snapshot = snapshot(&cloud, &root).await;
+    let bundle = bundling(&root).await;
     let there = There {
         instance: &id,
         vpc: &vpc,
@@ -194,6 +214,7 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
         rule: &rule,
         interface: &interface,
         snapshot: &snapshot,
+        bundle: &bundle,
     };
     let before = everything(&root).await;
     for action in with_dry_runs() {
@@ -266,6 +287,9 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     check("DescribeImportImageTasks", &task, "InvalidConversionTaskId").await;
     let out = [image, ("DiskImageFormat", "RAW"), ("S3ExportLocation.S3Bucket", "bucket")];
     check("ExportImage", &out, "InvalidAMIID.NotFound").await;
+    let bundle = "bun-0123456789abcdef0";
+    check("CancelBundleTask", &[("BundleId", bundle)], "InvalidBundleID.NotFound").await;
+    check("DescribeBundleTasks", &[("BundleId.1", bundle)], "InvalidBundleID.NotFound").await;
     let name = ("GroupName", "default");
     let group = ("GroupId", "sg-0123456789abcdef0");
     check("CreateSecurityGroup", &[name, ("GroupDescription", "d")], "InvalidParameterValue").await;

@@ -10,6 +10,7 @@ mod support;
 
 mod addresses;
 mod attributes;
+mod bundle_tasks;
 mod bundles;
 mod dry_run;
 mod edge;

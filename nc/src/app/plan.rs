@@ -7,10 +7,11 @@
 //!   Running     fetch images ─► make disk ─► plug ports ─► start ─► record up
 //!   Stopped     ask ─► (wait) ─► force off ─► record ended ─► undefine ─► unplug
 //!   Terminated  the same, then remove files ─► record gone
+//!   a copy      off as for Stopped ─► undefine ─► unplug ─► copy and send ─► record, then as is wanted
 //! ```
 
 use crate::app::record::{Change, Record, State};
-use karri_proto::instance::{Desired, StateReason};
+use karri_proto::instance::{CaptureState, Desired, StateReason};
 
 /// Asking again helps a guest that was not yet listening the first time.
 const ASK_AGAIN_AFTER_MS: u64 = 4_000;
@@ -22,6 +23,7 @@ pub struct Limits {
     pub stop_ms: u64,
     pub terminate_ms: u64,
     pub reboot_ms: u64,
+    pub capture_ms: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,11 +79,15 @@ pub struct Observed {
     pub disk: bool,
     /// Any file beside the record itself.
     pub files: bool,
+    /// A copy of the disk, or a part of one.
+    pub copy: bool,
     /// Rules or a tap of it are there, or may be.
     pub ports: bool,
     pub boot_id: String,
     /// Since the intent came, or since this instance had to be started anew.
     pub waited_ms: u64,
+    /// Since the intent came.
+    pub accepted_ms: u64,
     /// Since the guest was last asked to go off; none in this life of the process: never.
     pub asked_ms: Option<u64>,
     pub reboot: Option<RebootSeen>,
@@ -115,6 +121,12 @@ pub enum Step {
     Reset,
     Undefine,
     UnplugPorts,
+    /// Copies the disk and sends it. Given up after so long.
+    Capture {
+        ms_max: u64,
+    },
+    /// Nobody wants the copy any more.
+    DropCopy,
     RemoveFiles,
     Record(Change),
 }
@@ -126,6 +138,8 @@ pub fn plan(record: &Record, seen: &Observed, limits: &Limits) -> Step {
         (_, Desired::Terminated) => terminate(record, seen, limits),
         (State::Failed { .. }, _) => Step::Rest,
         (State::Failing { .. }, _) => free(seen).unwrap_or(Step::Record(Change::Failed)),
+        _ if record.capturing().is_some() => capture(record, seen, limits),
+        _ if seen.copy => Step::DropCopy,
         (_, Desired::Stopped) => stop(record, seen, limits),
         (_, Desired::Running) => run(record, seen, limits),
     }
@@ -205,6 +219,26 @@ fn stop(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     }
 }
 
+/// Takes the guest off, as often as it is found running, until the copy is taken or cannot be.
+fn capture(record: &Record, seen: &Observed, limits: &Limits) -> Step {
+    let failed = |what: &str| Step::Record(Change::Capture(CaptureState::Failed(server_reason(what))));
+    if seen.accepted_ms >= limits.capture_ms {
+        return failed("The root disk of the instance could not be copied in time");
+    }
+    let reading =
+        record.capture.as_ref().is_some_and(|seen| Some(&seen.task) == record.intent.capture.as_ref());
+    let ended = matches!(record.state, State::Ended { .. });
+    match seen.guest {
+        Guest::Running => switch_off(record, seen, limits.stop_ms),
+        _ if record.intent.desired == Desired::Stopped && !ended => Step::Record(Change::Ended(None)),
+        Guest::Off { .. } => Step::Undefine,
+        _ if !seen.disk => failed("The root disk of the instance is missing on its node"),
+        _ if seen.ports => Step::UnplugPorts,
+        _ if !reading => Step::Record(Change::Capture(CaptureState::Reading)),
+        _ => Step::Capture { ms_max: limits.capture_ms - seen.accepted_ms },
+    }
+}
+
 fn terminate(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     if seen.guest == Guest::Running {
         return switch_off(record, seen, limits.terminate_ms);
@@ -253,11 +287,17 @@ fn free(seen: &Observed) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::app::record::{Acceptance, accept};
     use crate::app::sample;
-    use karri_proto::instance::Phase;
+    use karri_proto::instance::{CaptureReport, Digest, Phase};
 
-    const LIMITS: Limits =
-        Limits { prepare_ms: 10_000, stop_ms: 6_000, terminate_ms: 1_000, reboot_ms: 5_000 };
+    const LIMITS: Limits = Limits {
+        prepare_ms: 10_000,
+        stop_ms: 6_000,
+        terminate_ms: 1_000,
+        reboot_ms: 5_000,
+        capture_ms: 60_000,
+    };
 
     fn record(desired: Desired) -> Record {
         let mut intent = sample::intent();
@@ -275,9 +315,11 @@ mod tests {
             images: false,
             disk: false,
             files: false,
+            copy: false,
             ports: false,
             boot_id: "boot-1".to_owned(),
             waited_ms: 0,
+            accepted_ms: 0,
             asked_ms: None,
             reboot: None,
         }
@@ -296,6 +338,7 @@ mod tests {
                 Step::Rest => return steps,
                 Step::Wait { ms } => {
                     seen.waited_ms += ms;
+                    seen.accepted_ms += ms;
                     seen.asked_ms = seen.asked_ms.map(|asked| asked + ms);
                 }
                 Step::FetchImages { .. } => seen.images = true,
@@ -308,7 +351,13 @@ mod tests {
                 Step::ForceOff => seen.guest = Guest::Off { why: OffReason::Destroyed, generation: 1 },
                 Step::Undefine => seen.guest = Guest::Absent,
                 Step::UnplugPorts => seen.ports = false,
-                Step::RemoveFiles => (seen.disk, seen.files) = (false, false),
+                Step::Capture { .. } => {
+                    let taken = CaptureState::Taken(Digest::from_sha256([7; 32]));
+                    *record = record.after(Change::Capture(taken));
+                    seen.copy = true;
+                }
+                Step::DropCopy => seen.copy = false,
+                Step::RemoveFiles => (seen.disk, seen.files, seen.copy) = (false, false, false),
                 Step::Record(change) => *record = record.after(change.clone()),
             }
             steps.push(step);
@@ -441,6 +490,101 @@ mod tests {
         seen.reboot = Some(RebootSeen { asked_ms: 10, done: true });
         carry_on(&mut record, &mut seen);
         assert_eq!(record.reboots, 1);
+    }
+
+    fn capture(record: &mut Record) {
+        record.intent.capture = Some("bun-0123456789abcdef0".parse().unwrap());
+    }
+
+    fn taken(record: &Record) -> bool {
+        matches!(&record.capture, Some(CaptureReport { state: CaptureState::Taken(_), .. }))
+    }
+
+    #[test]
+    fn a_copy_is_taken_while_the_guest_is_off_and_it_runs_again_afterwards() {
+        let (mut record, mut seen) = (up(Desired::Running), running());
+        capture(&mut record);
+        let steps = carry_on(&mut record, &mut seen);
+        let at = |step: &Step| steps.iter().position(|one| one == step).unwrap();
+        let copied = at(&Step::Capture { ms_max: 60_000 - LIMITS.stop_ms });
+        assert!(at(&Step::AskShutdown) < at(&Step::ForceOff), "{steps:?}");
+        assert!(
+            at(&Step::ForceOff) < copied && at(&Step::Undefine) < copied && at(&Step::UnplugPorts) < copied
+        );
+        assert!(copied < at(&Step::DropCopy) && at(&Step::DropCopy) < at(&Step::StartGuest));
+        assert!(taken(&record));
+        assert_eq!((record.phase(), &seen.guest, seen.copy), (Phase::Running, &Guest::Running, false));
+        assert_eq!(carry_on(&mut record, &mut running()), [], "once");
+    }
+
+    #[test]
+    fn an_instance_is_told_as_running_while_its_copy_is_taken() {
+        let mut record = up(Desired::Running);
+        capture(&mut record);
+        let mut seen = running();
+        let told = |record: &Record| record.phase() == Phase::Running;
+        for _ in 0..20 {
+            let step = plan(&record, &seen, &LIMITS);
+            assert!(told(&record), "{step:?}");
+            match step {
+                Step::Record(change) => record = record.after(change),
+                Step::AskShutdown => seen.guest = Guest::Off { why: OffReason::GuestShutDown, generation: 1 },
+                Step::Undefine => seen.guest = Guest::Absent,
+                Step::UnplugPorts => seen.ports = false,
+                Step::Capture { .. } => return,
+                other => panic!("{other:?}"),
+            }
+        }
+        panic!("no copy is taken");
+    }
+
+    #[test]
+    fn a_copy_of_a_stopped_instance_does_not_start_it() {
+        let (mut record, mut seen) = (up(Desired::Stopped), running());
+        capture(&mut record);
+        let steps = carry_on(&mut record, &mut seen);
+        assert!(taken(&record) && !steps.contains(&Step::StartGuest), "{steps:?}");
+        assert_eq!((record.phase(), seen.copy, seen.disk), (Phase::Stopped, false, true));
+    }
+
+    #[test]
+    fn a_copy_that_nobody_wants_any_more_goes_and_the_guest_runs_again() {
+        let (mut record, mut seen) = (up(Desired::Running), running());
+        capture(&mut record);
+        record = record.after(Change::Up { boot_id: "boot-1".to_owned(), stopping: true });
+        (seen.guest, seen.ports, seen.copy) = (Guest::Absent, false, true);
+        let mut withdrawn = record.intent.clone();
+        (withdrawn.generation, withdrawn.capture) = (withdrawn.generation + 1, None);
+        let Acceptance::New(accepted) = accept(Some(&record), None, withdrawn, 9) else { panic!() };
+        record = *accepted;
+        let steps = carry_on(&mut record, &mut seen);
+        assert_eq!(steps[0], Step::DropCopy);
+        assert_eq!((record.phase(), record.capture), (Phase::Running, None));
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_taken_says_why_and_the_guest_runs_again() {
+        let mut record = up(Desired::Running);
+        capture(&mut record);
+        let mut seen = Observed { accepted_ms: LIMITS.capture_ms, ..running() };
+        carry_on(&mut record, &mut seen);
+        let Some(CaptureReport { state: CaptureState::Failed(reason), .. }) = &record.capture else {
+            panic!()
+        };
+        assert!(reason.message.contains("in time") && record.phase() == Phase::Running);
+        let (mut record, mut seen) = (up(Desired::Stopped).after(Change::Ended(None)), nothing());
+        capture(&mut record);
+        carry_on(&mut record, &mut seen);
+        assert!(matches!(&record.capture, Some(CaptureReport { state: CaptureState::Failed(_), .. })));
+    }
+
+    #[test]
+    fn what_is_terminated_is_not_copied_first() {
+        let (mut record, mut seen) = (up(Desired::Terminated), Observed { copy: true, ..running() });
+        capture(&mut record);
+        let steps = carry_on(&mut record, &mut seen);
+        assert!(!steps.iter().any(|step| matches!(step, Step::Capture { .. })));
+        assert_eq!((record.phase(), seen.copy), (Phase::Gone, false));
     }
 
     #[test]

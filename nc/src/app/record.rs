@@ -9,8 +9,14 @@
 //!
 //! A guest that has run once and cannot be started again is `Ended` with a reason, not `Failed`: its
 //! disk is the user's.
+//!
+//! A copy of the disk that the intent asks for is taken while the guest is off, and like a reboot changes nothing of all
+//! that: a guest that is `Up` is off for a while, and started again.
 
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::ids::BundleTaskId;
+use karri_proto::instance::{
+    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, Phase, StateReason,
+};
 use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +54,9 @@ pub struct Record {
     pub reboots: u64,
     /// When the intent came; deadlines count from here.
     pub accepted_at_unix_ms: i64,
+    /// Of the copy that the intent asks for.
+    #[serde(default)]
+    pub capture: Option<CaptureReport>,
 }
 
 /// What stays of a forgotten instance, so that a late intent cannot raise it.
@@ -104,7 +113,9 @@ pub fn accept(
     } else {
         intent
     };
-    Acceptance::New(Box::new(Record { intent, state, accepted_at_unix_ms: now_unix_ms, ..known.clone() }))
+    let capture = known.capture.clone().filter(|seen| intent.capture.as_ref() == Some(&seen.task));
+    let accepted_at_unix_ms = now_unix_ms;
+    Acceptance::New(Box::new(Record { intent, state, accepted_at_unix_ms, capture, ..known.clone() }))
 }
 
 /// One thing that happened and must be remembered.
@@ -116,12 +127,14 @@ pub enum Change {
     Failed,
     Gone,
     Rebooted,
+    Capture(CaptureState),
 }
 
 impl Record {
     pub fn new(intent: InstanceIntent, now_unix_ms: i64) -> Self {
         let reboots = intent.reboots; // those were of another node's guest
-        Self { intent, state: State::Fresh, has_run: false, reboots, accepted_at_unix_ms: now_unix_ms }
+        let accepted_at_unix_ms = now_unix_ms;
+        Self { intent, state: State::Fresh, has_run: false, reboots, accepted_at_unix_ms, capture: None }
     }
 
     /// The record after `change`.
@@ -142,8 +155,18 @@ impl Record {
             Change::Failed => next.state = State::Failed { reason: self.failure() },
             Change::Gone => next.state = State::Gone,
             Change::Rebooted => next.reboots = self.intent.reboots,
+            Change::Capture(state) => {
+                next.capture = self.intent.capture.clone().map(|task| CaptureReport { task, state });
+            }
         }
         next
+    }
+
+    /// The task that a copy of the disk is still to be taken for.
+    pub fn capturing(&self) -> Option<&BundleTaskId> {
+        let task = self.intent.capture.as_ref()?;
+        let over = self.capture.as_ref().is_some_and(|seen| seen.task == *task && seen.state.is_over());
+        (!over).then_some(task)
     }
 
     /// What a failed start makes of this instance: a disk that has been used is never thrown away.
@@ -197,6 +220,7 @@ impl Record {
             node: Some(node.to_owned()),
             reason: self.reason(),
             reboots: self.reboots,
+            capture: self.capture.clone(),
         }
     }
 

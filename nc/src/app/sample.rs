@@ -24,6 +24,7 @@ pub fn intent() -> InstanceIntent {
         desired: Desired::Running,
         reboots: 0,
         force: false,
+        capture: None,
         request_id: "req-1".to_owned(),
         spec: spec(),
     }

@@ -56,12 +56,13 @@ pub async fn observe(node: &Arc<Node>, record: &Record) -> Observed {
         guest
     };
     let lying = node.drives.storage.lying(id).await;
-    let wants_images = record.intent.desired == Desired::Running && guest != Guest::Running;
+    let capturing = record.capturing().is_some();
+    let wants_images = record.intent.desired == Desired::Running && guest != Guest::Running && !capturing;
     let images = wants_images && node.drives.storage.images_ready(&record.intent.spec).await;
     let mut live = node.live();
     let entry = live.entry(id.clone()).or_default();
     let accepted_ms = accepted_ms(entry, record.accepted_at_unix_ms, now_unix_ms());
-    let waited_ms = if was_up && guest != Guest::Running {
+    let waited_ms = if was_up && guest != Guest::Running && !capturing {
         ms_since(*entry.down_since.get_or_insert_with(Instant::now))
     } else {
         entry.down_since = None;
@@ -72,9 +73,11 @@ pub async fn observe(node: &Arc<Node>, record: &Record) -> Observed {
         images,
         disk: lying.disk,
         files: lying.files,
+        copy: lying.copy,
         ports: node.is_plugged(id),
         boot_id: node.boot_id.clone(),
         waited_ms,
+        accepted_ms,
         asked_ms: entry.asked_off.map(ms_since),
         reboot: entry.reboot.map(|(asked, done)| RebootSeen { asked_ms: ms_since(asked), done }),
     }

@@ -8,7 +8,8 @@ use crate::drive::hypervisor::HypervisorError;
 use crate::drive::ports::PortError;
 use crate::drive::storage::StorageError;
 use crate::node::Node;
-use karri_proto::instance::StateReason;
+use karri_proto::ids::BundleTaskId;
+use karri_proto::instance::{CaptureState, Desired, StateReason};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -118,6 +119,7 @@ async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Fa
             save(node, record, change).await
         }
         Step::FetchImages { ms_max } => fetch(node, record, Duration::from_millis(ms_max)).await,
+        Step::Capture { ms_max } => capture(node, record, Duration::from_millis(ms_max)).await,
         Step::MakeDisk
         | Step::PlugPorts
         | Step::StartGuest
@@ -127,6 +129,7 @@ async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Fa
         | Step::Reset
         | Step::Undefine
         | Step::UnplugPorts
+        | Step::DropCopy
         | Step::RemoveFiles => {
             let _slot = node.steps.acquire().await; // never closed
             let started = Instant::now();
@@ -161,6 +164,8 @@ fn step_name(step: &Step) -> &'static str {
         Step::Reset => "guest reset",
         Step::Undefine => "domain undefined",
         Step::UnplugPorts => "ports unplugged",
+        Step::Capture { .. } => "disk copied",
+        Step::DropCopy => "copy removed",
         Step::RemoveFiles => "files removed",
         Step::Record(_) => "recorded",
     }
@@ -181,6 +186,15 @@ fn told(record: &Record, change: &Change) {
         Change::Failed => tracing::info!(%instance_id, request_id, "failed; everything it took is freed"),
         Change::Gone => tracing::info!(%instance_id, request_id, "terminated; nothing is left"),
         Change::Rebooted => tracing::info!(%instance_id, request_id, "rebooted"),
+        Change::Capture(CaptureState::Reading) => {
+            tracing::info!(%instance_id, request_id, "the disk is to be copied");
+        }
+        Change::Capture(CaptureState::Taken(digest)) => {
+            tracing::info!(%instance_id, request_id, %digest, "the disk is copied");
+        }
+        Change::Capture(CaptureState::Failed(reason)) => {
+            tracing::warn!(%instance_id, request_id, reason = reason.message, "the disk cannot be copied");
+        }
     }
 }
 
@@ -221,6 +235,51 @@ async fn fetch(node: &Arc<Node>, record: &Record, left: Duration) -> Result<(), 
         }
         () = changed => Ok(()),
         () = tokio::time::sleep(left) => Ok(()), // the next look finds it late
+    }
+}
+
+/// Given up as soon as nobody wants the copy any more, and at its deadline. Whatever else is wanted meanwhile, what was
+/// copied stays good: the guest is off until this is over.
+async fn capture(node: &Arc<Node>, record: &Record, left: Duration) -> Result<(), Failure> {
+    let Some(task) = record.capturing() else { return Ok(()) };
+    let started = Instant::now();
+    let sent = async {
+        let _slot = node.fetches.acquire().await; // never closed
+        node.drives.storage.capture(&record.intent, task).await
+    };
+    let state = tokio::select! {
+        sent = sent => match sent {
+            Ok(digest) => CaptureState::Taken(digest),
+            Err(error) => match Failure::from(error) {
+                Failure::Final(reason) => CaptureState::Failed(reason),
+                later => return Err(later),
+            },
+        },
+        () = withdrawn(node, record, task) => return Ok(()),
+        () = tokio::time::sleep(left) => return Ok(()), // the next look finds it late
+    };
+    say_done(record, "disk copied", started);
+    // By what is wanted now: it may be told by another intent than began it.
+    let newest = node.store.record(&record.intent.id).filter(|newest| newest.capturing() == Some(task));
+    let Some(newest) = newest else { return Ok(()) };
+    let change = Change::Capture(state);
+    told(&newest, &change);
+    save(node, &newest, change).await
+}
+
+/// Ends when the copy is not wanted any more.
+async fn withdrawn(node: &Arc<Node>, record: &Record, task: &BundleTaskId) {
+    let id = &record.intent.id;
+    let changed = node.live().entry(id.clone()).or_default().changed.clone();
+    loop {
+        let next = changed.notified(); // before the look: what changes from here on rings
+        let wanted = |newest: &Record| {
+            newest.capturing() == Some(task) && newest.intent.desired != Desired::Terminated
+        };
+        if !node.store.record(id).is_some_and(|newest| wanted(&newest)) {
+            return;
+        }
+        next.await;
     }
 }
 
@@ -265,11 +324,16 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
             node.set_plugged(id, false);
             Ok(())
         }
+        Step::DropCopy => Ok(storage.drop_copy(id).await?),
         Step::RemoveFiles => {
             hypervisor.console_remove(id).await.map_err(StorageError::from)?;
             Ok(storage.remove_files(id).await?)
         }
-        Step::Rest | Step::Wait { .. } | Step::FetchImages { .. } | Step::Record(_) => Ok(()),
+        Step::Rest
+        | Step::Wait { .. }
+        | Step::FetchImages { .. }
+        | Step::Capture { .. }
+        | Step::Record(_) => Ok(()),
     }
 }
 

@@ -17,8 +17,8 @@ use crate::facts::NodeFacts;
 use crate::node::{Drives, Node, NodeParts, now_unix_ms};
 use crate::store::Store;
 use async_trait::async_trait;
-use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, Phase};
+use karri_proto::ids::{BundleTaskId, InstanceId};
+use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceSpec, Phase};
 use karri_proto::internal::facts::FactsPage;
 use karri_proto::internal::instances::Cursor;
 use karri_proto::network::{FactChange, FactKey};
@@ -49,6 +49,14 @@ impl Storage for Standstill {
         Ok(())
     }
 
+    async fn capture(&self, _: &InstanceIntent, _: &BundleTaskId) -> Result<Digest, StorageError> {
+        std::future::pending().await
+    }
+
+    async fn drop_copy(&self, _: &InstanceId) -> Result<(), StorageError> {
+        Ok(())
+    }
+
     async fn remove_files(&self, _: &InstanceId) -> Result<(), StorageError> {
         Ok(())
     }
@@ -73,7 +81,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
         bridge: String::new(),
         boot_id: "boot-1".to_owned(),
-        limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
+        limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),
         facts: NodeFacts::in_memory(),
         drives: Drives {

@@ -284,6 +284,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
         desired: Desired::Running,
         reboots: 0,
         force: false,
+        capture: None,
         request_id: "req-1".into(),
         spec: InstanceSpec {
             instance_type: "t3.micro".into(),

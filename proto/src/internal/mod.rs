@@ -7,6 +7,7 @@
 //!   nc, cli ──BlobService──► walrus                            image blobs by digest
 //!   clc ──BundleService──► walrus                            bundles and disks in S3, made into blobs
 //!   clc ──ExportService──► walrus                            blobs, written to buckets as disk images
+//!   clc ──InstanceBundleService──► walrus ◄── nc             root disks, written to buckets as bundles
 //!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
 //!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
@@ -27,6 +28,7 @@ pub mod error;
 pub mod exports;
 pub mod facts;
 pub mod fleet;
+pub mod instance_bundles;
 pub mod instances;
 pub mod join;
 pub mod nodes;

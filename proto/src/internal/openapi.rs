@@ -2,7 +2,9 @@
 //!
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
-use super::{admin, bundles, clusters, exports, facts, fleet, instances, join, nodes, signers, story};
+use super::{
+    admin, bundles, clusters, exports, facts, fleet, instance_bundles, instances, join, nodes, signers, story,
+};
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
 use aide::transform::TransformOperation;
@@ -20,6 +22,13 @@ pub fn documents() -> Vec<(&'static str, Value)> {
         ("exports", document("ExportService: blobs, written to buckets as disk images", exports::api)),
         ("facts", document("FactService: what networks let through", facts::api)),
         ("fleet", document("FleetService: nodes as the operator wants them", fleet::api)),
+        (
+            "instance-bundles",
+            document(
+                "InstanceBundleService: root disks, written to buckets as bundles",
+                instance_bundles::api,
+            ),
+        ),
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),
         ("nodes", document("NodeService: a node makes itself known", nodes::api)),

@@ -20,8 +20,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 const REPORTS_PER_PAGE: usize = 3;
 pub const CAPACITY: Need = Need { vcpus: 6, memory_mib: 6, disk_gib: 12 };
-pub const LIMITS: Limits =
-    Limits { prepare_ms: 120_000, stop_ms: 30_000, terminate_ms: 30_000, reboot_ms: 30_000 };
+pub const LIMITS: Limits = Limits {
+    prepare_ms: 120_000,
+    stop_ms: 30_000,
+    terminate_ms: 30_000,
+    reboot_ms: 30_000,
+    capture_ms: 120_000,
+};
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SimGuest {
@@ -284,6 +289,7 @@ impl Node {
             node: Some(name),
             reason: None,
             reboots: stray.reboots,
+            capture: None,
         })
     }
 
@@ -358,9 +364,11 @@ impl Node {
             images: false,
             disk,
             files: disk,
+            copy: false,
             ports: false,
             boot_id: self.boot.to_string(),
             waited_ms: accepted_ms,
+            accepted_ms,
             asked_ms: None,
             reboot: None,
             guest,
@@ -402,6 +410,8 @@ impl Node {
         let live = run.live.entry(id.clone()).or_default();
         match step {
             Step::Rest | Step::Wait { .. } => {}
+            // Nobody asks for copies here.
+            Step::Capture { .. } | Step::DropCopy => {}
             Step::Record(change) => self.save(&record, change),
             Step::FetchImages { .. } => self.save(&record, record.failed_start(server_reason("bad image"))),
             Step::MakeDisk => {

@@ -137,12 +137,17 @@ async fn handle_import(
     let mut body = body.into_data_stream();
     let result = import(&blobs, &caller, query.map(|Query(q)| q).map_err(|e| e.to_string()), &mut body).await;
     if result.is_err() {
-        tokio::spawn(async move {
-            let all = async { while let Some(Ok(_)) = body.next().await {} };
-            let _ = tokio::time::timeout(DRAIN_MAX, all).await;
-        });
+        drain(body);
     }
     result.map(Json)
+}
+
+/// Reads on for a while what has been refused.
+pub(super) fn drain(mut body: BodyDataStream) {
+    tokio::spawn(async move {
+        let all = async { while let Some(Ok(_)) = body.next().await {} };
+        let _ = tokio::time::timeout(DRAIN_MAX, all).await;
+    });
 }
 
 async fn import(

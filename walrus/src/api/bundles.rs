@@ -6,7 +6,7 @@ use super::s3::S3;
 use super::s3::behalf::{Key, Reader};
 use crate::app::bundle::cache::{Bundle, Bundles};
 use crate::app::bundle::error::MANIFEST_READ_BYTES_MAX;
-use crate::app::bundle::keys::{Certificate, signer};
+use crate::app::bundle::keys::{Certificate, signer, trusted};
 use crate::app::bundle::manifest::Kind;
 use crate::app::bundle::objects::{ObjectParts, part_key};
 use crate::app::bundle::{BundleError, Manifest, Progress};
@@ -77,7 +77,7 @@ impl BundleDesk {
     ) -> Result<BundleFacts, ApiError> {
         let text = self.manifest(object).await?;
         let manifest = Manifest::parse(&text).map_err(BundleError::from).map_err(refused)?;
-        let certificates = self.certificates(reader.account()).await?;
+        let certificates = self.certificates(&manifest, reader.account()).await?;
         signer(&manifest, &text, &certificates).map_err(refused)?;
         self.parts(reader, bucket, key, &manifest).await?;
         Ok(facts(object, &manifest))
@@ -123,11 +123,9 @@ impl BundleDesk {
         Ok(part)
     }
 
-    /// Those that can be read; a user's certificate was checked when it was given.
-    async fn certificates(&self, account: &str) -> Result<Vec<Certificate>, ApiError> {
-        let known = self.s3.authenticator.certificates(account).await.map_err(of_auth)?;
-        let read = known.iter().take(CERTIFICATES_MAX).filter_map(|one| Certificate::list(&one.pem).ok());
-        Ok(read.flatten().collect())
+    async fn certificates(&self, manifest: &Manifest, account: &str) -> Result<Vec<Certificate>, ApiError> {
+        let own = certificates(&self.s3, account).await?;
+        Ok(trusted(manifest, account, own, self.bundles.key().certificate()))
     }
 
     /// The image, as a copy that may go: who asks holds it.
@@ -142,7 +140,8 @@ impl BundleDesk {
             return self.disk_make(bundle, object, &request_id, progress).await;
         }
         let text = self.manifest(&object).await?;
-        let certificates = self.certificates(&bundle.account).await?;
+        let manifest = Manifest::parse(&text).map_err(BundleError::from).map_err(refused)?;
+        let certificates = self.certificates(&manifest, &bundle.account).await?;
         let name = BundleName { bucket: bundle.bucket, key: bundle.key.clone() };
         let parts = ObjectParts { objects: self.s3.objects.clone(), bucket: bucket.id, key: bundle.key };
         let asked = Bundle { name: &name, etag: &bundle.etag, manifest: &text, certificates: &certificates };
@@ -207,6 +206,13 @@ impl BundleService for BundleDesk {
         let released = spawn_blocking(move || bundles.release(&digest)).await;
         released.map_err(ApiError::internal)?.map_err(ApiError::internal)
     }
+}
+
+/// Of an account, those that can be read; a user's certificate was checked when it was given.
+pub(super) async fn certificates(s3: &S3, account: &str) -> Result<Vec<Certificate>, ApiError> {
+    let known = s3.authenticator.certificates(account).await.map_err(of_auth)?;
+    let read = known.iter().take(CERTIFICATES_MAX).filter_map(|one| Certificate::list(&one.pem).ok());
+    Ok(read.flatten().collect())
 }
 
 fn facts(object: &Object, manifest: &Manifest) -> BundleFacts {

@@ -4,9 +4,11 @@
 pub mod blobs;
 pub mod buckets;
 pub mod bundles;
+pub mod captures;
 pub mod exports;
 #[cfg(test)]
 pub(crate) mod faults;
+pub mod instance_bundles;
 pub mod objects;
 pub mod range;
 pub mod s3;

@@ -11,7 +11,9 @@ use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::pki::Authority;
 use karri_proto::runtime::process::{Base, ControllerConfig, Stopper};
 use karri_walrus::api::bundles::BundleDesk;
+use karri_walrus::api::captures::Expected;
 use karri_walrus::api::exports::ExportDesk;
+use karri_walrus::api::instance_bundles::InstanceBundleDesk;
 use karri_walrus::app::bundle::CloudKey;
 use karri_walrus::app::bundle::cache::Bundles;
 use karri_walrus::app::import::Importer;
@@ -85,6 +87,19 @@ impl Walrus {
 
     pub fn exports(&self) -> ExportDesk {
         ExportDesk::new(self.server.s3.clone(), self.importer.clone())
+    }
+
+    pub fn instance_bundles(&self, expected: Expected) -> InstanceBundleDesk {
+        let key = CloudKey::from_pem(CLOUD_KEY).unwrap();
+        InstanceBundleDesk::new(self.server.s3.clone(), self.importer.clone(), key, expected)
+    }
+
+    pub fn importer(&self) -> Importer {
+        self.importer.clone()
+    }
+
+    pub fn authority(&self) -> Authority {
+        Authority::load_or_create(&self.state.path().join("ca")).unwrap()
     }
 
     /// Directories of what is on its way in or out.

@@ -32,7 +32,7 @@ async fn written(desk: &ExportDesk, image: &ImageToExport) -> Result<u64, ApiErr
 
 impl Walrus {
     /// The blob of `object`, as it was registered.
-    async fn blob_of(&self, key: &str, object: &[u8]) -> Digest {
+    pub async fn blob_of(&self, key: &str, object: &[u8]) -> Digest {
         self.server.put(&format!("/images/{key}"), object).await;
         let etag = self.disk(User::Ann, key).await.unwrap().etag;
         self.make_of(SourceKind::Disk, key, &etag).await.unwrap().blob.digest

@@ -9,6 +9,7 @@ mod encryption;
 mod engine;
 mod exports;
 mod harness;
+mod instance_bundles;
 mod judged;
 mod lifecycle;
 mod linear;

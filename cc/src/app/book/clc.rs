@@ -88,5 +88,6 @@ fn buried(intent: &InstanceIntent) -> Option<InstanceReport> {
         node: None,
         reason: None,
         reboots: intent.reboots,
+        capture: None,
     })
 }

@@ -2,6 +2,7 @@
 
 mod account;
 mod address;
+mod bundle_task;
 mod dhcp_options;
 mod image;
 mod instance;
@@ -73,6 +74,9 @@ fn images(table: Table) -> Table {
         .on_change(image::export_image, image::export_asks)
         .on(image::describe_export_image_tasks, action_alone)
         .on_change(image::cancel_export_task, image::cancel_export_asks)
+        .on_change(bundle_task::bundle_instance, action_alone)
+        .on(bundle_task::describe_bundle_tasks, action_alone)
+        .on_change(bundle_task::cancel_bundle_task, action_alone)
 }
 
 fn key_pairs(table: Table) -> Table {

@@ -21,7 +21,7 @@ use karri_proto::internal::error::ApiErrorKind;
 use std::time::Duration;
 
 /// Asked about at once, in turn between the accounts and the oldest first.
-pub(super) const AT_ONCE_MAX: usize = 16;
+pub(in crate::app) const AT_ONCE_MAX: usize = 16;
 pub(super) const PENDING_MAX: Duration = Duration::from_secs(24 * 3600);
 /// A launch or registration that saw the image before it went is in the database by then.
 const RELEASE_AFTER: Duration = Duration::from_secs(600);
@@ -127,7 +127,11 @@ impl App {
     }
 
     /// Tells the image store that nothing is on the blob; false: something is.
-    pub(super) async fn blob_let_go(&self, request_id: &str, digest: &Digest) -> Result<bool, MakingError> {
+    pub(in crate::app) async fn blob_let_go(
+        &self,
+        request_id: &str,
+        digest: &Digest,
+    ) -> Result<bool, MakingError> {
         if !self.store.blob_release_begin(digest).await? {
             return Ok(false);
         }

@@ -40,6 +40,7 @@ pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>
     // Less than it had accepted: the cluster has lost it. Or the report was overtaken by an answer, and
     // telling the cluster once more does no harm.
     instance.acknowledged = heard;
+    absorb_capture(instance, report);
     if report.covers(instance.generation, 0) {
         match instance.desired {
             Desired::Running => absorb_running(instance, report, order),
@@ -48,6 +49,15 @@ pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>
         }
     }
     *instance != before
+}
+
+/// Of the copy that is wanted, whatever else is: what was taken stays taken.
+fn absorb_capture(instance: &mut Instance, report: &InstanceReport) {
+    let told = report.capture.as_ref().filter(|told| instance.capture.as_ref() == Some(&told.task));
+    let over = instance.captured.as_ref().is_some_and(|known| known.state.is_over());
+    if let (Some(told), false) = (told, over) {
+        instance.captured = Some(told.clone());
+    }
 }
 
 /// It is over, and the cluster has it alive: a late message has raised it in a cluster that lost its database

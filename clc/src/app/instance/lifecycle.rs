@@ -58,6 +58,11 @@ fn protected(instance: &Instance, attribute: &str, verb: &str) -> Fault {
 pub fn start(instance: &mut Instance, order: Order<'_>) -> Result<bool, Fault> {
     match instance.state {
         State::Pending | State::Running => Ok(false),
+        State::Stopped if instance.capture.is_some() => {
+            let sentence =
+                format!("The instance '{}' cannot be started while it is being bundled", instance.id);
+            Err(Fault::new(FaultCode::IncorrectInstanceState, sentence))
+        }
         State::Stopped => {
             instance.desired = Desired::Running;
             instance.state = State::Pending;

@@ -4,8 +4,8 @@
 
 use super::said::Said;
 use super::state::State;
-use karri_proto::ids::{InstanceId, ReservationId};
-use karri_proto::instance::{Desired, InstanceIntent, InstanceSpec, StateReason};
+use karri_proto::ids::{BundleTaskId, InstanceId, ReservationId};
+use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceSpec, StateReason};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub struct Instance {
     pub force: bool,
     /// The request that made this generation.
     pub request_id: String,
+    /// A copy of the root disk is wanted for this task.
+    pub capture: Option<BundleTaskId>,
+    /// How far that copy is, as its cluster has told.
+    pub captured: Option<CaptureReport>,
 
     pub state: State,
     /// The newest generation that the cluster has durably accepted; 0: none, as far as is known.
@@ -85,6 +89,7 @@ impl Instance {
             desired: self.desired,
             reboots: self.reboots,
             force: self.force,
+            capture: self.capture.clone(),
             request_id: self.request_id.clone(),
             spec,
         }

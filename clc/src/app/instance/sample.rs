@@ -70,6 +70,8 @@ pub fn instance() -> Instance {
         desired: Desired::Running,
         generation: 3,
         reboots: 0,
+        capture: None,
+        captured: None,
         force: false,
         request_id: "before".into(),
         state: State::Running,

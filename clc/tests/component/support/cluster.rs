@@ -4,7 +4,9 @@ use super::facts::FakeFacts;
 use super::{Cloud, until};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::instance::{
+    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, Phase, StateReason,
+};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::facts;
@@ -161,6 +163,7 @@ impl InstanceService for Inner {
                 node: None,
                 reason: None,
                 reboots: 0,
+                capture: None,
             };
             let newer = state.known.get(&id).is_none_or(|(known, _, _)| known.generation < intent.generation);
             if newer {
@@ -312,6 +315,18 @@ impl FakeCluster {
             let (intent, report, at) = state.known.get_mut(&id.parse().unwrap()).unwrap();
             report.generation = intent.generation;
             (report.phase, report.reason) = (phase, reason);
+            *at = sequence;
+        });
+    }
+
+    /// Says how far the copy of its disk is that the newest intent asks for.
+    pub fn captures(&self, id: &str, capture: CaptureState) {
+        self.inner.with(|state| {
+            state.sequence += 1;
+            let sequence = state.sequence;
+            let (intent, report, at) = state.known.get_mut(&id.parse().unwrap()).unwrap();
+            let task = intent.capture.clone().expect("a copy is asked for");
+            report.capture = Some(CaptureReport { task, state: capture });
             *at = sequence;
         });
     }

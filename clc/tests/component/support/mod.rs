@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod exports;
 pub mod facts;
 pub mod groups;
+pub mod instance_bundles;
 pub mod postgres;
 pub mod walrus;
 

@@ -3,6 +3,7 @@
 use super::bundles::FakeBundles;
 use super::exports::FakeExports;
 use super::files;
+use super::instance_bundles::FakeInstanceBundles;
 use axum::extract::{Path as Segment, State};
 use axum::routing::{delete, get};
 use axum::{Json, Router};
@@ -13,6 +14,7 @@ use karri_proto::internal::buckets::{ACCOUNT_BUCKETS_PATH, AccountBuckets};
 use karri_proto::internal::bundles;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::exports;
+use karri_proto::internal::instance_bundles;
 use karri_proto::internal::story::{self, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -29,6 +31,7 @@ pub struct FakeWalrus {
     /// Names of buckets by account; None: it does not answer.
     pub buckets: Buckets,
     pub exports: Arc<FakeExports>,
+    pub instance_bundles: Arc<FakeInstanceBundles>,
     server: ShutdownTrigger,
 }
 
@@ -99,13 +102,15 @@ impl FakeWalrus {
         let router = router.merge(bundles::router(known.clone()));
         let exports = Arc::<FakeExports>::default();
         let router = router.merge(exports::router(exports.clone()));
+        let instance_bundles = Arc::<FakeInstanceBundles>::default();
+        let router = router.merge(instance_bundles::router(instance_bundles.clone()));
         let router = router.merge(story::router(Arc::new(Told)));
         let tls = server_config(&files(directory, &Identity::new(Role::Walrus, "", "walrus"))).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         tokio::spawn(serve(listener, Some(tls), router, shutdown));
-        Self { url, seen, bundles: known, buckets, exports, server: trigger }
+        Self { url, seen, bundles: known, buckets, exports, instance_bundles, server: trigger }
     }
 
     /// Nobody answers there any more.

@@ -7,7 +7,7 @@ pub mod sim;
 
 use crate::drive::is_passing;
 use async_trait::async_trait;
-use karri_proto::ids::InstanceId;
+use karri_proto::ids::{BundleTaskId, InstanceId};
 use karri_proto::instance::{BlobRef, Digest, InstanceIntent, InstanceSpec};
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -46,6 +46,8 @@ pub struct Lying {
     pub disk: bool,
     /// Anything beside the record.
     pub files: bool,
+    /// A copy of the disk, or a part of one.
+    pub copy: bool,
 }
 
 /// Where a guest finds its things.
@@ -82,6 +84,10 @@ pub trait Storage: Send + Sync + 'static {
     async fn fetch_images(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError>;
     async fn lying(&self, id: &InstanceId) -> Lying;
     async fn make_disk(&self, intent: &InstanceIntent, pinned: Pins<'_>) -> Result<(), StorageError>;
+    /// Copies the disk of a guest that is off and sends it to the image store, for that task. A copy that is there
+    /// already is sent again.
+    async fn capture(&self, intent: &InstanceIntent, task: &BundleTaskId) -> Result<Digest, StorageError>;
+    async fn drop_copy(&self, id: &InstanceId) -> Result<(), StorageError>;
     async fn remove_files(&self, id: &InstanceId) -> Result<(), StorageError>;
     /// The last of what the guest wrote to its console.
     async fn console(&self, id: &InstanceId) -> Vec<u8>;

@@ -13,6 +13,8 @@ use tokio::process::Command;
 
 const QEMU_IMG: &str = "qemu-img";
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+/// The deadline of what it is made for comes sooner.
+const FLATTEN_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 /// For a look at a file from outside: its tables may claim to be of any size.
 const LOOK_MEMORY_BYTES_MAX: u64 = 1 << 30;
 const LOOK_CPU_SECS_MAX: u64 = 30;
@@ -82,6 +84,20 @@ pub async fn make(disk: &Path, base: &Path, format: BlobFormat, bytes: u64) -> R
         return Err(error);
     }
     tokio::fs::rename(&temporary, disk).await?;
+    Ok(())
+}
+
+/// A copy of an overlay with all that is below it, which leans on nothing. Takes as long as it takes: who waits may give up.
+pub async fn flatten(disk: &Path, copy: &Path) -> Result<(), StorageError> {
+    let temporary = copy.with_extension("new");
+    let mut command = Command::new(QEMU_IMG);
+    command.args(["convert", "-q", "-f", "qcow2", "-O", "qcow2"]).arg(disk).arg(&temporary);
+    let made = within(command, FLATTEN_TIMEOUT).await;
+    if let Err(error) = made {
+        let _ = tokio::fs::remove_file(&temporary).await;
+        return Err(error);
+    }
+    tokio::fs::rename(&temporary, copy).await?;
     Ok(())
 }
 

@@ -2,8 +2,8 @@
 
 use super::{GuestPaths, Lying, Pins, Storage, StorageError};
 use async_trait::async_trait;
-use karri_proto::ids::InstanceId;
-use karri_proto::instance::{InstanceIntent, InstanceSpec};
+use karri_proto::ids::{BundleTaskId, InstanceId};
+use karri_proto::instance::{Digest, InstanceIntent, InstanceSpec};
 use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -36,11 +36,19 @@ impl Storage for SimStorage {
 
     async fn lying(&self, id: &InstanceId) -> Lying {
         let disk = self.disks().contains(id);
-        Lying { disk, files: disk }
+        Lying { disk, files: disk, copy: false }
     }
 
     async fn make_disk(&self, intent: &InstanceIntent, _: Pins<'_>) -> Result<(), StorageError> {
         self.remember(&intent.id);
+        Ok(())
+    }
+
+    async fn capture(&self, _: &InstanceIntent, _: &BundleTaskId) -> Result<Digest, StorageError> {
+        Err(StorageError::Broken("a simulated instance has no disk to copy".to_owned()))
+    }
+
+    async fn drop_copy(&self, _: &InstanceId) -> Result<(), StorageError> {
         Ok(())
     }
 

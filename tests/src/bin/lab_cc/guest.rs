@@ -66,6 +66,7 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         desired: Desired::Running,
         reboots: 0,
         force: false,
+        capture: None,
         request_id: format!("lab-{kind}"),
         spec,
     })

@@ -9,6 +9,7 @@ use super::object_get::{READ, find};
 use super::object_put::{Write, keep};
 use super::payload::array;
 use super::receive::Received;
+use super::signed_policy::UploadPolicy;
 use super::upload_facts::{facts, upload_head};
 use super::{authorise, cx};
 use crate::app::s3::address::Address;
@@ -17,12 +18,13 @@ use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::Sse;
 use crate::app::s3::notification::Created;
 use crate::drive::signers::{AuthFault, Signer};
-use crate::store::objects::{Bucket, Object};
+use crate::store::objects::{Bucket, Facts, Object, ObjectDelete};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, Uri};
 use karri_proto::aws::s3::{PutObjectRequest, S3Code, S3Fault};
 use karri_proto::checksum::Algorithm;
+use karri_proto::internal::instance_bundles::SignedPolicy;
 use karri_proto::internal::signers::SecretText;
 use std::io;
 use std::net::IpAddr;
@@ -75,27 +77,87 @@ impl Reader {
     }
 }
 
-/// A user in whose name an object is written.
+/// A user in whose name objects are written.
+#[derive(Clone)]
 pub struct Writer {
     cx: cx::Cx,
     bucket: Option<Arc<Bucket>>,
     head: PutObjectRequest,
+    policy: Option<Arc<UploadPolicy>>,
+}
+
+/// An object's bytes, which are durable and no version's yet. Dropped, they leave nothing.
+pub struct Staged {
+    cx: cx::Cx,
+    bucket: Arc<Bucket>,
+    key: String,
+    facts: Facts,
+    received: Received,
+}
+
+impl Staged {
+    /// From now on the object is there.
+    pub async fn publish(self) -> Result<Published, S3Fault> {
+        let Self { cx, bucket, key, facts, received } = self;
+        let write = Write { conditions: WriteConditions::default(), created: Created::Put };
+        let object = keep(&cx, &bucket, &key, received, facts, &write).await?;
+        Ok(Published { cx, bucket, object })
+    }
+}
+
+/// An object that was just written.
+pub struct Published {
+    cx: cx::Cx,
+    bucket: Arc<Bucket>,
+    pub object: Arc<Object>,
+}
+
+impl Published {
+    /// Takes it away again, where not all of what belongs together could be written.
+    pub async fn withdraw(self) {
+        let delete = ObjectDelete {
+            key: self.object.key.clone(),
+            version: Some(self.object.version),
+            owner: self.object.owner.clone(),
+            check: None,
+            tell: None,
+        };
+        if let Err(error) = self.cx.s3.objects.object_delete(self.bucket.id, delete).await {
+            let (bucket, key) = (&self.bucket.name, &self.object.key);
+            tracing::warn!(%bucket, %key, %error, "an object is left over");
+        }
+    }
 }
 
 impl Writer {
     pub async fn new(s3: Arc<S3>, key: Key<'_>, peer: Option<IpAddr>) -> Result<Self, AuthFault> {
         let signer = key.signer(&s3).await?;
         let cx = Arc::new(request(s3, signer, peer, Method::PUT));
-        Ok(Self { cx, bucket: None, head: PutObjectRequest::default() })
+        Ok(Self { cx, bucket: None, head: PutObjectRequest::default(), policy: None })
     }
 
     pub fn account(&self) -> &str {
         self.cx.account().unwrap_or_default()
     }
 
+    /// The key's holder, by whose signed policy all that is written must go.
+    pub async fn by_policy(
+        s3: Arc<S3>,
+        key_id: &str,
+        policy: &SignedPolicy,
+        peer: Option<IpAddr>,
+    ) -> Result<Self, S3Fault> {
+        let (signer, policy) = UploadPolicy::verify(&s3, key_id, policy).await?;
+        let cx = Arc::new(request(s3, signer, peer, Method::PUT));
+        Ok(Self { cx, bucket: None, head: PutObjectRequest::default(), policy: Some(Arc::new(policy)) })
+    }
+
     /// The same for one object, if the user may write it.
     pub async fn at(mut self, bucket: &str, key: &str) -> Result<Self, S3Fault> {
         let found = authorise::bucket(&self.cx, bucket, None).await?;
+        if let Some(policy) = &self.policy {
+            policy.permits(bucket, key)?;
+        }
         self.head.bucket = bucket.to_owned();
         self.head.key = key.to_owned();
         self.head.content_type = Some("application/octet-stream".to_owned());
@@ -108,15 +170,26 @@ impl Writer {
     pub async fn write(
         self,
         length: u64,
-        mut bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
+        bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
         told: impl Fn(u64),
     ) -> Result<Arc<Object>, S3Fault> {
-        let Some(bucket) = &self.bucket else { return Err(S3Fault::internal("no object to write")) };
+        let written = self.stage(Some(length), bytes, told).await?.publish().await?;
+        Ok(written.object)
+    }
+
+    /// All of that but the last: nobody sees the object yet.
+    pub async fn stage(
+        self,
+        length: Option<u64>,
+        mut bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
+        told: impl Fn(u64),
+    ) -> Result<Staged, S3Fault> {
+        let Some(bucket) = self.bucket else { return Err(S3Fault::internal("no object to write")) };
         let key = self.head.key.as_str();
-        let (facts, wanted) = facts(&self.cx, bucket, key, &upload_head!(self.head)).await?;
+        let (facts, wanted) = facts(&self.cx, &bucket, key, &upload_head!(self.head)).await?;
         let fault = |error| About::key(&bucket.name, key).fault(error);
         let mut digests = Digests::new(&[Algorithm::Md5, checksum::DEFAULT], true);
-        let mut writer = self.cx.s3.objects.begin_write(Some(length), wanted.seal_with()).map_err(fault)?;
+        let mut writer = self.cx.s3.objects.begin_write(length, wanted.seal_with()).map_err(fault)?;
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(S3Fault::internal)?;
             digests.update(&piece).await;
@@ -128,9 +201,12 @@ impl Writer {
         let md5 = of(Algorithm::Md5).map(|sum| array(sum.digest())).unwrap_or_default();
         let checksums = of(checksum::DEFAULT).into_iter().cloned().collect();
         let content = writer.finish().await.map_err(fault)?;
+        if let Some(policy) = &self.policy {
+            policy.check_size(content.len())?;
+        }
         let received = Received { content, md5, checksums };
-        let write = Write { conditions: WriteConditions::default(), created: Created::Put };
-        keep(&self.cx, bucket, key, received, facts, &write).await
+        let key = self.head.key;
+        Ok(Staged { cx: self.cx, bucket, key, facts, received })
     }
 }
 

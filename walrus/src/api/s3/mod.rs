@@ -50,6 +50,7 @@ mod post;
 mod receive;
 mod reply;
 mod settings;
+mod signed_policy;
 mod table;
 mod tagging;
 mod upload_facts;

@@ -68,6 +68,11 @@ impl Bundles {
         self.importer.store()
     }
 
+    /// What the cloud encrypts for and signs with.
+    pub fn key(&self) -> &Arc<CloudKey> {
+        &self.key
+    }
+
     pub fn limits(&self) -> &Limits {
         self.importer.limits()
     }

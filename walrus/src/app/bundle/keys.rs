@@ -48,6 +48,29 @@ impl Certificate {
         }
         Ok(certificates)
     }
+
+    /// What the certificate's holder alone can read.
+    pub fn wrap(&self, secrets: &Secrets) -> Result<Wrapped, String> {
+        let wrap = |value: &[u8; AES_KEY_BYTES]| {
+            let text = hex::encode(value);
+            self.0.encrypt(&mut OsRng, Pkcs1v15Encrypt, text.as_bytes()).map_err(|error| error.to_string())
+        };
+        Ok(Wrapped { key: wrap(&secrets.key)?, iv: wrap(&secrets.iv)? })
+    }
+}
+
+/// Whose signatures count for an account: its own certificates', and the cloud's on what it has bundled for that very
+/// account. The account stands in what is signed.
+pub fn trusted(
+    manifest: &Manifest,
+    account: &str,
+    mut certificates: Vec<Certificate>,
+    cloud: Certificate,
+) -> Vec<Certificate> {
+    if manifest.image.user == account {
+        certificates.push(cloud);
+    }
+    certificates
 }
 
 /// Which of `certificates` signed the manifest; None when nobody did. `text` is what was parsed.
@@ -82,6 +105,17 @@ impl CloudKey {
         }
     }
 
+    /// Its other half.
+    pub fn certificate(&self) -> Certificate {
+        Certificate(self.0.to_public_key())
+    }
+
+    /// As a bundler signs with its user's key.
+    pub fn sign(&self, text: &[u8]) -> Result<Vec<u8>, String> {
+        let padding = Pkcs1v15Sign::new::<Sha1>();
+        self.0.sign_with_rng(&mut OsRng, padding, &Sha1::digest(text)).map_err(|error| error.to_string())
+    }
+
     /// Random where `wrapped` was not made for this cloud.
     pub fn unwrap(&self, wrapped: &Wrapped) -> Secrets {
         let secrets = [&wrapped.key, &wrapped.iv].map(|ciphertext| {
@@ -111,6 +145,16 @@ impl std::fmt::Debug for CloudKey {
 pub struct Secrets {
     pub(super) key: [u8; AES_KEY_BYTES],
     pub(super) iv: [u8; AES_KEY_BYTES],
+}
+
+impl Secrets {
+    /// For a bundle that is to be made.
+    pub fn random() -> Self {
+        let [mut key, mut iv] = [[0; AES_KEY_BYTES]; 2];
+        OsRng.fill_bytes(&mut key);
+        OsRng.fill_bytes(&mut iv);
+        Self { key, iv }
+    }
 }
 
 impl std::fmt::Debug for Secrets {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! `manifest`, `xml` and `tar` are pure; `keys` computes; `parts` and `pipeline` move bytes with bounded
-//! memory; `cache` is the use case around them. Who may read a bundle is the
+//! memory, and `pack` does in the other direction; `cache` is the use case around them. Who may read a bundle is the
 //! caller's matter; parts come from a [`PartSource`], which `objects` is.
 
 pub mod cache;
@@ -16,6 +16,7 @@ mod gzip;
 pub mod keys;
 pub mod manifest;
 pub mod objects;
+pub mod pack;
 pub mod parts;
 pub mod pipeline;
 mod tar;

@@ -153,7 +153,7 @@ impl Importer {
     }
 
     /// Held by whoever computes: an import, an export.
-    pub(super) async fn slot(&self, whom: For<'_>) -> Result<Slot, ImportError> {
+    pub(crate) async fn slot(&self, whom: For<'_>) -> Result<Slot, ImportError> {
         let turn = self.slots.take(whom.account);
         let slot = match whom.patience {
             Some(patience) => tokio::time::timeout(patience, turn).await.map_err(|_| ImportError::Busy)?,

@@ -26,7 +26,16 @@ fn instance() -> Instance {
 
 fn report(generation: u64, phase: Phase) -> InstanceReport {
     let id = instance().id;
-    InstanceReport { id, generation, attempt: 3, phase, node: Some("n".into()), reason: None, reboots: 0 }
+    InstanceReport {
+        id,
+        generation,
+        attempt: 3,
+        phase,
+        node: Some("n".into()),
+        reason: None,
+        reboots: 0,
+        capture: None,
+    }
 }
 
 /// A pending, running, stopping or shutting-down instance, as its user made it.

@@ -146,6 +146,8 @@ fn instance_of(
         desired: Desired::Running,
         generation: 1,
         reboots: 0,
+        capture: None,
+        captured: None,
         force: false,
         request_id: order.request_id.clone(),
         state: State::Pending,

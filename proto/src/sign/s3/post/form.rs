@@ -25,6 +25,13 @@ pub struct FileHead {
 }
 
 impl Form {
+    /// One that nobody has sent: for a policy that came by another way.
+    pub fn of<'a>(fields: impl IntoIterator<Item = (&'a str, String)>) -> Self {
+        let mut form = Self::default();
+        fields.into_iter().for_each(|(name, value)| form.insert(name, value));
+        form
+    }
+
     /// The value of a field, whose name is given in lower case.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.fields.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())

@@ -6,7 +6,7 @@ use super::fields::{
 };
 use super::{Image, Kind, Part, Sha1Digest, Wrapped};
 
-const PARTS_MAX: usize = 65_536;
+pub const PARTS_MAX: usize = 65_536;
 const CIPHER_BLOCK_BYTES: u64 = 16;
 
 #[derive(Default)]

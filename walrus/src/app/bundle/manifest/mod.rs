@@ -10,9 +10,11 @@ mod image;
 mod machine;
 #[cfg(test)]
 mod tests;
+pub mod write;
 
 use super::xml::{Cursor, ManifestError, Parsed};
 use fields::{HEX_BYTES_MAX, TEXT_BYTES_MAX, parsed, read_text, required};
+pub use image::PARTS_MAX;
 use image::read_image;
 use machine::{decide_kind, read_machine};
 use std::ops::Range;

@@ -92,7 +92,7 @@ fn number(field: &[u8]) -> Option<u64> {
     })
 }
 
-/// Gives the first blocks checksums that fit: for fuzzing, which would not get past them.
+/// Gives the first blocks checksums that fit: a header that is written, and fuzzing, which would not get past them.
 pub fn seal(archive: &mut [u8]) {
     for block in archive.chunks_exact_mut(BLOCK_BYTES).take(4) {
         block[148..156].fill(b' ');
