@@ -11,8 +11,8 @@
 //! An instance that ran stays with its node: its disk is there.
 
 use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
-use karri_proto::network::SegmentTag;
 use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::network::SegmentTag;
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
 use std::sync::Arc;

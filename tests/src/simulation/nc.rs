@@ -196,7 +196,12 @@ impl Node {
             version: String::new(),
             foreign_guests: Vec::new(),
         };
-        Body::Hello(Box::new(NodeRecord { owner: name.clone(), url: format!("https://{name}"), tunnel: None, facts }))
+        Body::Hello(Box::new(NodeRecord {
+            owner: name.clone(),
+            url: format!("https://{name}"),
+            tunnel: None,
+            facts,
+        }))
     }
 
     /// What the cluster controller asks.

@@ -8,6 +8,7 @@ pub mod exports;
 pub mod facts;
 pub mod groups;
 pub mod instance_bundles;
+pub mod networks;
 pub mod postgres;
 pub mod walrus;
 
@@ -98,6 +99,10 @@ impl Cloud {
     }
 
     pub async fn start_with(engine: Database, limits: Limits) -> Self {
+        Self::start_as(engine, limits, NetworkConfig::default()).await
+    }
+
+    pub async fn start_as(engine: Database, limits: Limits, network: NetworkConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let walrus = FakeWalrus::start(path).await;
@@ -124,7 +129,7 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
-            network: NetworkConfig::default(),
+            network,
             catalogue: CatalogueConfig { instance_types: instance_types(path) },
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };
