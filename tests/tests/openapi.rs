@@ -14,6 +14,7 @@ fn folder() -> PathBuf {
 fn all() -> Vec<(&'static str, Value)> {
     let mut all = documents();
     all.push(("blobs", karri_walrus::api::blobs::document()));
+    all.push(("captures", karri_walrus::api::captures::document()));
     all.push(("buckets", karri_walrus::api::buckets::document()));
     all.push(("objects", karri_walrus::api::objects::document()));
     all

@@ -99,6 +99,21 @@ impl Store {
         Ok(done.rows_affected() > 0)
     }
 
+    /// In whatever state it is by now; false: it is over.
+    pub async fn bundle_task_cancel(&self, task: &BundleTask) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        let statement =
+            "UPDATE bundle_tasks SET state = $2, updated_at = $3 WHERE id = $1 AND ended_at IS NULL";
+        let done = sqlx::query(statement)
+            .bind(task.id.as_str())
+            .bind(task.state.as_str())
+            .bind(task.updated_ms)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Forgets those that ended before then.
     pub async fn bundle_task_purge(&self, before_ms: i64) -> Result<(), StoreError> {
         let mut tx = self.begin().await?;

@@ -193,9 +193,11 @@ async fn bundling(client: &Client) -> String {
     let request =
         [("InstanceId", id.as_str()), ("Storage.S3.Bucket", "bucket"), ("Storage.S3.Prefix", "disk")];
     let task = client.ec2("BundleInstance", &request).await.ok().one("bundleId");
-    until("the instance's node is told", async || {
+    until("the instance's node has heard", async || {
         let told = client.ec2("DescribeBundleTasks", &[("BundleId.1", &task)]).await.ok();
-        (told.one("state") == "waiting-for-shutdown").then_some(())
+        let instance = client.ec2("DescribeInstances", &[("InstanceId.1", &id)]).await.ok();
+        let heard = !instance.text.contains("<state>pending</state>");
+        (told.one("state") == "waiting-for-shutdown" && heard).then_some(())
     })
     .await;
     task

@@ -148,6 +148,7 @@ pub fn plan(record: &Record, seen: &Observed, limits: &Limits) -> Step {
 fn run(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     if seen.guest == Guest::Running {
         return match &record.state {
+            State::Up { boot_id, stopping: true } if *boot_id == seen.boot_id => spared(seen, limits),
             State::Up { boot_id, .. } if *boot_id == seen.boot_id => reboot(record, seen, limits),
             _ => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
         };
@@ -159,6 +160,15 @@ fn run(record: &Record, seen: &Observed, limits: &Limits) -> Step {
         }
         State::Ended { generation, .. } if record.intent.generation <= *generation => unplugged(seen),
         _ => start(record, seen, limits),
+    }
+}
+
+/// It was asked to go off for a copy that nobody wants any more. If it obeys yet, that is not its own wish, and it is
+/// started again.
+fn spared(seen: &Observed, limits: &Limits) -> Step {
+    match limits.stop_ms.checked_sub(seen.accepted_ms) {
+        None | Some(0) => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
+        Some(ms) => Step::Wait { ms },
     }
 }
 
@@ -560,6 +570,23 @@ mod tests {
         let steps = carry_on(&mut record, &mut seen);
         assert_eq!(steps[0], Step::DropCopy);
         assert_eq!((record.phase(), record.capture), (Phase::Running, None));
+    }
+
+    #[test]
+    fn a_guest_that_was_asked_off_for_nothing_is_started_again_and_its_own_wish_counts_later() {
+        let mut record =
+            up(Desired::Running).after(Change::Up { boot_id: "boot-1".to_owned(), stopping: true });
+        let mut seen = running();
+        assert_eq!(plan(&record, &seen, &LIMITS), Step::Wait { ms: LIMITS.stop_ms });
+        seen.guest = Guest::Off { why: OffReason::GuestShutDown, generation: 1 };
+        carry_on(&mut record, &mut seen);
+        assert_eq!((record.phase(), &seen.guest), (Phase::Running, &Guest::Running));
+        record = record.after(Change::Up { boot_id: "boot-1".to_owned(), stopping: true });
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.state, State::Up { boot_id: "boot-1".to_owned(), stopping: false });
+        seen.guest = Guest::Off { why: OffReason::GuestShutDown, generation: 1 };
+        carry_on(&mut record, &mut seen);
+        assert_eq!(record.phase(), Phase::Stopped);
     }
 
     #[test]

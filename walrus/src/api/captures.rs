@@ -7,15 +7,17 @@ use super::blobs::drain;
 use crate::app::import::{For, ImportError, Importer};
 use crate::app::sniff::Purpose;
 use crate::store::holds::Hold;
+use aide::axum::ApiRouter;
+use aide::axum::routing::post_with;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{Path, State};
-use axum::routing::post;
 use axum::{Json, Router};
 use futures_util::StreamExt;
 use karri_proto::ids::BundleTaskId;
 use karri_proto::internal::blobs::ImportedBlob;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::instance_bundles::{CAPTURE_PATH, CaptureExpected};
+use karri_proto::internal::openapi::{self, named};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,8 +75,17 @@ struct Captures {
 }
 
 pub fn router(importer: Importer, expected: Expected) -> Router {
-    let routes = Router::new().route(CAPTURE_PATH, post(handle_capture));
-    guarded(routes.with_state(Captures { importer, expected }), |identity| identity.role == Role::Nc)
+    let routes = routes().with_state(Captures { importer, expected });
+    guarded(routes.into(), |identity| identity.role == Role::Nc)
+}
+
+/// What this interface is, for `docs/api`.
+pub fn document() -> serde_json::Value {
+    openapi::document("CaptureService: root disks, sent by their nodes for a task", routes)
+}
+
+fn routes() -> ApiRouter<Captures> {
+    ApiRouter::new().api_route(CAPTURE_PATH, post_with(handle_capture, named("capture_send")))
 }
 
 async fn handle_capture(

@@ -194,8 +194,8 @@ pub async fn cancel_bundle_task(cx: Cx, request: CancelBundleTaskRequest) -> Ans
     }
     not_dry(&request)?;
     let cancelled = task.moved(BundleState::Cancelling, now_ms());
-    if !cx.app.store.bundle_task_settle(task.state, &cancelled).await? {
-        let sentence = format!("The bundle task {id} has just changed. Try again.");
+    if !cx.app.store.bundle_task_cancel(&cancelled).await? {
+        let sentence = format!("The bundle task {id} cannot be cancelled: it has just ended");
         return Err(Fault::new(FaultCode::IncorrectState, sentence));
     }
     cx.app.images_pending.notify_one();

@@ -26,8 +26,8 @@ const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 enum Next {
     /// Nothing can be done now.
     Wait,
-    /// Its node is to be told.
-    Want,
+    /// The node of that name is to be told.
+    Want(String),
     /// The disk will come, from the node of that name.
     Expect(BundleState, String),
     /// It has.
@@ -55,7 +55,8 @@ fn next(task: &BundleTask, instance: Option<&Instance>, now_ms: i64) -> Next {
     if instance.capture.as_ref() != Some(&task.id) {
         // One that is on its way up or down is not taken off in the middle of that.
         let settled = matches!(instance.state, State::Running | State::Stopped);
-        return if settled { Next::Want } else { Next::Wait };
+        let node = instance.node.clone().filter(|_| settled);
+        return node.map_or(Next::Wait, Next::Want);
     }
     let state = match instance.captured.as_ref().map(|seen| &seen.state) {
         None => BundleState::WaitingForShutdown,
@@ -96,10 +97,12 @@ impl App {
         let instance = self.instances.get(&task.instance_id);
         match next(task, instance.as_deref(), now_ms()) {
             Next::Wait => Ok(()),
-            Next::Want => self.capture_want(task).await,
+            Next::Want(node) => {
+                self.capture_expect(task, instance.as_deref(), &node).await?; // before it can come
+                self.capture_want(task).await
+            }
             Next::Expect(state, node) => {
-                let cluster = instance.map(|instance| instance.cluster.clone()).unwrap_or_default();
-                self.capture_expect(task, Identity::new(Role::Nc, &cluster, &node)).await?;
+                self.capture_expect(task, instance.as_deref(), &node).await?;
                 self.bundle_task_move(task, state).await
             }
             Next::Store(digest) => self.bundle_task_store(task, digest).await,
@@ -108,7 +111,14 @@ impl App {
         }
     }
 
-    async fn capture_expect(&self, task: &BundleTask, node: Identity) -> Result<(), MakingError> {
+    async fn capture_expect(
+        &self,
+        task: &BundleTask,
+        instance: Option<&Instance>,
+        node: &str,
+    ) -> Result<(), MakingError> {
+        let cluster = instance.map(|instance| instance.cluster.as_str()).unwrap_or_default();
+        let node = Identity::new(Role::Nc, cluster, node);
         let expected = CaptureExpected { task: task.id.clone(), node, account: task.account.clone() };
         let asked = self.instance_bundles.capture_expect(&self.caller(&task.request_id), &expected).await;
         asked.map_err(MakingError::Walrus)
@@ -241,5 +251,97 @@ impl App {
 
     pub async fn bundle_tasks_purge(&self) -> Result<(), MakingError> {
         Ok(self.store.bundle_task_purge(now_ms() - KEPT.as_millis() as i64).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::app::bundle_task::BundleWork;
+    use crate::app::instance::sample;
+    use karri_proto::instance::{CaptureReport, StateReason};
+    use karri_proto::internal::exports::ExportTarget;
+    use karri_proto::internal::instance_bundles::{BundleTarget, BundledMachine};
+
+    const NOW_MS: i64 = 1_000_000_000_000;
+
+    fn task(state: BundleState) -> BundleTask {
+        let text = str::to_owned;
+        let manifest = ExportTarget {
+            bucket: text("bucket"),
+            key: text("disk.manifest.xml"),
+            access_key_id: text("AKIA"),
+            session_token: None,
+            address: None,
+        };
+        let machine = BundledMachine {
+            architecture: text("x86_64"),
+            kernel_id: None,
+            ramdisk_id: None,
+            root_device: text("/dev/sda1"),
+        };
+        BundleTask {
+            id: "bun-0123456789abcdef0".parse().unwrap(),
+            account: text("1"),
+            instance_id: sample::instance().id,
+            state,
+            progress_percent: 0,
+            work: BundleWork {
+                target: BundleTarget { manifest, prefix: text("disk"), policy: None },
+                machine,
+            },
+            digest: None,
+            error: None,
+            started_ms: NOW_MS,
+            updated_ms: NOW_MS,
+            ended_ms: None,
+            request_id: text("req-1"),
+        }
+    }
+
+    fn instance(state: State, captured: Option<CaptureState>) -> Instance {
+        let task = task(BundleState::Pending).id;
+        let captured = captured.map(|state| CaptureReport { task: task.clone(), state });
+        Instance { state, capture: Some(task), captured, node: Some("node".to_owned()), ..sample::instance() }
+    }
+
+    fn gives_up(task: &BundleTask, instance: Option<&Instance>, now_ms: i64, code: &str) {
+        let Next::GiveUp(error) = next(task, instance, now_ms) else { panic!("it goes on") };
+        assert_eq!(error.code, code);
+    }
+
+    #[test]
+    fn a_task_follows_its_instance() {
+        let pending = task(BundleState::Pending);
+        let fresh = |state| Instance { capture: None, ..instance(state, None) };
+        let node = || "node".to_owned();
+        assert_eq!(next(&pending, Some(&fresh(State::Running)), NOW_MS), Next::Want(node()));
+        assert_eq!(next(&pending, Some(&fresh(State::Stopped)), NOW_MS), Next::Want(node()));
+        assert_eq!(next(&pending, Some(&fresh(State::Stopping)), NOW_MS), Next::Wait);
+        let digest = Digest::from_sha256([7; 32]);
+        for (captured, expected) in [
+            (None, Next::Expect(BundleState::WaitingForShutdown, node())),
+            (Some(CaptureState::Reading), Next::Expect(BundleState::Bundling, node())),
+            (Some(CaptureState::Taken(digest.clone())), Next::Store(digest.clone())),
+        ] {
+            assert_eq!(next(&pending, Some(&instance(State::Running, captured)), NOW_MS), expected);
+        }
+        let storing = BundleTask { digest: Some(digest.clone()), ..task(BundleState::Storing) };
+        assert_eq!(next(&storing, None, NOW_MS), Next::Make(digest), "its instance is needed no more");
+    }
+
+    #[test]
+    fn every_task_ends() {
+        let pending = task(BundleState::Pending);
+        let running = instance(State::Running, None);
+        let late = NOW_MS + WORKED_AT_MAX.as_millis() as i64 + 1;
+        gives_up(&pending, Some(&running), late, "Server.InternalError");
+        gives_up(&pending, None, NOW_MS, "Client.InstanceTerminated");
+        gives_up(&pending, Some(&instance(State::ShuttingDown, None)), NOW_MS, "Client.InstanceTerminated");
+        let failed = CaptureState::Failed(StateReason::new("Server.Full", "Server.Full: no room"));
+        gives_up(&pending, Some(&instance(State::Running, Some(failed))), NOW_MS, "Server.Full");
+        gives_up(&task(BundleState::Cancelling), Some(&running), NOW_MS, "Client.Cancelled");
+        assert_eq!(ended(&ApiError::forbidden("x")).unwrap().code, "Client.S3Error");
+        assert_eq!(ended(&ApiError::unreachable("x")), None);
     }
 }

@@ -50,13 +50,6 @@ impl FileStorage {
         self.directory(id).join(format!("{COPY_PREFIX}{}.qcow2", task.as_str()))
     }
 
-    fn copies(&self, id: &InstanceId) -> impl Iterator<Item = PathBuf> {
-        let is_copy = |path: &PathBuf| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(COPY_PREFIX))
-        };
-        self.files(id).into_iter().filter(is_copy)
-    }
-
     fn free_bytes(&self) -> Result<u64, StorageError> {
         let facts = rustix::fs::statvfs(&self.instances).map_err(std::io::Error::from)?;
         Ok(facts.f_bavail * facts.f_frsize)
@@ -98,7 +91,7 @@ impl Storage for FileStorage {
 
     async fn lying(&self, id: &InstanceId) -> Lying {
         let files = self.files(id);
-        let copy = self.copies(id).next().is_some();
+        let copy = files.iter().any(|file| is_copy(file));
         Lying { disk: files.contains(&self.disk(id)), files: !files.is_empty(), copy }
     }
 
@@ -124,7 +117,7 @@ impl Storage for FileStorage {
     }
 
     async fn drop_copy(&self, id: &InstanceId) -> Result<(), StorageError> {
-        remove_all(self.copies(id)).await
+        remove_all(self.files(id).into_iter().filter(|file| is_copy(file))).await
     }
 
     async fn remove_files(&self, id: &InstanceId) -> Result<(), StorageError> {
@@ -145,6 +138,10 @@ impl Storage for FileStorage {
             console_log: self.console_log(id),
         }
     }
+}
+
+fn is_copy(file: &Path) -> bool {
+    file.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(COPY_PREFIX))
 }
 
 fn not_sent(error: BlobError) -> StorageError {
@@ -191,3 +188,6 @@ async fn tail_of(path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
     file.take(bytes_max).read_to_end(&mut bytes).await?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests;

@@ -90,7 +90,9 @@ pub async fn make(disk: &Path, base: &Path, format: BlobFormat, bytes: u64) -> R
 /// A copy of an overlay with all that is below it, which leans on nothing. Takes as long as it takes: who waits may give up.
 pub async fn flatten(disk: &Path, copy: &Path) -> Result<(), StorageError> {
     let temporary = copy.with_extension("new");
-    let mut command = Command::new(QEMU_IMG);
+    // Without its node controller it would go on, and hold the disk that the guest needs. `setpriv` is of util-linux too.
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--", QEMU_IMG]);
     command.args(["convert", "-q", "-f", "qcow2", "-O", "qcow2"]).arg(disk).arg(&temporary);
     let made = within(command, FLATTEN_TIMEOUT).await;
     if let Err(error) = made {

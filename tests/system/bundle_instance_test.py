@@ -1,0 +1,146 @@
+"""Instances that are bundled: a guest's disk becomes a bundle in a bucket, and boots again from there."""
+
+import base64
+import hashlib
+import hmac
+import json
+import os
+import signal
+import subprocess
+import unittest
+
+from real_cloud import (BOOT_SECONDS, KILLED, RealCloud, instance, new_key, ssh, state, wait_state, wait_until)
+
+from botocore.exceptions import ClientError  # noqa: E402
+from cloud import VENV  # noqa: E402
+from unbundle import unbundle  # noqa: E402
+
+TASK_SECONDS = 300
+
+
+def setUpModule():
+    global cloud, ec2, s3, key
+    cloud = RealCloud(number=46).__enter__()
+    unittest.addModuleCleanup(cloud.__exit__, None)
+    ec2, s3 = cloud.boto3(), cloud.s3()
+    s3.create_bucket(Bucket="bundles")
+    key = new_key(cloud, ec2, "bundle-instance")
+
+
+def aws(*arguments):
+    """What aws-cli says."""
+    command = [VENV / "aws", "ec2", *arguments, "--output", "json"]
+    said = subprocess.run(command, env=cloud.client_environment(), check=True, capture_output=True, text=True).stdout
+    return json.loads(said)
+
+
+def task(bundle_id):
+    return ec2.describe_bundle_tasks(BundleIds=[bundle_id])["BundleTasks"][0]
+
+
+def ended(bundle_id):
+    over = lambda: (t := task(bundle_id))["State"] in ("complete", "failed") and t
+    return wait_until(f"{bundle_id} is over", over, TASK_SECONDS)
+
+
+def upload_policy(prefix):
+    """As bundlers make one for somebody else to upload by, and its signature."""
+    conditions = [{"bucket": "bundles"}, {"acl": "ec2-bundle-read"}, ["starts-with", "$key", prefix]]
+    policy = json.dumps({"expiration": "2099-01-01T00:00:00Z", "conditions": conditions}).encode()
+    secret = cloud.env["AWS_SECRET_ACCESS_KEY"].encode()
+    signature = hmac.new(secret, base64.b64encode(policy), hashlib.sha1).digest()
+    return policy, base64.b64encode(signature).decode()
+
+
+def keys(prefix):
+    return [found["Key"] for found in s3.list_objects_v2(Bucket="bundles", Prefix=prefix).get("Contents", [])]
+
+
+def left_in_state():
+    """Files of copies, on nodes and on their way into the image store."""
+    return [*cloud.state_dir.glob("nc*/instances/*/copy-*"), *cloud.state_dir.glob("walrus*/incoming/*")]
+
+
+def kill(name):
+    """Ends a controller without warning; it is started again."""
+    pid = cloud.children()[name]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(f"{name} is there again", lambda: cloud.children().get(name) not in (None, pid), 60)
+
+
+class BundleInstance(unittest.TestCase):
+    def launched(self, **more):
+        [one] = cloud.launch(ec2, KeyName="bundle-instance", **more)
+        self.addCleanup(ec2.terminate_instances, InstanceIds=[one])
+        wait_state(ec2, one, "running")
+        return one
+
+    def ssh(self, one, command):
+        return ssh(instance(ec2, one)["PrivateIpAddress"], key, command, seconds=BOOT_SECONDS)
+
+    def test_what_a_guest_wrote_is_in_its_bundle_and_boots_again(self):
+        one = self.launched()
+        self.ssh(one, "echo bundled > /root/proof && sync")
+        policy, signature = upload_policy("nightly/")
+        place = {"Bucket": "bundles", "Prefix": "nightly/web", "AWSAccessKeyId": cloud.env["AWS_ACCESS_KEY_ID"],
+                 "UploadPolicy": policy, "UploadPolicySignature": signature}
+        made = ec2.bundle_instance(InstanceId=one, Storage={"S3": place})["BundleTask"]
+        self.assertEqual((made["InstanceId"], made["State"]), (one, "pending"))
+        with self.assertRaises(ClientError) as caught:
+            ec2.bundle_instance(InstanceId=one, Storage={"S3": place})
+        self.assertEqual(caught.exception.response["Error"]["Code"], "BundlingInProgress")
+        done = ended(made["BundleId"])
+        self.assertEqual((done["State"], done["Progress"]), ("complete", "100%"), done)
+        [told] = aws("describe-bundle-tasks", "--filters", f"Name=instance-id,Values={one}")["BundleTasks"]
+        self.assertEqual((told["BundleId"], told["Storage"]["S3"]["Prefix"]), (made["BundleId"], "nightly/web"))
+        self.assertEqual(self.ssh(one, "cat /root/proof"), "bundled")  # it runs again
+        self.assertEqual(state(ec2, one), "running")
+
+        folder = cloud.directory / "nightly"
+        folder.mkdir()
+        for each in keys("nightly/"):
+            s3.download_file("bundles", each, str(folder / each.rsplit("/", 1)[1]))
+        image, manifest = unbundle(folder / "web.manifest.xml", cloud.env["EC2_PRIVATE_KEY"],
+                                   cloud.env["EUCALYPTUS_CERT"], "user")
+        self.assertEqual(manifest.findtext("image/user"), cloud.env["EC2_USER_ID"])
+        self.assertIn(b"bundled", image)
+
+        image_id = ec2.register_image(Name="bundled instance", ImageLocation="bundles/nightly/web.manifest.xml")["ImageId"]
+        over = lambda: (i := ec2.describe_images(ImageIds=[image_id])["Images"][0])["State"] != "pending" and i
+        self.assertEqual(wait_until("it is made", over, TASK_SECONDS)["State"], "available")
+        again = self.launched(ImageId=image_id)
+        self.assertEqual(self.ssh(again, "cat /root/proof"), "bundled")
+        self.assertEqual(left_in_state(), [])
+
+    def test_controllers_that_are_killed_do_not_lose_the_task_or_the_instance(self):
+        cloud.expect(*KILLED, "images are not made this round", "the image store does not answer")
+        one = self.launched()
+        self.ssh(one, "echo killed > /root/proof && sync")
+        place = {"Bucket": "bundles", "Prefix": "killed"}
+        bundle_id = ec2.bundle_instance(InstanceId=one, Storage={"S3": place})["BundleTask"]["BundleId"]
+        wait_until("it has begun", lambda: task(bundle_id)["State"] != "pending", TASK_SECONDS)
+        [node] = [name for name in cloud.children() if name.startswith("nc")]
+        for name in (node, "walrus", "clc", *(name for name in cloud.children() if name.startswith("cc"))):
+            kill(name)
+        self.assertEqual(ended(bundle_id)["State"], "complete", task(bundle_id))
+        self.assertEqual(self.ssh(one, "cat /root/proof"), "killed")
+        self.assertIn("killed.manifest.xml", keys("killed"))
+        self.assertEqual(left_in_state(), [])
+
+    def test_a_cancelled_task_leaves_nothing_and_its_instance_runs(self):
+        one = self.launched()
+        self.ssh(one, "true")
+        bundle_id = aws("bundle-instance", "--instance-id", one, "--storage",
+                        "S3={Bucket=bundles,Prefix=cancelled}")["BundleTask"]["BundleId"]
+        wait_until("it has begun", lambda: task(bundle_id)["State"] != "pending", TASK_SECONDS)
+        cancelled = aws("cancel-bundle-task", "--bundle-id", bundle_id)["BundleTask"]
+        self.assertEqual(cancelled["State"], "cancelling")
+        done = ended(bundle_id)
+        self.assertEqual((done["State"], done["BundleTaskError"]["Code"]), ("failed", "Client.Cancelled"))
+        self.assertEqual(self.ssh(one, "echo up"), "up")
+        self.assertEqual(keys("cancelled"), [])
+        wait_until("nothing is left", lambda: left_in_state() == [], TASK_SECONDS)
+
+
+if __name__ == "__main__":
+    unittest.main()
