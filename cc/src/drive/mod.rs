@@ -33,7 +33,7 @@ pub struct Host {
     pub hostname: String,
 }
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {cause}")]
 pub struct DriveError {
     pub what: String,

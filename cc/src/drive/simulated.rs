@@ -21,6 +21,11 @@ impl Simulated {
         self.wanted().hosts
     }
 
+    /// As if nothing had been applied yet.
+    pub fn forget(&self) {
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Wanted::default();
+    }
+
     pub fn wanted(&self) -> Wanted {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

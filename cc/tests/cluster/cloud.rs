@@ -105,7 +105,7 @@ impl Cloud {
             },
             cluster: ClusterConfig { zone: ZONE.to_owned(), clc_url: self.clc_url.clone() },
             network: NetworkConfig {
-                tunnel_address: None,
+                tunnel_address: Some([192, 0, 2, 1].into()),
                 tunnel_mtu: 1500,
                 vxlan_port: 4789,
                 masquerade_public: true,
@@ -237,5 +237,13 @@ impl Clc {
     pub async fn until_nodes(&mut self, alive: usize) {
         let count = |resources: &ClusterResources| resources.nodes.iter().filter(|node| node.alive).count();
         self.until("nodes alive", |clc| clc.resources.as_ref().map(count) == Some(alive)).await;
+    }
+}
+
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    while !holds().await {
+        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await; // a poll with a deadline
     }
 }

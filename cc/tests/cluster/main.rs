@@ -9,4 +9,5 @@ mod samples;
 
 mod facts;
 mod instances;
+mod routers;
 mod trust;

@@ -1,6 +1,6 @@
 //! Who may ask a cluster controller for what.
 
-use crate::cloud::{Cloud, caller};
+use crate::cloud::{Cloud, caller, until};
 use crate::samples::{facts, intent};
 use karri_proto::internal::Role;
 use karri_proto::internal::error::ApiErrorKind;
@@ -10,7 +10,6 @@ use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::tls::fingerprint;
 use sqlx::Connection as _;
 use sqlx::sqlite::SqliteConnection;
-use std::time::Duration;
 
 #[tokio::test]
 async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet() {
@@ -88,12 +87,4 @@ async fn an_ill_controller_names_what_is_wrong() {
     .await;
     sqlx::query("ALTER TABLE mislaid RENAME TO numbering").execute(&mut database).await.unwrap();
     until("it is well again", async || health().await.is_ok()).await;
-}
-
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
-    while !holds().await {
-        assert!(tokio::time::Instant::now() < deadline, "never: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await; // a poll with a deadline
-    }
 }

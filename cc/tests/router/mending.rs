@@ -34,6 +34,8 @@ fn what_others_take_away_is_back_within_seconds() {
     b.serve(80);
     let before = must(STATE);
     let inside = |command: &str| must(&format!("ip netns exec {NAMESPACE} {command}"));
+    let reaches = || a.connect(B, 80).is_ok();
+    // What decides about packets, all of it at once.
     for spoil in [
         "iptables -F",
         "iptables -t nat -I PREROUTING -j ACCEPT",
@@ -41,23 +43,24 @@ fn what_others_take_away_is_back_within_seconds() {
         "sh -c 'echo 0 > /proc/sys/net/ipv4/ip_forward'",
         "ip rule delete pref 1000",
         "ip route flush table 1000257",
-        "ip address flush dev s101",
-        "ip link set s102 down",
+        "ip route delete default",
     ] {
         inside(spoil);
-        mended(&mut world, spoil, || must(STATE) == before);
-        assert!(a.connect(B, 80).is_ok(), "{spoil}");
     }
-    let reaches = || a.connect(B, 80).is_ok();
-    for spoil in [
-        format!("ip link delete {BRIDGE}s101"),
-        format!("ip link delete {BRIDGE}u1"),
-        format!("ip link set {BRIDGE}s101 nomaster"),
-        format!("ip netns delete {NAMESPACE}"),
-    ] {
-        must(&spoil);
-        mended(&mut world, &spoil, || reaches() && run(&format!("ip link show {BRIDGE}u1")).status.success());
-    }
+    assert!(!reaches());
+    mended(&mut world, "rules and routes", || must(STATE) == before && reaches());
+    inside("ip address flush dev s101");
+    inside("ip link set s102 down");
+    inside("ip link set u mtu 1400");
+    must(&format!("ip address flush dev {BRIDGE}u1 && ip route flush proto 75"));
+    mended(&mut world, "addresses and what links are like", || must(STATE) == before && reaches());
+    must(&format!(
+        "ip link delete {BRIDGE}s101 && ip link delete {BRIDGE}u1 && ip link set {BRIDGE}s102 nomaster"
+    ));
+    let is_up = || run(&format!("ip link show {BRIDGE}u1")).status.success();
+    mended(&mut world, "links", || is_up() && reaches());
+    must(&format!("ip netns delete {NAMESPACE}"));
+    mended(&mut world, "the namespace", reaches);
     let pid_file = world.network.run_dir.join(NAMESPACE).join("s101/dnsmasq.pid");
     let answers = || a.connect([10, 0, 0, 1].into(), 53).is_ok();
     mended(&mut world, "dnsmasq in the new namespace", answers);

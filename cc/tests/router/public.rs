@@ -43,7 +43,7 @@ fn a_public_address_leads_to_its_instance_from_everywhere() {
     assert_eq!(b.seen_as(OUTSIDE, 80), None);
     assert_eq!(b.seen_as(PUBLIC_A, 80), None);
     assert_eq!(outside.seen_as(A, 80), None);
-    must(&format!("ip route add 10.0.0.0/16 via 169.254.0.2 dev karri-t0u1 onlink"));
+    must("ip route add 10.0.0.0/16 via 169.254.0.2 dev karri-t0u1 onlink");
     assert!(
         !crate::world::run("busybox ping -c 1 -W 1 10.0.1.5").status.success(),
         "not even if the host wants it"
@@ -93,7 +93,7 @@ fn an_address_moves_to_another_instance_and_takes_no_connection_with_it() {
     let (mut at_a, _) = first.accept().unwrap();
     let (mut at_b, _) = staying.accept().unwrap();
     let says = |stream: &mut std::net::TcpStream, at: &mut std::net::TcpStream| {
-        at.set_read_timeout(Some(Duration::from_millis(400))).unwrap();
+        at.set_read_timeout(Some(Duration::from_millis(250))).unwrap();
         let _ = stream.write_all(b"x");
         let mut byte = [0];
         at.read_exact(&mut byte).is_ok()

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 pub const DEADLINE: Duration = Duration::from_secs(20);
 /// In which a packet comes that comes at all.
-const REFUSED_AFTER: Duration = Duration::from_millis(400);
+const REFUSED_AFTER: Duration = Duration::from_millis(250);
 pub const BRIDGE: &str = "karri-t0";
 /// Of the host and of somebody outside, on the network between them.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);

@@ -58,6 +58,8 @@ pub struct Routers {
     running: BTreeMap<VpcId, Running>,
     segments_checked: Option<(Instant, BTreeSet<SegmentTag>, Arc<[Ipv4Addr]>)>,
     host_looked: Option<(Instant, Vec<Held>)>,
+    /// Whether the network between hosts is as the configuration says: routers of this host are there all the same.
+    tunnel: Result<(), DriveError>,
     /// There was nothing to do, and nothing was left of earlier lives.
     was_idle: bool,
 }
@@ -81,6 +83,7 @@ impl Routers {
             running: BTreeMap::new(),
             segments_checked: None,
             host_looked: None,
+            tunnel: Ok(()),
             was_idle: false,
         }
     }
@@ -125,7 +128,7 @@ impl Routers {
         let left = self.running.values_mut().flat_map(Running::take_left).collect();
         outcome.and(self.remove_unused(left).await)?;
         self.was_idle = is_idle;
-        Ok(())
+        self.tunnel.clone()
     }
 
     /// Segments are made before legs join them.
@@ -146,6 +149,7 @@ impl Routers {
             // What is in it may have lost its place.
             self.running.values_mut().for_each(|running| running.doubt(tag));
         }
+        self.tunnel = segments.check().await.map_err(net);
         self.segments_checked = Some((Instant::now(), tags, wanted.tunnels.clone()));
         Ok(())
     }
