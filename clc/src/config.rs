@@ -12,6 +12,8 @@ const BODY_BYTES_LEAST: u64 = 32 << 10;
 const BODY_BYTES_MOST: u64 = 64 << 20;
 const ANSWER_CACHE_MIB_MOST: u64 = 64 << 10;
 const CONNECTIONS_MOST: u64 = 1000;
+/// On PostgreSQL one keeps the lock of whoever reconciles, and one may wait for another controller's transaction.
+const CONNECTIONS_SHARED_LEAST: u64 = 3;
 const INSTANCES_MOST: u64 = 1_000_000;
 const CLIENT_TOKENS_MOST: u64 = 10_000_000;
 const GROUPS_MOST: u64 = 100_000;
@@ -193,10 +195,17 @@ impl Config {
         let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let per_request = u64::try_from(limits.instances_per_request).unwrap_or(0);
         let tokens = number(limits.client_tokens_per_account);
+        let connections_least =
+            if self.database.url.starts_with("sqlite:") { 1 } else { CONNECTIONS_SHARED_LEAST };
         let ranges = [
             ("api.body_bytes_max", number(api.body_bytes_max), BODY_BYTES_LEAST, BODY_BYTES_MOST),
             ("api.answer_cache_mib", number(api.answer_cache_mib), 0, ANSWER_CACHE_MIB_MOST),
-            ("database.connections", u64::from(self.database.connections), 1, CONNECTIONS_MOST),
+            (
+                "database.connections",
+                u64::from(self.database.connections),
+                connections_least,
+                CONNECTIONS_MOST,
+            ),
             ("limits.instances_per_account", number(limits.instances_per_account), 1, INSTANCES_MOST),
             ("limits.instances_per_request", per_request, 1, INSTANCES_MOST),
             ("limits.client_tokens_per_account", tokens, 1, CLIENT_TOKENS_MOST),
@@ -267,6 +276,10 @@ mod tests {
         wrong(|c| c.api.body_bytes_max = 0, "api.body_bytes_max");
         wrong(|c| c.api.answer_cache_mib = usize::MAX, "api.answer_cache_mib");
         wrong(|c| c.database.connections = 0, "database.connections");
+        let few = |c: &mut Config| {
+            c.database = DatabaseConfig { url: "postgres://db/karri".to_owned(), connections: 2 };
+        };
+        wrong(few, "database.connections");
         wrong(|c| c.limits.instances_per_account = 0, "limits.instances_per_account");
         wrong(|c| c.limits.instances_per_request = -1, "limits.instances_per_request");
         wrong(|c| c.limits.client_tokens_per_account = 0, "limits.client_tokens_per_account");

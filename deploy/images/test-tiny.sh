@@ -148,7 +148,7 @@ overlay() { # BASE FORMAT SIZE
     rm -f "$work/disk.qcow2"
     qemu-img create -q -f qcow2 -b "$images/$1" -F "$2" "$work/disk.qcow2" "$3"
 }
-apart=(-kernel "$images/tiny.vmlinuz" -initrd "$images/tiny.initrd" -append "root=/dev/vda ro console=ttyS0")
+apart=(-kernel "$images/tiny.vmlinuz" -initrd "$images/tiny.initrd" -append "root=/dev/vda ro console=ttyS0 no_timer_check")
 imds() { echo ",guestfwd=tcp:169.254.169.254:80-cmd:$work/imds-stub $1"; }
 
 case=manifest

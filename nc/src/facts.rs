@@ -2,6 +2,10 @@
 //!
 //! They come from the cc alone and are kept ([`crate::store::FactsFile`]), so that a node whose cc is away
 //! goes on by what it knew. Who enforces them reads [`NodeFacts::table`] and waits on [`NodeFacts::changed`].
+//!
+//! What is told comes into force also where it cannot be written, above all because the disk is full: a rule that
+//! was revoked must not live on for that. [`NodeFacts::keep`] writes it later. A node that is started anew before
+//! then stands where its file does, and whoever tells it sees that.
 
 mod pool;
 
@@ -102,7 +106,7 @@ impl NodeFacts {
         self.receiving.lock().unwrap_or_else(PoisonError::into_inner).receiver.at()
     }
 
-    /// Durable when it returns. Blocking.
+    /// Durable when it returns, or for [`NodeFacts::keep`] to write. Blocking.
     pub fn put(&self, page: FactsPage) -> Result<FactsAt, ApiError> {
         let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
         let Receiving { receiver, keeping } = &mut *receiving;
@@ -110,9 +114,7 @@ impl NodeFacts {
             Taken::Nothing => {}
             Taken::Changes(at, changes) => {
                 match keeping {
-                    Keeping::File(file) => {
-                        file.append(at, &changes, || self.table()).map_err(ApiError::internal)?;
-                    }
+                    Keeping::File(file) => tell_if_not(file.append(at, &changes, || self.table())),
                     Keeping::Memory => {}
                     Keeping::Pool(facts) => facts.apply(&changes),
                 }
@@ -128,7 +130,7 @@ impl NodeFacts {
                     let mut table = FactTable::default();
                     changes.into_iter().for_each(|change| drop(table.apply(change)));
                     if let Keeping::File(file) = keeping {
-                        file.replace(at, &table).map_err(ApiError::internal)?;
+                        tell_if_not(file.replace(at, &table));
                     }
                     self.replace(table);
                 }
@@ -136,6 +138,17 @@ impl NodeFacts {
             }
         }
         Ok(receiver.stands())
+    }
+
+    /// Writes what could not be written when it was told. Blocking.
+    pub fn keep(&self) -> io::Result<()> {
+        let mut receiving = self.receiving.lock().unwrap_or_else(PoisonError::into_inner);
+        let Receiving { receiver, keeping: Keeping::File(file) } = &mut *receiving else { return Ok(()) };
+        if file.is_behind() {
+            file.replace(receiver.at(), &self.table())?;
+            tracing::info!("what was told of networks is written");
+        }
+        Ok(())
     }
 
     fn apply(&self, changes: Vec<FactChange>) {
@@ -164,6 +177,12 @@ impl NodeFacts {
         *self.recent.lock().unwrap_or_else(PoisonError::into_inner) =
             Recent { keys: VecDeque::new(), since: next };
         self.version.send_replace(next);
+    }
+}
+
+fn tell_if_not(written: io::Result<()>) {
+    if let Err(error) = written {
+        tracing::warn!(%error, "what was told of networks is in force, but cannot be written yet");
     }
 }
 
@@ -250,5 +269,36 @@ mod tests {
         assert_eq!((again.at(), again.table()), (FactsAt { epoch: 1, at: 2 }, table));
         let rest = page(5, Some(1), 2, vec![put(4)]);
         assert_eq!(again.put(rest).unwrap(), FactsAt { epoch: 1, at: 2 }, "its beginning is lost");
+    }
+
+    #[test]
+    fn what_cannot_be_written_is_in_force_and_is_written_later() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("facts");
+        let facts = NodeFacts::open(directory.path()).unwrap();
+        facts.put(page(1, None, 1, vec![put(1), put(2)])).unwrap();
+        let before = std::fs::read(&file).unwrap();
+        // Nothing can be written to it, and it cannot be replaced either.
+        std::fs::remove_file(&file).unwrap();
+        std::fs::create_dir(&file).unwrap();
+        let told = facts.put(page(1, Some(1), 2, vec![FactChange::Gone(key(1))])).unwrap();
+        assert_eq!(told, FactsAt { epoch: 1, at: 2 });
+        assert_eq!(facts.table().ports().count(), 1);
+        facts.keep().unwrap_err();
+        let anew = facts.put(page(2, None, 1, vec![put(3)])).unwrap();
+        assert_eq!((anew, facts.table().ports().count()), (FactsAt { epoch: 2, at: 1 }, 1));
+
+        // A process that dies now begins where the file stands, and says so.
+        let other = tempfile::tempdir().unwrap();
+        std::fs::write(other.path().join("facts"), before).unwrap();
+        assert_eq!(NodeFacts::open(other.path()).unwrap().at(), FactsAt { epoch: 1, at: 1 });
+
+        std::fs::remove_dir(&file).unwrap();
+        facts.put(page(2, Some(1), 2, vec![put(4)])).unwrap();
+        facts.keep().unwrap();
+        let table = facts.table();
+        drop(facts);
+        let again = NodeFacts::open(directory.path()).unwrap();
+        assert_eq!((again.at(), again.table()), (FactsAt { epoch: 2, at: 2 }, table));
     }
 }

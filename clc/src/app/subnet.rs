@@ -8,7 +8,6 @@ use crate::app::network::{default_subnet, subnet_with_parts_insert_in_txn};
 use crate::app::tag::{Taggable, Tags};
 use crate::app::vpc::range::of_subnet;
 use crate::app::vpc::{has_dependencies, not_in_default_vpc};
-use crate::store::counter_next_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
 use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::{
@@ -152,8 +151,7 @@ impl App {
         let seen = self.subnet_named(caller, id).await?;
         // Launches that have looked it up are in the books before anybody looks there for who is in it.
         let _alone = self.networks_held.write().await;
-        let mut tx = self.store.begin().await?;
-        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         self.catch_up_in_txn(&mut tx, number).await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let id: SubnetId = seen.id.parse()?;

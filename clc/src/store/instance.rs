@@ -6,7 +6,7 @@
 
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
-use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
+use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
 use crate::app::address::network_of;
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
@@ -299,8 +299,7 @@ impl Store {
         ids: &[InstanceId],
         decide: impl FnOnce(&mut [Instance]) -> Result<Vec<bool>, E>,
     ) -> Result<Vec<Instance>, E> {
-        let mut tx = self.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, change) = self.begin_numbered().await?;
         let written = instances_change_in_txn(&mut tx, change, ids, decide).await?;
         if !written.is_empty() {
             tx.commit().await.map_err(StoreError::from)?;
@@ -315,8 +314,7 @@ impl Store {
         user_data_base64: Option<&str>,
         decide: impl FnOnce(&mut Instance) -> Result<bool, E>,
     ) -> Result<Option<Instance>, E> {
-        let mut tx = self.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, change) = self.begin_numbered().await?;
         let mut found = instances_fetch_in_txn(&mut tx, std::slice::from_ref(id)).await?;
         let Some(mut instance) = found.pop() else { return Ok(None) };
         decide(&mut instance)?;

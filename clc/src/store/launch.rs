@@ -175,9 +175,14 @@ impl Store {
 
     /// Hides what was terminated for long enough and is forgotten below. Returns the ids.
     pub async fn instances_purge(&self, now_ms: i64) -> Result<Vec<InstanceId>, StoreError> {
-        let mut tx = self.begin().await?;
         let statement =
             "SELECT id FROM instances WHERE forgotten <> 0 AND purged_at IS NULL AND purge_at <= $1";
+        let over: Vec<String> = sqlx::query_scalar(statement).bind(now_ms).fetch_all(self.reader()).await?;
+        if over.is_empty() {
+            return Ok(Vec::new());
+        }
+        // In turn: who tags several of them at the same moment would wait for this, and this for them.
+        let (mut tx, _) = self.begin_numbered().await?;
         let ids: Vec<String> = sqlx::query_scalar(statement).bind(now_ms).fetch_all(&mut *tx).await?;
         for id in &ids {
             tags_drop_in_txn(&mut tx, id).await?;

@@ -1,8 +1,8 @@
 //! Brings the schema up to date. Forward only: a file that was released is never edited.
 
 use super::security_group::rules_of_default_groups_insert_in_txn;
-use super::{Engine, StoreError};
-use sqlx::{Any, AnyPool, Transaction};
+use super::{Engine, StoreError, Tx};
+use sqlx::AnyPool;
 
 /// In order; a file's version is its place in this list, from 1.
 const MIGRATIONS: &[(&str, &str)] = &[
@@ -31,10 +31,10 @@ const GROUP_RULES: &str = "0012_security_group_rules";
 const POSTGRES_LOCK: i64 = 0x6b61_7272_6901;
 
 pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
-    let mut tx = match engine {
+    let mut tx = Tx::new(match engine {
         Engine::Sqlite => pool.begin_with("BEGIN IMMEDIATE").await?,
         Engine::Postgres => pool.begin().await?,
-    };
+    });
     if engine == Engine::Postgres {
         let lock = "SELECT CAST(pg_advisory_xact_lock($1) AS TEXT)";
         sqlx::query(lock).bind(POSTGRES_LOCK).execute(&mut *tx).await?;
@@ -59,7 +59,7 @@ pub async fn run(pool: &AnyPool, engine: Engine) -> Result<(), StoreError> {
     Ok(())
 }
 
-async fn version(tx: &mut Transaction<'static, Any>) -> Result<i64, StoreError> {
+async fn version(tx: &mut Tx) -> Result<i64, StoreError> {
     let create =
         "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, name TEXT NOT NULL)";
     sqlx::query(create).execute(&mut **tx).await?;

@@ -4,7 +4,8 @@
 //! (`account_insert`); `_in_txn` means that the caller commits. Nothing here decides anything.
 //!
 //! SQLite: one connection writes, several read (WAL), every commit is on disk when it returns.
-//! PostgreSQL: one pool. Statements use `$1`, which both understand; columns are TEXT and BIGINT.
+//! PostgreSQL: one pool, and [`Store::begin_numbered`] for whoever has to wait for other writers. Statements use `$1`,
+//! which both understand; columns are TEXT and BIGINT.
 
 pub mod account;
 pub mod blob_release;
@@ -38,23 +39,24 @@ pub mod snapshot;
 pub mod subnet;
 pub mod tag;
 mod together;
+mod tx;
 pub mod vpc;
 pub mod vpc_parts;
 
 pub use error::StoreError;
 pub use seal::Sealer;
+pub use tx::Tx;
 
 use crate::config::DatabaseConfig;
 use known::Known;
 use sqlx::any::AnyPoolOptions;
-use sqlx::{Any, AnyPool, Executor, Transaction};
+use sqlx::{AnyPool, Executor};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::Mutex;
 
-/// A transaction that may write.
-pub type Tx = Transaction<'static, Any>;
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// For a connection of the pool. Clients wait for a minute.
+const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Statements take at most this many bound values at once (SQLite allows 32,766).
 pub const IDS_PER_STATEMENT_MAX: usize = 500;
 
@@ -69,6 +71,8 @@ pub struct Store {
     engine: Engine,
     writer: AnyPool,
     reader: AnyPool,
+    /// On PostgreSQL: whose turn it is to change instances, of those who want to here.
+    turn: Arc<Mutex<()>>,
     known: Arc<Known>,
 }
 
@@ -77,19 +81,19 @@ impl Store {
     pub async fn open(config: &DatabaseConfig) -> Result<Self, StoreError> {
         sqlx::any::install_default_drivers();
         let engine = if config.url.starts_with("sqlite:") { Engine::Sqlite } else { Engine::Postgres };
-        let known = Arc::default();
+        let (known, turn) = (Arc::default(), Arc::default());
         let store = match engine {
             Engine::Sqlite => {
                 let url = sqlite_url(&config.url);
                 let writer = sqlite_pool(&url, 1).await?;
                 migrate::run(&writer, engine).await?;
-                Self { engine, writer, reader: sqlite_pool(&url, config.connections).await?, known }
+                Self { engine, writer, reader: sqlite_pool(&url, config.connections).await?, turn, known }
             }
             Engine::Postgres => {
                 let options = AnyPoolOptions::new().max_connections(config.connections);
-                let pool = options.acquire_timeout(CONNECT_TIMEOUT).connect(&config.url).await?;
+                let pool = options.acquire_timeout(CONNECTION_TIMEOUT).connect(&config.url).await?;
                 migrate::run(&pool, engine).await?;
-                Self { engine, writer: pool.clone(), reader: pool, known }
+                Self { engine, writer: pool.clone(), reader: pool, turn, known }
             }
         };
         Ok(store)
@@ -100,11 +104,27 @@ impl Store {
     }
 
     pub async fn begin(&self) -> Result<Tx, StoreError> {
-        Ok(match self.engine {
+        Ok(Tx::new(match self.engine {
             // A deferred transaction would fail half-way when another process writes.
             Engine::Sqlite => self.writer.begin_with("BEGIN IMMEDIATE").await?,
             Engine::Postgres => self.writer.begin().await?,
-        })
+        }))
+    }
+
+    /// A transaction and the next number of the `instances` counter, which holds back every other writer of
+    /// instances. Those of this process wait for each other here, where that costs nothing: in the database each would
+    /// keep a connection waiting, and who only reads would soon find none.
+    pub async fn begin_numbered(&self) -> Result<(Tx, i64), StoreError> {
+        let turn = match self.engine {
+            Engine::Sqlite => None, // they wait for the one connection that writes
+            Engine::Postgres => {
+                let turn = tokio::time::timeout(CONNECTION_TIMEOUT, self.turn.clone().lock_owned()).await;
+                Some(turn.map_err(|_| StoreError::Busy)?)
+            }
+        };
+        let mut tx = self.begin().await?.keeping(turn);
+        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        Ok((tx, number))
     }
 
     pub(crate) fn reader(&self) -> &AnyPool {
@@ -143,7 +163,7 @@ fn sqlite_url(url: &str) -> String {
 async fn sqlite_pool(url: &str, connections: u32) -> Result<AnyPool, StoreError> {
     let options = AnyPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(CONNECT_TIMEOUT)
+        .acquire_timeout(CONNECTION_TIMEOUT)
         // A connection to a file does not get lost; asking it first is one more way there and back.
         .test_before_acquire(false)
         .idle_timeout(None)

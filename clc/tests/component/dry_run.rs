@@ -58,7 +58,7 @@ const NEVER: [(&str, &str); 2] =
 /// instance is tried with a wrong one by itself, and one that takes filters with a wrong one.
 fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
     let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot, .. } = *there;
-    let There { empty_vpc, empty_subnet, options, .. } = *there;
+    let There { bundle, empty_vpc, empty_subnet, options, .. } = *there;
     let named = ("InstanceId", id);
     match action {
         "RunInstances" => {

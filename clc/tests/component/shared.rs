@@ -164,6 +164,38 @@ async fn stop(client: &Client, ids: &[String]) {
     }
 }
 
+/// How many connections stand still in the database for somebody else's transaction.
+async fn waiting(pool: &sqlx::AnyPool) -> i64 {
+    let statement = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+         AND wait_event_type = 'Lock'";
+    sqlx::query_scalar(statement).fetch_one(pool).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn launches_that_wait_for_their_turn_leave_connections_to_others() {
+    let cloud = Cloud::start(Database::Postgres).await;
+    let _cluster = cloud.cluster("zone-a", 4).await;
+    let alice = cloud.owner().await;
+    let pool = sqlx::AnyPool::connect(&cloud.config.database.url).await.unwrap();
+    // Another controller changes instances, and takes its time.
+    let other = cloud.store().await;
+    let (turn, _) = other.begin_numbered().await.unwrap();
+    let launching = {
+        let alice = alice.clone();
+        tokio::spawn(async move { launches(&alice, &alice, 8).await })
+    };
+    until("one waits", || async { (waiting(&pool).await > 0).then_some(()) }).await;
+    for _ in 0..20 {
+        alice.ec2("DescribeKeyPairs", &[]).await.ok();
+        assert_eq!(waiting(&pool).await, 1, "the others wait where they need no connection");
+    }
+    assert!(!launching.is_finished());
+    drop(turn);
+    let (launched, codes) = launching.await.unwrap();
+    assert_eq!(launched, 8, "{codes:?}");
+    (pool.close().await, other.close().await);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_controllers_keep_an_accounts_limit() {
     let limits = Limits { instances_per_account: 3, ..Limits::default() };

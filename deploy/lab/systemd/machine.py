@@ -1,5 +1,6 @@
 """One machine of the lab: a Debian that systemd-nspawn boots, in a network of its own, on an overlay of the built tree."""
 
+import errno
 import os
 import pathlib
 import shutil
@@ -93,7 +94,7 @@ class Machine:
         for group in [group for group in self.groups() if group.exists()]:
             inner = sorted(group.rglob("*/"), key=lambda path: len(path.parts), reverse=True)
             for path in [path for path in [*inner, group] if path.is_dir()]:
-                path.rmdir()
+                remove_group(path)
 
     def leader(self):
         """The machine's process 1, if it has come to be systemd."""
@@ -174,6 +175,18 @@ class Machine:
             host("umount", str(self.root))
         for part in ("upper", "work"):
             shutil.rmtree(self.directory / part, ignore_errors=True)
+
+
+def remove_group(path):
+    """What was in it, such as an emulator that is killed, may take a moment to be gone."""
+    deadline = time.monotonic() + STOP_SECONDS
+    while True:
+        try:
+            return path.rmdir()
+        except OSError as busy:
+            if busy.errno != errno.EBUSY or time.monotonic() > deadline:
+                raise
+        time.sleep(LOOK_SECONDS)
 
 
 def connect(one, other):

@@ -5,6 +5,7 @@ hypervisor. Each proof is one line; the first that fails ends the run. What the 
 in DIRECTORY/NAME/log.
 """
 
+import contextlib
 import signal
 import sys
 import time
@@ -163,9 +164,11 @@ def main():
                 return 1
             print(f"ok   {time.monotonic() - began:6.1f} s  systemd: {proof.__doc__}", flush=True)
     finally:
-        for machine in lab.machines:
-            machine.stop()
-        disconnect(*lab.machines)
+        # Each of them, whatever becomes of the others.
+        with contextlib.ExitStack() as ends:
+            ends.callback(disconnect, *lab.machines)
+            for machine in lab.machines:
+                ends.callback(machine.stop)
     return 0
 
 

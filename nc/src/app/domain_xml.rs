@@ -206,7 +206,8 @@ fn write_kernel(
     let command_line = match platform {
         Platform::XenPv | Platform::XenPvh => "root=/dev/xvda ro console=hvc0",
         Platform::XenHvm => "root=/dev/xvda ro console=ttyS0",
-        Platform::Kvm | Platform::Tcg => "root=/dev/vda ro console=ttyS0",
+        // Emulated on a busy host, a timer that comes late would be taken for none, and the kernel would give up.
+        Platform::Kvm | Platform::Tcg => "root=/dev/vda ro console=ttyS0 no_timer_check",
     };
     text(xml, "kernel", &path(kernel))?;
     if let Some(ramdisk) = &guest.ramdisk {

@@ -27,8 +27,8 @@ pub struct FactsFile {
     /// Bytes of the first line, and of all that is good.
     first: u64,
     good: u64,
-    /// Something could not be written, nor taken away: only the whole file can be replaced.
-    torn: bool,
+    /// Something could not be written: what the file says is old, and only the whole of it can be replaced.
+    behind: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -44,7 +44,7 @@ impl FactsFile {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
             other => other?,
         };
-        let mut file = Self { path, first: 0, good: 0, torn: false };
+        let mut file = Self { path, first: 0, good: 0, behind: false };
         match file.read(&bytes) {
             Ok((at, table)) => {
                 if file.good < bytes.len() as u64 {
@@ -99,18 +99,24 @@ impl FactsFile {
     ) -> io::Result<()> {
         let line = encode(at, changes)?;
         let changed = self.good - self.first + line.len() as u64;
-        if self.torn || self.first == 0 || changed > self.first.max(CHANGES_BYTES_MIN) {
+        if self.behind || self.first == 0 || changed > self.first.max(CHANGES_BYTES_MIN) {
             let mut table = before().as_ref().clone();
             changes.iter().for_each(|change| drop(table.apply(change.clone())));
             return self.replace(at, &table);
         }
         if let Err(error) = self.write(&line) {
-            let cut = File::options().write(true).open(&self.path).and_then(|file| file.set_len(self.good));
-            self.torn = cut.is_err();
+            self.behind = true;
+            // Half a line is dropped when it is read, if this fails as well.
+            let _ = File::options().write(true).open(&self.path).and_then(|file| file.set_len(self.good));
             return Err(error);
         }
         self.good += line.len() as u64;
         Ok(())
+    }
+
+    /// What the file says is older than what was to be written.
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     fn write(&self, line: &[u8]) -> io::Result<()> {
@@ -122,8 +128,9 @@ impl FactsFile {
     pub fn replace(&mut self, at: FactsAt, table: &FactTable) -> io::Result<()> {
         let changes: Vec<FactChange> = table.facts().map(FactChange::Put).collect();
         let line = encode(at, &changes)?;
+        self.behind = true;
         write_secret(&self.path, &line)?;
-        (self.first, self.good, self.torn) = (line.len() as u64, line.len() as u64, false);
+        (self.first, self.good, self.behind) = (line.len() as u64, line.len() as u64, false);
         Ok(())
     }
 }

@@ -8,7 +8,6 @@ use super::state::State;
 use crate::app::App;
 use crate::app::image::{ImageKind, not_found};
 use crate::app::tag::check_metadata_keys;
-use crate::store::counter_next_in_txn;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{InstanceId, SecurityGroupId};
 use karri_proto::instance::{BlobRef, InstanceSpec, MetadataOptions};
@@ -238,8 +237,7 @@ impl App {
         groups: &[String],
     ) -> Result<(), Fault> {
         let _groups = self.networks_held.read().await;
-        let mut tx = self.store.begin().await?;
-        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         let wanted = Change::Groups(self.groups_for_interface_in_txn(&mut tx, instance, groups).await?);
         let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
         self.order_in_txn(tx, number, caller, std::slice::from_ref(id), |_| Ok(()), verb).await.map(drop)

@@ -5,7 +5,7 @@ use super::model::Instance;
 use super::state::State;
 use crate::app::App;
 use crate::store::instance::instances_change_in_txn;
-use crate::store::{StoreError, Tx, counter_next_in_txn};
+use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
 use karri_proto::internal::instances::{ConsoleOutput, InstanceService};
@@ -69,8 +69,7 @@ impl App {
         ids: &[InstanceId],
         verb: impl Fn(&mut Instance, Order<'_>) -> Result<bool, Fault>,
     ) -> Result<Vec<StateChange>, Fault> {
-        let mut tx = self.store.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let (tx, change) = self.store.begin_numbered().await?;
         self.order_in_txn(tx, change, caller, ids, |_| Ok(()), verb).await
     }
 
@@ -83,8 +82,7 @@ impl App {
         caller: Caller<'_>,
         ids: &[InstanceId],
     ) -> Result<Vec<StateChange>, Fault> {
-        let mut tx = self.store.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, change) = self.store.begin_numbered().await?;
         self.catch_up_in_txn(&mut tx, change).await?;
         let admit = |instances: &[Instance]| {
             let stopped = instances.iter().filter(|one| one.state == State::Stopped);

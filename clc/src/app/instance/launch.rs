@@ -19,7 +19,7 @@ use crate::app::tag::Tags;
 use crate::app::{App, Book, no_address};
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
 use crate::store::security_group::group_missing_in_txn;
-use crate::store::{Engine, StoreError, counter_next_in_txn};
+use crate::store::{Engine, StoreError};
 use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId, SubnetId};
@@ -158,8 +158,7 @@ impl App {
             Engine::Sqlite => Some(self.reserve(order, resolved)?),
             Engine::Postgres => None,
         };
-        let mut tx = self.store.begin().await?;
-        let change = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, change) = self.store.begin_numbered().await?;
         let held = match early {
             Some(held) => held,
             None => {

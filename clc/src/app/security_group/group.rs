@@ -5,6 +5,7 @@ use super::{DEFAULT, Rule, different_networks, everything_out, group_not_found};
 use crate::app::instance::control::Caller;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::{App, instance::Instance};
+use crate::store::Tx;
 use crate::store::network::{SecurityGroup, security_group_insert_in_txn};
 use crate::store::security_group::{
     group_count_in_txn, group_delete_in_txn, group_fetch_in_txn, group_referrer_in_txn, rule_insert_in_txn,
@@ -12,7 +13,6 @@ use crate::store::security_group::{
 };
 use crate::store::tag::tags_put_in_txn;
 use crate::store::vpc::{Vpc, vpc_is_there_in_txn};
-use crate::store::{Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
 use std::sync::Arc;
@@ -126,8 +126,7 @@ impl App {
     pub async fn group_delete(&self, group: &SecurityGroup, named: Named, dry: bool) -> Result<(), Fault> {
         // Launches that have looked it up are in the books before anybody looks there for its members.
         let _alone = self.networks_held.write().await;
-        let mut tx = self.store.begin().await?;
-        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         self.catch_up_in_txn(&mut tx, number).await?;
         let change = rules_turn_in_txn(&mut tx).await?;
         if group_fetch_in_txn(&mut tx, &group.id).await?.is_none() {

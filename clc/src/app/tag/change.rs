@@ -7,7 +7,7 @@ use crate::app::App;
 use crate::store::instance::instances_retag_in_txn;
 use crate::store::resource::{image_is_public, resource_account};
 use crate::store::tag::{tag_count_in_txn, tags_delete_all_in_txn, tags_delete_in_txn, tags_put_in_txn};
-use crate::store::{StoreError, Tx, counter_next_in_txn};
+use crate::store::{StoreError, Tx};
 use karri_proto::fault::Fault;
 use karri_proto::ids::InstanceId;
 
@@ -51,9 +51,8 @@ impl App {
             .iter()
             .map(|id| Ok((Taggable::of_id(id)?, id.as_str())))
             .collect::<Result<_, Fault>>()?;
-        let mut tx = self.store.begin().await?;
         // First, so that two changes of one resource wait for each other.
-        let number = counter_next_in_txn(&mut tx, "instances").await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         let instances: Vec<InstanceId> = kinds
             .iter()
             .filter(|(kind, _)| *kind == Taggable::Instance)

@@ -50,7 +50,8 @@ mod tests {
         for bytes in
             [1, 511, 512, 513, 10_240 - 1536, 10_240 - 1535, OCTAL_BYTES_MAX, OCTAL_BYTES_MAX + 1, 1 << 40]
         {
-            let archive = header("disk.img", bytes).chain(std::io::repeat(0));
+            let head = header("disk.img", bytes);
+            let archive = head.as_slice().chain(std::io::repeat(0));
             assert_eq!(Tar::open(archive).unwrap().bytes(), bytes);
             let all = BLOCK_BYTES as u64 + bytes + end_bytes(bytes) as u64;
             assert_eq!(all % RECORD_BYTES as u64, 0, "{bytes}");
