@@ -69,8 +69,12 @@ def kill(name):
 
 
 class BundleInstance(unittest.TestCase):
-    def launched(self, **more):
-        [one] = cloud.launch(ec2, KeyName="bundle-instance", **more)
+    def launched(self, image_id=None):
+        """With a small disk, which is soon read."""
+        image_id = image_id or cloud.demo_image(ec2)
+        device = ec2.describe_images(ImageIds=[image_id])["Images"][0]["RootDeviceName"]
+        disk = {"DeviceName": device, "Ebs": {"VolumeSize": 1}}
+        [one] = cloud.launch(ec2, KeyName="bundle-instance", ImageId=image_id, BlockDeviceMappings=[disk])
         self.addCleanup(ec2.terminate_instances, InstanceIds=[one])
         wait_state(ec2, one, "running")
         return one
@@ -109,7 +113,7 @@ class BundleInstance(unittest.TestCase):
         image_id = ec2.register_image(Name="bundled instance", ImageLocation="bundles/nightly/web.manifest.xml")["ImageId"]
         over = lambda: (i := ec2.describe_images(ImageIds=[image_id])["Images"][0])["State"] != "pending" and i
         self.assertEqual(wait_until("it is made", over, TASK_SECONDS)["State"], "available")
-        again = self.launched(ImageId=image_id)
+        again = self.launched(image_id)
         self.assertEqual(self.ssh(again, "cat /root/proof"), "bundled")
         self.assertEqual(left_in_state(), [])
 
