@@ -3,18 +3,18 @@
 
     unbundle.py MANIFEST IMAGE --key PEM [--signer CERTIFICATE]
 
-Parts lie beside the manifest. `--key` is the private key of one whom the bundle was encrypted for: the cloud, or with
+Parts lie beside the manifest. Streams, so an image may be of any size. `--key` is the private key of one whom the bundle was encrypted for: the cloud, or with
 `--user` the user. Written from the format's facts, and apart from Walrus' own code: each is a check of the other.
 """
 
 import argparse
 import gzip
 import hashlib
-import io
 import pathlib
 import subprocess
 import tarfile
 import tempfile
+import threading
 import xml.etree.ElementTree as ElementTree
 
 
@@ -47,32 +47,60 @@ def unwrapped(text, key):
     return plain.decode()
 
 
-def unbundle(manifest, key, signer=None, whose="ec2"):
-    """The image's bytes and the manifest's tree."""
+class Summed:
+    """A stream that is read through, and the SHA-1 of what was."""
+
+    def __init__(self, source):
+        self.source = source
+        self.sum = hashlib.sha1()
+
+    def read(self, size=-1):
+        data = self.source.read(size)
+        self.sum.update(data)
+        return data
+
+
+def feed(parts, to):
+    """The ciphertext; every part is checked on its way."""
+    with to:
+        for part, digest in parts:
+            data = part.read_bytes()
+            expect(hashlib.sha1(data).hexdigest(), digest, f"digest of {part.name}")
+            to.write(data)
+
+
+def unbundle(manifest, image, key, signer=None, whose="ec2"):
+    """Writes the image, which keeps its holes, and returns the manifest's tree."""
     manifest = pathlib.Path(manifest)
     text = manifest.read_bytes()
     tree = ElementTree.fromstring(text)
     expect(tree.findtext("version"), "2007-10-10", "version")
     if signer is not None:
         check_signature(text, tree.findtext("signature"), signer)
-    image = tree.find("image")
-    parts = image.find("parts")
-    expect(len(parts), int(parts.get("count")), "count of parts")
-    whole = b""
-    for index, part in enumerate(parts):
-        expect(int(part.get("index")), index, "index of a part")
-        data = (manifest.parent / part.findtext("filename")).read_bytes()
-        expect(hashlib.sha1(data).hexdigest(), part.findtext("digest"), f"digest of part {index}")
-        whole += data
-    expect(len(whole), int(image.findtext("bundled_size")), "bundled_size")
-    secret = unwrapped(image.findtext(f"{whose}_encrypted_key"), key)
-    iv = unwrapped(image.findtext(f"{whose}_encrypted_iv"), key)
-    archive = gzip.decompress(openssl("enc", "-d", "-aes-128-cbc", "-K", secret, "-iv", iv, data=whole))
-    expect(hashlib.sha1(archive).hexdigest(), image.findtext("digest"), "digest of the image")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
-        [member] = opened.getmembers()
-        expect(member.size, int(image.findtext("size")), "size")
-        return opened.extractfile(member).read(), tree
+    said = tree.find("image")
+    listed = said.find("parts")
+    expect([int(part.get("index")) for part in listed], list(range(int(listed.get("count")))), "indices of parts")
+    parts = [(manifest.parent / part.findtext("filename"), part.findtext("digest")) for part in listed]
+    expect(sum(part.stat().st_size for part, _ in parts), int(said.findtext("bundled_size")), "bundled_size")
+    secret = unwrapped(said.findtext(f"{whose}_encrypted_key"), key)
+    iv = unwrapped(said.findtext(f"{whose}_encrypted_iv"), key)
+    command = ["openssl", "enc", "-d", "-aes-128-cbc", "-K", secret, "-iv", iv]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as cipher:
+        feeding = threading.Thread(target=feed, args=(parts, cipher.stdin))
+        feeding.start()
+        summed = Summed(gzip.GzipFile(fileobj=cipher.stdout))
+        with tarfile.open(fileobj=summed, mode="r|") as archive:
+            member = archive.next()
+            expect(member.size, int(said.findtext("size")), "size")
+            member.name = pathlib.Path(image).name
+            archive.extract(member, pathlib.Path(image).parent)
+            expect(archive.next(), None, "another member")
+        while summed.read(1 << 20):
+            pass
+        feeding.join()
+    expect(cipher.returncode, 0, "what openssl says")
+    expect(summed.sum.hexdigest(), said.findtext("digest"), "digest of the image")
+    return tree
 
 
 def main():
@@ -84,8 +112,7 @@ def main():
     parser.add_argument("--signer", type=pathlib.Path)
     arguments = parser.parse_args()
     whose = "user" if arguments.user else "ec2"
-    image, _ = unbundle(arguments.manifest, arguments.key, arguments.signer, whose)
-    arguments.image.write_bytes(image)
+    unbundle(arguments.manifest, arguments.image, arguments.key, arguments.signer, whose)
 
 
 if __name__ == "__main__":

@@ -69,8 +69,12 @@ def kill(name):
 
 
 class BundleInstance(unittest.TestCase):
-    def launched(self, **more):
-        [one] = cloud.launch(ec2, KeyName="bundle-instance", **more)
+    def launched(self, image_id=None):
+        """With a small disk, which is soon read."""
+        image_id = image_id or cloud.demo_image(ec2)
+        device = ec2.describe_images(ImageIds=[image_id])["Images"][0]["RootDeviceName"]
+        disk = {"DeviceName": device, "Ebs": {"VolumeSize": 1}}
+        [one] = cloud.launch(ec2, KeyName="bundle-instance", ImageId=image_id, BlockDeviceMappings=[disk])
         self.addCleanup(ec2.terminate_instances, InstanceIds=[one])
         wait_state(ec2, one, "running")
         return one
@@ -100,15 +104,16 @@ class BundleInstance(unittest.TestCase):
         folder.mkdir()
         for each in keys("nightly/"):
             s3.download_file("bundles", each, str(folder / each.rsplit("/", 1)[1]))
-        image, manifest = unbundle(folder / "web.manifest.xml", cloud.env["EC2_PRIVATE_KEY"],
-                                   cloud.env["EUCALYPTUS_CERT"], "user")
+        image = folder / "web.img"
+        manifest = unbundle(folder / "web.manifest.xml", image, cloud.env["EC2_PRIVATE_KEY"],
+                            cloud.env["EUCALYPTUS_CERT"], "user")
         self.assertEqual(manifest.findtext("image/user"), cloud.env["EC2_USER_ID"])
-        self.assertIn(b"bundled", image)
+        self.assertEqual(image.stat().st_size, int(manifest.findtext("image/size")))
 
         image_id = ec2.register_image(Name="bundled instance", ImageLocation="bundles/nightly/web.manifest.xml")["ImageId"]
         over = lambda: (i := ec2.describe_images(ImageIds=[image_id])["Images"][0])["State"] != "pending" and i
         self.assertEqual(wait_until("it is made", over, TASK_SECONDS)["State"], "available")
-        again = self.launched(ImageId=image_id)
+        again = self.launched(image_id)
         self.assertEqual(self.ssh(again, "cat /root/proof"), "bundled")
         self.assertEqual(left_in_state(), [])
 
@@ -117,6 +122,10 @@ class BundleInstance(unittest.TestCase):
         one = self.launched()
         self.ssh(one, "echo killed > /root/proof && sync")
         place = {"Bucket": "bundles", "Prefix": "killed"}
+        trial = ["bundle-instance", "--instance-id", one, "--storage", "S3={Bucket=bundles,Prefix=killed}", "--dry-run"]
+        with self.assertRaises(subprocess.CalledProcessError) as caught:
+            aws(*trial)  # with a policy of its own that nobody has signed
+        self.assertIn("DryRunOperation", caught.exception.stderr)
         bundle_id = ec2.bundle_instance(InstanceId=one, Storage={"S3": place})["BundleTask"]["BundleId"]
         wait_until("it has begun", lambda: task(bundle_id)["State"] != "pending", TASK_SECONDS)
         [node] = [name for name in cloud.children() if name.startswith("nc")]
@@ -130,8 +139,9 @@ class BundleInstance(unittest.TestCase):
     def test_a_cancelled_task_leaves_nothing_and_its_instance_runs(self):
         one = self.launched()
         self.ssh(one, "true")
-        bundle_id = aws("bundle-instance", "--instance-id", one, "--storage",
-                        "S3={Bucket=bundles,Prefix=cancelled}")["BundleTask"]["BundleId"]
+        owner = ("--owner-akid", cloud.env["AWS_ACCESS_KEY_ID"], "--owner-sak", cloud.env["AWS_SECRET_ACCESS_KEY"])
+        bundle_id = aws("bundle-instance", "--instance-id", one, "--bucket", "bundles", "--prefix", "cancelled",
+                        *owner)["BundleTask"]["BundleId"]
         wait_until("it has begun", lambda: task(bundle_id)["State"] != "pending", TASK_SECONDS)
         cancelled = aws("cancel-bundle-task", "--bundle-id", bundle_id)["BundleTask"]
         self.assertEqual(cancelled["State"], "cancelling")

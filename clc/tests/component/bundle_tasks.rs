@@ -150,17 +150,17 @@ async fn a_policy_is_verified_and_not_told(cloud: Cloud) {
     let key = ("Storage.S3.AWSAccessKeyId", "AKIAOTHER00000000000");
     let base = [("InstanceId", id.as_str()), BUCKET, PREFIX];
     let ask = async |more: &[(&str, &str)]| alice.ec2("BundleInstance", &[&base[..], more].concat()).await;
-    for (more, missing) in [
-        (&[policy, key][..], "UploadPolicySignature"),
-        (&[signature, key], "UploadPolicy"),
-        (&[policy, signature], "AWSAccessKeyId"),
-    ] {
+    for (more, missing) in [(&[signature, key], "UploadPolicy"), (&[policy, signature], "AWSAccessKeyId")] {
         let answer = ask(more).await.refused(400, "MissingParameter");
         assert!(answer.message().contains(missing), "{}", answer.text);
     }
     ask(&[key]).await.refused(400, "InvalidParameterCombination");
+    ask(&[key, policy]).await.refused(400, "InvalidParameterCombination");
+    let newest = || cloud.walrus.instance_bundles.inspected.lock().unwrap().last().cloned().unwrap();
+    ask(&[policy, ("DryRun", "true")]).await.refused(412, "DryRunOperation");
+    assert_eq!(newest().policy, None, "unsigned, it says nothing: the caller's own right counts");
     let answer = ask(&[policy, signature, key]).await.ok();
-    let inspected = cloud.walrus.instance_bundles.inspected.lock().unwrap().last().cloned().unwrap();
+    let inspected = newest();
     let signed = inspected.policy.unwrap();
     assert_eq!((signed.text.0.as_str(), signed.signature.0.as_str()), (policy.1, signature.1));
     assert_eq!(inspected.manifest.access_key_id, key.1);

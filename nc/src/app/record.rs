@@ -19,12 +19,15 @@ use karri_proto::instance::{
 };
 use serde::{Deserialize, Serialize};
 
+const NO_BOOT: &str = "";
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Accepted; nothing has run yet.
     Fresh,
-    /// The guest was seen running in this boot of the host. `stopping`: we have asked it to go off.
+    /// The guest was seen running in this boot of the host. `stopping`: we have asked it to go off. In no boot: it is
+    /// off for a copy of its disk, which is over.
     Up {
         boot_id: String,
         stopping: bool,
@@ -156,6 +159,9 @@ impl Record {
             Change::Gone => next.state = State::Gone,
             Change::Rebooted => next.reboots = self.intent.reboots,
             Change::Capture(state) => {
+                if let (State::Up { boot_id, .. }, true) = (&mut next.state, state.is_over()) {
+                    *boot_id = NO_BOOT.to_owned(); // whatever runs from here on was started since
+                }
                 next.capture = self.intent.capture.clone().map(|task| CaptureReport { task, state });
             }
         }

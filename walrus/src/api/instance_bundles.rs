@@ -164,9 +164,8 @@ fn start_packing(
 ) -> (mpsc::Receiver<PackedPiece>, Packing) {
     let (to, pieces) = mpsc::channel(PIECES_WAITING_MAX);
     let packing = spawn_blocking(move || {
-        let all = disk.bytes;
         let take = |piece| to.blocking_send(piece).map_err(|_| io::Error::other("nobody wants the bundle"));
-        pack(&mut disk.open()?, all, &name, &secrets, take, |done| progress(done, all))
+        pack(&disk.open()?, disk.bytes, &name, &secrets, take, |done, all| progress(done, all))
     });
     (pieces, packing)
 }

@@ -180,6 +180,29 @@ async fn a_disk_becomes_a_bundle_that_every_reader_takes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holes_of_a_disk_take_no_room_in_its_bundle_and_come_back() {
+    let walrus = Walrus::start().await;
+    let mut disk = vec![0; 32 << 20];
+    for at in (0..6).map(|number| number * (5 << 20)) {
+        disk[at + 510..at + 512].copy_from_slice(b"\x55\xaa");
+    }
+    let digest = walrus.captured(&disk).await;
+    let desk = walrus.instance_bundles(Expected::default());
+    assert_eq!(written(&desk, &bundle(&digest, 1, target(User::Ann, "out/disk"))).await.unwrap(), 1);
+    let directory = tempfile::tempdir().unwrap();
+    walrus.download(&walrus.keys("out/").await, directory.path()).await;
+    assert!(std::fs::metadata(directory.path().join("disk.part.00")).unwrap().len() < 16 << 10);
+    let key = vector("cloud-pk.pem").display().to_string();
+    assert!(read_by_python(directory.path(), "disk", &["--key", &key]) == disk);
+    let Inspected::Bundle(facts) = walrus.look(User::Ann.key(), "out/disk.manifest.xml").await.unwrap()
+    else {
+        panic!("no bundle");
+    };
+    let again = walrus.make_of(SourceKind::Bundle, "out/disk.manifest.xml", &facts.etag).await.unwrap();
+    assert_eq!(again.blob.digest, digest, "bit for bit");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bundle_that_is_given_up_leaves_nothing_and_one_that_is_written_stays() {
     let walrus = Walrus::start().await;
     let digest = walrus.captured(&crate::disks::disk()).await;

@@ -9,6 +9,7 @@
 
 mod cipher;
 mod parts;
+mod sparse;
 mod tar;
 
 pub use parts::{PART_BYTES, PackedPart, PackedPiece};
@@ -20,7 +21,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use parts::Parts;
 use sha1::{Digest as _, Sha1};
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 const READ_BYTES: usize = 256 * 1024;
 
@@ -34,29 +36,35 @@ pub struct Packed {
 }
 
 /// Packs `bytes` bytes of `image`. Each piece goes to `take`, which may wait, and ends it all by an error. `told`
-/// hears how much of the image has been read.
+/// hears how much has been read, of all that is to be.
 pub fn pack(
-    image: &mut impl Read,
+    mut image: &File,
     bytes: u64,
     name: &str,
     secrets: &Secrets,
     take: impl FnMut(PackedPiece) -> io::Result<()>,
-    told: impl Fn(u64),
+    told: impl Fn(u64, u64),
 ) -> io::Result<Packed> {
+    let extents = sparse::extents(image, bytes)?;
     let encrypting = Encrypting::new(Parts::new(take), secrets);
     let gzip = GzEncoder::new(encrypting, Compression::fast());
     let mut summing = Summing { inner: gzip, sum: Sha1::new() };
-    summing.write_all(&tar::header(name, bytes))?;
+    let header = tar::header(name, bytes, &extents);
+    summing.write_all(&header)?;
+    let (mut done, all) = (0, tar::stored_bytes(&extents));
     let mut buffer = vec![0; READ_BYTES];
-    let mut done = 0;
-    while done < bytes {
-        let wanted = usize::try_from(bytes - done).unwrap_or(READ_BYTES).min(READ_BYTES);
-        image.read_exact(&mut buffer[..wanted])?;
-        summing.write_all(&buffer[..wanted])?;
-        done += wanted as u64;
-        told(done);
+    for extent in extents {
+        image.seek(SeekFrom::Start(extent.at))?;
+        let mut left = extent.bytes;
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(READ_BYTES).min(READ_BYTES);
+            image.read_exact(&mut buffer[..wanted])?;
+            summing.write_all(&buffer[..wanted])?;
+            (left, done) = (left - wanted as u64, done + wanted as u64);
+            told(done, all);
+        }
     }
-    summing.write_all(&vec![0; tar::end_bytes(bytes)])?;
+    summing.write_all(&vec![0; tar::end_bytes(header.len(), all)])?;
     let Summing { inner, sum } = summing;
     let bundled_bytes = inner.finish()?.finish()?.finish()?;
     Ok(Packed { digest: sum.finalize().into(), bundled_bytes })

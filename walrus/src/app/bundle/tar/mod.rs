@@ -13,10 +13,10 @@ mod tests;
 use super::error::BundleError;
 use crate::app::shown;
 use bytes::{Bytes, BytesMut};
-use header::{BLOCK_BYTES, Block, Extent, Header};
+use header::{BLOCK_BYTES, Block, Header};
 use std::io::Read;
 
-pub(super) use header::seal;
+pub(super) use header::{Extent, seal};
 
 /// Pieces of the file that are given out.
 pub(super) const PIECE_BYTES: usize = 256 * 1024;
