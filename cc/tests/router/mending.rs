@@ -1,3 +1,5 @@
+//! What others change is put right; a restart changes nothing.
+
 use crate::vpc::TestVpc;
 use crate::world::{BRIDGE, DEADLINE, Guest, World, must, run, runs_elsewhere, until};
 use std::io::{Read, Write};
@@ -5,10 +7,10 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
-const NAMESPACE: &str = "karri-karri-t0-c-00000001";
+const NAMESPACE: &str = "karri-karri-t0-0000000001";
 /// All that decides about packets.
-const STATE: &str = "ip netns exec karri-karri-t0-c-00000001 sh -c 'iptables-save | grep -v ^# | sed \"s/ \\[.*//\"; \
-    ip rule; ip route show table all; ip -o link; ip -o -4 address' | sed 's/valid_lft.*//'; ip route";
+const STATE: &str = "ip netns exec karri-karri-t0-0000000001 sh -c 'iptables-save | grep -v ^# | sed \"s/ \\[.*//\"; \
+    ip rule | sort; ip route show table all | sort; ip -o link; ip -o -4 address' | sed 's/valid_lft.*//'; ip route | sort";
 
 /// As the controller does: rounds until it is so.
 #[track_caller]

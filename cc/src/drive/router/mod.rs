@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   namespace.rs   namespaces with names, and their settings
-//!   kernel.rs      links, addresses, routes and rules by rtnetlink
+//!   netlink.rs     links, addresses, routes and rules by rtnetlink
 //!   running.rs     one router: what leads from what there is to what is wanted
 //!   tables.rs      its iptables
 //!   serving.rs     what dnsmasq tells the guests of a subnet
@@ -13,9 +13,9 @@
 //! A router goes on without us. Another life finds it by its name and changes nothing that is as it should be.
 
 pub mod flows;
-pub mod kernel;
 mod made;
 pub mod namespace;
+pub mod netlink;
 mod running;
 mod serving;
 mod tables;
@@ -27,8 +27,8 @@ use futures_util::{FutureExt, StreamExt};
 use karri_net::{Netlink, Segments, Tunnel};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
-use kernel::{Held, Kernel};
 use made::{Made, link_address};
+use netlink::{Held, Kernel};
 use running::{Running, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;

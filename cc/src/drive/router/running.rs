@@ -1,8 +1,8 @@
 //! One router: brought from what there is to what is wanted, and taken away.
 
 use super::flows::Public;
-use super::kernel::{Addresses, End, Held, Kernel, Link, Links};
 use super::made::link_address;
+use super::netlink::{Addresses, End, Held, Kernel, Link, Links};
 use super::tables::Tables;
 use super::{Host, flows, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
