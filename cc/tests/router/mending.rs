@@ -113,6 +113,13 @@ fn another_life_of_the_controller_changes_no_packets_path() {
     assert_eq!(counted.join().unwrap(), sent);
     assert!(sent > 0);
     assert_eq!(retransmitted(), lost, "not one packet was lost");
+    // What an earlier life made and nobody wants any more goes.
+    let mut less = TestVpc::new(1);
+    less.leases.remove("b");
+    world.restart();
+    world.become_wanted(&[&less]);
+    assert_eq!(must(&pids).lines().count(), 1);
+    assert!(!run(&format!("ip link show {BRIDGE}s102")).status.success());
 }
 
 fn count(mut stream: TcpStream) -> u64 {

@@ -1,7 +1,7 @@
 //! Subnets of one VPC and of another: who reaches whom, and what guests are told.
 
 use crate::vpc::TestVpc;
-use crate::world::{BRIDGE, DEADLINE, Guest, World, must, run, runs_elsewhere, until};
+use crate::world::{BRIDGE, Guest, World, must, run, runs_elsewhere};
 use karri_proto::network::{DhcpOptions, RouteTarget};
 use std::net::Ipv4Addr;
 
@@ -10,8 +10,6 @@ const B: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
 const HOST_UNREACHABLE: i32 = 113;
 /// Everything that could be Karri's on the host.
 const LINKS: &str = "ip -o link | cut -d: -f2 | cut -d@ -f1 | grep -o 'karri-t0.*' | sort | tr '\\n' ' '";
-/// Links of guests.
-const PLUGGED: &str = "ip -o link | grep -c ': g'";
 
 #[test]
 fn subnets_of_a_vpc_reach_each_other_and_no_other_vpc() {
@@ -46,7 +44,8 @@ fn subnets_of_a_vpc_reach_each_other_and_no_other_vpc() {
     let mut less = TestVpc::new(1);
     less.leases.remove("b");
     drop(guests);
-    until("guests go", DEADLINE, || run(PLUGGED).stdout.trim_ascii() == b"0");
+    // Those that serve keep their namespaces: the links are pulled out as a node would.
+    must("for link in g1a g1b g2a g2b; do ip link delete $link 2>/dev/null; done; true");
     world.become_wanted(&[&less]);
     assert_eq!(must(LINKS).trim(), "karri-t0 karri-t0.101 karri-t0s101 karri-t0u1");
     assert_eq!(must("ls /run/netns").trim(), "karri-karri-t0-0000000001");
