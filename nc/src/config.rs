@@ -6,7 +6,7 @@ use karri_proto::runtime::process::ControllerConfig;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 
 #[derive(Debug, Clone, Deserialize)]
@@ -170,12 +170,25 @@ pub struct NetworkConfig {
     pub uplink: Option<String>,
     /// Where guests' metadata requests are sent to: an address of our own on the bridge.
     pub metadata: SocketAddrV4,
+    /// Where frames of segments come in from other hosts: an address of this one.
+    pub tunnel_address: Option<Ipv4Addr>,
+    /// Bytes of a packet that the network between the hosts carries.
+    pub tunnel_mtu: u32,
+    /// The UDP port of those frames, the same on all hosts.
+    pub vxlan_port: u16,
 }
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        let metadata = SocketAddrV4::new(std::net::Ipv4Addr::new(169, 254, 87, 1), 0);
-        Self { bridge: "karri0".to_owned(), uplink: None, metadata }
+        let metadata = SocketAddrV4::new(Ipv4Addr::new(169, 254, 87, 1), 0);
+        Self {
+            bridge: "karri0".to_owned(),
+            uplink: None,
+            metadata,
+            tunnel_address: None,
+            tunnel_mtu: 1500,
+            vxlan_port: 4789,
+        }
     }
 }
 
@@ -225,6 +238,7 @@ pub fn check(config: &Config) -> Result<(), String> {
     if bridge.is_empty() || bridge.len() > 15 || !bridge.chars().all(valid) {
         return Err(format!("network.bridge = \"{bridge}\" is not the name of an interface"));
     }
+    check_tunnel(&config.network)?;
     for (key, url) in [("cc_url", &config.node.cc_url), ("walrus_url", &config.node.walrus_url)] {
         if !url.starts_with("https://") {
             return Err(format!("node.{key} = \"{url}\" is not an https URL"));
@@ -236,11 +250,23 @@ pub fn check(config: &Config) -> Result<(), String> {
     check_ranges(config)
 }
 
+fn check_tunnel(network: &NetworkConfig) -> Result<(), String> {
+    let no_hosts =
+        |address: &Ipv4Addr| address.is_unspecified() || address.is_multicast() || address.is_broadcast();
+    match network.tunnel_address.filter(no_hosts) {
+        Some(address) => Err(format!("network.tunnel_address = \"{address}\" is no host's address")),
+        None => Ok(()),
+    }
+}
+
 fn check_ranges(config: &Config) -> Result<(), String> {
     let guest = &config.guest;
     let ranges = [
         ("hypervisor.sim_nodes", u64::from(config.hypervisor.sim_nodes), 1, 10_000),
         ("hypervisor.sim_start_ms", config.hypervisor.sim_start_ms, 0, SECS_MOST * 1000),
+        // What is left in a segment is enough for IPv4, and an IPv4 packet is no longer.
+        ("network.tunnel_mtu", u64::from(config.network.tunnel_mtu), 630, 65_535),
+        ("network.vxlan_port", u64::from(config.network.vxlan_port), 1, 65_535),
         // A node cannot work without its image cache.
         ("images.cache_gib", config.images.cache_gib, 1, GIB_MOST),
         ("guest.prepare_secs_max", guest.prepare_secs_max, 1, SECS_MOST),
@@ -313,6 +339,10 @@ mod tests {
         wrong(|c| c.hypervisor.sim_nodes = 0, "hypervisor.sim_nodes");
         wrong(|c| c.hypervisor.sim_nodes = 10_001, "hypervisor.sim_nodes");
         wrong(|c| c.images.cache_gib = 0, "images.cache_gib");
+        wrong(|c| c.network.tunnel_mtu = 600, "network.tunnel_mtu");
+        wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
+        wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::UNSPECIFIED), "network.tunnel_address");
+        wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::new(239, 1, 1, 1)), "network.tunnel_address");
         wrong(|c| c.guest.prepare_secs_max = 0, "guest.prepare_secs_max");
         wrong(|c| c.guest.stop_secs_max = u64::MAX, "guest.stop_secs_max");
     }

@@ -63,6 +63,9 @@ impl Traces {
         if let Some(host) = &self.host {
             lines.extend(host.guests.iter().map(|id| format!("guest {}", domain_name(id))));
             lines.extend(host.taps.iter().map(|tap| format!("port {tap} and its rules")));
+            lines.extend(
+                host.ports.segments().iter().map(|bridge| format!("segment {bridge} unless others use it")),
+            );
             lines.push(format!("rules and address for metadata on {}", host.ports.bridge()));
             lines.push(format!("chains and sets {}-*", host.ports.chains()));
         }

@@ -6,7 +6,7 @@ use crate::app::owner_tag::Owner;
 use crate::app::plan::{Guest, Limits};
 use crate::app::record::{Acceptance, Change, Record, Tombstone, accept};
 use crate::drive::hypervisor::{FoundGuest, Hypervisor};
-use crate::drive::ports::{Ports, TapNames};
+use crate::drive::ports::{Bridges, Ports, TapNames};
 use crate::drive::storage::{Storage, blobs_of};
 use crate::facts::NodeFacts;
 use crate::store::{Journal, Store, is_full};
@@ -36,7 +36,7 @@ pub struct Node {
     pub name: String,
     pub owner: Owner,
     pub names: TapNames,
-    pub bridge: String,
+    pub bridges: Bridges,
     pub boot_id: String,
     pub limits: Limits,
     pub store: Store,
@@ -78,7 +78,7 @@ pub struct Live {
 pub struct NodeParts {
     pub name: String,
     pub owner: Owner,
-    pub bridge: String,
+    pub bridges: Bridges,
     pub boot_id: String,
     pub limits: Limits,
     pub store: Store,
@@ -102,7 +102,7 @@ impl Node {
             names: TapNames::new(&parts.owner),
             name: parts.name,
             owner: parts.owner,
-            bridge: parts.bridge,
+            bridges: parts.bridges,
             boot_id: parts.boot_id,
             limits: parts.limits,
             store: parts.store,

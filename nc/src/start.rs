@@ -12,7 +12,7 @@ use crate::config::{Accelerator, Config, Driver, GuestConfig};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe, runs_as};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, NoPorts, Place, TapNames};
+use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
@@ -35,7 +35,7 @@ use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::Base;
 use karri_proto::runtime::server::Shutdown;
 use karri_proto::runtime::tls;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -102,6 +102,13 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let facts = NodeFacts::open(state_dir)?;
     let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
+    let metadata_of_segments = ports.segment_listeners().context("listeners of segments are taken once")?;
+    if network.tunnel_address.is_none() {
+        tracing::info!(
+            "network.tunnel_address is not set: segments of this node reach no other host, and it takes instances of \
+             such networks only where it is the only node of its cluster"
+        );
+    }
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
@@ -112,7 +119,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let storage = FileStorage::new(&instances, images, source);
     let node = Node::new(NodeParts {
         name,
-        bridge: network.bridge.clone(),
+        bridges: bridges(&config),
         boot_id,
         limits: limits(&config.guest),
         store,
@@ -128,7 +135,8 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let router = node_router(&node, &base.identity).merge(story_router(&base));
     adopt(&node).await;
     let key = metadata::token_key(state_dir)?;
-    base.spawn(metadata::serve(metadata, node.clone(), key, base.shutdown.clone()));
+    let listeners = metadata::Listeners { flat: metadata, of_segments: metadata_of_segments };
+    base.spawn(metadata::serve(listeners, node.clone(), key, base.shutdown.clone()));
     let pulse = base.health.pulse("hypervisor", WATCH_ROUND_MAX);
     base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
     base.spawn(resume_starved(node.clone(), base.shutdown.clone()));
@@ -139,8 +147,13 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
-    base.spawn(introduce(node, endpoint.url.clone(), total, cc, base.clone()));
+    let told = Told { url: endpoint.url.clone(), tunnel: config.network.tunnel_address, total };
+    base.spawn(introduce(node, told, cc, base.clone()));
     Ok(endpoint)
+}
+
+fn bridges(config: &Config) -> Bridges {
+    Bridges::new(&config.network.bridge, config.network.tunnel_mtu)
 }
 
 pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
@@ -149,6 +162,9 @@ pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
         bridge: &network.bridge,
         uplink: network.uplink.as_deref(),
         metadata_address: *network.metadata.ip(),
+        tunnel_address: network.tunnel_address,
+        tunnel_mtu: network.tunnel_mtu,
+        vxlan_port: network.vxlan_port,
         state_dir: &config.controller.state_dir,
         boot_id,
     }
@@ -179,11 +195,20 @@ async fn platform(config: &Config, boot_id: &str) -> anyhow::Result<PlatformChoi
     }))
 }
 
+/// What a node tells of itself besides what its hypervisor is.
+struct Told {
+    url: String,
+    tunnel: Option<Ipv4Addr>,
+    total: Need,
+}
+
 /// Says hello once the hypervisor has answered: before that nothing can be placed here.
-async fn introduce(node: Arc<Node>, url: String, total: Need, cc: InternalClient, base: Base) {
+async fn introduce(node: Arc<Node>, told: Told, cc: InternalClient, base: Base) {
     let mut shutdown = base.shutdown.clone();
     let Some(facts) = hypervisor_facts(&node, &mut shutdown).await else { return };
-    let facts = HelloFacts { url, total, accelerator: facts.accelerator, hypervisor: facts.hypervisor };
+    let Told { url, tunnel, total } = told;
+    let facts =
+        HelloFacts { url, tunnel, total, accelerator: facts.accelerator, hypervisor: facts.hypervisor };
     heartbeat(node, facts, cc, base.caller("heartbeat"), shutdown).await;
 }
 
@@ -231,7 +256,8 @@ async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint>
         let pulse = base.health.pulse(&format!("hypervisor of {}", node.name), WATCH_ROUND_MAX);
         base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
         let url = format!("{}/nodes/{}", endpoint.url, node.name);
-        base.spawn(introduce(node, url, total, cc.clone(), base.clone()));
+        let told = Told { url, tunnel: config.network.tunnel_address, total };
+        base.spawn(introduce(node, told, cc.clone(), base.clone()));
     }
     Ok(endpoint)
 }
@@ -270,7 +296,7 @@ fn simulated_node(
     Ok(Node::new(NodeParts {
         name: name.to_owned(),
         owner,
-        bridge: config.network.bridge.clone(),
+        bridges: bridges(config),
         boot_id,
         limits: limits(&config.guest),
         store,

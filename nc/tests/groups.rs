@@ -3,62 +3,23 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+#[path = "support/frames.rs"]
+mod frames;
 #[path = "support/guarded.rs"]
 mod guarded;
+#[path = "support/told.rs"]
+mod told;
 
+use frames::{MARK, datagram, frame, mac, nobody_hears_lies};
 use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
-use karri_proto::ids::SecurityGroupId;
-use karri_proto::network::{Direction, Fact, FactChange, FactKey, GroupRule, Net4, Peer, PortFact, Traffic};
+use karri_proto::network::{Direction, FactChange, FactKey, Peer, Traffic};
 use serde_json::json;
-use std::net::Ipv4Addr;
+use told::{EVERYWHERE, PING, group, ingress, member, one, outward, revoked, rule, tcp};
 
 /// Not a test of its own: the others run it as their nodes.
 #[test]
 fn node() {
     be_a_node();
-}
-
-fn group(number: u8) -> SecurityGroupId {
-    format!("sg-{number:08x}").parse().unwrap()
-}
-
-fn rule(of: u8, id: u8, direction: Direction, traffic: Traffic, peer: Peer) -> FactChange {
-    let id = format!("sgr-{id:08x}").parse().unwrap();
-    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer }))
-}
-
-fn ingress(of: u8, id: u8, traffic: Traffic, peer: Peer) -> FactChange {
-    rule(of, id, Direction::Ingress, traffic, peer)
-}
-
-fn revoked(of: u8, id: u8) -> FactChange {
-    FactChange::Gone(FactKey::Rule { group: group(of), rule: format!("sgr-{id:08x}").parse().unwrap() })
-}
-
-fn member(node: &str, number: u8, groups: &[u8]) -> FactChange {
-    let port = port(node, number);
-    FactChange::Put(Fact::Port(PortFact {
-        id: port.id,
-        vpc: "vpc-00000001".parse().unwrap(),
-        addresses: vec![port.address],
-        groups: groups.iter().copied().map(group).collect(),
-    }))
-}
-
-fn one(address: Ipv4Addr) -> Peer {
-    Peer::V4(Net4 { address, prefix: 32 })
-}
-
-const EVERYWHERE: Peer = Peer::V4(Net4::EVERYWHERE);
-const PING: Traffic = Traffic::Icmp { r#type: Some(8), code: Some(0) };
-
-fn tcp(from: u16, to: u16) -> Traffic {
-    Traffic::Tcp { from, to }
-}
-
-/// What a new group may: everything outward.
-fn outward(of: u8) -> FactChange {
-    rule(of, 200 + of, Direction::Egress, Traffic::All, EVERYWHERE)
 }
 
 /// Two nodes on a cable; guests 5 and 6 on the first, 7 on the second. Of groups 1, 1 and 2.
@@ -298,35 +259,6 @@ fn not_one_packet_passes_while_rules_change() {
     assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
 }
 
-const BROADCAST: &str = "ffffffffffff";
-/// In every frame that a liar sends: by it the others count what reaches them.
-const MARK: &str = "6c6965732e6c6965732e6c6965732e";
-
-fn mac(number: u8) -> String {
-    format!("0200000000{number:02x}")
-}
-
-fn ip4(address: Ipv4Addr) -> String {
-    format!("{:08x}", u32::from(address))
-}
-
-/// Over UDP, without a checksum.
-fn datagram(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> String {
-    let length = 8 + MARK.len() / 2;
-    let udp = format!("{:04x}{:04x}{length:04x}0000{MARK}", ports.0, ports.1);
-    let head = format!("4500{:04x}00000000401100 00{}{}", 20 + length, ip4(source), ip4(destination))
-        .replace(' ', "");
-    let words = (0..10).map(|at| u32::from_str_radix(&head[at * 4..at * 4 + 4], 16).unwrap());
-    let sum: u32 = words.sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) & 0xffff;
-    format!("{}{sum:04x}{}{udp}", &head[..20], &head[24..])
-}
-
-fn arp(answer: bool, from: &str, address: Ipv4Addr, asked: Ipv4Addr) -> String {
-    let operation = if answer { 2 } else { 1 };
-    format!("000108000604{operation:04x}{from}{}000000000000{}{MARK}", ip4(address), ip4(asked))
-}
-
 #[test]
 fn a_guest_that_lies_is_heard_by_nobody() {
     if runs_elsewhere("a_guest_that_lies_is_heard_by_nobody") {
@@ -337,62 +269,11 @@ fn a_guest_that_lies_is_heard_by_nobody() {
     node.tell(&all);
     other.tell(&all);
     let mut stranger = Guest::stranger(&node, 99);
-    let (a, b) = (five.address, six.address);
-    six.ping(a, true);
-    for guest in [&mut six, &mut seven, &mut stranger] {
-        guest.ask(json!({ "do": "watch" }));
-    }
-    let frame = |to: &str, from: &str, kind: &str, body: &str| format!("{to}{from}{kind}{body}");
-    let (own, its) = (mac(5), mac(6));
-    let honest = frame(&its, &own, "0800", &datagram(a, b, (4000, 3000)));
-    let everybody = Ipv4Addr::BROADCAST;
-    let lies = [
-        ("another MAC", frame(BROADCAST, &mac(9), "0800", &datagram(a, b, (4000, 3000)))),
-        (
-            "another address",
-            frame(&its, &own, "0800", &datagram(Ipv4Addr::new(172, 31, 0, 9), b, (4000, 3000))),
-        ),
-        ("the gateway's address", frame(&its, &own, "0800", &datagram(GATEWAY, b, (4000, 3000)))),
-        ("an answer for another's address", frame(BROADCAST, &own, "0806", &arp(true, &own, GATEWAY, b))),
-        ("a question in another's name", frame(BROADCAST, &own, "0806", &arp(false, &own, b, GATEWAY))),
-        ("an answer in another's MAC", frame(BROADCAST, &own, "0806", &arp(true, &mac(9), a, b))),
-        ("a DHCP offer", frame(BROADCAST, &own, "0800", &datagram(a, everybody, (67, 68)))),
-        ("a DHCP offer to one", frame(&its, &own, "0800", &datagram(a, b, (67, 68)))),
-        ("a tag", frame(&its, &own, "81000064", &format!("0800{}", datagram(a, b, (4000, 3000))))),
-        ("a tag of none", frame(&its, &own, "81000000", &format!("0800{}", datagram(a, b, (4000, 3000))))),
-        ("two tags", frame(&its, &own, "88a800648100", &format!("00c80800{}", datagram(a, b, (4000, 3000))))),
-        (
-            "two tags of one kind",
-            frame(&its, &own, "810000648100", &format!("00c80800{}", datagram(a, b, (4000, 3000)))),
-        ),
-        ("a tagged question", frame(BROADCAST, &own, "81000064", &format!("0806{}", arp(false, &own, a, b)))),
-        ("IPv6", frame("333300000001", &own, "86dd", &format!("6000000000003aff{}{MARK}", "00".repeat(32)))),
-        ("a protocol of its own", frame(BROADCAST, &own, "88b5", MARK)),
-        ("a spanning tree", frame("0180c2000000", &own, "0026", &format!("424203{MARK}{}", "00".repeat(30)))),
-    ];
-    for (what, lie) in &lies {
-        five.ask(json!({ "do": "send", "hexes": [lie, lie, lie] }));
-        // It comes after the lies, so when it is there they would be.
-        let truth = "7472757468".repeat(3);
-        let honest = honest.replace(MARK, &truth);
-        let before = six.ask(json!({ "do": "seen", "hex": truth })).as_u64().unwrap();
-        five.ask(json!({ "do": "send", "hexes": [honest] }));
-        let heard = six.ask(json!({ "do": "seen", "hex": truth, "wait": 5.0, "more_than": before }));
-        assert!(heard.as_u64().unwrap() > before, "{what}: the truth is not heard");
-        for guest in [&mut six, &mut seven, &mut stranger] {
-            assert_eq!(
-                guest.ask(json!({ "do": "seen", "hex": MARK })),
-                json!(0),
-                "{what}, to {}",
-                guest.address
-            );
-        }
-    }
-    // The same frame without a lie: what the others count is what reaches them.
-    five.ask(json!({ "do": "send", "hexes": [honest] }));
-    assert!(six.ask(json!({ "do": "seen", "hex": MARK, "wait": 5.0 })).as_u64() >= Some(1));
+    six.ping(five.address, true);
+    nobody_hears_lies(&mut five, (6, &mut six), vec![&mut seven, &mut stranger]);
 
     // To a guest nothing comes but IPv4 and ARP, whoever else is on the wire.
+    let (its, b) = (mac(6), six.address);
     let tagged =
         frame(&its, &mac(99), "81000064", &format!("0800{}", datagram(stranger.address, b, (4000, 3000))));
     let hidden = "68696464656e".repeat(3)[..30].to_owned();

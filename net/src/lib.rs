@@ -26,5 +26,5 @@ pub use link::{Kind, Link, Vxlan};
 pub use names::{Names, TAG_MAX, Tag};
 pub use namespace::Namespace;
 pub use netlink::Netlink;
-pub use segments::{Ensured, Segments};
+pub use segments::{Segments, silence};
 pub use step::{GROUP, OVERHEAD_BYTES, Tunnel};

@@ -28,15 +28,6 @@ pub struct Segments {
     doubts: Mutex<HashMap<(Tag, Ipv4Addr), Instant>>,
 }
 
-/// What was done for a segment.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Ensured {
-    /// Its bridge was made: nothing is joined to it yet.
-    pub bridge_made: bool,
-    /// In words.
-    pub changed: Vec<String>,
-}
-
 impl Segments {
     /// `bridge`: the cluster's, after which the links are named. `tunnel_mtu`: what the network between hosts carries.
     pub fn new(netlink: Netlink, bridge: &str, tunnel: Option<Tunnel>, tunnel_mtu: u32) -> Self {
@@ -68,46 +59,57 @@ impl Segments {
     }
 
     /// Makes what is missing of these segments and puts right what is not as it was made. `tunnels`: the addresses of
-    /// all hosts. Tells of those for which something had to be done.
+    /// all hosts. Tells what had to be done, by segment. One that cannot be made keeps none of the others from it.
     pub async fn ensure(
         &self,
         tags: &BTreeSet<Tag>,
         tunnels: &[Ipv4Addr],
-    ) -> Result<BTreeMap<Tag, Ensured>, NetError> {
+    ) -> Result<BTreeMap<Tag, Vec<String>>, NetError> {
         let mut doubts = self.doubts.lock().await;
         let mut all = BTreeMap::new();
+        let mut failure = None;
         let seen = self.look(tags).await?;
         for (tag, seen) in seen {
-            let wanted = self.wanted(tag, tunnels)?;
-            let mut done = Ensured::default();
-            let now = Instant::now();
-            doubts.retain(|(of, address), _| *of != tag || seen.flood.contains(address));
-            for step in steps(&wanted, &seen)? {
-                match step {
-                    Step::Unflood(address) => {
-                        let since = *doubts.entry((tag, address)).or_insert(now);
-                        if now.duration_since(since) < UNFLOOD_AFTER {
-                            continue;
-                        }
-                    }
-                    Step::Flood(address) => _ = doubts.remove(&(tag, address)),
-                    _ => {}
-                }
-                self.take(&wanted, step).await?;
-                done.bridge_made |= step == Step::BridgeMake;
-                done.changed.push(self.words(tag, step));
-            }
-            let device = self.tunnel.map(|_| self.names.device(tag));
-            for name in [Some(self.names.bridge(tag)), device].into_iter().flatten() {
-                if silence(&name)? && done.changed.is_empty() {
-                    done.changed.push(format!("that {name} speaks no IPv6"));
-                }
-            }
-            if !done.changed.is_empty() {
-                all.insert(tag, done);
+            match self.ensure_one(tag, &seen, tunnels, &mut doubts).await {
+                Ok(done) if done.is_empty() => {}
+                Ok(done) => _ = all.insert(tag, done),
+                Err(error) => failure = failure.or(Some(error)),
             }
         }
-        Ok(all)
+        failure.map_or(Ok(all), Err)
+    }
+
+    async fn ensure_one(
+        &self,
+        tag: Tag,
+        seen: &Seen,
+        tunnels: &[Ipv4Addr],
+        doubts: &mut HashMap<(Tag, Ipv4Addr), Instant>,
+    ) -> Result<Vec<String>, NetError> {
+        let wanted = self.wanted(tag, tunnels)?;
+        let (mut done, now) = (Vec::new(), Instant::now());
+        doubts.retain(|(of, address), _| *of != tag || seen.flood.contains(address));
+        for step in steps(&wanted, seen)? {
+            match step {
+                Step::Unflood(address) => {
+                    let since = *doubts.entry((tag, address)).or_insert(now);
+                    if now.duration_since(since) < UNFLOOD_AFTER {
+                        continue;
+                    }
+                }
+                Step::Flood(address) => _ = doubts.remove(&(tag, address)),
+                _ => {}
+            }
+            self.take(&wanted, step).await?;
+            done.push(self.words(tag, step));
+        }
+        let device = self.tunnel.map(|_| self.names.device(tag));
+        for name in [Some(self.names.bridge(tag)), device].into_iter().flatten() {
+            if silence(&name)? && done.is_empty() {
+                done.push(format!("that {name} speaks no IPv6"));
+            }
+        }
+        Ok(done)
     }
 
     fn wanted(&self, tag: Tag, tunnels: &[Ipv4Addr]) -> Result<Wanted, NetError> {
@@ -233,7 +235,7 @@ impl Segments {
 }
 
 /// Without IPv6 a link says nothing by itself. True: it had it. A kernel without IPv6 has no such setting.
-fn silence(name: &str) -> Result<bool, NetError> {
+pub fn silence(name: &str) -> Result<bool, NetError> {
     let file: PathBuf = Path::new("/proc/sys/net/ipv6/conf").join(name).join("disable_ipv6");
     match std::fs::read_to_string(&file) {
         Ok(value) if value.trim() == "0" => {

@@ -53,7 +53,7 @@ fn tags(tags: &[u32]) -> BTreeSet<u32> {
 
 async fn ensure(segments: &Segments, tunnels: &[Ipv4Addr]) -> Vec<String> {
     let mut all = segments.ensure(&tags(&[0x1001]), tunnels).await.unwrap();
-    all.remove(&0x1001).unwrap_or_default().changed
+    all.remove(&0x1001).unwrap_or_default()
 }
 
 /// What there is of segments: links, then where the device sends what is for everybody.

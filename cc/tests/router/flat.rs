@@ -1,3 +1,5 @@
+//! Public addresses of instances on the flat network.
+
 use crate::vpc::TestVpc;
 use crate::world::{BRIDGE, Guest, HOST, OUTSIDE, World, host_seen_as, must, runs_elsewhere};
 use karri_proto::network::RouteTarget;
@@ -31,6 +33,8 @@ fn associate(vpc: &mut TestVpc, public: Ipv4Addr, name: &str) {
 fn plug(name: &str, last: u8) -> Guest {
     let guest = Guest::new();
     guest.wire(&format!("f{name}"), Some(BRIDGE));
+    // Where bridged packets meet iptables, what a port sends to its own public address is translated on the bridge.
+    must(&format!("ip link set f{name} type bridge_slave hairpin on"));
     guest.must(&format!("ip address add 172.31.0.{last}/20 dev eth0"));
     guest.must("ip route add default via 172.31.0.1");
     guest.serve(80);

@@ -1,3 +1,5 @@
+//! What others change is put right; a restart changes nothing.
+
 use crate::vpc::TestVpc;
 use crate::world::{BRIDGE, DEADLINE, Guest, World, must, run, runs_elsewhere, until};
 use std::io::{Read, Write};
@@ -5,10 +7,10 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
-const NAMESPACE: &str = "karri-karri-t0-c-00000001";
+const NAMESPACE: &str = "karri-karri-t0-0000000001";
 /// All that decides about packets.
-const STATE: &str = "ip netns exec karri-karri-t0-c-00000001 sh -c 'iptables-save | grep -v ^# | sed \"s/ \\[.*//\"; \
-    ip rule; ip route show table all; ip -o link; ip -o -4 address' | sed 's/valid_lft.*//'; ip route";
+const STATE: &str = "ip netns exec karri-karri-t0-0000000001 sh -c 'iptables-save | grep -v ^# | sed \"s/ \\[.*//\"; \
+    ip rule | sort; ip route show table all | sort; ip -o link; ip -o -4 address' | sed 's/valid_lft.*//'; ip route | sort";
 
 /// As the controller does: rounds until it is so.
 #[track_caller]
@@ -111,6 +113,13 @@ fn another_life_of_the_controller_changes_no_packets_path() {
     assert_eq!(counted.join().unwrap(), sent);
     assert!(sent > 0);
     assert_eq!(retransmitted(), lost, "not one packet was lost");
+    // What an earlier life made and nobody wants any more goes.
+    let mut less = TestVpc::new(1);
+    less.leases.remove("b");
+    world.restart();
+    world.become_wanted(&[&less]);
+    assert_eq!(must(&pids).lines().count(), 1);
+    assert!(!run(&format!("ip link show {BRIDGE}s102")).status.success());
 }
 
 fn count(mut stream: TcpStream) -> u64 {

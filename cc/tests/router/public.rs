@@ -1,3 +1,5 @@
+//! Internet gateways, public addresses, NAT gateways and network ACLs.
+
 use crate::vpc::{TestVpc, entry};
 use crate::world::{Guest, HOST, OUTSIDE, World, host_seen_as, must, runs_elsewhere, serve};
 use karri_proto::network::{RouteTarget, Traffic};

@@ -1,3 +1,5 @@
+//! Subnets of one VPC and of another: who reaches whom, and what guests are told.
+
 use crate::vpc::TestVpc;
 use crate::world::{BRIDGE, Guest, World, must, run, runs_elsewhere};
 use karri_proto::network::{DhcpOptions, RouteTarget};
@@ -7,7 +9,7 @@ const A: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
 const B: Ipv4Addr = Ipv4Addr::new(10, 0, 1, 5);
 const HOST_UNREACHABLE: i32 = 113;
 /// Everything that could be Karri's on the host.
-const LINKS: &str = "ip -o link | grep -o 'karri-t0[^:@]*' | sort | tr '\\n' ' '";
+const LINKS: &str = "ip -o link | cut -d: -f2 | cut -d@ -f1 | grep -o 'karri-t0.*' | sort | tr '\\n' ' '";
 
 #[test]
 fn subnets_of_a_vpc_reach_each_other_and_no_other_vpc() {
@@ -42,9 +44,11 @@ fn subnets_of_a_vpc_reach_each_other_and_no_other_vpc() {
     let mut less = TestVpc::new(1);
     less.leases.remove("b");
     drop(guests);
+    // Those that serve keep their namespaces: the links are pulled out as a node would.
+    must("for link in g1a g1b g2a g2b; do ip link delete $link 2>/dev/null; done; true");
     world.become_wanted(&[&less]);
     assert_eq!(must(LINKS).trim(), "karri-t0 karri-t0.101 karri-t0s101 karri-t0u1");
-    assert_eq!(must("ls /run/netns").trim(), "karri-karri-t0-00000001".replace("00000001", "c-00000001"));
+    assert_eq!(must("ls /run/netns").trim(), "karri-karri-t0-0000000001");
     world.become_wanted(&[]);
     assert_eq!(must(LINKS).trim(), "karri-t0");
     assert_eq!(must("ls /run/netns").trim(), "");

@@ -28,7 +28,7 @@ pub fn id<T: std::str::FromStr>(prefix: &str, number: u32) -> T
 where
     T::Err: std::fmt::Debug,
 {
-    format!("{prefix}-{number:08x}").parse().unwrap()
+    format!("{prefix}-{number:017x}").parse().unwrap()
 }
 
 pub fn entry(number: u16, allow: bool, traffic: Traffic, range: &str) -> AclEntry {

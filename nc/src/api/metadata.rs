@@ -1,12 +1,13 @@
-//! The metadata listener: one for all instances of the node.
+//! Metadata: a listener for all instances of the node that are on the flat network, and one for each segment.
 //!
-//! An instance is known by the address its connection comes from, which the rules at its port keep it
-//! from forging. Whatever it sends is bounded: connections (in all and per instance), header bytes,
+//! An instance is known by where it connects to and by the address its connection comes from, which the rules at its
+//! port keep it from forging. Whatever it sends is bounded: connections (in all and per instance), header bytes,
 //! time. The answer is a pure function of the persisted intent: no other controller is asked.
 
 use crate::app::metadata::{Answer, Request, answer};
 use crate::app::record::Record;
 use crate::app::token::{KEY_BYTES, TokenKey};
+use crate::drive::ports::SegmentListener;
 use crate::node::Node;
 use anyhow::Context;
 use bytes::Bytes;
@@ -16,6 +17,8 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use karri_proto::ids::InstanceId;
+use karri_proto::instance::PortSpec;
+use karri_proto::network::SegmentTag;
 use karri_proto::runtime::pki::write_secret;
 use karri_proto::runtime::server::Shutdown;
 use rand::RngCore;
@@ -28,6 +31,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 
 const CONNECTIONS_MAX: usize = 512;
 const CONNECTIONS_PER_INSTANCE_MAX: usize = 32;
@@ -89,9 +93,35 @@ impl Counts {
     }
 }
 
+pub struct Listeners {
+    pub flat: TcpListener,
+    pub of_segments: mpsc::UnboundedReceiver<SegmentListener>,
+}
+
 /// Runs until shutdown.
-pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut shutdown: Shutdown) {
+pub async fn serve(mut listeners: Listeners, node: Arc<Node>, key: TokenKey, mut shutdown: Shutdown) {
     let server = Arc::new(Server { node, key, counts: Mutex::default() });
+    let flat = accept(server.clone(), 0, listeners.flat, shutdown.clone());
+    tokio::pin!(flat);
+    loop {
+        let opened = tokio::select! {
+            _ = shutdown.wait() => return,
+            () = &mut flat => return,
+            Some(opened) = listeners.of_segments.recv() => opened,
+        };
+        let SegmentListener { segment, listener, closed } = opened;
+        let accepting = accept(server.clone(), segment, listener, shutdown.clone());
+        tokio::spawn(async move {
+            tokio::select! {
+                () = accepting => {}
+                _ = closed => {}
+            }
+        });
+    }
+}
+
+/// Runs until shutdown.
+async fn accept(server: Arc<Server>, segment: SegmentTag, listener: TcpListener, mut shutdown: Shutdown) {
     loop {
         let accepted = tokio::select! {
             _ = shutdown.wait() => return,
@@ -106,7 +136,7 @@ pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut sh
             }
         };
         // A stranger, or one too many: the connection is closed.
-        let Some(record) = server.instance_at(peer) else { continue };
+        let Some(record) = server.instance_at(segment, peer) else { continue };
         let Some(claim) = Claim::of(&server, &record.intent.id) else { continue };
         tokio::spawn(async move {
             connection(stream, &claim).await;
@@ -117,10 +147,11 @@ pub async fn serve(listener: TcpListener, node: Arc<Node>, key: TokenKey, mut sh
 
 impl Server {
     /// The instance whose port may send from this address.
-    fn instance_at(&self, peer: SocketAddr) -> Option<Arc<Record>> {
+    fn instance_at(&self, segment: SegmentTag, peer: SocketAddr) -> Option<Arc<Record>> {
         let IpAddr::V4(address) = peer.ip() else { return None };
-        let owns =
-            |record: &Record| holds_address(record, address) && self.node.is_plugged(&record.intent.id);
+        let owns = |record: &Record| {
+            holds_address(record, segment, address) && self.node.is_plugged(&record.intent.id)
+        };
         self.node.store.records().into_iter().find(|record| owns(record))
     }
 
@@ -129,8 +160,9 @@ impl Server {
     }
 }
 
-fn holds_address(record: &Record, address: Ipv4Addr) -> bool {
-    record.holds_images() && record.intent.spec.ports.iter().any(|port| port.private_ip == address)
+fn holds_address(record: &Record, segment: SegmentTag, address: Ipv4Addr) -> bool {
+    let is_it = |port: &PortSpec| (port.segment, port.private_ip) == (segment, address);
+    record.holds_images() && record.intent.spec.ports.iter().any(is_it)
 }
 
 /// One of an instance's connections.
@@ -232,6 +264,17 @@ mod tests {
 
     fn id(number: usize) -> InstanceId {
         format!("i-{number:08x}").parse().unwrap()
+    }
+
+    #[test]
+    fn an_address_is_an_instances_on_its_own_segment_alone() {
+        let mut intent = crate::app::sample::intent();
+        intent.spec.ports[0].segment = 0x1001;
+        let address = intent.spec.ports[0].private_ip;
+        let record = Record::new(intent, 5);
+        assert!(holds_address(&record, 0x1001, address));
+        assert!(!holds_address(&record, 0x1002, address) && !holds_address(&record, 0, address));
+        assert!(!holds_address(&record, 0x1001, Ipv4Addr::new(172, 31, 0, 6)));
     }
 
     #[test]

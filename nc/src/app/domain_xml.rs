@@ -57,7 +57,6 @@ pub struct GuestSpec {
     pub ramdisk: Option<PathBuf>,
     pub firmware: Firmware,
     pub console_log: PathBuf,
-    pub bridge: String,
     pub ports: Vec<GuestPort>,
 }
 
@@ -65,6 +64,9 @@ pub struct GuestSpec {
 pub struct GuestPort {
     pub tap: String,
     pub mac: String,
+    pub bridge: String,
+    /// Of its segment; none: what is usual.
+    pub mtu: Option<u32>,
 }
 
 impl GuestSpec {
@@ -241,8 +243,11 @@ fn write_devices(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Re
     for port in &guest.ports {
         within(xml, "interface", &[("type", "bridge")], |xml| {
             empty(xml, "mac", &[("address", &port.mac)])?;
-            empty(xml, "source", &[("bridge", &guest.bridge)])?;
+            empty(xml, "source", &[("bridge", &port.bridge)])?;
             empty(xml, "target", &[("dev", &port.tap)])?;
+            if let Some(mtu) = port.mtu {
+                empty(xml, "mtu", &[("size", &mtu.to_string())])?;
+            }
             if platform.is_xen() {
                 return Ok(());
             }
@@ -337,9 +342,13 @@ mod tests {
             ramdisk: None,
             firmware: Firmware::Bios,
             console_log: "/state/instances/i-0123456789abcdef0/console.log".into(),
-            bridge: "karri0".to_owned(),
-            ports: vec![GuestPort { tap: "k01230123456789".to_owned(), mac: "02:00:00:00:00:05".to_owned() }],
+            ports: vec![port()],
         }
+    }
+
+    fn port() -> GuestPort {
+        let (tap, mac) = ("k01230123456789".to_owned(), "02:00:00:00:00:05".to_owned());
+        GuestPort { tap, mac, bridge: "karri0".to_owned(), mtu: None }
     }
 
     fn with_kernel() -> GuestSpec {
@@ -363,6 +372,9 @@ mod tests {
     #[test]
     fn golden_documents() {
         let uefi = GuestSpec { firmware: Firmware::Uefi, base_format: BlobFormat::Qcow2, ..guest() };
+        let of_segment = GuestPort { bridge: "karri0.1001".to_owned(), mtu: Some(1450), ..port() };
+        check("kvm-segment", &GuestSpec { ports: vec![of_segment.clone()], ..guest() }, Platform::Kvm);
+        check("xen-segment", &GuestSpec { ports: vec![of_segment], ..guest() }, Platform::XenHvm);
         check("kvm-bios", &guest(), Platform::Kvm);
         check("tcg-bios", &guest(), Platform::Tcg);
         check("tcg-kernel", &with_kernel(), Platform::Tcg);

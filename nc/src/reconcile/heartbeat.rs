@@ -7,6 +7,7 @@ use karri_proto::resources::{Need, NodeFacts};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::outage::Outage;
 use karri_proto::runtime::server::Shutdown;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use std::time::Instant;
 #[derive(Debug, Clone)]
 pub struct HelloFacts {
     pub url: String,
+    pub tunnel: Option<Ipv4Addr>,
     pub total: Need,
     pub accelerator: String,
     pub hypervisor: String,
@@ -22,7 +24,7 @@ pub struct HelloFacts {
 fn hello(node: &Node, facts: &HelloFacts) -> NodeHello {
     NodeHello {
         url: facts.url.clone(),
-        tunnel: None,
+        tunnel: facts.tunnel,
         facts: NodeFacts {
             name: node.name.clone(),
             total: facts.total,
@@ -51,10 +53,11 @@ pub async fn heartbeat(
             _ = shutdown.wait() => return,
             _ = tick.tick() => {}
         }
-        let answer = cc.node_hello(&caller, hello(&node, &facts)).await.map(drop);
+        let answer = cc.node_hello(&caller, hello(&node, &facts)).await;
         match &answer {
-            Ok(()) => {
+            Ok(welcome) => {
                 silence.ends();
+                tokio::spawn(tunnels_told(node.clone(), welcome.tunnels.clone()));
                 if !heard {
                     tracing::info!(node = node.name, "the cluster controller knows this node");
                 }
@@ -65,5 +68,13 @@ pub async fn heartbeat(
             Err(_) => {}
         }
         heard = answer.is_ok();
+    }
+}
+
+/// Apart, for a heart does not wait for other changes of the network. What fails here is done by the next look at the
+/// ports, and told by /healthz.
+async fn tunnels_told(node: Arc<Node>, tunnels: Vec<Ipv4Addr>) {
+    if let Err(error) = node.drives.ports.tunnels_told(&tunnels).await {
+        tracing::warn!(node = node.name, %error, "frames do not go to all hosts of the cluster yet");
     }
 }

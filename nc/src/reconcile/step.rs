@@ -5,11 +5,11 @@ use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::{Step, server_reason};
 use crate::app::record::{Change, Record};
 use crate::drive::hypervisor::HypervisorError;
-use crate::drive::ports::PortError;
+use crate::drive::ports::{Bridge, PortError};
 use crate::drive::storage::StorageError;
 use crate::node::Node;
 use karri_proto::ids::BundleTaskId;
-use karri_proto::instance::{CaptureState, Desired, StateReason};
+use karri_proto::instance::{CaptureState, Desired, PortSpec, StateReason};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -363,11 +363,11 @@ fn guest_spec(node: &Node, record: &Record) -> GuestSpec {
         ramdisk: paths.ramdisk,
         firmware: spec.boot.firmware,
         console_log: paths.console_log,
-        bridge: node.bridge.clone(),
-        ports: spec
-            .ports
-            .iter()
-            .map(|port| GuestPort { tap: node.names.tap(port), mac: port.mac.clone() })
-            .collect(),
+        ports: spec.ports.iter().map(|port| guest_port(node, port)).collect(),
     }
+}
+
+fn guest_port(node: &Node, port: &PortSpec) -> GuestPort {
+    let Bridge { name, mtu } = node.bridges.of(port.segment);
+    GuestPort { tap: node.names.tap(port), mac: port.mac.clone(), bridge: name, mtu }
 }

@@ -11,7 +11,7 @@ use crate::app::record::{Record, State};
 use crate::app::sample;
 use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::hypervisor::{Found, FoundGuest};
-use crate::drive::ports::{NoPorts, Plugged, Port, PortError, Ports};
+use crate::drive::ports::{Bridges, NoPorts, Plugged, Port, PortError, Ports};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
 use crate::facts::NodeFacts;
 use crate::node::{Drives, Node, NodeParts, now_unix_ms};
@@ -79,7 +79,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
     Node::new(NodeParts {
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
-        bridge: String::new(),
+        bridges: Bridges::new("karri0", 1500),
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),

@@ -1,4 +1,8 @@
 //! Nodes with ports on real bridges, each in a network namespace, and namespaces that play guests.
+#![allow(dead_code)] // each suite uses its own part
+
+#[path = "metadata_server.rs"]
+mod metadata_server;
 
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
@@ -13,6 +17,7 @@ const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const NODE: &str = "KARRI_TEST_NODE";
 pub const BRIDGE: &str = "karri-t0";
 pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
+const LISTENER: SocketAddrV4 = SocketAddrV4::new(METADATA, 8775);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
 
 /// Runs the named test of this binary in fresh network and mount namespaces. `false`: this is that run.
@@ -54,11 +59,17 @@ pub fn names(node: &str) -> TapNames {
 }
 
 pub fn port(node: &str, number: u8) -> Port {
+    port_at(node, 0, number)
+}
+
+/// On every segment the same number has the same MAC and address.
+pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
     Port {
-        id: format!("eni-0000000{number:010x}").parse().unwrap(),
-        tap: format!("{}{number:010x}", names(node).prefix()),
+        id: format!("eni-0000000{segment:05x}{number:05x}").parse().unwrap(),
+        tap: format!("{}{segment:05x}{number:05x}", names(node).prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),
+        segment,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         gateway: GATEWAY,
     }
@@ -128,37 +139,53 @@ impl Node {
     }
 }
 
+/// Where a node takes frames of segments, if it has a wire for them.
+pub fn tunnel(node: &str) -> Ipv4Addr {
+    Ipv4Addr::new(192, 0, 2, node.trim_start_matches("node").parse().unwrap())
+}
+
 /// The body of the test `node`: in an ordinary run it does nothing.
 pub fn be_a_node() {
     let Ok(name) = std::env::var(NODE) else { return };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let directory = tempfile::tempdir().unwrap();
-        let uplink = must("ip -o link").contains("cable").then_some("cable");
+        let links = must("ip -o link");
+        let uplink = links.contains("cable").then_some("cable");
+        let tunnel_address = links.contains("wire").then(|| tunnel(&name));
         let facts = Arc::new(Told::default());
         let open = || async {
             let place = Place {
                 bridge: BRIDGE,
                 uplink,
                 metadata_address: METADATA,
+                tunnel_address,
+                tunnel_mtu: 1500,
+                vxlan_port: 4789,
                 state_dir: directory.path(),
                 boot_id: "boot-1",
             };
             let ports = BridgePorts::open(place, names(&name), facts.clone()).await.unwrap();
-            ports.serve_metadata(SocketAddrV4::new(METADATA, 8775)).await.unwrap();
+            ports.serve_metadata(LISTENER).await.unwrap();
             ports
         };
         let mut ports = open().await;
         ports.mend(&[]).await.unwrap();
+        let metadata = metadata_server::start(directory.path());
+        metadata.listen(LISTENER, ports.segment_listeners().unwrap()).await;
         let mut plugged: Vec<Port> = Vec::new();
         for line in std::io::stdin().lines() {
             let command: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            let segment = u32::try_from(command["segment"].as_u64().unwrap_or(0)).unwrap();
+            let port_of =
+                |number: &Value| port_at(&name, segment, u8::try_from(number.as_u64().unwrap()).unwrap());
             let done = if let Some(number) = command.get("plug") {
-                let port = port(&name, u8::try_from(number.as_u64().unwrap()).unwrap());
+                let port = port_of(number);
                 plugged.push(port.clone());
+                metadata.know(&port);
                 ports.plug(&[port]).await.map(|()| Vec::new())
             } else if let Some(number) = command.get("unplug") {
-                let port = port(&name, u8::try_from(number.as_u64().unwrap()).unwrap());
+                let port = port_of(number);
                 plugged.retain(|other| *other != port);
                 ports.unplug(&[port.tap]).await.map(|()| Vec::new())
             } else if let Some(changes) = command.get("tell") {
@@ -173,7 +200,12 @@ pub fn be_a_node() {
             } else if command.get("again").is_some() {
                 drop(ports);
                 ports = open().await;
-                ports.mend(&plugged).await
+                let mended = ports.mend(&plugged).await;
+                metadata.listen(LISTENER, ports.segment_listeners().unwrap()).await;
+                mended
+            } else if let Some(tunnels) = command.get("tunnels") {
+                let tunnels: Vec<Ipv4Addr> = serde_json::from_value(tunnels.clone()).unwrap();
+                ports.tunnels_told(&tunnels).await.map(|()| Vec::new())
             } else if command.get("clean").is_some() {
                 ports.clean().await.map(|()| Vec::new())
             } else {
@@ -193,6 +225,14 @@ pub struct Guest {
     talker: Talker,
 }
 
+pub fn guest_name(segment: u32, number: u8) -> String {
+    if segment == 0 { format!("g{number}") } else { format!("g{segment:x}-{number}") }
+}
+
+pub fn bridge_of(segment: u32) -> String {
+    format!("{BRIDGE}.{segment:x}")
+}
+
 /// How long what is refused is waited for.
 const REFUSED_AFTER: f64 = 0.2;
 const ANSWERED_WITHIN: f64 = 5.0;
@@ -200,39 +240,49 @@ const ANSWERED_WITHIN: f64 = 5.0;
 impl Guest {
     /// Plugs the port and puts a namespace at its end.
     pub fn start(node: &mut Node, number: u8) -> Self {
-        node.ask(&json!({ "plug": number }));
-        Self::at(node, number)
+        Self::start_on(node, 0, number)
+    }
+
+    pub fn start_on(node: &mut Node, segment: u32, number: u8) -> Self {
+        node.ask(&json!({ "plug": number, "segment": segment }));
+        Self::at(node, segment, number)
     }
 
     /// What libvirt does: the tap, a port of the bridge, and a machine behind it.
-    pub fn at(node: &Node, number: u8) -> Self {
-        let Port { tap, mac, address, .. } = port(node.name, number);
-        let (guest, node) = (format!("g{number}"), node.name);
+    pub fn at(node: &Node, segment: u32, number: u8) -> Self {
+        let Port { tap, mac, address, .. } = port_at(node.name, segment, number);
+        let (guest, node) = (guest_name(segment, number), node.name);
+        let (bridge, mtu) = if segment == 0 { (BRIDGE.to_owned(), 1500) } else { (bridge_of(segment), 1450) };
         must(&format!(
-            "ip netns add {guest}; ip -n {node} link add {tap} type veth peer name eth0 netns {guest} address {mac}; \
-             ip -n {node} link set {tap} master {BRIDGE} up; ip -n {guest} link set lo up; \
+            "ip netns add {guest}; \
+             ip -n {node} link add {tap} mtu {mtu} type veth peer name eth0 netns {guest} mtu {mtu} address {mac}; \
+             ip -n {node} link set {tap} master {bridge} up; ip -n {guest} link set lo up; \
              ip -n {guest} address add {address}/20 dev eth0; ip -n {guest} link set eth0 up; \
              ip -n {guest} route add default via {GATEWAY}; \
              ip netns exec {guest} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.ping_group_range='0 0'"
         ));
-        Self::play(number, address)
+        Self::play(&guest, address)
     }
 
     /// Somebody else on the same wire: no port, no rules.
     pub fn stranger(node: &Node, number: u8) -> Self {
-        let (name, address, node) = (format!("g{number}"), Ipv4Addr::new(172, 31, 0, number), node.name);
-        must(&format!(
-            "ip netns add {name}; ip -n {node} link add far{number} type veth peer name eth0 netns {name}; \
-             ip -n {node} link set far{number} master {BRIDGE} up; \
-             ip -n {name} address add {address}/20 dev eth0; ip -n {name} link set eth0 up"
-        ));
-        Self::play(number, address)
+        Self::stranger_on(node, BRIDGE, number)
     }
 
-    fn play(number: u8, address: Ipv4Addr) -> Self {
+    pub fn stranger_on(node: &Node, bridge: &str, number: u8) -> Self {
+        let (name, address, node) = (guest_name(0, number), Ipv4Addr::new(172, 31, 0, number), node.name);
+        must(&format!(
+            "ip netns add {name}; ip -n {node} link add far{number} type veth peer name eth0 netns {name}; \
+             ip -n {node} link set far{number} master {bridge} up; \
+             ip -n {name} address add {address}/20 dev eth0; ip -n {name} link set eth0 up"
+        ));
+        Self::play(&name, address)
+    }
+
+    fn play(name: &str, address: Ipv4Addr) -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/guest.py");
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &format!("g{number}"), "python3", script]);
+        command.args(["netns", "exec", name, "python3", script]);
         let mut guest = Self { address, talker: Talker::start(&mut command) };
         guest.ask(json!({ "do": "serve", "tcp": [22, 80, 3000], "udp": [53, 3000] }));
         guest

@@ -3,6 +3,7 @@
 Reads one JSON command a line and prints one JSON answer a line.
 """
 
+import http.client
 import json
 import socket
 import struct
@@ -18,7 +19,7 @@ def echo_tcp(port):
     server = socket.create_server(("", port))
 
     def serve(peer):
-        while said := peer.recv(100):
+        while said := peer.recv(1 << 16):
             peer.sendall(said)
 
     def loop():
@@ -35,7 +36,7 @@ def echo_udp(port):
 
     def loop():
         while True:
-            said, peer = server.recvfrom(100)
+            said, peer = server.recvfrom(1 << 16)
             try:
                 server.sendto(said, peer)
             except OSError:
@@ -79,12 +80,12 @@ def say(keep, wait):
         return False
 
 
-def udp(to, port, wait):
+def udp(to, port, wait, size=1):
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     client.settimeout(wait)
     try:
-        client.sendto(b"x", (to, port))
-        return client.recv(1) == b"x"
+        client.sendto(b"x" * size, (to, port))
+        return len(client.recv(1 << 16)) == size
     except OSError:
         return False
 
@@ -107,6 +108,43 @@ def ping(to, wait):
                 return True
     except OSError:
         return False
+
+
+def packet(to, size, wait):
+    """Sends one UDP packet of that many bytes, IP's own included, that nobody may cut, and waits for it to return."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.setsockopt(socket.IPPROTO_IP, 10, 2)  # IP_MTU_DISCOVER: always
+    client.settimeout(wait)
+    try:
+        client.sendto(b"x" * (size - 28), (to, 3000))
+        return len(client.recv(65536)) == size - 28
+    except OSError as error:
+        return error.strerror or str(error)
+
+
+def bulk(to, port, wait):
+    """Whether a megabyte returns, both ways at once."""
+    said, heard = b"x" * (1 << 20), 0
+    try:
+        connection = socket.create_connection((to, port), wait)
+        threading.Thread(target=connection.sendall, args=(said,), daemon=True).start()
+        while heard < len(said):
+            heard += len(connection.recv(1 << 16)) or len(said) * 2
+    except OSError:
+        return False
+    return heard == len(said)
+
+
+def get(path, wait):
+    """What metadata answers, with a token of its own; what went wrong otherwise."""
+    connection = http.client.HTTPConnection("169.254.169.254", timeout=wait)
+    try:
+        connection.request("PUT", "/latest/api/token", headers={"x-aws-ec2-metadata-token-ttl-seconds": "60"})
+        token = connection.getresponse().read().decode()
+        connection.request("GET", path, headers={"x-aws-ec2-metadata-token": token})
+        return connection.getresponse().read().decode()
+    except OSError as error:
+        return f"nothing: {error}"
 
 
 def send(hexes):
@@ -154,7 +192,7 @@ def seen(hex, wait=0.0, more_than=0):
         time.sleep(0.01)
 
 
-COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, send, flood, watch, seen)}
+COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, packet, bulk, get, send, flood, watch, seen)}
 
 for line in sys.stdin:
     command = json.loads(line)

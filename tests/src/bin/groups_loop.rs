@@ -89,6 +89,7 @@ impl Bench {
             tap: format!("{}{:x}{number:09x}", self.names.prefix(), number % 16),
             mac: format!("02:00:00:00:{:02x}:{:02x}", number >> 8, number & 0xff),
             address: Ipv4Addr::from(0xac1f_0005 + number),
+            segment: 0,
             subnet_cidr: "172.31.0.0/16".to_owned(),
             gateway: Ipv4Addr::new(172, 31, 0, 1),
         })
@@ -184,6 +185,9 @@ async fn main() -> anyhow::Result<()> {
         bridge: "karri-bench",
         uplink: None,
         metadata_address: Ipv4Addr::new(169, 254, 88, 1),
+        tunnel_address: None,
+        tunnel_mtu: 1500,
+        vxlan_port: 4789,
         state_dir: directory.as_ref(),
         boot_id: "bench",
     };

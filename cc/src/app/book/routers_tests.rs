@@ -1,3 +1,5 @@
+//! What is told of VPCs, and when.
+
 use super::{RouterNews, VpcNews};
 use crate::app::book::{Book, Settings, Snapshot};
 use crate::app::node::NodeRecord;

@@ -1,3 +1,5 @@
+//! Routers that are made of VPCs, one property at a time; all rules of one in `usual.golden`.
+
 use super::names::{leg_outside, namespace, uplink};
 use super::samples::{
     A, B, acl, entry, everything, id, input, lease, nat, open, site, subnet, table, usual, vpc,

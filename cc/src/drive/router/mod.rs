@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   namespace.rs   namespaces with names, and their settings
-//!   kernel.rs      links, addresses, routes and rules by rtnetlink
+//!   netlink.rs     links, addresses, routes and rules by rtnetlink
 //!   running.rs     one router: what leads from what there is to what is wanted
 //!   tables.rs      its iptables
 //!   serving.rs     what dnsmasq tells the guests of a subnet
@@ -13,9 +13,9 @@
 //! A router goes on without us. Another life finds it by its name and changes nothing that is as it should be.
 
 pub mod flows;
-pub mod kernel;
 mod made;
 pub mod namespace;
+pub mod netlink;
 mod running;
 mod serving;
 mod tables;
@@ -27,8 +27,8 @@ use futures_util::{FutureExt, StreamExt};
 use karri_net::{Netlink, Segments, Tunnel};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
-use kernel::{Held, Kernel};
 use made::{Made, link_address};
+use netlink::{Held, Kernel};
 use running::{Running, Seen};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -58,7 +58,8 @@ pub struct Routers {
     running: BTreeMap<VpcId, Running>,
     segments_checked: Option<(Instant, BTreeSet<SegmentTag>, Arc<[Ipv4Addr]>)>,
     host_looked: Option<(Instant, Vec<Held>)>,
-    /// Whether the network between hosts is as the configuration says: routers of this host are there all the same.
+    /// Whether segments are there, and the network between hosts is as the configuration says: what can be done without
+    /// is done all the same.
     tunnel: Result<(), DriveError>,
     /// There was nothing to do, and nothing was left of earlier lives.
     was_idle: bool,
@@ -120,7 +121,7 @@ impl Routers {
             self.router_remove(&host, vpc).await?;
         }
         self.made.add(wanted.routers.keys())?;
-        self.segments_ensure(wanted).await?;
+        self.segments_ensure(wanted).await;
         let mut outcome = self.routers_apply(&host, &wanted.routers).await;
         if outcome.is_ok() {
             outcome = self.routes_apply(&host, wanted).await;
@@ -132,26 +133,28 @@ impl Routers {
     }
 
     /// Segments are made before legs join them.
-    async fn segments_ensure(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
+    async fn segments_ensure(&mut self, wanted: &Wanted) {
         let tags: BTreeSet<SegmentTag> =
             wanted.routers.values().flat_map(|router| router.legs.keys().copied()).collect();
         let is_fresh = self.segments_checked.as_ref().is_some_and(|(when, known, tunnels)| {
             when.elapsed() < LOOK_EVERY && *known == tags && *tunnels == wanted.tunnels
         });
-        let Some((_, segments)) = self.opened.as_ref().filter(|_| !is_fresh) else { return Ok(()) };
+        let Some((_, segments)) = self.opened.as_ref().filter(|_| !is_fresh) else { return };
         self.segments_checked = None;
-        for (tag, ensured) in segments.ensure(&tags, &wanted.tunnels).await.map_err(net)? {
-            tracing::info!(
-                segment = format!("{tag:x}"),
-                changed = ensured.changed.join(", "),
-                "segment put right"
-            );
-            // What is in it may have lost its place.
-            self.running.values_mut().for_each(|running| running.doubt(tag));
+        match segments.ensure(&tags, &wanted.tunnels).await.map_err(net) {
+            Ok(ensured) => {
+                for (tag, changed) in ensured {
+                    let changed = changed.join(", ");
+                    tracing::info!(segment = format!("{tag:x}"), changed, "segment put right");
+                    // What is in it may have lost its place.
+                    self.running.values_mut().for_each(|running| running.doubt(tag));
+                }
+                self.tunnel = segments.check().await.map_err(net);
+                self.segments_checked = Some((Instant::now(), tags, wanted.tunnels.clone()));
+            }
+            // The others are there; routers with legs in this one will say so.
+            Err(error) => self.tunnel = Err(error),
         }
-        self.tunnel = segments.check().await.map_err(net);
-        self.segments_checked = Some((Instant::now(), tags, wanted.tunnels.clone()));
-        Ok(())
     }
 
     async fn routers_apply(

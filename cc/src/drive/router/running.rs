@@ -1,8 +1,8 @@
 //! One router: brought from what there is to what is wanted, and taken away.
 
 use super::flows::Public;
-use super::kernel::{Addresses, End, Held, Kernel, Link, Links};
 use super::made::link_address;
+use super::netlink::{Addresses, End, Held, Kernel, Link, Links};
 use super::tables::Tables;
 use super::{Host, flows, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
@@ -202,20 +202,39 @@ impl Running {
             changed = true;
         }
         changed |= self.addresses(wanted, &there).await?;
-        let gone = there.keys().filter_map(|name| tag_of(name)).filter(|tag| !wanted.legs.contains_key(tag));
-        for tag in gone {
-            if let Some(dnsmasq) = &mut self.dnsmasq.get_mut(&tag) {
-                dnsmasq.remove().await?;
-            }
-            self.dnsmasq.remove(&tag);
-            if let Some(link) = there.get(&leg_inside(tag)) {
-                inside.kernel.link_delete(link.index).await?;
-            }
-            self.left.insert(tag);
-            changed = true;
-        }
+        changed |= self.legs_remove(wanted, &there).await?;
         self.uplink = Some(uplink);
         Ok(changed)
+    }
+
+    /// Of legs that are not wanted any more, whatever life made them, what serves goes first.
+    async fn legs_remove(&mut self, wanted: &Router, there: &Links) -> Result<bool, DriveError> {
+        let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let served = files.filter_map(|entry| tag_of(entry.file_name().to_str()?));
+        let mut gone: BTreeSet<SegmentTag> =
+            there.keys().filter_map(|name| tag_of(name)).chain(served).collect();
+        gone.retain(|tag| !wanted.legs.contains_key(tag));
+        for tag in &gone {
+            self.served_no_more(*tag).await?;
+            let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
+            if let Some(link) = there.get(&leg_inside(*tag)) {
+                inside.kernel.link_delete(link.index).await?;
+            }
+            self.left.insert(*tag);
+        }
+        Ok(!gone.is_empty())
+    }
+
+    async fn served_no_more(&mut self, tag: SegmentTag) -> Result<(), DriveError> {
+        let directory = self.directory.join(leg_inside(tag));
+        let unknown = || Dnsmasq::new(&directory, Some(&self.name), Vec::new());
+        let mut dnsmasq = self.dnsmasq.remove(&tag).unwrap_or_else(unknown);
+        if let Err(error) = dnsmasq.remove().await {
+            self.dnsmasq.insert(tag, dnsmasq);
+            return Err(error);
+        }
+        let _ = std::fs::remove_dir(&directory); // only if nobody else keeps files there
+        Ok(())
     }
 
     async fn addresses(&self, wanted: &Router, there: &Links) -> Result<bool, DriveError> {
@@ -301,14 +320,10 @@ impl Running {
     /// Takes it away, whatever life made it; tells the segments that it was in.
     pub async fn remove(&mut self, host: &Host) -> Result<BTreeSet<SegmentTag>, DriveError> {
         self.applied = None;
-        for entry in std::fs::read_dir(&self.directory).into_iter().flatten().flatten() {
-            let mut dnsmasq = Dnsmasq::new(&entry.path(), Some(&self.name), Vec::new());
-            if let Some(known) =
-                entry.file_name().to_str().and_then(tag_of).and_then(|tag| self.dnsmasq.remove(&tag))
-            {
-                dnsmasq = known;
-            }
-            dnsmasq.remove().await?;
+        let files = std::fs::read_dir(&self.directory).into_iter().flatten().flatten();
+        let served: Vec<SegmentTag> = files.filter_map(|entry| tag_of(entry.file_name().to_str()?)).collect();
+        for tag in served {
+            self.served_no_more(tag).await?;
         }
         let mut left = self.take_left();
         let here = host.kernel.links().await?;
@@ -330,7 +345,7 @@ impl Running {
         }
         self.inside = None;
         namespace::remove(&self.name)?;
-        let _ = std::fs::remove_dir_all(&self.directory);
+        let _ = std::fs::remove_dir(&self.directory);
         tracing::info!(vpc_id = %self.vpc, namespace = self.name, "router removed");
         Ok(left)
     }

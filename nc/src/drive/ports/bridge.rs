@@ -1,19 +1,26 @@
-//! Ports of real guests on the node's bridge.
+//! Ports of real guests on the node's bridges.
 //!
 //! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
 //! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+use super::door::SegmentListener;
 use super::guard::{Facts, Guard};
 use super::made::Notes;
+use super::segments::OnSegments;
+use super::strays::{Strays, flat, loose};
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
-use karri_net::Netlink;
-use karri_proto::network::{FactKey, FactTable};
-use std::collections::{HashMap, HashSet};
+use karri_net::{Link, Netlink};
+use karri_proto::network::{FactKey, FactTable, SegmentTag};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::sync::Mutex;
+use std::time::Duration;
+use tokio::sync::{Mutex, mpsc};
+
+/// A tap that is just being made is joined to its bridge sooner.
+const LOOSE_FOR: Duration = Duration::from_millis(300);
 
 pub struct BridgePorts {
     netlink: Netlink,
@@ -23,6 +30,7 @@ pub struct BridgePorts {
     metadata_address: Ipv4Addr,
     notes: Notes,
     guard: Guard,
+    segments: OnSegments,
     /// Held over every change, for changes go one by one.
     rules: Mutex<Rules>,
 }
@@ -37,6 +45,7 @@ struct Rules {
     wire: bool,
     /// The kernel's count of changes when all rules but the guard's were right.
     generation: Option<u32>,
+    strays: Strays,
     /// Where metadata requests go, and how the kernel printed that.
     metadata: Option<(SocketAddrV4, Vec<String>)>,
 }
@@ -46,6 +55,10 @@ pub struct Place<'a> {
     pub bridge: &'a str,
     pub uplink: Option<&'a str>,
     pub metadata_address: Ipv4Addr,
+    /// Where it takes frames of segments from other hosts; none: its segments are on this host alone.
+    pub tunnel_address: Option<Ipv4Addr>,
+    pub tunnel_mtu: u32,
+    pub vxlan_port: u16,
     pub state_dir: &'a Path,
     pub boot_id: &'a str,
 }
@@ -54,7 +67,9 @@ impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
     pub async fn open(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
         let ports = Self::new(place, names, facts).await?;
-        ports.bridge_ensure(&*ports.rules.lock().await).await?;
+        ports.segments.check().await?;
+        ports.guard.hosts_put(ports.segments.hosts()).await?;
+        ports.bridge_ensure().await?;
         Ok(ports)
     }
 
@@ -66,8 +81,10 @@ impl BridgePorts {
     async fn new(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
         let chains = ebtables::chains(&ebtables::save().await?, |name| names.owns(name));
         let rules = Rules { chains: chains.into_iter().collect(), ..Rules::default() };
+        let netlink = Netlink::open()?;
         Ok(Self {
-            netlink: Netlink::open()?,
+            segments: OnSegments::new(&netlink, &place, names.prefix()),
+            netlink,
             guard: Guard::new(place.bridge, names.prefix(), facts),
             bridge: place.bridge.to_owned(),
             uplink: place.uplink.map(str::to_owned),
@@ -78,8 +95,8 @@ impl BridgePorts {
         })
     }
 
-    /// The bridge's index; with address and uplink, and with the taps that a bridge before it had.
-    async fn bridge_ensure(&self, rules: &Rules) -> Result<u32, PortError> {
+    /// The flat bridge's index; with address and uplink.
+    async fn bridge_ensure(&self) -> Result<u32, PortError> {
         let known = self.netlink.index(&self.bridge).await?;
         if known.is_none() {
             self.notes.note(|made| made.bridge = true)?;
@@ -95,12 +112,52 @@ impl BridgePorts {
             self.notes.note(|made| made.uplink = Some(uplink.clone()))?;
             self.netlink.join(uplink, index).await?;
         }
-        if known.is_none() {
-            for tap in self.netlink.link_names().await?.iter().filter(|name| rules.chains.contains(*name)) {
-                self.netlink.join(tap, index).await?;
-            }
-        }
         Ok(index)
+    }
+
+    /// The bridge of a segment, or the flat one.
+    fn bridge_of(&self, segment: SegmentTag) -> String {
+        if segment == 0 { self.bridge.clone() } else { self.segments.bridge(segment) }
+    }
+
+    fn segment_of(&self, bridge: &str) -> Option<SegmentTag> {
+        if bridge == self.bridge { Some(0) } else { self.segments.segment_of(bridge) }
+    }
+
+    /// Makes the segments of these ports, what tells their connections apart first.
+    async fn segments_ensure(&self, segments: &BTreeSet<SegmentTag>) -> Result<Vec<String>, PortError> {
+        self.segments.note(&self.notes, segments)?;
+        self.guard.zones_put(&self.notes.made().segments).await?;
+        self.segments.ensure(segments).await
+    }
+
+    /// Leaves those that no port is on any more. While it is not known which ports there are, none is left.
+    async fn segments_leave(&self, rules: &Rules) -> Result<(), PortError> {
+        let Some(ports) = self.guard.ports().await else { return Ok(()) };
+        let used =
+            segments_of(ports.values()).into_iter().chain(rules.strays.segments().filter(|tag| *tag != 0));
+        self.segments.leave_others(&self.notes, &self.guard, &used.collect()).await
+    }
+
+    /// Puts back on their bridges the taps that are on none: a bridge was taken away with somebody's help, whoever
+    /// has made it again. Rules and filtering are there before.
+    async fn rejoin(
+        &self,
+        taps: &BTreeMap<String, SegmentTag>,
+        links: &[Link],
+    ) -> Result<Vec<String>, PortError> {
+        if loose(taps, links).is_empty() {
+            return Ok(Vec::new());
+        }
+        tokio::time::sleep(LOOSE_FOR).await;
+        let loose = loose(&loose(taps, links), &self.netlink.links().await?);
+        for (tap, segment) in &loose {
+            let bridge = self.bridge_of(*segment);
+            let index = self.netlink.index(&bridge).await?;
+            let index = index.ok_or_else(|| PortError::Later(format!("{bridge} has vanished")))?;
+            self.netlink.join(tap, index).await?;
+        }
+        Ok(loose.into_keys().map(|tap| format!("where {tap} is joined")).collect())
     }
 
     /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
@@ -124,6 +181,8 @@ impl BridgePorts {
     pub async fn clean(&self) -> Result<(), PortError> {
         let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
         self.unplug(&ours.collect::<Vec<_>>()).await?;
+        self.segments.leave_others(&self.notes, &self.guard, &BTreeSet::new()).await?;
+        self.segments.forget()?;
         self.guard.clean().await?;
         let saved = ebtables::Saved::parse(&ebtables::save().await?);
         if let Some(script) = ebtables::wire_removal(self.names.prefix(), &saved) {
@@ -153,6 +212,16 @@ impl BridgePorts {
 
     pub fn bridge(&self) -> &str {
         &self.bridge
+    }
+
+    /// The bridges of segments that ports of this node are or were on.
+    pub fn segments(&self) -> Vec<String> {
+        self.notes.made().segments.keys().map(|segment| self.segments.bridge(*segment)).collect()
+    }
+
+    /// Where the ports of segments ask for metadata, each time one comes. Once.
+    pub fn segment_listeners(&self) -> Option<mpsc::UnboundedReceiver<SegmentListener>> {
+        self.segments.listeners()
     }
 
     /// How the names of chains and sets for security groups begin.
@@ -234,8 +303,25 @@ impl BridgePorts {
         Ok(broken.into_iter().map(|port| port.tap).collect())
     }
 
+    /// All that are guarded or are to be, by where they belong. Of those without a record it is where they were seen;
+    /// while this node is on no segment, there is only one place.
+    async fn taps(&self, rules: &Rules, ports: &[Port], nobodys: &[String]) -> BTreeMap<String, SegmentTag> {
+        let plugged = self.guard.ports().await.unwrap_or_default();
+        let mut taps: BTreeMap<String, SegmentTag> =
+            plugged.values().chain(ports).map(|port| (port.tap.clone(), port.segment)).collect();
+        let only_flat = self.notes.made().segments.is_empty();
+        for tap in nobodys {
+            match rules.strays.segment(tap).or(only_flat.then_some(0)) {
+                Some(segment) => _ = taps.insert(tap.clone(), segment),
+                None => _ = taps.remove(tap),
+            }
+        }
+        taps
+    }
+
+    /// What leads to the ports of a segment is no matter of the host's.
     async fn routes_ensure(&self, bridge: u32, ports: &[Port]) -> Result<(), PortError> {
-        let networks: HashSet<&str> = ports.iter().map(|port| port.subnet_cidr.as_str()).collect();
+        let networks: HashSet<&str> = flat(ports).map(|port| port.subnet_cidr.as_str()).collect();
         for network in networks {
             let parsed = parse_cidr(network)
                 .ok_or_else(|| PortError::Broken(format!("{network} is not a network")))?;
@@ -243,6 +329,10 @@ impl BridgePorts {
         }
         Ok(())
     }
+}
+
+fn segments_of<'a>(ports: impl IntoIterator<Item = &'a Port>) -> BTreeSet<SegmentTag> {
+    ports.into_iter().map(|port| port.segment).filter(|segment| *segment != 0).collect()
 }
 
 /// Of a node that only cleans.
@@ -273,8 +363,9 @@ impl Ports for BridgePorts {
             rules.printed.remove(&port.tap);
             rules.chains.insert(port.tap.clone());
         }
-        let bridge = self.bridge_ensure(&rules).await?;
+        let bridge = self.bridge_ensure().await?;
         self.filtering_ensure().await?;
+        self.segments_ensure(&segments_of(ports)).await?;
         self.guard.plug(ports).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
@@ -296,7 +387,8 @@ impl Ports for BridgePorts {
         for tap in taps {
             self.netlink.link_delete(tap).await?;
         }
-        self.guard.unplug(taps).await
+        self.guard.unplug(taps).await?;
+        self.segments_leave(&rules).await
     }
 
     async fn plugged(&self) -> Result<Vec<Plugged>, PortError> {
@@ -315,13 +407,14 @@ impl Ports for BridgePorts {
         let mut rules = self.rules.lock().await;
         let mut mended = Vec::new();
         let before = self.netlink.index(&self.bridge).await?;
-        let bridge = self.bridge_ensure(&rules).await?;
+        let bridge = self.bridge_ensure().await?;
         if before != Some(bridge) {
             mended.push(format!("bridge {}", self.bridge));
         }
         self.routes_ensure(bridge, ports).await?;
-        let links = self.netlink.link_names().await?;
-        let bare = |port: &&Port| !rules.chains.contains(&port.tap) && links.contains(&port.tap);
+        let links = self.netlink.links().await?;
+        let names: HashSet<&str> = links.iter().map(|link| link.name.as_str()).collect();
+        let bare = |port: &&Port| !rules.chains.contains(&port.tap) && names.contains(port.tap.as_str());
         let bare: Vec<Port> = ports.iter().filter(bare).cloned().collect();
         if !bare.is_empty() {
             let saved = ebtables::Saved::parse(&ebtables::save().await?);
@@ -338,13 +431,33 @@ impl Ports for BridgePorts {
         if self.filtering_ensure().await? && before == Some(bridge) {
             mended.push(format!("filtering on {}", self.bridge));
         }
-        let guarded = ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned();
-        let nobodys =
-            links.iter().filter(|tap| rules.chains.contains(*tap) && !ports.iter().any(|p| p.tap == **tap));
-        let nobodys = nobodys.filter_map(|tap| self.guard.port_of_nobody(tap));
-        let guarded = guarded.chain(nobodys).collect();
+        let guarded: Vec<Port> =
+            ports.iter().filter(|port| rules.chains.contains(&port.tap)).cloned().collect();
+        let known: HashSet<&str> = ports.iter().map(|port| port.tap.as_str()).collect();
+        let is_nobodys = |tap: &&String| names.contains(tap.as_str()) && !known.contains(tap.as_str());
+        let nobodys: Vec<String> = rules.chains.iter().filter(is_nobodys).cloned().collect();
+        rules.strays.look(nobodys.iter(), &links, |bridge| self.segment_of(bridge));
+        let of_nobody =
+            |tap: &String| self.guard.port_of_nobody(tap, rules.strays.segment(tap).unwrap_or_default());
+        let guarded: Vec<Port> = guarded.into_iter().chain(nobodys.iter().filter_map(of_nobody)).collect();
+        let taps = self.taps(&rules, &guarded, &nobodys).await;
+        let segments = taps.values().copied().filter(|segment| *segment != 0).collect();
+        let made = self.segments_ensure(&segments).await;
         mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
+        mended.extend(made?);
+        mended.extend(self.rejoin(&taps, &links).await?);
+        self.segments_leave(&rules).await?;
         Ok(mended)
+    }
+
+    async fn tunnels_told(&self, tunnels: &[Ipv4Addr]) -> Result<(), PortError> {
+        if !self.segments.tunnels_put(tunnels)? {
+            return Ok(());
+        }
+        let _rules = self.rules.lock().await;
+        self.guard.hosts_put(self.segments.hosts()).await?;
+        let segments = self.notes.made().segments.into_keys().collect();
+        self.segments.ensure(&segments).await.map(drop)
     }
 
     async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {

@@ -4,7 +4,7 @@
 //! (`redirect`), and because it comes before everything else that could look at the frame.
 
 use super::program::run;
-use super::{METADATA_ADDRESS, Port, PortError};
+use super::{METADATA_ADDRESS, Port, PortError, door};
 use std::collections::HashMap;
 use std::fmt::Write;
 
@@ -32,17 +32,36 @@ fn rules(port: &Port) -> Vec<String> {
     let Port { mac, address, .. } = port;
     let arp = format!("-p ARP -s {mac} --arp-mac-src {mac}");
     let ip = format!("-p IPv4 -s {mac} --ip-src {address}");
-    let metadata = format!("{ip} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80");
-    vec![
+    let mut rules = vec![
         format!("{arp} --arp-ip-src {address} -j ACCEPT"),
         format!("{arp} --arp-ip-src 0.0.0.0 -j ACCEPT"), // the probe before an address is used
         format!("-p IPv4 -s {mac} --ip-src 0.0.0.0 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT"),
-        format!("{metadata} -j mark --mark-set {METADATA_MARK:#x} --mark-target CONTINUE"),
-        format!("{metadata} -j redirect"),
+    ];
+    rules.extend(
+        to_metadata(port)
+            .map(|rule| format!("{ip} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80 {rule}")),
+    );
+    rules.extend([
         format!("{ip} --ip-proto udp --ip-sport 67 -j DROP"), // no guest answers DHCP
         format!("{ip} -j ACCEPT"),
         "-j DROP".to_owned(),
-    ]
+    ]);
+    rules
+}
+
+/// Wherever the gateway is, and whatever MAC the guest takes it to have.
+fn to_metadata(port: &Port) -> impl Iterator<Item = String> {
+    let rules = match port.segment {
+        0 => vec![
+            format!("-j mark --mark-set {METADATA_MARK:#x} --mark-target CONTINUE"),
+            "-j redirect".to_owned(),
+        ],
+        _ => {
+            let door = door::printed(door::mac_of(&port.tap));
+            vec![format!("-j dnat --to-destination {door} --dnat-target ACCEPT")]
+        }
+    };
+    rules.into_iter()
 }
 
 /// What goes to a guest is IPv4 or ARP: iptables sees nothing else, tagged frames for one.
@@ -180,6 +199,7 @@ mod tests {
             tap: "kabcd0123456789".into(),
             mac: "02:00:00:00:00:05".into(),
             address: "172.31.0.5".parse().unwrap(),
+            segment: 0,
             subnet_cidr: "172.31.0.0/20".into(),
         }
     }
@@ -193,6 +213,17 @@ mod tests {
             )
         );
         assert!(!plug_script(&[port()], |_| true).contains("PREROUTING"));
+    }
+
+    #[test]
+    fn a_port_of_a_segment_asks_for_metadata_at_the_nodes_own_door() {
+        let flat = plug_script(&[port()], |_| false);
+        assert!(flat.contains("-j redirect\n") && !flat.contains("dnat"));
+        let of_segment = plug_script(&[Port { segment: 0x1001, ..port() }], |_| false);
+        let rule = "--ip-dst 169.254.169.254 --ip-proto tcp --ip-dport 80 \
+                    -j dnat --to-destination 0e:4b:41:00:ab:cd --dnat-target ACCEPT\n";
+        assert!(of_segment.contains(rule), "{of_segment}");
+        assert!(!of_segment.contains("redirect") && !of_segment.contains("mark"));
     }
 
     #[test]

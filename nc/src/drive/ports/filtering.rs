@@ -30,7 +30,7 @@ pub async fn ensure() -> Result<(), PortError> {
         let path = Path::new(SETTINGS).join(setting);
         std::fs::write(&path, "0").map_err(|e| PortError::Broken(format!("{}: {e}", path.display())))?;
     }
-    tracing::info!("loaded br_netfilter, for Karri's bridge alone");
+    tracing::info!("loaded br_netfilter, for Karri's bridges alone");
     Ok(())
 }
 

@@ -2,8 +2,10 @@
 //! exactly that, also after a crash. A reboot takes all of it away by itself.
 
 use super::PortError;
+use karri_proto::network::SegmentTag;
 use karri_proto::runtime::files::write_durably;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -22,6 +24,8 @@ pub struct Made {
     pub filtered: bool,
     /// The link that was made a port of the bridge.
     pub uplink: Option<String>,
+    /// Segments that ports of this node are on, by what their connections are told apart by.
+    pub segments: BTreeMap<SegmentTag, u16>,
 }
 
 #[derive(Debug)]

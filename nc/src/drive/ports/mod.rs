@@ -1,4 +1,4 @@
-//! How instances are joined to the node's bridge, and what their ports let through.
+//! How instances are joined to the node's bridges, and what their ports let through.
 //!
 //! libvirt makes and removes the tap itself; here are the rules that stand before its first packet:
 //! a port sends only from its own MAC and address, and what it sends to 169.254.169.254 port 80 goes
@@ -6,14 +6,21 @@
 //! decided by iptables ([`guard`]).
 
 mod bridge;
+mod bridges;
 mod dnat;
+mod door;
 mod ebtables;
 mod filtering;
 mod guard;
 mod made;
 mod program;
+mod segments;
+mod strays;
+mod tunnels;
 
 pub use bridge::{BridgePorts, NoFacts, Place};
+pub use bridges::{Bridge, Bridges};
+pub use door::SegmentListener;
 pub use guard::Facts;
 
 use crate::app::owner_tag::Owner;
@@ -21,7 +28,7 @@ use async_trait::async_trait;
 use karri_net::NetError;
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::instance::PortSpec;
-use karri_proto::network::FactKey;
+use karri_proto::network::{FactKey, SegmentTag};
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 
@@ -56,6 +63,8 @@ pub struct Port {
     pub tap: String,
     pub mac: String,
     pub address: Ipv4Addr,
+    /// 0: the flat network of the zone.
+    pub segment: SegmentTag,
     pub subnet_cidr: String,
     pub gateway: Ipv4Addr,
 }
@@ -87,6 +96,7 @@ impl TapNames {
             tap: self.tap(port),
             mac: port.mac.clone(),
             address: port.private_ip,
+            segment: port.segment,
             subnet_cidr: port.subnet_cidr.clone(),
             gateway: port.gateway,
         }
@@ -121,6 +131,10 @@ pub trait Ports: Send + Sync + 'static {
     async fn plugged(&self) -> Result<Vec<Plugged>, PortError>;
     /// Puts right what somebody else has changed, of the host's part and of these ports; tells what it was.
     async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError>;
+    /// Sends frames of segments to these hosts, which are all of the cluster.
+    async fn tunnels_told(&self, _tunnels: &[Ipv4Addr]) -> Result<(), PortError> {
+        Ok(())
+    }
     /// Enforces what has changed of the facts. `None`: it may be any of them.
     async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError>;
 }

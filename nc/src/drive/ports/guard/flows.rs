@@ -39,6 +39,8 @@ pub struct Tuple {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flow {
+    /// Of its segment: equal addresses of several are several.
+    pub zone: u16,
     pub original: Tuple,
     pub reply: Tuple,
     /// Another flow has brought it about.
@@ -58,7 +60,8 @@ impl Flow {
             }
         }
         let related = find(&all, TUPLE_MASTER).is_some();
-        Ok(Self { original: tuple(TUPLE_ORIGINAL)?, reply: tuple(TUPLE_REPLY)?, related, key })
+        let zone = port(&all, ZONE);
+        Ok(Self { zone, original: tuple(TUPLE_ORIGINAL)?, reply: tuple(TUPLE_REPLY)?, related, key })
     }
 
     /// Its first packet as the port's rules have seen it: on its way from a guest before its destination is
@@ -109,18 +112,21 @@ fn byte(all: &[Attribute<'_>], kind: u16) -> u8 {
     find(all, kind).and_then(|bytes| bytes.first()).copied().unwrap_or(0)
 }
 
+/// Also a zone: both are numbers in the network's order, and 0 when they are missing.
 fn port(all: &[Attribute<'_>], kind: u16) -> u16 {
     find(all, kind).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes)
 }
 
-/// Ports by address.
-pub type Judged = HashMap<Ipv4Addr, Port>;
+/// Where an address means one machine: the zone of its segment, and the address.
+pub type Place = (u16, Ipv4Addr);
+
+pub type Judged = HashMap<Place, Port>;
 
 /// Whether one of these ports refuses what the flow began with. A port of which nothing is known refuses only
 /// what is new.
 pub fn is_refused(facts: &FactTable, ports: &Judged, flow: &Flow) -> bool {
     let refuses = |address: Ipv4Addr, direction| {
-        let Some(port) = ports.get(&address) else { return false };
+        let Some(port) = ports.get(&(flow.zone, address)) else { return false };
         let (Some(fact), Some(packet)) = (facts.port(&port.id), flow.first_packet(port, direction)) else {
             return false;
         };
@@ -132,8 +138,8 @@ pub fn is_refused(facts: &FactTable, ports: &Judged, flow: &Flow) -> bool {
 }
 
 /// Whether it has anything to do with one of these addresses.
-pub fn concerns(addresses: &[Ipv4Addr], flow: &Flow) -> bool {
-    [flow.original.source, flow.reply.source].iter().any(|address| addresses.contains(address))
+pub fn concerns(places: &[Place], flow: &Flow) -> bool {
+    [flow.original.source, flow.reply.source].iter().any(|address| places.contains(&(flow.zone, *address)))
 }
 
 /// Makes the kernel forget the flows that `condemned` picks out; tells how many. Blocking.
@@ -162,6 +168,7 @@ mod tests {
     const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
     const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
     const PUBLIC: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
+    const ZONE_OF_PORT: u16 = 7;
 
     fn tuple(source: Ipv4Addr, destination: Ipv4Addr, ports: (u16, u16)) -> Tuple {
         let (source_port, destination_port) = ports;
@@ -169,7 +176,7 @@ mod tests {
     }
 
     fn flow(original: Tuple, reply: Tuple) -> Flow {
-        Flow { original, reply, related: false, key: Vec::new() }
+        Flow { zone: ZONE_OF_PORT, original, reply, related: false, key: Vec::new() }
     }
 
     /// Of a port that lets in port 22 from the client, and out 443 to the client.
@@ -179,6 +186,7 @@ mod tests {
             tap: String::new(),
             mac: String::new(),
             address: GUEST,
+            segment: 7,
             subnet_cidr: String::new(),
             gateway: GATEWAY,
         };
@@ -195,7 +203,7 @@ mod tests {
         let (id, vpc) = (port.id.clone(), "vpc-00000001".parse().unwrap());
         let fact = PortFact { id, vpc, addresses: vec![GUEST], groups: vec![group] };
         facts.apply(FactChange::Put(Fact::Port(fact)));
-        is_refused(&facts, &HashMap::from([(GUEST, port)]), flow)
+        is_refused(&facts, &HashMap::from([((ZONE_OF_PORT, GUEST), port)]), flow)
     }
 
     #[test]
@@ -223,6 +231,9 @@ mod tests {
         assert!(!is_cut(&others));
         let related = Flow { related: true, ..to(CLIENT, 80) };
         assert!(!is_cut(&related));
+        let of_another_segment = Flow { zone: ZONE_OF_PORT + 1, ..to(CLIENT, 80) };
+        assert!(is_cut(&to(CLIENT, 80)) && !is_cut(&of_another_segment));
+        assert!(!concerns(&[(ZONE_OF_PORT, GUEST)], &of_another_segment));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::wanted::jumps;
 use crate::drive::ports::PortError;
 use crate::drive::ports::program::run;
 use karri_net::nfnetlink::Nfnetlink;
+use karri_proto::network::SegmentTag;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Duration;
@@ -26,9 +27,18 @@ pub struct Found {
     pub jumps: Vec<Jump>,
 }
 
-/// The rules in the kernel's own chains. `whole_bridge`: nobody but this node asked for the frames of its bridge
-/// to be filtered, so the host's own rules for what it forwards are not meant for them.
-pub fn jumps_wanted(names: &Names, whole_bridge: bool) -> Vec<Jump> {
+/// What rules follow from besides ports and facts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Setting {
+    /// Nobody but this node asked for the frames of its bridge to be filtered, so the host's own rules for what it
+    /// forwards are not meant for them.
+    pub whole_bridge: bool,
+    /// Which zone the kernel's connection tracking has for each segment.
+    pub zones: BTreeMap<SegmentTag, u16>,
+}
+
+/// The rules in the kernel's own chains.
+pub fn jumps_wanted(names: &Names, setting: &Setting) -> Vec<Jump> {
     let mut all: Vec<Jump> =
         jumps(names).into_iter().map(|(chain, rule)| ("mangle", chain, rule.to_string())).collect();
     let (bridge, taps, tag) = (&names.bridge, &names.taps, tag(names));
@@ -37,10 +47,32 @@ pub fn jumps_wanted(names: &Names, whole_bridge: bool) -> Vec<Jump> {
     };
     forward(format!("-m physdev --physdev-in {taps}+ --physdev-is-bridged"));
     forward(format!("-m physdev --physdev-out {taps}+ --physdev-is-bridged"));
-    if whole_bridge {
+    if setting.whole_bridge {
         forward(format!("-i {bridge} -o {bridge} -m physdev --physdev-is-bridged"));
     }
+    if !setting.zones.is_empty() {
+        let bridges = names.segments.bridges();
+        forward(format!("-i {bridges} -o {bridges} -m physdev --physdev-is-bridged"));
+        all.extend(segments_shut(&bridges, &tag));
+    }
+    let zone = |(segment, zone): (&SegmentTag, &u16)| {
+        let rule =
+            format!("-i {} -m comment --comment {tag} -j CT --zone {zone}", names.segments.bridge(*segment));
+        ("raw", "PREROUTING", rule)
+    };
+    all.extend(setting.zones.iter().map(zone));
     all
+}
+
+/// The host itself is neither to be reached from a segment nor a way from one to anywhere.
+fn segments_shut(bridges: &str, tag: &str) -> [Jump; 3] {
+    let drop =
+        |chain, matched: String| ("mangle", chain, format!("{matched} -m comment --comment {tag} -j DROP"));
+    [
+        drop("INPUT", format!("-i {bridges}")),
+        drop("FORWARD", format!("-i {bridges} -m physdev ! --physdev-is-bridged")),
+        drop("POSTROUTING", format!("-o {bridges} -m physdev ! --physdev-is-bridged")),
+    ]
 }
 
 fn tag(names: &Names) -> String {
@@ -49,7 +81,7 @@ fn tag(names: &Names) -> String {
 
 pub async fn look(names: &Names) -> Result<Found, PortError> {
     let mut found = Found::default();
-    for table in ["mangle", "filter"] {
+    for table in ["mangle", "filter", "raw"] {
         chains_parse(&mut found, names, table, &run("iptables-save", &["-t", table], String::new()).await?);
     }
     sets_parse(&mut found.text, names, &run("ipset", &["save"], String::new()).await?);
@@ -59,7 +91,7 @@ pub async fn look(names: &Names) -> Result<Found, PortError> {
 fn chains_parse(found: &mut Found, names: &Names, table: &'static str, saved: &str) {
     const BUILT_IN: [&str; 5] = ["PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"];
     let own_jump = format!("-j {}-", names.way(super::names::Way::From).trim_end_matches("-from"));
-    let tagged = format!("--comment {} -j ACCEPT", tag(names));
+    let tagged = format!("--comment {} -j ", tag(names));
     for line in saved.lines() {
         if let Some(name) = line.strip_prefix(':').and_then(|line| line.split(' ').next()) {
             if names.are_own(name) && table == "mangle" {
@@ -69,8 +101,9 @@ fn chains_parse(found: &mut Found, names: &Names, table: &'static str, saved: &s
             if names.are_own(chain) && table == "mangle" {
                 found.text.chains.entry(chain.to_owned()).or_default().push(rule.trim().to_owned());
             } else if let Some(chain) = BUILT_IN.iter().find(|name| **name == chain) {
-                let forward = table == "filter" && *chain == "FORWARD" && rule.contains(&tagged);
-                if forward || (table == "mangle" && rule.contains(&own_jump)) {
+                // Those to the metadata service have the same comment.
+                let is_here = table != "filter" || *chain == "FORWARD";
+                if (is_here && rule.contains(&tagged)) || (table == "mangle" && rule.contains(&own_jump)) {
                     found.jumps.push((table, chain, rule.trim().to_owned()));
                 }
             }
@@ -156,6 +189,14 @@ pub async fn others_route_to(names: &Names) -> Result<bool, PortError> {
     Ok(saved
         .lines()
         .any(|line| line.starts_with(&start) && !line.ends_with(&names.way(super::names::Way::Routed))))
+}
+
+/// Whether a rule of another node is about this segment.
+pub async fn others_use(names: &Names, segment: SegmentTag) -> Result<bool, PortError> {
+    let saved = run("iptables-save", &["-t", "raw"], String::new()).await?;
+    let start = format!("-A PREROUTING -i {} -m comment --comment karri-", names.segments.bridge(segment));
+    let own = format!(" {} ", tag(names));
+    Ok(saved.lines().any(|line| line.starts_with(&start) && !line.contains(&own)))
 }
 
 /// One step, and with it the jumps that are missing or too many. True: something changed.

@@ -25,9 +25,11 @@ mod text;
 mod wanted;
 
 pub use kernel::generation;
+pub use wanted::Hosts;
 
 use super::{Port, PortError};
-use karri_proto::network::{FactKey, FactTable};
+use karri_proto::network::{FactKey, FactTable, SegmentTag};
+use kernel::Setting;
 use names::Names;
 use state::{Change, State};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -67,7 +69,13 @@ struct Inner {
     overtaken: u32,
     /// Grows with every step that is taken.
     steps: u64,
-    whole_bridge: bool,
+    setting: Setting,
+}
+
+impl Inner {
+    fn place(&self, port: &Port) -> flows::Place {
+        (self.setting.zones.get(&port.segment).copied().unwrap_or(0), port.address)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +98,7 @@ impl Guard {
             looks: 0,
             overtaken: 0,
             steps: 0,
-            whole_bridge: false,
+            setting: Setting::default(),
         };
         Self { names, facts, inner: Mutex::new(inner) }
     }
@@ -102,7 +110,7 @@ impl Guard {
             return Err(PortError::Later("the rules of this host were not looked at yet".to_owned()));
         }
         let is_new = |port: &&Port| inner.state.ports().get(&port.tap) != Some(*port);
-        let fresh: Vec<Ipv4Addr> = ports.iter().filter(is_new).map(|port| port.address).collect();
+        let fresh: Vec<flows::Place> = ports.iter().filter(is_new).map(|port| inner.place(port)).collect();
         let change = inner.state.plug(&self.facts.table(), ports);
         if fresh.is_empty() {
             return self.take(&mut inner, change).await;
@@ -151,7 +159,7 @@ impl Guard {
     /// Deletes the flows of these ports that would not be let through now.
     async fn judge(&self, inner: &Inner, taps: &BTreeSet<String>) -> Result<(), PortError> {
         let ports = taps.iter().filter_map(|tap| inner.state.ports().get(tap).cloned());
-        let ports: HashMap<Ipv4Addr, Port> = ports.map(|port| (port.address, port)).collect();
+        let ports: HashMap<_, Port> = ports.map(|port| (inner.place(&port), port)).collect();
         let facts = self.facts.table();
         if ports.is_empty() {
             return Ok(());
@@ -171,7 +179,7 @@ impl Guard {
         if inner.certainty == Certainty::None || all.len() != inner.state.ports().len() {
             inner.state.rebuild(&self.facts.table(), all.into_values());
             inner.certainty = Certainty::Doubtful;
-        } else if inner.whole_bridge == whole_bridge && others_did_it {
+        } else if inner.setting.whole_bridge == whole_bridge && others_did_it {
             if self.looks_right(&mut inner).await? {
                 return Ok(Vec::new());
             }
@@ -190,14 +198,14 @@ impl Guard {
             }
         }
         inner.overtaken = 0;
-        inner.whole_bridge = whole_bridge;
+        inner.setting.whole_bridge = whole_bridge;
         let changed = self.settle(&mut inner).await?;
         Ok(if others_did_it { changed } else { Vec::new() })
     }
 
     /// A port of which there is nothing but the tap, whose last digits are its interface's. Its guest's record is
     /// lost, so all that is known of it are the facts, if any.
-    pub fn port_of_nobody(&self, tap: &str) -> Option<Port> {
+    pub fn port_of_nobody(&self, tap: &str, segment: SegmentTag) -> Option<Port> {
         let digits = tap.strip_prefix(&self.names.taps)?;
         let facts = self.facts.table();
         let fact = facts.ports().find(|fact| fact.id.as_str().ends_with(digits));
@@ -206,7 +214,7 @@ impl Guard {
         let address = fact.and_then(|fact| fact.addresses.first().copied()).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let gateway = Ipv4Addr::UNSPECIFIED;
         let (mac, subnet_cidr) = (String::new(), String::new());
-        Some(Port { id, tap: tap.to_owned(), mac, address, subnet_cidr, gateway })
+        Some(Port { id, tap: tap.to_owned(), mac, address, segment, subnet_cidr, gateway })
     }
 
     /// Everything anew, when it is not known what has changed.
@@ -252,7 +260,7 @@ impl Guard {
         (generation, found): (Option<u32>, kernel::Found),
     ) -> Result<Vec<String>, PortError> {
         let wanted = inner.state.text();
-        let jumps = kernel::jumps_wanted(&self.names, inner.whole_bridge);
+        let jumps = kernel::jumps_wanted(&self.names, &inner.setting);
         let was_settled = inner.certainty == Certainty::Settled;
         inner.generation = generation;
         inner.certainty = Certainty::Doubtful;
@@ -280,6 +288,47 @@ impl Guard {
         Ok(shortened(changed))
     }
 
+    /// By which connections of these segments are told apart, with what shuts segments to the host.
+    pub async fn zones_put(&self, zones: &BTreeMap<SegmentTag, u16>) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        if inner.setting.zones == *zones {
+            return Ok(());
+        }
+        let before = kernel::jumps_wanted(&self.names, &inner.setting);
+        inner.setting.zones.clone_from(zones);
+        match inner.certainty {
+            Certainty::None => return Ok(()),
+            Certainty::Doubtful => return self.settle(&mut inner).await.map(drop),
+            Certainty::Settled => {}
+        }
+        let after = kernel::jumps_wanted(&self.names, &inner.setting);
+        inner.certainty = Certainty::Doubtful;
+        inner.steps += 1;
+        kernel::take(&text::Step::default(), &before, &after).await?;
+        inner.certainty = Certainty::Settled;
+        Ok(())
+    }
+
+    /// What no guest may send to: a frame of any segment could be in it.
+    pub async fn hosts_put(&self, hosts: Hosts) -> Result<(), PortError> {
+        let mut inner = self.inner.lock().await;
+        let change = inner.state.hosts_put(&self.facts.table(), hosts);
+        if inner.certainty == Certainty::None {
+            return Ok(());
+        }
+        self.take(&mut inner, change).await
+    }
+
+    /// By their taps. `None`: which there are was not told yet.
+    pub async fn ports(&self) -> Option<BTreeMap<String, Port>> {
+        let inner = self.inner.lock().await;
+        (inner.certainty != Certainty::None).then(|| inner.state.ports().clone())
+    }
+
+    pub async fn others_use(&self, segment: SegmentTag) -> Result<bool, PortError> {
+        kernel::others_use(&self.names, segment).await
+    }
+
     /// Whether another node on this host guards ports of the same bridge.
     pub async fn others_guard_the_bridge(&self) -> Result<bool, PortError> {
         kernel::others_route_to(&self.names).await
@@ -289,6 +338,7 @@ impl Guard {
     pub async fn clean(&self) -> Result<(), PortError> {
         let mut inner = self.inner.lock().await;
         inner.state.rebuild(&FactTable::default(), []);
+        inner.setting = Setting::default();
         inner.certainty = Certainty::None;
         let found = kernel::look(&self.names).await?;
         let step = text::step(&found.text, &Text::default());

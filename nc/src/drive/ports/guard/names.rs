@@ -11,6 +11,7 @@ const HASH_DIGITS: usize = 12;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
     pub bridge: String,
+    pub segments: karri_net::Names,
     /// How its taps begin.
     pub taps: String,
     start: String,
@@ -29,7 +30,8 @@ pub enum Way {
 
 impl Names {
     pub fn new(bridge: &str, taps: &str) -> Self {
-        Self { bridge: bridge.to_owned(), taps: taps.to_owned(), start: format!("KARRI-{taps}") }
+        let segments = karri_net::Names::new(bridge);
+        Self { bridge: bridge.to_owned(), segments, taps: taps.to_owned(), start: format!("KARRI-{taps}") }
     }
 
     /// Of chains and sets: nothing else on the host is named so.
@@ -70,6 +72,11 @@ impl Names {
     /// The set of networks that rules of one kind name.
     pub fn networks(&self, group: &SecurityGroupId, direction: Direction, kind: &str) -> String {
         format!("{}-{}-net", self.start, hash(&format!("{group} {direction:?} {kind}")))
+    }
+
+    /// The set of hosts' own addresses, where they exchange frames of segments.
+    pub fn hosts(&self) -> String {
+        format!("{}-hosts", self.start)
     }
 
     pub fn members(&self, group: &SecurityGroupId) -> String {

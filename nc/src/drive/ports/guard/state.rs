@@ -5,7 +5,7 @@
 
 use super::names::Names;
 use super::text::{Step, Text, step};
-use super::wanted::{Part, groups_of, parts, peers_of, piece, shares_of};
+use super::wanted::{Hosts, Part, groups_of, parts, peers_of, piece, shares_of};
 use crate::drive::ports::Port;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
 use karri_proto::network::{FactKey, FactTable};
@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 #[derive(Debug)]
 pub struct State {
     pub names: Names,
+    hosts: Hosts,
     ports: BTreeMap<String, Port>,
     parts: HashMap<Part, Made>,
     /// Which parts lead to one.
@@ -39,7 +40,8 @@ pub struct Change {
 impl State {
     pub fn new(names: Names) -> Self {
         let (parts, users) = (HashMap::new(), HashMap::new());
-        Self { names, ports: BTreeMap::new(), parts, users, taps: HashMap::new(), groups: HashMap::new() }
+        let (hosts, ports) = (Hosts::default(), BTreeMap::new());
+        Self { names, hosts, ports, parts, users, taps: HashMap::new(), groups: HashMap::new() }
     }
 
     pub fn ports(&self) -> &BTreeMap<String, Port> {
@@ -57,7 +59,7 @@ impl State {
 
     /// Everything anew, from facts and ports alone.
     pub fn rebuild(&mut self, facts: &FactTable, ports: impl IntoIterator<Item = Port>) {
-        *self = Self::new(self.names.clone());
+        *self = Self { hosts: std::mem::take(&mut self.hosts), ..Self::new(self.names.clone()) };
         self.groups = facts.ports().map(|port| (port.id.clone(), port.groups.clone())).collect();
         for port in ports {
             self.port_put(port);
@@ -98,6 +100,12 @@ impl State {
                 dirty.insert(Part::Port(port.tap));
             }
         }
+        self.update(facts, dirty)
+    }
+
+    pub fn hosts_put(&mut self, facts: &FactTable, hosts: Hosts) -> Change {
+        let dirty = if self.hosts == hosts { BTreeSet::new() } else { BTreeSet::from([Part::Ways]) };
+        self.hosts = hosts;
         self.update(facts, dirty)
     }
 
@@ -154,7 +162,7 @@ impl State {
             let old = self.parts.remove(&part).unwrap_or_default();
             let mut made = Made::default();
             if is_wanted {
-                made.text = piece(facts, &self.names, &self.ports, &part).into();
+                made.text = piece(facts, &self.names, &self.ports, &self.hosts, &part).into();
                 made.leads_to = self.leads_to(facts, &part);
             }
             for gone in old.leads_to.difference(&made.leads_to) {

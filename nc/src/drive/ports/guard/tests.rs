@@ -1,17 +1,18 @@
 //! The rules judge packets as the groups do: they are run here by a small interpreter.
 
+use super::kernel::{Setting, jumps_wanted};
 use super::names::{Names, Way};
 use super::rule::{Carried, LooksAt, Match, Rule, Target};
 use super::state::State;
 use super::text::Text;
-use super::wanted::{Wanted, is_always_allowed, jumps, wanted};
+use super::wanted::{Hosts, Wanted, is_always_allowed, jumps, wanted};
 use crate::drive::ports::Port;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
 use karri_proto::network::{
     Content, Direction, Fact, FactChange, FactTable, GroupRule, Net4, Packet, Peer, PortFact, Traffic, passes,
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 /// A packet as the kernel sees it.
@@ -136,6 +137,7 @@ fn port(number: usize) -> Port {
         tap: tap(number),
         mac: String::new(),
         address: address(number),
+        segment: if number == OF_SEGMENT { 0x1001 } else { 0 },
         subnet_cidr: "10.0.0.0/24".to_owned(),
         gateway: Ipv4Addr::new(10, 0, 0, 1),
     }
@@ -145,6 +147,11 @@ fn group(number: usize) -> SecurityGroupId {
     format!("sg-{number:08x}").parse().unwrap()
 }
 
+/// Where no guest may send frames to.
+fn hosts() -> Hosts {
+    Hosts { port: 50, addresses: BTreeSet::from([HOST]) }
+}
+
 fn names() -> Names {
     Names::new("karri0", "k1234")
 }
@@ -152,13 +159,12 @@ fn names() -> Names {
 const GROUPS: usize = 4;
 const LOCAL: usize = 3;
 const PORTS: usize = 5;
+/// Of the local ones, the one that is on a segment.
+const OF_SEGMENT: usize = 2;
+const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 fn addresses() -> impl Strategy<Value = Ipv4Addr> {
-    prop_oneof![
-        (0..PORTS).prop_map(address),
-        Just(Ipv4Addr::new(203, 0, 113, 9)),
-        Just(Ipv4Addr::new(10, 0, 0, 1))
-    ]
+    prop_oneof![(0..PORTS).prop_map(address), Just(HOST), Just(Ipv4Addr::new(10, 0, 0, 1))]
 }
 
 fn networks() -> impl Strategy<Value = Net4> {
@@ -254,14 +260,15 @@ proptest! {
         packets in proptest::collection::vec((0..LOCAL, addresses(), contents(), any::<bool>()), 30),
     ) {
         let (table, names, ports) = (table(changes), names(), local_ports());
-        let wanted = wanted(&table, &names, &ports);
+        let wanted = wanted(&table, &names, &ports, &hosts());
         let kernel = Kernel { wanted: &wanted, names: &names };
         for (number, peer, content, ingress) in packets {
             let direction = if ingress { Direction::Ingress } else { Direction::Egress };
             let packet = Packet { direction, peer, content };
+            let is_frame = !ingress && peer == HOST && content == Content::Udp(hosts().port);
             let may = table.port(&eni(number)).is_some_and(|port| passes(&table, port, &packet))
                 || is_always_allowed(&port(number), &packet);
-            let expected = if may { Verdict::Accepted } else { Verdict::Dropped };
+            let expected = if may && !is_frame { Verdict::Accepted } else { Verdict::Dropped };
             let seen = |from_port, to_port, source, destination| {
                 Seen { from_port, to_port, source, destination, content, established: false }
             };
@@ -269,7 +276,8 @@ proptest! {
                 let bridged = seen(None, Some(number), peer, address(number));
                 prop_assert_eq!(&kernel.verdict("POSTROUTING", &bridged), &expected, "{:?}", bridged);
                 let routed = seen(None, None, peer, address(number));
-                prop_assert_eq!(&kernel.verdict("POSTROUTING", &routed), &expected, "{:?}", routed);
+                let by_this_host = if number == OF_SEGMENT { &Verdict::Untouched } else { &expected };
+                prop_assert_eq!(&kernel.verdict("POSTROUTING", &routed), by_this_host, "{:?}", routed);
                 let established = Seen { established: true, ..bridged };
                 prop_assert_eq!(kernel.verdict("POSTROUTING", &established), Verdict::Accepted);
                 let anothers = seen(None, Some(number), peer, address(PORTS));
@@ -293,12 +301,13 @@ proptest! {
     ) {
         let (mut table, ports) = (table(before), local_ports());
         let mut state = State::new(names());
+        state.hosts_put(&table, hosts());
         state.rebuild(&table, ports.values().skip(1).cloned());
         let mut kernel = state.text();
-        prop_assert_eq!(&kernel, &Text::from(wanted(&table, &names(), state.ports())));
+        prop_assert_eq!(&kernel, &Text::from(wanted(&table, &names(), state.ports(), &hosts())));
         let step = |kernel: &mut Text, state: &State, table: &FactTable, before: Text| {
             *kernel = state.text();
-            prop_assert_eq!(&*kernel, &Text::from(wanted(table, &names(), state.ports())));
+            prop_assert_eq!(&*kernel, &Text::from(wanted(table, &names(), state.ports(), &hosts())));
             prop_assert_eq!(super::text::step(&before, kernel).is_nothing(), before == *kernel);
             Ok(())
         };
@@ -325,9 +334,21 @@ proptest! {
         }
         let taps: Vec<String> = (0..LOCAL).map(tap).collect();
         state.unplug(&table, &taps);
-        let nothing = Text::from(wanted(&table, &names(), &BTreeMap::new()));
+        let nothing = Text::from(wanted(&table, &names(), &BTreeMap::new(), &hosts()));
         prop_assert_eq!(state.text(), nothing);
     }
+}
+
+#[test]
+fn only_a_node_with_segments_has_rules_about_them() {
+    let rules = |zones: &[(u32, u16)]| {
+        let setting = Setting { whole_bridge: false, zones: zones.iter().copied().collect() };
+        let all = jumps_wanted(&names(), &setting).into_iter();
+        let all = all.filter(|(_, _, rule)| rule.contains("karri0."));
+        all.map(|(table, chain, rule)| format!("{table} {chain} {rule}\n")).collect::<String>()
+    };
+    assert_eq!(rules(&[]), "");
+    assert_eq!(rules(&[(0x1001, 4097), (0x1_0001, 2)]), include_str!("segments.golden"));
 }
 
 #[test]
@@ -362,7 +383,7 @@ fn a_port_as_the_kernel_prints_it() {
         })),
     ]);
     let ports = BTreeMap::from([(tap(0), port(0))]);
-    let text = Text::from(wanted(&table, &names(), &ports));
+    let text = Text::from(wanted(&table, &names(), &ports, &Hosts::default()));
     let mut printed = String::new();
     for (name, lines) in &text.chains {
         let is_share =

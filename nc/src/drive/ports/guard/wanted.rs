@@ -42,6 +42,13 @@ pub enum Part {
     Members(SecurityGroupId),
 }
 
+/// Where the hosts of the cluster exchange frames of segments.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hosts {
+    pub port: u16,
+    pub addresses: BTreeSet<Ipv4Addr>,
+}
+
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Wanted {
     pub chains: BTreeMap<String, Vec<Rule>>,
@@ -62,10 +69,10 @@ impl Wanted {
 
 /// All of it.
 #[cfg(test)]
-pub fn wanted(facts: &FactTable, names: &Names, ports: &BTreeMap<String, Port>) -> Wanted {
+pub fn wanted(facts: &FactTable, names: &Names, ports: &BTreeMap<String, Port>, hosts: &Hosts) -> Wanted {
     let mut all = Wanted::default();
     for part in parts(facts, ports) {
-        all.join(piece(facts, names, ports, &part));
+        all.join(piece(facts, names, ports, hosts, &part));
     }
     all
 }
@@ -84,9 +91,10 @@ pub fn parts(facts: &FactTable, ports: &BTreeMap<String, Port>) -> BTreeSet<Part
     parts
 }
 
-/// The parts that a port is in, besides its own.
-pub fn shares_of(port: &Port) -> [Part; 2] {
-    [Part::Taps(tap_share(&port.tap)), Part::Addresses(address_share(port))]
+/// The parts that a port is in, besides its own. Nothing is routed to those of segments by this host.
+pub fn shares_of(port: &Port) -> impl Iterator<Item = Part> + use<> {
+    let by_address = (port.segment == 0).then(|| Part::Addresses(address_share(port)));
+    [Part::Taps(tap_share(&port.tap))].into_iter().chain(by_address)
 }
 
 /// None of them while nothing is known of the port.
@@ -102,10 +110,16 @@ pub fn peers_of(facts: &FactTable, group: &SecurityGroupId) -> impl Iterator<Ite
     })
 }
 
-pub fn piece(facts: &FactTable, names: &Names, ports: &BTreeMap<String, Port>, part: &Part) -> Wanted {
+pub fn piece(
+    facts: &FactTable,
+    names: &Names,
+    ports: &BTreeMap<String, Port>,
+    hosts: &Hosts,
+    part: &Part,
+) -> Wanted {
     let mut piece = Wanted::default();
     match part {
-        Part::Ways => ways(&mut piece, names),
+        Part::Ways => ways(&mut piece, names, hosts),
         Part::Taps(share) => taps(&mut piece, names, *share, ports),
         Part::Addresses(share) => addresses(&mut piece, names, *share, ports),
         Part::Port(tap) => {
@@ -137,18 +151,31 @@ pub fn jumps(names: &Names) -> [(&'static str, Rule); 3] {
     ]
 }
 
-fn ways(piece: &mut Wanted, names: &Names) {
-    let digits = |way, matched: &dyn Fn(String) -> Match| {
+fn ways(piece: &mut Wanted, names: &Names, hosts: &Hosts) {
+    let digits = |way, matched: &dyn Fn(String) -> Match| -> Vec<Rule> {
         let taps = |digit: u8| format!("{}{digit:x}+", names.taps);
         (0..SHARES)
             .map(|digit| Rule::new([matched(taps(digit))], Target::Jump(names.share(way, digit))))
             .collect()
     };
-    piece.chain(names.way(Way::From), digits(Way::From, &Match::FromPort));
+    let mut from = digits(Way::From, &Match::FromPort);
+    if !hosts.addresses.is_empty() {
+        from.insert(0, to_no_host(piece, names, hosts));
+    }
+    piece.chain(names.way(Way::From), from);
     piece.chain(names.way(Way::To), digits(Way::To, &Match::ToPort));
     let by_address = (0..SHARES)
         .map(|bits| Rule::new([Match::LastBits(bits)], Target::Jump(names.share(Way::Routed, bits))));
     piece.chain(names.way(Way::Routed), by_address.collect());
+}
+
+/// Else a guest could put frames of its own making into any segment, whatever its groups say.
+fn to_no_host(piece: &mut Wanted, names: &Names, hosts: &Hosts) -> Rule {
+    let name = names.hosts();
+    let members = hosts.addresses.iter().copied().map(Member::address).collect();
+    piece.sets.insert(name.clone(), Set { kind: SetKind::Addresses, members });
+    let frames = Match::Carries(Carried::Udp { from: hosts.port, to: hosts.port });
+    Rule::new([frames, Match::Set { name, looks_at: LooksAt::Destination }], Target::Drop)
 }
 
 fn tap_share(tap: &str) -> u8 {
@@ -173,7 +200,7 @@ fn taps(piece: &mut Wanted, names: &Names, share: u8, ports: &BTreeMap<String, P
 }
 
 fn addresses(piece: &mut Wanted, names: &Names, share: u8, ports: &BTreeMap<String, Port>) {
-    let here = ports.values().filter(|port| address_share(port) == share);
+    let here = ports.values().filter(|port| port.segment == 0 && address_share(port) == share);
     let rules = here.map(|port| {
         Rule::new([Match::Destination(port.address)], Target::Jump(Names::port(&port.tap, Way::Routed)))
     });
