@@ -76,12 +76,14 @@ pub(crate) fn boot_id() -> anyhow::Result<String> {
     Ok(std::fs::read_to_string(file).context(file)?.trim().to_owned())
 }
 
-/// Only the cc of the node's own cluster is obeyed.
+/// Only the cc of the node's own cluster is obeyed. What is meant for one life of the node finds nobody in another:
+/// the records that make a late order harmless may have been lost in between.
 fn node_router(node: &Arc<Node>, identity: &Identity) -> Router {
     let cluster = identity.cluster.clone();
     let router = instances::router(Arc::new(Instances(node.clone())))
         .merge(facts::router(Arc::new(Facts(node.facts.clone()))));
-    guarded(router, move |caller| caller.role == Role::Cc && caller.cluster == cluster)
+    let router = guarded(router, move |caller| caller.role == Role::Cc && caller.cluster == cluster);
+    router.clone().nest(&format!("/lives/{}", node.journal.epoch()), router)
 }
 
 fn story_router(base: &Base) -> Router {

@@ -102,6 +102,29 @@ async fn a_restarted_node_knows_its_instances_and_begins_a_new_epoch() {
     node.stopper.stop().await;
 }
 
+/// It may have lost since what makes a late order harmless.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_meant_for_another_life_of_a_node_finds_nobody() {
+    let cloud = Cloud::start().await;
+    let node = sim(&cloud, "").await;
+    let client = client_of(&cloud, "sim-0").await;
+    let reports = client.client.instance_reports(&client.caller, Cursor::default(), Duration::ZERO);
+    let life = reports.await.unwrap().next.epoch;
+    let of_life = |life: u64| client.client.with_base(&format!("{}/lives/{life}", client.client.base()));
+    let wanted = intent(blob_of_nothing());
+    for other in [life - 1, life + 1] {
+        of_life(other).instance_put(&client.caller, wanted.clone()).await.unwrap_err();
+        of_life(other).instance_forget(&client.caller, &wanted.id).await.unwrap_err();
+    }
+    assert!(client.reports().await.is_empty());
+    of_life(life).instance_put(&client.caller, wanted.clone()).await.unwrap();
+    client.wait_for(&wanted.id, Phase::Running, SOON).await;
+    let stranger = cloud.client_of(Identity::new(Role::Cc, "zone-b", "cc"), of_life(life).base());
+    let refused = stranger.client.instance_put(&stranger.caller, wanted).await;
+    assert_eq!(refused.unwrap_err().kind, ApiErrorKind::Forbidden);
+    node.stopper.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_cc_of_its_own_cluster_is_obeyed() {
     let cloud = Cloud::start().await;

@@ -100,7 +100,8 @@ impl Nodes {
                 bell.notified().await;
                 continue;
             };
-            let client = match self.clients.to(&owner, &url) {
+            // Not for a later life of the node, which may have lost what makes a late order harmless.
+            let client = match self.clients.to(&owner, &format!("{url}/lives/{}", cursor.epoch)) {
                 Ok(client) => client,
                 Err(error) => {
                     tracing::warn!(node = name, %error, "node cannot be called");

@@ -1,6 +1,10 @@
 //! A node that only pretends: it keeps intents and says what the test wants it to say.
 
 use async_trait::async_trait;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
+use axum::response::IntoResponse;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::internal::caller::guarded;
@@ -23,6 +27,8 @@ use tokio::sync::watch;
 
 const HELLO_EVERY: Duration = Duration::from_millis(200);
 const DEADLINE: Duration = Duration::from_secs(30);
+/// As often as it may lose everything, and once more.
+const LIVES_MAX: u64 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Manner {
@@ -136,6 +142,17 @@ impl FakeNode {
         let routes =
             router(service.clone()).merge(facts::router(service.clone())).merge(story::router(service));
         let routes = guarded(routes, |id| id.role == Role::Cc && id.cluster == crate::cloud::ZONE);
+        let routes =
+            (1..=LIVES_MAX).fold(routes.clone(), |all, life| {
+                let state = self.service.state.clone();
+                let here = move |request: Request, next: Next| {
+                    let here = state.lock().unwrap().epoch == life;
+                    async move {
+                        if here { next.run(request).await } else { StatusCode::NOT_FOUND.into_response() }
+                    }
+                };
+                all.nest(&format!("/lives/{life}"), routes.clone().layer(from_fn(here)))
+            });
         tokio::spawn(serve(listener, Some(server_config(&self.files).unwrap()), routes, shutdown.clone()));
         let (cc, hello) = (self.cc.clone(), NodeHello { url, tunnel: None, facts: self.facts.clone() });
         let caller = crate::cloud::caller("hello");

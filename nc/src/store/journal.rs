@@ -35,6 +35,11 @@ impl Journal {
         Self { epoch, inner: Mutex::default(), newest: watch::channel(0).0 }
     }
 
+    /// Names this life.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     pub fn touch(&self, id: &InstanceId) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.last += 1;

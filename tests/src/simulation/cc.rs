@@ -250,6 +250,7 @@ impl Cc {
             }
             if let Some(body) = body_of(&self.disk, &task) {
                 run.under_way.insert((node, task.id().clone()));
+                let body = Body::ForLife(cursor.epoch, Box::new(body));
                 call(run, Asked::Task(cursor, task), body);
             }
         }

@@ -206,8 +206,13 @@ impl Node {
 
     /// What the cluster controller asks.
     pub fn asked(&mut self, body: Body, now_ms: i64) -> Option<Body> {
-        self.run.as_ref()?;
+        let life = self.run.as_ref()?.journal.epoch();
         match body {
+            Body::ForLife(meant, body) if meant == life => self.asked(*body, now_ms),
+            Body::ForLife(_, body) => match *body {
+                Body::Put(_) => Some(Body::PutDone(Err(ApiErrorKind::Internal))),
+                _ => Some(Body::ForgetDone(Err(ApiErrorKind::Internal))),
+            },
             Body::Put(intent) => Some(Body::PutDone(self.put(*intent, now_ms))),
             Body::Forget(id) => Some(Body::ForgetDone(self.forget(&id, now_ms))),
             Body::Poll(cursor) => Some(Body::Page(self.page(cursor)?)),

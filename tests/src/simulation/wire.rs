@@ -18,6 +18,8 @@ pub enum Who {
 pub enum Body {
     Put(Box<InstanceIntent>),
     Forget(InstanceId),
+    /// To a node, and to nobody but its life of that number.
+    ForLife(u64, Box<Body>),
     Poll(Cursor),
     Hello(Box<NodeRecord>),
     Facts(Box<FactsPage>),
@@ -35,6 +37,7 @@ impl Body {
             Body::Put(_) | Body::Forget(_) | Body::PutDone(_) | Body::ForgetDone(_) => true,
             Body::Page(page) => page.restarted || !page.reports.is_empty(),
             Body::Facts(_) | Body::FactsDone(_) => true,
+            Body::ForLife(_, body) => body.is_news(),
             Body::Poll(_) | Body::Hello(_) | Body::HelloDone => false,
         }
     }
@@ -47,6 +50,7 @@ impl Body {
                 intent.id, intent.desired, intent.generation, intent.attempt
             ),
             Body::Forget(id) => format!("forget {id}"),
+            Body::ForLife(life, body) => format!("for life {life}: {}", body.name()),
             Body::Poll(cursor) => format!("poll after {}", cursor.sequence),
             Body::Hello(_) => "hello".to_owned(),
             Body::Facts(page) => format!(
