@@ -3,6 +3,7 @@
 use karri_proto::runtime::process::ControllerConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -17,6 +18,13 @@ const GROUPS_MOST: u64 = 100_000;
 const RULES_MOST: u64 = 100_000;
 /// EC2's own, whatever one pays.
 const INTERFACE_GROUPS_MOST: u64 = 16;
+const VPCS_MOST: u64 = 10_000;
+const SUBNETS_MOST: u64 = 10_000;
+const DHCP_OPTIONS_MOST: u64 = 100_000;
+/// What clusters take.
+const CIDR_BLOCKS_MOST: u64 = 50;
+/// A VXLAN's has 24 bits.
+const SEGMENT_TAG_MOST: u32 = 0xff_ffff;
 /// A year.
 const SECS_MOST: u64 = 366 * 24 * 3600;
 
@@ -29,6 +37,8 @@ pub struct Config {
     pub secrets: SecretsConfig,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub network: NetworkConfig,
     pub catalogue: CatalogueConfig,
     pub pki: PkiConfig,
 }
@@ -84,6 +94,11 @@ pub struct Limits {
     pub instances_per_account: usize,
     pub instances_per_request: i32,
     pub client_tokens_per_account: usize,
+    pub vpcs_per_account: usize,
+    pub subnets_per_vpc: usize,
+    /// The first one too.
+    pub cidr_blocks_per_vpc: usize,
+    pub dhcp_options_per_account: usize,
     pub security_groups_per_vpc: usize,
     /// Toward each side, and for IPv4 and IPv6 each.
     pub rules_per_security_group: usize,
@@ -101,6 +116,10 @@ impl Default for Limits {
             instances_per_account: 20_000,
             instances_per_request: 1000,
             client_tokens_per_account: 100_000,
+            vpcs_per_account: 100,
+            subnets_per_vpc: 200,
+            cidr_blocks_per_vpc: 5,
+            dhcp_options_per_account: 200,
             security_groups_per_vpc: 2500,
             rules_per_security_group: 60,
             security_groups_per_interface: 5,
@@ -116,6 +135,26 @@ impl Default for Limits {
 impl Limits {
     pub fn cluster_silent(&self) -> Duration {
         Duration::from_secs(self.cluster_silent_secs)
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct NetworkConfig {
+    /// Subnets that users make have a segment each, known between hosts by one of these tags.
+    pub segment_tag_first: u32,
+    pub segment_tag_last: u32,
+}
+
+impl Default for NetworkConfig {
+    fn default() -> Self {
+        Self { segment_tag_first: 4096, segment_tag_last: SEGMENT_TAG_MOST }
+    }
+}
+
+impl NetworkConfig {
+    pub fn segment_tags(&self) -> RangeInclusive<u32> {
+        self.segment_tag_first..=self.segment_tag_last
     }
 }
 
@@ -150,7 +189,7 @@ impl Config {
     }
 
     fn check_ranges(&self) -> Result<(), String> {
-        let (api, limits) = (&self.api, &self.limits);
+        let (api, limits, tags) = (&self.api, &self.limits, &self.network);
         let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
         let per_request = u64::try_from(limits.instances_per_request).unwrap_or(0);
         let tokens = number(limits.client_tokens_per_account);
@@ -161,6 +200,22 @@ impl Config {
             ("limits.instances_per_account", number(limits.instances_per_account), 1, INSTANCES_MOST),
             ("limits.instances_per_request", per_request, 1, INSTANCES_MOST),
             ("limits.client_tokens_per_account", tokens, 1, CLIENT_TOKENS_MOST),
+            ("limits.vpcs_per_account", number(limits.vpcs_per_account), 1, VPCS_MOST),
+            ("limits.subnets_per_vpc", number(limits.subnets_per_vpc), 1, SUBNETS_MOST),
+            ("limits.cidr_blocks_per_vpc", number(limits.cidr_blocks_per_vpc), 1, CIDR_BLOCKS_MOST),
+            (
+                "limits.dhcp_options_per_account",
+                number(limits.dhcp_options_per_account),
+                1,
+                DHCP_OPTIONS_MOST,
+            ),
+            ("network.segment_tag_first", tags.segment_tag_first.into(), 1, SEGMENT_TAG_MOST.into()),
+            (
+                "network.segment_tag_last",
+                tags.segment_tag_last.into(),
+                tags.segment_tag_first.into(),
+                SEGMENT_TAG_MOST.into(),
+            ),
             ("limits.security_groups_per_vpc", number(limits.security_groups_per_vpc), 1, GROUPS_MOST),
             ("limits.rules_per_security_group", number(limits.rules_per_security_group), 1, RULES_MOST),
             (
@@ -215,6 +270,13 @@ mod tests {
         wrong(|c| c.limits.instances_per_account = 0, "limits.instances_per_account");
         wrong(|c| c.limits.instances_per_request = -1, "limits.instances_per_request");
         wrong(|c| c.limits.client_tokens_per_account = 0, "limits.client_tokens_per_account");
+        wrong(|c| c.limits.vpcs_per_account = 0, "limits.vpcs_per_account");
+        wrong(|c| c.limits.subnets_per_vpc = 0, "limits.subnets_per_vpc");
+        wrong(|c| c.limits.cidr_blocks_per_vpc = 51, "limits.cidr_blocks_per_vpc");
+        wrong(|c| c.limits.dhcp_options_per_account = 0, "limits.dhcp_options_per_account");
+        wrong(|c| c.network.segment_tag_first = 0, "network.segment_tag_first");
+        wrong(|c| c.network.segment_tag_last = 4095, "network.segment_tag_last");
+        wrong(|c| c.network.segment_tag_last = 1 << 24, "network.segment_tag_last");
         wrong(|c| c.limits.security_groups_per_vpc = 0, "limits.security_groups_per_vpc");
         wrong(|c| c.limits.rules_per_security_group = 0, "limits.rules_per_security_group");
         wrong(|c| c.limits.security_groups_per_interface = 17, "limits.security_groups_per_interface");

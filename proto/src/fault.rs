@@ -31,6 +31,10 @@ fault_codes! {
     AuthFailure = "AuthFailure", 401;
     Blocked = "Blocked", 403;
     CannotDelete = "CannotDelete", 400;
+    CidrLimitExceeded = "CidrLimitExceeded", 400;
+    DefaultSubnetAlreadyExistsInAvailabilityZone = "DefaultSubnetAlreadyExistsInAvailabilityZone", 400;
+    DefaultVpcAlreadyExists = "DefaultVpcAlreadyExists", 400;
+    DefaultVpcDoesNotExist = "DefaultVpcDoesNotExist", 400;
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
     FilterLimitExceeded = "FilterLimitExceeded", 400;
@@ -53,10 +57,14 @@ fault_codes! {
     InvalidAmiNameDuplicate = "InvalidAMIName.Duplicate", 400;
     InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
     InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
+    InvalidCidrBlockInUse = "InvalidCidrBlock.InUse", 400;
     InvalidClientToken = "InvalidClientToken", 400;
     InvalidClientTokenId = "InvalidClientTokenId", 403;
     InvalidConversionTaskId = "InvalidConversionTaskId", 400;
     InvalidConversionTaskIdMalformed = "InvalidConversionTaskId.Malformed", 400;
+    InvalidDhcpOptionIdNotFound = "InvalidDhcpOptionID.NotFound", 400;
+    InvalidDhcpOptionsIdMalformed = "InvalidDhcpOptionsId.Malformed", 400;
+    InvalidDhcpOptionsIdNotFound = "InvalidDhcpOptionsID.NotFound", 400;
     InvalidExportTaskIdMalformed = "InvalidExportTaskID.Malformed", 400;
     InvalidExportTaskIdNotFound = "InvalidExportTaskID.NotFound", 400;
     InvalidGroupDuplicate = "InvalidGroup.Duplicate", 400;
@@ -64,6 +72,7 @@ fault_codes! {
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidId = "InvalidID", 400;
+    InvalidInput = "InvalidInput", 400;
     InvalidIpAddressInUse = "InvalidIPAddress.InUse", 400;
     InvalidInstanceAttributeValue = "InvalidInstanceAttributeValue", 400;
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
@@ -97,17 +106,25 @@ fault_codes! {
     InvalidSnapshotIdMalformed = "InvalidSnapshotID.Malformed", 400;
     InvalidSnapshotInUse = "InvalidSnapshot.InUse", 400;
     InvalidSnapshotNotFound = "InvalidSnapshot.NotFound", 400;
+    InvalidSubnetConflict = "InvalidSubnet.Conflict", 400;
     InvalidSubnetIdMalformed = "InvalidSubnetID.Malformed", 400;
     InvalidSubnetIdNotFound = "InvalidSubnetID.NotFound", 400;
+    InvalidSubnetRange = "InvalidSubnet.Range", 400;
     InvalidVolumeIdMalformed = "InvalidVolumeID.Malformed", 400;
     InvalidVolumeNotFound = "InvalidVolume.NotFound", 400;
+    InvalidVpcCidrBlockAssociationIdMalformed = "InvalidVpcCidrBlockAssociationID.Malformed", 400;
+    InvalidVpcCidrBlockAssociationIdNotFound = "InvalidVpcCidrBlockAssociationID.NotFound", 400;
+    InvalidVpcEndpointIdMalformed = "InvalidVpcEndpointId.Malformed", 400;
+    InvalidVpcEndpointIdNotFound = "InvalidVpcEndpointId.NotFound", 400;
     InvalidVpcIdMalformed = "InvalidVpcID.Malformed", 400;
     InvalidVpcIdNotFound = "InvalidVpcID.NotFound", 400;
+    InvalidVpcRange = "InvalidVpc.Range", 400;
     InvalidZoneNotFound = "InvalidZone.NotFound", 400;
     MalformedPolicyDocument = "MalformedPolicyDocument", 400;
     MalformedQueryString = "MalformedQueryString", 404;
     MissingAction = "MissingAction", 400;
     MissingAuthenticationToken = "MissingAuthenticationToken", 403;
+    MissingInput = "MissingInput", 400;
     MissingParameter = "MissingParameter", 400;
     NatGatewayMalformed = "NatGatewayMalformed", 400;
     NatGatewayNotFound = "NatGatewayNotFound", 400;
@@ -123,6 +140,7 @@ fault_codes! {
     SecurityGroupsPerInterfaceLimitExceeded = "SecurityGroupsPerInterfaceLimitExceeded", 400;
     ServiceUnavailable = "ServiceUnavailable", 503;
     SignatureDoesNotMatch = "SignatureDoesNotMatch", 403;
+    SubnetLimitExceeded = "SubnetLimitExceeded", 400;
     TagLimitExceeded = "TagLimitExceeded", 400;
     UnauthorizedOperation = "UnauthorizedOperation", 403;
     AccessDenied = "AccessDenied", 403;
@@ -130,7 +148,9 @@ fault_codes! {
     UnknownParameter = "UnknownParameter", 400;
     Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
+    UnsupportedTenancy = "UnsupportedTenancy", 400;
     ValidationError = "ValidationError", 400;
+    VpcLimitExceeded = "VpcLimitExceeded", 400;
     VpcIdNotSpecified = "VPCIdNotSpecified", 400;
 }
 

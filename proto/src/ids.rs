@@ -174,6 +174,20 @@ typed_id!(
     "The networkAcl ID '{}' does not exist"
 );
 typed_id!(
+    DhcpOptionsId,
+    "dopt",
+    InvalidDhcpOptionsIdMalformed,
+    InvalidDhcpOptionIdNotFound,
+    "The dhcpOptions ID '{}' does not exist"
+);
+typed_id!(
+    VpcCidrAssociationId,
+    "vpc-cidr-assoc",
+    InvalidVpcCidrBlockAssociationIdMalformed,
+    InvalidVpcCidrBlockAssociationIdNotFound,
+    "The vpc CIDR block association ID '{}' does not exist"
+);
+typed_id!(
     VolumeId,
     "vol",
     InvalidVolumeIdMalformed,

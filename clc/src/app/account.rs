@@ -168,8 +168,9 @@ impl App {
         let mut tx = self.store.begin().await?;
         identities_touch_in_txn(&mut tx).await?;
         account_insert_in_txn(&mut tx, &account).await.map_err(taken("account", &account.name))?;
-        network::account_defaults_in_txn(&mut tx, &account.id, &self.clusters.list()).await?;
+        network::account_defaults_in_txn(&mut tx, &account.id).await?;
         self.identities.commit(&self.store, tx).await?;
+        self.networks_changed();
         tracing::info!(account = account.id, name = account.name, "account created");
         Ok(account)
     }
@@ -206,7 +207,7 @@ impl App {
         keep_an_administrator(&mut tx, &format!("account {}", account.name), goes).await?;
         account_delete_in_txn(&mut tx, &account.id).await?;
         self.identities.commit(&self.store, tx).await?;
-        self.rules_changed();
+        self.networks_changed();
         tracing::info!(account = account.id, "account deleted");
         Ok(())
     }

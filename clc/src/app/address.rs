@@ -1,8 +1,10 @@
-//! Private addresses: each zone's subnet hands them out round and round, so that an address just freed
-//! is not the next to be given away.
+//! Private addresses: each network hands them out round and round, so that an address just freed is not the next to
+//! be given away. A subnet with a segment of its own is a network; all flat subnets of a zone are one.
 //!
 //! Pure. The unique index in the database has the last word when several controllers allot at once.
 
+use karri_proto::instance::PortSpec;
+use karri_proto::network::Net4;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
 
@@ -20,19 +22,40 @@ pub struct Cidr {
 }
 
 impl Cidr {
+    /// None also of one that is too large or too small for anything that hands out addresses.
     pub fn parse(text: &str) -> Option<Self> {
+        Self::parse_any(text).filter(|range| (8..=30).contains(&range.prefix()))
+    }
+
+    /// However large or small it is.
+    pub fn parse_any(text: &str) -> Option<Self> {
         let (address, prefix) = text.split_once('/')?;
         let (address, prefix): (Ipv4Addr, u32) = (address.parse().ok()?, prefix.parse().ok()?);
-        if !(8..=30).contains(&prefix) {
-            return None;
-        }
-        let hosts = u32::MAX >> prefix;
+        let hosts = if prefix > 32 { None } else { Some(u32::MAX.checked_shr(prefix).unwrap_or(0)) }?;
         let first = u32::from(address) & !hosts;
         Some(Self { first, last: first | hosts })
     }
 
-    fn covers(&self, other: &Self) -> bool {
+    /// None as of `parse`.
+    pub fn of(net: Net4) -> Option<Self> {
+        Self::parse(&net.to_string())
+    }
+
+    pub fn prefix(&self) -> u32 {
+        (self.last - self.first).leading_zeros()
+    }
+
+    pub fn covers(&self, other: &Self) -> bool {
         self.first <= other.first && other.last <= self.last
+    }
+
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// The first address that is not the network's own: a router's.
+    pub fn gateway(&self) -> Ipv4Addr {
+        Ipv4Addr::from(self.first + 1)
     }
 
     /// The smallest range with both.
@@ -62,7 +85,7 @@ impl Cidr {
 
 impl std::fmt::Display for Cidr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}/{}", Ipv4Addr::from(self.first), (self.last - self.first).leading_zeros())
+        write!(f, "{}/{}", Ipv4Addr::from(self.first), self.prefix())
     }
 }
 
@@ -75,27 +98,40 @@ pub fn range_of_vpc<'a>(own: &str, subnets: impl Iterator<Item = &'a str>) -> St
     all.map_or_else(|| own.to_owned(), |all| all.widened(VPC_PREFIX).to_string())
 }
 
-#[derive(Debug, Default)]
-pub struct AddressBook {
-    clusters: HashMap<String, Pool>,
+/// What a subnet's addresses are handed out by; `tag` is that of its segment.
+pub fn network_name(tag: u32, subnet: &str, cluster: &str) -> String {
+    if tag == 0 { format!("flat/{cluster}") } else { subnet.to_owned() }
 }
+
+/// The same of a port that is there.
+pub fn network_of(port: &PortSpec, cluster: &str) -> String {
+    network_name(port.segment, port.subnet_id.as_str(), cluster)
+}
+
+/// By the names of networks.
+#[derive(Debug, Default)]
+pub struct AddressBook(HashMap<String, Pool>);
+
+/// Pools that nobody has an address of are let go of when there are more.
+const POOLS_MAX: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Pool {
-    range: Option<Cidr>,
     taken: HashSet<Ipv4Addr>,
     next: u32,
 }
 
 impl AddressBook {
-    pub fn cluster_known(&mut self, cluster: &str, subnet_cidr: &str) {
-        self.clusters.entry(cluster.to_owned()).or_default().range = Cidr::parse(subnet_cidr);
+    fn pool(&mut self, network: &str) -> &mut Pool {
+        if self.0.len() > POOLS_MAX {
+            self.0.retain(|_, pool| !pool.taken.is_empty());
+        }
+        self.0.entry(network.to_owned()).or_default()
     }
 
-    /// The next free address; none when the subnet is full.
-    pub fn take(&mut self, cluster: &str) -> Option<Ipv4Addr> {
-        let pool = self.clusters.get_mut(cluster)?;
-        let range = pool.range?;
+    /// The next free address of the range; none when it is full.
+    pub fn take(&mut self, network: &str, range: Cidr) -> Option<Ipv4Addr> {
+        let pool = self.pool(network);
         let size = range.size();
         for step in 0..size {
             let offset = pool.next.wrapping_add(step) % size;
@@ -108,26 +144,25 @@ impl AddressBook {
         None
     }
 
-    pub fn is_assignable(&self, cluster: &str, address: Ipv4Addr) -> bool {
-        let range = self.clusters.get(cluster).and_then(|pool| pool.range);
-        range.is_some_and(|range| range.is_assignable(address))
-    }
-
     /// One particular address; false: somebody has it.
-    pub fn take_this(&mut self, cluster: &str, address: Ipv4Addr) -> bool {
-        self.clusters.entry(cluster.to_owned()).or_default().taken.insert(address)
+    pub fn take_this(&mut self, network: &str, address: Ipv4Addr) -> bool {
+        self.pool(network).taken.insert(address)
     }
 
-    pub fn release(&mut self, cluster: &str, address: Ipv4Addr) {
-        if let Some(pool) = self.clusters.get_mut(cluster) {
+    pub fn release(&mut self, network: &str, address: Ipv4Addr) {
+        if let Some(pool) = self.0.get_mut(network) {
             pool.taken.remove(&address);
         }
     }
 
-    pub fn free_count(&self, cluster: &str) -> u32 {
-        let Some(pool) = self.clusters.get(cluster) else { return 0 };
-        let taken = u32::try_from(pool.taken.len()).unwrap_or(u32::MAX);
-        pool.range.map_or(0, |range| range.size().saturating_sub(taken))
+    /// The network is no more.
+    pub fn forget(&mut self, network: &str) {
+        self.0.remove(network);
+    }
+
+    pub fn free_count(&self, network: &str, range: Cidr) -> u32 {
+        let taken = self.0.get(network).map_or(0, |pool| pool.taken.len());
+        range.size().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
     }
 }
 
@@ -143,10 +178,8 @@ pub fn mac_of(address: Ipv4Addr) -> String {
 mod tests {
     use super::*;
 
-    fn book(cidr: &str) -> AddressBook {
-        let mut book = AddressBook::default();
-        book.cluster_known("a", cidr);
-        book
+    fn cidr(text: &str) -> Cidr {
+        Cidr::parse(text).unwrap()
     }
 
     #[test]
@@ -168,18 +201,20 @@ mod tests {
 
     #[test]
     fn five_addresses_of_a_subnet_are_never_given_out() {
-        let mut book = book("10.0.0.0/29");
-        let given: Vec<String> = std::iter::from_fn(|| book.take("a")).map(|ip| ip.to_string()).collect();
+        let (mut book, range) = (AddressBook::default(), cidr("10.0.0.0/29"));
+        let given: Vec<String> =
+            std::iter::from_fn(|| book.take("a", range)).map(|ip| ip.to_string()).collect();
         assert_eq!(given, ["10.0.0.4", "10.0.0.5", "10.0.0.6"]);
-        assert_eq!(book.free_count("a"), 0);
+        assert_eq!(book.free_count("a", range), 0);
+        assert_eq!(book.free_count("b", range), 3, "another network has the same range");
     }
 
     #[test]
     fn a_freed_address_is_the_last_to_be_given_out_again() {
-        let mut book = book("10.0.0.0/29");
-        let first = book.take("a").unwrap();
+        let (mut book, range) = (AddressBook::default(), cidr("10.0.0.0/29"));
+        let first = book.take("a", range).unwrap();
         book.release("a", first);
-        let later: Vec<_> = std::iter::from_fn(|| book.take("a")).collect();
+        let later: Vec<_> = std::iter::from_fn(|| book.take("a", range)).collect();
         assert_eq!(later.last(), Some(&first));
         assert_eq!(later.len(), 3);
     }
@@ -188,9 +223,8 @@ mod tests {
     fn ranges_that_are_none_give_nothing() {
         for bad in ["", "10.0.0.0", "10.0.0.0/31", "10.0.0.0/7", "x/20"] {
             assert_eq!(Cidr::parse(bad), None, "{bad}");
-            assert_eq!(book(bad).take("a"), None, "{bad}");
         }
-        let cidr = Cidr::parse("172.31.0.0/20").unwrap();
+        let cidr = cidr("172.31.0.0/20");
         assert!(cidr.is_assignable("172.31.15.254".parse().unwrap()));
         assert!(!cidr.is_assignable("172.31.15.255".parse().unwrap()));
         assert!(!cidr.is_assignable("172.31.0.3".parse().unwrap()));

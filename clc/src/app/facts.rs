@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   rows of rules      ──follow──►  table of all facts  ──part──►  what one cluster needs  ──telling──►  pages
+//!   rows of VPCs       ──follow──►
 //!   rows of instances  ──adopt───►
 //! ```
 //!
@@ -36,12 +37,15 @@ pub struct Facts {
     /// Up to which change of rules the table knows all. One reads and takes over at a time, so that nothing older
     /// comes after something newer.
     followed: tokio::sync::Mutex<Option<i64>>,
+    /// The same of changes of VPCs.
+    networks_followed: tokio::sync::Mutex<Option<i64>>,
 }
 
 impl Default for Facts {
     fn default() -> Self {
         let epoch = rand::thread_rng().gen_range(1..1u64 << EPOCH_BITS);
-        Self { epoch, table: Mutex::default(), followed: tokio::sync::Mutex::default() }
+        let (followed, networks_followed) = Default::default();
+        Self { epoch, table: Mutex::default(), followed, networks_followed }
     }
 }
 
@@ -95,12 +99,27 @@ fn fact_of(port: &PortSpec) -> PortFact {
 }
 
 impl App {
+    /// The clusters are to hear of a change of rules or VPCs.
+    pub fn networks_changed(&self) {
+        self.clusters.list().iter().for_each(|link| link.news.notify_one());
+    }
+
     /// Takes over what has changed among the rules, whoever changed it.
     pub async fn rules_follow(&self) -> Result<(), StoreError> {
         let mut followed = self.facts.followed.lock().await;
         let Some(changes) = self.store.rules_changed_after(*followed).await? else { return Ok(()) };
         let to = changes.to;
         self.facts.table().rules_changed(changes);
+        *followed = Some(to);
+        Ok(())
+    }
+
+    /// The same among VPCs and what belongs to them.
+    pub async fn networks_follow(&self) -> Result<(), StoreError> {
+        let mut followed = self.facts.networks_followed.lock().await;
+        let Some(changes) = self.store.networks_changed_after(*followed).await? else { return Ok(()) };
+        let to = changes.to;
+        self.facts.table().networks_changed(changes);
         *followed = Some(to);
         Ok(())
     }

@@ -6,6 +6,7 @@ pub mod address;
 pub mod admission;
 pub mod certificate;
 pub mod cluster;
+pub mod dhcp_options;
 pub mod facts;
 pub mod identity;
 pub mod image;
@@ -21,16 +22,18 @@ pub mod signers;
 pub mod snapshot;
 pub mod status;
 pub mod story;
+pub mod subnet;
 pub mod tag;
 pub mod text;
 mod turns;
 pub mod volume;
+pub mod vpc;
 
 use crate::config::{Config, Limits};
 use crate::drive::blobs::{Blobs, Walrus};
 use crate::store::instance::instances_changed_after_in_txn;
 use crate::store::{Engine, Sealer, Store, StoreError, Tx};
-use address::AddressBook;
+use address::{AddressBook, Cidr, network_of};
 use admission::Ledger;
 use cluster::Clusters;
 use facts::Facts;
@@ -54,6 +57,7 @@ use kept::KeptAnswers;
 use rand::RngCore;
 use std::collections::{HashMap, HashSet};
 use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{Notify, RwLock};
@@ -66,6 +70,8 @@ pub struct App {
     pub regions: Vec<String>,
     pub body_bytes_max: usize,
     pub limits: Limits,
+    /// What subnets and VPCs get theirs of.
+    pub segment_tags: RangeInclusive<u32>,
     pub store: Store,
     pub identities: Arc<Identities>,
     pub instances: View,
@@ -86,9 +92,9 @@ pub struct App {
     pub authority: Authority,
     pub tls: TlsFiles,
     turns: Turns,
-    /// Held by who puts ports into groups, from looking the groups up until the books know the ports; taken alone by
-    /// who removes groups.
-    groups_held: RwLock<()>,
+    /// Held by who puts ports into subnets and groups, from looking those up until the books know the ports; taken alone
+    /// by who removes subnets and groups.
+    networks_held: RwLock<()>,
     internal_url: OnceLock<String>,
     leads: AtomicBool,
     /// Instances that a cluster runs and nobody ordered; each is told once.
@@ -118,6 +124,7 @@ impl App {
             regions,
             body_bytes_max: config.api.body_bytes_max,
             limits: config.limits.clone(),
+            segment_tags: config.network.segment_tags(),
             store,
             identities: Arc::new(Identities::new(sealer)),
             instances: View::default(),
@@ -137,7 +144,7 @@ impl App {
             tls: config.controller.tls.clone(),
             base,
             turns: Turns::default(),
-            groups_held: RwLock::default(),
+            networks_held: RwLock::default(),
             internal_url: OnceLock::new(),
             leads: AtomicBool::new(false),
             strangers: Mutex::default(),
@@ -201,11 +208,7 @@ impl App {
 
     /// Makes a cluster's facts known to all that need them; its loops start when it is new.
     pub fn cluster_link(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
-        {
-            let mut book = self.book();
-            book.ledger.cluster_known(name, &hello.zone);
-            book.addresses.cluster_known(name, &hello.subnet_cidr);
-        }
+        self.book().ledger.cluster_known(name, &hello.zone);
         if self.clusters.get(name).is_none() {
             // Until it has been silent for long enough, a cluster is taken to be there.
             self.clusters.put(name, hello, &self.tls)?.saw(steady_ms());
@@ -306,15 +309,15 @@ impl Book {
     }
 
     /// A free address, or the very one that was asked for.
-    fn address(&mut self, cluster: &str, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, Fault> {
+    fn address(&mut self, network: &str, range: Cidr, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, Fault> {
         let Some(address) = asked else {
-            return self.addresses.take(cluster).ok_or_else(no_address);
+            return self.addresses.take(network, range).ok_or_else(no_address);
         };
-        if !self.addresses.is_assignable(cluster, address) {
+        if !range.is_assignable(address) {
             let sentence = format!("Address {address} does not fall within the subnet's address range");
             return Err(Fault::invalid_parameter(sentence));
         }
-        if !self.addresses.take_this(cluster, address) {
+        if !self.addresses.take_this(network, address) {
             let sentence = format!("Address {address} is in use.");
             return Err(Fault::new(FaultCode::InvalidIpAddressInUse, sentence));
         }
@@ -331,7 +334,7 @@ impl Book {
         };
         self.ledger.observe(&instance.id, &instance.cluster, instance.node.as_deref(), held);
         for port in &instance.spec.ports {
-            self.addresses.take_this(&instance.cluster, port.private_ip);
+            self.addresses.take_this(&network_of(port, &instance.cluster), port.private_ip);
         }
     }
 
@@ -344,7 +347,7 @@ impl Book {
         if self.ledger.is_held(&instance.id) {
             self.ledger.release(&instance.id);
             for port in &instance.spec.ports {
-                self.addresses.release(&instance.cluster, port.private_ip);
+                self.addresses.release(&network_of(port, &instance.cluster), port.private_ip);
             }
         }
     }

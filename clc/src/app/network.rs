@@ -1,27 +1,31 @@
-//! Default networks: each account has a VPC, a subnet in every zone and a security group, as EC2 gives
-//! them, so that users who never say VPC need not.
+//! Default networks: each account has a VPC, a subnet in every zone and a security group, as EC2 gives them, so that users
+//! who never say VPC need not.
 //!
-//! Behind a zone there is one flat bridge for now, so the accounts' subnets of a zone share one range.
+//! Behind a zone there is one flat bridge for them, so the accounts' default subnets of a zone share one range.
 
 use super::App;
-use super::cluster::ClusterLink;
 use super::security_group::{DEFAULT, default_rules};
-use crate::store::cluster::cluster_put_in_txn;
-use crate::store::network::{
-    SecurityGroup, Subnet, Vpc, default_subnets_in_txn, default_vpcs_in_txn, security_group_insert_in_txn,
-    subnet_insert_in_txn, subnets_of_zone_update_in_txn, vpc_insert_in_txn,
-};
+use super::vpc::parts::part_id;
+use crate::store::cluster::{cluster_list_in_txn, cluster_put_in_txn};
+use crate::store::dhcp_options::default_dhcp_options_in_txn;
+use crate::store::network::{SecurityGroup, security_group_insert_in_txn};
+use crate::store::network_change::{network_touch_in_txn, networks_turn_in_txn};
 use crate::store::security_group::{rule_insert_in_txn, rules_turn_in_txn};
+use crate::store::subnet::{Subnet, subnet_insert_in_txn, subnets_of_zone_update_in_txn};
+use crate::store::vpc::{Vpc, default_vpcs_in_txn, vpc_insert_in_txn};
+use crate::store::vpc_parts::{
+    account_dhcp_options_insert_in_txn, subnet_parts_insert_in_txn, vpc_parts_insert_in_txn,
+};
 use crate::store::{StoreError, Tx};
 use karri_proto::ids::{SecurityGroupId, SubnetId, VpcId};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::clusters::ClusterHello;
-use std::collections::HashSet;
-use std::sync::Arc;
+use karri_proto::network::ShapeKey;
+use std::collections::BTreeSet;
 
 pub const DEFAULT_VPC_CIDR: &str = "172.31.0.0/16";
 
-fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello) -> Subnet {
+pub fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello) -> Subnet {
     Subnet {
         id: SubnetId::random(&mut rand::thread_rng()).to_string(),
         account: account.to_owned(),
@@ -30,43 +34,98 @@ fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello) -> Subnet {
         cidr: hello.subnet_cidr.clone(),
         gateway: hello.gateway,
         is_default: true,
+        tag: 0,
+        map_public_ip: false,
     }
 }
 
-/// A new account's network.
-pub async fn account_defaults_in_txn(
+/// A VPC with its default group and what else it has from its beginning. `rules` and `networks` are the numbers of the
+/// two turns.
+pub async fn vpc_with_parts_insert_in_txn(
     tx: &mut Tx,
-    account: &str,
-    clusters: &[Arc<ClusterLink>],
+    rules: i64,
+    networks: i64,
+    vpc: &Vpc,
 ) -> Result<(), StoreError> {
-    let vpc = Vpc {
-        id: VpcId::random(&mut rand::thread_rng()).to_string(),
-        account: account.to_owned(),
-        cidr: DEFAULT_VPC_CIDR.to_owned(),
-        is_default: true,
-    };
-    vpc_insert_in_txn(tx, &vpc).await?;
-    let id = SecurityGroupId::random(&mut rand::thread_rng());
+    vpc_insert_in_txn(tx, vpc).await?;
+    vpc_parts_insert_in_txn(tx, networks, &vpc.id, &vpc.account, vpc.is_default).await?;
+    let corrupt = |_| StoreError::corrupt("id of a VPC", &vpc.id);
+    let id: SecurityGroupId = part_id(SecurityGroupId::PREFIX, &vpc.id).parse().map_err(corrupt)?;
     let group = SecurityGroup {
         id: id.to_string(),
-        account: account.to_owned(),
+        account: vpc.account.clone(),
         vpc_id: vpc.id.clone(),
         name: DEFAULT.to_owned(),
         description: "default VPC security group".to_owned(),
     };
-    let change = rules_turn_in_txn(tx).await?;
     security_group_insert_in_txn(tx, &group).await?;
-    for rule in default_rules(&id, account) {
-        rule_insert_in_txn(tx, change, &rule).await?;
+    for rule in default_rules(&id, &vpc.account) {
+        rule_insert_in_txn(tx, rules, &rule).await?;
     }
-    for cluster in clusters {
-        subnet_insert_in_txn(tx, &default_subnet(account, &vpc.id, &cluster.hello())).await?;
+    Ok(())
+}
+
+pub async fn subnet_with_parts_insert_in_txn(
+    tx: &mut Tx,
+    networks: i64,
+    subnet: &Subnet,
+) -> Result<(), StoreError> {
+    subnet_insert_in_txn(tx, subnet).await?;
+    subnet_parts_insert_in_txn(tx, networks, &subnet.id, &subnet.vpc_id).await
+}
+
+/// The account's default VPC, with a subnet in every zone.
+pub async fn default_vpc_insert_in_txn(
+    tx: &mut Tx,
+    rules: i64,
+    networks: i64,
+    account: &str,
+) -> Result<Vpc, StoreError> {
+    let id = VpcId::random(&mut rand::thread_rng()).to_string();
+    let vpc = Vpc {
+        is_default: true,
+        dns_hostnames: true,
+        dhcp_options_id: default_dhcp_options_in_txn(tx, account).await?,
+        ..Vpc::plain(&id, account, DEFAULT_VPC_CIDR)
+    };
+    vpc_with_parts_insert_in_txn(tx, rules, networks, &vpc).await?;
+    for cluster in cluster_list_in_txn(tx).await? {
+        let subnet = default_subnet(account, &vpc.id, &cluster.hello);
+        subnet_with_parts_insert_in_txn(tx, networks, &subnet).await?;
+    }
+    Ok(vpc)
+}
+
+/// A new account's network.
+pub async fn account_defaults_in_txn(tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+    let rules = rules_turn_in_txn(tx).await?;
+    let networks = networks_turn_in_txn(tx).await?;
+    account_dhcp_options_insert_in_txn(tx, account).await?;
+    default_vpc_insert_in_txn(tx, rules, networks, account).await.map(drop)
+}
+
+/// The subnets of a zone's flat network follow what its cluster says, and with them the ranges of their VPCs.
+async fn flat_subnets_follow_in_txn(
+    tx: &mut Tx,
+    networks: i64,
+    hello: &ClusterHello,
+) -> Result<(), StoreError> {
+    let moved = subnets_of_zone_update_in_txn(tx, &hello.zone, &hello.subnet_cidr, hello.gateway).await?;
+    let corrupt = |_| StoreError::corrupt("id of a network", &hello.zone);
+    for subnet in &moved {
+        let key = ShapeKey::Subnet(subnet.id.parse().map_err(corrupt)?);
+        network_touch_in_txn(tx, networks, &key).await?;
+    }
+    let vpcs: BTreeSet<&str> = moved.iter().map(|subnet| subnet.vpc_id.as_str()).collect();
+    for vpc in vpcs {
+        let key = ShapeKey::Vpc(vpc.parse().map_err(corrupt)?);
+        network_touch_in_txn(tx, networks, &key).await?;
     }
     Ok(())
 }
 
 impl App {
-    /// A cluster says where it is. A zone that is new gets a subnet in every account.
+    /// A cluster says where it is. A zone that is new gets a subnet in every account's default VPC.
     pub async fn cluster_hello(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
         if let Some(link) = self.clusters.get(name) {
             link.saw(super::steady_ms());
@@ -76,18 +135,25 @@ impl App {
         }
         self.check_hello(name, &hello)?;
         let mut tx = self.store.begin().await?;
+        let networks = networks_turn_in_txn(&mut tx).await?;
+        let known = cluster_list_in_txn(&mut tx).await?;
+        let is_new = !known.iter().any(|cluster| cluster.hello.zone == hello.zone);
         cluster_put_in_txn(&mut tx, name, &hello).await?;
-        subnets_of_zone_update_in_txn(&mut tx, &hello.zone, &hello.subnet_cidr, hello.gateway).await?;
-        let present = default_subnets_in_txn(&mut tx, &hello.zone).await?;
-        let present: HashSet<&str> = present.iter().map(|subnet| subnet.vpc_id.as_str()).collect();
-        for vpc in default_vpcs_in_txn(&mut tx).await? {
-            if !present.contains(vpc.id.as_str()) {
-                subnet_insert_in_txn(&mut tx, &default_subnet(&vpc.account, &vpc.id, &hello)).await?;
+        flat_subnets_follow_in_txn(&mut tx, networks, &hello).await?;
+        if is_new {
+            for (vpc, account) in default_vpcs_in_txn(&mut tx).await? {
+                let subnet = default_subnet(&account, &vpc, &hello);
+                subnet_with_parts_insert_in_txn(&mut tx, networks, &subnet).await?;
+                // Its range is to have this one, too.
+                let corrupt = |_| StoreError::corrupt("id of a VPC", &vpc);
+                let key = ShapeKey::Vpc(vpc.parse().map_err(corrupt)?);
+                network_touch_in_txn(&mut tx, networks, &key).await?;
             }
         }
         self.store.commit_and_forget(tx).await?;
         tracing::info!(cluster = name, zone = hello.zone, url = hello.url, "cluster made itself known");
         self.cluster_link(name, hello)?;
+        self.networks_changed();
         if let Some(link) = self.clusters.get(name) {
             link.saw(super::steady_ms());
         }

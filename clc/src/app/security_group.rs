@@ -69,6 +69,12 @@ pub fn group_not_found(id_or_name: &str) -> Fault {
     Fault::new(FaultCode::InvalidGroupNotFound, sentence)
 }
 
+/// EC2's words for what is named together and lies in two VPCs.
+pub fn different_networks() -> Fault {
+    let sentence = "You have specified two resources that belong to different networks.";
+    Fault::new(FaultCode::InvalidGroupNotFound, sentence)
+}
+
 /// More groups on one interface than may be.
 pub fn check_interface_groups(count: usize, most: usize) -> Result<(), Fault> {
     if count <= most {

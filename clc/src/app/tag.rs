@@ -7,9 +7,9 @@ pub use change::Change;
 use super::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
-    ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId, KernelImageId, KeyPairId,
-    MachineImageId, NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId, SnapshotId,
-    SubnetId, VolumeId, VpcId,
+    DhcpOptionsId, ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId, KernelImageId,
+    KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId,
+    SnapshotId, SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -37,10 +37,11 @@ pub enum Taggable {
     ImportImageTask,
     ImportSnapshotTask,
     ExportImageTask,
+    DhcpOptions,
 }
 
 impl Taggable {
-    const ALL: [Taggable; 13] = [
+    const ALL: [Taggable; 14] = [
         Taggable::Instance,
         Taggable::Image,
         Taggable::KeyPair,
@@ -54,6 +55,7 @@ impl Taggable {
         Taggable::ImportImageTask,
         Taggable::ImportSnapshotTask,
         Taggable::ExportImageTask,
+        Taggable::DhcpOptions,
     ];
 
     /// EC2's name of the kind.
@@ -72,6 +74,7 @@ impl Taggable {
             Taggable::ImportImageTask => "import-image-task",
             Taggable::ImportSnapshotTask => "import-snapshot-task",
             Taggable::ExportImageTask => "export-image-task",
+            Taggable::DhcpOptions => "dhcp-options",
         }
     }
 
@@ -92,6 +95,7 @@ impl Taggable {
             KeyPairId::PREFIX => id.parse::<KeyPairId>().map(|_| Taggable::KeyPair),
             VpcId::PREFIX => id.parse::<VpcId>().map(|_| Taggable::Vpc),
             SubnetId::PREFIX => id.parse::<SubnetId>().map(|_| Taggable::Subnet),
+            DhcpOptionsId::PREFIX => id.parse::<DhcpOptionsId>().map(|_| Taggable::DhcpOptions),
             SecurityGroupId::PREFIX => id.parse::<SecurityGroupId>().map(|_| Taggable::SecurityGroup),
             SecurityGroupRuleId::PREFIX => {
                 id.parse::<SecurityGroupRuleId>().map(|_| Taggable::SecurityGroupRule)
@@ -128,6 +132,9 @@ impl Taggable {
             Taggable::Vpc => (FaultCode::InvalidVpcIdNotFound, format!("The vpc ID '{id}' does not exist")),
             Taggable::Subnet => {
                 (FaultCode::InvalidSubnetIdNotFound, format!("The subnet ID '{id}' does not exist"))
+            }
+            Taggable::DhcpOptions => {
+                (FaultCode::InvalidDhcpOptionIdNotFound, format!("The dhcpOptions ID '{id}' does not exist"))
             }
             Taggable::SecurityGroup => {
                 (FaultCode::InvalidGroupNotFound, format!("The security group '{id}' does not exist"))

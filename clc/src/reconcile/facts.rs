@@ -91,6 +91,7 @@ impl Teller {
     /// Until the cluster has all that there is.
     pub async fn tell(&mut self, service: &dyn FactService) -> Result<(), Untold> {
         self.app.rules_follow().await?;
+        self.app.networks_follow().await?;
         let mut astray = false;
         loop {
             let page = self.app.facts.page(&self.cluster, self.stand.at);

@@ -1,5 +1,6 @@
 //! Accounts, their users with policies, and access keys.
 
+use super::network_change::{networks_of_account_gone_in_txn, networks_turn_in_txn};
 use super::security_group::rules_of_account_delete_in_txn;
 use super::{Store, StoreError, Tx, counter_next_in_txn};
 use crate::app::account::administrator::AdministratorKey;
@@ -60,9 +61,15 @@ pub async fn account_insert_in_txn(tx: &mut Tx, account: &Account) -> Result<(),
 /// With its users, keys, network, key pairs, tags and images; the caller has seen that no instance is left.
 pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
     rules_of_account_delete_in_txn(tx, id).await?;
+    let change = networks_turn_in_txn(tx).await?;
+    networks_of_account_gone_in_txn(tx, change, id).await?;
     for statement in [
-        // Subnets and groups go with the VPC.
+        "DELETE FROM segment_tags WHERE holder IN (SELECT id FROM subnets WHERE account = $1)",
+        "DELETE FROM segment_tags WHERE holder IN (SELECT id FROM vpcs WHERE account = $1)",
+        "DELETE FROM internet_gateways WHERE account = $1",
+        // Subnets, groups, route tables and ACLs go with the VPC.
         "DELETE FROM vpcs WHERE account = $1",
+        "DELETE FROM dhcp_options WHERE account = $1",
         "DELETE FROM key_pairs WHERE account = $1",
         "DELETE FROM tags WHERE account = $1",
         "DELETE FROM tags WHERE resource_id IN (SELECT id FROM images WHERE account = $1)",

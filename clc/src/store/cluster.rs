@@ -49,6 +49,11 @@ pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -
     Ok(())
 }
 
+pub async fn cluster_list_in_txn(tx: &mut Tx) -> Result<Vec<Cluster>, StoreError> {
+    let rows = sqlx::query("SELECT * FROM clusters ORDER BY name").fetch_all(&mut **tx).await?;
+    rows.iter().map(cluster_of).collect()
+}
+
 impl Store {
     pub async fn cluster_list(&self) -> Result<Vec<Cluster>, StoreError> {
         let rows = sqlx::query("SELECT * FROM clusters ORDER BY name").fetch_all(self.reader()).await?;

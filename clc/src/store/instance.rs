@@ -7,6 +7,7 @@
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, counter_next_in_txn, placeholders};
+use crate::app::address::network_of;
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
@@ -138,11 +139,12 @@ pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> R
 
 /// Touches no row where the address is taken.
 pub(super) fn port_insert(instance: &Instance, port: &PortSpec) -> Statement {
-    let statement = "INSERT INTO ports (id, cluster, private_ip, instance_id) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (cluster, private_ip) DO NOTHING";
+    let statement = "INSERT INTO ports (id, cluster, network, private_ip, instance_id) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (network, private_ip) DO NOTHING";
     Statement::new(statement)
         .bind(port.id.as_str())
         .bind(&instance.cluster)
+        .bind(network_of(port, &instance.cluster))
         .bind(port.private_ip.to_string())
         .bind(instance.id.as_str())
 }

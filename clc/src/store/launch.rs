@@ -7,6 +7,7 @@ use super::instance::{COLUMNS, instance_insert, instance_of, parsed, port_insert
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn, tags_put};
 use super::together::{Statement, each_touched_one_row};
 use super::{Engine, Store, StoreError, Tx};
+use crate::app::address::network_of;
 use crate::app::instance::Instance;
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
@@ -43,8 +44,10 @@ pub enum Launched {
     AccountGone,
     /// So was this one of its security groups.
     GroupGone(String),
+    /// So was this one of the subnets that it may lie in.
+    SubnetGone(String),
     /// Somebody else has this address.
-    AddressTaken { cluster: String, address: Ipv4Addr },
+    AddressTaken { network: String, address: Ipv4Addr },
 }
 
 /// What an earlier request with the same client token led to.
@@ -114,8 +117,8 @@ pub async fn launch_insert_in_txn(
         instance_insert(instance, launch.user_data_base64.as_deref())?.execute(tx).await?;
         for port in &instance.spec.ports {
             if port_insert(instance, port).execute(tx).await? == 0 {
-                let (cluster, address) = (instance.cluster.clone(), port.private_ip);
-                return Ok(Launched::AddressTaken { cluster, address });
+                let (network, address) = (network_of(port, &instance.cluster), port.private_ip);
+                return Ok(Launched::AddressTaken { network, address });
             }
         }
         for statement in tags_insert(&launch, instance) {

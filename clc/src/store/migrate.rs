@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     (GROUP_RULES, include_str!("../../../migrations/clc/0012_security_group_rules.sql")),
     ("0013_snapshots", include_str!("../../../migrations/clc/0013_snapshots.sql")),
     ("0014_image_requests", include_str!("../../../migrations/clc/0014_image_requests.sql")),
+    ("0015_networks", include_str!("../../../migrations/clc/0015_networks.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

@@ -31,6 +31,7 @@ pub async fn resource_account(
         Taggable::ImportImageTask | Taggable::ImportSnapshotTask | Taggable::ExportImageTask => {
             ("SELECT account FROM image_tasks WHERE id = $1", id)
         }
+        Taggable::DhcpOptions => ("SELECT account FROM dhcp_options WHERE id = $1", id),
         Taggable::SecurityGroupRule => ("SELECT account FROM security_group_rules WHERE id = $1", id),
     };
     Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)

@@ -339,7 +339,8 @@ mod tests {
     use super::*;
     use crate::app::security_group::everything_out;
     use crate::config::DatabaseConfig;
-    use crate::store::network::{Vpc, security_group_insert_in_txn, vpc_insert_in_txn};
+    use crate::store::network::security_group_insert_in_txn;
+    use crate::store::vpc::{Vpc, vpc_insert_in_txn};
 
     const GROUP: &str = "sg-00000001";
 
@@ -348,7 +349,7 @@ mod tests {
         let store = Store::open(&DatabaseConfig { url, connections: 2 }).await.unwrap();
         let mut tx = store.begin().await.unwrap();
         let (account, vpc_id) = ("000000000001".to_owned(), "vpc-00000001".to_owned());
-        let vpc = Vpc { id: vpc_id.clone(), account: account.clone(), cidr: String::new(), is_default: true };
+        let vpc = Vpc::plain(&vpc_id, &account, "10.0.0.0/16");
         vpc_insert_in_txn(&mut tx, &vpc).await.unwrap();
         let (name, description) = ("web".to_owned(), String::new());
         let group = SecurityGroup { id: GROUP.to_owned(), account, vpc_id, name, description };

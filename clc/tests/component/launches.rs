@@ -86,8 +86,8 @@ async fn what_is_written_behind_the_controllers_back_is_respected(cloud: Cloud) 
     let next = Ipv4Addr::from(u32::from(address.parse::<Ipv4Addr>().unwrap()) + 1).to_string();
     let store = cloud.store().await;
     let mut tx = store.begin().await.unwrap();
-    let port = "INSERT INTO ports (id, cluster, private_ip, instance_id) \
-         SELECT 'eni-00000000000000001', cluster, $1, instance_id FROM ports WHERE instance_id = $2";
+    let port = "INSERT INTO ports (id, cluster, network, private_ip, instance_id) \
+         SELECT 'eni-00000000000000001', cluster, network, $1, instance_id FROM ports WHERE instance_id = $2";
     let query = sqlx::query(port).bind(&next).bind(&first);
     assert_eq!(query.execute(&mut *tx).await.unwrap().rows_affected(), 1);
     let reservation = "INSERT INTO reservations (id, account, client_token, request_digest, created_at) \

@@ -94,6 +94,11 @@ impl FactTable {
         self.members_of(group).flat_map(|port| port.addresses.iter().copied())
     }
 
+    /// In the order of their keys.
+    pub fn shapes(&self) -> impl Iterator<Item = &Shape> {
+        self.shapes.values()
+    }
+
     pub fn shape(&self, key: &ShapeKey) -> Option<&Shape> {
         self.shapes.get(key)
     }

@@ -2,6 +2,7 @@
 
 mod account;
 mod address;
+mod dhcp_options;
 mod image;
 mod instance;
 mod instance_type;
@@ -17,6 +18,7 @@ mod tag;
 mod token;
 mod volume;
 mod vpc;
+mod vpc_endpoint;
 
 use super::table::{Table, action_alone};
 
@@ -24,7 +26,7 @@ pub fn table(table: Table) -> Table {
     let table = cloud(instances(table));
     let table = images(table);
     let table = key_pairs(table);
-    let table = security_groups(network(table));
+    let table = security_groups(vpcs(network(table)));
     tags(table)
 }
 
@@ -83,9 +85,6 @@ fn key_pairs(table: Table) -> Table {
 
 fn network(table: Table) -> Table {
     table
-        .on(vpc::describe_vpcs, action_alone)
-        .on(vpc::describe_vpc_attribute, action_alone)
-        .on(subnet::describe_subnets, action_alone)
         .on(network_interface::describe_network_interfaces, action_alone)
         .on_change(
             network_interface::modify_network_interface_attribute,
@@ -93,6 +92,30 @@ fn network(table: Table) -> Table {
         )
         .on(address::describe_addresses, action_alone)
         .on(volume::describe_volumes, action_alone)
+}
+
+fn vpcs(table: Table) -> Table {
+    table
+        .on(vpc::describe_vpcs, action_alone)
+        .on_change(vpc::create_vpc, vpc::create_asks)
+        .on_change(vpc::create_default_vpc, action_alone)
+        .on_change(vpc::delete_vpc, vpc::delete_asks)
+        .on(vpc::describe_vpc_attribute, vpc::describe_asks)
+        .on_change(vpc::modify_vpc_attribute, vpc::modify_asks)
+        .on_change(vpc::associate_vpc_cidr_block, vpc::associate_asks)
+        .on_change(vpc::disassociate_vpc_cidr_block, action_alone)
+        .on(vpc::describe_vpc_classic_link, action_alone)
+        .on(vpc::describe_vpc_classic_link_dns_support, action_alone)
+        .on(vpc_endpoint::describe_vpc_endpoints, action_alone)
+        .on(subnet::describe_subnets, action_alone)
+        .on_change(subnet::create_subnet, subnet::create_asks)
+        .on_change(subnet::create_default_subnet, action_alone)
+        .on_change(subnet::delete_subnet, subnet::delete_asks)
+        .on_change(subnet::modify_subnet_attribute, subnet::modify_asks)
+        .on(dhcp_options::describe_dhcp_options, action_alone)
+        .on_change(dhcp_options::create_dhcp_options, dhcp_options::create_asks)
+        .on_change(dhcp_options::delete_dhcp_options, dhcp_options::delete_asks)
+        .on_change(dhcp_options::associate_dhcp_options, dhcp_options::associate_asks)
 }
 
 fn security_groups(table: Table) -> Table {

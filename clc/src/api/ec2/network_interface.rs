@@ -128,7 +128,7 @@ pub async fn modify_network_interface_attribute(
     match (request.groups.is_empty(), as_it_is.iter().flatten().count()) {
         (false, 0) => {
             let wish = Wish::Groups(request.groups.clone());
-            cx.app.interface_groups_check(&instance.account, &request.groups).await?;
+            cx.app.interface_groups_check(&instance, &request.groups).await?;
             not_dry(&request)?;
             cx.app.instance_modify(cx.caller(), &instance.id, wish).await?;
         }

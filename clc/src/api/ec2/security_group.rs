@@ -17,6 +17,7 @@ use super::listing::{absent, ids_or_page, named, page};
 use crate::api::cx::{Answer, Cx};
 use crate::app::security_group::Rule;
 use crate::app::tag::Taggable;
+use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2::{
     DescribeSecurityGroupReferencesRequest, DescribeSecurityGroupReferencesResult,
     DescribeSecurityGroupRulesRequest, DescribeSecurityGroupRulesResult, DescribeSecurityGroupsRequest,
@@ -40,6 +41,7 @@ pub async fn describe_security_groups(
     let rows = cx.app.store.security_group_list(cx.account()).await?;
     let missing = |ids: &[&str]| absent(FaultCode::InvalidGroupNotFound, "security group", ids);
     let rows = named(&request.group_ids, rows, |row| &row.id, missing)?;
+    let rows = in_default_vpc(&cx, &request.group_names, rows).await?;
     let rows = named(&request.group_names, rows, |row| &row.name, missing)?;
     let mut rules: HashMap<String, Vec<Rule>> = HashMap::new();
     for rule in cx.app.store.rules_of_account(cx.account()).await? {
@@ -54,6 +56,16 @@ pub async fn describe_security_groups(
     let key = |group: &SecurityGroup| group.group_id.clone().unwrap_or_default();
     let (security_groups, next_token) = page(&request, described.collect(), key)?;
     Ok(DescribeSecurityGroupsResult { next_token, security_groups })
+}
+
+/// By name, groups of the default VPC are meant, whose names are theirs alone.
+async fn in_default_vpc(cx: &Cx, names: &[String], rows: Vec<Row>) -> Result<Vec<Row>, Fault> {
+    if names.is_empty() {
+        return Ok(rows);
+    }
+    let vpcs = cx.app.store.vpc_list(cx.account()).await?;
+    let default = vpcs.into_iter().find(|vpc| vpc.is_default).map(|vpc| vpc.id);
+    Ok(rows.into_iter().filter(|row| Some(&row.vpc_id) == default.as_ref()).collect())
 }
 
 pub async fn describe_security_group_rules(

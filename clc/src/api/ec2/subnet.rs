@@ -1,16 +1,25 @@
-//! The account's subnets: one in every zone.
+//! Subnets.
+
+mod attribute;
+mod change;
+
+pub use attribute::{modify_asks, modify_subnet_attribute};
+pub use change::{create_asks, create_default_subnet, create_subnet, delete_asks, delete_subnet};
 
 use super::listing::{Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_number, tell_tags};
 use super::tag::shown;
 use crate::api::cx::{Answer, Cx};
+use crate::app::address::{Cidr, network_name};
 use crate::app::tag::{Taggable, Tags};
-use crate::store::network::Subnet as Row;
+use crate::store::subnet::Subnet as Row;
 use karri_proto::aws::ec2::{
     DescribeSubnetsRequest, DescribeSubnetsResult, HostnameType, PrivateDnsNameOptionsOnLaunch, Subnet,
 };
 use karri_proto::aws::filter::Filterable;
 use karri_proto::fault::FaultCode;
 use karri_proto::ids::SubnetId;
+
+const KIND: &str = "subnet";
 
 pub async fn describe_subnets(cx: Cx, request: DescribeSubnetsRequest) -> Answer<DescribeSubnetsResult> {
     ids_or_page(&request.subnet_ids, request.max_results, "subnetSet")?;
@@ -30,18 +39,19 @@ pub async fn describe_subnets(cx: Cx, request: DescribeSubnetsRequest) -> Answer
     Ok(DescribeSubnetsResult { next_token, subnets })
 }
 
-/// EC2's accounting: all addresses but five, less those in use. The accounts' subnets of a zone share one
+/// EC2's accounting: all addresses but five, less those in use. The accounts' default subnets of a zone share one
 /// range, so what another account uses is not available either.
-fn available(cx: &Cx, zone: &str) -> Option<i32> {
-    let link = cx.app.clusters.by_zone(zone)?;
-    let free = cx.app.book().addresses.free_count(&link.name);
+fn available(cx: &Cx, row: &Row) -> Option<i32> {
+    let cluster = cx.app.clusters.by_zone(&row.zone).map(|link| link.name.clone()).unwrap_or_default();
+    let network = network_name(row.tag, &row.id, &cluster);
+    let free = cx.app.book().addresses.free_count(&network, Cidr::parse(&row.cidr)?);
     i32::try_from(free).ok()
 }
 
 fn describe(cx: &Cx, row: Row, tags: &Tags) -> Subnet {
     Subnet {
         assign_ipv6_address_on_creation: Some(false),
-        available_ip_address_count: Some(available(cx, &row.zone).unwrap_or(0)),
+        available_ip_address_count: Some(available(cx, &row).unwrap_or(0)),
         availability_zone_id: Some(row.zone.clone()),
         availability_zone: Some(row.zone),
         cidr_block: Some(row.cidr),
@@ -49,8 +59,7 @@ fn describe(cx: &Cx, row: Row, tags: &Tags) -> Subnet {
         enable_dns64: Some(false),
         ipv6_native: Some(false),
         map_customer_owned_ip_on_launch: Some(false),
-        // There are no public addresses yet.
-        map_public_ip_on_launch: Some(false),
+        map_public_ip_on_launch: Some(row.map_public_ip),
         owner_id: Some(row.account),
         private_dns_name_options_on_launch: Some(PrivateDnsNameOptionsOnLaunch {
             enable_resource_name_dns_aaaa_record: Some(false),

@@ -1,17 +1,31 @@
-//! The account's VPC. It has one, its default VPC.
+//! VPCs.
+
+mod attribute;
+mod change;
+mod classic_link;
+
+pub use attribute::{describe_asks, describe_vpc_attribute, modify_asks, modify_vpc_attribute};
+pub use change::{
+    associate_asks, associate_vpc_cidr_block, create_asks, create_default_vpc, create_vpc, delete_asks,
+    delete_vpc, disassociate_vpc_cidr_block,
+};
+pub use classic_link::{describe_vpc_classic_link, describe_vpc_classic_link_dns_support};
 
 use super::listing::{Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_tags};
 use super::tag::shown;
 use crate::api::cx::{Answer, Cx};
 use crate::app::tag::{Taggable, Tags};
-use crate::store::network::Vpc as Row;
+use crate::app::vpc::{NO_DHCP_OPTIONS, first_association};
+use crate::store::vpc::Vpc as Row;
 use karri_proto::aws::ec2::{
-    AttributeBooleanValue, DescribeVpcAttributeRequest, DescribeVpcAttributeResult, DescribeVpcsRequest,
-    DescribeVpcsResult, Vpc, VpcAttributeName, VpcCidrBlockAssociation, VpcCidrBlockState,
+    DescribeVpcsRequest, DescribeVpcsResult, Tenancy, Vpc, VpcCidrBlockAssociation, VpcCidrBlockState,
 };
 use karri_proto::aws::filter::Filterable;
 use karri_proto::fault::FaultCode;
 use karri_proto::ids::VpcId;
+
+const KIND: &str = "vpc";
+const ASSOCIATED: &str = "associated";
 
 pub async fn describe_vpcs(cx: Cx, request: DescribeVpcsRequest) -> Answer<DescribeVpcsResult> {
     ids_or_page(&request.vpc_ids, request.max_results, "vpcSet")?;
@@ -31,20 +45,23 @@ pub async fn describe_vpcs(cx: Cx, request: DescribeVpcsRequest) -> Answer<Descr
     Ok(DescribeVpcsResult { next_token, vpcs })
 }
 
+fn association(id: String, cidr: String, state: &str) -> VpcCidrBlockAssociation {
+    VpcCidrBlockAssociation {
+        association_id: Some(id),
+        cidr_block: Some(cidr),
+        cidr_block_state: Some(VpcCidrBlockState { state: Some(state.to_owned()), status_message: None }),
+    }
+}
+
 fn describe(row: Row, tags: &Tags) -> Vpc {
-    let association = VpcCidrBlockAssociation {
-        association_id: Some(row.id.replacen("vpc-", "vpc-cidr-assoc-", 1)),
-        cidr_block: Some(row.cidr.clone()),
-        cidr_block_state: Some(VpcCidrBlockState {
-            state: Some("associated".to_owned()),
-            status_message: None,
-        }),
-    };
+    let first = association(first_association(&row.id), row.cidr.clone(), ASSOCIATED);
+    let more =
+        row.more_ranges.into_iter().map(|range| association(range.association_id, range.cidr, ASSOCIATED));
     Vpc {
+        cidr_block_association_set: [first].into_iter().chain(more).collect(),
         cidr_block: Some(row.cidr),
-        cidr_block_association_set: vec![association],
-        dhcp_options_id: Some("default".to_owned()),
-        instance_tenancy: Some("default".to_owned()),
+        dhcp_options_id: Some(row.dhcp_options_id.unwrap_or_else(|| NO_DHCP_OPTIONS.to_owned())),
+        instance_tenancy: Some(Tenancy::DEFAULT.to_owned()),
         is_default: Some(row.is_default),
         owner_id: Some(row.account),
         state: Some("available".to_owned()),
@@ -52,26 +69,6 @@ fn describe(row: Row, tags: &Tags) -> Vpc {
         vpc_id: Some(row.id),
         ..Default::default()
     }
-}
-
-pub async fn describe_vpc_attribute(
-    cx: Cx,
-    request: DescribeVpcAttributeRequest,
-) -> Answer<DescribeVpcAttributeResult> {
-    let id: VpcId = request.vpc_id.parse()?;
-    let rows = cx.app.store.vpc_list(cx.account()).await?;
-    if !rows.iter().any(|row| row.id == id.as_str()) {
-        return Err(id.not_found());
-    }
-    let value = |value: bool| Some(AttributeBooleanValue { value: Some(value) });
-    let mut result = DescribeVpcAttributeResult { vpc_id: Some(id.into()), ..Default::default() };
-    match request.attribute.as_str() {
-        VpcAttributeName::ENABLEDNSSUPPORT => result.enable_dns_support = value(true),
-        // As in every default VPC: instances have names.
-        VpcAttributeName::ENABLEDNSHOSTNAMES => result.enable_dns_hostnames = value(true),
-        _ => result.enable_network_address_usage_metrics = value(false),
-    }
-    Ok(result)
 }
 
 impl Filterable for Shown<Vpc> {
@@ -98,13 +95,14 @@ impl Filterable for Shown<Vpc> {
     fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
         let vpc = &self.0;
         match name {
-            "cidr" | "cidr-block" | "cidrBlock" | "cidr-block-association.cidr-block" => {
-                tell(each, &vpc.cidr_block);
+            "cidr" | "cidr-block" | "cidrBlock" => tell(each, &vpc.cidr_block),
+            "cidr-block-association.cidr-block" => {
+                vpc.cidr_block_association_set.iter().for_each(|one| tell(each, &one.cidr_block));
             }
             "cidr-block-association.association-id" => {
                 vpc.cidr_block_association_set.iter().for_each(|one| tell(each, &one.association_id));
             }
-            "cidr-block-association.state" => each("associated"),
+            "cidr-block-association.state" => each(ASSOCIATED),
             "dhcp-options-id" | "dhcpOptionsId" => tell(each, &vpc.dhcp_options_id),
             "is-default" | "isDefault" => tell_flag(each, vpc.is_default),
             "owner-id" => tell(each, &vpc.owner_id),

@@ -103,7 +103,8 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         | Taggable::Snapshot
         | Taggable::ImportImageTask
         | Taggable::ImportSnapshotTask
-        | Taggable::ExportImageTask => {
+        | Taggable::ExportImageTask
+        | Taggable::DhcpOptions => {
             // These ARNs name no account, and whoever is no administrator reaches none but their own.
             let nobodys = matches!(kind, Taggable::Image | Taggable::Snapshot);
             let own = own || nobodys || !cx.is_administrator();

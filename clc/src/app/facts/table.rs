@@ -2,10 +2,11 @@
 
 use super::part::{All, Homes, Part};
 use crate::app::security_group::Rule;
+use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
 use karri_proto::internal::facts::FactsPage;
-use karri_proto::network::{Fact, FactChange, FactKey, FactTable, GroupRule, PortFact};
+use karri_proto::network::{Fact, FactChange, FactKey, FactTable, GroupRule, PortFact, Shape, ShapeKey};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -65,9 +66,11 @@ impl Table {
         if let Some((name, _)) = self.parts.get_key_value(cluster) {
             return name.clone();
         }
-        // One that has no port yet needs nothing yet.
+        // One that has no port yet needs the shapes alone.
         let name: Arc<str> = cluster.into();
-        self.parts.insert(name.clone(), Part::default());
+        let mut part = Part::default();
+        self.facts.shapes().for_each(|shape| part.told.put(FactKey::Shape(shape.key())));
+        self.parts.insert(name.clone(), part);
         name
     }
 
@@ -97,6 +100,33 @@ impl Table {
         let fact = |rule: &Rule| -> GroupRule { rule.fact() };
         changes.rules.iter().map(fact).for_each(|rule| self.rule_set(FactChange::Put(Fact::Rule(rule))));
         changes.gone.into_iter().for_each(|key| self.rule_set(FactChange::Gone(key)));
+    }
+
+    /// Every cluster is told of every shape.
+    fn shape_set(&mut self, key: ShapeKey, now: Option<Shape>) {
+        if self.facts.shape(&key) == now.as_ref() {
+            return;
+        }
+        let key = FactKey::Shape(key);
+        let there = now.is_some();
+        self.facts.apply(now.map_or(FactChange::Gone(key.clone()), |now| FactChange::Put(Fact::Shape(now))));
+        for part in self.parts.values_mut() {
+            match there {
+                true => part.told.put(key.clone()),
+                false => part.told.remove(&key),
+            }
+        }
+    }
+
+    pub fn networks_changed(&mut self, changes: NetworkChanges) {
+        if changes.whole {
+            let there: HashSet<ShapeKey> = changes.shapes.iter().map(Shape::key).collect();
+            let known = self.facts.shapes().map(Shape::key);
+            let gone: Vec<ShapeKey> = known.filter(|key| !there.contains(key)).collect();
+            gone.into_iter().for_each(|key| self.shape_set(key, None));
+        }
+        changes.shapes.into_iter().for_each(|shape| self.shape_set(shape.key(), Some(shape)));
+        changes.gone.into_iter().for_each(|key| self.shape_set(key, None));
     }
 
     pub fn has_members(&self, group: &SecurityGroupId) -> bool {

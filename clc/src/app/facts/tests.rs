@@ -4,10 +4,13 @@ use super::stand::Stand;
 use super::table::Table;
 use crate::app::security_group::Rule;
 use crate::app::security_group::terms::{Terms, net4, traffic};
+use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
 use karri_proto::internal::facts::{FactsAt, FactsPage};
-use karri_proto::network::{Direction, Fact, FactChange, FactKey, FactTable, Peer, PortFact};
+use karri_proto::network::{
+    DhcpOptions, Direction, Fact, FactChange, FactKey, FactTable, Peer, PortFact, Shape, Vpc,
+};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,6 +18,7 @@ const CLUSTERS: [&str; 3] = ["a", "b", "c"];
 const GROUPS: u8 = 4;
 const PORTS: u8 = 6;
 const RULES: u8 = 8;
+const SHAPES: u8 = 3;
 const EPOCH: u64 = 7;
 /// Small, so that everything takes several.
 const PAGE: usize = 2;
@@ -53,6 +57,17 @@ fn rule(number: u8, peer: Option<u8>) -> Rule {
     }
 }
 
+fn shape(number: u8, gateway: bool) -> Shape {
+    Shape::Vpc(Vpc {
+        id: format!("vpc-{number:08x}").parse().unwrap(),
+        ranges: vec![net4("10.0.0.0/16").unwrap()],
+        internet_gateway: gateway.then(|| "igw-00000001".parse().unwrap()),
+        dhcp: DhcpOptions::default(),
+        dns_support: true,
+        transit: 5,
+    })
+}
+
 #[derive(Debug, Clone)]
 enum Act {
     Port {
@@ -66,7 +81,12 @@ enum Act {
         peer: Option<u8>,
     },
     RuleGone(u8),
-    /// Everything that is known of rules, anew.
+    Shape {
+        number: u8,
+        gateway: bool,
+    },
+    ShapeGone(u8),
+    /// Everything that is known of rules and VPCs, anew.
     Reread,
     /// A page on its way, and what becomes of it.
     Page {
@@ -102,6 +122,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (0..PORTS).prop_map(Act::PortGone),
         4 => (0..RULES, proptest::option::of(0..GROUPS)).prop_map(|(number, peer)| Act::Rule { number, peer }),
         2 => (0..RULES).prop_map(Act::RuleGone),
+        2 => (0..SHAPES, any::<bool>()).prop_map(|(number, gateway)| Act::Shape { number, gateway }),
+        1 => (0..SHAPES).prop_map(Act::ShapeGone),
         1 => Just(Act::Reread),
         6 => (0..CLUSTERS.len(), fate).prop_map(|(cluster, fate)| Act::Page { cluster, fate }),
     ];
@@ -113,6 +135,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Model {
     ports: BTreeMap<u8, (PortFact, usize)>,
     rules: BTreeMap<u8, Rule>,
+    shapes: BTreeMap<u8, Shape>,
 }
 
 impl Model {
@@ -133,7 +156,14 @@ impl Model {
             table.apply(FactChange::Put(Fact::Port(port.clone())));
         }
         rules().for_each(|rule| drop(table.apply(FactChange::Put(Fact::Rule(rule.fact())))));
+        self.all_shapes()
+            .into_iter()
+            .for_each(|shape| drop(table.apply(FactChange::Put(Fact::Shape(shape)))));
         table
+    }
+
+    fn all_shapes(&self) -> Vec<Shape> {
+        self.shapes.values().cloned().collect()
     }
 
     fn all_rules(&self) -> RuleChanges {
@@ -211,7 +241,25 @@ impl World {
                 let gone = vec![Fact::Rule(rule(number, None).fact()).key()];
                 self.table.rules_changed(RuleChanges { gone, ..RuleChanges::default() });
             }
-            Act::Reread => self.table.rules_changed(self.model.all_rules()),
+            Act::Shape { number, gateway } => {
+                let shapes = vec![shape(number, gateway)];
+                self.model.shapes.insert(number, shapes[0].clone());
+                self.table.networks_changed(NetworkChanges { shapes, ..NetworkChanges::default() });
+            }
+            Act::ShapeGone(number) => {
+                self.model.shapes.remove(&number);
+                let gone = vec![shape(number, false).key()];
+                self.table.networks_changed(NetworkChanges { gone, ..NetworkChanges::default() });
+            }
+            Act::Reread => {
+                self.table.rules_changed(self.model.all_rules());
+                let shapes = self.model.all_shapes();
+                self.table.networks_changed(NetworkChanges {
+                    shapes,
+                    whole: true,
+                    ..NetworkChanges::default()
+                });
+            }
             Act::Page { cluster, fate } => drop(self.page(cluster, fate)),
         }
     }
@@ -243,7 +291,7 @@ impl World {
 
     /// Everything arrives from now on. So many pages are enough: everything may have to be told twice.
     fn settle(&mut self, cluster: usize) {
-        let enough = 4 + 2 * usize::from(PORTS + RULES);
+        let enough = 4 + 2 * usize::from(PORTS + RULES + SHAPES);
         // The first may end a telling whose beginning the receiver has lost since; it finds out with the next.
         let done = (0..enough).filter(|_| self.page(cluster, Fate::Arrives)).take(2).count();
         assert_eq!(done, 2, "cluster {cluster} never has everything");

@@ -175,7 +175,7 @@ impl App {
         let wanted = self.understood(caller, instance, &wish).await?;
         match wish {
             Wish::UserData(text) => self.user_data_put(caller, id, &wanted, text.as_deref()).await?,
-            Wish::Groups(groups) => self.groups_put(caller, id, &instance.account, &groups).await?,
+            Wish::Groups(groups) => self.groups_put(caller, id, instance, &groups).await?,
             _ => {
                 let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
                 let _: Vec<StateChange> = self.instances_order(caller, ids, verb).await?;
@@ -234,13 +234,13 @@ impl App {
         &self,
         caller: Caller<'_>,
         id: &InstanceId,
-        owner: &str,
+        instance: &Instance,
         groups: &[String],
     ) -> Result<(), Fault> {
-        let _groups = self.groups_held.read().await;
+        let _groups = self.networks_held.read().await;
         let mut tx = self.store.begin().await?;
         let number = counter_next_in_txn(&mut tx, "instances").await?;
-        let wanted = Change::Groups(self.groups_for_interface_in_txn(&mut tx, owner, groups).await?);
+        let wanted = Change::Groups(self.groups_for_interface_in_txn(&mut tx, instance, groups).await?);
         let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
         self.order_in_txn(tx, number, caller, std::slice::from_ref(id), |_| Ok(()), verb).await.map(drop)
     }

@@ -22,7 +22,7 @@ use crate::store::security_group::group_missing_in_txn;
 use crate::store::{Engine, StoreError, counter_next_in_txn};
 use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
-use karri_proto::ids::{InstanceId, MachineImageId};
+use karri_proto::ids::{InstanceId, MachineImageId, SubnetId};
 use karri_proto::instance::MetadataOptions;
 use prepare::prepare;
 use resolve::Resolved;
@@ -76,10 +76,17 @@ pub struct Order {
 struct Held<'a> {
     app: &'a App,
     account: &'a str,
-    places: Vec<(Place, Ipv4Addr)>,
+    places: Vec<Spot>,
     /// As many as were counted against the account's limit.
     counted: usize,
     committed: bool,
+}
+
+/// A place with an address of the network that it is in.
+pub struct Spot {
+    place: Place,
+    network: String,
+    address: Ipv4Addr,
 }
 
 impl Drop for Held<'_> {
@@ -87,9 +94,9 @@ impl Drop for Held<'_> {
         let mut book = self.app.book();
         book.launching_add(self.account, -i64::try_from(self.counted).unwrap_or(0));
         if !self.committed {
-            for (place, address) in &self.places {
+            for Spot { place, network, address } in &self.places {
                 book.ledger.release(&place.id);
-                book.addresses.release(&place.cluster, *address);
+                book.addresses.release(network, *address);
             }
         }
     }
@@ -114,8 +121,8 @@ impl App {
             return self.launched_before(&order, &earlier).await;
         }
         self.tokens_left(&order).await?;
-        // Its groups stay while it is made.
-        let _groups = self.groups_held.read().await;
+        // Its subnet and groups stay while it is made.
+        let _networks = self.networks_held.read().await;
         let resolved = self.resolve(&order).await?;
         permit(resolved.touched()).await?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
@@ -128,9 +135,10 @@ impl App {
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
                 Launched::AccountGone => return Err(account_gone()),
                 Launched::GroupGone(id) => return Err(group_not_found(&id)),
-                Launched::AddressTaken { cluster, address } => {
+                Launched::SubnetGone(id) => return Err(id.parse::<SubnetId>()?.not_found()),
+                Launched::AddressTaken { network, address } => {
                     drop(held);
-                    self.book().addresses.take_this(&cluster, address); // somebody has it
+                    self.book().addresses.take_this(&network, address); // somebody has it
                     self.follow().await?;
                 }
             }
@@ -160,10 +168,13 @@ impl App {
             }
         };
         // Another controller may have removed one.
-        if self.store.engine() == Engine::Postgres
-            && let Some(gone) = group_missing_in_txn(&mut tx, &resolved.groups).await?
-        {
-            return Ok((Launched::GroupGone(gone), held));
+        if self.store.engine() == Engine::Postgres {
+            if let Some(gone) = group_missing_in_txn(&mut tx, &resolved.groups).await? {
+                return Ok((Launched::GroupGone(gone), held));
+            }
+            if let Some(gone) = resolved.subnet_missing_in_txn(&mut tx, &held.places).await? {
+                return Ok((Launched::SubnetGone(gone), held));
+            }
         }
         let launch = prepare(self, order, resolved, &held.places);
         let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
@@ -233,8 +244,8 @@ impl App {
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
         let free = |link: &Arc<ClusterLink>| {
-            let subnet = resolved.subnet(&link.hello().zone);
-            let free = subnet.map_or(0, |_| book.addresses.free_count(&link.name));
+            let within = resolved.network(&link.hello().zone, &link.name);
+            let free = within.map_or(0, |(network, range)| book.addresses.free_count(&network, range));
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
         let free: HashMap<String, usize> = clusters.iter().map(free).collect();
@@ -245,12 +256,13 @@ impl App {
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
         for place in places {
-            if short.is_some() || resolved.subnet(&place.zone).is_none() {
+            let within = resolved.network(&place.zone, &place.cluster).filter(|_| short.is_none());
+            let Some((network, range)) = within else {
                 book.ledger.release(&place.id);
                 continue;
-            }
-            match book.address(&place.cluster, order.private_ip) {
-                Ok(address) => held.places.push((place, address)),
+            };
+            match book.address(&network, range, order.private_ip) {
+                Ok(address) => held.places.push(Spot { place, network, address }),
                 Err(fault) => {
                     book.ledger.release(&place.id);
                     short = Some(fault);

@@ -1,16 +1,17 @@
 //! Groups: found, made, deleted.
 
 use super::name::{check_group_description, group_name};
-use super::{DEFAULT, Rule, everything_out, group_not_found};
+use super::{DEFAULT, Rule, different_networks, everything_out, group_not_found};
 use crate::app::instance::control::Caller;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::{App, instance::Instance};
-use crate::store::network::{SecurityGroup, Vpc, security_group_insert_in_txn};
+use crate::store::network::{SecurityGroup, security_group_insert_in_txn};
 use crate::store::security_group::{
     group_count_in_txn, group_delete_in_txn, group_fetch_in_txn, group_referrer_in_txn, rule_insert_in_txn,
     rules_turn_in_txn,
 };
 use crate::store::tag::tags_put_in_txn;
+use crate::store::vpc::Vpc;
 use crate::store::{Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
@@ -36,6 +37,17 @@ impl App {
     pub async fn group_by_name(&self, account: &str, name: &str) -> Result<SecurityGroup, Fault> {
         let found = self.store.security_group_by_name(account, name).await?;
         found.ok_or_else(|| group_not_found(name))
+    }
+
+    /// Whether rules of one VPC's groups may name groups of the other. A member counts by its addresses, which are one's
+    /// own only within a VPC, or among all default VPCs.
+    pub async fn may_meet(&self, one: &str, other: &str) -> Result<bool, Fault> {
+        if one == other {
+            return Ok(true);
+        }
+        let flat =
+            async |vpc| Ok::<_, Fault>(self.store.vpc_fetch(vpc).await?.is_some_and(|vpc| vpc.is_default));
+        Ok(flat(one).await? && flat(other).await?)
     }
 
     /// The VPC that is named, or the default one.
@@ -101,7 +113,7 @@ impl App {
             return Ok(group);
         }
         self.store.commit_and_forget(tx).await?;
-        self.rules_changed();
+        self.networks_changed();
         tracing::info!(group = group.id, account, name = group.name, "security group created");
         Ok(group)
     }
@@ -109,7 +121,7 @@ impl App {
     /// Not while an instance is in it or another group's rules name it. `dry`: not at all.
     pub async fn group_delete(&self, group: &SecurityGroup, named: Named, dry: bool) -> Result<(), Fault> {
         // Launches that have looked it up are in the books before anybody looks there for its members.
-        let _alone = self.groups_held.write().await;
+        let _alone = self.networks_held.write().await;
         let mut tx = self.store.begin().await?;
         let number = counter_next_in_txn(&mut tx, "instances").await?;
         self.catch_up_in_txn(&mut tx, number).await?;
@@ -135,23 +147,27 @@ impl App {
             return Ok(());
         }
         self.store.commit_and_forget(tx).await?;
-        self.rules_changed();
+        self.networks_changed();
         tracing::info!(group = group.id, account = group.account, "security group deleted");
         Ok(())
     }
 
-    /// What those groups are called: one's own, in the default VPC. In the turn of whoever removes groups.
+    /// What those groups are called: one's own, of the VPC that the instance is in. In the turn of whoever removes groups.
     pub async fn groups_for_interface_in_txn(
         &self,
         tx: &mut Tx,
-        owner: &str,
+        instance: &Instance,
         ids: &[String],
     ) -> Result<Vec<(SecurityGroupId, String)>, Fault> {
         let mut groups: Vec<(SecurityGroupId, String)> = Vec::with_capacity(ids.len());
         for text in ids {
             let id: SecurityGroupId = text.parse()?;
-            let group = group_fetch_in_txn(tx, id.as_str()).await?.filter(|group| group.account == owner);
-            let group = group.ok_or_else(|| id.not_found())?;
+            let found = group_fetch_in_txn(tx, id.as_str()).await?;
+            let own = found.filter(|group| group.account == instance.account);
+            let group = own.ok_or_else(|| id.not_found())?;
+            if instance.spec.ports.iter().any(|port| port.vpc_id.as_str() != group.vpc_id) {
+                return Err(different_networks());
+            }
             if !groups.iter().any(|(have, _)| *have == id) {
                 groups.push((id, group.name));
             }
@@ -160,10 +176,10 @@ impl App {
         Ok(groups)
     }
 
-    /// Whether an instance of that owner may have these groups.
-    pub async fn interface_groups_check(&self, owner: &str, ids: &[String]) -> Result<(), Fault> {
+    /// Whether an instance may have these groups.
+    pub async fn interface_groups_check(&self, instance: &Instance, ids: &[String]) -> Result<(), Fault> {
         let mut tx = self.store.begin().await?;
-        self.groups_for_interface_in_txn(&mut tx, owner, ids).await.map(drop)
+        self.groups_for_interface_in_txn(&mut tx, instance, ids).await.map(drop)
     }
 
     /// The instance that a network interface belongs to.

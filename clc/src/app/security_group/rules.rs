@@ -33,11 +33,6 @@ pub enum Selection {
 }
 
 impl App {
-    /// The clusters are to hear of it.
-    pub fn rules_changed(&self) {
-        self.clusters.list().iter().for_each(|link| link.news.notify_one());
-    }
-
     /// `dry`: nothing is done after all.
     pub async fn rules_authorize(
         &self,
@@ -147,7 +142,7 @@ impl App {
     async fn rules_commit(&self, tx: Tx, dry: bool) -> Result<(), Fault> {
         if !dry {
             tx.commit().await.map_err(StoreError::from)?;
-            self.rules_changed();
+            self.networks_changed();
         }
         Ok(())
     }

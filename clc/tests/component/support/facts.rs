@@ -5,7 +5,7 @@ use super::until;
 use async_trait::async_trait;
 use karri_proto::internal::facts::{FactService, FactsAt, FactsPage};
 use karri_proto::internal::{ApiError, Caller};
-use karri_proto::network::FactTable;
+use karri_proto::network::{Fact, FactTable};
 use std::sync::Mutex;
 
 #[derive(Default)]
@@ -100,6 +100,11 @@ impl FakeFacts {
     pub fn changes(&self) -> usize {
         self.0.lock().unwrap().changes
     }
+}
+
+/// Of ports and rules there is nothing; shapes of VPCs everybody is told.
+pub fn lets_nothing_through(table: &FactTable) -> bool {
+    table.facts().all(|fact| matches!(fact, Fact::Shape(_)))
 }
 
 impl FakeCluster {

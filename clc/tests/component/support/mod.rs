@@ -19,7 +19,7 @@ use karri_clc::Clc;
 use karri_clc::app::image::{Image, ImageKind, ImageState};
 use karri_clc::app::key_pair::KeyPair;
 use karri_clc::config::{
-    ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, PkiConfig, SecretsConfig,
+    ApiConfig, CatalogueConfig, Config, DatabaseConfig, Limits, NetworkConfig, PkiConfig, SecretsConfig,
 };
 use karri_clc::store::Store;
 use karri_proto::instance::{BlobFormat, BlobRef, Digest, Firmware};
@@ -123,6 +123,7 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
+            network: NetworkConfig::default(),
             catalogue: CatalogueConfig { instance_types: instance_types(path) },
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };

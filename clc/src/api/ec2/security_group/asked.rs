@@ -3,7 +3,7 @@
 use crate::api::cx::Cx;
 use crate::app::security_group::name::rule_description;
 use crate::app::security_group::terms::{net4, net6, traffic};
-use crate::app::security_group::{NewRule, Terms, group_not_found};
+use crate::app::security_group::{NewRule, Terms, different_networks, group_not_found};
 use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2::{IpPermission, SecurityGroupRuleRequest, UserIdGroupPair};
 use karri_proto::fault::{Fault, FaultCode, shown};
@@ -165,7 +165,8 @@ fn no_prefix_list(id: &str) -> Fault {
     Fault::new(FaultCode::InvalidPrefixListIdNotFound, sentence)
 }
 
-/// One's own group, or another account's when that account is named; with whose it is.
+/// One's own group, or another account's when that account is named; with whose it is. By name it is one of the default
+/// VPC.
 async fn peer_group(
     cx: &Cx,
     group: &Row,
@@ -181,6 +182,9 @@ async fn peer_group(
         (None, None) => return Err(missing("groupId")),
     };
     let found = found.filter(|found| found.account == account).ok_or_else(|| group_not_found(asked))?;
+    if !cx.app.may_meet(&group.vpc_id, &found.vpc_id).await? {
+        return Err(different_networks());
+    }
     Ok((found.id.parse()?, found.account))
 }
 

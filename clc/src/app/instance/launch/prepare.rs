@@ -1,15 +1,16 @@
 //! The rows of a launch, from what was resolved and reserved. Ids and the time are made here; nothing else
 //! comes from outside.
 
-use super::Order;
 use super::resolve::Resolved;
+use super::{Order, Spot};
 use crate::app::address::mac_of;
 use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
 use crate::app::{App, now_ms, steady_ms};
 use crate::store::launch::Launch;
-use crate::store::network::{SecurityGroup, Subnet};
+use crate::store::network::SecurityGroup;
+use crate::store::subnet::Subnet;
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};
 use std::net::Ipv4Addr;
@@ -18,10 +19,10 @@ use std::sync::Arc;
 /// Of images that ask for tokens.
 const IMDS_V2_HOP_LIMIT: u8 = 2;
 
-pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[(Place, Ipv4Addr)]) -> Launch {
+pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[Spot]) -> Launch {
     let reservation = ReservationId::random(&mut rand::thread_rng());
     let created_ms = now_ms();
-    let instances = places.iter().zip(0u32..).filter_map(|((place, address), index)| {
+    let instances = places.iter().zip(0u32..).filter_map(|(Spot { place, address, .. }, index)| {
         let subnet = resolved.subnet(&place.zone)?; // no place without one was taken
         let port = port_of(resolved, subnet, *address);
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
@@ -53,7 +54,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec 
         mac: mac_of(address),
         private_ip: address,
         subnet_id: subnet.id.parse().expect(never),
-        segment: 0,
+        segment: subnet.tag,
         subnet_cidr: subnet.cidr.clone(),
         vpc_id: resolved.vpc.id.parse().expect(never),
         vpc_cidr: resolved.vpc.cidr.clone(),

@@ -1,15 +1,20 @@
 //! What the names in an order stand for: rows are gathered, and rules are put to them.
 
-use super::Order;
+use super::{Order, Spot};
 use crate::app::App;
-use crate::app::address::Cidr;
+use crate::app::address::{Cidr, network_name};
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
 use crate::app::security_group::{DEFAULT, check_interface_groups, group_not_found};
-use crate::store::network::{SecurityGroup, Subnet, Vpc};
+use crate::store::network::{Network as Known, SecurityGroup};
+use crate::store::subnet::{Subnet, subnet_fetch_in_txn};
+use crate::store::vpc::Vpc;
+use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode, shown};
+use karri_proto::ids::{SecurityGroupId, SubnetId};
 use karri_proto::instance::{BlobRef, BootSource, PublicKey};
 use karri_proto::resources::Need;
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 /// What an order's names stand for.
@@ -22,6 +27,7 @@ pub struct Resolved {
     pub threads_per_core: u32,
     pub key: Option<PublicKey>,
     pub vpc: Vpc,
+    /// Those that it may come to lie in, of that VPC and at most one in a zone.
     pub subnets: Vec<Subnet>,
     pub groups: Vec<SecurityGroup>,
     pub zone: Option<String>,
@@ -39,13 +45,34 @@ pub struct Touched {
 impl Resolved {
     /// The subnet of a launch into that zone. A zone that came a moment ago may not have one among what was read.
     pub fn subnet(&self, zone: &str) -> Option<&Subnet> {
-        self.subnets.iter().find(|subnet| subnet.is_default && subnet.zone == zone)
+        self.subnets.iter().find(|subnet| subnet.zone == zone)
+    }
+
+    /// What an instance of that cluster has its address of.
+    pub fn network(&self, zone: &str, cluster: &str) -> Option<(String, Cidr)> {
+        let subnet = self.subnet(zone)?;
+        Some((network_name(subnet.tag, &subnet.id, cluster), Cidr::parse(&subnet.cidr)?))
+    }
+
+    /// Of the subnets that were chosen, one that is not there any more.
+    pub async fn subnet_missing_in_txn(
+        &self,
+        tx: &mut Tx,
+        spots: &[Spot],
+    ) -> Result<Option<String>, StoreError> {
+        for subnet in &self.subnets {
+            let chosen = spots.iter().any(|spot| spot.place.zone == subnet.zone);
+            if chosen && subnet_fetch_in_txn(tx, &subnet.id).await?.is_none() {
+                return Ok(Some(subnet.id.clone()));
+            }
+        }
+        Ok(None)
     }
 
     pub fn touched(&self) -> Touched {
         let images = [Some(&self.image.id), self.kernel_id.as_ref(), self.ramdisk_id.as_ref()];
         let within = |subnet: &&Subnet| self.zone.as_ref().is_none_or(|zone| *zone == subnet.zone);
-        let subnets = self.subnets.iter().filter(|subnet| subnet.is_default).filter(within);
+        let subnets = self.subnets.iter().filter(within);
         Touched {
             images: images.into_iter().flatten().cloned().collect(),
             subnets: subnets.map(|subnet| subnet.id.clone()).collect(),
@@ -134,59 +161,102 @@ struct Network {
 
 impl App {
     async fn network(&self, order: &Order) -> Result<Network, Fault> {
-        let none = || Fault::invalid_parameter("No default VPC for this user");
-        let known = self.store.network_fetch(&order.account).await?.ok_or_else(none)?;
-        let vpc = known.vpcs.into_iter().find(|vpc| vpc.is_default).ok_or_else(none)?;
-        let zone = self.zone(order, &known.subnets)?;
-        let groups = groups(order, &known.security_groups)?;
+        let known = self.store.network_fetch(&order.account).await?.ok_or_else(no_default_vpc)?;
+        let asked = self.asked_zone(order)?;
+        let (vpc, subnets) = match &order.subnet_id {
+            Some(id) => named_subnet(&known, id, asked)?,
+            None => default_subnets(&known, asked)?,
+        };
+        // A subnet leads to its zone, and so does an address.
+        let holding = order.private_ip.filter(|_| asked.is_none()).and_then(|ip| zone_of(&subnets, ip));
+        let own = subnets.first().filter(|_| order.subnet_id.is_some()).map(|subnet| subnet.zone.clone());
+        let zone = own.or_else(|| asked.map(str::to_owned)).or(holding);
+        let groups = groups(order, &known.security_groups, &vpc, &subnets)?;
         check_interface_groups(groups.len(), self.limits.security_groups_per_interface)?;
-        Ok(Network { vpc, subnets: known.subnets, groups, zone })
+        Ok(Network { vpc, subnets, groups, zone })
     }
 
-    fn zone(&self, order: &Order, subnets: &[Subnet]) -> Result<Option<String>, Fault> {
+    fn asked_zone<'o>(&self, order: &'o Order) -> Result<Option<&'o str>, Fault> {
         let asked = order.zone.as_deref().filter(|zone| !zone.is_empty() && *zone != "any");
         if let Some(zone) = asked
             && self.clusters.by_zone(zone).is_none()
         {
             return Err(Fault::invalid_parameter(format!("Invalid availability zone: [{}]", shown(zone))));
         }
-        let Some(subnet_id) = &order.subnet_id else {
-            // An address leads to the zone that has it.
-            let holding = order.private_ip.filter(|_| asked.is_none()).and_then(|ip| zone_of(subnets, ip));
-            return Ok(asked.map(str::to_owned).or(holding));
-        };
-        let id: karri_proto::ids::SubnetId = subnet_id.parse()?;
-        let subnet = subnets.iter().find(|subnet| subnet.id == *subnet_id).ok_or_else(|| id.not_found())?;
-        if asked.is_some_and(|zone| zone != subnet.zone) {
-            return Err(Fault::invalid_parameter(format!(
-                "The subnet ID '{id}' is not in the availability zone that was asked for"
-            )));
+        Ok(asked)
+    }
+}
+
+fn no_default_vpc() -> Fault {
+    Fault::new(FaultCode::VpcIdNotSpecified, "No default VPC for this user")
+}
+
+fn named_subnet(known: &Known, id: &str, zone: Option<&str>) -> Result<(Vpc, Vec<Subnet>), Fault> {
+    let id: SubnetId = id.parse()?;
+    let subnet = known.subnets.iter().find(|subnet| subnet.id == id.as_str());
+    let subnet = subnet.ok_or_else(|| id.not_found())?;
+    if zone.is_some_and(|zone| zone != subnet.zone) {
+        return Err(Fault::invalid_parameter(format!(
+            "The subnet ID '{id}' is not in the availability zone that was asked for"
+        )));
+    }
+    let vpc = known.vpcs.iter().find(|vpc| vpc.id == subnet.vpc_id).ok_or_else(|| id.not_found())?;
+    Ok((vpc.clone(), vec![subnet.clone()]))
+}
+
+/// Those of the default VPC: who names no subnet means one of them.
+fn default_subnets(known: &Known, zone: Option<&str>) -> Result<(Vpc, Vec<Subnet>), Fault> {
+    let vpc = known.vpcs.iter().find(|vpc| vpc.is_default).ok_or_else(no_default_vpc)?;
+    let own = known.subnets.iter().filter(|subnet| subnet.is_default && subnet.vpc_id == vpc.id);
+    let subnets: Vec<Subnet> = own.cloned().collect();
+    match zone {
+        _ if subnets.is_empty() => {
+            let sentence =
+                format!("No subnets found for the default VPC '{}'. Please specify a subnet.", vpc.id);
+            Err(Fault::new(FaultCode::MissingInput, sentence))
         }
-        Ok(Some(subnet.zone.clone()))
+        Some(zone) if !subnets.iter().any(|subnet| subnet.zone == zone) => {
+            let sentence = format!("No default subnet for availability zone: '{zone}'.");
+            Err(Fault::new(FaultCode::InvalidInput, sentence))
+        }
+        _ => Ok((vpc.clone(), subnets)),
     }
 }
 
 fn zone_of(subnets: &[Subnet], address: Ipv4Addr) -> Option<String> {
     let holds =
         |subnet: &&Subnet| Cidr::parse(&subnet.cidr).is_some_and(|range| range.is_assignable(address));
-    subnets.iter().filter(|subnet| subnet.is_default).find(holds).map(|subnet| subnet.zone.clone())
+    subnets.iter().find(holds).map(|subnet| subnet.zone.clone())
 }
 
-fn groups(order: &Order, known: &[SecurityGroup]) -> Result<Vec<SecurityGroup>, Fault> {
+/// By id of the subnet's VPC, by name of the default one: nobody can name both a subnet and a group by its name.
+fn groups(
+    order: &Order,
+    known: &[SecurityGroup],
+    vpc: &Vpc,
+    subnets: &[Subnet],
+) -> Result<Vec<SecurityGroup>, Fault> {
     let mut found: Vec<SecurityGroup> = Vec::new();
-    let asked = order.group_ids.iter().map(|id| (id, true));
-    for (text, by_id) in asked.chain(order.group_names.iter().map(|name| (name, false))) {
-        if by_id {
-            text.parse::<karri_proto::ids::SecurityGroupId>()?;
+    for text in &order.group_ids {
+        text.parse::<SecurityGroupId>()?;
+        let group = known.iter().find(|group| group.id == *text).ok_or_else(|| group_not_found(text))?;
+        if group.vpc_id != vpc.id {
+            let subnet = subnets.first().map(|subnet| subnet.id.as_str()).unwrap_or_default();
+            let sentence =
+                format!("Security group {} and subnet {subnet} belong to different networks.", group.id);
+            return Err(Fault::new(FaultCode::InvalidParameter, sentence));
         }
-        let group = known.iter().find(|group| if by_id { group.id == *text } else { group.name == *text });
-        let group = group.ok_or_else(|| group_not_found(text))?;
-        if !found.contains(group) {
-            found.push(group.clone());
-        }
+        found.push(group.clone());
     }
+    let mut within = known.iter().filter(|group| group.vpc_id == vpc.id);
+    for text in &order.group_names {
+        let group = within.clone().find(|group| group.name == *text);
+        found.push(group.ok_or_else(|| group_not_found(text))?.clone());
+    }
+    let mut seen = HashSet::new();
+    found.retain(|group| seen.insert(group.id.clone()));
     if found.is_empty() {
-        found.extend(known.iter().find(|group| group.name == DEFAULT).cloned());
+        found.extend(within.find(|group| group.name == DEFAULT).cloned());
     }
     Ok(found)
 }

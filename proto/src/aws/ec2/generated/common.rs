@@ -232,6 +232,21 @@ impl Encode for OperatorResponse {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrivateDnsNameOptionsOnLaunch {
+    pub enable_resource_name_dns_aaaa_record: Option<bool>,
+    pub enable_resource_name_dns_a_record: Option<bool>,
+    pub hostname_type: Option<String>,
+}
+
+impl Encode for PrivateDnsNameOptionsOnLaunch {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("enableResourceNameDnsAAAARecord", &self.enable_resource_name_dns_aaaa_record);
+        xml.optional("enableResourceNameDnsARecord", &self.enable_resource_name_dns_a_record);
+        xml.optional("hostnameType", &self.hostname_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ProductCode {
     pub product_code_id: Option<String>,
     pub product_code_type: Option<String>,

@@ -96,6 +96,53 @@ impl Sample for ApplicationStatusSummary {
     }
 }
 
+impl Dump for AssociateDhcpOptionsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("DhcpOptionsId", &self.dhcp_options_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for AssociateVpcCidrBlockRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AmazonProvidedIpv6CidrBlock", &self.amazon_provided_ipv6_cidr_block);
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("Ipv4IpamPoolId", &self.ipv4_ipam_pool_id);
+        sheet.optional("Ipv4NetmaskLength", &self.ipv4_netmask_length);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.optional("Ipv6CidrBlockNetworkBorderGroup", &self.ipv6_cidr_block_network_border_group);
+        sheet.optional("Ipv6IpamPoolId", &self.ipv6_ipam_pool_id);
+        sheet.optional("Ipv6NetmaskLength", &self.ipv6_netmask_length);
+        sheet.optional("Ipv6Pool", &self.ipv6_pool);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for AssociateVpcCidrBlockResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrBlockAssociation", &self.cidr_block_association);
+        sheet.optional("Ipv6CidrBlockAssociation", &self.ipv6_cidr_block_association);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for AssociateVpcCidrBlockResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            cidr_block_association: dice.optional(),
+            ipv6_cidr_block_association: dice.optional(),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
 impl Dump for AssociatedKmsKey {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -532,6 +579,21 @@ impl Sample for CapacityReservationTargetResponse {
     }
 }
 
+impl Dump for ClassicLinkDnsSupport {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClassicLinkDnsSupported", &self.classic_link_dns_supported);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for ClassicLinkDnsSupport {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { classic_link_dns_supported: dice.optional(), vpc_id: dice.optional() }
+    }
+}
+
 impl Dump for ClientData {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -626,6 +688,77 @@ impl Dump for CpuOptionsRequest {
     }
 }
 
+impl Dump for CreateDefaultSubnetRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AvailabilityZone", &self.availability_zone);
+        sheet.optional("AvailabilityZoneId", &self.availability_zone_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("Ipv6Native", &self.ipv6_native);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateDefaultSubnetResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Subnet", &self.subnet);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateDefaultSubnetResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { subnet: dice.optional() }
+    }
+}
+
+impl Dump for CreateDefaultVpcRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateDefaultVpcResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Vpc", &self.vpc);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateDefaultVpcResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { vpc: dice.optional() }
+    }
+}
+
+impl Dump for CreateDhcpOptionsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("DhcpConfigurations", &self.dhcp_configurations);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateDhcpOptionsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DhcpOptions", &self.dhcp_options);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateDhcpOptionsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { dhcp_options: dice.optional() }
+    }
+}
+
 impl Dump for CreateKeyPairRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -666,6 +799,40 @@ impl Sample for CreateSecurityGroupResult {
     }
 }
 
+impl Dump for CreateSubnetRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AvailabilityZone", &self.availability_zone);
+        sheet.optional("AvailabilityZoneId", &self.availability_zone_id);
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("Ipv4IpamPoolId", &self.ipv4_ipam_pool_id);
+        sheet.optional("Ipv4NetmaskLength", &self.ipv4_netmask_length);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.optional("Ipv6IpamPoolId", &self.ipv6_ipam_pool_id);
+        sheet.optional("Ipv6Native", &self.ipv6_native);
+        sheet.optional("Ipv6NetmaskLength", &self.ipv6_netmask_length);
+        sheet.optional("OutpostArn", &self.outpost_arn);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateSubnetResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Subnet", &self.subnet);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateSubnetResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { subnet: dice.optional() }
+    }
+}
+
 impl Dump for CreateTagsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -688,6 +855,40 @@ impl Dump for CreateVolumePermission {
 impl Sample for CreateVolumePermission {
     fn sample(dice: &mut Dice) -> Self {
         Self { group: dice.optional_of(PermissionGroup::VALUES), user_id: dice.optional() }
+    }
+}
+
+impl Dump for CreateVpcRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AmazonProvidedIpv6CidrBlock", &self.amazon_provided_ipv6_cidr_block);
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("InstanceTenancy", &self.instance_tenancy);
+        sheet.optional("Ipv4IpamPoolId", &self.ipv4_ipam_pool_id);
+        sheet.optional("Ipv4NetmaskLength", &self.ipv4_netmask_length);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.optional("Ipv6CidrBlockNetworkBorderGroup", &self.ipv6_cidr_block_network_border_group);
+        sheet.optional("Ipv6IpamPoolId", &self.ipv6_ipam_pool_id);
+        sheet.optional("Ipv6NetmaskLength", &self.ipv6_netmask_length);
+        sheet.optional("Ipv6Pool", &self.ipv6_pool);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("VpcEncryptionControl", &self.vpc_encryption_control);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateVpcResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Vpc", &self.vpc);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateVpcResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { vpc: dice.optional() }
     }
 }
 
@@ -716,6 +917,15 @@ impl Sample for DefaultConnectionTrackingConfiguration {
             default_udp_stream_timeout: dice.optional(),
             default_udp_timeout: dice.optional(),
         }
+    }
+}
+
+impl Dump for DeleteDhcpOptionsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("DhcpOptionsId", &self.dhcp_options_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
     }
 }
 
@@ -793,12 +1003,30 @@ impl Sample for DeleteSnapshotReturnCode {
     }
 }
 
+impl Dump for DeleteSubnetRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
 impl Dump for DeleteTagsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
         sheet.optional("DryRun", &self.dry_run);
         sheet.list("Resources", &self.resources);
         sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteVpcRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("VpcId", &self.vpc_id);
         sheet.done()
     }
 }
@@ -923,6 +1151,33 @@ impl Dump for DescribeBundleTasksResult {
 impl Sample for DescribeBundleTasksResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { bundle_tasks: dice.list() }
+    }
+}
+
+impl Dump for DescribeDhcpOptionsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("DhcpOptionsIds", &self.dhcp_options_ids);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeDhcpOptionsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("DhcpOptions", &self.dhcp_options);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeDhcpOptionsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { dhcp_options: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -1526,6 +1781,82 @@ impl Sample for DescribeVpcAttributeResult {
     }
 }
 
+impl Dump for DescribeVpcClassicLinkDnsSupportRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("VpcIds", &self.vpc_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeVpcClassicLinkDnsSupportResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("Vpcs", &self.vpcs);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeVpcClassicLinkDnsSupportResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), vpcs: dice.list() }
+    }
+}
+
+impl Dump for DescribeVpcClassicLinkRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("VpcIds", &self.vpc_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeVpcClassicLinkResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Vpcs", &self.vpcs);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeVpcClassicLinkResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { vpcs: dice.list() }
+    }
+}
+
+impl Dump for DescribeVpcEndpointsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("VpcEndpointIds", &self.vpc_endpoint_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeVpcEndpointsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("VpcEndpoints", &self.vpc_endpoints);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeVpcEndpointsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), vpc_endpoints: dice.list() }
+    }
+}
+
 impl Dump for DescribeVpcsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1553,6 +1884,71 @@ impl Sample for DescribeVpcsResult {
     }
 }
 
+impl Dump for DhcpConfiguration {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Key", &self.key);
+        sheet.list("Values", &self.values);
+        sheet.done()
+    }
+}
+
+impl Sample for DhcpConfiguration {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { key: dice.optional(), values: dice.list() }
+    }
+}
+
+impl Dump for DhcpOptions {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("DhcpConfigurations", &self.dhcp_configurations);
+        sheet.optional("DhcpOptionsId", &self.dhcp_options_id);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for DhcpOptions {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            dhcp_configurations: dice.list(),
+            dhcp_options_id: dice.optional(),
+            owner_id: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for DisassociateVpcCidrBlockRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AssociationId", &self.association_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DisassociateVpcCidrBlockResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrBlockAssociation", &self.cidr_block_association);
+        sheet.optional("Ipv6CidrBlockAssociation", &self.ipv6_cidr_block_association);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for DisassociateVpcCidrBlockResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            cidr_block_association: dice.optional(),
+            ipv6_cidr_block_association: dice.optional(),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
 impl Dump for DiskInfo {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1569,6 +1965,46 @@ impl Sample for DiskInfo {
             count: dice.optional(),
             size_in_gb: dice.optional(),
             r#type: dice.optional_of(DiskType::VALUES),
+        }
+    }
+}
+
+impl Dump for DnsEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DnsName", &self.dns_name);
+        sheet.optional("HostedZoneId", &self.hosted_zone_id);
+        sheet.done()
+    }
+}
+
+impl Sample for DnsEntry {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { dns_name: dice.optional(), hosted_zone_id: dice.optional() }
+    }
+}
+
+impl Dump for DnsOptions {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DnsRecordIpType", &self.dns_record_ip_type);
+        sheet.optional(
+            "PrivateDnsOnlyForInboundResolverEndpoint",
+            &self.private_dns_only_for_inbound_resolver_endpoint,
+        );
+        sheet.optional("PrivateDnsPreference", &self.private_dns_preference);
+        sheet.list("PrivateDnsSpecifiedDomains", &self.private_dns_specified_domains);
+        sheet.done()
+    }
+}
+
+impl Sample for DnsOptions {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            dns_record_ip_type: dice.optional_of(DnsRecordIpType::VALUES),
+            private_dns_only_for_inbound_resolver_endpoint: dice.optional(),
+            private_dns_preference: dice.optional(),
+            private_dns_specified_domains: dice.list(),
         }
     }
 }
@@ -3776,6 +4212,21 @@ impl Sample for KeyPairInfo {
     }
 }
 
+impl Dump for LastError {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Code", &self.code);
+        sheet.optional("Message", &self.message);
+        sheet.done()
+    }
+}
+
+impl Sample for LastError {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { code: dice.optional(), message: dice.optional() }
+    }
+}
+
 impl Dump for LaunchPermission {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -3988,6 +4439,41 @@ impl Dump for ModifySecurityGroupRulesResult {
 impl Sample for ModifySecurityGroupRulesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { r#return: dice.optional() }
+    }
+}
+
+impl Dump for ModifySubnetAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssignIpv6AddressOnCreation", &self.assign_ipv6_address_on_creation);
+        sheet.optional("CustomerOwnedIpv4Pool", &self.customer_owned_ipv4_pool);
+        sheet.optional("DisableLniAtDeviceIndex", &self.disable_lni_at_device_index);
+        sheet.optional("EnableDns64", &self.enable_dns64);
+        sheet.optional("EnableLniAtDeviceIndex", &self.enable_lni_at_device_index);
+        sheet.optional(
+            "EnableResourceNameDnsAAAARecordOnLaunch",
+            &self.enable_resource_name_dns_aaaa_record_on_launch,
+        );
+        sheet.optional(
+            "EnableResourceNameDnsARecordOnLaunch",
+            &self.enable_resource_name_dns_a_record_on_launch,
+        );
+        sheet.optional("MapCustomerOwnedIpOnLaunch", &self.map_customer_owned_ip_on_launch);
+        sheet.optional("MapPublicIpOnLaunch", &self.map_public_ip_on_launch);
+        sheet.optional("PrivateDnsHostnameTypeOnLaunch", &self.private_dns_hostname_type_on_launch);
+        sheet.required("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
+impl Dump for ModifyVpcAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("EnableDnsHostnames", &self.enable_dns_hostnames);
+        sheet.optional("EnableDnsSupport", &self.enable_dns_support);
+        sheet.optional("EnableNetworkAddressUsageMetrics", &self.enable_network_address_usage_metrics);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
     }
 }
 
@@ -4351,6 +4837,15 @@ impl Sample for NeuronInfo {
     }
 }
 
+impl Dump for NewDhcpConfiguration {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Key", &self.key);
+        sheet.list("Values", &self.values);
+        sheet.done()
+    }
+}
+
 impl Dump for NitroTpmInfo {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4386,6 +4881,24 @@ impl Dump for OperatorResponse {
 impl Sample for OperatorResponse {
     fn sample(dice: &mut Dice) -> Self {
         Self { hidden_by_default: dice.optional(), managed: dice.optional(), principal: dice.optional() }
+    }
+}
+
+impl Dump for PayerResponsibilityEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PayerResponsibilityType", &self.payer_responsibility_type);
+        sheet.optional("Scope", &self.scope);
+        sheet.done()
+    }
+}
+
+impl Sample for PayerResponsibilityEntry {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            payer_responsibility_type: dice.optional_of(PayerResponsibilityType::VALUES),
+            scope: dice.optional_of(PayerResponsibilityScope::VALUES),
+        }
     }
 }
 
@@ -4988,6 +5501,21 @@ impl Sample for SecurityGroup {
     }
 }
 
+impl Dump for SecurityGroupIdentifier {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("GroupId", &self.group_id);
+        sheet.optional("GroupName", &self.group_name);
+        sheet.done()
+    }
+}
+
+impl Sample for SecurityGroupIdentifier {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { group_id: dice.optional(), group_name: dice.optional() }
+    }
+}
+
 impl Dump for SecurityGroupReference {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5394,6 +5922,21 @@ impl Sample for SubnetCidrBlockState {
     }
 }
 
+impl Dump for SubnetIpPrefixes {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("IpPrefixes", &self.ip_prefixes);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
+impl Sample for SubnetIpPrefixes {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { ip_prefixes: dice.list(), subnet_id: dice.optional() }
+    }
+}
+
 impl Dump for SubnetIpv6CidrBlockAssociation {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5782,6 +6325,22 @@ impl Sample for VpcCidrBlockState {
     }
 }
 
+impl Dump for VpcClassicLink {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClassicLinkEnabled", &self.classic_link_enabled);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for VpcClassicLink {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { classic_link_enabled: dice.optional(), tags: dice.list(), vpc_id: dice.optional() }
+    }
+}
+
 impl Dump for VpcEncryptionControl {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5807,6 +6366,24 @@ impl Sample for VpcEncryptionControl {
             vpc_encryption_control_id: dice.optional(),
             vpc_id: dice.optional(),
         }
+    }
+}
+
+impl Dump for VpcEncryptionControlConfiguration {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ApiGatewayV2Exclusion", &self.api_gateway_v2_exclusion);
+        sheet.optional("EgressOnlyInternetGatewayExclusion", &self.egress_only_internet_gateway_exclusion);
+        sheet.optional("ElasticFileSystemExclusion", &self.elastic_file_system_exclusion);
+        sheet.optional("GlobalAcceleratorExclusion", &self.global_accelerator_exclusion);
+        sheet.optional("InternetGatewayExclusion", &self.internet_gateway_exclusion);
+        sheet.optional("LambdaExclusion", &self.lambda_exclusion);
+        sheet.required("Mode", &self.mode);
+        sheet.optional("NatGatewayExclusion", &self.nat_gateway_exclusion);
+        sheet.optional("VirtualPrivateGatewayExclusion", &self.virtual_private_gateway_exclusion);
+        sheet.optional("VpcLatticeExclusion", &self.vpc_lattice_exclusion);
+        sheet.optional("VpcPeeringExclusion", &self.vpc_peering_exclusion);
+        sheet.done()
     }
 }
 
@@ -5862,6 +6439,72 @@ impl Sample for VpcEncryptionControlExclusions {
     }
 }
 
+impl Dump for VpcEndpoint {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CreationTimestamp", &self.creation_timestamp);
+        sheet.list("DnsEntries", &self.dns_entries);
+        sheet.optional("DnsOptions", &self.dns_options);
+        sheet.optional("FailureReason", &self.failure_reason);
+        sheet.list("Groups", &self.groups);
+        sheet.optional("IpAddressType", &self.ip_address_type);
+        sheet.list("Ipv4Prefixes", &self.ipv4_prefixes);
+        sheet.list("Ipv6Prefixes", &self.ipv6_prefixes);
+        sheet.optional("LastError", &self.last_error);
+        sheet.list("NetworkInterfaceIds", &self.network_interface_ids);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.list("PayerResponsibilities", &self.payer_responsibilities);
+        sheet.optional("PolicyDocument", &self.policy_document);
+        sheet.optional("PrivateDnsEnabled", &self.private_dns_enabled);
+        sheet.optional("RequesterManaged", &self.requester_managed);
+        sheet.optional("ResourceConfigurationArn", &self.resource_configuration_arn);
+        sheet.list("RouteTableIds", &self.route_table_ids);
+        sheet.optional("ServiceName", &self.service_name);
+        sheet.optional("ServiceNetworkArn", &self.service_network_arn);
+        sheet.optional("ServiceRegion", &self.service_region);
+        sheet.optional("State", &self.state);
+        sheet.list("SubnetIds", &self.subnet_ids);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("VpcEndpointId", &self.vpc_endpoint_id);
+        sheet.optional("VpcEndpointType", &self.vpc_endpoint_type);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for VpcEndpoint {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            creation_timestamp: dice.optional(),
+            dns_entries: dice.list(),
+            dns_options: dice.optional(),
+            failure_reason: dice.optional(),
+            groups: dice.list(),
+            ip_address_type: dice.optional_of(IpAddressType::VALUES),
+            ipv4_prefixes: dice.list(),
+            ipv6_prefixes: dice.list(),
+            last_error: dice.optional(),
+            network_interface_ids: dice.list(),
+            owner_id: dice.optional(),
+            payer_responsibilities: dice.list(),
+            policy_document: dice.optional(),
+            private_dns_enabled: dice.optional(),
+            requester_managed: dice.optional(),
+            resource_configuration_arn: dice.optional(),
+            route_table_ids: dice.list(),
+            service_name: dice.optional(),
+            service_network_arn: dice.optional(),
+            service_region: dice.optional(),
+            state: dice.optional_of(State::VALUES),
+            subnet_ids: dice.list(),
+            tags: dice.list(),
+            vpc_endpoint_id: dice.optional(),
+            vpc_endpoint_type: dice.optional_of(VpcEndpointType::VALUES),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
 impl Dump for VpcIpv6CidrBlockAssociation {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5893,24 +6536,35 @@ impl Sample for VpcIpv6CidrBlockAssociation {
 /// Decodes a request as the handler table would, and tells what was seen.
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
+        "AssociateDhcpOptions" => Some(asked::<AssociateDhcpOptionsRequest>(params)),
+        "AssociateVpcCidrBlock" => Some(asked::<AssociateVpcCidrBlockRequest>(params)),
         "AuthorizeSecurityGroupEgress" => Some(asked::<AuthorizeSecurityGroupEgressRequest>(params)),
         "AuthorizeSecurityGroupIngress" => Some(asked::<AuthorizeSecurityGroupIngressRequest>(params)),
         "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
         "CancelBundleTask" => Some(asked::<CancelBundleTaskRequest>(params)),
         "CancelExportTask" => Some(asked::<CancelExportTaskRequest>(params)),
         "CancelImportTask" => Some(asked::<CancelImportTaskRequest>(params)),
+        "CreateDefaultSubnet" => Some(asked::<CreateDefaultSubnetRequest>(params)),
+        "CreateDefaultVpc" => Some(asked::<CreateDefaultVpcRequest>(params)),
+        "CreateDhcpOptions" => Some(asked::<CreateDhcpOptionsRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
         "CreateSecurityGroup" => Some(asked::<CreateSecurityGroupRequest>(params)),
+        "CreateSubnet" => Some(asked::<CreateSubnetRequest>(params)),
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
+        "CreateVpc" => Some(asked::<CreateVpcRequest>(params)),
+        "DeleteDhcpOptions" => Some(asked::<DeleteDhcpOptionsRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
         "DeleteSecurityGroup" => Some(asked::<DeleteSecurityGroupRequest>(params)),
         "DeleteSnapshot" => Some(asked::<DeleteSnapshotRequest>(params)),
+        "DeleteSubnet" => Some(asked::<DeleteSubnetRequest>(params)),
         "DeleteTags" => Some(asked::<DeleteTagsRequest>(params)),
+        "DeleteVpc" => Some(asked::<DeleteVpcRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
         "DescribeAddresses" => Some(asked::<DescribeAddressesRequest>(params)),
         "DescribeAvailabilityZones" => Some(asked::<DescribeAvailabilityZonesRequest>(params)),
         "DescribeBundleTasks" => Some(asked::<DescribeBundleTasksRequest>(params)),
+        "DescribeDhcpOptions" => Some(asked::<DescribeDhcpOptionsRequest>(params)),
         "DescribeExportImageTasks" => Some(asked::<DescribeExportImageTasksRequest>(params)),
         "DescribeImageAttribute" => Some(asked::<DescribeImageAttributeRequest>(params)),
         "DescribeImages" => Some(asked::<DescribeImagesRequest>(params)),
@@ -5936,7 +6590,11 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeTags" => Some(asked::<DescribeTagsRequest>(params)),
         "DescribeVolumes" => Some(asked::<DescribeVolumesRequest>(params)),
         "DescribeVpcAttribute" => Some(asked::<DescribeVpcAttributeRequest>(params)),
+        "DescribeVpcClassicLinkDnsSupport" => Some(asked::<DescribeVpcClassicLinkDnsSupportRequest>(params)),
+        "DescribeVpcClassicLink" => Some(asked::<DescribeVpcClassicLinkRequest>(params)),
+        "DescribeVpcEndpoints" => Some(asked::<DescribeVpcEndpointsRequest>(params)),
         "DescribeVpcs" => Some(asked::<DescribeVpcsRequest>(params)),
+        "DisassociateVpcCidrBlock" => Some(asked::<DisassociateVpcCidrBlockRequest>(params)),
         "ExportImage" => Some(asked::<ExportImageRequest>(params)),
         "GetConsoleOutput" => Some(asked::<GetConsoleOutputRequest>(params)),
         "GetPasswordData" => Some(asked::<GetPasswordDataRequest>(params)),
@@ -5947,6 +6605,8 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ModifyInstanceMetadataOptions" => Some(asked::<ModifyInstanceMetadataOptionsRequest>(params)),
         "ModifyNetworkInterfaceAttribute" => Some(asked::<ModifyNetworkInterfaceAttributeRequest>(params)),
         "ModifySecurityGroupRules" => Some(asked::<ModifySecurityGroupRulesRequest>(params)),
+        "ModifySubnetAttribute" => Some(asked::<ModifySubnetAttributeRequest>(params)),
+        "ModifyVpcAttribute" => Some(asked::<ModifyVpcAttributeRequest>(params)),
         "RebootInstances" => Some(asked::<RebootInstancesRequest>(params)),
         "RegisterImage" => Some(asked::<RegisterImageRequest>(params)),
         "RevokeSecurityGroupEgress" => Some(asked::<RevokeSecurityGroupEgressRequest>(params)),
@@ -5968,24 +6628,35 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 /// A random answer: its XML, and what is in it.
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
+        "AssociateDhcpOptions" => Some(answered::<AssociateDhcpOptionsRequest>(dice)),
+        "AssociateVpcCidrBlock" => Some(answered::<AssociateVpcCidrBlockRequest>(dice)),
         "AuthorizeSecurityGroupEgress" => Some(answered::<AuthorizeSecurityGroupEgressRequest>(dice)),
         "AuthorizeSecurityGroupIngress" => Some(answered::<AuthorizeSecurityGroupIngressRequest>(dice)),
         "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
         "CancelBundleTask" => Some(answered::<CancelBundleTaskRequest>(dice)),
         "CancelExportTask" => Some(answered::<CancelExportTaskRequest>(dice)),
         "CancelImportTask" => Some(answered::<CancelImportTaskRequest>(dice)),
+        "CreateDefaultSubnet" => Some(answered::<CreateDefaultSubnetRequest>(dice)),
+        "CreateDefaultVpc" => Some(answered::<CreateDefaultVpcRequest>(dice)),
+        "CreateDhcpOptions" => Some(answered::<CreateDhcpOptionsRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
         "CreateSecurityGroup" => Some(answered::<CreateSecurityGroupRequest>(dice)),
+        "CreateSubnet" => Some(answered::<CreateSubnetRequest>(dice)),
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),
+        "CreateVpc" => Some(answered::<CreateVpcRequest>(dice)),
+        "DeleteDhcpOptions" => Some(answered::<DeleteDhcpOptionsRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
         "DeleteSecurityGroup" => Some(answered::<DeleteSecurityGroupRequest>(dice)),
         "DeleteSnapshot" => Some(answered::<DeleteSnapshotRequest>(dice)),
+        "DeleteSubnet" => Some(answered::<DeleteSubnetRequest>(dice)),
         "DeleteTags" => Some(answered::<DeleteTagsRequest>(dice)),
+        "DeleteVpc" => Some(answered::<DeleteVpcRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
         "DescribeAddresses" => Some(answered::<DescribeAddressesRequest>(dice)),
         "DescribeAvailabilityZones" => Some(answered::<DescribeAvailabilityZonesRequest>(dice)),
         "DescribeBundleTasks" => Some(answered::<DescribeBundleTasksRequest>(dice)),
+        "DescribeDhcpOptions" => Some(answered::<DescribeDhcpOptionsRequest>(dice)),
         "DescribeExportImageTasks" => Some(answered::<DescribeExportImageTasksRequest>(dice)),
         "DescribeImageAttribute" => Some(answered::<DescribeImageAttributeRequest>(dice)),
         "DescribeImages" => Some(answered::<DescribeImagesRequest>(dice)),
@@ -6011,7 +6682,11 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeTags" => Some(answered::<DescribeTagsRequest>(dice)),
         "DescribeVolumes" => Some(answered::<DescribeVolumesRequest>(dice)),
         "DescribeVpcAttribute" => Some(answered::<DescribeVpcAttributeRequest>(dice)),
+        "DescribeVpcClassicLinkDnsSupport" => Some(answered::<DescribeVpcClassicLinkDnsSupportRequest>(dice)),
+        "DescribeVpcClassicLink" => Some(answered::<DescribeVpcClassicLinkRequest>(dice)),
+        "DescribeVpcEndpoints" => Some(answered::<DescribeVpcEndpointsRequest>(dice)),
         "DescribeVpcs" => Some(answered::<DescribeVpcsRequest>(dice)),
+        "DisassociateVpcCidrBlock" => Some(answered::<DisassociateVpcCidrBlockRequest>(dice)),
         "ExportImage" => Some(answered::<ExportImageRequest>(dice)),
         "GetConsoleOutput" => Some(answered::<GetConsoleOutputRequest>(dice)),
         "GetPasswordData" => Some(answered::<GetPasswordDataRequest>(dice)),
@@ -6022,6 +6697,8 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ModifyInstanceMetadataOptions" => Some(answered::<ModifyInstanceMetadataOptionsRequest>(dice)),
         "ModifyNetworkInterfaceAttribute" => Some(answered::<ModifyNetworkInterfaceAttributeRequest>(dice)),
         "ModifySecurityGroupRules" => Some(answered::<ModifySecurityGroupRulesRequest>(dice)),
+        "ModifySubnetAttribute" => Some(answered::<ModifySubnetAttributeRequest>(dice)),
+        "ModifyVpcAttribute" => Some(answered::<ModifyVpcAttributeRequest>(dice)),
         "RebootInstances" => Some(answered::<RebootInstancesRequest>(dice)),
         "RegisterImage" => Some(answered::<RegisterImageRequest>(dice)),
         "RevokeSecurityGroupEgress" => Some(answered::<RevokeSecurityGroupEgressRequest>(dice)),

@@ -5,6 +5,9 @@ mod account;
 mod address;
 mod bundle_task;
 mod common;
+mod default_subnet;
+mod default_vpc;
+mod dhcp_option;
 mod export_image_task;
 mod export_task;
 mod image;
@@ -31,6 +34,9 @@ pub use account::*;
 pub use address::*;
 pub use bundle_task::*;
 pub use common::*;
+pub use default_subnet::*;
+pub use default_vpc::*;
+pub use dhcp_option::*;
 pub use export_image_task::*;
 pub use export_task::*;
 pub use image::*;
@@ -115,4 +121,21 @@ pub const ACTIONS: &[&str] = &[
     "ExportImage",
     "DescribeExportImageTasks",
     "CancelExportTask",
+    "CreateVpc",
+    "DeleteVpc",
+    "CreateDefaultVpc",
+    "ModifyVpcAttribute",
+    "AssociateVpcCidrBlock",
+    "DisassociateVpcCidrBlock",
+    "CreateSubnet",
+    "DeleteSubnet",
+    "CreateDefaultSubnet",
+    "ModifySubnetAttribute",
+    "CreateDhcpOptions",
+    "DeleteDhcpOptions",
+    "DescribeDhcpOptions",
+    "AssociateDhcpOptions",
+    "DescribeVpcClassicLink",
+    "DescribeVpcClassicLinkDnsSupport",
+    "DescribeVpcEndpoints",
 ];
