@@ -8,6 +8,7 @@ pub mod exports;
 pub mod facts;
 pub mod groups;
 pub mod postgres;
+pub mod vpc;
 pub mod walrus;
 
 pub use answer::Answer;
@@ -35,6 +36,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const REGION: &str = "karri-1";
+/// The public addresses that there are to be given out, and how many.
+const PUBLIC_RANGE: &str = "198.18.0.0/28";
+pub const PUBLIC_ADDRESSES: usize = 14;
 pub const IMAGE: &str = "ami-00000000000000001";
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -123,7 +127,10 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
-            network: NetworkConfig::default(),
+            network: NetworkConfig {
+                public_addresses: vec![PUBLIC_RANGE.into()],
+                ..NetworkConfig::default()
+            },
             catalogue: CatalogueConfig { instance_types: instance_types(path) },
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };
