@@ -8,6 +8,7 @@ use super::network::Network;
 use super::{Engine, Store, StoreError, Tx};
 use crate::app::image::Image;
 use crate::app::key_pair::KeyPair;
+use std::sync::Arc;
 
 /// Of each kind.
 const REMEMBERED_MAX: usize = 5_000;
@@ -16,7 +17,7 @@ const REMEMBERED_MAX: usize = 5_000;
 pub struct Known {
     pub images: Memory<Image>,
     pub key_pairs: Memory<KeyPair>,
-    pub networks: Memory<Network>,
+    pub networks: Memory<Arc<Network>>,
 }
 
 impl Default for Known {

@@ -5,6 +5,7 @@ use super::vpc::Vpc;
 use super::{Store, StoreError, Tx};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecurityGroup {
@@ -55,15 +56,15 @@ pub struct Network {
 
 impl Store {
     /// None: the account has no VPC.
-    pub async fn network_fetch(&self, account: &str) -> Result<Option<Network>, StoreError> {
+    pub async fn network_fetch(&self, account: &str) -> Result<Option<Arc<Network>>, StoreError> {
         let read = async {
             let subnets = self.subnet_list(account).await?;
-            let vpcs = self.vpc_list(account).await?;
+            let vpcs = self.vpcs_around(account, &subnets).await?;
             if vpcs.is_empty() {
                 return Ok(None);
             }
             let security_groups = self.security_group_list(account).await?;
-            Ok(Some(Network { vpcs, subnets, security_groups }))
+            Ok(Some(Arc::new(Network { vpcs, subnets, security_groups })))
         };
         self.known(&self.known.networks, account, read).await
     }

@@ -114,7 +114,7 @@ async fn vpcs(
             id: id(&row.id)?,
             ranges: row.ranges().map(range).collect::<Result<_, _>>()?,
             internet_gateway: gateway.as_deref().map(id).transpose()?,
-            dhcp: chosen.map(|options| told(options)).unwrap_or_default(),
+            dhcp: chosen.map(told).unwrap_or_default(),
             dns_support: row.dns_support,
             transit: row.transit,
         }));

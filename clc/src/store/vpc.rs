@@ -1,6 +1,7 @@
 //! VPCs with their ranges.
 
 use super::shape::rows_of;
+use super::subnet::Subnet;
 use super::{Store, StoreError, Tx};
 use crate::app::address::range_of_vpc;
 use sqlx::any::AnyRow;
@@ -71,29 +72,43 @@ fn vpc_of(row: &AnyRow) -> Result<Vpc, StoreError> {
     })
 }
 
-/// Of rows of `vpc_ranges`, and of the ranges of subnets of default VPCs, what belongs to these VPCs.
-fn completed(rows: &[AnyRow], ranges: &[AnyRow], subnets: &[AnyRow]) -> Result<Vec<Vpc>, StoreError> {
+/// VPCs with those of the rows of `vpc_ranges` that are theirs; a default one's range is to have all of its subnets.
+fn completed<'s>(
+    rows: &[AnyRow],
+    ranges: &[AnyRow],
+    subnets: impl Iterator<Item = (&'s str, &'s str)>,
+) -> Result<Vec<Vpc>, StoreError> {
     let mut more: HashMap<String, Vec<VpcRange>> = HashMap::new();
     for row in ranges {
         let range = VpcRange { association_id: row.try_get("association_id")?, cidr: row.try_get("cidr")? };
         more.entry(row.try_get("vpc_id")?).or_default().push(range);
     }
-    let mut within: HashMap<String, Vec<String>> = HashMap::new();
-    for row in subnets {
-        within.entry(row.try_get("vpc_id")?).or_default().push(row.try_get("cidr")?);
+    let mut within: HashMap<&str, Vec<&str>> = HashMap::new();
+    for (vpc, cidr) in subnets {
+        within.entry(vpc).or_default().push(cidr);
     }
     let complete = |row| {
         let vpc = vpc_of(row)?;
         let more_ranges = more.remove(&vpc.id).unwrap_or_default();
-        let own = within.remove(&vpc.id).unwrap_or_default();
-        let cidr = match vpc.is_default {
-            true => range_of_vpc(&vpc.cidr, own.iter().map(String::as_str)),
-            false => vpc.cidr,
-        };
+        let own = within.get(vpc.id.as_str()).into_iter().flatten().copied();
+        let cidr = if vpc.is_default { range_of_vpc(&vpc.cidr, own) } else { vpc.cidr };
         Ok(Vpc { cidr, more_ranges, ..vpc })
     };
     rows.iter().map(complete).collect()
 }
+
+/// The VPC and the range of each of these rows of subnets.
+fn placed(rows: &[AnyRow]) -> Result<Vec<(String, String)>, StoreError> {
+    rows.iter().map(|row| Ok((row.try_get("vpc_id")?, row.try_get("cidr")?))).collect()
+}
+
+fn borrowed(placed: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    placed.iter().map(|(vpc, cidr)| (vpc.as_str(), cidr.as_str()))
+}
+
+const VPCS_OF_ACCOUNT: &str = "SELECT * FROM vpcs WHERE account = $1 ORDER BY id";
+const RANGES_OF_ACCOUNT: &str = "SELECT vpc_ranges.* FROM vpc_ranges JOIN vpcs ON vpcs.id = vpc_ranges.vpc_id \
+     WHERE vpcs.account = $1 ORDER BY association_id";
 
 /// Which of all VPCs.
 #[derive(Debug, Clone, Copy)]
@@ -111,17 +126,16 @@ async fn vpcs_read(connection: &mut AnyConnection, which: Which<'_>) -> Result<V
             id,
         ),
         Which::Account(account) => (
-            "SELECT * FROM vpcs WHERE account = $1 ORDER BY id",
-            "SELECT vpc_ranges.* FROM vpc_ranges JOIN vpcs ON vpcs.id = vpc_ranges.vpc_id \
-             WHERE vpcs.account = $1 ORDER BY association_id",
+            VPCS_OF_ACCOUNT,
+            RANGES_OF_ACCOUNT,
             "SELECT vpc_id, cidr FROM subnets WHERE account = $1",
             account,
         ),
     };
     let vpcs = sqlx::query(vpcs).bind(value).fetch_all(&mut *connection).await?;
     let ranges = sqlx::query(ranges).bind(value).fetch_all(&mut *connection).await?;
-    let subnets = sqlx::query(subnets).bind(value).fetch_all(&mut *connection).await?;
-    completed(&vpcs, &ranges, &subnets)
+    let subnets = placed(&sqlx::query(subnets).bind(value).fetch_all(&mut *connection).await?)?;
+    completed(&vpcs, &ranges, borrowed(&subnets))
 }
 
 /// Those of the ids that are there.
@@ -129,8 +143,9 @@ pub(super) async fn vpcs_by_id(connection: &mut AnyConnection, ids: &[&str]) -> 
     let vpcs = rows_of(connection, "SELECT * FROM vpcs WHERE id", ids, "").await?;
     let statement = "SELECT * FROM vpc_ranges WHERE vpc_id";
     let ranges = rows_of(connection, statement, ids, " ORDER BY association_id").await?;
-    let subnets = rows_of(connection, "SELECT vpc_id, cidr FROM subnets WHERE vpc_id", ids, "").await?;
-    completed(&vpcs, &ranges, &subnets)
+    let subnets =
+        placed(&rows_of(connection, "SELECT vpc_id, cidr FROM subnets WHERE vpc_id", ids, "").await?)?;
+    completed(&vpcs, &ranges, borrowed(&subnets))
 }
 
 /// Without its further ranges, of which a new one has none.
@@ -206,7 +221,25 @@ pub async fn vpc_of_range_in_txn(tx: &mut Tx, association: &str) -> Result<Optio
     Ok(sqlx::query_scalar(statement).bind(association).fetch_optional(&mut **tx).await?)
 }
 
+/// For who holds back those that would remove it.
+pub async fn vpc_is_there_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreError> {
+    let count: i64 =
+        sqlx::query_scalar("SELECT COUNT(*) FROM vpcs WHERE id = $1").bind(id).fetch_one(&mut **tx).await?;
+    Ok(count > 0)
+}
+
 impl Store {
+    /// For who has read the account's subnets.
+    pub(super) async fn vpcs_around(
+        &self,
+        account: &str,
+        subnets: &[Subnet],
+    ) -> Result<Vec<Vpc>, StoreError> {
+        let vpcs = sqlx::query(VPCS_OF_ACCOUNT).bind(account).fetch_all(self.reader()).await?;
+        let ranges = sqlx::query(RANGES_OF_ACCOUNT).bind(account).fetch_all(self.reader()).await?;
+        completed(&vpcs, &ranges, subnets.iter().map(|one| (one.vpc_id.as_str(), one.cidr.as_str())))
+    }
+
     pub async fn vpc_list(&self, account: &str) -> Result<Vec<Vpc>, StoreError> {
         vpcs_read(&mut *self.reader().acquire().await?, Which::Account(account)).await
     }

@@ -1,12 +1,16 @@
 //! DryRun: every action looks at what it was given, and then does nothing.
 
+mod ways;
+
 use crate::support::bundles::made;
+use crate::support::networks::{only, subnet, vpc};
 use crate::support::{Client, Cloud, IMAGE, until};
 use karri_clc::api::table;
 use karri_proto::aws::Service;
 use karri_proto::instance::BlobFormat;
 use karri_proto::internal::blobs::Content;
 use std::collections::BTreeSet;
+use ways::Ways;
 
 on_both! {
     whatever_would_succeed_says_so_and_is_not_done
@@ -42,12 +46,22 @@ struct There<'a> {
     rule: &'a str,
     interface: &'a str,
     snapshot: &'a str,
+    /// A VPC and a subnet with nothing in them, and a set of DHCP options that none has.
+    empty_vpc: &'a str,
+    empty_subnet: &'a str,
+    options: &'a str,
+    ways: Option<&'a Ways>,
 }
+
+/// These never succeed: there is no such thing here, and there is one already.
+const NEVER: [(&str, &str); 2] =
+    [("DescribeVpcClassicLink", "UnsupportedOperation"), ("CreateDefaultVpc", "DefaultVpcAlreadyExists")];
 
 /// What a request of that action needs to succeed. Those that nothing need are not here. One that needs an
 /// instance is tried with a wrong one by itself, and one that takes filters with a wrong one.
 fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
-    let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot } = *there;
+    let There { instance: id, vpc, blob, pair, task, group, rule, interface, snapshot, .. } = *there;
+    let There { empty_vpc, empty_subnet, options, .. } = *there;
     let named = ("InstanceId", id);
     match action {
         "RunInstances" => {
@@ -76,6 +90,16 @@ fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
         "CreateKeyPair" => vec![("KeyName", "tried"), ("KeyType", "ed25519")],
         "ImportKeyPair" => vec![("KeyName", "tried"), ("PublicKeyMaterial", PUBLIC_KEY)],
         "DeleteKeyPair" => vec![("KeyName", pair)],
+        "CreateVpc" => vec![("CidrBlock", "10.5.0.0/16")],
+        "DeleteVpc" => vec![("VpcId", empty_vpc)],
+        "CreateSubnet" => vec![("VpcId", empty_vpc), ("CidrBlock", "10.6.0.0/24")],
+        "DeleteSubnet" => vec![("SubnetId", empty_subnet)],
+        "CreateDefaultSubnet" => vec![("AvailabilityZone", "zone-b")],
+        "CreateDhcpOptions" => {
+            vec![("DhcpConfiguration.1.Key", "domain-name"), ("DhcpConfiguration.1.Value.1", "example.com")]
+        }
+        "DeleteDhcpOptions" => vec![("DhcpOptionsId", options)],
+        "AssociateDhcpOptions" => vec![("VpcId", empty_vpc), ("DhcpOptionsId", options)],
         "DescribeVpcAttribute" => vec![("VpcId", vpc), ("Attribute", "enableDnsSupport")],
         "CreateSecurityGroup" => vec![("GroupName", "tried"), ("GroupDescription", "tried")],
         "DeleteSecurityGroup" => vec![("GroupId", group)],
@@ -110,7 +134,7 @@ fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
         "CreateTags" | "DeleteTags" => {
             vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")]
         }
-        _ => Vec::new(),
+        _ => there.ways.map_or_else(Vec::new, |ways| ways.needs(action, id)),
     }
 }
 
@@ -143,6 +167,14 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeImportSnapshotTasks",
         "DescribeExportImageTasks",
         "DescribeSnapshots",
+        "DescribeVpcs",
+        "DescribeSubnets",
+        "DescribeDhcpOptions",
+        "DescribeInternetGateways",
+        "DescribeRouteTables",
+        "DescribeNetworkAcls",
+        "DescribeNatGateways",
+        "DescribeAddresses",
     ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());
@@ -170,13 +202,26 @@ async fn snapshot(cloud: &Cloud, client: &Client) -> String {
     .await
 }
 
+/// What `There` has of networks: the VPC, the subnet in another one, and the set.
+async fn networks(client: &Client) -> (String, String, String) {
+    let (empty, other) = (vpc(client, "10.6.0.0/16").await, vpc(client, "10.7.0.0/16").await);
+    let empty_subnet = subnet(client, &other, "10.7.0.0/24", "zone-a").await;
+    let set = [("DhcpConfiguration.1.Key", "domain-name"), ("DhcpConfiguration.1.Value.1", "example.org")];
+    let options = client.ec2("CreateDhcpOptions", &set).await.ok().one("dhcpOptionsId");
+    // A zone without its default subnet.
+    let default = only(client, "DescribeSubnets", ("availability-zone", "zone-b"), "subnetId").await;
+    client.ec2("DeleteSubnet", &[("SubnetId", &default)]).await.ok();
+    (empty, empty_subnet, options)
+}
+
 async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let _cluster = cloud.cluster("zone-a", 1).await;
+    let _other = cloud.cluster_at("zone-b", 0, "172.31.16.0/20").await;
     let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
     let id = root.run(1, &[]).await.ok().one("instanceId");
     root.wait_for(&id, "running").await;
     cloud.key_pair(&root.account, "pair").await;
-    let vpc = root.ec2("DescribeVpcs", &[]).await.ok().one("vpcId");
+    let default_vpc = root.ec2("DescribeVpcs", &[]).await.ok().one("vpcId");
     let blob = cloud.walrus.put(1, BlobFormat::Raw, 1 << 30);
     cloud.walrus.bundles.inspects_disk("bucket/disk", "raw");
     let import = [("DiskContainer.1.Url", "s3://bucket/disk")];
@@ -184,9 +229,11 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     converting(&root, &task).await;
     let (group, rule, interface) = group(&root).await;
     let snapshot = snapshot(&cloud, &root).await;
+    let (empty_vpc, empty_subnet, options) = networks(&root).await;
+    let ways = Ways::made(&root, &id).await;
     let there = There {
         instance: &id,
-        vpc: &vpc,
+        vpc: &default_vpc,
         blob: &blob,
         pair: "pair",
         task: &task,
@@ -194,14 +241,19 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
         rule: &rule,
         interface: &interface,
         snapshot: &snapshot,
+        empty_vpc: &empty_vpc,
+        empty_subnet: &empty_subnet,
+        options: &options,
+        ways: Some(&ways),
     };
     let before = everything(&root).await;
     for action in with_dry_runs() {
         let request = [&needs(action, &there)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
+        let never = NEVER.iter().chain(&ways::NEVER).find(|(other, _)| *other == action);
         assert_eq!(
             (answer.status, answer.code().as_str()),
-            (412, "DryRunOperation"),
+            never.map_or((412, "DryRunOperation"), |(_, code)| (400, *code)),
             "{action} {}",
             answer.text
         );
@@ -210,6 +262,36 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let told = [("InstanceId", id.as_str()), ("Attribute", "disableApiStop")];
     let told = root.ec2("DescribeInstanceAttribute", &told).await.ok();
     assert!(told.text.contains("<value>false</value>"), "{}", told.text);
+}
+
+type Wrong = (&'static str, Vec<(&'static str, &'static str)>, &'static str);
+
+/// Requests about VPCs and what belongs to them, each with what it is refused.
+fn wrong_with_networks() -> Vec<Wrong> {
+    let vpc = ("VpcId", "vpc-0123456789abcdef0");
+    let set = ("DhcpOptionsId", "dopt-0123456789abcdef0");
+    let absent = "InvalidVpcID.NotFound";
+    let mut wrong = vec![
+        ("DescribeVpcAttribute", vec![vpc, ("Attribute", "enableDnsSupport")], absent),
+        ("CreateVpc", vec![("CidrBlock", "10.0.0.0/8")], "InvalidVpc.Range"),
+        ("DeleteVpc", vec![vpc], absent),
+        ("CreateSubnet", vec![vpc, ("CidrBlock", "10.0.0.0/24")], absent),
+        ("DeleteSubnet", vec![("SubnetId", "subnet-0123456789abcdef0")], "InvalidSubnetID.NotFound"),
+        (
+            "CreateDefaultSubnet",
+            vec![("AvailabilityZone", "zone-a")],
+            "DefaultSubnetAlreadyExistsInAvailabilityZone",
+        ),
+        (
+            "CreateDhcpOptions",
+            vec![("DhcpConfiguration.1.Key", "colour"), ("DhcpConfiguration.1.Value.1", "blue")],
+            "InvalidParameterValue",
+        ),
+        ("DeleteDhcpOptions", vec![set], "InvalidDhcpOptionsID.NotFound"),
+        ("AssociateDhcpOptions", vec![vpc, set], absent),
+    ];
+    wrong.extend(NEVER.map(|(action, code)| (action, Vec::new(), code)));
+    wrong
 }
 
 async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
@@ -288,8 +370,9 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     let interface = ("NetworkInterfaceId", "eni-0123456789abcdef0");
     let wrong = "InvalidNetworkInterfaceID.NotFound";
     check("ModifyNetworkInterfaceAttribute", &[interface, ("SecurityGroupId.1", group.1)], wrong).await;
-    let vpc = [("VpcId", "vpc-0123456789abcdef0"), ("Attribute", "enableDnsSupport")];
-    check("DescribeVpcAttribute", &vpc, "InvalidVpcID.NotFound").await;
+    for (action, request, code) in wrong_with_networks().into_iter().chain(ways::wrong()) {
+        check(action, &request, code).await;
+    }
     let attribute = ("AttributeName.1", "nonsense");
     check("DescribeAccountAttributes", &[attribute], "InvalidParameterValue").await;
     for action in with_dry_runs() {

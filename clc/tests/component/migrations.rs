@@ -95,6 +95,73 @@ async fn default_groups_get_their_rules_once(engine: Database) {
     store.close().await;
 }
 
+/// As they were published, after the ones above.
+const BEFORE_NETWORKS: [(&str, &str); 3] = [
+    ("0012_security_group_rules", include_str!("../../../migrations/clc/0012_security_group_rules.sql")),
+    ("0013_snapshots", include_str!("../../../migrations/clc/0013_snapshots.sql")),
+    ("0014_image_requests", include_str!("../../../migrations/clc/0014_image_requests.sql")),
+];
+
+/// A default VPC keeps its ids and ranges, and has what every VPC has from its beginning; who has an address keeps it.
+async fn older_vpcs_get_what_every_vpc_has(engine: Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = database(directory.path(), engine).await;
+    let rows = "INSERT INTO vpcs (id, account, cidr, is_default) VALUES ('vpc-00000001', '111111111111', '172.31.0.0/16', 1); \
+        INSERT INTO subnets (id, account, vpc_id, zone, cidr, gateway, is_default) VALUES \
+        ('subnet-00000002', '111111111111', 'vpc-00000001', 'zone-a', '10.20.16.0/20', '10.20.16.1', 1); \
+        INSERT INTO reservations (id, account, request_digest, created_at) VALUES ('r-00000001', '111111111111', '', 0); \
+        INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, spec, shutdown_behavior, \
+        disable_api_stop, disable_api_termination, launched_at, desired, generation, reboots, force_stop, request_id, state, \
+        acknowledged, forgotten, transition, said) VALUES ('i-00000001', 1, '111111111111', 'r-00000001', 'a', 'zone-a', '{}', \
+        'stop', 0, 0, 0, 'running', 1, 0, 0, '', 'running', 1, 0, '', '{}'); \
+        INSERT INTO ports (id, cluster, private_ip, instance_id) VALUES ('eni-00000001', 'a', '10.20.16.9', 'i-00000001')";
+    let before = [&BEFORE_TAGS_PER_ACCOUNT[..], &BEFORE_GROUP_RULES[..], &BEFORE_NETWORKS[..]].concat();
+    left(&config.url, &before, rows).await;
+    let store = Store::open(&config).await.unwrap();
+    let vpc = store.vpc_fetch("vpc-00000001").await.unwrap().unwrap();
+    assert_eq!(
+        (vpc.cidr.as_str(), vpc.dhcp_options_id.as_deref()),
+        ("10.20.0.0/16", Some("dopt-00000111111111111"))
+    );
+    assert!(vpc.is_default && vpc.dns_support && vpc.dns_hostnames && vpc.transit == 0);
+    let subnet = store.subnet_fetch("subnet-00000002").await.unwrap().unwrap();
+    assert!(subnet.is_flat() && subnet.is_default && subnet.cidr == "10.20.16.0/20");
+    let routes = store.route_list("111111111111").await.unwrap();
+    assert_eq!(
+        (routes[0].route_table_id.as_str(), routes[0].target.as_str()),
+        ("rtb-00000001", "igw-00000001")
+    );
+    let acls = store.network_acl_association_list("111111111111").await.unwrap();
+    assert_eq!((acls[0].acl_id.as_str(), acls[0].id.as_str()), ("acl-00000001", "aclassoc-00000002"));
+    assert_eq!(store.network_acl_entry_list("111111111111").await.unwrap().len(), 2);
+    let told = store.networks_changed_after(None).await.unwrap().unwrap();
+    assert_eq!((told.shapes.len(), told.gone.len(), told.to), (4, 0, 1));
+    store.close().await;
+    // Its address is taken, in the flat network of its cluster alone.
+    let pool = AnyPool::connect(&config.url).await.unwrap();
+    let port = "INSERT INTO ports (id, cluster, network, private_ip, instance_id) VALUES ($1, 'a', $2, '10.20.16.9', 'i-00000001')";
+    let insert = async |id: &str, network: &str| {
+        sqlx::query(port).bind(id.to_owned()).bind(network.to_owned()).execute(&pool).await
+    };
+    assert!(insert("eni-00000002", "flat/a").await.is_err());
+    insert("eni-00000003", "subnet-00000009").await.unwrap();
+    pool.close().await;
+}
+
+mod older_vpcs_get_what_every_vpc_has {
+    use crate::support::Database;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::older_vpcs_get_what_every_vpc_has(Database::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        super::older_vpcs_get_what_every_vpc_has(Database::Postgres).await;
+    }
+}
+
 mod default_groups_get_their_rules_once {
     use crate::support::Database;
 

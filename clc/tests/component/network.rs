@@ -162,6 +162,8 @@ async fn unknown_filters_and_ids_are_refused(cloud: Cloud) {
         ("DescribeSecurityGroupRules", "SecurityGroupRuleId.1", "InvalidSecurityGroupRuleId.Malformed"),
         ("DescribeNetworkInterfaces", "NetworkInterfaceId.1", "InvalidNetworkInterfaceId.Malformed"),
         ("DescribeVolumes", "VolumeId.1", "InvalidVolumeID.Malformed"),
+        ("DescribeDhcpOptions", "DhcpOptionsId.1", "InvalidDhcpOptionsId.Malformed"),
+        ("DescribeVpcEndpoints", "VpcEndpointId.1", "InvalidVpcEndpointId.NotFound"),
     ] {
         alice.ec2(action, &[(parameter, "zzz")]).await.refused(400, code);
         let filter = [("Filter.1.Name", "colour"), ("Filter.1.Value.1", "blue")];

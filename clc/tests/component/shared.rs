@@ -118,8 +118,13 @@ async fn two_controllers_do_not_start_what_there_is_no_room_for() {
         kept.extend(pair);
     }
     for round in 0..5 {
+        // The other controller may not have heard of them yet.
         for id in &kept {
-            there.wait_for(id, "stopped").await;
+            let filter = [("Filter.1.Name", "instance-id"), ("Filter.1.Value.1", id.as_str())];
+            until("the other knows it stopped", || async {
+                (there.ec2("DescribeInstances", &filter).await.ok().states() == ["stopped"]).then_some(())
+            })
+            .await;
         }
         let mut calls = Vec::new();
         for (at, id) in kept.iter().enumerate() {

@@ -43,6 +43,7 @@ async fn every_kind_of_resource_takes_tags(cloud: Cloud) {
         (instance, "instance", "DescribeInstances"),
         (first("DescribeVpcs", "vpcId").await, "vpc", "DescribeVpcs"),
         (first("DescribeSubnets", "subnetId").await, "subnet", "DescribeSubnets"),
+        (first("DescribeDhcpOptions", "dhcpOptionsId").await, "dhcp-options", "DescribeDhcpOptions"),
         (first("DescribeSecurityGroups", "groupId").await, "security-group", "DescribeSecurityGroups"),
         (
             first("DescribeSecurityGroupRules", "securityGroupRuleId").await,

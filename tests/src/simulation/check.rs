@@ -3,7 +3,7 @@
 use super::Sim;
 use super::cc::node_name;
 use super::clc::{CLUSTER, SUBNET};
-use karri_clc::app::address::Cidr;
+use karri_clc::app::address::{Cidr, network_name};
 use karri_clc::app::instance::{Instance, ShutdownBehavior, State};
 use karri_nc::app::plan::Guest;
 use karri_proto::ids::InstanceId;
@@ -193,8 +193,9 @@ fn accounts_are_right(sim: &Sim) -> Verdict {
                 })?;
             }
         }
-        let size = Cidr::parse(SUBNET).map_or(0, |cidr| cidr.size());
-        let taken = usize::try_from(size - run.book.addresses.free_count(CLUSTER)).unwrap_or(0);
+        let range = Cidr::parse(SUBNET).expect("well-formed");
+        let free = run.book.addresses.free_count(&network_name(0, "", CLUSTER), range);
+        let taken = usize::try_from(range.size() - free).unwrap_or(0);
         ensure(taken == living, || format!("clc: {taken} addresses taken for {living} instances"))?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use super::facts::Rows;
 use super::wire::Body;
 use karri_clc::app::Book;
-use karri_clc::app::address::mac_of;
+use karri_clc::app::address::{Cidr, mac_of, network_name};
 use karri_clc::app::admission::Wish;
 use karri_clc::app::instance::absorb::{absorb, forgotten, refused, untold};
 use karri_clc::app::instance::lifecycle::{self, Order};
@@ -110,7 +110,6 @@ impl Clc {
         let mut book = Book::default();
         book.ledger.cluster_known(CLUSTER, ZONE);
         book.ledger.cluster_answers(CLUSTER, true);
-        book.addresses.cluster_known(CLUSTER, SUBNET);
         book.reported(CLUSTER, self.resources.clone());
         let view = View::default();
         for row in self.rows.values() {
@@ -173,7 +172,8 @@ impl Clc {
         let ids = [id.clone()];
         let places =
             run.book.ledger.reserve(Wish { need, zone: None, min: 1, ids: &ids, most: None }).ok()?;
-        let Some(address) = run.book.addresses.take(CLUSTER) else {
+        let range = Cidr::parse(SUBNET).expect("well-formed");
+        let Some(address) = run.book.addresses.take(&network_name(0, "", CLUSTER), range) else {
             places.iter().for_each(|place| run.book.ledger.release(&place.id));
             return None;
         };

@@ -11,7 +11,7 @@ use crate::store::security_group::{
     rules_turn_in_txn,
 };
 use crate::store::tag::tags_put_in_txn;
-use crate::store::vpc::Vpc;
+use crate::store::vpc::{Vpc, vpc_is_there_in_txn};
 use crate::store::{Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
@@ -88,6 +88,10 @@ impl App {
         };
         let mut tx = self.store.begin().await?;
         let change = rules_turn_in_txn(&mut tx).await?;
+        // It may have gone since it was looked up; who removes one takes this turn, too.
+        if !vpc_is_there_in_txn(&mut tx, &group.vpc_id).await? {
+            return Err(group.vpc_id.parse::<VpcId>()?.not_found());
+        }
         let limit = self.limits.security_groups_per_vpc;
         let count = group_count_in_txn(&mut tx, &group.vpc_id).await?;
         match security_group_insert_in_txn(&mut tx, &group).await {

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod exports;
 pub mod facts;
 pub mod groups;
+pub mod networks;
 pub mod postgres;
 pub mod vpc;
 pub mod walrus;
@@ -101,6 +102,11 @@ impl Cloud {
     }
 
     pub async fn start_with(engine: Database, limits: Limits) -> Self {
+        let public_addresses = vec![PUBLIC_RANGE.into()];
+        Self::start_as(engine, limits, NetworkConfig { public_addresses, ..NetworkConfig::default() }).await
+    }
+
+    pub async fn start_as(engine: Database, limits: Limits, network: NetworkConfig) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
         let walrus = FakeWalrus::start(path).await;
@@ -127,10 +133,7 @@ impl Cloud {
             database: database(path, engine).await,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
-            network: NetworkConfig {
-                public_addresses: vec![PUBLIC_RANGE.into()],
-                ..NetworkConfig::default()
-            },
+            network,
             catalogue: CatalogueConfig { instance_types: instance_types(path) },
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };

@@ -108,7 +108,7 @@ pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeR
         }
     };
     if let (Wish::Groups(groups), Some(instance)) = (&wish, found.first()) {
-        cx.app.interface_groups_check(&instance, groups).await?;
+        cx.app.interface_groups_check(instance, groups).await?;
     }
     not_dry(&request)?;
     cx.app.instance_modify(cx.caller(), &id, wish).await?;
