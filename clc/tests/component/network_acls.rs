@@ -134,7 +134,7 @@ async fn a_subnet_goes_by_one_acl(cloud: Cloud) {
     let replace = [("AssociationId", association.as_str()), ("NetworkAclId", acl.as_str())];
     let new = told(&alice, "ReplaceNetworkAclAssociation", &replace, "newAssociationId").await;
     let key = ShapeKey::Subnet(subnet.parse().unwrap());
-    let wanted = acl.parse().unwrap();
+    let wanted: karri_proto::ids::NetworkAclId = acl.parse().unwrap();
     let goes = |facts: &FactTable| match facts.shape(&key) {
         Some(Shape::Subnet(subnet)) => subnet.acl == wanted,
         _ => false,

@@ -2,6 +2,7 @@
 
 use crate::support::vpc::{Routed, main_table, routed, subnet, told};
 use crate::support::{Client, Cloud, FakeCluster};
+use karri_proto::ids::{InternetGatewayId, RouteTableId};
 use karri_proto::network::{Route, RouteTarget, Shape, ShapeKey};
 
 on_both! {
@@ -19,7 +20,7 @@ async fn an_internet_gateway_is_attached_to_one_vpc_at_a_time(cloud: Cloud) {
     let Routed { vpc, gateway, .. } = routed(&alice).await;
     let key = ShapeKey::Vpc(vpc.parse().unwrap());
     let attached = |wanted: Option<&str>| {
-        let (key, wanted) = (key.clone(), wanted.map(|id| id.parse().unwrap()));
+        let (key, wanted) = (key.clone(), wanted.map(|id| id.parse::<InternetGatewayId>().unwrap()));
         move |table: &karri_proto::network::FactTable| match table.shape(&key) {
             Some(Shape::Vpc(vpc)) => vpc.internet_gateway == wanted,
             _ => false,
@@ -163,7 +164,7 @@ async fn routes_that_cannot_be_are_refused_in_ec2s_words(cloud: Cloud) {
     check("ReplaceRoute", "0.0.0.0/0", to_internet, "InvalidParameterValue", absent).await;
     let loose = told(&alice, "CreateInternetGateway", &[], "internetGatewayId").await;
     let elsewhere = "belong to different networks";
-    check(create, "0.0.0.0/0", ("GatewayId", &loose), "InvalidParameterValue", elsewhere).await;
+    check(create, "0.0.0.0/0", ("GatewayId", loose.as_str()), "InvalidParameterValue", elsewhere).await;
     let local = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", "10.0.0.0/16")];
     let local = alice.ec2("DeleteRoute", &local).await.refused(400, "InvalidParameterValue");
     assert_eq!(local.message(), format!("cannot remove local route 10.0.0.0/16 in route table {table}"));
@@ -183,7 +184,8 @@ async fn subnets_go_by_the_main_table_until_they_have_one_of_their_own(cloud: Cl
     let Routed { vpc, subnet: first, table: main, .. } = routed(&alice).await;
     let second = subnet(&alice, &vpc, "10.0.1.0/24").await;
     let goes_by = async |subnet: &str, table: &str| {
-        let (key, table) = (ShapeKey::Subnet(subnet.parse().unwrap()), table.parse().unwrap());
+        let (key, table) =
+            (ShapeKey::Subnet(subnet.parse().unwrap()), table.parse::<RouteTableId>().unwrap());
         let by = |facts: &karri_proto::network::FactTable| match facts.shape(&key) {
             Some(Shape::Subnet(subnet)) => subnet.route_table == table,
             _ => false,

@@ -1,8 +1,8 @@
 //! What there is of gateways, route tables, ACLs and addresses to be named in requests that are only tried.
 
 use super::Wrong;
-use crate::support::Client;
 use crate::support::vpc::{Routed, allocated, nat_state, routed, subnet, told};
+use crate::support::{Client, until};
 
 /// Nobody has such a gateway.
 pub const NEVER: [(&str, &str); 2] = [
@@ -52,13 +52,20 @@ impl Ways {
         nat_state(client, &nat, "available").await;
         let (other, _) = allocated(client).await;
         let pair = [("AllocationId", other.as_str()), ("InstanceId", instance)];
+        let address_association = told(client, "AssociateAddress", &pair, "associationId").await;
+        // From here on nothing is told otherwise.
+        until("the cluster has the address", || async {
+            let told = client.ec2("DescribeInstances", &[("InstanceId.1", instance)]).await.ok();
+            told.text.contains("<state>applied</state>").then_some(())
+        })
+        .await;
         Self {
             bare_vpc: client.ec2("CreateVpc", &[("CidrBlock", "10.8.0.0/16")]).await.ok().one("vpcId"),
             loose_gateway: told(client, "CreateInternetGateway", &[], "internetGatewayId").await,
             loose_table: told(client, "CreateRouteTable", &[vpc], "routeTableId").await,
             acl_association: acls.first("networkAclAssociationId").unwrap(),
             allocation: allocated(client).await.0,
-            address_association: told(client, "AssociateAddress", &pair, "associationId").await,
+            address_association,
             table,
             association,
             acl,

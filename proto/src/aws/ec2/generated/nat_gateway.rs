@@ -154,6 +154,9 @@ impl Action for DescribeNatGatewaysRequest {
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
     }
+    fn filters(&self) -> &[crate::aws::filter::Filter] {
+        &self.filter
+    }
     fn next_token(&self) -> Option<&str> {
         self.next_token.as_deref()
     }
