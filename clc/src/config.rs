@@ -1,5 +1,7 @@
 //! `clc.toml`: the cloud controller's configuration. Only values; reading it touches no file but itself.
 
+use crate::app::security_group::terms::net4;
+use karri_proto::network::{ENTRIES_PER_ACL_MAX, ROUTES_PER_TABLE_MAX};
 use karri_proto::runtime::process::ControllerConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -25,6 +27,10 @@ const SUBNETS_MOST: u64 = 10_000;
 const DHCP_OPTIONS_MOST: u64 = 100_000;
 /// What clusters take.
 const CIDR_BLOCKS_MOST: u64 = 50;
+const GATEWAYS_MOST: u64 = 10_000;
+const TABLES_MOST: u64 = 10_000;
+const ADDRESSES_MOST: u64 = 100_000;
+const PUBLIC_PREFIX_LEAST: u8 = 8;
 /// A VXLAN's has 24 bits.
 const SEGMENT_TAG_MOST: u32 = 0xff_ffff;
 /// A year.
@@ -101,6 +107,13 @@ pub struct Limits {
     /// The first one too.
     pub cidr_blocks_per_vpc: usize,
     pub dhcp_options_per_account: usize,
+    pub internet_gateways_per_account: usize,
+    pub route_tables_per_vpc: usize,
+    pub routes_per_table: usize,
+    pub network_acls_per_vpc: usize,
+    pub entries_per_network_acl: usize,
+    pub nat_gateways_per_zone: usize,
+    pub elastic_addresses_per_account: usize,
     pub security_groups_per_vpc: usize,
     /// Toward each side, and for IPv4 and IPv6 each.
     pub rules_per_security_group: usize,
@@ -122,6 +135,13 @@ impl Default for Limits {
             subnets_per_vpc: 200,
             cidr_blocks_per_vpc: 5,
             dhcp_options_per_account: 200,
+            internet_gateways_per_account: 100,
+            route_tables_per_vpc: 200,
+            routes_per_table: 50,
+            network_acls_per_vpc: 200,
+            entries_per_network_acl: 20,
+            nat_gateways_per_zone: 50,
+            elastic_addresses_per_account: 100,
             security_groups_per_vpc: 2500,
             rules_per_security_group: 60,
             security_groups_per_interface: 5,
@@ -146,17 +166,52 @@ pub struct NetworkConfig {
     /// Subnets that users make have a segment each, known between hosts by one of these tags.
     pub segment_tag_first: u32,
     pub segment_tag_last: u32,
+    /// Ranges of which public addresses are given out.
+    pub public_addresses: Vec<String>,
+    /// What the default subnets of new accounts and zones are asked to do with launches that do not say it.
+    pub default_subnets_public: bool,
 }
 
 impl Default for NetworkConfig {
     fn default() -> Self {
-        Self { segment_tag_first: 4096, segment_tag_last: SEGMENT_TAG_MOST }
+        Self {
+            segment_tag_first: 4096,
+            segment_tag_last: SEGMENT_TAG_MOST,
+            public_addresses: Vec::new(),
+            default_subnets_public: false,
+        }
     }
 }
 
 impl NetworkConfig {
     pub fn segment_tags(&self) -> RangeInclusive<u32> {
         self.segment_tag_first..=self.segment_tag_last
+    }
+
+    /// As numbers, in order. A range's own address and that of its broadcasts are left out, unless it has just these.
+    pub fn public_ranges(&self) -> Result<Vec<RangeInclusive<u32>>, String> {
+        let wrong = |text: &str, why: &str| Err(format!("network.public_addresses: \"{text}\": {why}"));
+        let mut ranges: Vec<(RangeInclusive<u32>, &str)> = Vec::new();
+        for text in &self.public_addresses {
+            let Ok(net) = net4(text) else { return wrong(text, "expecting a range such as 198.51.100.0/24") };
+            if net.prefix < PUBLIC_PREFIX_LEAST || !text.starts_with(&net.address.to_string()) {
+                return wrong(
+                    text,
+                    "expecting a range of prefix 8 or longer, beginning with its first address",
+                );
+            }
+            let first = u32::from(net.address);
+            let last = first | u32::MAX.checked_shr(net.prefix.into()).unwrap_or(0);
+            let range = if net.prefix > 30 { first..=last } else { first + 1..=last - 1 };
+            if let Some((_, other)) =
+                ranges.iter().find(|(had, _)| had.start() <= &last && &first <= had.end())
+            {
+                return wrong(text, &format!("it overlaps {other}"));
+            }
+            ranges.push((range, text));
+        }
+        ranges.sort_by_key(|(range, _)| *range.start());
+        Ok(ranges.into_iter().map(|(range, _)| range).collect())
     }
 }
 
@@ -187,6 +242,7 @@ impl Config {
         if !self.pki.walrus_url.starts_with("https://") {
             return Err(format!("pki.walrus_url = \"{}\": must start with https://", self.pki.walrus_url));
         }
+        self.network.public_ranges()?;
         self.check_ranges()
     }
 
@@ -217,6 +273,28 @@ impl Config {
                 number(limits.dhcp_options_per_account),
                 1,
                 DHCP_OPTIONS_MOST,
+            ),
+            (
+                "limits.internet_gateways_per_account",
+                number(limits.internet_gateways_per_account),
+                1,
+                GATEWAYS_MOST,
+            ),
+            ("limits.route_tables_per_vpc", number(limits.route_tables_per_vpc), 1, TABLES_MOST),
+            ("limits.routes_per_table", number(limits.routes_per_table), 1, number(ROUTES_PER_TABLE_MAX)),
+            ("limits.network_acls_per_vpc", number(limits.network_acls_per_vpc), 1, TABLES_MOST),
+            (
+                "limits.entries_per_network_acl",
+                number(limits.entries_per_network_acl),
+                1,
+                number(ENTRIES_PER_ACL_MAX),
+            ),
+            ("limits.nat_gateways_per_zone", number(limits.nat_gateways_per_zone), 1, GATEWAYS_MOST),
+            (
+                "limits.elastic_addresses_per_account",
+                number(limits.elastic_addresses_per_account),
+                1,
+                ADDRESSES_MOST,
             ),
             ("network.segment_tag_first", tags.segment_tag_first.into(), 1, SEGMENT_TAG_MOST.into()),
             (
@@ -266,6 +344,25 @@ mod tests {
     }
 
     #[test]
+    fn public_addresses_are_all_but_the_ends_of_a_range() {
+        let ranges = |texts: &[&str]| {
+            let public_addresses = texts.iter().map(|text| (*text).to_owned()).collect();
+            NetworkConfig { public_addresses, ..NetworkConfig::default() }.public_ranges()
+        };
+        let ip = |text: &str| u32::from(text.parse::<std::net::Ipv4Addr>().unwrap());
+        let found = ranges(&["203.0.113.8/32", "198.51.100.0/29", "203.0.113.10/31"]).unwrap();
+        let expected = [
+            ip("198.51.100.1")..=ip("198.51.100.6"),
+            ip("203.0.113.8")..=ip("203.0.113.8"),
+            ip("203.0.113.10")..=ip("203.0.113.11"),
+        ];
+        assert_eq!(found, expected);
+        let fault = ranges(&["198.51.100.0/24", "198.51.100.128/25"]).unwrap_err();
+        assert_eq!(fault, "network.public_addresses: \"198.51.100.128/25\": it overlaps 198.51.100.0/24");
+        assert_eq!(ranges(&[]).unwrap(), []);
+    }
+
+    #[test]
     fn a_number_that_nothing_could_work_with_is_refused_by_its_key() {
         let wrong = |change: fn(&mut Config), key: &str| {
             let mut config: Config = toml::from_str(EXAMPLE).unwrap();
@@ -290,6 +387,18 @@ mod tests {
         wrong(|c| c.network.segment_tag_first = 0, "network.segment_tag_first");
         wrong(|c| c.network.segment_tag_last = 4095, "network.segment_tag_last");
         wrong(|c| c.network.segment_tag_last = 1 << 24, "network.segment_tag_last");
+        wrong(|c| c.limits.internet_gateways_per_account = 0, "limits.internet_gateways_per_account");
+        wrong(|c| c.limits.route_tables_per_vpc = 0, "limits.route_tables_per_vpc");
+        wrong(|c| c.limits.routes_per_table = usize::MAX, "limits.routes_per_table");
+        wrong(|c| c.limits.network_acls_per_vpc = 0, "limits.network_acls_per_vpc");
+        wrong(|c| c.limits.entries_per_network_acl = 0, "limits.entries_per_network_acl");
+        wrong(|c| c.limits.nat_gateways_per_zone = 0, "limits.nat_gateways_per_zone");
+        wrong(|c| c.limits.elastic_addresses_per_account = 0, "limits.elastic_addresses_per_account");
+        for bad in ["", "198.51.100.0", "198.51.100.7/24", "10.0.0.0/7", "2001:db8::/64"] {
+            let mut config: Config = toml::from_str(EXAMPLE).unwrap();
+            config.network.public_addresses = vec![bad.to_owned()];
+            assert!(config.check().unwrap_err().starts_with("network.public_addresses"), "{bad}");
+        }
         wrong(|c| c.limits.security_groups_per_vpc = 0, "limits.security_groups_per_vpc");
         wrong(|c| c.limits.rules_per_security_group = 0, "limits.rules_per_security_group");
         wrong(|c| c.limits.security_groups_per_interface = 17, "limits.security_groups_per_interface");

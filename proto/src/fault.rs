@@ -28,6 +28,7 @@ macro_rules! fault_codes {
 }
 
 fault_codes! {
+    AddressLimitExceeded = "AddressLimitExceeded", 400;
     AuthFailure = "AuthFailure", 401;
     Blocked = "Blocked", 403;
     BundlingInProgress = "BundlingInProgress", 400;
@@ -39,17 +40,21 @@ fault_codes! {
     DependencyViolation = "DependencyViolation", 400;
     DryRunOperation = "DryRunOperation", 412;
     FilterLimitExceeded = "FilterLimitExceeded", 400;
+    GatewayNotAttached = "Gateway.NotAttached", 400;
     IdempotentParameterMismatch = "IdempotentParameterMismatch", 400;
     IncompleteSignature = "IncompleteSignature", 400;
     IncorrectInstanceState = "IncorrectInstanceState", 400;
     IncorrectState = "IncorrectState", 400;
     InstanceCreditSpecificationNotSupported = "InstanceCreditSpecification.NotSupported", 400;
     InstanceLimitExceeded = "InstanceLimitExceeded", 400;
+    InsufficientAddressCapacity = "InsufficientAddressCapacity", 503;
     InsufficientFreeAddresses = "InsufficientFreeAddressesInSubnet", 400;
     InsufficientInstanceCapacity = "InsufficientInstanceCapacity", 500;
     InternalError = "InternalError", 500;
+    InternetGatewayLimitExceeded = "InternetGatewayLimitExceeded", 400;
     InvalidAction = "InvalidAction", 400;
     InvalidAddressNotFound = "InvalidAddress.NotFound", 400;
+    InvalidAllocationIdMalformed = "InvalidAllocationID.Malformed", 400;
     InvalidAllocationIdNotFound = "InvalidAllocationID.NotFound", 400;
     InvalidAmiAttributeItemMalformed = "InvalidAMIAttributeItemValue", 400;
     InvalidAmiIdMalformed = "InvalidAMIID.Malformed", 400;
@@ -57,6 +62,8 @@ fault_codes! {
     InvalidAmiIdUnavailable = "InvalidAMIID.Unavailable", 400;
     InvalidAmiNameDuplicate = "InvalidAMIName.Duplicate", 400;
     InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
+    InvalidAssociationIdMalformed = "InvalidAssociationID.Malformed", 400;
+    InvalidAssociationIdNotFound = "InvalidAssociationID.NotFound", 400;
     InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
     InvalidBundleIdNotFound = "InvalidBundleID.NotFound", 400;
     InvalidCidrBlockInUse = "InvalidCidrBlock.InUse", 400;
@@ -86,6 +93,8 @@ fault_codes! {
     InvalidKeyFormat = "InvalidKey.Format", 400;
     InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
     InvalidManifest = "InvalidManifest", 400;
+    InvalidNatGatewayIdNotFound = "InvalidNatGatewayID.NotFound", 400;
+    InvalidNetworkAclEntryNotFound = "InvalidNetworkAclEntry.NotFound", 400;
     InvalidNetworkAclIdMalformed = "InvalidNetworkAclId.Malformed", 400;
     InvalidNetworkAclIdNotFound = "InvalidNetworkAclID.NotFound", 400;
     InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
@@ -97,10 +106,12 @@ fault_codes! {
     InvalidPermissionDuplicate = "InvalidPermission.Duplicate", 400;
     InvalidPermissionMalformed = "InvalidPermission.Malformed", 400;
     InvalidPermissionNotFound = "InvalidPermission.NotFound", 400;
+    InvalidPrefixListIdMalformed = "InvalidPrefixListID.Malformed", 400;
     InvalidPrefixListIdNotFound = "InvalidPrefixListID.NotFound", 400;
     InvalidQueryParameter = "InvalidQueryParameter", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
+    InvalidRouteNotFound = "InvalidRoute.NotFound", 400;
     InvalidRouteTableIdMalformed = "InvalidRouteTableId.Malformed", 400;
     InvalidRouteTableIdNotFound = "InvalidRouteTableID.NotFound", 400;
     InvalidSecurityGroupRuleIdMalformed = "InvalidSecurityGroupRuleId.Malformed", 400;
@@ -121,6 +132,8 @@ fault_codes! {
     InvalidVpcIdMalformed = "InvalidVpcID.Malformed", 400;
     InvalidVpcIdNotFound = "InvalidVpcID.NotFound", 400;
     InvalidVpcRange = "InvalidVpc.Range", 400;
+    InvalidVpnGatewayIdMalformed = "InvalidVpnGatewayID.Malformed", 400;
+    InvalidVpnGatewayIdNotFound = "InvalidVpnGatewayID.NotFound", 400;
     InvalidZoneNotFound = "InvalidZone.NotFound", 400;
     MalformedPolicyDocument = "MalformedPolicyDocument", 400;
     MalformedQueryString = "MalformedQueryString", 404;
@@ -128,15 +141,26 @@ fault_codes! {
     MissingAuthenticationToken = "MissingAuthenticationToken", 403;
     MissingInput = "MissingInput", 400;
     MissingParameter = "MissingParameter", 400;
+    NatGatewayLimitExceeded = "NatGatewayLimitExceeded", 400;
     NatGatewayMalformed = "NatGatewayMalformed", 400;
     NatGatewayNotFound = "NatGatewayNotFound", 400;
+    NetworkAclEntryAlreadyExists = "NetworkAclEntryAlreadyExists", 400;
+    NetworkAclEntryLimitExceeded = "NetworkAclEntryLimitExceeded", 400;
+    NetworkAclLimitExceeded = "NetworkAclLimitExceeded", 400;
     NoSuchVersion = "NoSuchVersion", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
+    PrefixListLimitExceeded = "PrefixListLimitExceeded", 400;
+    PrefixListMaxEntriesExceeded = "PrefixListMaxEntriesExceeded", 400;
+    PrefixListVersionMismatch = "PrefixListVersionMismatch", 400;
     RequestExpired = "RequestExpired", 400;
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
     RequestTimeout = "RequestTimeout", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
+    ResourceAlreadyAssociated = "Resource.AlreadyAssociated", 400;
     ResourceLimitExceeded = "ResourceLimitExceeded", 400;
+    RouteAlreadyExists = "RouteAlreadyExists", 400;
+    RouteLimitExceeded = "RouteLimitExceeded", 400;
+    RouteTableLimitExceeded = "RouteTableLimitExceeded", 400;
     RulesPerSecurityGroupLimitExceeded = "RulesPerSecurityGroupLimitExceeded", 400;
     SecurityGroupLimitExceeded = "SecurityGroupLimitExceeded", 400;
     SecurityGroupsPerInterfaceLimitExceeded = "SecurityGroupsPerInterfaceLimitExceeded", 400;

@@ -188,6 +188,48 @@ typed_id!(
     "The vpc CIDR block association ID '{}' does not exist"
 );
 typed_id!(
+    AllocationId,
+    "eipalloc",
+    InvalidAllocationIdMalformed,
+    InvalidAllocationIdNotFound,
+    "The allocation ID '{}' does not exist"
+);
+typed_id!(
+    AddressAssociationId,
+    "eipassoc",
+    InvalidAssociationIdMalformed,
+    InvalidAssociationIdNotFound,
+    "The association ID '{}' does not exist"
+);
+typed_id!(
+    RouteTableAssociationId,
+    "rtbassoc",
+    InvalidAssociationIdMalformed,
+    InvalidAssociationIdNotFound,
+    "The association ID '{}' does not exist"
+);
+typed_id!(
+    AclAssociationId,
+    "aclassoc",
+    InvalidAssociationIdMalformed,
+    InvalidAssociationIdNotFound,
+    "The association ID '{}' does not exist"
+);
+typed_id!(
+    VpnGatewayId,
+    "vgw",
+    InvalidVpnGatewayIdMalformed,
+    InvalidVpnGatewayIdNotFound,
+    "The vpnGateway ID '{}' does not exist"
+);
+typed_id!(
+    PrefixListId,
+    "pl",
+    InvalidPrefixListIdMalformed,
+    InvalidPrefixListIdNotFound,
+    "The prefix list ID '{}' does not exist"
+);
+typed_id!(
     VolumeId,
     "vol",
     InvalidVolumeIdMalformed,

@@ -189,6 +189,18 @@ pub struct PortSpec {
     pub vpc_cidr: String,
     pub gateway: std::net::Ipv4Addr,
     pub groups: Vec<(SecurityGroupId, String)>,
+    /// What leads to it from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicPort>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PublicPort {
+    pub address: std::net::Ipv4Addr,
+    /// Where the VPC gives such names.
+    pub name: Option<String>,
+    /// It is its account's also when the instance is not.
+    pub elastic: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

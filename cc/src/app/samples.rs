@@ -45,6 +45,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         vpc_cidr: "172.31.0.0/16".to_owned(),
         gateway: [172, 31, 0, 1].into(),
         groups: Vec::new(),
+        public: None,
     };
     InstanceIntent {
         id: instance_id(number),

@@ -168,7 +168,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         identities_touch_in_txn(&mut tx).await?;
         account_insert_in_txn(&mut tx, &account).await.map_err(taken("account", &account.name))?;
-        network::account_defaults_in_txn(&mut tx, &account.id).await?;
+        network::account_defaults_in_txn(&mut tx, &account.id, self.default_subnets_public).await?;
         self.identities.commit(&self.store, tx).await?;
         self.networks_changed();
         tracing::info!(account = account.id, name = account.name, "account created");

@@ -7,16 +7,22 @@ pub mod admission;
 pub mod bundle_task;
 pub mod certificate;
 pub mod cluster;
+pub mod creation;
 pub mod dhcp_options;
 pub mod facts;
 pub mod identity;
 pub mod image;
 pub mod instance;
 pub mod instance_type;
+pub mod internet_gateway;
 pub mod join;
 pub mod kept;
 pub mod key_pair;
+pub mod nat_gateway;
 pub mod network;
+pub mod network_acl;
+pub mod public_address;
+pub mod route_table;
 pub mod security_group;
 pub mod session;
 pub mod signers;
@@ -74,6 +80,10 @@ pub struct App {
     pub limits: Limits,
     /// What subnets and VPCs get theirs of.
     pub segment_tags: RangeInclusive<u32>,
+    /// Of which public addresses are given out.
+    pub public_ranges: Vec<RangeInclusive<u32>>,
+    /// Whether new default subnets give public addresses at launch.
+    pub default_subnets_public: bool,
     pub store: Store,
     pub identities: Arc<Identities>,
     pub instances: View,
@@ -128,6 +138,8 @@ impl App {
             body_bytes_max: config.api.body_bytes_max,
             limits: config.limits.clone(),
             segment_tags: config.network.segment_tags(),
+            public_ranges: config.network.public_ranges().map_err(anyhow::Error::msg)?,
+            default_subnets_public: config.network.default_subnets_public,
             store,
             identities: Arc::new(Identities::new(sealer)),
             instances: View::default(),
@@ -163,6 +175,9 @@ impl App {
         tracing::info!(instances = instances.len(), clusters = self.clusters.list().len(), "state recovered");
         self.instances.followed_to(instances.iter().map(|instance| instance.change).max());
         self.adopt(instances);
+        for (network, address) in self.store.nat_ports().await? {
+            self.book().addresses.take_this(&network, address);
+        }
         if self.store.engine() == Engine::Sqlite {
             self.tokens.remember(self.store.client_tokens().await?);
         }
@@ -286,6 +301,12 @@ impl App {
         }
         let stirred = self.facts.instances_changed(&news);
         drop(book);
+        let moved = |one: &Arc<Instance>| {
+            one.state == State::Stopped || one.spec.ports.iter().any(|port| port.public.is_some())
+        };
+        if news.iter().any(moved) {
+            self.networks_changed(); // where public addresses lead may be otherwise
+        }
         for link in stirred.iter().filter_map(|name| self.clusters.get(name)) {
             link.news.notify_one();
         }

@@ -25,7 +25,8 @@ use std::collections::BTreeSet;
 
 pub const DEFAULT_VPC_CIDR: &str = "172.31.0.0/16";
 
-pub fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello) -> Subnet {
+/// `public`: its instances get public addresses at launch.
+pub fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello, public: bool) -> Subnet {
     Subnet {
         id: SubnetId::random(&mut rand::thread_rng()).to_string(),
         account: account.to_owned(),
@@ -35,7 +36,7 @@ pub fn default_subnet(account: &str, vpc_id: &str, hello: &ClusterHello) -> Subn
         gateway: hello.gateway,
         is_default: true,
         tag: 0,
-        map_public_ip: false,
+        map_public_ip: public,
     }
 }
 
@@ -80,6 +81,7 @@ pub async fn default_vpc_insert_in_txn(
     rules: i64,
     networks: i64,
     account: &str,
+    public: bool,
 ) -> Result<Vpc, StoreError> {
     let id = VpcId::random(&mut rand::thread_rng()).to_string();
     let vpc = Vpc {
@@ -90,18 +92,18 @@ pub async fn default_vpc_insert_in_txn(
     };
     vpc_with_parts_insert_in_txn(tx, rules, networks, &vpc).await?;
     for cluster in cluster_list_in_txn(tx).await? {
-        let subnet = default_subnet(account, &vpc.id, &cluster.hello);
+        let subnet = default_subnet(account, &vpc.id, &cluster.hello, public);
         subnet_with_parts_insert_in_txn(tx, networks, &subnet).await?;
     }
     Ok(vpc)
 }
 
 /// A new account's network.
-pub async fn account_defaults_in_txn(tx: &mut Tx, account: &str) -> Result<(), StoreError> {
+pub async fn account_defaults_in_txn(tx: &mut Tx, account: &str, public: bool) -> Result<(), StoreError> {
     let rules = rules_turn_in_txn(tx).await?;
     let networks = networks_turn_in_txn(tx).await?;
     account_dhcp_options_insert_in_txn(tx, account).await?;
-    default_vpc_insert_in_txn(tx, rules, networks, account).await.map(drop)
+    default_vpc_insert_in_txn(tx, rules, networks, account, public).await.map(drop)
 }
 
 /// The subnets of a zone's flat network follow what its cluster says, and with them the ranges of their VPCs.
@@ -142,7 +144,7 @@ impl App {
         flat_subnets_follow_in_txn(&mut tx, networks, &hello).await?;
         if is_new {
             for (vpc, account) in default_vpcs_in_txn(&mut tx).await? {
-                let subnet = default_subnet(&account, &vpc, &hello);
+                let subnet = default_subnet(&account, &vpc, &hello, self.default_subnets_public);
                 subnet_with_parts_insert_in_txn(&mut tx, networks, &subnet).await?;
                 // Its range is to have this one, too.
                 let corrupt = |_| StoreError::corrupt("id of a VPC", &vpc);

@@ -8,6 +8,7 @@ use crate::app::network::{default_subnet, subnet_with_parts_insert_in_txn};
 use crate::app::tag::{Taggable, Tags};
 use crate::app::vpc::range::of_subnet;
 use crate::app::vpc::{has_dependencies, not_in_default_vpc};
+use crate::store::nat_gateway::nat_gateway_of_subnet_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
 use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::{
@@ -139,7 +140,7 @@ impl App {
             let sentence = format!("'{}' is already the default subnet in {zone}.", there.id);
             return Err(Fault::new(FaultCode::DefaultSubnetAlreadyExistsInAvailabilityZone, sentence));
         }
-        let subnet = default_subnet(account, &vpc.id, &link.hello());
+        let subnet = default_subnet(account, &vpc.id, &link.hello(), self.default_subnets_public);
         // The VPC's range follows from its subnets.
         network_touch_in_txn(&mut tx, networks, &ShapeKey::Vpc(vpc.id.parse()?)).await?;
         self.subnet_put(tx, networks, &subnet, &Tags::new(), dry).await?;
@@ -158,6 +159,9 @@ impl App {
         let subnet = subnet_fetch_in_txn(&mut tx, id.as_str()).await?.ok_or_else(|| id.not_found())?;
         if let Some(port) = self.port_in(&id) {
             return Err(has_dependencies("subnet", &subnet.id, &format!("network interface '{port}'")));
+        }
+        if let Some(gateway) = nat_gateway_of_subnet_in_txn(&mut tx, &subnet.id).await? {
+            return Err(has_dependencies("subnet", &subnet.id, &format!("NAT gateway '{gateway}'")));
         }
         network_gone_in_txn(&mut tx, networks, &ShapeKey::Subnet(id)).await?;
         if subnet.is_default {

@@ -7,9 +7,10 @@ pub use change::Change;
 use super::text::is_plain;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
-    DhcpOptionsId, ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId, KernelImageId,
-    KeyPairId, MachineImageId, NetworkInterfaceId, RamdiskImageId, SecurityGroupId, SecurityGroupRuleId,
-    SnapshotId, SubnetId, VolumeId, VpcId,
+    AllocationId, DhcpOptionsId, ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId,
+    InternetGatewayId, KernelImageId, KeyPairId, MachineImageId, NatGatewayId, NetworkAclId,
+    NetworkInterfaceId, RamdiskImageId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SnapshotId,
+    SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -38,10 +39,15 @@ pub enum Taggable {
     ImportSnapshotTask,
     ExportImageTask,
     DhcpOptions,
+    InternetGateway,
+    RouteTable,
+    NetworkAcl,
+    NatGateway,
+    ElasticIp,
 }
 
 impl Taggable {
-    const ALL: [Taggable; 14] = [
+    const ALL: [Taggable; 19] = [
         Taggable::Instance,
         Taggable::Image,
         Taggable::KeyPair,
@@ -56,6 +62,11 @@ impl Taggable {
         Taggable::ImportSnapshotTask,
         Taggable::ExportImageTask,
         Taggable::DhcpOptions,
+        Taggable::InternetGateway,
+        Taggable::RouteTable,
+        Taggable::NetworkAcl,
+        Taggable::NatGateway,
+        Taggable::ElasticIp,
     ];
 
     /// EC2's name of the kind.
@@ -75,6 +86,11 @@ impl Taggable {
             Taggable::ImportSnapshotTask => "import-snapshot-task",
             Taggable::ExportImageTask => "export-image-task",
             Taggable::DhcpOptions => "dhcp-options",
+            Taggable::InternetGateway => "internet-gateway",
+            Taggable::RouteTable => "route-table",
+            Taggable::NetworkAcl => "network-acl",
+            Taggable::NatGateway => "natgateway",
+            Taggable::ElasticIp => "elastic-ip",
         }
     }
 
@@ -96,6 +112,11 @@ impl Taggable {
             VpcId::PREFIX => id.parse::<VpcId>().map(|_| Taggable::Vpc),
             SubnetId::PREFIX => id.parse::<SubnetId>().map(|_| Taggable::Subnet),
             DhcpOptionsId::PREFIX => id.parse::<DhcpOptionsId>().map(|_| Taggable::DhcpOptions),
+            InternetGatewayId::PREFIX => id.parse::<InternetGatewayId>().map(|_| Taggable::InternetGateway),
+            RouteTableId::PREFIX => id.parse::<RouteTableId>().map(|_| Taggable::RouteTable),
+            NetworkAclId::PREFIX => id.parse::<NetworkAclId>().map(|_| Taggable::NetworkAcl),
+            NatGatewayId::PREFIX => id.parse::<NatGatewayId>().map(|_| Taggable::NatGateway),
+            AllocationId::PREFIX => id.parse::<AllocationId>().map(|_| Taggable::ElasticIp),
             SecurityGroupId::PREFIX => id.parse::<SecurityGroupId>().map(|_| Taggable::SecurityGroup),
             SecurityGroupRuleId::PREFIX => {
                 id.parse::<SecurityGroupRuleId>().map(|_| Taggable::SecurityGroupRule)
@@ -135,6 +156,20 @@ impl Taggable {
             }
             Taggable::DhcpOptions => {
                 (FaultCode::InvalidDhcpOptionIdNotFound, format!("The dhcpOptions ID '{id}' does not exist"))
+            }
+            Taggable::InternetGateway => (
+                FaultCode::InvalidInternetGatewayIdNotFound,
+                format!("The internetGateway ID '{id}' does not exist"),
+            ),
+            Taggable::RouteTable => {
+                (FaultCode::InvalidRouteTableIdNotFound, format!("The routeTable ID '{id}' does not exist"))
+            }
+            Taggable::NetworkAcl => {
+                (FaultCode::InvalidNetworkAclIdNotFound, format!("The networkAcl ID '{id}' does not exist"))
+            }
+            Taggable::NatGateway => (FaultCode::NatGatewayNotFound, format!("NatGateway {id} was not found")),
+            Taggable::ElasticIp => {
+                (FaultCode::InvalidAllocationIdNotFound, format!("The allocation ID '{id}' does not exist"))
             }
             Taggable::SecurityGroup => {
                 (FaultCode::InvalidGroupNotFound, format!("The security group '{id}' does not exist"))

@@ -67,6 +67,10 @@ pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreE
         "DELETE FROM segment_tags WHERE holder IN (SELECT id FROM subnets WHERE account = $1)",
         "DELETE FROM segment_tags WHERE holder IN (SELECT id FROM vpcs WHERE account = $1)",
         "DELETE FROM internet_gateways WHERE account = $1",
+        "DELETE FROM ports WHERE id IN (SELECT port_id FROM nat_gateways WHERE account = $1)",
+        "DELETE FROM nat_gateways WHERE account = $1",
+        "DELETE FROM public_addresses WHERE account = $1",
+        "DELETE FROM creation_tokens WHERE account = $1",
         // Subnets, groups, route tables and ACLs go with the VPC.
         "DELETE FROM vpcs WHERE account = $1",
         "DELETE FROM dhcp_options WHERE account = $1",

@@ -4,15 +4,20 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
+use super::network_change::{network_gone_in_txn, networks_turn_in_txn};
+use super::public_address::{public_address_delete_in_txn, public_address_lead_in_txn};
+use super::route_table::route_tables_to_in_txn;
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
+use super::told::touched_in_txn;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
 use crate::app::address::network_of;
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, PortSpec, StateReason};
+use karri_proto::instance::{Desired, PortSpec, PublicPort, StateReason};
+use karri_proto::network::ShapeKey;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
@@ -266,11 +271,45 @@ pub async fn instances_change_in_txn<E: From<StoreError>>(
     for (mut instance, changed) in instances.into_iter().zip(changed) {
         if changed {
             instance.change = change;
+            networks_leave_in_txn(tx, &mut instance).await?;
             instance_update_in_txn(tx, &instance).await?;
             written.push(instance);
         }
     }
     Ok(written)
+}
+
+/// One that does not run has no public address of its own, and one that is over none at all; routes to it lead nowhere.
+async fn networks_leave_in_txn(tx: &mut Tx, instance: &mut Instance) -> Result<(), StoreError> {
+    let over = instance.state == State::Terminated;
+    if !over && instance.state != State::Stopped {
+        return Ok(());
+    }
+    let lost = |public: &PublicPort| over || !public.elastic;
+    let ports = instance.spec.ports.iter();
+    let lost: Vec<PublicPort> = ports.filter_map(|port| port.public.clone()).filter(lost).collect();
+    let mut tables = Vec::new();
+    for port in instance.spec.ports.iter().filter(|_| over) {
+        tables.extend(route_tables_to_in_txn(tx, port.id.as_str()).await?);
+    }
+    if lost.is_empty() && tables.is_empty() {
+        return Ok(());
+    }
+    let change = networks_turn_in_txn(tx).await?;
+    for public in &lost {
+        match public.elastic {
+            true => public_address_lead_in_txn(tx, public.address, None).await?,
+            false => public_address_delete_in_txn(tx, public.address).await?,
+        }
+        network_gone_in_txn(tx, change, &ShapeKey::Address(public.address)).await?;
+    }
+    for table in &tables {
+        touched_in_txn(tx, change, ShapeKey::RouteTable, table).await?;
+    }
+    for port in &mut Arc::make_mut(&mut instance.spec).ports {
+        port.public = port.public.take().filter(|public| !lost.contains(public));
+    }
+    Ok(())
 }
 
 /// Instances whose tags the transaction has changed take its change number, and a new generation where

@@ -4,6 +4,8 @@
 //! rows stay, hidden from everything but the answer to that token.
 
 use super::instance::{COLUMNS, instance_insert, instance_of, parsed, port_insert};
+use super::network_change::network_touch;
+use super::public_address::own_address_insert;
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn, tags_put};
 use super::together::{Statement, each_touched_one_row};
 use super::{Engine, Store, StoreError, Tx};
@@ -12,6 +14,7 @@ use crate::app::instance::Instance;
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::{InstanceId, ReservationId};
+use karri_proto::network::ShapeKey;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::net::Ipv4Addr;
@@ -32,6 +35,8 @@ pub struct Launch {
     pub disk_tags: Tags,
     pub port_tags: Tags,
     pub instances: Vec<Instance>,
+    /// The number of the networks' turn, when any of them has a public address.
+    pub networks_change: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -82,6 +87,17 @@ fn tags_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
     statements
 }
 
+/// The public addresses that were found for it, in the turn in which nobody else takes one.
+fn addresses_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
+    let Some(change) = launch.networks_change else { return Vec::new() };
+    let ports = instance.spec.ports.iter().filter_map(|port| Some((port, port.public.as_ref()?.address)));
+    let written = |(port, ip)| {
+        let told = network_touch(change, &ShapeKey::Address(ip));
+        [own_address_insert(instance, port, ip), told]
+    };
+    ports.flat_map(written).collect()
+}
+
 fn earlier_of(row: &AnyRow) -> Result<Earlier, StoreError> {
     Ok(Earlier {
         reservation: parsed(row, "id", |text| text.parse().ok())?,
@@ -121,7 +137,8 @@ pub async fn launch_insert_in_txn(
                 return Ok(Launched::AddressTaken { network, address });
             }
         }
-        for statement in tags_insert(&launch, instance) {
+        for statement in tags_insert(&launch, instance).into_iter().chain(addresses_insert(&launch, instance))
+        {
             statement.execute(tx).await?;
         }
     }
@@ -135,6 +152,7 @@ fn whole(launch: &Launch) -> Result<Vec<Statement>, StoreError> {
         statements.push(instance_insert(instance, launch.user_data_base64.as_deref())?);
         statements.extend(instance.spec.ports.iter().map(|port| port_insert(instance, port)));
         statements.extend(tags_insert(launch, instance));
+        statements.extend(addresses_insert(launch, instance));
     }
     Ok(statements)
 }
@@ -240,6 +258,7 @@ mod tests {
             disk_tags: Vec::new(),
             port_tags: Vec::new(),
             instances: vec![instance],
+            networks_change: None,
         };
         let (id, name) = (launch.account.clone(), "acme".to_owned());
         let account = Account { id, name, administrator: false, email: None, created_at_unix_ms: 0 };

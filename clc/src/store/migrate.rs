@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0014_image_requests", include_str!("../../../migrations/clc/0014_image_requests.sql")),
     ("0015_networks", include_str!("../../../migrations/clc/0015_networks.sql")),
     ("0016_bundle_tasks", include_str!("../../../migrations/clc/0016_bundle_tasks.sql")),
+    ("0017_public_addresses", include_str!("../../../migrations/clc/0017_public_addresses.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

@@ -1,5 +1,6 @@
 //! Network ACLs, their entries, and which subnets go by which.
 
+use super::tag::tags_drop_in_txn;
 use super::{Store, StoreError, Tx};
 use crate::app::security_group::terms::{ALL, net4, ports_of, protocol_text, traffic};
 use karri_proto::network::{AclEntry, Traffic};
@@ -113,6 +114,61 @@ pub async fn network_acl_association_insert_in_txn(
         .execute(&mut **tx)
         .await?;
     Ok(())
+}
+
+pub async fn network_acl_fetch_in_txn(tx: &mut Tx, id: &str) -> Result<Option<NetworkAcl>, StoreError> {
+    let row = sqlx::query("SELECT * FROM network_acls WHERE id = $1").bind(id);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(network_acl_of).transpose()
+}
+
+/// With its entries and tags.
+pub async fn network_acl_delete_in_txn(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM network_acls WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    tags_drop_in_txn(tx, id).await
+}
+
+/// False: there is no such entry.
+pub async fn network_acl_entry_delete_in_txn(
+    tx: &mut Tx,
+    acl: &str,
+    egress: bool,
+    number: u16,
+) -> Result<bool, StoreError> {
+    let statement = "DELETE FROM network_acl_entries WHERE acl_id = $1 AND egress = $2 AND number = $3";
+    let query = sqlx::query(statement).bind(acl).bind(i64::from(egress)).bind(i64::from(number));
+    Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
+}
+
+/// Toward one side.
+pub async fn network_acl_entry_count_in_txn(
+    tx: &mut Tx,
+    acl: &str,
+    egress: bool,
+) -> Result<usize, StoreError> {
+    let statement = "SELECT COUNT(*) FROM network_acl_entries WHERE acl_id = $1 AND egress = $2";
+    let query = sqlx::query_scalar(statement).bind(acl).bind(i64::from(egress));
+    let count: i64 = query.fetch_one(&mut **tx).await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+pub async fn network_acl_association_fetch_in_txn(
+    tx: &mut Tx,
+    id: &str,
+) -> Result<Option<NetworkAclAssociation>, StoreError> {
+    let row = sqlx::query("SELECT * FROM network_acl_associations WHERE id = $1").bind(id);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(association_of).transpose()
+}
+
+pub async fn network_acl_association_delete_in_txn(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM network_acl_associations WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// A subnet that goes by it.
+pub async fn network_acl_user_in_txn(tx: &mut Tx, acl: &str) -> Result<Option<String>, StoreError> {
+    let statement =
+        "SELECT subnet_id FROM network_acl_associations WHERE acl_id = $1 ORDER BY subnet_id LIMIT 1";
+    Ok(sqlx::query_scalar(statement).bind(acl).fetch_optional(&mut **tx).await?)
 }
 
 impl Store {

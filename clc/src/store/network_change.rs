@@ -5,6 +5,7 @@
 //! otherwise, the number is written by its key.
 
 use super::shape::shapes_read;
+use super::together::Statement;
 use super::{Store, StoreError, Tx, counter_next_in_txn};
 use karri_proto::network::{Shape, ShapeKey};
 use sqlx::Row as _;
@@ -32,12 +33,19 @@ pub async fn network_gone_in_txn(tx: &mut Tx, change: i64, key: &ShapeKey) -> Re
     put_in_txn(tx, change, key, true).await
 }
 
+/// As `network_touch_in_txn`, to be carried out.
+pub(super) fn network_touch(change: i64, key: &ShapeKey) -> Statement {
+    put(change, key, false)
+}
+
 async fn put_in_txn(tx: &mut Tx, change: i64, key: &ShapeKey, gone: bool) -> Result<(), StoreError> {
+    put(change, key, gone).execute(tx).await.map(drop)
+}
+
+fn put(change: i64, key: &ShapeKey, gone: bool) -> Statement {
     let statement = "INSERT INTO network_changes (key, change_number, gone) VALUES ($1, $2, $3) \
          ON CONFLICT (key) DO UPDATE SET change_number = excluded.change_number, gone = excluded.gone";
-    let query = sqlx::query(statement).bind(key.to_string()).bind(change).bind(i64::from(gone));
-    query.execute(&mut **tx).await?;
-    Ok(())
+    Statement::new(statement).bind(key.to_string()).bind(change).bind(i64::from(gone))
 }
 
 /// An account goes with all of its networks.
@@ -55,6 +63,8 @@ pub async fn networks_of_account_gone_in_txn(
          WHERE key IN (SELECT 'route-table/' || id FROM route_tables WHERE account = $2)",
         "UPDATE network_changes SET change_number = $1, gone = 1 \
          WHERE key IN (SELECT 'acl/' || id FROM network_acls WHERE account = $2)",
+        "UPDATE network_changes SET change_number = $1, gone = 1 \
+         WHERE key IN (SELECT 'nat/' || id FROM nat_gateways WHERE account = $2)",
     ] {
         sqlx::query(statement).bind(change).bind(account).execute(&mut **tx).await?;
     }

@@ -32,6 +32,11 @@ pub async fn resource_account(
             ("SELECT account FROM image_tasks WHERE id = $1", id)
         }
         Taggable::DhcpOptions => ("SELECT account FROM dhcp_options WHERE id = $1", id),
+        Taggable::InternetGateway => ("SELECT account FROM internet_gateways WHERE id = $1", id),
+        Taggable::RouteTable => ("SELECT account FROM route_tables WHERE id = $1", id),
+        Taggable::NetworkAcl => ("SELECT account FROM network_acls WHERE id = $1", id),
+        Taggable::NatGateway => ("SELECT account FROM nat_gateways WHERE id = $1", id),
+        Taggable::ElasticIp => ("SELECT account FROM public_addresses WHERE allocation_id = $1", id),
         Taggable::SecurityGroupRule => ("SELECT account FROM security_group_rules WHERE id = $1", id),
     };
     Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)

@@ -1,5 +1,6 @@
 //! Route tables, their routes, and which subnets go by which.
 
+use super::tag::tags_drop_in_txn;
 use super::{Store, StoreError, Tx};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -102,6 +103,92 @@ pub async fn main_route_table_in_txn(
     let statement = "SELECT * FROM route_table_associations WHERE vpc_id = $1 AND subnet_id IS NULL";
     let row = sqlx::query(statement).bind(vpc).fetch_optional(&mut **tx).await?;
     row.as_ref().map(association_of).transpose()
+}
+
+pub async fn route_table_fetch_in_txn(tx: &mut Tx, id: &str) -> Result<Option<RouteTable>, StoreError> {
+    let row = sqlx::query("SELECT * FROM route_tables WHERE id = $1").bind(id);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(route_table_of).transpose()
+}
+
+/// With its routes and tags.
+pub async fn route_table_delete_in_txn(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM route_tables WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    tags_drop_in_txn(tx, id).await
+}
+
+pub async fn route_fetch_in_txn(
+    tx: &mut Tx,
+    table: &str,
+    destination: &str,
+) -> Result<Option<Route>, StoreError> {
+    let statement = "SELECT * FROM routes WHERE route_table_id = $1 AND destination = $2";
+    let row = sqlx::query(statement).bind(table).bind(destination).fetch_optional(&mut **tx).await?;
+    row.as_ref().map(route_of).transpose()
+}
+
+pub async fn route_count_in_txn(tx: &mut Tx, table: &str) -> Result<usize, StoreError> {
+    let statement = "SELECT COUNT(*) FROM routes WHERE route_table_id = $1";
+    let count: i64 = sqlx::query_scalar(statement).bind(table).fetch_one(&mut **tx).await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
+pub async fn route_target_update_in_txn(tx: &mut Tx, route: &Route) -> Result<(), StoreError> {
+    let statement = "UPDATE routes SET target = $1 WHERE route_table_id = $2 AND destination = $3";
+    let query = sqlx::query(statement).bind(&route.target).bind(&route.route_table_id);
+    query.bind(&route.destination).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// False: there is no such route.
+pub async fn route_delete_in_txn(tx: &mut Tx, table: &str, destination: &str) -> Result<bool, StoreError> {
+    let statement = "DELETE FROM routes WHERE route_table_id = $1 AND destination = $2";
+    let done = sqlx::query(statement).bind(table).bind(destination).execute(&mut **tx).await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The tables with routes to it.
+pub async fn route_tables_to_in_txn(tx: &mut Tx, target: &str) -> Result<Vec<String>, StoreError> {
+    let statement = "SELECT DISTINCT route_table_id FROM routes WHERE target = $1 ORDER BY route_table_id";
+    Ok(sqlx::query_scalar(statement).bind(target).fetch_all(&mut **tx).await?)
+}
+
+pub async fn route_table_association_fetch_in_txn(
+    tx: &mut Tx,
+    id: &str,
+) -> Result<Option<RouteTableAssociation>, StoreError> {
+    let row = sqlx::query("SELECT * FROM route_table_associations WHERE id = $1").bind(id);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(association_of).transpose()
+}
+
+pub async fn route_table_association_of_subnet_in_txn(
+    tx: &mut Tx,
+    subnet: &str,
+) -> Result<Option<RouteTableAssociation>, StoreError> {
+    let row = sqlx::query("SELECT * FROM route_table_associations WHERE subnet_id = $1").bind(subnet);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(association_of).transpose()
+}
+
+/// One of a table's associations; those with subnets come before that of the VPC's main table.
+pub async fn route_table_user_in_txn(
+    tx: &mut Tx,
+    table: &str,
+) -> Result<Option<RouteTableAssociation>, StoreError> {
+    let statement = "SELECT * FROM route_table_associations WHERE route_table_id = $1 \
+         ORDER BY CASE WHEN subnet_id IS NULL THEN 1 ELSE 0 END, subnet_id LIMIT 1";
+    let row = sqlx::query(statement).bind(table).fetch_optional(&mut **tx).await?;
+    row.as_ref().map(association_of).transpose()
+}
+
+pub async fn route_table_association_delete_in_txn(tx: &mut Tx, id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM route_table_associations WHERE id = $1").bind(id).execute(&mut **tx).await?;
+    Ok(())
+}
+
+/// The subnets that go by the VPC's main table.
+pub async fn subnets_by_main_table_in_txn(tx: &mut Tx, vpc: &str) -> Result<Vec<String>, StoreError> {
+    let statement = "SELECT id FROM subnets WHERE vpc_id = $1 AND NOT EXISTS \
+         (SELECT 1 FROM route_table_associations WHERE subnet_id = subnets.id) ORDER BY id";
+    Ok(sqlx::query_scalar(statement).bind(vpc).fetch_all(&mut **tx).await?)
 }
 
 impl Store {

@@ -317,8 +317,17 @@ impl Store {
     /// The instance that has a port.
     pub async fn port_instance(&self, port: &str) -> Result<Option<String>, StoreError> {
         let statement = "SELECT instance_id FROM ports WHERE id = $1";
-        Ok(sqlx::query_scalar(statement).bind(port).fetch_optional(self.reader()).await?)
+        let query = sqlx::query_scalar::<_, Option<String>>(statement).bind(port);
+        Ok(query.fetch_optional(self.reader()).await?.flatten())
     }
+}
+
+/// As `port_instance`.
+pub async fn port_instance_in_txn(tx: &mut Tx, port: &str) -> Result<Option<String>, StoreError> {
+    let statement = "SELECT instance_id FROM ports WHERE id = $1";
+    let found: Option<Option<String>> =
+        sqlx::query_scalar(statement).bind(port).fetch_optional(&mut **tx).await?;
+    Ok(found.flatten())
 }
 
 /// Of these groups, one that is not there, for who holds back those that would remove them.

@@ -1,17 +1,22 @@
 //! The shape of VPCs, read from the rows that it follows from.
 
 use super::dhcp_options::{Options, dhcp_options_of};
+use super::nat_gateway::nat_gateway_of;
 use super::network_acl::{NetworkAclEntry, entry_of};
+use super::public_address::public_addresses_read;
 use super::route_table::{Route as RouteRow, route_of};
 use super::subnet::{Subnet as SubnetRow, subnet_of};
 use super::vpc::{Vpc as VpcRow, vpcs_by_id};
 use super::{IDS_PER_STATEMENT_MAX, StoreError, placeholders};
 use crate::app::dhcp_options::told;
 use crate::app::security_group::terms::net4;
-use karri_proto::network::{Acl, Net4, Route, RouteTable, RouteTarget, Shape, ShapeKey, Subnet, Vpc};
+use karri_proto::network::{
+    Acl, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget, Shape, ShapeKey, Subnet, Vpc,
+};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use std::collections::{HashMap, HashSet};
+use std::net::Ipv4Addr;
 
 /// Those of the keys that are there, in no particular order.
 pub(super) async fn shapes_read(
@@ -33,6 +38,12 @@ pub(super) async fn shapes_read(
     for some in ids.acls.chunks(IDS_PER_STATEMENT_MAX) {
         acls(connection, some, &mut shapes).await?;
     }
+    for some in ids.nats.chunks(IDS_PER_STATEMENT_MAX) {
+        nats(connection, some, &mut shapes).await?;
+    }
+    for some in ids.addresses.chunks(IDS_PER_STATEMENT_MAX) {
+        addresses(connection, some, &mut shapes).await?;
+    }
     Ok(shapes)
 }
 
@@ -42,6 +53,8 @@ struct Ids<'a> {
     subnets: Vec<&'a str>,
     route_tables: Vec<&'a str>,
     acls: Vec<&'a str>,
+    nats: Vec<&'a str>,
+    addresses: Vec<Ipv4Addr>,
 }
 
 impl<'a> Ids<'a> {
@@ -51,8 +64,8 @@ impl<'a> Ids<'a> {
             ShapeKey::Subnet(id) => self.subnets.push(id.as_str()),
             ShapeKey::RouteTable(id) => self.route_tables.push(id.as_str()),
             ShapeKey::Acl(id) => self.acls.push(id.as_str()),
-            // There are no such rows yet.
-            ShapeKey::Nat(_) | ShapeKey::Address(_) => {}
+            ShapeKey::Nat(id) => self.nats.push(id.as_str()),
+            ShapeKey::Address(ip) => self.addresses.push(*ip),
         }
     }
 }
@@ -144,13 +157,20 @@ async fn route_tables(
     let attached = rows_of(connection, statement, ids, "").await?;
     let attached: HashSet<String> =
         attached.iter().map(|row| row.try_get("id")).collect::<Result<_, sqlx::Error>>()?;
+    let nats = targets_of(connection, NAT_TARGETS, ids).await?;
+    let ports = targets_of(connection, PORT_TARGETS, ids).await?;
     let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
     let statement = "SELECT * FROM routes WHERE route_table_id";
     for row in &rows_of(connection, statement, ids, " ORDER BY destination").await? {
         let RouteRow { route_table_id, destination, target, .. } = route_of(row)?;
-        let target = match attached.contains(&target) {
-            true => RouteTarget::Internet,
-            false => RouteTarget::Blackhole,
+        let target = if attached.contains(&target) {
+            RouteTarget::Internet
+        } else if nats.contains(&target) {
+            RouteTarget::Nat(id(&target)?)
+        } else if ports.contains(&target) {
+            RouteTarget::Interface(id(&target)?)
+        } else {
+            RouteTarget::Blackhole
         };
         let route = Route { to: range(&destination)?, target };
         routes.entry(route_table_id).or_default().push(route);
@@ -159,6 +179,61 @@ async fn route_tables(
         let (table, vpc): (String, String) = (row.try_get("id")?, row.try_get("vpc_id")?);
         let routes = routes.remove(&table).unwrap_or_default();
         shapes.push(Shape::RouteTable(RouteTable { id: id(&table)?, vpc: id(&vpc)?, routes }));
+    }
+    Ok(())
+}
+
+/// Targets of these tables' routes that are there: NAT gateways that work, and ports of instances.
+const NAT_TARGETS: &str = "SELECT DISTINCT nat_gateways.id FROM nat_gateways JOIN routes \
+     ON routes.target = nat_gateways.id WHERE nat_gateways.deleted_at IS NULL \
+     AND nat_gateways.failure_code IS NULL AND routes.route_table_id";
+const PORT_TARGETS: &str = "SELECT DISTINCT ports.id FROM ports JOIN routes ON routes.target = ports.id \
+     WHERE ports.instance_id IS NOT NULL AND routes.route_table_id";
+
+async fn targets_of(
+    connection: &mut AnyConnection,
+    statement: &str,
+    tables: &[&str],
+) -> Result<HashSet<String>, StoreError> {
+    let rows = rows_of(connection, statement, tables, "").await?;
+    Ok(rows.iter().map(|row| row.try_get("id")).collect::<Result<_, sqlx::Error>>()?)
+}
+
+async fn nats(
+    connection: &mut AnyConnection,
+    ids: &[&str],
+    shapes: &mut Vec<Shape>,
+) -> Result<(), StoreError> {
+    for row in &rows_of(connection, "SELECT * FROM nat_gateways WHERE id", ids, "").await? {
+        let gateway = nat_gateway_of(row)?;
+        if gateway.is_there() {
+            shapes.push(Shape::Nat(Nat {
+                id: id(&gateway.id)?,
+                vpc: id(&gateway.vpc_id)?,
+                subnet: id(&gateway.subnet_id)?,
+                private: gateway.private_ip,
+                public: gateway.public.map(|public| public.ip),
+            }));
+        }
+    }
+    Ok(())
+}
+
+/// Those that lead to instances: those of NAT gateways are told with these.
+async fn addresses(
+    connection: &mut AnyConnection,
+    ips: &[Ipv4Addr],
+    shapes: &mut Vec<Shape>,
+) -> Result<(), StoreError> {
+    for one in public_addresses_read(connection, ips).await? {
+        let Some(to) = one.leads_to.filter(|to| to.instance_id.is_some()) else { continue };
+        shapes.push(Shape::Address(PublicAddress {
+            public: one.ip,
+            private: to.private_ip,
+            port: id(&to.port_id)?,
+            vpc: id(&to.vpc_id)?,
+            subnet: id(&to.subnet_id)?,
+        }));
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! DryRun: every action looks at what it was given, and then does nothing.
 
+mod ways;
+
 use crate::support::bundles::made;
 use crate::support::networks::{only, subnet, vpc};
 use crate::support::{Client, Cloud, IMAGE, until};
@@ -8,6 +10,7 @@ use karri_proto::aws::Service;
 use karri_proto::instance::BlobFormat;
 use karri_proto::internal::blobs::Content;
 use std::collections::BTreeSet;
+use ways::Ways;
 
 on_both! {
     whatever_would_succeed_says_so_and_is_not_done
@@ -48,6 +51,7 @@ struct There<'a> {
     empty_vpc: &'a str,
     empty_subnet: &'a str,
     options: &'a str,
+    ways: Option<&'a Ways>,
 }
 
 /// These never succeed: there is no such thing here, and there is one already.
@@ -133,7 +137,7 @@ fn needs<'a>(action: &str, there: &There<'a>) -> Vec<(&'static str, &'a str)> {
         "CreateTags" | "DeleteTags" => {
             vec![("ResourceId.1", id), ("Tag.1.Key", "k"), ("Tag.1.Value", "v")]
         }
-        _ => Vec::new(),
+        _ => there.ways.map_or_else(Vec::new, |ways| ways.needs(action, id)),
     }
 }
 
@@ -170,6 +174,11 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeVpcs",
         "DescribeSubnets",
         "DescribeDhcpOptions",
+        "DescribeInternetGateways",
+        "DescribeRouteTables",
+        "DescribeNetworkAcls",
+        "DescribeNatGateways",
+        "DescribeAddresses",
     ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());
@@ -243,6 +252,7 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
     let snapshot = snapshot(&cloud, &root).await;
     let bundle = bundling(&root).await;
     let (empty_vpc, empty_subnet, options) = networks(&root).await;
+    let ways = Ways::made(&root, &id).await;
     let there = There {
         instance: &id,
         vpc: &default_vpc,
@@ -257,12 +267,13 @@ async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
         empty_vpc: &empty_vpc,
         empty_subnet: &empty_subnet,
         options: &options,
+        ways: Some(&ways),
     };
     let before = everything(&root).await;
     for action in with_dry_runs() {
         let request = [&needs(action, &there)[..], &[DRY]].concat();
         let answer = root.ec2(action, &request).await;
-        let never = NEVER.iter().find(|(other, _)| *other == action);
+        let never = NEVER.iter().chain(&ways::NEVER).find(|(other, _)| *other == action);
         assert_eq!(
             (answer.status, answer.code().as_str()),
             never.map_or((412, "DryRunOperation"), |(_, code)| (400, *code)),
@@ -385,7 +396,7 @@ async fn a_trial_is_refused_what_the_request_would_be(cloud: Cloud) {
     let interface = ("NetworkInterfaceId", "eni-0123456789abcdef0");
     let wrong = "InvalidNetworkInterfaceID.NotFound";
     check("ModifyNetworkInterfaceAttribute", &[interface, ("SecurityGroupId.1", group.1)], wrong).await;
-    for (action, request, code) in wrong_with_networks() {
+    for (action, request, code) in wrong_with_networks().into_iter().chain(ways::wrong()) {
         check(action, &request, code).await;
     }
     let attribute = ("AttributeName.1", "nonsense");

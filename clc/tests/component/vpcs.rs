@@ -366,7 +366,7 @@ async fn classic_link_is_nowhere_and_endpoints_there_are_none(cloud: Cloud) {
 async fn limits_are_reached(engine: Database) {
     let limits =
         Limits { vpcs_per_account: 3, subnets_per_vpc: 2, dhcp_options_per_account: 2, ..Limits::default() };
-    let network = NetworkConfig { segment_tag_first: 100, segment_tag_last: 103 };
+    let network = NetworkConfig { segment_tag_first: 100, segment_tag_last: 103, ..NetworkConfig::default() };
     let cloud = Cloud::start_as(engine, limits, network).await;
     let _cluster = cloud.cluster("zone-a", 1).await;
     let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
@@ -398,7 +398,7 @@ async fn limits_are_reached(engine: Database) {
 
 /// An account that goes takes its networks along, and gives their segments back.
 async fn networks_go_with_their_account(engine: Database) {
-    let network = NetworkConfig { segment_tag_first: 1, segment_tag_last: 2 };
+    let network = NetworkConfig { segment_tag_first: 1, segment_tag_last: 2, ..NetworkConfig::default() };
     let cloud = Cloud::start_as(engine, Limits::default(), network).await;
     let cluster = cloud.cluster("zone-a", 1).await;
     let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);

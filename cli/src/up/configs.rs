@@ -48,6 +48,9 @@ fn texts(home: &Home, facts: &Facts) -> anyhow::Result<Vec<(String, String)>> {
     Ok(all)
 }
 
+/// Nobody's on the internet (RFC 2544): on one host, which leads them to its guests itself, they are as good as any.
+const PUBLIC_ADDRESSES: &str = "198.18.0.0/24";
+
 type Values = Vec<(&'static str, Value)>;
 
 /// The `[controller]` section.
@@ -72,6 +75,7 @@ fn clc(home: &Home, facts: &Facts) -> Values {
         ("api.listen", address(SocketAddr::new(facts.address, facts.public_port))),
         ("api.region", text(&facts.region)),
         ("database.url", text(&database)),
+        ("network.public_addresses", Value::Array(vec![text(PUBLIC_ADDRESSES)])),
         ("secrets.key_file", path(&state.join("secrets.key"))),
         ("catalogue.instance_types", path(&home.config("instance-types"))),
         ("pki.ca_dir", path(&home.ca())),

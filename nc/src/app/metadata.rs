@@ -242,6 +242,10 @@ fn instance_leaves(intent: &InstanceIntent, meta: &mut impl FnMut(&str, &str)) {
     if let Some(port) = spec.ports.first() {
         meta("local-ipv4", &port.private_ip.to_string());
         meta("mac", &port.mac);
+        if let Some(public) = &port.public {
+            meta("public-ipv4", &public.address.to_string());
+            public.name.iter().for_each(|name| meta("public-hostname", name));
+        }
         meta("security-groups", &group_names(port));
     }
 }
@@ -267,8 +271,16 @@ fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &m
         ("vpc-ipv4-cidr-block", &port.vpc_cidr),
         ("vpc-ipv4-cidr-blocks", &port.vpc_cidr),
     ];
+    let mut of_port =
+        |name: &str, value: &str| meta(&format!("network/interfaces/macs/{}/{name}", port.mac), value);
     for (name, value) in values {
-        meta(&format!("network/interfaces/macs/{}/{name}", port.mac), value);
+        of_port(name, value);
+    }
+    if let Some(public) = &port.public {
+        let address = public.address.to_string();
+        of_port(&format!("ipv4-associations/{address}"), &port.private_ip.to_string());
+        of_port("public-ipv4s", &address);
+        public.name.iter().for_each(|name| of_port("public-hostname", name));
     }
 }
 
@@ -320,6 +332,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 mod tests {
     use super::*;
     use crate::app::sample;
+    use karri_proto::instance::PublicPort;
 
     const NOW: u64 = 1_700_000_000;
 
@@ -358,6 +371,27 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_public_address_is_where_ec2_shows_it() {
+        let mut intent = sample::intent();
+        let meta = |name: &str| format!("/latest/meta-data/{name}");
+        let mac = "network/interfaces/macs/02:00:00:00:00:05";
+        assert_eq!(text(&intent, &meta("public-ipv4")), None);
+        let (address, name) = (std::net::Ipv4Addr::new(198, 18, 0, 5), Some("ec2-198-18-0-5.x".to_owned()));
+        intent.spec.ports[0].public = Some(PublicPort { address, name, elastic: true });
+        for (name, value) in [
+            ("public-ipv4".to_owned(), "198.18.0.5"),
+            ("public-hostname".to_owned(), "ec2-198-18-0-5.x"),
+            (format!("{mac}/public-ipv4s"), "198.18.0.5"),
+            (format!("{mac}/public-hostname"), "ec2-198-18-0-5.x"),
+            (format!("{mac}/ipv4-associations/198.18.0.5"), "172.31.0.5"),
+        ] {
+            assert_eq!(text(&intent, &meta(&name)).as_deref(), Some(value), "{name}");
+        }
+        intent.spec.ports[0].public.as_mut().unwrap().name = None;
+        assert_eq!(text(&intent, &meta("public-hostname")), None);
     }
 
     #[test]

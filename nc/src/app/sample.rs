@@ -78,5 +78,6 @@ fn port() -> PortSpec {
         vpc_cidr: "172.31.0.0/16".to_owned(),
         gateway: std::net::Ipv4Addr::new(172, 31, 0, 1),
         groups: vec![(id("sg-0123456789abcdef0"), "default".to_owned())],
+        public: None,
     }
 }

@@ -301,6 +301,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
                 vpc_cidr: "172.31.0.0/16".into(),
                 gateway: "172.31.0.1".parse().unwrap(),
                 groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
+                public: None,
             }],
             user_data_base64: None,
             key: None,

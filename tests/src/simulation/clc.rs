@@ -438,6 +438,7 @@ fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> Instance
         vpc_cidr: String::new(),
         gateway: Ipv4Addr::new(172, 31, 0, 1),
         groups: Vec::new(),
+        public: None,
     };
     InstanceSpec {
         instance_type: String::new(),

@@ -259,8 +259,11 @@ fn write_accessors(structure: &Structure, out: &mut String) {
         let body = if token.required { format!("Some(&{body})") } else { body };
         accessor("client_token(&self) -> Option<&str>", &body);
     }
-    if structure.field("Filters").is_some_and(|field| field.leaf_name == "Filter") {
-        accessor("filters(&self) -> &[crate::aws::filter::Filter]", "&self.filters");
+    // DescribeNatGateways has them by the other name.
+    let filters = ["Filters", "Filter"].into_iter().filter_map(|name| structure.field(name));
+    if let Some(filters) = filters.into_iter().find(|field| field.leaf_name == "Filter") {
+        let body = format!("&self.{}", filters.ident);
+        accessor("filters(&self) -> &[crate::aws::filter::Filter]", &body);
     }
     if structure.field("TagSpecifications").is_some_and(|field| field.leaf_name == "TagSpecification") {
         let head = "tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification]";

@@ -71,6 +71,7 @@ pub fn of_action(service: &str, name: &str) -> String {
 fn singular(noun: &str) -> &str {
     match noun.strip_suffix("es") {
         Some(stem) if stem.ends_with("ss") => stem,
+        _ if noun.ends_with("ss") => noun,
         _ => noun.strip_suffix('s').unwrap_or(noun),
     }
 }
@@ -102,6 +103,7 @@ mod tests {
             ("CreateTags", "tag"),
             ("DescribePlacementGroups", "placement_group"),
             ("DescribeAddresses", "address"),
+            ("AllocateAddress", "address"),
         ] {
             assert_eq!(of_action("ec2", action), file);
         }

@@ -4,14 +4,19 @@ mod account;
 mod address;
 mod bundle_task;
 mod dhcp_options;
+mod iam_instance_profile;
 mod image;
 mod instance;
 mod instance_type;
+mod internet_gateway;
 mod key_pair;
 mod listing;
+mod nat_gateway;
+mod network_acl;
 mod network_interface;
 mod password_data;
 mod region;
+mod route_table;
 mod security_group;
 mod snapshot;
 mod subnet;
@@ -27,7 +32,7 @@ pub fn table(table: Table) -> Table {
     let table = cloud(instances(table));
     let table = images(table);
     let table = key_pairs(table);
-    let table = security_groups(vpcs(network(table)));
+    let table = addresses(gateways(network_acls(route_tables(security_groups(vpcs(network(table)))))));
     tags(table)
 }
 
@@ -94,8 +99,57 @@ fn network(table: Table) -> Table {
             network_interface::modify_network_interface_attribute,
             network_interface::of_modify_attribute,
         )
-        .on(address::describe_addresses, action_alone)
         .on(volume::describe_volumes, action_alone)
+        .on(iam_instance_profile::describe_iam_instance_profile_associations, action_alone)
+}
+
+fn addresses(table: Table) -> Table {
+    table
+        .on(address::describe_addresses, action_alone)
+        .on_change(address::allocate_address, address::allocate_asks)
+        .on_change(address::associate_address, address::associate_asks)
+        .on_change(address::disassociate_address, address::disassociate_asks)
+        .on_change(address::release_address, address::release_asks)
+        .on(address::describe_addresses_attribute, action_alone)
+        .on_change(address::reset_address_attribute, address::reset_asks)
+}
+
+fn gateways(table: Table) -> Table {
+    table
+        .on(internet_gateway::describe_internet_gateways, action_alone)
+        .on_change(internet_gateway::create_internet_gateway, internet_gateway::create_asks)
+        .on_change(internet_gateway::attach_internet_gateway, internet_gateway::attach_asks)
+        .on_change(internet_gateway::detach_internet_gateway, internet_gateway::detach_asks)
+        .on_change(internet_gateway::delete_internet_gateway, internet_gateway::delete_asks)
+        .on(nat_gateway::describe_nat_gateways, action_alone)
+        .on_change(nat_gateway::create_nat_gateway, nat_gateway::create_asks)
+        .on_change(nat_gateway::delete_nat_gateway, nat_gateway::delete_asks)
+}
+
+fn route_tables(table: Table) -> Table {
+    table
+        .on(route_table::describe_route_tables, action_alone)
+        .on_change(route_table::create_route_table, route_table::create_asks)
+        .on_change(route_table::delete_route_table, route_table::delete_asks)
+        .on_change(route_table::create_route, route_table::create_route_asks)
+        .on_change(route_table::replace_route, route_table::replace_route_asks)
+        .on_change(route_table::delete_route, route_table::delete_route_asks)
+        .on_change(route_table::associate_route_table, route_table::associate_asks)
+        .on_change(route_table::disassociate_route_table, route_table::disassociate_asks)
+        .on_change(route_table::replace_route_table_association, route_table::replace_association_asks)
+        .on_change(route_table::enable_vgw_route_propagation, route_table::enable_propagation_asks)
+        .on_change(route_table::disable_vgw_route_propagation, route_table::disable_propagation_asks)
+}
+
+fn network_acls(table: Table) -> Table {
+    table
+        .on(network_acl::describe_network_acls, action_alone)
+        .on_change(network_acl::create_network_acl, network_acl::create_asks)
+        .on_change(network_acl::delete_network_acl, network_acl::delete_asks)
+        .on_change(network_acl::create_network_acl_entry, network_acl::create_entry_asks)
+        .on_change(network_acl::replace_network_acl_entry, network_acl::replace_entry_asks)
+        .on_change(network_acl::delete_network_acl_entry, network_acl::delete_entry_asks)
+        .on_change(network_acl::replace_network_acl_association, network_acl::replace_association_asks)
 }
 
 fn vpcs(table: Table) -> Table {

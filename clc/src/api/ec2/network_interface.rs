@@ -1,24 +1,30 @@
 //! Network interfaces: those of the account's instances.
 
+use super::instance::address_owner;
 use super::listing::{
     Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_number, tell_tags, tell_time, time_of,
 };
 use super::tag::shown;
 use crate::api::cx::{Answer, Cx};
 use crate::api::permit::{Asks, Target, not_dry};
+use crate::app::address::mac_of;
 use crate::app::instance::attribute::Wish;
+use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
 use crate::app::tag::{Taggable, Tags};
+use crate::store::nat_gateway::NatGateway;
+use crate::store::public_address::PublicAddress;
 use karri_proto::aws::Done;
 use karri_proto::aws::ec2::{
     DescribeNetworkInterfacesRequest, DescribeNetworkInterfacesResult, GroupIdentifier,
-    ModifyNetworkInterfaceAttributeRequest, NetworkInterface, NetworkInterfaceAttachment,
-    NetworkInterfacePrivateIpAddress,
+    ModifyNetworkInterfaceAttributeRequest, NetworkInterface, NetworkInterfaceAssociation,
+    NetworkInterfaceAttachment, NetworkInterfacePrivateIpAddress,
 };
 use karri_proto::aws::filter::Filterable;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::NetworkInterfaceId;
-use karri_proto::instance::PortSpec;
+use karri_proto::instance::{PortSpec, PublicPort};
+use std::collections::HashMap;
 
 pub async fn describe_network_interfaces(
     cx: Cx,
@@ -30,13 +36,21 @@ pub async fn describe_network_interfaces(
     }
     let mut tags = cx.app.store.tags_of_account(cx.account(), Taggable::NetworkInterface).await?;
     let mut interfaces = Vec::new();
+    let addresses = cx.app.store.public_address_list(cx.account()).await?;
+    let addresses: HashMap<std::net::Ipv4Addr, PublicAddress> =
+        addresses.into_iter().map(|address| (address.ip, address)).collect();
+    for gateway in cx.app.store.nat_gateway_list(cx.account()).await? {
+        if gateway.is_there() {
+            interfaces.push((gateway.port_id.clone(), of_nat_gateway(&cx, &gateway)));
+        }
+    }
     for instance in cx.app.instances.of_account(cx.account()) {
         if instance.state == State::Terminated {
             continue;
         }
         for (port, index) in instance.spec.ports.iter().zip(0..) {
             let tags = tags.remove(port.id.as_str()).unwrap_or_default();
-            interfaces.push((port.id.to_string(), describe(&instance, port, index, &tags)));
+            interfaces.push((port.id.to_string(), describe(&instance, port, index, &addresses, &tags)));
         }
     }
     let code = FaultCode::InvalidNetworkInterfaceIdNotFound;
@@ -48,7 +62,78 @@ pub async fn describe_network_interfaces(
     Ok(DescribeNetworkInterfacesResult { network_interfaces, next_token })
 }
 
-fn describe(instance: &Instance, port: &PortSpec, index: i32, tags: &Tags) -> NetworkInterface {
+/// EC2 makes it and keeps it, and nobody else changes it.
+fn of_nat_gateway(cx: &Cx, gateway: &NatGateway) -> NetworkInterface {
+    let association = gateway.public.as_ref().map(|public| NetworkInterfaceAssociation {
+        allocation_id: Some(public.allocation_id.clone()),
+        association_id: Some(public.association_id.clone()),
+        ip_owner_id: Some(gateway.account.clone()),
+        public_dns_name: Some(String::new()),
+        public_ip: Some(public.ip.to_string()),
+        ..Default::default()
+    });
+    let address = gateway.private_ip.to_string();
+    NetworkInterface {
+        association: association.clone(),
+        attachment: Some(NetworkInterfaceAttachment {
+            attach_time: Some(time_of(gateway.created_ms)),
+            attachment_id: Some(gateway.port_id.replacen("eni-", "ela-attach-", 1)),
+            delete_on_termination: Some(false),
+            device_index: Some(1),
+            instance_owner_id: Some("amazon-aws".to_owned()),
+            status: Some("attached".to_owned()),
+            ..Default::default()
+        }),
+        availability_zone: Some(gateway.zone.clone()),
+        availability_zone_id: Some(gateway.zone.clone()),
+        description: Some(format!("Interface for NAT Gateway {}", gateway.id)),
+        interface_type: Some("nat_gateway".to_owned()),
+        mac_address: Some(mac_of(gateway.private_ip)),
+        network_interface_id: Some(gateway.port_id.clone()),
+        owner_id: Some(gateway.account.clone()),
+        private_dns_name: Some(private_dns_name(gateway.private_ip, &cx.app.region)),
+        private_ip_address: Some(address.clone()),
+        private_ip_addresses: vec![NetworkInterfacePrivateIpAddress {
+            association,
+            primary: Some(true),
+            private_dns_name: Some(private_dns_name(gateway.private_ip, &cx.app.region)),
+            private_ip_address: Some(address),
+            ..Default::default()
+        }],
+        requester_id: Some(gateway.account.clone()),
+        requester_managed: Some(true),
+        source_dest_check: Some(false),
+        status: Some("in-use".to_owned()),
+        subnet_id: Some(gateway.subnet_id.clone()),
+        vpc_id: Some(gateway.vpc_id.clone()),
+        ..Default::default()
+    }
+}
+
+fn association(
+    instance: &Instance,
+    public: &PublicPort,
+    addresses: &HashMap<std::net::Ipv4Addr, PublicAddress>,
+) -> NetworkInterfaceAssociation {
+    let row = addresses.get(&public.address);
+    NetworkInterfaceAssociation {
+        allocation_id: row.and_then(|row| row.allocation_id.clone()),
+        association_id: row.and_then(|row| row.leads_to.as_ref()?.association_id.clone()),
+        ip_owner_id: Some(address_owner(instance, public).to_owned()),
+        public_dns_name: Some(public.name.clone().unwrap_or_default()),
+        public_ip: Some(public.address.to_string()),
+        ..Default::default()
+    }
+}
+
+fn describe(
+    instance: &Instance,
+    port: &PortSpec,
+    index: i32,
+    addresses: &HashMap<std::net::Ipv4Addr, PublicAddress>,
+    tags: &Tags,
+) -> NetworkInterface {
+    let association = port.public.as_ref().map(|public| association(instance, public, addresses));
     let address = port.private_ip.to_string();
     let name = Some(instance.spec.hostname.clone());
     let group = |(id, name): &(karri_proto::ids::SecurityGroupId, String)| GroupIdentifier {
@@ -56,6 +141,7 @@ fn describe(instance: &Instance, port: &PortSpec, index: i32, tags: &Tags) -> Ne
         group_name: Some(name.clone()),
     };
     NetworkInterface {
+        association: association.clone(),
         attachment: Some(attachment(instance, port, index)),
         availability_zone: Some(instance.zone.clone()),
         availability_zone_id: Some(instance.zone.clone()),
@@ -68,6 +154,7 @@ fn describe(instance: &Instance, port: &PortSpec, index: i32, tags: &Tags) -> Ne
         private_dns_name: name.clone(),
         private_ip_address: Some(address.clone()),
         private_ip_addresses: vec![NetworkInterfacePrivateIpAddress {
+            association,
             primary: Some(true),
             private_dns_name: name,
             private_ip_address: Some(address),
@@ -192,7 +279,16 @@ impl Filterable for Shown<NetworkInterface> {
         if let (Some(part), Some(attachment)) = (name.strip_prefix("attachment."), &one.attachment) {
             return attachment_values(attachment, part, each);
         }
+        if let Some(part) = name.strip_prefix("association.") {
+            return association_values(one.association.as_ref(), part, each);
+        }
         match name {
+            "addresses.association.owner-id" => {
+                association_values(one.association.as_ref(), "ip-owner-id", each)
+            }
+            "addresses.association.public-ip" => {
+                association_values(one.association.as_ref(), "public-ip", each)
+            }
             "addresses.primary" => one.private_ip_addresses.iter().for_each(|a| tell_flag(each, a.primary)),
             "addresses.private-ip-address" => {
                 one.private_ip_addresses.iter().for_each(|a| tell(each, &a.private_ip_address));
@@ -219,6 +315,18 @@ impl Filterable for Shown<NetworkInterface> {
 
     fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
         tell_tags(each, &self.0.tag_set);
+    }
+}
+
+fn association_values(one: Option<&NetworkInterfaceAssociation>, part: &str, each: &mut dyn FnMut(&str)) {
+    let Some(one) = one else { return };
+    match part {
+        "allocation-id" => tell(each, &one.allocation_id),
+        "association-id" => tell(each, &one.association_id),
+        "ip-owner-id" => tell(each, &one.ip_owner_id),
+        "public-dns-name" => tell(each, &one.public_dns_name),
+        "public-ip" => tell(each, &one.public_ip),
+        _ => {}
     }
 }
 

@@ -104,7 +104,12 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         | Taggable::ImportImageTask
         | Taggable::ImportSnapshotTask
         | Taggable::ExportImageTask
-        | Taggable::DhcpOptions => {
+        | Taggable::DhcpOptions
+        | Taggable::InternetGateway
+        | Taggable::RouteTable
+        | Taggable::NetworkAcl
+        | Taggable::NatGateway
+        | Taggable::ElasticIp => {
             // These ARNs name no account, and whoever is no administrator reaches none but their own.
             let nobodys = matches!(kind, Taggable::Image | Taggable::Snapshot);
             let own = own || nobodys || !cx.is_administrator();

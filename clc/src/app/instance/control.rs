@@ -4,7 +4,7 @@ use super::lifecycle::Order;
 use super::model::Instance;
 use super::state::State;
 use crate::app::App;
-use crate::store::instance::instances_change_in_txn;
+use crate::store::instance::{instances_change_in_txn, instances_fetch_in_txn};
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
@@ -21,8 +21,13 @@ pub struct Caller<'a> {
 }
 
 impl Caller<'_> {
+    /// What that account has.
+    pub fn may_touch_of(&self, account: &str) -> bool {
+        self.administrator || account == self.account
+    }
+
     fn may_touch(&self, instance: &Instance) -> bool {
-        self.administrator || instance.account == self.account
+        self.may_touch_of(&instance.account)
     }
 }
 
@@ -91,7 +96,18 @@ impl App {
             self.adopt(stopped.clone());
             self.room_for(&stopped)
         };
-        let result = self.order_in_txn(tx, change, caller, ids, admit, super::lifecycle::start).await;
+        let known = instances_fetch_in_txn(&mut tx, ids).await?;
+        let public = self.own_addresses_of_started_in_txn(&mut tx, &known).await?;
+        let start = |instance: &mut Instance, order: Order<'_>| {
+            let started = super::lifecycle::start(instance, order)?;
+            if let Some(own) = public.get(&instance.id).filter(|_| started)
+                && let Some(port) = Arc::make_mut(&mut instance.spec).ports.first_mut()
+            {
+                port.public = Some(own.clone());
+            }
+            Ok(started)
+        };
+        let result = self.order_in_txn(tx, change, caller, ids, admit, start).await;
         if result.is_err() {
             self.observe_again(ids);
         }

@@ -18,8 +18,9 @@ use crate::app::security_group::group_not_found;
 use crate::app::tag::Tags;
 use crate::app::{App, Book, no_address};
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
+use crate::store::network_change::networks_turn_in_txn;
 use crate::store::security_group::group_missing_in_txn;
-use crate::store::{Engine, StoreError};
+use crate::store::{Engine, StoreError, Tx};
 use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId, SubnetId};
@@ -55,6 +56,8 @@ pub struct Order {
     pub private_ip: Option<Ipv4Addr>,
     pub group_ids: Vec<String>,
     pub group_names: Vec<String>,
+    /// Whether it gets a public address; None: as its subnet has it.
+    pub public_address: Option<bool>,
     pub user_data_base64: Option<String>,
     /// The root disk's size, and for which device it was said.
     pub root_gib: Option<u64>,
@@ -80,6 +83,12 @@ struct Held<'a> {
     /// As many as were counted against the account's limit.
     counted: usize,
     committed: bool,
+}
+
+/// By place; `change` is the number of the networks' turn in which they were found.
+pub struct PublicAddresses {
+    change: i64,
+    given: Vec<Option<Ipv4Addr>>,
 }
 
 /// A place with an address of the network that it is in.
@@ -175,12 +184,35 @@ impl App {
                 return Ok((Launched::SubnetGone(gone), held));
             }
         }
-        let launch = prepare(self, order, resolved, &held.places);
+        let public = self.public_addresses_in_txn(&mut tx, order, resolved, &held.places).await?;
+        let launch = prepare(self, order, resolved, &held.places, public);
         let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
         if matches!(launched, Launched::New(_)) {
             tx.commit().await.map_err(StoreError::from)?;
         }
         Ok((launched, held))
+    }
+
+    /// For each instance that is to have one.
+    async fn public_addresses_in_txn(
+        &self,
+        tx: &mut Tx,
+        order: &Order,
+        resolved: &Resolved,
+        places: &[Spot],
+    ) -> Result<Option<PublicAddresses>, Fault> {
+        let wants = |spot: &Spot| {
+            let subnet = resolved.subnet(&spot.place.zone);
+            order.public_address.unwrap_or(subnet.is_some_and(|subnet| subnet.map_public_ip))
+        };
+        let count = places.iter().filter(|spot| wants(spot)).count();
+        if count == 0 {
+            return Ok(None);
+        }
+        let change = networks_turn_in_txn(tx).await?;
+        let mut left = self.own_addresses_in_txn(tx, count).await?.into_iter();
+        let given = places.iter().map(|spot| if wants(spot) { left.next() } else { None }).collect();
+        Ok(Some(PublicAddresses { change, given }))
     }
 
     async fn earlier(&self, order: &Order) -> Result<Option<Earlier>, Fault> {

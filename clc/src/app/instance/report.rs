@@ -112,6 +112,7 @@ impl App {
         if thoroughly {
             self.tokens.forget(&self.store.reservations_purge(now).await?);
             self.store.rules_sweep().await?;
+            self.store.nat_gateways_purge(now).await?;
             self.store.networks_sweep().await?;
         }
         Ok(())

@@ -22,6 +22,9 @@ pub struct Said {
     /// The image's word.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub paravirtual: bool,
+    /// It is to have a public address of its own whenever it runs.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub public_address: bool,
     /// Of its type; launches before this was kept have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads_per_core: Option<u32>,

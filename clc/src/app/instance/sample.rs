@@ -26,6 +26,7 @@ fn spec() -> InstanceSpec {
         vpc_cidr: "172.31.0.0/16".into(),
         gateway: [172, 31, 0, 1].into(),
         groups: vec![("sg-0123456789abcdef0".parse().unwrap(), "default".into())],
+        public: None,
     };
     InstanceSpec {
         instance_type: "t3.micro".into(),

@@ -81,7 +81,8 @@ impl App {
         if have.len() >= self.limits.vpcs_per_account {
             return Err(too_many());
         }
-        let vpc = default_vpc_insert_in_txn(&mut tx, rules, networks, account).await?;
+        let vpc =
+            default_vpc_insert_in_txn(&mut tx, rules, networks, account, self.default_subnets_public).await?;
         // With its subnets, its range may be another.
         let vpc = vpc_fetch_in_txn(&mut tx, &vpc.id).await?.unwrap_or(vpc);
         if dry {

@@ -10,6 +10,7 @@ pub mod groups;
 pub mod instance_bundles;
 pub mod networks;
 pub mod postgres;
+pub mod vpc;
 pub mod walrus;
 
 pub use answer::Answer;
@@ -37,6 +38,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub const REGION: &str = "karri-1";
+/// The public addresses that there are to be given out, and how many.
+const PUBLIC_RANGE: &str = "198.18.0.0/28";
+pub const PUBLIC_ADDRESSES: usize = 14;
 pub const IMAGE: &str = "ami-00000000000000001";
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -99,7 +103,8 @@ impl Cloud {
     }
 
     pub async fn start_with(engine: Database, limits: Limits) -> Self {
-        Self::start_as(engine, limits, NetworkConfig::default()).await
+        let public_addresses = vec![PUBLIC_RANGE.into()];
+        Self::start_as(engine, limits, NetworkConfig { public_addresses, ..NetworkConfig::default() }).await
     }
 
     pub async fn start_as(engine: Database, limits: Limits, network: NetworkConfig) -> Self {

@@ -31,6 +31,7 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         vpc_cidr: "172.31.0.0/16".into(),
         gateway: GATEWAY.parse()?,
         groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
+        public: None,
     };
     let spec = InstanceSpec {
         instance_type: "t3.nano".into(),

@@ -1,6 +1,6 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{boot_mode, metadata_state};
+use super::shape::{address_owner, boot_mode, metadata_state};
 use crate::api::ec2::listing::{time_of, time_text};
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
@@ -22,7 +22,22 @@ impl Subject<'_> {
     fn network(&self, name: &str, each: &mut dyn FnMut(&str)) {
         let Some(port) = self.port() else { return };
         let name = name.strip_prefix("network-interface.").unwrap_or(name);
+        let public = port.public.as_ref();
         match name {
+            "addresses.association.public-ip" | "association.public-ip" | "ip-address" => {
+                public.iter().for_each(|public| each(&public.address.to_string()));
+            }
+            "addresses.association.ip-owner-id"
+            | "addresses.association.owner-id"
+            | "association.ip-owner-id" => {
+                public.iter().for_each(|public| each(address_owner(self.0, public)));
+            }
+            "addresses.association.public-dns-name"
+            | "association.public-dns-name"
+            | "dns-name"
+            | "public-dns-name" => {
+                public.iter().filter_map(|public| public.name.as_ref()).for_each(|name| each(name));
+            }
             "addresses.private-ip-address" | "private-ip-address" => each(&port.private_ip.to_string()),
             "addresses.primary" | "attachment.delete-on-termination" | "source-dest-check" => each("true"),
             "ipv6-native" | "operator.managed" | "requester-managed" => each("false"),

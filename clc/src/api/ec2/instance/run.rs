@@ -105,6 +105,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         private_ip: network.private_ip,
         group_ids: network.group_ids,
         group_names: request.security_groups.clone(),
+        public_address: request.network_interfaces.first().and_then(|one| one.associate_public_ip_address),
         user_data_base64: user_data(request.user_data.clone())?,
         root_gib: root.gib,
         root_device: root.device,
@@ -114,6 +115,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
             port_description: port_description(request)?,
             auto_recovery_disabled: recovery == Some("disabled"),
             paravirtual: false,     // its image says
+            public_address: false,  // its subnet says, unless it does itself
             threads_per_core: None, // of the type, which is not looked up yet
         },
         metadata,

@@ -6,7 +6,7 @@ use crate::app::instance::{Instance, State};
 use crate::app::volume::root_volume_id;
 use karri_proto::aws::ec2;
 use karri_proto::ids::SecurityGroupId;
-use karri_proto::instance::{Firmware, PortSpec};
+use karri_proto::instance::{Firmware, PortSpec, PublicPort};
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -87,7 +87,6 @@ pub fn instance(one: &Instance) -> ec2::Instance {
             enable_resource_name_dns_a_record: Some(false),
             hostname_type: some("ip-name"),
         }),
-        public_dns_name: Some(String::new()),
         ramdisk_id: spec.ramdisk_id.clone(),
         root_device_name: Some(spec.root_device_name.clone()),
         root_device_type: some("ebs"),
@@ -118,7 +117,8 @@ fn cpu_options(one: &Instance) -> Option<ec2::CpuOptions> {
 /// What a terminated instance has no more: disks and network.
 fn attached(one: &Instance) -> ec2::Instance {
     let Some(port) = one.spec.ports.first().filter(|_| one.state != State::Terminated) else {
-        return ec2::Instance { private_dns_name: Some(String::new()), ..Default::default() };
+        let none = || Some(String::new());
+        return ec2::Instance { private_dns_name: none(), public_dns_name: none(), ..Default::default() };
     };
     ec2::Instance {
         block_device_mappings: vec![ec2::InstanceBlockDeviceMapping {
@@ -134,6 +134,10 @@ fn attached(one: &Instance) -> ec2::Instance {
         network_interfaces: vec![network_interface(one, port)],
         private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
         private_ip_address: Some(port.private_ip.to_string()),
+        public_dns_name: Some(
+            port.public.as_ref().and_then(|public| public.name.clone()).unwrap_or_default(),
+        ),
+        public_ip_address: port.public.as_ref().map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
         source_dest_check: Some(true),
         subnet_id: Some(port.subnet_id.to_string()),
@@ -145,7 +149,9 @@ fn attached(one: &Instance) -> ec2::Instance {
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
     let address = Some(port.private_ip.to_string());
     let name = Some(private_dns_name(port.private_ip, &one.spec.region));
+    let association = port.public.as_ref().map(|public| association(one, public));
     ec2::InstanceNetworkInterface {
+        association: association.clone(),
         attachment: Some(ec2::InstanceNetworkInterfaceAttachment {
             attach_time: at_ms(one.spec.launched_at_unix_ms),
             attachment_id: Some(port.id.as_str().replacen("eni-", "eni-attach-", 1)),
@@ -164,6 +170,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
         private_dns_name: name.clone(),
         private_ip_address: address.clone(),
         private_ip_addresses: vec![ec2::InstancePrivateIpAddress {
+            association,
             primary: Some(true),
             private_dns_name: name,
             private_ip_address: address,
@@ -175,6 +182,20 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
         vpc_id: Some(port.vpc_id.to_string()),
         ..Default::default()
     }
+}
+
+fn association(one: &Instance, public: &PublicPort) -> ec2::InstanceNetworkInterfaceAssociation {
+    ec2::InstanceNetworkInterfaceAssociation {
+        ip_owner_id: Some(address_owner(one, public).to_owned()),
+        public_dns_name: Some(public.name.clone().unwrap_or_default()),
+        public_ip: Some(public.address.to_string()),
+        ..Default::default()
+    }
+}
+
+/// Addresses that are not elastic are EC2's own.
+pub fn address_owner<'a>(one: &'a Instance, public: &PublicPort) -> &'a str {
+    if public.elastic { &one.account } else { "amazon" }
 }
 
 /// What its owner asked for counts once the cluster has durably accepted it, as EC2's word for it says.

@@ -141,12 +141,10 @@ pub fn refuse_unsupported_interface(one: &InstanceNetworkInterfaceSpecification)
         || !one.ipv6_prefixes.is_empty()
         || some(one.ipv4_prefix_count)
         || some(one.ipv6_prefix_count);
-    let public =
-        one.associate_public_ip_address == Some(true) || one.associate_carrier_ip_address == Some(true);
     refuse(&[
         (elsewhere, "a network interface other than the first"),
         (one.network_interface_id.is_some(), "network interfaces made before"),
-        (public, "public addresses"),
+        (one.associate_carrier_ip_address == Some(true), "carrier addresses"),
         (one.delete_on_termination == Some(false), "network interfaces that outlive their instance"),
         (more, "several addresses"),
         (ipv6, "IPv6"),

@@ -2,11 +2,12 @@
 //! comes from outside.
 
 use super::resolve::Resolved;
-use super::{Order, Spot};
+use super::{Order, PublicAddresses, Spot};
 use crate::app::address::mac_of;
 use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
+use crate::app::public_address::own::own_public_port;
 use crate::app::{App, now_ms, steady_ms};
 use crate::store::launch::Launch;
 use crate::store::network::SecurityGroup;
@@ -19,22 +20,32 @@ use std::sync::Arc;
 /// Of images that ask for tokens.
 const IMDS_V2_HOP_LIMIT: u8 = 2;
 
-pub fn prepare(app: &App, order: &Order, resolved: &Resolved, places: &[Spot]) -> Launch {
+pub fn prepare(
+    app: &App,
+    order: &Order,
+    resolved: &Resolved,
+    places: &[Spot],
+    public: Option<PublicAddresses>,
+) -> Launch {
     let reservation = ReservationId::random(&mut rand::thread_rng());
     let created_ms = now_ms();
     let instances = places.iter().zip(0u32..).filter_map(|(Spot { place, address, .. }, index)| {
         let subnet = resolved.subnet(&place.zone)?; // no place without one was taken
-        let port = port_of(resolved, subnet, *address);
+        let mut port = port_of(resolved, subnet, *address);
+        let own = public.as_ref().and_then(|public| *public.given.get(index as usize)?);
+        port.public = own.map(|ip| own_public_port(ip, &app.region, &resolved.vpc));
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
         let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
         let image = &resolved.image.definition;
         instance.said.volume_type.get_or_insert_with(|| image.root.volume_type.clone());
+        instance.said.public_address = own.is_some();
         instance.said.paravirtual = image.is_paravirtual();
         instance.said.threads_per_core = Some(resolved.threads_per_core);
         Some(instance)
     });
     Launch {
         instances: instances.collect(),
+        networks_change: public.as_ref().map(|public| public.change),
         account: order.account.clone(),
         client_token: order.client_token.clone(),
         request_digest: order.request_digest.clone(),
@@ -60,6 +71,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec 
         vpc_cidr: resolved.vpc.cidr.clone(),
         gateway: subnet.gateway,
         groups: resolved.groups.iter().filter_map(group).collect(),
+        public: None,
     }
 }
 

@@ -5,6 +5,23 @@ use crate::aws::{Decode, Encode, Params, WireFault, XmlWriter};
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AddressAttribute {
+    pub allocation_id: Option<String>,
+    pub ptr_record: Option<String>,
+    pub ptr_record_update: Option<PtrUpdateStatus>,
+    pub public_ip: Option<String>,
+}
+
+impl Encode for AddressAttribute {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("allocationId", &self.allocation_id);
+        xml.optional("ptrRecord", &self.ptr_record);
+        xml.optional("ptrRecordUpdate", &self.ptr_record_update);
+        xml.optional("publicIp", &self.public_ip);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttributeBooleanValue {
     pub value: Option<bool>,
 }
@@ -206,6 +223,38 @@ impl Encode for GroupIdentifier {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct IamInstanceProfile {
+    pub arn: Option<String>,
+    pub id: Option<String>,
+}
+
+impl Encode for IamInstanceProfile {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("arn", &self.arn);
+        xml.optional("id", &self.id);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct IcmpTypeCode {
+    pub code: Option<i32>,
+    pub r#type: Option<i32>,
+}
+
+impl Decode for IcmpTypeCode {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { code: params.optional("Code")?, r#type: params.optional("Type")? })
+    }
+}
+
+impl Encode for IcmpTypeCode {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("code", &self.code);
+        xml.optional("type", &self.r#type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ImportImageLicenseConfigurationResponse {
     pub license_configuration_arn: Option<String>,
 }
@@ -228,6 +277,25 @@ impl Encode for OperatorResponse {
         xml.optional("hiddenByDefault", &self.hidden_by_default);
         xml.optional("managed", &self.managed);
         xml.optional("principal", &self.principal);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PortRange {
+    pub from: Option<i32>,
+    pub to: Option<i32>,
+}
+
+impl Decode for PortRange {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { from: params.optional("From")?, to: params.optional("To")? })
+    }
+}
+
+impl Encode for PortRange {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("from", &self.from);
+        xml.optional("to", &self.to);
     }
 }
 
@@ -256,6 +324,34 @@ impl Encode for ProductCode {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("productCode", &self.product_code_id);
         xml.optional("type", &self.product_code_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PtrUpdateStatus {
+    pub reason: Option<String>,
+    pub status: Option<String>,
+    pub value: Option<String>,
+}
+
+impl Encode for PtrUpdateStatus {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("reason", &self.reason);
+        xml.optional("status", &self.status);
+        xml.optional("value", &self.value);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RouteTableAssociationState {
+    pub state: Option<String>,
+    pub status_message: Option<String>,
+}
+
+impl Encode for RouteTableAssociationState {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("state", &self.state);
+        xml.optional("statusMessage", &self.status_message);
     }
 }
 
@@ -450,6 +546,15 @@ impl Encode for UserBucketDetails {
         xml.optional("s3Bucket", &self.s3_bucket);
         xml.optional("s3Key", &self.s3_key);
     }
+}
+
+/// Known values of `AddressAttributeName`.
+#[derive(Debug)]
+pub enum AddressAttributeName {}
+
+impl AddressAttributeName {
+    pub const DOMAIN_NAME: &'static str = "domain-name";
+    pub const VALUES: &'static [&'static str] = &["domain-name"];
 }
 
 /// Known values of `ArchitectureValues`.
@@ -835,6 +940,30 @@ impl ResourceType {
         "capacity-reservation-modification-quote",
         "metric-category",
     ];
+}
+
+/// Known values of `RouteTableAssociationStateCode`.
+#[derive(Debug)]
+pub enum RouteTableAssociationStateCode {}
+
+impl RouteTableAssociationStateCode {
+    pub const ASSOCIATING: &'static str = "associating";
+    pub const ASSOCIATED: &'static str = "associated";
+    pub const DISASSOCIATING: &'static str = "disassociating";
+    pub const DISASSOCIATED: &'static str = "disassociated";
+    pub const FAILED: &'static str = "failed";
+    pub const VALUES: &'static [&'static str] =
+        &["associating", "associated", "disassociating", "disassociated", "failed"];
+}
+
+/// Known values of `RuleAction`.
+#[derive(Debug)]
+pub enum RuleAction {}
+
+impl RuleAction {
+    pub const ALLOW: &'static str = "allow";
+    pub const DENY: &'static str = "deny";
+    pub const VALUES: &'static [&'static str] = &["allow", "deny"];
 }
 
 /// Known values of `SSEType`.

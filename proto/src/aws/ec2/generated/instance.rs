@@ -636,19 +636,6 @@ impl Decode for HibernationOptionsRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct IamInstanceProfile {
-    pub arn: Option<String>,
-    pub id: Option<String>,
-}
-
-impl Encode for IamInstanceProfile {
-    fn encode(&self, xml: &mut XmlWriter) {
-        xml.optional("arn", &self.arn);
-        xml.optional("id", &self.id);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub struct IamInstanceProfileSpecification {
     pub arn: Option<String>,
     pub name: Option<String>,
@@ -679,7 +666,7 @@ pub struct Instance {
     pub enclave_options: Option<EnclaveOptions>,
     pub hibernation_options: Option<HibernationOptions>,
     pub hypervisor: Option<String>,
-    pub iam_instance_profile: Option<IamInstanceProfile>,
+    pub iam_instance_profile: Option<super::IamInstanceProfile>,
     pub image_id: Option<String>,
     pub instance_id: Option<String>,
     pub instance_lifecycle: Option<String>,

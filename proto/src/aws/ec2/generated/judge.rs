@@ -81,6 +81,73 @@ impl Sample for Address {
     }
 }
 
+impl Dump for AddressAttribute {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("PtrRecord", &self.ptr_record);
+        sheet.optional("PtrRecordUpdate", &self.ptr_record_update);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.done()
+    }
+}
+
+impl Sample for AddressAttribute {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            allocation_id: dice.optional(),
+            ptr_record: dice.optional(),
+            ptr_record_update: dice.optional(),
+            public_ip: dice.optional(),
+        }
+    }
+}
+
+impl Dump for AllocateAddressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Address", &self.address);
+        sheet.optional("CustomerOwnedIpv4Pool", &self.customer_owned_ipv4_pool);
+        sheet.optional("Domain", &self.domain);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("IpamPoolId", &self.ipam_pool_id);
+        sheet.optional("NetworkBorderGroup", &self.network_border_group);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for AllocateAddressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("CarrierIp", &self.carrier_ip);
+        sheet.optional("CustomerOwnedIp", &self.customer_owned_ip);
+        sheet.optional("CustomerOwnedIpv4Pool", &self.customer_owned_ipv4_pool);
+        sheet.optional("Domain", &self.domain);
+        sheet.optional("NetworkBorderGroup", &self.network_border_group);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.done()
+    }
+}
+
+impl Sample for AllocateAddressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            allocation_id: dice.optional(),
+            carrier_ip: dice.optional(),
+            customer_owned_ip: dice.optional(),
+            customer_owned_ipv4_pool: dice.optional(),
+            domain: dice.optional_of(DomainType::VALUES),
+            network_border_group: dice.optional(),
+            public_ip: dice.optional(),
+            public_ipv4_pool: dice.optional(),
+        }
+    }
+}
+
 impl Dump for ApplicationStatusSummary {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -96,6 +163,34 @@ impl Sample for ApplicationStatusSummary {
     }
 }
 
+impl Dump for AssociateAddressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("AllowReassociation", &self.allow_reassociation);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.done()
+    }
+}
+
+impl Dump for AssociateAddressResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.done()
+    }
+}
+
+impl Sample for AssociateAddressResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { association_id: dice.optional() }
+    }
+}
+
 impl Dump for AssociateDhcpOptionsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -103,6 +198,33 @@ impl Dump for AssociateDhcpOptionsRequest {
         sheet.optional("DryRun", &self.dry_run);
         sheet.required("VpcId", &self.vpc_id);
         sheet.done()
+    }
+}
+
+impl Dump for AssociateRouteTableRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
+impl Dump for AssociateRouteTableResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("AssociationState", &self.association_state);
+        sheet.done()
+    }
+}
+
+impl Sample for AssociateRouteTableResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { association_id: dice.optional(), association_state: dice.optional() }
     }
 }
 
@@ -154,6 +276,16 @@ impl Dump for AssociatedKmsKey {
 impl Sample for AssociatedKmsKey {
     fn sample(dice: &mut Dice) -> Self {
         Self { kms_key_id: dice.optional() }
+    }
+}
+
+impl Dump for AttachInternetGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("InternetGatewayId", &self.internet_gateway_id);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
     }
 }
 
@@ -318,6 +450,16 @@ impl Sample for AvailabilityZone {
             zone_name: dice.optional(),
             zone_type: dice.optional(),
         }
+    }
+}
+
+impl Dump for AvailabilityZoneAddress {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AllocationIds", &self.allocation_ids);
+        sheet.optional("AvailabilityZone", &self.availability_zone);
+        sheet.optional("AvailabilityZoneId", &self.availability_zone_id);
+        sheet.done()
     }
 }
 
@@ -759,6 +901,29 @@ impl Sample for CreateDhcpOptionsResult {
     }
 }
 
+impl Dump for CreateInternetGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateInternetGatewayResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("InternetGateway", &self.internet_gateway);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateInternetGatewayResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { internet_gateway: dice.optional() }
+    }
+}
+
 impl Dump for CreateKeyPairRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -768,6 +933,148 @@ impl Dump for CreateKeyPairRequest {
         sheet.optional("KeyType", &self.key_type);
         sheet.list("TagSpecifications", &self.tag_specifications);
         sheet.done()
+    }
+}
+
+impl Dump for CreateNatGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("AvailabilityMode", &self.availability_mode);
+        sheet.list("AvailabilityZoneAddresses", &self.availability_zone_addresses);
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("ConnectivityType", &self.connectivity_type);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.list("SecondaryAllocationIds", &self.secondary_allocation_ids);
+        sheet.optional("SecondaryPrivateIpAddressCount", &self.secondary_private_ip_address_count);
+        sheet.list("SecondaryPrivateIpAddresses", &self.secondary_private_ip_addresses);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateNatGatewayResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("NatGateway", &self.nat_gateway);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateNatGatewayResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { client_token: dice.optional(), nat_gateway: dice.optional() }
+    }
+}
+
+impl Dump for CreateNetworkAclEntryRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("Egress", &self.egress);
+        sheet.optional("IcmpTypeCode", &self.icmp_type_code);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.optional("PortRange", &self.port_range);
+        sheet.required("Protocol", &self.protocol);
+        sheet.required("RuleAction", &self.rule_action);
+        sheet.required("RuleNumber", &self.rule_number);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateNetworkAclRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateNetworkAclResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("NetworkAcl", &self.network_acl);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateNetworkAclResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { client_token: dice.optional(), network_acl: dice.optional() }
+    }
+}
+
+impl Dump for CreateRouteRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CarrierGatewayId", &self.carrier_gateway_id);
+        sheet.optional("CoreNetworkArn", &self.core_network_arn);
+        sheet.optional("DestinationCidrBlock", &self.destination_cidr_block);
+        sheet.optional("DestinationIpv6CidrBlock", &self.destination_ipv6_cidr_block);
+        sheet.optional("DestinationPrefixListId", &self.destination_prefix_list_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("EgressOnlyInternetGatewayId", &self.egress_only_internet_gateway_id);
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("LocalGatewayId", &self.local_gateway_id);
+        sheet.optional("NatGatewayId", &self.nat_gateway_id);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("OdbNetworkArn", &self.odb_network_arn);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.optional("TransitGatewayId", &self.transit_gateway_id);
+        sheet.optional("VpcEndpointId", &self.vpc_endpoint_id);
+        sheet.optional("VpcPeeringConnectionId", &self.vpc_peering_connection_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateRouteResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Return", &self.r#return);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateRouteResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { r#return: dice.optional() }
+    }
+}
+
+impl Dump for CreateRouteTableRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateRouteTableResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("RouteTable", &self.route_table);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateRouteTableResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { client_token: dice.optional(), route_table: dice.optional() }
     }
 }
 
@@ -929,6 +1236,15 @@ impl Dump for DeleteDhcpOptionsRequest {
     }
 }
 
+impl Dump for DeleteInternetGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("InternetGatewayId", &self.internet_gateway_id);
+        sheet.done()
+    }
+}
+
 impl Dump for DeleteKeyPairRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -951,6 +1267,70 @@ impl Dump for DeleteKeyPairResult {
 impl Sample for DeleteKeyPairResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { key_pair_id: dice.optional(), r#return: dice.optional() }
+    }
+}
+
+impl Dump for DeleteNatGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NatGatewayId", &self.nat_gateway_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteNatGatewayResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NatGatewayId", &self.nat_gateway_id);
+        sheet.done()
+    }
+}
+
+impl Sample for DeleteNatGatewayResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { nat_gateway_id: dice.optional() }
+    }
+}
+
+impl Dump for DeleteNetworkAclEntryRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("Egress", &self.egress);
+        sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.required("RuleNumber", &self.rule_number);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteNetworkAclRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteRouteRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DestinationCidrBlock", &self.destination_cidr_block);
+        sheet.optional("DestinationIpv6CidrBlock", &self.destination_ipv6_cidr_block);
+        sheet.optional("DestinationPrefixListId", &self.destination_prefix_list_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteRouteTableRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.done()
     }
 }
 
@@ -1076,6 +1456,33 @@ impl Dump for DescribeAccountAttributesResult {
 impl Sample for DescribeAccountAttributesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { account_attributes: dice.list() }
+    }
+}
+
+impl Dump for DescribeAddressesAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AllocationIds", &self.allocation_ids);
+        sheet.optional("Attribute", &self.attribute);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeAddressesAttributeResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Addresses", &self.addresses);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeAddressesAttributeResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { addresses: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -1205,6 +1612,32 @@ impl Dump for DescribeExportImageTasksResult {
 impl Sample for DescribeExportImageTasksResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { export_image_tasks: dice.list(), next_token: dice.optional() }
+    }
+}
+
+impl Dump for DescribeIamInstanceProfileAssociationsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AssociationIds", &self.association_ids);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeIamInstanceProfileAssociationsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("IamInstanceProfileAssociations", &self.iam_instance_profile_associations);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeIamInstanceProfileAssociationsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { iam_instance_profile_associations: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -1452,6 +1885,33 @@ impl Sample for DescribeInstancesResult {
     }
 }
 
+impl Dump for DescribeInternetGatewaysRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.list("InternetGatewayIds", &self.internet_gateway_ids);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeInternetGatewaysResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("InternetGateways", &self.internet_gateways);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeInternetGatewaysResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { internet_gateways: dice.list(), next_token: dice.optional() }
+    }
+}
+
 impl Dump for DescribeKeyPairsRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1475,6 +1935,60 @@ impl Dump for DescribeKeyPairsResult {
 impl Sample for DescribeKeyPairsResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { key_pairs: dice.list() }
+    }
+}
+
+impl Dump for DescribeNatGatewaysRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filter", &self.filter);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.list("NatGatewayIds", &self.nat_gateway_ids);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeNatGatewaysResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("NatGateways", &self.nat_gateways);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeNatGatewaysResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { nat_gateways: dice.list(), next_token: dice.optional() }
+    }
+}
+
+impl Dump for DescribeNetworkAclsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.list("NetworkAclIds", &self.network_acl_ids);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeNetworkAclsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("NetworkAcls", &self.network_acls);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeNetworkAclsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { network_acls: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -1528,6 +2042,33 @@ impl Dump for DescribeRegionsResult {
 impl Sample for DescribeRegionsResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { regions: dice.list() }
+    }
+}
+
+impl Dump for DescribeRouteTablesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("RouteTableIds", &self.route_table_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeRouteTablesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("RouteTables", &self.route_tables);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeRouteTablesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), route_tables: dice.list() }
     }
 }
 
@@ -1884,6 +2425,16 @@ impl Sample for DescribeVpcsResult {
     }
 }
 
+impl Dump for DetachInternetGatewayRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("InternetGatewayId", &self.internet_gateway_id);
+        sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
 impl Dump for DhcpConfiguration {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1918,6 +2469,35 @@ impl Sample for DhcpOptions {
             owner_id: dice.optional(),
             tags: dice.list(),
         }
+    }
+}
+
+impl Dump for DisableVgwRoutePropagationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("GatewayId", &self.gateway_id);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DisassociateAddressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.done()
+    }
+}
+
+impl Dump for DisassociateRouteTableRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AssociationId", &self.association_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
     }
 }
 
@@ -2325,6 +2905,16 @@ impl Dump for EnaSrdUdpSpecificationRequest {
     }
 }
 
+impl Dump for EnableVgwRoutePropagationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("GatewayId", &self.gateway_id);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.done()
+    }
+}
+
 impl Dump for EnclaveOptions {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -2661,12 +3251,51 @@ impl Sample for IamInstanceProfile {
     }
 }
 
+impl Dump for IamInstanceProfileAssociation {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("IamInstanceProfile", &self.iam_instance_profile);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("State", &self.state);
+        sheet.optional("Timestamp", &self.timestamp);
+        sheet.done()
+    }
+}
+
+impl Sample for IamInstanceProfileAssociation {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            association_id: dice.optional(),
+            iam_instance_profile: dice.optional(),
+            instance_id: dice.optional(),
+            state: dice.optional_of(IamInstanceProfileAssociationState::VALUES),
+            timestamp: dice.optional(),
+        }
+    }
+}
+
 impl Dump for IamInstanceProfileSpecification {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
         sheet.optional("Arn", &self.arn);
         sheet.optional("Name", &self.name);
         sheet.done()
+    }
+}
+
+impl Dump for IcmpTypeCode {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Code", &self.code);
+        sheet.optional("Type", &self.r#type);
+        sheet.done()
+    }
+}
+
+impl Sample for IcmpTypeCode {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { code: dice.optional(), r#type: dice.optional() }
     }
 }
 
@@ -4058,6 +4687,43 @@ impl Sample for InstanceTypeSpecification {
     }
 }
 
+impl Dump for InternetGateway {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Attachments", &self.attachments);
+        sheet.optional("InternetGatewayId", &self.internet_gateway_id);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.list("Tags", &self.tags);
+        sheet.done()
+    }
+}
+
+impl Sample for InternetGateway {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            attachments: dice.list(),
+            internet_gateway_id: dice.optional(),
+            owner_id: dice.optional(),
+            tags: dice.list(),
+        }
+    }
+}
+
+impl Dump for InternetGatewayAttachment {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("State", &self.state);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for InternetGatewayAttachment {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { state: dice.optional_of(AttachmentStatus::VALUES), vpc_id: dice.optional() }
+    }
+}
+
 impl Dump for IpPermission {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -4489,6 +5155,194 @@ impl Dump for Monitoring {
 impl Sample for Monitoring {
     fn sample(dice: &mut Dice) -> Self {
         Self { metric_category_ids: dice.list(), state: dice.optional_of(MonitoringState::VALUES) }
+    }
+}
+
+impl Dump for NatGateway {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AttachedAppliances", &self.attached_appliances);
+        sheet.optional("AutoProvisionZones", &self.auto_provision_zones);
+        sheet.optional("AutoScalingIps", &self.auto_scaling_ips);
+        sheet.optional("AvailabilityMode", &self.availability_mode);
+        sheet.optional("ConnectivityType", &self.connectivity_type);
+        sheet.optional("CreateTime", &self.create_time);
+        sheet.optional("DeleteTime", &self.delete_time);
+        sheet.optional("FailureCode", &self.failure_code);
+        sheet.optional("FailureMessage", &self.failure_message);
+        sheet.list("NatGatewayAddresses", &self.nat_gateway_addresses);
+        sheet.optional("NatGatewayId", &self.nat_gateway_id);
+        sheet.optional("ProvisionedBandwidth", &self.provisioned_bandwidth);
+        sheet.optional("RouteTableId", &self.route_table_id);
+        sheet.optional("State", &self.state);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for NatGateway {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            attached_appliances: dice.list(),
+            auto_provision_zones: dice.optional_of(AutoProvisionZonesState::VALUES),
+            auto_scaling_ips: dice.optional_of(AutoScalingIpsState::VALUES),
+            availability_mode: dice.optional_of(AvailabilityMode::VALUES),
+            connectivity_type: dice.optional_of(ConnectivityType::VALUES),
+            create_time: dice.optional(),
+            delete_time: dice.optional(),
+            failure_code: dice.optional(),
+            failure_message: dice.optional(),
+            nat_gateway_addresses: dice.list(),
+            nat_gateway_id: dice.optional(),
+            provisioned_bandwidth: dice.optional(),
+            route_table_id: dice.optional(),
+            state: dice.optional_of(NatGatewayState::VALUES),
+            subnet_id: dice.optional(),
+            tags: dice.list(),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for NatGatewayAddress {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("AssociationId", &self.association_id);
+        sheet.optional("AvailabilityZone", &self.availability_zone);
+        sheet.optional("AvailabilityZoneId", &self.availability_zone_id);
+        sheet.optional("FailureMessage", &self.failure_message);
+        sheet.optional("IsPrimary", &self.is_primary);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("PrivateIp", &self.private_ip);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.optional("Status", &self.status);
+        sheet.done()
+    }
+}
+
+impl Sample for NatGatewayAddress {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            allocation_id: dice.optional(),
+            association_id: dice.optional(),
+            availability_zone: dice.optional(),
+            availability_zone_id: dice.optional(),
+            failure_message: dice.optional(),
+            is_primary: dice.optional(),
+            network_interface_id: dice.optional(),
+            private_ip: dice.optional(),
+            public_ip: dice.optional(),
+            status: dice.optional_of(NatGatewayAddressStatus::VALUES),
+        }
+    }
+}
+
+impl Dump for NatGatewayAttachedAppliance {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ApplianceArn", &self.appliance_arn);
+        sheet.optional("AttachmentState", &self.attachment_state);
+        sheet.optional("FailureCode", &self.failure_code);
+        sheet.optional("FailureMessage", &self.failure_message);
+        sheet.optional("ModificationState", &self.modification_state);
+        sheet.optional("Type", &self.r#type);
+        sheet.optional("VpcEndpointId", &self.vpc_endpoint_id);
+        sheet.done()
+    }
+}
+
+impl Sample for NatGatewayAttachedAppliance {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            appliance_arn: dice.optional(),
+            attachment_state: dice.optional_of(NatGatewayApplianceState::VALUES),
+            failure_code: dice.optional(),
+            failure_message: dice.optional(),
+            modification_state: dice.optional_of(NatGatewayApplianceModifyState::VALUES),
+            r#type: dice.optional_of(NatGatewayApplianceType::VALUES),
+            vpc_endpoint_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for NetworkAcl {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Associations", &self.associations);
+        sheet.list("Entries", &self.entries);
+        sheet.optional("IsDefault", &self.is_default);
+        sheet.optional("NetworkAclId", &self.network_acl_id);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for NetworkAcl {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            associations: dice.list(),
+            entries: dice.list(),
+            is_default: dice.optional(),
+            network_acl_id: dice.optional(),
+            owner_id: dice.optional(),
+            tags: dice.list(),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for NetworkAclAssociation {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NetworkAclAssociationId", &self.network_acl_association_id);
+        sheet.optional("NetworkAclId", &self.network_acl_id);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
+impl Sample for NetworkAclAssociation {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            network_acl_association_id: dice.optional(),
+            network_acl_id: dice.optional(),
+            subnet_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for NetworkAclEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("Egress", &self.egress);
+        sheet.optional("IcmpTypeCode", &self.icmp_type_code);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.optional("PortRange", &self.port_range);
+        sheet.optional("Protocol", &self.protocol);
+        sheet.optional("RuleAction", &self.rule_action);
+        sheet.optional("RuleNumber", &self.rule_number);
+        sheet.done()
+    }
+}
+
+impl Sample for NetworkAclEntry {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            cidr_block: dice.optional(),
+            egress: dice.optional(),
+            icmp_type_code: dice.optional(),
+            ipv6_cidr_block: dice.optional(),
+            port_range: dice.optional(),
+            protocol: dice.optional(),
+            rule_action: dice.optional_of(RuleAction::VALUES),
+            rule_number: dice.optional(),
+        }
     }
 }
 
@@ -4970,6 +5824,21 @@ impl Sample for PlacementGroupInfo {
     }
 }
 
+impl Dump for PortRange {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("From", &self.from);
+        sheet.optional("To", &self.to);
+        sheet.done()
+    }
+}
+
+impl Sample for PortRange {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { from: dice.optional(), to: dice.optional() }
+    }
+}
+
 impl Dump for PrefixListId {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5081,6 +5950,60 @@ impl Sample for ProductCode {
             product_code_id: dice.optional(),
             product_code_type: dice.optional_of(ProductCodeValues::VALUES),
         }
+    }
+}
+
+impl Dump for PropagatingVgw {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.done()
+    }
+}
+
+impl Sample for PropagatingVgw {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { gateway_id: dice.optional() }
+    }
+}
+
+impl Dump for ProvisionedBandwidth {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ProvisionTime", &self.provision_time);
+        sheet.optional("Provisioned", &self.provisioned);
+        sheet.optional("RequestTime", &self.request_time);
+        sheet.optional("Requested", &self.requested);
+        sheet.optional("Status", &self.status);
+        sheet.done()
+    }
+}
+
+impl Sample for ProvisionedBandwidth {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            provision_time: dice.optional(),
+            provisioned: dice.optional(),
+            request_time: dice.optional(),
+            requested: dice.optional(),
+            status: dice.optional(),
+        }
+    }
+}
+
+impl Dump for PtrUpdateStatus {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Reason", &self.reason);
+        sheet.optional("Status", &self.status);
+        sheet.optional("Value", &self.value);
+        sheet.done()
+    }
+}
+
+impl Sample for PtrUpdateStatus {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { reason: dice.optional(), status: dice.optional(), value: dice.optional() }
     }
 }
 
@@ -5214,6 +6137,108 @@ impl Sample for RegisterImageResult {
     }
 }
 
+impl Dump for ReleaseAddressRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllocationId", &self.allocation_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("NetworkBorderGroup", &self.network_border_group);
+        sheet.optional("PublicIp", &self.public_ip);
+        sheet.done()
+    }
+}
+
+impl Dump for ReplaceNetworkAclAssociationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AssociationId", &self.association_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.done()
+    }
+}
+
+impl Dump for ReplaceNetworkAclAssociationResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NewAssociationId", &self.new_association_id);
+        sheet.done()
+    }
+}
+
+impl Sample for ReplaceNetworkAclAssociationResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { new_association_id: dice.optional() }
+    }
+}
+
+impl Dump for ReplaceNetworkAclEntryRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CidrBlock", &self.cidr_block);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("Egress", &self.egress);
+        sheet.optional("IcmpTypeCode", &self.icmp_type_code);
+        sheet.optional("Ipv6CidrBlock", &self.ipv6_cidr_block);
+        sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.optional("PortRange", &self.port_range);
+        sheet.required("Protocol", &self.protocol);
+        sheet.required("RuleAction", &self.rule_action);
+        sheet.required("RuleNumber", &self.rule_number);
+        sheet.done()
+    }
+}
+
+impl Dump for ReplaceRouteRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CarrierGatewayId", &self.carrier_gateway_id);
+        sheet.optional("CoreNetworkArn", &self.core_network_arn);
+        sheet.optional("DestinationCidrBlock", &self.destination_cidr_block);
+        sheet.optional("DestinationIpv6CidrBlock", &self.destination_ipv6_cidr_block);
+        sheet.optional("DestinationPrefixListId", &self.destination_prefix_list_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("EgressOnlyInternetGatewayId", &self.egress_only_internet_gateway_id);
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("LocalGatewayId", &self.local_gateway_id);
+        sheet.optional("LocalTarget", &self.local_target);
+        sheet.optional("NatGatewayId", &self.nat_gateway_id);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("OdbNetworkArn", &self.odb_network_arn);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.optional("TransitGatewayId", &self.transit_gateway_id);
+        sheet.optional("VpcEndpointId", &self.vpc_endpoint_id);
+        sheet.optional("VpcPeeringConnectionId", &self.vpc_peering_connection_id);
+        sheet.done()
+    }
+}
+
+impl Dump for ReplaceRouteTableAssociationRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AssociationId", &self.association_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("RouteTableId", &self.route_table_id);
+        sheet.done()
+    }
+}
+
+impl Dump for ReplaceRouteTableAssociationResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationState", &self.association_state);
+        sheet.optional("NewAssociationId", &self.new_association_id);
+        sheet.done()
+    }
+}
+
+impl Sample for ReplaceRouteTableAssociationResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { association_state: dice.optional(), new_association_id: dice.optional() }
+    }
+}
+
 impl Dump for Reservation {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5235,6 +6260,30 @@ impl Sample for Reservation {
             requester_id: dice.optional(),
             reservation_id: dice.optional(),
         }
+    }
+}
+
+impl Dump for ResetAddressAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AllocationId", &self.allocation_id);
+        sheet.required("Attribute", &self.attribute);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
+    }
+}
+
+impl Dump for ResetAddressAttributeResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Address", &self.address);
+        sheet.done()
+    }
+}
+
+impl Sample for ResetAddressAttributeResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { address: dice.optional() }
     }
 }
 
@@ -5345,6 +6394,130 @@ impl Sample for RevokedSecurityGroupRule {
             referenced_group_id: dice.optional(),
             security_group_rule_id: dice.optional(),
             to_port: dice.optional(),
+        }
+    }
+}
+
+impl Dump for Route {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("CarrierGatewayId", &self.carrier_gateway_id);
+        sheet.optional("CoreNetworkArn", &self.core_network_arn);
+        sheet.optional("DestinationCidrBlock", &self.destination_cidr_block);
+        sheet.optional("DestinationIpv6CidrBlock", &self.destination_ipv6_cidr_block);
+        sheet.optional("DestinationPrefixListId", &self.destination_prefix_list_id);
+        sheet.optional("EgressOnlyInternetGatewayId", &self.egress_only_internet_gateway_id);
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.optional("InstanceId", &self.instance_id);
+        sheet.optional("InstanceOwnerId", &self.instance_owner_id);
+        sheet.optional("IpAddress", &self.ip_address);
+        sheet.optional("LocalGatewayId", &self.local_gateway_id);
+        sheet.optional("NatGatewayId", &self.nat_gateway_id);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("OdbNetworkArn", &self.odb_network_arn);
+        sheet.optional("Origin", &self.origin);
+        sheet.optional("State", &self.state);
+        sheet.optional("TransitGatewayId", &self.transit_gateway_id);
+        sheet.optional("VpcPeeringConnectionId", &self.vpc_peering_connection_id);
+        sheet.done()
+    }
+}
+
+impl Sample for Route {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            carrier_gateway_id: dice.optional(),
+            core_network_arn: dice.optional(),
+            destination_cidr_block: dice.optional(),
+            destination_ipv6_cidr_block: dice.optional(),
+            destination_prefix_list_id: dice.optional(),
+            egress_only_internet_gateway_id: dice.optional(),
+            gateway_id: dice.optional(),
+            instance_id: dice.optional(),
+            instance_owner_id: dice.optional(),
+            ip_address: dice.optional(),
+            local_gateway_id: dice.optional(),
+            nat_gateway_id: dice.optional(),
+            network_interface_id: dice.optional(),
+            odb_network_arn: dice.optional(),
+            origin: dice.optional_of(RouteOrigin::VALUES),
+            state: dice.optional_of(RouteState::VALUES),
+            transit_gateway_id: dice.optional(),
+            vpc_peering_connection_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for RouteTable {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Associations", &self.associations);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.list("PropagatingVgws", &self.propagating_vgws);
+        sheet.optional("RouteTableId", &self.route_table_id);
+        sheet.list("Routes", &self.routes);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Sample for RouteTable {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            associations: dice.list(),
+            owner_id: dice.optional(),
+            propagating_vgws: dice.list(),
+            route_table_id: dice.optional(),
+            routes: dice.list(),
+            tags: dice.list(),
+            vpc_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for RouteTableAssociation {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociationState", &self.association_state);
+        sheet.optional("GatewayId", &self.gateway_id);
+        sheet.optional("Main", &self.main);
+        sheet.optional("PublicIpv4Pool", &self.public_ipv4_pool);
+        sheet.optional("RouteTableAssociationId", &self.route_table_association_id);
+        sheet.optional("RouteTableId", &self.route_table_id);
+        sheet.optional("SubnetId", &self.subnet_id);
+        sheet.done()
+    }
+}
+
+impl Sample for RouteTableAssociation {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            association_state: dice.optional(),
+            gateway_id: dice.optional(),
+            main: dice.optional(),
+            public_ipv4_pool: dice.optional(),
+            route_table_association_id: dice.optional(),
+            route_table_id: dice.optional(),
+            subnet_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for RouteTableAssociationState {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("State", &self.state);
+        sheet.optional("StatusMessage", &self.status_message);
+        sheet.done()
+    }
+}
+
+impl Sample for RouteTableAssociationState {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            state: dice.optional_of(RouteTableAssociationStateCode::VALUES),
+            status_message: dice.optional(),
         }
     }
 }
@@ -6536,8 +7709,12 @@ impl Sample for VpcIpv6CidrBlockAssociation {
 /// Decodes a request as the handler table would, and tells what was seen.
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
+        "AllocateAddress" => Some(asked::<AllocateAddressRequest>(params)),
+        "AssociateAddress" => Some(asked::<AssociateAddressRequest>(params)),
         "AssociateDhcpOptions" => Some(asked::<AssociateDhcpOptionsRequest>(params)),
+        "AssociateRouteTable" => Some(asked::<AssociateRouteTableRequest>(params)),
         "AssociateVpcCidrBlock" => Some(asked::<AssociateVpcCidrBlockRequest>(params)),
+        "AttachInternetGateway" => Some(asked::<AttachInternetGatewayRequest>(params)),
         "AuthorizeSecurityGroupEgress" => Some(asked::<AuthorizeSecurityGroupEgressRequest>(params)),
         "AuthorizeSecurityGroupIngress" => Some(asked::<AuthorizeSecurityGroupIngressRequest>(params)),
         "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
@@ -6547,13 +7724,25 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "CreateDefaultSubnet" => Some(asked::<CreateDefaultSubnetRequest>(params)),
         "CreateDefaultVpc" => Some(asked::<CreateDefaultVpcRequest>(params)),
         "CreateDhcpOptions" => Some(asked::<CreateDhcpOptionsRequest>(params)),
+        "CreateInternetGateway" => Some(asked::<CreateInternetGatewayRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
+        "CreateNatGateway" => Some(asked::<CreateNatGatewayRequest>(params)),
+        "CreateNetworkAclEntry" => Some(asked::<CreateNetworkAclEntryRequest>(params)),
+        "CreateNetworkAcl" => Some(asked::<CreateNetworkAclRequest>(params)),
+        "CreateRoute" => Some(asked::<CreateRouteRequest>(params)),
+        "CreateRouteTable" => Some(asked::<CreateRouteTableRequest>(params)),
         "CreateSecurityGroup" => Some(asked::<CreateSecurityGroupRequest>(params)),
         "CreateSubnet" => Some(asked::<CreateSubnetRequest>(params)),
         "CreateTags" => Some(asked::<CreateTagsRequest>(params)),
         "CreateVpc" => Some(asked::<CreateVpcRequest>(params)),
         "DeleteDhcpOptions" => Some(asked::<DeleteDhcpOptionsRequest>(params)),
+        "DeleteInternetGateway" => Some(asked::<DeleteInternetGatewayRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
+        "DeleteNatGateway" => Some(asked::<DeleteNatGatewayRequest>(params)),
+        "DeleteNetworkAclEntry" => Some(asked::<DeleteNetworkAclEntryRequest>(params)),
+        "DeleteNetworkAcl" => Some(asked::<DeleteNetworkAclRequest>(params)),
+        "DeleteRoute" => Some(asked::<DeleteRouteRequest>(params)),
+        "DeleteRouteTable" => Some(asked::<DeleteRouteTableRequest>(params)),
         "DeleteSecurityGroup" => Some(asked::<DeleteSecurityGroupRequest>(params)),
         "DeleteSnapshot" => Some(asked::<DeleteSnapshotRequest>(params)),
         "DeleteSubnet" => Some(asked::<DeleteSubnetRequest>(params)),
@@ -6561,11 +7750,15 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DeleteVpc" => Some(asked::<DeleteVpcRequest>(params)),
         "DeregisterImage" => Some(asked::<DeregisterImageRequest>(params)),
         "DescribeAccountAttributes" => Some(asked::<DescribeAccountAttributesRequest>(params)),
+        "DescribeAddressesAttribute" => Some(asked::<DescribeAddressesAttributeRequest>(params)),
         "DescribeAddresses" => Some(asked::<DescribeAddressesRequest>(params)),
         "DescribeAvailabilityZones" => Some(asked::<DescribeAvailabilityZonesRequest>(params)),
         "DescribeBundleTasks" => Some(asked::<DescribeBundleTasksRequest>(params)),
         "DescribeDhcpOptions" => Some(asked::<DescribeDhcpOptionsRequest>(params)),
         "DescribeExportImageTasks" => Some(asked::<DescribeExportImageTasksRequest>(params)),
+        "DescribeIamInstanceProfileAssociations" => {
+            Some(asked::<DescribeIamInstanceProfileAssociationsRequest>(params))
+        }
         "DescribeImageAttribute" => Some(asked::<DescribeImageAttributeRequest>(params)),
         "DescribeImages" => Some(asked::<DescribeImagesRequest>(params)),
         "DescribeImportImageTasks" => Some(asked::<DescribeImportImageTasksRequest>(params)),
@@ -6578,9 +7771,13 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeInstanceTypeOfferings" => Some(asked::<DescribeInstanceTypeOfferingsRequest>(params)),
         "DescribeInstanceTypes" => Some(asked::<DescribeInstanceTypesRequest>(params)),
         "DescribeInstances" => Some(asked::<DescribeInstancesRequest>(params)),
+        "DescribeInternetGateways" => Some(asked::<DescribeInternetGatewaysRequest>(params)),
         "DescribeKeyPairs" => Some(asked::<DescribeKeyPairsRequest>(params)),
+        "DescribeNatGateways" => Some(asked::<DescribeNatGatewaysRequest>(params)),
+        "DescribeNetworkAcls" => Some(asked::<DescribeNetworkAclsRequest>(params)),
         "DescribeNetworkInterfaces" => Some(asked::<DescribeNetworkInterfacesRequest>(params)),
         "DescribeRegions" => Some(asked::<DescribeRegionsRequest>(params)),
+        "DescribeRouteTables" => Some(asked::<DescribeRouteTablesRequest>(params)),
         "DescribeSecurityGroupReferences" => Some(asked::<DescribeSecurityGroupReferencesRequest>(params)),
         "DescribeSecurityGroupRules" => Some(asked::<DescribeSecurityGroupRulesRequest>(params)),
         "DescribeSecurityGroups" => Some(asked::<DescribeSecurityGroupsRequest>(params)),
@@ -6594,7 +7791,12 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeVpcClassicLink" => Some(asked::<DescribeVpcClassicLinkRequest>(params)),
         "DescribeVpcEndpoints" => Some(asked::<DescribeVpcEndpointsRequest>(params)),
         "DescribeVpcs" => Some(asked::<DescribeVpcsRequest>(params)),
+        "DetachInternetGateway" => Some(asked::<DetachInternetGatewayRequest>(params)),
+        "DisableVgwRoutePropagation" => Some(asked::<DisableVgwRoutePropagationRequest>(params)),
+        "DisassociateAddress" => Some(asked::<DisassociateAddressRequest>(params)),
+        "DisassociateRouteTable" => Some(asked::<DisassociateRouteTableRequest>(params)),
         "DisassociateVpcCidrBlock" => Some(asked::<DisassociateVpcCidrBlockRequest>(params)),
+        "EnableVgwRoutePropagation" => Some(asked::<EnableVgwRoutePropagationRequest>(params)),
         "ExportImage" => Some(asked::<ExportImageRequest>(params)),
         "GetConsoleOutput" => Some(asked::<GetConsoleOutputRequest>(params)),
         "GetPasswordData" => Some(asked::<GetPasswordDataRequest>(params)),
@@ -6609,6 +7811,12 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ModifyVpcAttribute" => Some(asked::<ModifyVpcAttributeRequest>(params)),
         "RebootInstances" => Some(asked::<RebootInstancesRequest>(params)),
         "RegisterImage" => Some(asked::<RegisterImageRequest>(params)),
+        "ReleaseAddress" => Some(asked::<ReleaseAddressRequest>(params)),
+        "ReplaceNetworkAclAssociation" => Some(asked::<ReplaceNetworkAclAssociationRequest>(params)),
+        "ReplaceNetworkAclEntry" => Some(asked::<ReplaceNetworkAclEntryRequest>(params)),
+        "ReplaceRoute" => Some(asked::<ReplaceRouteRequest>(params)),
+        "ReplaceRouteTableAssociation" => Some(asked::<ReplaceRouteTableAssociationRequest>(params)),
+        "ResetAddressAttribute" => Some(asked::<ResetAddressAttributeRequest>(params)),
         "RevokeSecurityGroupEgress" => Some(asked::<RevokeSecurityGroupEgressRequest>(params)),
         "RevokeSecurityGroupIngress" => Some(asked::<RevokeSecurityGroupIngressRequest>(params)),
         "RunInstances" => Some(asked::<RunInstancesRequest>(params)),
@@ -6628,8 +7836,12 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 /// A random answer: its XML, and what is in it.
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
+        "AllocateAddress" => Some(answered::<AllocateAddressRequest>(dice)),
+        "AssociateAddress" => Some(answered::<AssociateAddressRequest>(dice)),
         "AssociateDhcpOptions" => Some(answered::<AssociateDhcpOptionsRequest>(dice)),
+        "AssociateRouteTable" => Some(answered::<AssociateRouteTableRequest>(dice)),
         "AssociateVpcCidrBlock" => Some(answered::<AssociateVpcCidrBlockRequest>(dice)),
+        "AttachInternetGateway" => Some(answered::<AttachInternetGatewayRequest>(dice)),
         "AuthorizeSecurityGroupEgress" => Some(answered::<AuthorizeSecurityGroupEgressRequest>(dice)),
         "AuthorizeSecurityGroupIngress" => Some(answered::<AuthorizeSecurityGroupIngressRequest>(dice)),
         "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
@@ -6639,13 +7851,25 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "CreateDefaultSubnet" => Some(answered::<CreateDefaultSubnetRequest>(dice)),
         "CreateDefaultVpc" => Some(answered::<CreateDefaultVpcRequest>(dice)),
         "CreateDhcpOptions" => Some(answered::<CreateDhcpOptionsRequest>(dice)),
+        "CreateInternetGateway" => Some(answered::<CreateInternetGatewayRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
+        "CreateNatGateway" => Some(answered::<CreateNatGatewayRequest>(dice)),
+        "CreateNetworkAclEntry" => Some(answered::<CreateNetworkAclEntryRequest>(dice)),
+        "CreateNetworkAcl" => Some(answered::<CreateNetworkAclRequest>(dice)),
+        "CreateRoute" => Some(answered::<CreateRouteRequest>(dice)),
+        "CreateRouteTable" => Some(answered::<CreateRouteTableRequest>(dice)),
         "CreateSecurityGroup" => Some(answered::<CreateSecurityGroupRequest>(dice)),
         "CreateSubnet" => Some(answered::<CreateSubnetRequest>(dice)),
         "CreateTags" => Some(answered::<CreateTagsRequest>(dice)),
         "CreateVpc" => Some(answered::<CreateVpcRequest>(dice)),
         "DeleteDhcpOptions" => Some(answered::<DeleteDhcpOptionsRequest>(dice)),
+        "DeleteInternetGateway" => Some(answered::<DeleteInternetGatewayRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
+        "DeleteNatGateway" => Some(answered::<DeleteNatGatewayRequest>(dice)),
+        "DeleteNetworkAclEntry" => Some(answered::<DeleteNetworkAclEntryRequest>(dice)),
+        "DeleteNetworkAcl" => Some(answered::<DeleteNetworkAclRequest>(dice)),
+        "DeleteRoute" => Some(answered::<DeleteRouteRequest>(dice)),
+        "DeleteRouteTable" => Some(answered::<DeleteRouteTableRequest>(dice)),
         "DeleteSecurityGroup" => Some(answered::<DeleteSecurityGroupRequest>(dice)),
         "DeleteSnapshot" => Some(answered::<DeleteSnapshotRequest>(dice)),
         "DeleteSubnet" => Some(answered::<DeleteSubnetRequest>(dice)),
@@ -6653,11 +7877,15 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DeleteVpc" => Some(answered::<DeleteVpcRequest>(dice)),
         "DeregisterImage" => Some(answered::<DeregisterImageRequest>(dice)),
         "DescribeAccountAttributes" => Some(answered::<DescribeAccountAttributesRequest>(dice)),
+        "DescribeAddressesAttribute" => Some(answered::<DescribeAddressesAttributeRequest>(dice)),
         "DescribeAddresses" => Some(answered::<DescribeAddressesRequest>(dice)),
         "DescribeAvailabilityZones" => Some(answered::<DescribeAvailabilityZonesRequest>(dice)),
         "DescribeBundleTasks" => Some(answered::<DescribeBundleTasksRequest>(dice)),
         "DescribeDhcpOptions" => Some(answered::<DescribeDhcpOptionsRequest>(dice)),
         "DescribeExportImageTasks" => Some(answered::<DescribeExportImageTasksRequest>(dice)),
+        "DescribeIamInstanceProfileAssociations" => {
+            Some(answered::<DescribeIamInstanceProfileAssociationsRequest>(dice))
+        }
         "DescribeImageAttribute" => Some(answered::<DescribeImageAttributeRequest>(dice)),
         "DescribeImages" => Some(answered::<DescribeImagesRequest>(dice)),
         "DescribeImportImageTasks" => Some(answered::<DescribeImportImageTasksRequest>(dice)),
@@ -6670,9 +7898,13 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeInstanceTypeOfferings" => Some(answered::<DescribeInstanceTypeOfferingsRequest>(dice)),
         "DescribeInstanceTypes" => Some(answered::<DescribeInstanceTypesRequest>(dice)),
         "DescribeInstances" => Some(answered::<DescribeInstancesRequest>(dice)),
+        "DescribeInternetGateways" => Some(answered::<DescribeInternetGatewaysRequest>(dice)),
         "DescribeKeyPairs" => Some(answered::<DescribeKeyPairsRequest>(dice)),
+        "DescribeNatGateways" => Some(answered::<DescribeNatGatewaysRequest>(dice)),
+        "DescribeNetworkAcls" => Some(answered::<DescribeNetworkAclsRequest>(dice)),
         "DescribeNetworkInterfaces" => Some(answered::<DescribeNetworkInterfacesRequest>(dice)),
         "DescribeRegions" => Some(answered::<DescribeRegionsRequest>(dice)),
+        "DescribeRouteTables" => Some(answered::<DescribeRouteTablesRequest>(dice)),
         "DescribeSecurityGroupReferences" => Some(answered::<DescribeSecurityGroupReferencesRequest>(dice)),
         "DescribeSecurityGroupRules" => Some(answered::<DescribeSecurityGroupRulesRequest>(dice)),
         "DescribeSecurityGroups" => Some(answered::<DescribeSecurityGroupsRequest>(dice)),
@@ -6686,7 +7918,12 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeVpcClassicLink" => Some(answered::<DescribeVpcClassicLinkRequest>(dice)),
         "DescribeVpcEndpoints" => Some(answered::<DescribeVpcEndpointsRequest>(dice)),
         "DescribeVpcs" => Some(answered::<DescribeVpcsRequest>(dice)),
+        "DetachInternetGateway" => Some(answered::<DetachInternetGatewayRequest>(dice)),
+        "DisableVgwRoutePropagation" => Some(answered::<DisableVgwRoutePropagationRequest>(dice)),
+        "DisassociateAddress" => Some(answered::<DisassociateAddressRequest>(dice)),
+        "DisassociateRouteTable" => Some(answered::<DisassociateRouteTableRequest>(dice)),
         "DisassociateVpcCidrBlock" => Some(answered::<DisassociateVpcCidrBlockRequest>(dice)),
+        "EnableVgwRoutePropagation" => Some(answered::<EnableVgwRoutePropagationRequest>(dice)),
         "ExportImage" => Some(answered::<ExportImageRequest>(dice)),
         "GetConsoleOutput" => Some(answered::<GetConsoleOutputRequest>(dice)),
         "GetPasswordData" => Some(answered::<GetPasswordDataRequest>(dice)),
@@ -6701,6 +7938,12 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ModifyVpcAttribute" => Some(answered::<ModifyVpcAttributeRequest>(dice)),
         "RebootInstances" => Some(answered::<RebootInstancesRequest>(dice)),
         "RegisterImage" => Some(answered::<RegisterImageRequest>(dice)),
+        "ReleaseAddress" => Some(answered::<ReleaseAddressRequest>(dice)),
+        "ReplaceNetworkAclAssociation" => Some(answered::<ReplaceNetworkAclAssociationRequest>(dice)),
+        "ReplaceNetworkAclEntry" => Some(answered::<ReplaceNetworkAclEntryRequest>(dice)),
+        "ReplaceRoute" => Some(answered::<ReplaceRouteRequest>(dice)),
+        "ReplaceRouteTableAssociation" => Some(answered::<ReplaceRouteTableAssociationRequest>(dice)),
+        "ResetAddressAttribute" => Some(answered::<ResetAddressAttributeRequest>(dice)),
         "RevokeSecurityGroupEgress" => Some(answered::<RevokeSecurityGroupEgressRequest>(dice)),
         "RevokeSecurityGroupIngress" => Some(answered::<RevokeSecurityGroupIngressRequest>(dice)),
         "RunInstances" => Some(answered::<RunInstancesRequest>(dice)),

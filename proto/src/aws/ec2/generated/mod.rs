@@ -3,6 +3,8 @@
 
 mod account;
 mod address;
+mod address_attribute;
+mod addresses_attribute;
 mod bundle_task;
 mod common;
 mod default_subnet;
@@ -10,28 +12,40 @@ mod default_vpc;
 mod dhcp_option;
 mod export_image_task;
 mod export_task;
+mod iam_instance_profile_association;
 mod image;
 mod import_image_task;
 mod import_snapshot_task;
 mod import_task;
 mod instance;
 mod instance_type;
+mod internet_gateway;
 #[cfg(feature = "judge")]
 pub mod judge;
 mod key_pair;
+mod nat_gateway;
+mod network_acl;
+mod network_acl_association;
+mod network_acl_entry;
 mod network_interface;
 mod password_data;
 mod region;
+mod route;
+mod route_table;
+mod route_table_association;
 mod security_group;
 mod snapshot;
 mod snapshot_attribute;
 mod subnet;
 mod tag;
+mod vgw_route_propagation;
 mod volume;
 mod vpc;
 
 pub use account::*;
 pub use address::*;
+pub use address_attribute::*;
+pub use addresses_attribute::*;
 pub use bundle_task::*;
 pub use common::*;
 pub use default_subnet::*;
@@ -39,21 +53,31 @@ pub use default_vpc::*;
 pub use dhcp_option::*;
 pub use export_image_task::*;
 pub use export_task::*;
+pub use iam_instance_profile_association::*;
 pub use image::*;
 pub use import_image_task::*;
 pub use import_snapshot_task::*;
 pub use import_task::*;
 pub use instance::*;
 pub use instance_type::*;
+pub use internet_gateway::*;
 pub use key_pair::*;
+pub use nat_gateway::*;
+pub use network_acl::*;
+pub use network_acl_association::*;
+pub use network_acl_entry::*;
 pub use network_interface::*;
 pub use password_data::*;
 pub use region::*;
+pub use route::*;
+pub use route_table::*;
+pub use route_table_association::*;
 pub use security_group::*;
 pub use snapshot::*;
 pub use snapshot_attribute::*;
 pub use subnet::*;
 pub use tag::*;
+pub use vgw_route_propagation::*;
 pub use volume::*;
 pub use vpc::*;
 
@@ -138,4 +162,37 @@ pub const ACTIONS: &[&str] = &[
     "DescribeVpcClassicLink",
     "DescribeVpcClassicLinkDnsSupport",
     "DescribeVpcEndpoints",
+    "CreateInternetGateway",
+    "AttachInternetGateway",
+    "DetachInternetGateway",
+    "DeleteInternetGateway",
+    "DescribeInternetGateways",
+    "CreateRouteTable",
+    "DeleteRouteTable",
+    "DescribeRouteTables",
+    "CreateRoute",
+    "ReplaceRoute",
+    "DeleteRoute",
+    "AssociateRouteTable",
+    "DisassociateRouteTable",
+    "ReplaceRouteTableAssociation",
+    "EnableVgwRoutePropagation",
+    "DisableVgwRoutePropagation",
+    "CreateNetworkAcl",
+    "DeleteNetworkAcl",
+    "DescribeNetworkAcls",
+    "CreateNetworkAclEntry",
+    "ReplaceNetworkAclEntry",
+    "DeleteNetworkAclEntry",
+    "ReplaceNetworkAclAssociation",
+    "CreateNatGateway",
+    "DeleteNatGateway",
+    "DescribeNatGateways",
+    "AllocateAddress",
+    "AssociateAddress",
+    "DisassociateAddress",
+    "ReleaseAddress",
+    "DescribeAddressesAttribute",
+    "ResetAddressAttribute",
+    "DescribeIamInstanceProfileAssociations",
 ];
