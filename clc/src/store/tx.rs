@@ -1,6 +1,5 @@
 //! A transaction that may write, and the turn that it waits in.
 
-use super::StoreError;
 use sqlx::{Any, AnyConnection, Transaction};
 use std::ops::{Deref, DerefMut};
 use tokio::sync::OwnedMutexGuard;
@@ -21,9 +20,9 @@ impl Tx {
         Self { turn, ..self }
     }
 
-    pub async fn commit(self) -> Result<(), StoreError> {
+    pub async fn commit(self) -> Result<(), sqlx::Error> {
         let Self { transaction, turn: _turn } = self;
-        Ok(transaction.commit().await?)
+        transaction.commit().await
     }
 }
 
