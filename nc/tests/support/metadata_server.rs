@@ -33,7 +33,7 @@ pub fn start(directory: &Path) -> MetadataServer {
         owner: Owner { cloud: "cloud".to_owned(), node: "node".to_owned() },
         bridges: Bridges::new("karri-t0", 1500),
         boot_id: "boot-1".to_owned(),
-        limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1 },
+        limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),
         facts: NodeFacts::in_memory(),
         drives: Drives {
