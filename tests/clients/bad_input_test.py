@@ -37,8 +37,8 @@ class Requests(unittest.TestCase):
                 ({"Action": "MakeCoffee", "Version": "2016-11-15"},
                  "InvalidAction", "The action MakeCoffee is not valid for this web service."),
                 # One of EC2's own that is not served.
-                ({"Action": "CreateVpc", "Version": "2016-11-15", "CidrBlock": "10.0.0.0/16"},
-                 "InvalidAction", "The action CreateVpc is not valid for this web service."),
+                ({"Action": "CreateVpnGateway", "Version": "2016-11-15", "Type": "ipsec.1"},
+                 "InvalidAction", "The action CreateVpnGateway is not valid for this web service."),
                 ({"Action": "DescribeRegions", "Version": "1999-99-99"},
                  "NoSuchVersion", "The requested version (1999-99-99) of service AmazonEC2 does not exist"),
                 ({"Action": "DescribeRegions"}, "MissingParameter", "The request must contain the parameter Version"),

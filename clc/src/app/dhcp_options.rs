@@ -4,6 +4,7 @@ use crate::app::App;
 use crate::app::instance::control::Caller;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::vpc::has_dependencies;
+use crate::store::counter_next_in_txn;
 use crate::store::dhcp_options::{
     DhcpOptions, Options, dhcp_options_count_in_txn, dhcp_options_delete_in_txn, dhcp_options_fetch_in_txn,
     dhcp_options_insert_in_txn, dhcp_options_user_in_txn,
@@ -155,6 +156,7 @@ impl App {
     pub async fn dhcp_options_delete(&self, caller: Caller<'_>, id: &str, dry: bool) -> Result<(), Fault> {
         let id: DhcpOptionsId = id.parse()?;
         let mut tx = self.store.begin().await?;
+        counter_next_in_txn(&mut tx, "instances").await?; // whoever tags it takes this turn, too
         networks_turn_in_txn(&mut tx).await?;
         let found = dhcp_options_fetch_in_txn(&mut tx, id.as_str()).await?;
         let seen = found.filter(|set| caller.administrator || set.account == caller.account);

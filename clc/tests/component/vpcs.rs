@@ -14,6 +14,7 @@ on_both! {
     further_ranges_come_and_go
     a_vpc_with_something_in_it_is_not_deleted
     the_default_vpc_is_made_once
+    a_default_vpc_that_was_deleted_is_made_again
     a_vpc_of_another_account_does_not_exist
     a_vpc_is_tagged_as_it_is_made
     classic_link_is_nowhere_and_endpoints_there_are_none
@@ -284,6 +285,46 @@ async fn the_default_vpc_is_made_once(cloud: Cloud) {
     ] {
         alice.ec2("CreateDefaultSubnet", words).await.refused(400, code);
     }
+}
+
+async fn a_default_vpc_that_was_deleted_is_made_again(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let _other = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await;
+    let alice = cloud.owner().await;
+    let before = only(&alice, "DescribeVpcs", ("is-default", "true"), "vpcId").await;
+    for id in alice.ec2("DescribeSubnets", &[]).await.ok().all("subnetId") {
+        alice.ec2("DeleteSubnet", &[("SubnetId", &id)]).await.ok();
+    }
+    let store = cloud.store().await;
+    let mut tx = store.begin().await.unwrap();
+    sqlx::query("DELETE FROM internet_gateways").execute(&mut *tx).await.unwrap();
+    tx.commit().await.unwrap();
+    store.close().await;
+    alice.ec2("DeleteVpc", &[("VpcId", &before)]).await.ok();
+    alice.run(1, &[]).await.refused(400, "VPCIdNotSpecified");
+    let words = [("GroupName", "web"), ("GroupDescription", "d")];
+    alice.ec2("CreateSecurityGroup", &words).await.refused(400, "VPCIdNotSpecified");
+    let zone = [("AvailabilityZone", "zone-a")];
+    let none = alice.ec2("CreateDefaultSubnet", &zone).await.refused(400, "DefaultVpcDoesNotExist");
+    assert_eq!(none.message(), "No default VPC exists for this account in this region.");
+    let made = alice.ec2("CreateDefaultVpc", &[]).await.ok();
+    assert_eq!(
+        (made.one("isDefault"), made.all("cidrBlock")),
+        ("true".into(), vec!["172.31.0.0/16".into(); 2])
+    );
+    let after = made.one("vpcId");
+    assert_ne!(after, before);
+    let mut zones = alice.ec2("DescribeSubnets", &[]).await.ok().all("availabilityZone");
+    zones.sort();
+    assert_eq!(zones, ["zone-a", "zone-b"]);
+    let launched = alice.run(1, &[]).await.ok();
+    assert!(launched.all("vpcId").iter().all(|vpc| *vpc == after));
+    let told = |table: &karri_proto::network::FactTable| {
+        let vpcs: std::collections::BTreeSet<String> =
+            table.shapes().map(|shape| shape.vpc().to_string()).collect();
+        vpcs.contains(&after) && !vpcs.contains(&before)
+    };
+    cluster.wait_for_facts("the new one alone", told).await;
 }
 
 async fn a_vpc_of_another_account_does_not_exist(cloud: Cloud) {

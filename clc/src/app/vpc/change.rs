@@ -8,7 +8,6 @@ use crate::app::instance::control::Caller;
 use crate::app::network::{default_vpc_insert_in_txn, vpc_with_parts_insert_in_txn};
 use crate::app::security_group::DEFAULT;
 use crate::app::tag::{Taggable, Tags};
-use crate::store::Tx;
 use crate::store::dhcp_options::default_dhcp_options_in_txn;
 use crate::store::internet_gateway::internet_gateway_of_vpc_in_txn;
 use crate::store::network::{SecurityGroup, security_groups_of_vpc_in_txn};
@@ -23,6 +22,7 @@ use crate::store::vpc::{
     Vpc, VpcRange, vpc_delete_in_txn, vpc_fetch_in_txn, vpc_list_in_txn, vpc_of_range_in_txn,
     vpc_range_delete_in_txn, vpc_range_insert_in_txn,
 };
+use crate::store::{Tx, counter_next_in_txn};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{VpcCidrAssociationId, VpcId};
 use karri_proto::network::ShapeKey;
@@ -98,6 +98,7 @@ impl App {
     pub async fn vpc_delete(&self, caller: Caller<'_>, id: &str, dry: bool) -> Result<(), Fault> {
         let vpc = self.vpc_named(caller, id).await?;
         let mut tx = self.store.begin().await?;
+        counter_next_in_txn(&mut tx, "instances").await?; // whoever tags it takes this turn, too
         let rules = rules_turn_in_txn(&mut tx).await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let id: VpcId = vpc.id.parse()?;

@@ -23,6 +23,21 @@ struct Otherwise {
     from_pool: bool,
 }
 
+/// Two requests have the same parameters, under the same names.
+macro_rules! otherwise {
+    ($request:ident) => {
+        Otherwise {
+            ipv6: $request.amazon_provided_ipv6_cidr_block == Some(true)
+                || $request.ipv6_cidr_block.is_some()
+                || $request.ipv6_cidr_block_network_border_group.is_some()
+                || $request.ipv6_ipam_pool_id.is_some()
+                || $request.ipv6_netmask_length.is_some()
+                || $request.ipv6_pool.is_some(),
+            from_pool: $request.ipv4_ipam_pool_id.is_some() || $request.ipv4_netmask_length.is_some(),
+        }
+    };
+}
+
 fn named_range(cidr: Option<&String>, otherwise: &Otherwise) -> Result<String, Fault> {
     if otherwise.ipv6 {
         return Err(unsupported("IPv6"));
@@ -43,15 +58,7 @@ pub fn create_asks(_: &Cx, _: &CreateVpcRequest) -> Asks {
 
 pub async fn create_vpc(cx: Cx, request: CreateVpcRequest) -> Answer<CreateVpcResult> {
     let tags = specified(&request.tag_specifications, Taggable::Vpc)?;
-    let otherwise = Otherwise {
-        ipv6: request.amazon_provided_ipv6_cidr_block == Some(true)
-            || request.ipv6_cidr_block.is_some()
-            || request.ipv6_cidr_block_network_border_group.is_some()
-            || request.ipv6_ipam_pool_id.is_some()
-            || request.ipv6_netmask_length.is_some()
-            || request.ipv6_pool.is_some(),
-        from_pool: request.ipv4_ipam_pool_id.is_some() || request.ipv4_netmask_length.is_some(),
-    };
+    let otherwise = otherwise!(request);
     let cidr = named_range(request.cidr_block.as_ref(), &otherwise)?;
     if let Some(tenancy) = request.instance_tenancy.as_deref().filter(|kind| *kind != Tenancy::DEFAULT) {
         let sentence = format!("The tenancy value {} is not supported.", shown(tenancy));
@@ -89,15 +96,7 @@ pub async fn associate_vpc_cidr_block(
     cx: Cx,
     request: AssociateVpcCidrBlockRequest,
 ) -> Answer<AssociateVpcCidrBlockResult> {
-    let otherwise = Otherwise {
-        ipv6: request.amazon_provided_ipv6_cidr_block == Some(true)
-            || request.ipv6_cidr_block.is_some()
-            || request.ipv6_cidr_block_network_border_group.is_some()
-            || request.ipv6_ipam_pool_id.is_some()
-            || request.ipv6_netmask_length.is_some()
-            || request.ipv6_pool.is_some(),
-        from_pool: request.ipv4_ipam_pool_id.is_some() || request.ipv4_netmask_length.is_some(),
-    };
+    let otherwise = otherwise!(request);
     let cidr = named_range(request.cidr_block.as_ref(), &otherwise)?;
     let (vpc, range) = cx.app.vpc_range_associate(cx.caller(), &request.vpc_id, &cidr).await?;
     Ok(AssociateVpcCidrBlockResult {
