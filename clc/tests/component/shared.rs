@@ -193,7 +193,8 @@ async fn launches_that_wait_for_their_turn_leave_connections_to_others() {
     drop(turn);
     let (launched, codes) = launching.await.unwrap();
     assert_eq!(launched, 8, "{codes:?}");
-    (pool.close().await, other.close().await);
+    pool.close().await;
+    other.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
