@@ -98,7 +98,6 @@ fn of_nat_gateway(cx: &Cx, gateway: &NatGateway) -> NetworkInterface {
             primary: Some(true),
             private_dns_name: Some(private_dns_name(gateway.private_ip, &cx.app.region)),
             private_ip_address: Some(address),
-            ..Default::default()
         }],
         requester_id: Some(gateway.account.clone()),
         requester_managed: Some(true),
@@ -158,7 +157,6 @@ fn describe(
             primary: Some(true),
             private_dns_name: name,
             private_ip_address: Some(address),
-            ..Default::default()
         }],
         requester_managed: Some(false),
         source_dest_check: Some(true),

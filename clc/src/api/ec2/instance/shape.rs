@@ -174,7 +174,6 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
             primary: Some(true),
             private_dns_name: name,
             private_ip_address: address,
-            ..Default::default()
         }],
         source_dest_check: Some(true),
         status: some("in-use"),
