@@ -200,6 +200,8 @@ impl Clc {
             desired: Desired::Running,
             generation: 1,
             reboots: 0,
+            capture: None,
+            captured: None,
             force: false,
             request_id: format!("launch-{number}"),
             state: State::Pending,
