@@ -117,9 +117,9 @@ mod tests {
     use crate::runtime::server::shutdown_pair;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
 
+    /// Whoever waits for so long fails the test.
     const FOREVER: Duration = Duration::from_secs(1000);
-    const SOON: Duration = Duration::from_millis(100);
-    const PAUSE: Duration = Duration::from_millis(5);
+    const PAUSE: Duration = Duration::from_millis(20);
 
     fn lingering<S>(inner: S, silence: Duration, whole: Duration, shutdown: &Shutdown) -> Lingering<S> {
         Lingering { limits: Limits { silence, whole }, ..Lingering::new(inner, shutdown.clone()) }
@@ -131,7 +131,7 @@ mod tests {
         let (ours, mut theirs) = duplex(10);
         let mut ours = lingering(ours, FOREVER, FOREVER, &shutdown);
         let sends = tokio::spawn(async move {
-            for _ in 0..20 {
+            for _ in 0..5 {
                 tokio::time::sleep(PAUSE).await;
                 theirs.write_all(&[0; 100]).await.unwrap();
             }
@@ -142,7 +142,7 @@ mod tests {
         ours.write_all(b"no").await.unwrap();
         let began = Instant::now();
         ours.shutdown().await.unwrap();
-        assert!(began.elapsed() >= 20 * PAUSE);
+        assert!(began.elapsed() >= 5 * PAUSE);
         assert_eq!(sends.await.unwrap(), "no");
     }
 
@@ -150,18 +150,14 @@ mod tests {
     async fn one_that_is_silent_or_never_ends_is_left() {
         let (_trigger, shutdown) = shutdown_pair();
         let (ours, _silent) = duplex(10);
-        let began = Instant::now();
-        lingering(ours, SOON, FOREVER, &shutdown).shutdown().await.unwrap();
-        assert!((SOON..FOREVER).contains(&began.elapsed()));
+        lingering(ours, PAUSE, FOREVER, &shutdown).shutdown().await.unwrap();
         let (ours, mut theirs) = duplex(10);
         tokio::spawn(async move {
             while theirs.write_all(&[0; 10]).await.is_ok() {
                 tokio::time::sleep(PAUSE).await;
             }
         });
-        let began = Instant::now();
-        lingering(ours, FOREVER, SOON, &shutdown).shutdown().await.unwrap();
-        assert!((SOON..FOREVER).contains(&began.elapsed()));
+        lingering(ours, FOREVER, 10 * PAUSE, &shutdown).shutdown().await.unwrap();
     }
 
     #[tokio::test]
@@ -169,8 +165,6 @@ mod tests {
         let (trigger, shutdown) = shutdown_pair();
         trigger.fire();
         let (ours, _theirs) = duplex(10);
-        let began = Instant::now();
         lingering(ours, FOREVER, FOREVER, &shutdown).shutdown().await.unwrap();
-        assert!(began.elapsed() < FOREVER);
     }
 }
