@@ -41,6 +41,10 @@ class RealCloud(Cloud):
             "KARRI_NC_NETWORK__BRIDGE": self.bridge,
             "KARRI_CC_NETWORK__SUBNET": f"{network}.0/20",
             "KARRI_CC_NETWORK__GATEWAY": f"{network}.1",
+            "KARRI_CLC_NETWORK__PUBLIC_ADDRESSES": f'["198.19.{number}.0/24"]',
+            # Clouds on one host must not have equal ones.
+            "KARRI_CLC_NETWORK__SEGMENT_TAG_FIRST": str(0x1000 * (number + 1)),
+            "KARRI_CLC_NETWORK__SEGMENT_TAG_LAST": str(0x1000 * (number + 2) - 1),
         }
 
     def up_arguments(self):
@@ -65,7 +69,10 @@ class RealCloud(Cloud):
         """What of this cloud can still be seen on the host."""
         left = [d for d in domains() if d in getattr(self, "launched", set())]
         links = json.loads(subprocess.check_output(["ip", "-j", "link"]))
-        left += [link["ifname"] for link in links if link["ifname"] == self.bridge or link.get("master") == self.bridge]
+        own = re.compile(rf"{self.bridge}([.xsu][0-9a-f]+)?")
+        left += [link["ifname"] for link in links if own.fullmatch(link["ifname"]) or own.fullmatch(link.get("master", ""))]
+        routers = subprocess.check_output(["ip", "netns", "list"], text=True).split()
+        left += [name for name in routers if name.startswith(f"karri-{self.bridge}-")]
         rules = subprocess.check_output(["iptables-save"], text=True)
         left += [rule for rule in rules.splitlines() if re.search(rf"\b{self.bridge}\b", rule)]
         return left

@@ -55,7 +55,7 @@ impl Store {
             .map_err(StoreError::from);
         match inserted {
             Err(error) if error.is_unique_violation() => return Ok(false),
-            other => drop(other?),
+            other => other.map(|_| ())?,
         }
         tx.commit().await?;
         Ok(true)
