@@ -209,8 +209,6 @@ impl Clc {
             forgotten: false,
             node: None,
             reason: None,
-            capture: None,
-            captured: None,
             transition: String::new(),
             deadline_ms: Some(deadline_ms),
             purge_ms: None,
