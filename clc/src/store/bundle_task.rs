@@ -55,8 +55,8 @@ impl Store {
             .map_err(StoreError::from);
         match inserted {
             Err(error) if error.is_unique_violation() => return Ok(false),
-            other => other.map(|_| ())?,
-        }
+            other => other?,
+        };
         tx.commit().await?;
         Ok(true)
     }

@@ -118,7 +118,7 @@ mod tests {
             let piece = |number: u64| Extent { at: number << 30, bytes: 4096 };
             let extents: Vec<Extent> = (0..count).map(piece).collect();
             assert_eq!(opened((count << 30) + 7, &extents), (count << 30) + 7);
-            let ends_with_data = (count - 1 << 30) + 4096;
+            let ends_with_data = ((count - 1) << 30) + 4096;
             assert_eq!(opened(ends_with_data, &extents), ends_with_data);
         }
     }
