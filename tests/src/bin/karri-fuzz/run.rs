@@ -3,10 +3,11 @@
 use crate::mutate::{Random, mutate};
 use crate::{Arguments, Target};
 use std::fs::File;
-use std::io::Write;
+use std::num::NonZero;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// One input may take this long.
@@ -27,21 +28,29 @@ fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
-/// Every target in a process of its own; true when none broke.
+/// Every target in a process of its own, as many at a time as there are cores; true when none broke.
 pub fn all(targets: &[&Target], arguments: &Arguments) -> Result<bool, String> {
     std::fs::create_dir_all(kept("")).map_err(said)?;
     println!("running {} tests", targets.len());
+    let waiting = Mutex::new(targets.iter());
+    let lane = || {
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let outcome = |target: &&Target| {
+            let outcome = one(target, arguments);
+            let word = if matches!(outcome, Ok(None)) { "ok" } else { "FAILED" };
+            println!("test fuzz::{} ... {word}", target.name);
+            outcome
+        };
+        std::iter::from_fn(next).map(outcome).collect::<Result<Vec<_>, String>>()
+    };
+    let lanes = std::thread::available_parallelism().map_or(1, NonZero::get);
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        let lanes: Vec<_> = (0..lanes).map(|_| scope.spawn(lane)).collect();
+        lanes.into_iter().map(|lane| lane.join().map_err(|_| "a lane panicked".to_owned())).collect()
+    });
     let mut failures = Vec::new();
-    for target in targets {
-        print!("test fuzz::{} ... ", target.name);
-        std::io::stdout().flush().map_err(said)?;
-        match one(target, arguments)? {
-            None => println!("ok"),
-            Some(failure) => {
-                println!("FAILED");
-                failures.push(failure);
-            }
-        }
+    for outcomes in outcomes {
+        failures.extend(outcomes??.into_iter().flatten());
     }
     if !failures.is_empty() {
         println!("\nfailures:\n\n{}\n", failures.join("\n"));
