@@ -108,7 +108,8 @@ async fn a_database_from_before_vpcs_goes_on() {
     store.commit(&book.take_changes()).await.unwrap();
     for back in [
         "ALTER TABLE nodes DROP COLUMN tunnel",
-        "DELETE FROM migrations WHERE version = 4",
+        "ALTER TABLE instances DROP COLUMN capture",
+        "DELETE FROM migrations WHERE version > 3",
         "UPDATE instances SET intent = json_remove(intent, '$.spec.ports[0].segment')",
     ] {
         sqlx::query(back).execute(&mut store.connection).await.unwrap();
