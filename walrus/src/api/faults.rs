@@ -61,6 +61,10 @@ impl Faults {
         self.0.lock().unwrap().iter().map(|rule| rule.times).sum()
     }
 
+    pub fn left_of(&self, method: &str) -> usize {
+        self.0.lock().unwrap().iter().filter(|rule| rule.method == method).map(|rule| rule.times).sum()
+    }
+
     fn of(&self, request: &Request) -> Option<Fault> {
         let range = request.headers().get("range").and_then(|range| range.to_str().ok()).unwrap_or_default();
         let what = format!("{} {range}", request.uri());
