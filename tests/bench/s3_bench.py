@@ -85,12 +85,17 @@ def random_file(directory, size):
     return path
 
 
+class Refused(Exception):
+    """A PUT was not answered 200."""
+
+
 def put(directory, host, heads, body, connections):
     """Sends `body` once for each head; the whole's seconds, and each one's."""
     file = directory / "heads"
     file.write_bytes(b"\0".join(heads))
-    done = subprocess.run([RELEASE / "s3_put", host, file, body, str(connections)],
-                          check=True, capture_output=True, text=True)
+    done = subprocess.run([RELEASE / "s3_put", host, file, body, str(connections)], capture_output=True, text=True)
+    if done.returncode != 0:
+        raise Refused(f"{host}: {done.stderr.split('Stack backtrace')[0].strip()}")
     told = json.loads(done.stdout)
     return told["us"] / 1e6, [us / 1e6 for us in told["each_us"]]
 

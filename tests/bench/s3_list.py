@@ -6,7 +6,7 @@ import sys
 from bench import Result, controllers, median, say
 from describe import Bare
 from s3_bench import BUCKET, idle_note, put, s3_cloud, wrk
-from s3_peers import Rgw, peers, tell
+from s3_peers import Rgw, again, peers, tell
 
 KEYS, MANY = 10_000, 1_000_000
 PAGE = 1000
@@ -97,7 +97,10 @@ def main():
     idle_note(result)
     with s3_cloud() as (cloud, signer), peers(cloud.directory) as (running, missing):
         for to in [signer, *(peer.signer for peer in running)]:
-            fill(cloud, to, BUCKET, few)
+            if to is signer:
+                fill(cloud, to, BUCKET, few)
+            else:
+                again(lambda to=to: fill(cloud, to, BUCKET, few))
             page = one_page(to, BUCKET, few)
             if to is signer:
                 (cloud.directory / "page").write_bytes(page)

@@ -17,10 +17,11 @@ import sys
 
 from bench import ROOT, median, say
 from cloud import VENV, claim_ports, wait_until
-from s3_bench import BUCKET, Signer, sized
+from s3_bench import BUCKET, Refused, Signer, sized
 
 READY_SECONDS = 60
 STOP_SECONDS = 20
+TRIES = 5
 # As Garage wants them to look.
 KEY, SECRET = "GK0123456789abcdef01234567", "0123456789abcdef" * 4
 PEERS_BIN = ROOT / "target" / "bench-peers" / "bin"
@@ -198,6 +199,17 @@ def peers(directory):
                 stack.callback(peer.close)
                 running.append(peer)
         yield running, missing
+
+
+def again(work):
+    """Does for a peer what its clients do: asks again when it has failed. rclone answers some PUTs 500 that make the
+    same directory at the same time."""
+    for _ in range(TRIES - 1):
+        try:
+            return work()
+        except Refused as refused:
+            say(f"  once more: {refused}")
+    return work()
 
 
 def tell(result, what, unit, ours, measured, missing, times=None, about=lambda peer: True):

@@ -7,7 +7,7 @@ import sys
 
 from bench import RELEASE, SCRATCH, Result, median, spread
 from s3_bench import BUCKET, KIB, idle_note, put, random_file, s3_cloud
-from s3_peers import peers, tell
+from s3_peers import again, peers, tell
 
 CONNECTIONS = 16
 ROUNDS = 7
@@ -50,7 +50,7 @@ def main():
         for number in range(rounds):
             jobs = [lambda: ours(number), lambda: alone.append(created(1, creates)),
                     lambda: together.append(created(CONNECTIONS, creates)),
-                    *(lambda peer=peer: others[peer].append(put_many(peer.signer, number, min(puts, PEER_PUTS))[0])
+                    *(lambda peer=peer: others[peer].append(again(lambda: put_many(peer.signer, number, min(puts, PEER_PUTS)))[0])
                       for peer in running)]
             for job in jobs if number % 2 else reversed(jobs):
                 job()
