@@ -47,11 +47,14 @@ def main():
             latencies.extend(1000 * seconds for seconds in each)
             rates.append(rate)
 
+        def theirs(peer, number):
+            rate, _ = again(lambda: put_many(peer.signer, number, min(puts, PEER_PUTS)))
+            others[peer].append(rate)
+
         for number in range(rounds):
             jobs = [lambda: ours(number), lambda: alone.append(created(1, creates)),
                     lambda: together.append(created(CONNECTIONS, creates)),
-                    *(lambda peer=peer: others[peer].append(again(lambda: put_many(peer.signer, number, min(puts, PEER_PUTS)))[0])
-                      for peer in running)]
+                    *(lambda peer=peer: theirs(peer, number) for peer in running)]
             for job in jobs if number % 2 else reversed(jobs):
                 job()
     ratio = median([rate / other for rate, other in zip(rates, alone)])
