@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!   netlink.rs, link.rs   what there is, and single changes of it
+//!   dump.rs               lists that the kernel tells
 //!   namespace.rs          network namespaces, and work inside them
 //!   nfnetlink.rs          the kernel's netfilter: connections, and whether rules have changed
 //!   names.rs              what the links of a segment are called
@@ -12,6 +13,7 @@
 //!
 //! It knows no controller, no database and no rules of who may talk to whom.
 
+mod dump;
 mod error;
 mod link;
 mod names;
@@ -21,6 +23,7 @@ pub mod nfnetlink;
 mod segments;
 mod step;
 
+pub use dump::dump;
 pub use error::{NetError, is_passing};
 pub use link::{Kind, Link, Vxlan};
 pub use names::{Names, TAG_MAX, Tag};

@@ -1,11 +1,12 @@
 //! Links, addresses, routes and the places of MAC addresses through rtnetlink. What is already so is no error.
 
 use crate::link::{Kind, Link};
-use crate::{Namespace, NetError, is_passing};
+use crate::{Namespace, NetError, dump, is_passing};
 use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
+use rtnetlink::packet_route::address::AddressMessage;
 use rtnetlink::packet_route::link::{InfoBridge, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -85,7 +86,8 @@ impl Netlink {
     }
 
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
-        self.handle.link().get().execute().map_ok(Link::from).try_collect().await.map_err(failed("links"))
+        let all = dump(|| self.handle.link().get().execute()).await.map_err(failed("links"))?;
+        Ok(all.into_iter().map(Link::from).collect())
     }
 
     pub async fn index(&self, name: &str) -> Result<Option<u32>, NetError> {
@@ -180,17 +182,21 @@ impl Netlink {
         self.link_change(name, LinkUnspec::new_with_index(index).mtu(mtu).up().build()).await
     }
 
+    async fn addresses_of(&self, link: u32, address: Ipv4Addr) -> Result<Vec<AddressMessage>, NetError> {
+        let get = || self.handle.address().get().set_link_index_filter(link);
+        let ask = || get().set_address_filter(IpAddr::V4(address)).execute();
+        dump(ask).await.map_err(failed("addresses"))
+    }
+
     pub async fn has_address(&self, link: u32, address: Ipv4Addr) -> Result<bool, NetError> {
-        let filter =
-            self.handle.address().get().set_link_index_filter(link).set_address_filter(IpAddr::V4(address));
-        let found: Vec<_> = filter.execute().try_collect().await.map_err(failed("addresses"))?;
+        let found = self.addresses_of(link, address).await?;
         Ok(!found.is_empty())
     }
 
     /// The index of the link that has it.
     pub async fn link_of(&self, address: Ipv4Addr) -> Result<Option<u32>, NetError> {
-        let filter = self.handle.address().get().set_address_filter(IpAddr::V4(address));
-        let found: Vec<_> = filter.execute().try_collect().await.map_err(failed("addresses"))?;
+        let ask = || self.handle.address().get().set_address_filter(IpAddr::V4(address)).execute();
+        let found = dump(ask).await.map_err(failed("addresses"))?;
         Ok(found.first().map(|message| message.header.index))
     }
 
@@ -200,9 +206,7 @@ impl Netlink {
     }
 
     pub async fn address_delete(&self, link: u32, address: Ipv4Addr) -> Result<(), NetError> {
-        let filter =
-            self.handle.address().get().set_link_index_filter(link).set_address_filter(IpAddr::V4(address));
-        let found: Vec<_> = filter.execute().try_collect().await.map_err(failed("addresses"))?;
+        let found = self.addresses_of(link, address).await?;
         for message in found {
             self.handle.address().del(message).execute().await.map_err(failed("address"))?;
         }
@@ -253,9 +257,9 @@ impl Netlink {
 
     /// Where each VXLAN device sends the frames of which it does not know whose they are.
     pub(crate) async fn floods(&self) -> Result<BTreeMap<u32, BTreeSet<Ipv4Addr>>, NetError> {
-        let mut entries = self.handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute();
+        let ask = || self.handle.neighbours().get().set_address_family(AddressFamily::Bridge).execute();
         let mut floods: BTreeMap<u32, BTreeSet<Ipv4Addr>> = BTreeMap::new();
-        while let Some(entry) = entries.try_next().await.map_err(failed("forwarding entries"))? {
+        for entry in dump(ask).await.map_err(failed("forwarding entries"))? {
             if let Some(to) = flooded_to(&entry) {
                 floods.entry(entry.header.ifindex).or_default().insert(to);
             }

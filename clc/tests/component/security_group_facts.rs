@@ -49,9 +49,11 @@ async fn a_cluster_hears_of_ports_and_rules_as_they_come_and_go(cloud: Cloud) {
     assert!(lets_nothing_through(&cluster.facts.table()), "nobody is in it");
     let launched = alice.run(1, &[("SecurityGroup.1", "web")]).await.ok();
     let (id, address) = (launched.one("instanceId"), launched.first("privateIpAddress").unwrap());
-    let table = cluster.wait_for_facts("the port", |table| table.ports().count() == 1).await;
+    // Rules and ports come each in their own order.
+    let both =
+        |table: &FactTable| table.ports().count() == 1 && rules_of(table, &web).contains(rule.as_str());
+    let table = cluster.wait_for_facts("the port and its group's rule", both).await;
     assert_eq!(addresses_of(&table, &web), [address]);
-    assert!(rules_of(&table, &web).contains(rule.as_str()));
     assert_eq!(table.rules_of(&web.parse().unwrap()).count(), 2, "and the one that lets everything out");
 
     let second = open(&alice, &web, "81").await;

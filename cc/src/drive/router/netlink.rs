@@ -3,8 +3,7 @@
 
 use crate::app::router::{MAIN_TABLE, Route, Via};
 use crate::drive::DriveError;
-use futures_util::TryStreamExt;
-use karri_net::Namespace;
+use karri_net::{Namespace, dump};
 use karri_proto::network::Net4;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
@@ -124,15 +123,15 @@ impl Kernel {
 
     pub async fn links(&self) -> Result<Links, DriveError> {
         in_time(async {
-            let messages = self.handle.link().get().execute();
-            let named = messages.map_ok(|message| {
+            let messages = dump(|| self.handle.link().get().execute()).await.map_err(failed("links"))?;
+            let named = messages.into_iter().map(|message| {
                 let name = message.attributes.iter().find_map(|attribute| match attribute {
                     LinkAttribute::IfName(name) => Some(name.clone()),
                     _ => None,
                 });
                 (name.unwrap_or_default(), Link::from(&message))
             });
-            named.try_collect().await.map_err(failed("links"))
+            Ok(named.collect())
         })
         .await
     }
@@ -178,8 +177,8 @@ impl Kernel {
 
     pub async fn addresses(&self) -> Result<Addresses, DriveError> {
         in_time(async {
-            let messages: Vec<_> =
-                self.handle.address().get().execute().try_collect().await.map_err(failed("addresses"))?;
+            let messages =
+                dump(|| self.handle.address().get().execute()).await.map_err(failed("addresses"))?;
             let mut found = Addresses::new();
             for message in messages.iter().filter(|message| message.header.family == AddressFamily::Inet) {
                 let local = message.attributes.iter().find_map(|attribute| match attribute {
@@ -211,10 +210,10 @@ impl Kernel {
     /// Those that we have put, in whatever table.
     async fn routes(&self) -> Result<BTreeSet<Held>, DriveError> {
         in_time(async {
-            let all = RouteMessageBuilder::<Ipv4Addr>::new().build();
-            let mut messages = self.handle.route().get(all).execute();
+            let all = || RouteMessageBuilder::<Ipv4Addr>::new().build();
             let mut held = BTreeSet::new();
-            while let Some(message) = messages.try_next().await.map_err(failed("routes"))? {
+            let ask = || self.handle.route().get(all()).execute();
+            for message in dump(ask).await.map_err(failed("routes"))? {
                 if message.header.protocol == PROTOCOL {
                     held.insert(Held::from(&message));
                 }
@@ -259,9 +258,9 @@ impl Kernel {
     /// Tables by the links whose packets are looked up there.
     pub async fn rules(&self) -> Result<BTreeSet<(String, u32)>, DriveError> {
         in_time(async {
-            let mut messages = self.handle.rule().get(IpVersion::V4).execute();
             let mut rules = BTreeSet::new();
-            while let Some(message) = messages.try_next().await.map_err(failed("rules"))? {
+            let ask = || self.handle.rule().get(IpVersion::V4).execute();
+            for message in dump(ask).await.map_err(failed("rules"))? {
                 rules.extend(rule_of(&message));
             }
             Ok(rules)
