@@ -51,7 +51,7 @@ pub struct Server {
     pub url: String,
     pub s3: Arc<S3>,
     http: reqwest::Client,
-    _dir: TempDir,
+    dir: TempDir,
     trigger: ShutdownTrigger,
 }
 
@@ -133,9 +133,28 @@ async fn server_whole(
     authenticator: Arc<dyn Authenticator>,
     keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
 ) -> Server {
-    let dir = tempfile::tempdir().unwrap();
+    server_in(tempfile::tempdir().unwrap(), 0, options, webhooks, authenticator, keeper).await
+}
+
+/// On its store, once more, where the disk has no room.
+pub async fn without_room(server: Server) -> Server {
+    server.stop().await;
+    let Server { s3, dir, .. } = server;
+    s3.objects.close().await;
+    let keeper = |dir: &Path| -> Arc<dyn Keeper> { Arc::new(LocalKeeper::open(dir).unwrap()) };
+    server_in(dir, u64::MAX, s3.options.clone(), BTreeMap::new(), users(), keeper).await
+}
+
+async fn server_in(
+    dir: TempDir,
+    reserve_bytes: u64,
+    options: S3Options,
+    webhooks: BTreeMap<String, WebhookConfig>,
+    authenticator: Arc<dyn Authenticator>,
+    keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
+) -> Server {
     let master_keys = MasterKeys::of(&[(1, [7; 32])]);
-    let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
+    let config = ObjectsConfig { reserve_bytes, master_keys, ..ObjectsConfig::new(dir.path()) };
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let objects = Objects::open(config, keeper(dir.path()), Arc::default()).await.unwrap();
@@ -149,7 +168,7 @@ async fn server_whole(
     tokio::spawn(server::serve(listener, None, router(s3.clone()), shutdown));
     let unfollowing = reqwest::redirect::Policy::none();
     let http = reqwest::Client::builder().no_proxy().redirect(unfollowing).build().unwrap();
-    Server { url, s3, http, _dir: dir, trigger }
+    Server { url, s3, http, dir, trigger }
 }
 
 fn settings() -> SigningSettings {
