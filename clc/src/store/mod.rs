@@ -31,6 +31,7 @@ pub mod network;
 pub mod network_acl;
 pub mod network_change;
 mod node_certificate;
+pub mod prefix_list;
 pub mod public_address;
 pub mod resource;
 pub mod route_table;

@@ -31,6 +31,7 @@ mod network_acls;
 mod permission_keys;
 mod permissions;
 mod places;
+mod prefix_lists;
 mod public_addresses;
 mod purged;
 mod restart;

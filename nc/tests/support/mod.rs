@@ -204,6 +204,7 @@ impl Client {
             direction: Direction::Egress,
             traffic: Traffic::All,
             peer: Peer::V4(Net4::EVERYWHERE),
+            part_of: None,
         };
         let (id, vpc) = (port.id.clone(), port.vpc_id.clone());
         let port = PortFact { id, vpc, addresses: vec![port.private_ip], groups };

@@ -20,6 +20,8 @@ pub trait Action: Decode + Send + Sync + 'static {
     const SERVICE: Service;
     /// False when the service's model gives the action no output at all.
     const HAS_RESULT: bool = true;
+    /// The smallest page that may be asked for.
+    const MAX_RESULTS_MIN: i64 = super::paging::MAX_RESULTS_MIN;
     type Output: Encode + Send + Sync + 'static;
 
     fn dry_run(&self) -> Option<bool> {

@@ -60,6 +60,9 @@ pub struct GroupRule {
     pub direction: Direction,
     pub traffic: Traffic,
     pub peer: Peer,
+    /// The rule that a user knows, where this is what it says of one entry of a prefix list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<SecurityGroupRuleId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -130,10 +133,16 @@ pub struct PortFact {
     pub groups: Vec<SecurityGroupId>,
 }
 
+impl GroupRule {
+    pub fn key(&self) -> FactKey {
+        FactKey::Rule { group: self.group.clone(), rule: self.id.clone() }
+    }
+}
+
 impl Fact {
     pub fn key(&self) -> FactKey {
         match self {
-            Fact::Rule(rule) => FactKey::Rule { group: rule.group.clone(), rule: rule.id.clone() },
+            Fact::Rule(rule) => rule.key(),
             Fact::Port(port) => FactKey::Port(port.id.clone()),
             Fact::Shape(shape) => FactKey::Shape(shape.key()),
         }
@@ -165,6 +174,10 @@ impl Net4 {
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
         u32::from(address) & mask == u32::from(self.address) & mask
+    }
+
+    pub fn is_within(&self, outer: &Net4) -> bool {
+        outer.prefix <= self.prefix && outer.contains(self.address)
     }
 }
 
@@ -201,5 +214,8 @@ mod tests {
         assert!(!net([10, 0, 0, 0], 8).contains([11, 0, 0, 0].into()));
         assert!(net([10, 0, 0, 7], 32).contains([10, 0, 0, 7].into()));
         assert!(!net([10, 0, 0, 7], 32).contains([10, 0, 0, 6].into()));
+        assert!(net([10, 1, 0, 0], 16).is_within(&net([10, 0, 0, 0], 8)));
+        assert!(net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 8)));
+        assert!(!net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 9)));
     }
 }
