@@ -103,7 +103,7 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
     values.extend([
         ("cluster.zone", text(&zone.name)),
         ("cluster.clc_url", text(&facts.internal_url(facts.clc))),
-        ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "flat" })),
+        ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "managed" })),
         ("network.subnet", text(&zone.subnet_cidr)),
         ("network.gateway", text(&zone.gateway.to_string())),
         ("network.run_dir", path(&home.run_directory().join(&name))),
