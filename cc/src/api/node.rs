@@ -31,7 +31,8 @@ fn check_mode(mode: &NetworkMode, hello: &NodeHello) -> Result<(), ApiError> {
         return Ok(());
     }
     let wanted = if own { "user" } else { "bridge" };
-    let sentence = format!("the cluster's network.mode is \"{mode}\": its nodes have network.mode = \"{wanted}\"");
+    let sentence =
+        format!("the cluster's network.mode is \"{mode}\": its nodes have network.mode = \"{wanted}\"");
     Err(ApiError::conflict(sentence))
 }
 

@@ -8,8 +8,8 @@ use std::net::Ipv4Addr;
 
 /// One range of DHCP hosts is no longer, and the clc is told all of it with each greeting that changes.
 const PAIRS_MAX: usize = 4096;
-/// Each is a socket of QEMU's.
-const FORWARDED_MAX: usize = 16;
+/// As many as the value of one tag tells.
+const FORWARDED_MAX: usize = 8;
 /// QEMU's user networking answers for 169.254.169.254 only within the guest's own network.
 pub const USER_NETWORK: Cidr = Cidr { first: Ipv4Addr::new(169, 254, 0, 0), prefix: 16 };
 const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -62,7 +62,11 @@ impl NetworkConfig {
                 Err(format!("network.pairs[{number}].{field} = \"{value}\": {why}"))
             };
             if !is_unicast_mac(mac) {
-                return wrong("mac", mac, "expecting one interface's MAC such as 02:00:5e:10:00:01, in lower case");
+                return wrong(
+                    "mac",
+                    mac,
+                    "expecting one interface's MAC such as 02:00:5e:10:00:01, in lower case",
+                );
             }
             if !self.subnet.has_host(*address) {
                 return wrong("address", address, &format!("not a host in network.subnet, {}", self.subnet));

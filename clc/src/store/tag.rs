@@ -98,7 +98,8 @@ pub async fn tags_drop_in_txn(tx: &mut Tx, resource_id: &str) -> Result<(), Stor
 
 /// Without the cloud's own, which count against nobody.
 pub async fn tag_count_in_txn(tx: &mut Tx, account: &str, resource_id: &str) -> Result<usize, StoreError> {
-    let statement = "SELECT COUNT(*) FROM tags WHERE account = $1 AND resource_id = $2 AND key NOT LIKE 'aws:%'";
+    let statement =
+        "SELECT COUNT(*) FROM tags WHERE account = $1 AND resource_id = $2 AND key NOT LIKE 'aws:%'";
     let count: i64 =
         sqlx::query_scalar(statement).bind(account).bind(resource_id).fetch_one(&mut **tx).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))

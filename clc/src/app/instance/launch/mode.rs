@@ -1,7 +1,7 @@
 //! What the network modes of clusters make of a launch.
 
-use super::resolve::Resolved;
 use super::Order;
+use super::resolve::Resolved;
 use crate::app::App;
 use crate::app::tag::Tags;
 use karri_proto::fault::Fault;

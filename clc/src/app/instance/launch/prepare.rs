@@ -1,8 +1,8 @@
 //! The rows of a launch, from what was resolved and reserved. Ids and the time are made here; nothing else
 //! comes from outside.
 
-use super::resolve::Resolved;
 use super::mode::{forwarded_of, forwarded_tag};
+use super::resolve::Resolved;
 use super::{Order, PublicAddresses, Spot};
 use crate::app::address::mac_of;
 use crate::app::admission::Place;
