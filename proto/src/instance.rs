@@ -22,6 +22,7 @@ use crate::ids::{
     BundleTaskId, InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId,
     VpcId,
 };
+use crate::network::ForwardedPort;
 use crate::resources::Need;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -192,6 +193,17 @@ pub struct PortSpec {
     /// What leads to it from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicPort>,
+    /// In mode `user`: which of its ports are led to it, and from where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwarded: Vec<ForwardedPort>,
+}
+
+impl PortSpec {
+    /// Where it is reached from outside its network.
+    pub fn reached_at(&self) -> Option<std::net::Ipv4Addr> {
+        let public = self.public.as_ref().map(|public| public.address);
+        public.or(self.forwarded.first().map(|port| *port.host.ip()))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -18,6 +18,7 @@ pub mod internet_gateway;
 pub mod join;
 pub mod kept;
 pub mod key_pair;
+pub mod mode;
 pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
@@ -229,6 +230,7 @@ impl App {
     /// Makes a cluster's facts known to all that need them; its loops start when it is new.
     pub fn cluster_link(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
         self.book().ledger.cluster_known(name, &hello.zone);
+        self.addresses_follow(name, &hello.mode);
         if self.clusters.get(name).is_none() {
             // Until it has been silent for long enough, a cluster is taken to be there.
             self.clusters.put(name, hello, &self.tls)?.saw(steady_ms());
@@ -339,7 +341,7 @@ impl Book {
         let Some(address) = asked else {
             return self.addresses.take(network, range).ok_or_else(no_address);
         };
-        if !range.is_assignable(address) {
+        if !self.addresses.is_assignable(network, range, address) {
             let sentence = format!("Address {address} does not fall within the subnet's address range");
             return Err(Fault::invalid_parameter(sentence));
         }

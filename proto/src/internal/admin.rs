@@ -3,6 +3,7 @@
 use super::openapi::named;
 use super::{ApiError, Caller};
 use crate::instance::Digest;
+use crate::network::NetworkMode;
 use crate::resources::ClusterResources;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
@@ -146,6 +147,9 @@ pub struct TypeSlots {
 pub struct ZoneStatus {
     pub zone: String,
     pub cluster: String,
+    /// How its instances are joined to networks.
+    #[serde(default)]
+    pub mode: NetworkMode,
     pub resources: ClusterResources,
     pub slots: Vec<TypeSlots>,
 }

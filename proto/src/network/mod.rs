@@ -5,6 +5,7 @@
 //! alone. A node is told of those that its own ports need ([`crate::internal::facts`]).
 
 mod checked;
+mod mode;
 mod receiver;
 mod shape;
 mod table;
@@ -14,6 +15,7 @@ pub use checked::{
     ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, RANGES_PER_VPC_MAX,
     ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
 };
+pub use mode::{AddressPair, ForwardedPort, NetworkMode, forwarded, forwarded_address, forwarded_port};
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use shape::{
     Acl, AclEntry, DhcpOptions, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,

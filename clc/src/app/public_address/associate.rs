@@ -54,6 +54,7 @@ impl App {
         let address = self.public_address_seen_in_txn(&mut tx, caller, &order.address).await?;
         let (instance, port) = goal_in_txn(&mut tx, caller, &order.goal).await?;
         check_goal(&instance, &port, order)?;
+        self.needs_managed(&instance.zone, "Elastic IP addresses are")?;
         let vpc = vpc_fetch_in_txn(&mut tx, port.vpc_id.as_str()).await?;
         let vpc = vpc.ok_or_else(|| port.vpc_id.not_found())?;
         if internet_gateway_of_vpc_in_txn(&mut tx, &vpc.id).await?.is_none() {

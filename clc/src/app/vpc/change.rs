@@ -41,6 +41,7 @@ impl App {
     /// `dry`: nothing is done after all.
     pub async fn vpc_create(&self, account: &str, cidr: &str, tags: &Tags, dry: bool) -> Result<Vpc, Fault> {
         let range = of_vpc(cidr)?;
+        self.needs_a_managed_zone("VPCs other than the default one are")?;
         let id = VpcId::random(&mut rand::thread_rng()).to_string();
         let mut tx = self.store.begin().await?;
         let rules = rules_turn_in_txn(&mut tx).await?;

@@ -32,6 +32,7 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         gateway: GATEWAY.parse()?,
         groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
         public: None,
+        forwarded: Vec::new(),
     };
     let spec = InstanceSpec {
         instance_type: "t3.nano".into(),

@@ -1,6 +1,6 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{address_owner, boot_mode, metadata_state};
+use super::shape::{address_owner, boot_mode, metadata_state, public_of};
 use crate::api::ec2::listing::{time_of, time_text};
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
@@ -22,7 +22,8 @@ impl Subject<'_> {
     fn network(&self, name: &str, each: &mut dyn FnMut(&str)) {
         let Some(port) = self.port() else { return };
         let name = name.strip_prefix("network-interface.").unwrap_or(name);
-        let public = port.public.as_ref();
+        let public = public_of(self.0, port);
+        let public = public.as_ref();
         match name {
             "addresses.association.public-ip" | "association.public-ip" | "ip-address" => {
                 public.iter().for_each(|public| each(&public.address.to_string()));

@@ -134,10 +134,8 @@ fn attached(one: &Instance) -> ec2::Instance {
         network_interfaces: vec![network_interface(one, port)],
         private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
         private_ip_address: Some(port.private_ip.to_string()),
-        public_dns_name: Some(
-            port.public.as_ref().and_then(|public| public.name.clone()).unwrap_or_default(),
-        ),
-        public_ip_address: port.public.as_ref().map(|public| public.address.to_string()),
+        public_dns_name: Some(public_of(one, port).and_then(|public| public.name).unwrap_or_default()),
+        public_ip_address: public_of(one, port).map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
         source_dest_check: Some(true),
         subnet_id: Some(port.subnet_id.to_string()),
@@ -146,10 +144,17 @@ fn attached(one: &Instance) -> ec2::Instance {
     }
 }
 
+/// What leads to a port from outside. Ports of the host that are led to a guest are so only while it runs.
+pub fn public_of(one: &Instance, port: &PortSpec) -> Option<PublicPort> {
+    let led = port.forwarded.first().filter(|_| one.state != State::Stopped);
+    let led = || led.map(|led| PublicPort { address: *led.host.ip(), name: None, elastic: false });
+    port.public.clone().or_else(led)
+}
+
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
     let address = Some(port.private_ip.to_string());
     let name = Some(private_dns_name(port.private_ip, &one.spec.region));
-    let association = port.public.as_ref().map(|public| association(one, public));
+    let association = public_of(one, port).map(|public| association(one, &public));
     ec2::InstanceNetworkInterface {
         association: association.clone(),
         attachment: Some(ec2::InstanceNetworkInterfaceAttachment {
