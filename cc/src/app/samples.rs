@@ -46,6 +46,9 @@ pub fn intent(number: u32) -> InstanceIntent {
         gateway: [172, 31, 0, 1].into(),
         groups: Vec::new(),
         public: None,
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceIntent {
         id: instance_id(number),

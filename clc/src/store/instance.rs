@@ -4,20 +4,17 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::network_change::{network_gone_in_txn, networks_turn_in_txn};
-use super::public_address::{public_address_delete_in_txn, public_address_lead_in_txn};
-use super::route_table::route_tables_to_in_txn;
+use super::leave::networks_leave_in_txn;
+use super::port::{PortAddress, port_address_insert};
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
-use super::told::touched_in_txn;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
 use crate::app::address::network_of;
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, PortSpec, PublicPort, StateReason};
-use karri_proto::network::ShapeKey;
+use karri_proto::instance::{Desired, PortSpec, StateReason};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
@@ -114,11 +111,14 @@ fn signed(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+fn said_text(instance: &Instance) -> Result<String, StoreError> {
+    serde_json::to_string(&instance.said).map_err(|e| StoreError::corrupt("said of an instance", e))
+}
+
 pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> Result<Statement, StoreError> {
     let spec = serde_json::to_string(&*instance.spec)
         .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
-    let said =
-        serde_json::to_string(&instance.said).map_err(|e| StoreError::corrupt("said of an instance", e))?;
+    let said = said_text(instance)?;
     let statement = "INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, \
          client_token, user_data, spec, shutdown_behavior, disable_api_stop, disable_api_termination, \
          launched_at, desired, generation, reboots, force_stop, request_id, state, acknowledged, forgotten, \
@@ -153,16 +153,15 @@ pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> R
         .bind(said))
 }
 
-/// Touches no row where the address is taken.
+/// The first address of a port that comes with a launch. Touches no row where it is taken.
 pub(super) fn port_insert(instance: &Instance, port: &PortSpec) -> Statement {
-    let statement = "INSERT INTO ports (id, cluster, network, private_ip, instance_id) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (network, private_ip) DO NOTHING";
-    Statement::new(statement)
-        .bind(port.id.as_str())
-        .bind(&instance.cluster)
-        .bind(network_of(port, &instance.cluster))
-        .bind(port.private_ip.to_string())
-        .bind(instance.id.as_str())
+    port_address_insert(PortAddress {
+        port: port.id.as_str(),
+        cluster: &instance.cluster,
+        network: &network_of(port, &instance.cluster),
+        address: port.private_ip,
+        instance: Some(instance.id.as_str()),
+    })
 }
 
 async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), StoreError> {
@@ -172,9 +171,10 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
          disable_api_stop = $4, disable_api_termination = $5, launched_at = $6, desired = $7, \
          generation = $8, reboots = $9, force_stop = $10, request_id = $11, state = $12, \
          acknowledged = $13, forgotten = $14, node = $15, reason_code = $16, reason_message = $17, \
-         transition = $18, deadline_at = $19, purge_at = $20, capture = $21, captured = $22 WHERE id = $23";
+         transition = $18, deadline_at = $19, purge_at = $20, capture = $21, captured = $22, said = $23 WHERE id = $24";
     let captured = instance.captured.as_ref().map(serde_json::to_string).transpose();
     let captured = captured.map_err(|e| StoreError::corrupt("capture of an instance", e))?;
+    let said = said_text(instance)?;
     sqlx::query(statement)
         .bind(instance.change)
         .bind(spec)
@@ -198,6 +198,7 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         .bind(instance.purge_ms)
         .bind(instance.capture.as_ref().map(|task| task.as_str().to_owned()))
         .bind(captured)
+        .bind(said)
         .bind(instance.id.as_str())
         .execute(&mut **tx)
         .await?;
@@ -277,39 +278,6 @@ pub async fn instances_change_in_txn<E: From<StoreError>>(
         }
     }
     Ok(written)
-}
-
-/// One that does not run has no public address of its own, and one that is over none at all; routes to it lead nowhere.
-async fn networks_leave_in_txn(tx: &mut Tx, instance: &mut Instance) -> Result<(), StoreError> {
-    let over = instance.state == State::Terminated;
-    if !over && instance.state != State::Stopped {
-        return Ok(());
-    }
-    let lost = |public: &PublicPort| over || !public.elastic;
-    let ports = instance.spec.ports.iter();
-    let lost: Vec<PublicPort> = ports.filter_map(|port| port.public.clone()).filter(lost).collect();
-    let mut tables = Vec::new();
-    for port in instance.spec.ports.iter().filter(|_| over) {
-        tables.extend(route_tables_to_in_txn(tx, port.id.as_str()).await?);
-    }
-    if lost.is_empty() && tables.is_empty() {
-        return Ok(());
-    }
-    let change = networks_turn_in_txn(tx).await?;
-    for public in &lost {
-        match public.elastic {
-            true => public_address_lead_in_txn(tx, public.address, None).await?,
-            false => public_address_delete_in_txn(tx, public.address).await?,
-        }
-        network_gone_in_txn(tx, change, &ShapeKey::Address(public.address)).await?;
-    }
-    for table in &tables {
-        touched_in_txn(tx, change, ShapeKey::RouteTable, table).await?;
-    }
-    for port in &mut Arc::make_mut(&mut instance.spec).ports {
-        port.public = port.public.take().filter(|public| !lost.contains(public));
-    }
-    Ok(())
 }
 
 /// Instances whose tags the transaction has changed take its change number, and a new generation where

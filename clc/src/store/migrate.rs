@@ -23,6 +23,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0015_networks", include_str!("../../../migrations/clc/0015_networks.sql")),
     ("0016_bundle_tasks", include_str!("../../../migrations/clc/0016_bundle_tasks.sql")),
     ("0017_public_addresses", include_str!("../../../migrations/clc/0017_public_addresses.sql")),
+    ("0018_network_interfaces", include_str!("../../../migrations/clc/0018_network_interfaces.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

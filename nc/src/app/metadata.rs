@@ -193,8 +193,8 @@ fn leaves(intent: &InstanceIntent) -> BTreeMap<String, String> {
     put("dynamic/instance-identity/document", &identity_document(intent));
     let mut meta = |path: &str, value: &str| put(&format!("meta-data/{path}"), value);
     instance_leaves(intent, &mut meta);
-    for (number, port) in intent.spec.ports.iter().enumerate() {
-        port_leaves(intent, number, port, &mut meta);
+    for port in &intent.spec.ports {
+        port_leaves(intent, port, &mut meta);
     }
     if intent.spec.metadata.tags_shown {
         for (name, value) in intent.spec.tags.iter().filter(|(name, _)| tag_may_be_shown(name)) {
@@ -254,13 +254,14 @@ fn group_names(port: &PortSpec) -> String {
     port.groups.iter().map(|(_, name)| one_line(name)).collect::<Vec<_>>().join("\n")
 }
 
-fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &mut impl FnMut(&str, &str)) {
+fn port_leaves(intent: &InstanceIntent, port: &PortSpec, meta: &mut impl FnMut(&str, &str)) {
+    let lines = |lines: Vec<String>| lines.join("\n");
     let group_ids: Vec<&str> = port.groups.iter().map(|(id, _)| id.as_str()).collect();
     let values: [(&str, &str); 13] = [
-        ("device-number", &number.to_string()),
+        ("device-number", &port.device_index.to_string()),
         ("interface-id", port.id.as_str()),
-        ("local-hostname", &intent.spec.hostname),
-        ("local-ipv4s", &port.private_ip.to_string()),
+        ("local-hostname", &intent.spec.name_of(port.private_ip)),
+        ("local-ipv4s", &lines(port.addresses().map(|(address, _)| address.to_string()).collect())),
         ("mac", &port.mac),
         ("owner-id", &intent.account),
         ("security-group-ids", &group_ids.join("\n")),
@@ -276,10 +277,16 @@ fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &m
     for (name, value) in values {
         of_port(name, value);
     }
+    let mut public_addresses = Vec::new();
+    for (private, public) in port.addresses() {
+        let Some(public) = public else { continue };
+        of_port(&format!("ipv4-associations/{}", public.address), &private.to_string());
+        public_addresses.push(public.address.to_string());
+    }
+    if !public_addresses.is_empty() {
+        of_port("public-ipv4s", &lines(public_addresses));
+    }
     if let Some(public) = &port.public {
-        let address = public.address.to_string();
-        of_port(&format!("ipv4-associations/{address}"), &port.private_ip.to_string());
-        of_port("public-ipv4s", &address);
         public.name.iter().for_each(|name| of_port("public-hostname", name));
     }
 }

@@ -65,7 +65,13 @@ pub fn port(node: &str, number: u8) -> Port {
 /// On every segment the same number has the same MAC and address.
 pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
     Port {
-        id: format!("eni-0000000{segment:05x}{number:05x}").parse().unwrap(),
+        id: format!(
+            "eni-0000000{secondary: Vec::new(),
+            source_dest_check: true,
+            segment:05x}{number:05x}"
+        )
+        .parse()
+        .unwrap(),
         tap: format!("{}{segment:05x}{number:05x}", names(node).prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),

@@ -53,7 +53,7 @@ impl MetadataServer {
         intent.id = port.id.as_str().replace("eni-", "i-").parse().unwrap();
         let spec = &mut intent.spec.ports[0];
         (spec.id, spec.segment, spec.private_ip) = (port.id.clone(), port.segment, port.address);
-        self.node.set_plugged(&intent.id, true);
+        self.node.note_plugging(&intent.id, &[]);
         self.node.store.record_put(Record::new(intent, 0)).unwrap();
     }
 

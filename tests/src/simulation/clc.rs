@@ -439,6 +439,9 @@ fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> Instance
         gateway: Ipv4Addr::new(172, 31, 0, 1),
         groups: Vec::new(),
         public: None,
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceSpec {
         instance_type: String::new(),

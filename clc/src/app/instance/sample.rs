@@ -27,6 +27,9 @@ fn spec() -> InstanceSpec {
         gateway: [172, 31, 0, 1].into(),
         groups: vec![("sg-0123456789abcdef0".parse().unwrap(), "default".into())],
         public: None,
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceSpec {
         instance_type: "t3.micro".into(),

@@ -32,6 +32,9 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         gateway: GATEWAY.parse()?,
         groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
         public: None,
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     let spec = InstanceSpec {
         instance_type: "t3.nano".into(),

@@ -79,7 +79,7 @@ impl Flow {
             ICMP => Content::Icmp { r#type: self.original.icmp.0, code: self.original.icmp.1 },
             other => Content::Protocol(other),
         };
-        (own == port.address).then_some(Packet { direction, peer, content })
+        port.addresses().any(|address| address == own).then_some(Packet { direction, peer, content })
     }
 }
 
@@ -186,6 +186,8 @@ mod tests {
             tap: String::new(),
             mac: String::new(),
             address: GUEST,
+            secondary: Vec::new(),
+            source_dest_check: true,
             segment: 7,
             subnet_cidr: String::new(),
             gateway: GATEWAY,

@@ -29,6 +29,7 @@ mod network_acl_association;
 mod network_acl_entry;
 mod network_interface;
 mod password_data;
+mod private_ip_address;
 mod region;
 mod route;
 mod route_table;
@@ -68,6 +69,7 @@ pub use network_acl_association::*;
 pub use network_acl_entry::*;
 pub use network_interface::*;
 pub use password_data::*;
+pub use private_ip_address::*;
 pub use region::*;
 pub use route::*;
 pub use route_table::*;
@@ -128,8 +130,16 @@ pub const ACTIONS: &[&str] = &[
     "DescribeSecurityGroupReferences",
     "DescribeVpcAttribute",
     "DescribeVolumes",
+    "CreateNetworkInterface",
+    "DeleteNetworkInterface",
+    "AttachNetworkInterface",
+    "DetachNetworkInterface",
     "DescribeNetworkInterfaces",
+    "DescribeNetworkInterfaceAttribute",
     "ModifyNetworkInterfaceAttribute",
+    "ResetNetworkInterfaceAttribute",
+    "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses",
     "DescribeAddresses",
     "BundleInstance",
     "DescribeBundleTasks",
