@@ -339,7 +339,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 mod tests {
     use super::*;
     use crate::app::sample;
-    use karri_proto::instance::PublicPort;
+    use karri_proto::instance::{PublicPort, SecondaryAddress};
 
     const NOW: u64 = 1_700_000_000;
 
@@ -399,6 +399,40 @@ mod tests {
         }
         intent.spec.ports[0].public.as_mut().unwrap().name = None;
         assert_eq!(text(&intent, &meta("public-hostname")), None);
+    }
+
+    #[test]
+    fn each_interface_has_its_own_place() {
+        let mut intent = sample::intent();
+        let ip = |last| std::net::Ipv4Addr::new(172, 31, 0, last);
+        let public = PublicPort { address: [198, 18, 0, 6].into(), name: None, elastic: true };
+        let second = karri_proto::instance::PortSpec {
+            id: "eni-00000009".parse().unwrap(),
+            mac: "02:00:00:00:00:09".to_owned(),
+            private_ip: ip(9),
+            device_index: 3,
+            secondary: vec![SecondaryAddress { address: ip(10), public: Some(public) }],
+            ..intent.spec.ports[0].clone()
+        };
+        intent.spec.ports.push(second);
+        let macs = "/latest/meta-data/network/interfaces/macs/";
+        assert_eq!(text(&intent, macs).unwrap(), "02:00:00:00:00:05/\n02:00:00:00:00:09/");
+        let domain = intent.spec.hostname.split_once('.').unwrap().1.to_owned();
+        for (mac, name, value) in [
+            ("02:00:00:00:00:05", "device-number", "0"),
+            ("02:00:00:00:00:05", "local-hostname", &intent.spec.hostname),
+            ("02:00:00:00:00:09", "device-number", "3"),
+            ("02:00:00:00:00:09", "interface-id", "eni-00000009"),
+            ("02:00:00:00:00:09", "local-hostname", &format!("ip-172-31-0-9.{domain}")),
+            ("02:00:00:00:00:09", "local-ipv4s", "172.31.0.9\n172.31.0.10"),
+            ("02:00:00:00:00:09", "public-ipv4s", "198.18.0.6"),
+            ("02:00:00:00:00:09", "ipv4-associations/198.18.0.6", "172.31.0.10"),
+        ] {
+            let told = text(&intent, &format!("{macs}{mac}/{name}"));
+            assert_eq!(told.as_deref(), Some(value), "{mac} {name}");
+        }
+        assert_eq!(text(&intent, "/latest/meta-data/local-ipv4").unwrap(), "172.31.0.5");
+        assert_eq!(text(&intent, "/latest/meta-data/public-ipv4"), None, "that is the first one's");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use karri_nc::drive::storage::sim::SimStorage;
 use karri_nc::facts::NodeFacts;
 use karri_nc::node::{Drives, Node, NodeParts};
 use karri_nc::store::Store;
+use karri_proto::instance::SecondaryAddress;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::server::{ShutdownTrigger, shutdown_pair};
 use std::net::SocketAddrV4;
@@ -53,6 +54,8 @@ impl MetadataServer {
         intent.id = port.id.as_str().replace("eni-", "i-").parse().unwrap();
         let spec = &mut intent.spec.ports[0];
         (spec.id, spec.segment, spec.private_ip) = (port.id.clone(), port.segment, port.address);
+        let more = port.secondary.iter().map(|address| SecondaryAddress { address: *address, public: None });
+        spec.secondary = more.collect();
         self.node.note_plugging(&intent.id, &[]);
         self.node.store.record_put(Record::new(intent, 0)).unwrap();
     }

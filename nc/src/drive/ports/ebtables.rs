@@ -250,6 +250,23 @@ mod tests {
     }
 
     #[test]
+    fn each_address_of_a_port_may_send_and_where_nobody_checks_any_but_to_metadata() {
+        let more = Port { secondary: vec!["172.31.0.6".parse().unwrap()], segment: 0x1001, ..port() };
+        let checked = plug_script(&[more.clone()], |_| false);
+        for address in ["172.31.0.5", "172.31.0.6"] {
+            assert!(checked.contains(&format!("--arp-ip-src {address} -j ACCEPT\n")), "{checked}");
+            assert!(checked.contains(&format!("--ip-src {address} -j ACCEPT\n")), "{checked}");
+            assert!(checked.contains(&format!("--ip-src {address} --ip-dst 169.254.169.254")), "{checked}");
+        }
+        assert!(!checked.contains("-s 02:00:00:00:00:05 -j ACCEPT"));
+        let unchecked = plug_script(&[Port { source_dest_check: false, ..more }], |_| false);
+        let open = unchecked.find("-p IPv4 -s 02:00:00:00:00:05 -j ACCEPT\n").unwrap();
+        let closed = unchecked.find("-s 02:00:00:00:00:05 --ip-dst 169.254.169.254 -j DROP\n").unwrap();
+        assert!(closed < open && unchecked.find("--ip-sport 67 -j DROP").unwrap() < open, "{unchecked}");
+        assert!(!unchecked.contains("-p ARP -s 02:00:00:00:00:05 -j ACCEPT"), "none answers for others");
+    }
+
+    #[test]
     fn what_keeps_the_wire_clean_is_put_once_and_taken_away_whole() {
         let put = wire_script("kabcd", &Saved::default()).unwrap();
         let saved = Saved::parse(&put.replace("*nat", ":POSTROUTING ACCEPT"));
