@@ -1,7 +1,7 @@
 //! `clc.toml`: the cloud controller's configuration. Only values; reading it touches no file but itself.
 
 use crate::app::security_group::terms::net4;
-use karri_proto::network::{ENTRIES_PER_ACL_MAX, ROUTES_PER_TABLE_MAX};
+use karri_proto::network::{ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, ROUTES_PER_TABLE_MAX};
 use karri_proto::runtime::process::ControllerConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -31,6 +31,7 @@ const GATEWAYS_MOST: u64 = 10_000;
 const TABLES_MOST: u64 = 10_000;
 const PREFIX_LISTS_MOST: u64 = 10_000;
 const ADDRESSES_MOST: u64 = 100_000;
+const INTERFACES_MOST: u64 = 100_000;
 const PUBLIC_PREFIX_LEAST: u8 = 8;
 /// A VXLAN's has 24 bits.
 const SEGMENT_TAG_MOST: u32 = 0xff_ffff;
@@ -120,6 +121,10 @@ pub struct Limits {
     /// Toward each side, and for IPv4 and IPv6 each.
     pub rules_per_security_group: usize,
     pub security_groups_per_interface: usize,
+    /// Of those that are attached to nothing.
+    pub network_interfaces_per_account: usize,
+    /// Where its instance's type has no lower limit.
+    pub addresses_per_interface: usize,
     pub pending_secs: u64,
     pub stopping_secs: u64,
     pub shutting_down_secs: u64,
@@ -148,6 +153,8 @@ impl Default for Limits {
             security_groups_per_vpc: 2500,
             rules_per_security_group: 60,
             security_groups_per_interface: 5,
+            network_interfaces_per_account: 5000,
+            addresses_per_interface: 50,
             pending_secs: 600,
             stopping_secs: 600,
             shutting_down_secs: 600,
@@ -299,6 +306,18 @@ impl Config {
                 1,
                 ADDRESSES_MOST,
             ),
+            (
+                "limits.network_interfaces_per_account",
+                number(limits.network_interfaces_per_account),
+                1,
+                INTERFACES_MOST,
+            ),
+            (
+                "limits.addresses_per_interface",
+                number(limits.addresses_per_interface),
+                1,
+                number(ADDRESSES_PER_PORT_MAX),
+            ),
             ("network.segment_tag_first", tags.segment_tag_first.into(), 1, SEGMENT_TAG_MOST.into()),
             (
                 "network.segment_tag_last",
@@ -403,6 +422,8 @@ mod tests {
         wrong(|c| c.limits.entries_per_network_acl = 0, "limits.entries_per_network_acl");
         wrong(|c| c.limits.nat_gateways_per_zone = 0, "limits.nat_gateways_per_zone");
         wrong(|c| c.limits.elastic_addresses_per_account = 0, "limits.elastic_addresses_per_account");
+        wrong(|c| c.limits.network_interfaces_per_account = 0, "limits.network_interfaces_per_account");
+        wrong(|c| c.limits.addresses_per_interface = 257, "limits.addresses_per_interface");
         for bad in ["", "198.51.100.0", "198.51.100.7/24", "10.0.0.0/7", "2001:db8::/64"] {
             let mut config: Config = toml::from_str(EXAMPLE).unwrap();
             config.network.public_addresses = vec![bad.to_owned()];

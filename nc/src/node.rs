@@ -7,7 +7,7 @@ use crate::app::plan::{Guest, Limits};
 use crate::app::record::{Acceptance, Change, Record, Tombstone, accept};
 use crate::app::user_network::UserNetwork;
 use crate::drive::hypervisor::{FoundGuest, Hypervisor};
-use crate::drive::ports::{Bridges, Ports, TapNames};
+use crate::drive::ports::{Bridges, Port, Ports, TapNames};
 use crate::drive::storage::{Storage, blobs_of};
 use crate::facts::NodeFacts;
 use crate::store::{Journal, Store, is_full};
@@ -53,8 +53,8 @@ pub struct Node {
     writers: [Mutex<()>; WRITER_LOCKS],
     /// Instances that have something to do.
     pub live: Mutex<HashMap<InstanceId, Live>>,
-    /// Instances whose rules or taps stand, or may.
-    plugged: Mutex<HashSet<InstanceId>>,
+    /// Of instances whose rules or taps stand, or may.
+    plugged: Mutex<HashMap<InstanceId, PluggedPorts>>,
     /// Domains of ours whose record is lost: reported as they are, for the cc to decide. One that has vanished
     /// stays until the cc has heard of it.
     strays: Mutex<HashMap<InstanceId, FoundGuest>>,
@@ -76,6 +76,14 @@ pub struct Live {
     /// When this process first looked at the intent that was accepted then.
     pub looked: Option<(i64, Instant)>,
     pub changed: Arc<Notify>,
+}
+
+/// What is plugged of an instance.
+#[derive(Default)]
+struct PluggedPorts {
+    ports: Vec<Port>,
+    /// They are all, and whole, and the guest's too where it runs.
+    settled: bool,
 }
 
 pub struct NodeParts {
@@ -226,15 +234,36 @@ impl Node {
     }
 
     pub fn is_plugged(&self, id: &InstanceId) -> bool {
-        locked(&self.plugged).contains(id)
+        locked(&self.plugged).contains_key(id)
     }
 
-    pub fn set_plugged(&self, id: &InstanceId, plugged: bool) {
-        if plugged {
-            locked(&self.plugged).insert(id.clone());
-        } else {
-            locked(&self.plugged).remove(id);
-        }
+    /// Whether just these are plugged, as they are.
+    pub fn has_plugged(&self, id: &InstanceId, ports: &[Port]) -> bool {
+        locked(&self.plugged).get(id).is_some_and(|known| known.settled && known.ports == ports)
+    }
+
+    /// Those that are or may be, as far as this life of the process knows.
+    pub fn plugged_ports(&self, id: &InstanceId) -> Vec<Port> {
+        locked(&self.plugged).get(id).map_or_else(Vec::new, |known| known.ports.clone())
+    }
+
+    /// These are about to be plugged, beside those that are: half a port is to be taken away too. None at all: what there is
+    /// was plugged by an earlier life of the process.
+    pub fn note_plugging(&self, id: &InstanceId, ports: &[Port]) {
+        let mut plugged = locked(&self.plugged);
+        let known = plugged.entry(id.clone()).or_default();
+        known.settled = false;
+        known.ports.retain(|old| ports.iter().all(|port| port.tap != old.tap));
+        known.ports.extend_from_slice(ports);
+    }
+
+    /// These are, and no others.
+    pub fn note_plugged(&self, id: &InstanceId, ports: Vec<Port>) {
+        locked(&self.plugged).insert(id.clone(), PluggedPorts { ports, settled: true });
+    }
+
+    pub fn note_unplugged(&self, id: &InstanceId) {
+        locked(&self.plugged).remove(id);
     }
 
     pub fn foreign_guests(&self) -> Vec<String> {

@@ -15,7 +15,7 @@ use guarded::{
     BRIDGE, GATEWAY, Guest, Node, be_a_node, bridge_of, guest_name, must, namespaces, port_at,
     runs_elsewhere, tunnel,
 };
-use karri_proto::network::{Peer, Traffic};
+use karri_proto::network::{Fact, FactChange, Peer, Traffic};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
 use told::{EVERYWHERE, group, ingress, member_at, outward, tcp};
@@ -183,6 +183,78 @@ fn a_guest_of_a_segment_that_lies_is_heard_by_nobody_on_any_host() {
 }
 
 /// By the name of the port, as [`guarded::port_at`] has it.
+/// The port of guest 5 is now so, as the facts say of it, too.
+fn change(node: &mut Node, secondary: &[Ipv4Addr], unchecked: bool) {
+    let FactChange::Put(Fact::Port(mut fact)) = member_at(node.name, A, 5, &[1]) else { panic!("a port") };
+    fact.addresses.extend_from_slice(secondary);
+    node.tell(&[FactChange::Put(Fact::Port(fact))]);
+    node.ask(&json!({ "plug": 5, "segment": A, "secondary": secondary, "unchecked": unchecked }));
+}
+
+#[test]
+fn addresses_beside_the_first_pass_and_others_only_where_nobody_checks() {
+    if runs_elsewhere("addresses_beside_the_first_pass_and_others_only_where_nobody_checks") {
+        return;
+    }
+    let (mut one, mut two) = two_hosts();
+    tell([&mut one, &mut two], true);
+    let mut five = Guest::start_on(&mut one, A, 5);
+    let mut six = Guest::start_on(&mut one, A, 6);
+    let (name, first) = (guest_name(A, 5), five.address);
+    let more = [Ipv4Addr::new(172, 31, 0, 55), Ipv4Addr::new(172, 31, 0, 56)];
+    let strange = Ipv4Addr::new(172, 31, 0, 57);
+    for address in more.iter().chain([&strange]) {
+        must(&format!("ip -n {name} address add {address}/20 dev eth0"));
+    }
+    let reaches = |six: &mut Guest, expected: [bool; 4]| {
+        for (address, expected) in [first, more[0], more[1], strange].into_iter().zip(expected) {
+            six.ping(address, expected);
+        }
+    };
+    reaches(&mut six, [true, false, false, false]);
+    change(&mut one, &more, false);
+    reaches(&mut six, [true, true, true, false]);
+    assert_eq!(one.ask(&json!({ "mend": true })), NOTHING);
+    one.ask(&json!({ "again": true }));
+    assert_eq!(one.ask(&json!({ "mend": true })), NOTHING, "it is known again after a restart");
+    reaches(&mut six, [true, true, true, false]);
+    let get = json!({ "do": "get", "path": "/latest/meta-data/instance-id", "wait": 5.0 });
+    for source in [first, more[1]] {
+        must(&format!("ip -n {name} route replace 169.254.0.0/16 dev eth0 src {source}"));
+        assert_eq!(five.ask(get.clone()), identity("node1", A, 5), "{source}");
+    }
+    // A connection to the one that stays goes on, whatever becomes of the other.
+    six.hold(more[0], 22, "kept");
+    change(&mut one, &more[..1], false);
+    reaches(&mut six, [true, true, false, false]);
+    six.holds("kept", true);
+
+    // In nobody's name and in its neighbour's: such as a router has to send.
+    let forged = frame(&mac(6), &mac(5), "0800", &datagram(strange, six.address, (4000, 3000)));
+    six.ask(json!({ "do": "watch" }));
+    five.ask(json!({ "do": "send", "hexes": [forged] }));
+    hears(&mut six, MARK, false);
+    change(&mut one, &more[..1], true);
+    five.ask(json!({ "do": "send", "hexes": [forged] }));
+    hears(&mut six, MARK, true);
+    let to_it = frame(&mac(5), &mac(6), "0800", &datagram(six.address, strange, (4001, 3000)));
+    five.ask(json!({ "do": "watch" }));
+    six.ask(json!({ "do": "send", "hexes": [to_it] }));
+    hears(&mut five, MARK, true);
+    // But metadata is asked by nobody in another's name.
+    let short = json!({ "do": "get", "path": "/latest/meta-data/instance-id", "wait": 0.2 });
+    must(&format!("ip -n {name} address add {}/20 dev eth0", six.address));
+    must(&format!("ip -n {name} route replace 169.254.0.0/16 dev eth0 src {}", six.address));
+    assert!(five.ask(short).as_str().unwrap().contains("nothing"));
+    must(&format!("ip -n {name} route replace 169.254.0.0/16 dev eth0 src {}", more[0]));
+    assert_eq!(five.ask(get), identity("node1", A, 5));
+    one.ask(&json!({ "unplug": 5, "segment": A }));
+    assert!(
+        !one.run("ipset -n list; iptables-save; ebtables-save").contains("-own"),
+        "its set is gone with it"
+    );
+}
+
 fn identity(node: &str, segment: u32, number: u8) -> Value {
     json!(port_at(node, segment, number).id.as_str().replace("eni-", "i-"))
 }

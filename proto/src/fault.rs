@@ -28,7 +28,9 @@ macro_rules! fault_codes {
 }
 
 fault_codes! {
+    AccessDenied = "AccessDenied", 403;
     AddressLimitExceeded = "AddressLimitExceeded", 400;
+    AttachmentLimitExceeded = "AttachmentLimitExceeded", 400;
     AuthFailure = "AuthFailure", 401;
     Blocked = "Blocked", 403;
     BundlingInProgress = "BundlingInProgress", 400;
@@ -64,6 +66,8 @@ fault_codes! {
     InvalidAmiNameMalformed = "InvalidAMIName.Malformed", 400;
     InvalidAssociationIdMalformed = "InvalidAssociationID.Malformed", 400;
     InvalidAssociationIdNotFound = "InvalidAssociationID.NotFound", 400;
+    InvalidAttachmentIdMalformed = "InvalidAttachmentID.Malformed", 400;
+    InvalidAttachmentIdNotFound = "InvalidAttachmentID.NotFound", 400;
     InvalidBlockDeviceMapping = "InvalidBlockDeviceMapping", 400;
     InvalidBundleIdNotFound = "InvalidBundleID.NotFound", 400;
     InvalidCidrBlockInUse = "InvalidCidrBlock.InUse", 400;
@@ -77,18 +81,19 @@ fault_codes! {
     InvalidExportTaskIdMalformed = "InvalidExportTaskID.Malformed", 400;
     InvalidExportTaskIdNotFound = "InvalidExportTaskID.NotFound", 400;
     InvalidGroupDuplicate = "InvalidGroup.Duplicate", 400;
-    InvalidGroupInUse = "InvalidGroup.InUse", 400;
     InvalidGroupIdMalformed = "InvalidGroupId.Malformed", 400;
+    InvalidGroupInUse = "InvalidGroup.InUse", 400;
     InvalidGroupNotFound = "InvalidGroup.NotFound", 400;
     InvalidId = "InvalidID", 400;
     InvalidInput = "InvalidInput", 400;
-    InvalidIpAddressInUse = "InvalidIPAddress.InUse", 400;
     InvalidInstanceAttributeValue = "InvalidInstanceAttributeValue", 400;
+    InvalidInstanceId = "InvalidInstanceID", 400;
     InvalidInstanceIdMalformed = "InvalidInstanceID.Malformed", 400;
     InvalidInstanceIdNotFound = "InvalidInstanceID.NotFound", 400;
     InvalidInstanceType = "InvalidInstanceType", 400;
     InvalidInternetGatewayIdMalformed = "InvalidInternetGatewayId.Malformed", 400;
     InvalidInternetGatewayIdNotFound = "InvalidInternetGatewayID.NotFound", 400;
+    InvalidIpAddressInUse = "InvalidIPAddress.InUse", 400;
     InvalidKeyDuplicate = "InvalidKeyPair.Duplicate", 400;
     InvalidKeyFormat = "InvalidKey.Format", 400;
     InvalidKeyPairNotFound = "InvalidKeyPair.NotFound", 400;
@@ -99,6 +104,7 @@ fault_codes! {
     InvalidNetworkAclIdNotFound = "InvalidNetworkAclID.NotFound", 400;
     InvalidNetworkInterfaceIdMalformed = "InvalidNetworkInterfaceId.Malformed", 400;
     InvalidNetworkInterfaceIdNotFound = "InvalidNetworkInterfaceID.NotFound", 400;
+    InvalidNetworkInterfaceInUse = "InvalidNetworkInterface.InUse", 400;
     InvalidNextToken = "InvalidNextToken", 400;
     InvalidParameter = "InvalidParameter", 400;
     InvalidParameterCombination = "InvalidParameterCombination", 400;
@@ -149,15 +155,17 @@ fault_codes! {
     NetworkAclEntryAlreadyExists = "NetworkAclEntryAlreadyExists", 400;
     NetworkAclEntryLimitExceeded = "NetworkAclEntryLimitExceeded", 400;
     NetworkAclLimitExceeded = "NetworkAclLimitExceeded", 400;
+    NetworkInterfaceLimitExceeded = "NetworkInterfaceLimitExceeded", 400;
     NoSuchVersion = "NoSuchVersion", 400;
     OperationNotPermitted = "OperationNotPermitted", 400;
     PrefixListLimitExceeded = "PrefixListLimitExceeded", 400;
     PrefixListMaxEntriesExceeded = "PrefixListMaxEntriesExceeded", 400;
     PrefixListVersionMismatch = "PrefixListVersionMismatch", 400;
-    RequestExpired = "RequestExpired", 400;
+    PrivateIpAddressLimitExceeded = "PrivateIpAddressLimitExceeded", 400;
     RequestEntityTooLarge = "RequestEntityTooLarge", 413;
-    RequestTimeout = "RequestTimeout", 400;
+    RequestExpired = "RequestExpired", 400;
     RequestLimitExceeded = "RequestLimitExceeded", 503;
+    RequestTimeout = "RequestTimeout", 400;
     ResourceAlreadyAssociated = "Resource.AlreadyAssociated", 400;
     ResourceLimitExceeded = "ResourceLimitExceeded", 400;
     RouteAlreadyExists = "RouteAlreadyExists", 400;
@@ -171,15 +179,14 @@ fault_codes! {
     SubnetLimitExceeded = "SubnetLimitExceeded", 400;
     TagLimitExceeded = "TagLimitExceeded", 400;
     UnauthorizedOperation = "UnauthorizedOperation", 403;
-    AccessDenied = "AccessDenied", 403;
     Unavailable = "Unavailable", 503;
     UnknownParameter = "UnknownParameter", 400;
     Unsupported = "Unsupported", 400;
     UnsupportedOperation = "UnsupportedOperation", 400;
     UnsupportedTenancy = "UnsupportedTenancy", 400;
     ValidationError = "ValidationError", 400;
-    VpcLimitExceeded = "VpcLimitExceeded", 400;
     VpcIdNotSpecified = "VPCIdNotSpecified", 400;
+    VpcLimitExceeded = "VpcLimitExceeded", 400;
 }
 
 /// So much of a client's own text is told back.

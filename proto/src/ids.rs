@@ -159,6 +159,13 @@ typed_id!(
     "The networkInterface ID '{}' does not exist"
 );
 typed_id!(
+    NetworkInterfaceAttachmentId,
+    "eni-attach",
+    InvalidAttachmentIdMalformed,
+    InvalidAttachmentIdNotFound,
+    "The interface attachment '{}' does not exist"
+);
+typed_id!(
     RouteTableId,
     "rtb",
     InvalidRouteTableIdMalformed,

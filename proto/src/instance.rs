@@ -27,6 +27,7 @@ use crate::resources::Need;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::net::Ipv4Addr;
 
 pub const TOMBSTONE_KEEP_SECS: i64 = 3600;
 
@@ -180,7 +181,7 @@ pub struct PortSpec {
     pub id: NetworkInterfaceId,
     /// Lower-case, colon-separated.
     pub mac: String,
-    pub private_ip: std::net::Ipv4Addr,
+    pub private_ip: Ipv4Addr,
     pub subnet_id: SubnetId,
     /// What the subnet's frames are known by; 0: the flat network of the zone.
     #[serde(default)]
@@ -188,7 +189,7 @@ pub struct PortSpec {
     pub subnet_cidr: String,
     pub vpc_id: VpcId,
     pub vpc_cidr: String,
-    pub gateway: std::net::Ipv4Addr,
+    pub gateway: Ipv4Addr,
     pub groups: Vec<(SecurityGroupId, String)>,
     /// What leads to it from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -196,19 +197,72 @@ pub struct PortSpec {
     /// In mode `user`: which of its ports are led to it, and from where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwarded: Vec<ForwardedPort>,
+    /// Its number among the instance's; 0 is the first, which stays as long as the instance.
+    #[serde(default)]
+    pub device_index: u32,
+    /// Addresses beside `private_ip`. No guest is told of them by DHCP.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secondary: Vec<SecondaryAddress>,
+    /// Only what is from its own addresses passes, and what is for them.
+    #[serde(default = "checked")]
+    pub source_dest_check: bool,
+}
+
+fn checked() -> bool {
+    true
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SecondaryAddress {
+    pub address: Ipv4Addr,
+    /// What leads to it from outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public: Option<PublicPort>,
 }
 
 impl PortSpec {
     /// Where it is reached from outside its network.
-    pub fn reached_at(&self) -> Option<std::net::Ipv4Addr> {
+    pub fn reached_at(&self) -> Option<Ipv4Addr> {
         let public = self.public.as_ref().map(|public| public.address);
         public.or(self.forwarded.first().map(|port| *port.host.ip()))
+    }
+
+    /// All private addresses, the first one first, each with what leads to it from outside.
+    pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Option<&PublicPort>)> {
+        let more = self.secondary.iter().map(|one| (one.address, one.public.as_ref()));
+        std::iter::once((self.private_ip, self.public.as_ref())).chain(more)
+    }
+
+    /// What leads to that address; none: it has no such address.
+    pub fn public_of_mut(&mut self, address: Ipv4Addr) -> Option<&mut Option<PublicPort>> {
+        if address == self.private_ip {
+            return Some(&mut self.public);
+        }
+        self.secondary.iter_mut().find(|one| one.address == address).map(|one| &mut one.public)
+    }
+}
+
+impl InstanceSpec {
+    pub fn name_of(&self, address: Ipv4Addr) -> String {
+        match self.ports.first() {
+            Some(port) if port.private_ip != address => private_name(&self.hostname, address),
+            _ => self.hostname.clone(),
+        }
+    }
+}
+
+/// Of an address beside the first of an instance of that name: private names go by addresses, in one domain.
+pub fn private_name(hostname: &str, address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    match hostname.split_once('.') {
+        Some((_, domain)) => format!("ip-{a}-{b}-{c}-{d}.{domain}"),
+        None => format!("ip-{a}-{b}-{c}-{d}"),
     }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublicPort {
-    pub address: std::net::Ipv4Addr,
+    pub address: Ipv4Addr,
     /// Where the VPC gives such names.
     pub name: Option<String>,
     /// It is its account's also when the instance is not.

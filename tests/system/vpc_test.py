@@ -100,6 +100,8 @@ class Vpcs(unittest.TestCase):
         # A frame of the largest size passes whole, and one more byte is not lost without a word.
         self.assertEqual(ssh(at, key, "cat /sys/class/net/eth0/mtu"), "1450")
 
+        self.another_interface_comes_and_goes(near, front, at)
+
         # Moved: the address leads to the other VPC's instance, and no more to the first.
         ec2.disassociate_address(AssociationId=association)
         wait_until("the address leads nowhere", lambda: not is_reached(beside), 30)
@@ -118,6 +120,42 @@ class Vpcs(unittest.TestCase):
         wait_until("nothing of the networks is left",
                    lambda: routers not in subprocess.check_output(["ip", "netns", "list"], text=True)
                    and f"{cloud.bridge}." not in subprocess.check_output(["ip", "-o", "link"], text=True), 30)
+
+
+    def another_interface_comes_and_goes(self, near, front, at):
+        """A second interface in the private subnet, plugged into the running guest, and an address beside its first."""
+        made = ec2.create_network_interface(SubnetId=near.private, PrivateIpAddress="10.44.2.50", Description="second")
+        second, mac = (made["NetworkInterface"][name] for name in ("NetworkInterfaceId", "MacAddress"))
+        attachment = ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=front, DeviceIndex=1)["AttachmentId"]
+        find = f"for n in /sys/class/net/*; do [ $(cat $n/address) = {mac} ] && basename $n; done; true"
+        wait_until("the second interface in the guest", lambda: ssh(at, key, find), 30)
+        name = ssh(at, key, find)
+        # Its address comes by DHCP, and it is told apart from the first, also where it asks itself.
+        ssh(at, key, f"ip link set {name} up && udhcpc -q -n -i {name} -s /bin/true")
+        ssh(at, key, f"ip address add 10.44.2.50/24 dev {name}")
+        self.assertEqual(ssh(at, key, f"cat /sys/class/net/{name}/mtu"), "1450")
+        self.assertEqual(ssh(at, key, f"ping -c 1 -w 5 -I {name} 10.44.2.20 >/dev/null && echo yes"), "yes")
+        macs = f"{IMDS}/meta-data/network/interfaces/macs"
+        self.assertEqual(ssh(at, key, f"wget -qO- {macs}/{mac}/local-ipv4s"), "10.44.2.50")
+        self.assertEqual(ssh(at, key, f"wget -qO- {macs}/{mac}/device-number"), "1")
+        self.assertEqual(len(ssh(at, key, f"wget -qO- {macs}/").split()), 2)
+        asked = (f"ip route add 169.254.169.254 dev {name} && wget -qO- {IMDS}/meta-data/instance-id; "
+                 "ip route del 169.254.169.254")
+        self.assertEqual(ssh(at, key, asked), front)
+
+        [first] = [port["NetworkInterfaceId"] for port in instance(ec2, front)["NetworkInterfaces"]
+                   if port["Attachment"]["DeviceIndex"] == 0]
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.21"])
+        beside = ec2.allocate_address(Domain="vpc")
+        ec2.associate_address(AllocationId=beside["AllocationId"], NetworkInterfaceId=first, PrivateIpAddress="10.44.1.21")
+        ssh(at, key, "ip address add 10.44.1.21/24 dev eth0")
+        wait_until("the address beside the first", lambda: is_reached(beside["PublicIp"]), 30)
+
+        ec2.detach_network_interface(AttachmentId=attachment)
+        wait_until("the guest lets go of it", lambda: not ssh(at, key, find), 30)
+        ec2.delete_network_interface(NetworkInterfaceId=second)
+        ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.21"])
+        ec2.release_address(AllocationId=beside["AllocationId"])
 
 
 if __name__ == "__main__":

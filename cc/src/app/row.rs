@@ -11,7 +11,9 @@
 //! An instance that ran stays with its node: its disk is there.
 
 use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
-use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::instance::{
+    CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason, private_name,
+};
 use karri_proto::network::SegmentTag;
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
@@ -114,6 +116,14 @@ impl Row {
         };
         self.leases = intent.spec.ports.iter().map(lease).collect();
         self.ports = intent.spec.ports.iter().map(|port| port.id.clone()).collect();
+    }
+
+    /// What the guest is called by one of its addresses.
+    pub fn name_of(&self, lease: &Lease) -> String {
+        match self.leases.first() {
+            Some(first) if first != lease => private_name(&self.hostname, lease.address),
+            _ => self.hostname.clone(),
+        }
     }
 
     /// What the clc is told.

@@ -47,6 +47,9 @@ pub fn intent(number: u32) -> InstanceIntent {
         groups: Vec::new(),
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceIntent {
         id: instance_id(number),

@@ -26,7 +26,7 @@ pub fn hosts(book: &Book) -> Vec<Host> {
             row.leases.iter().filter(|lease| lease.segment.is_none()).map(|lease| Host {
                 mac: lease.mac.clone(),
                 address: lease.address,
-                hostname: row.hostname.clone(),
+                hostname: row.name_of(lease),
             })
         })
         .collect();

@@ -9,6 +9,7 @@
 //! A copy of the rows, never ahead of them, and rebuilt at every start, with an epoch of its own: a controller that
 //! starts tells everything once more, which is cheap and cannot be wrong. Each change costs what it touches.
 
+mod held;
 mod part;
 mod stand;
 mod table;
@@ -19,6 +20,7 @@ pub use stand::Stand;
 use crate::app::App;
 use crate::app::instance::{Instance, State};
 use crate::store::StoreError;
+use held::Held;
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::PortSpec;
 use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
@@ -34,6 +36,8 @@ const EPOCH_BITS: u32 = 52;
 pub struct Facts {
     epoch: u64,
     table: Mutex<Table>,
+    /// Taken after the table.
+    held: Mutex<Held>,
     /// Up to which change of rules the table knows all. One reads and takes over at a time, so that nothing older
     /// comes after something newer.
     followed: tokio::sync::Mutex<Option<i64>>,
@@ -45,7 +49,7 @@ impl Default for Facts {
     fn default() -> Self {
         let epoch = rand::thread_rng().gen_range(1..1u64 << EPOCH_BITS);
         let (followed, networks_followed) = Default::default();
-        Self { epoch, table: Mutex::default(), followed, networks_followed }
+        Self { epoch, table: Mutex::default(), held: Mutex::default(), followed, networks_followed }
     }
 }
 
@@ -57,12 +61,16 @@ impl Facts {
     /// Takes over instances as they were committed. Returns the clusters that have something to hear.
     pub fn instances_changed(&self, instances: &[Arc<Instance>]) -> BTreeSet<String> {
         let mut table = self.table();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let mut stirred = BTreeSet::new();
         for instance in instances {
-            for port in &instance.spec.ports {
-                let there = instance.state != State::Terminated;
-                let fact = there.then(|| (fact_of(port), instance.cluster.as_str()));
-                stirred.extend(table.port_set(&port.id, fact));
+            let there = instance.state != State::Terminated;
+            let ports: &[PortSpec] = if there { &instance.spec.ports } else { &[] };
+            for port in held.now(&instance.id, ports.iter().map(|port| &port.id)) {
+                stirred.extend(table.port_set(&port, None));
+            }
+            for port in ports {
+                stirred.extend(table.port_set(&port.id, Some((fact_of(port), &instance.cluster))));
             }
         }
         stirred
@@ -93,7 +101,7 @@ fn fact_of(port: &PortSpec) -> PortFact {
     PortFact {
         id: port.id.clone(),
         vpc: port.vpc_id.clone(),
-        addresses: vec![port.private_ip],
+        addresses: port.addresses().map(|(address, _)| address).collect(),
         groups: port.groups.iter().map(|(id, _)| id.clone()).collect(),
     }
 }

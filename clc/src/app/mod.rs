@@ -22,6 +22,7 @@ pub mod mode;
 pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
+pub mod network_interface;
 pub mod prefix_list;
 pub mod public_address;
 pub mod route_table;
@@ -33,6 +34,7 @@ pub mod status;
 pub mod story;
 pub mod subnet;
 pub mod tag;
+mod taken;
 pub mod text;
 mod turns;
 pub mod volume;
@@ -51,6 +53,7 @@ use instance::{Instance, State, Tokens, View};
 use instance_type::Catalogue;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::InstanceId;
+use karri_proto::instance::PortSpec;
 use karri_proto::internal::bundles::BundleService;
 use karri_proto::internal::clusters::ClusterHello;
 use karri_proto::internal::exports::ExportService;
@@ -177,7 +180,7 @@ impl App {
         tracing::info!(instances = instances.len(), clusters = self.clusters.list().len(), "state recovered");
         self.instances.followed_to(instances.iter().map(|instance| instance.change).max());
         self.adopt(instances);
-        for (network, address) in self.store.nat_ports().await? {
+        for (network, address) in self.store.addresses_of_no_instance().await? {
             self.book().addresses.take_this(&network, address);
         }
         if self.store.engine() == Engine::Sqlite {
@@ -305,7 +308,8 @@ impl App {
         let stirred = self.facts.instances_changed(&news);
         drop(book);
         let moved = |one: &Arc<Instance>| {
-            one.state == State::Stopped || one.spec.ports.iter().any(|port| port.public.is_some())
+            let public = |port: &PortSpec| port.addresses().any(|(_, public)| public.is_some());
+            one.state == State::Stopped || one.spec.ports.iter().any(public)
         };
         if news.iter().any(moved) {
             self.networks_changed(); // where public addresses lead may be otherwise
@@ -362,7 +366,8 @@ impl Book {
         };
         self.ledger.observe(&instance.id, &instance.cluster, instance.node.as_deref(), held);
         for port in &instance.spec.ports {
-            self.addresses.take_this(&network_of(port, &instance.cluster), port.private_ip);
+            let network = network_of(port, &instance.cluster);
+            port.addresses().for_each(|(address, _)| _ = self.addresses.take_this(&network, address));
         }
     }
 
@@ -375,7 +380,8 @@ impl Book {
         if self.ledger.is_held(&instance.id) {
             self.ledger.release(&instance.id);
             for port in &instance.spec.ports {
-                self.addresses.release(&network_of(port, &instance.cluster), port.private_ip);
+                let network = network_of(port, &instance.cluster);
+                port.addresses().for_each(|(address, _)| self.addresses.release(&network, address));
             }
         }
     }

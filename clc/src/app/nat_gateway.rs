@@ -12,13 +12,14 @@ use super::image::task::Token;
 use super::instance::control::Caller;
 use super::public_address::Named;
 use super::tag::{Taggable, Tags};
+use super::taken::For;
 use super::{App, address, now_ms, steady_ms};
 use crate::store::Tx;
 use crate::store::creation_token::creation_token_drop_in_txn;
 use crate::store::internet_gateway::internet_gateway_of_vpc_in_txn;
 use crate::store::nat_gateway::{
     NatAddress, NatFailure, NatGateway, nat_gateway_count_in_txn, nat_gateway_end_in_txn,
-    nat_gateway_fetch_in_txn, nat_gateway_insert_in_txn, nat_port_insert_in_txn,
+    nat_gateway_fetch_in_txn, nat_gateway_insert_in_txn,
 };
 use crate::store::network_change::networks_turn_in_txn;
 use crate::store::public_address::{Holder, PublicAddress, public_address_lead_in_txn};
@@ -32,8 +33,6 @@ use std::net::Ipv4Addr;
 
 /// How long pending and deleting are told.
 const SETTLING_MS: i64 = 1000;
-/// Another controller on the same database may take an address first; then others are tried.
-const ADDRESS_ATTEMPTS_MAX: usize = 5;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NatState {
@@ -78,22 +77,6 @@ pub struct NatOrder {
     pub tags: Tags,
 }
 
-/// An address of a subnet that is taken, and given back unless it is kept.
-struct Taken<'a> {
-    app: &'a App,
-    network: String,
-    address: Ipv4Addr,
-    kept: bool,
-}
-
-impl Drop for Taken<'_> {
-    fn drop(&mut self) {
-        if !self.kept {
-            self.app.book().addresses.release(&self.network, self.address);
-        }
-    }
-}
-
 impl App {
     pub async fn nat_gateway_create(
         &self,
@@ -131,7 +114,8 @@ impl App {
         if gateway.failure.is_some() {
             gateway.purge_ms = Some(self.out_of_sight_ms());
         } else {
-            let place = self.nat_place_in_txn(&mut tx, &subnet, &gateway.port_id, order.private_ip).await?;
+            let whose = For { port: &gateway.port_id, instance: None };
+            let place = self.address_take_in_txn(&mut tx, &subnet, whose, order.private_ip).await?;
             gateway.private_ip = place.address;
             taken = Some(place);
             if let Some(address) = &address {
@@ -143,8 +127,8 @@ impl App {
         tags_put_in_txn(&mut tx, &gateway.account, Taggable::NatGateway, &gateway.id, &order.tags).await?;
         made_in_txn(&mut tx, caller.account, token, &gateway.id).await?;
         self.networks_commit(tx, dry).await?;
-        if let Some(taken) = &mut taken {
-            taken.kept = !dry;
+        if let Some(taken) = taken.as_mut().filter(|_| !dry) {
+            taken.keep();
         }
         tracing::info!(nat_gateway = gateway.id, account = gateway.account, "NAT gateway created");
         Ok(gateway)
@@ -153,31 +137,6 @@ impl App {
     fn out_of_sight_ms(&self) -> i64 {
         let secs = self.limits.terminated_visible_secs;
         steady_ms().saturating_add(i64::try_from(secs.saturating_mul(1000)).unwrap_or(i64::MAX))
-    }
-
-    /// An address of the subnet, with the row of its port.
-    async fn nat_place_in_txn(
-        &self,
-        tx: &mut Tx,
-        subnet: &Subnet,
-        port: &str,
-        asked: Option<Ipv4Addr>,
-    ) -> Result<Taken<'_>, Fault> {
-        let cluster = self.clusters.by_zone(&subnet.zone).ok_or_else(super::no_address)?;
-        let network = address::network_name(subnet.tag, &subnet.id, &cluster.name);
-        let range = address::Cidr::parse(&subnet.cidr).ok_or_else(super::no_address)?;
-        for _ in 0..ADDRESS_ATTEMPTS_MAX {
-            let address = self.book().address(&network, range, asked)?;
-            if nat_port_insert_in_txn(tx, port, &cluster.name, &network, address).await? {
-                return Ok(Taken { app: self, network, address, kept: false });
-            }
-            // Somebody has it: it stays taken.
-            if asked.is_some() {
-                let sentence = format!("Address {address} is in use.");
-                return Err(Fault::new(FaultCode::InvalidIpAddressInUse, sentence));
-            }
-        }
-        Err(Fault::internal("other controllers took every address that was tried"))
     }
 
     pub async fn nat_gateway_delete(&self, caller: Caller<'_>, id: &str, dry: bool) -> Result<(), Fault> {

@@ -12,7 +12,6 @@ use super::App;
 use super::creation::{made_before_in_txn, made_in_txn};
 use super::image::task::Token;
 use super::instance::control::Caller;
-use super::instance::{Instance, State};
 use super::tag::{Taggable, Tags};
 use crate::app::security_group::terms::net4;
 use crate::store::Tx;
@@ -29,9 +28,9 @@ use crate::store::told::{gone_in_txn, touched_in_txn};
 use crate::store::vpc::vpc_fetch_in_txn;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, NatGatewayId, NetworkInterfaceId, RouteTableId, VpnGatewayId};
+use karri_proto::instance::PortSpec;
 use karri_proto::network::{Net4, ShapeKey};
 use std::convert::Infallible;
-use std::sync::Arc;
 
 /// EC2's words for where a route comes from.
 pub const BY_CREATE_ROUTE: &str = "CreateRoute";
@@ -222,44 +221,27 @@ impl App {
             }
             Target::Interface(id) => {
                 let id: NetworkInterfaceId = id.parse()?;
-                let instance = self.instance_of_port(caller, id.as_str()).await?;
-                self.port_target(&instance, Some(&id), table, elsewhere)
+                let port = self.interface_in_txn(tx, caller, &id).await?.port;
+                port_target(&port, table, elsewhere)
             }
             Target::Instance(id) => {
                 let id: InstanceId = id.parse()?;
-                let found = self.instances_named(caller, std::slice::from_ref(&id))?;
-                let instance = found.first().ok_or_else(|| id.not_found())?;
-                self.port_target(instance, None, table, elsewhere)
+                let port = self.sole_interface_in_txn(tx, caller, &id).await?.port;
+                port_target(&port, table, elsewhere)
             }
         }
     }
+}
 
-    fn port_target(
-        &self,
-        instance: &Arc<Instance>,
-        id: Option<&NetworkInterfaceId>,
-        table: &RouteTable,
-        elsewhere: impl Fn(&str, &str) -> Fault,
-    ) -> Result<String, Fault> {
-        if instance.state == State::Terminated {
-            return Err(instance.id.not_found());
-        }
-        let ports = &instance.spec.ports;
-        if id.is_none() && ports.len() > 1 {
-            let sentence = format!(
-                "There are multiple interfaces attached to instance '{}'. Please specify an interface ID for the \
-                 operation instead.",
-                instance.id
-            );
-            return Err(Fault::invalid_parameter(sentence));
-        }
-        let port = ports.iter().find(|port| id.is_none_or(|id| port.id == *id));
-        let port = port.ok_or_else(|| instance.id.not_found())?;
-        if port.vpc_id.as_str() != table.vpc_id {
-            return Err(elsewhere("interface", port.id.as_str()));
-        }
-        Ok(port.id.to_string())
+fn port_target(
+    port: &PortSpec,
+    table: &RouteTable,
+    elsewhere: impl Fn(&str, &str) -> Fault,
+) -> Result<String, Fault> {
+    if port.vpc_id.as_str() != table.vpc_id {
+        return Err(elsewhere("interface", port.id.as_str()));
     }
+    Ok(port.id.to_string())
 }
 
 fn already(destination: &Destination) -> Fault {

@@ -10,6 +10,7 @@ use crate::app::vpc::range::of_subnet;
 use crate::app::vpc::{has_dependencies, not_in_default_vpc};
 use crate::store::nat_gateway::nat_gateway_of_subnet_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
+use crate::store::network_interface::network_interface_of_subnet_in_txn;
 use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::{
     Subnet, subnet_attributes_update_in_txn, subnet_delete_in_txn, subnet_fetch_in_txn, subnets_of_vpc_in_txn,
@@ -160,6 +161,9 @@ impl App {
         let id: SubnetId = seen.id.parse()?;
         let subnet = subnet_fetch_in_txn(&mut tx, id.as_str()).await?.ok_or_else(|| id.not_found())?;
         if let Some(port) = self.port_in(&id) {
+            return Err(has_dependencies("subnet", &subnet.id, &format!("network interface '{port}'")));
+        }
+        if let Some(port) = network_interface_of_subnet_in_txn(&mut tx, &subnet.id).await? {
             return Err(has_dependencies("subnet", &subnet.id, &format!("network interface '{port}'")));
         }
         if let Some(gateway) = nat_gateway_of_subnet_in_txn(&mut tx, &subnet.id).await? {

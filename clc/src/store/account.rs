@@ -69,6 +69,8 @@ pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreE
         "DELETE FROM internet_gateways WHERE account = $1",
         "DELETE FROM ports WHERE id IN (SELECT port_id FROM nat_gateways WHERE account = $1)",
         "DELETE FROM nat_gateways WHERE account = $1",
+        "DELETE FROM ports WHERE id IN (SELECT id FROM network_interfaces WHERE account = $1)",
+        "DELETE FROM network_interfaces WHERE account = $1",
         "DELETE FROM public_addresses WHERE account = $1",
         "DELETE FROM creation_tokens WHERE account = $1",
         // Subnets, groups, route tables and ACLs go with the VPC.

@@ -4,20 +4,17 @@
 //! other, so a change is decided on the row as it is, and whoever copies rows into memory can tell newer
 //! from older by the number alone.
 
-use super::network_change::{network_gone_in_txn, networks_turn_in_txn};
-use super::public_address::{public_address_delete_in_txn, public_address_lead_in_txn};
-use super::route_table::route_tables_to_in_txn;
+use super::leave::networks_leave_in_txn;
+use super::port::{PortAddress, port_address_insert};
 use super::tag::{Tags, tags_drop_in_txn, tags_of_in_txn};
 use super::together::Statement;
-use super::told::touched_in_txn;
 use super::{IDS_PER_STATEMENT_MAX, Store, StoreError, Tx, placeholders};
 use crate::app::address::network_of;
 use crate::app::instance::{Instance, ShutdownBehavior, State};
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
 use karri_proto::ids::InstanceId;
-use karri_proto::instance::{Desired, PortSpec, PublicPort, StateReason};
-use karri_proto::network::ShapeKey;
+use karri_proto::instance::{Desired, PortSpec, StateReason};
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
 use std::collections::HashMap;
@@ -155,16 +152,15 @@ pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> R
         .bind(said_text(instance)?))
 }
 
-/// Touches no row where the address is taken.
+/// The first address of a port that comes with a launch. Touches no row where it is taken.
 pub(super) fn port_insert(instance: &Instance, port: &PortSpec) -> Statement {
-    let statement = "INSERT INTO ports (id, cluster, network, private_ip, instance_id) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (network, private_ip) DO NOTHING";
-    Statement::new(statement)
-        .bind(port.id.as_str())
-        .bind(&instance.cluster)
-        .bind(network_of(port, &instance.cluster))
-        .bind(port.private_ip.to_string())
-        .bind(instance.id.as_str())
+    port_address_insert(PortAddress {
+        port: port.id.as_str(),
+        cluster: &instance.cluster,
+        network: &network_of(port, &instance.cluster),
+        address: port.private_ip,
+        instance: Some(instance.id.as_str()),
+    })
 }
 
 async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), StoreError> {
@@ -281,39 +277,6 @@ pub async fn instances_change_in_txn<E: From<StoreError>>(
         }
     }
     Ok(written)
-}
-
-/// One that does not run has no public address of its own, and one that is over none at all; routes to it lead nowhere.
-async fn networks_leave_in_txn(tx: &mut Tx, instance: &mut Instance) -> Result<(), StoreError> {
-    let over = instance.state == State::Terminated;
-    if !over && instance.state != State::Stopped {
-        return Ok(());
-    }
-    let lost = |public: &PublicPort| over || !public.elastic;
-    let ports = instance.spec.ports.iter();
-    let lost: Vec<PublicPort> = ports.filter_map(|port| port.public.clone()).filter(lost).collect();
-    let mut tables = Vec::new();
-    for port in instance.spec.ports.iter().filter(|_| over) {
-        tables.extend(route_tables_to_in_txn(tx, port.id.as_str()).await?);
-    }
-    if lost.is_empty() && tables.is_empty() {
-        return Ok(());
-    }
-    let change = networks_turn_in_txn(tx).await?;
-    for public in &lost {
-        match public.elastic {
-            true => public_address_lead_in_txn(tx, public.address, None).await?,
-            false => public_address_delete_in_txn(tx, public.address).await?,
-        }
-        network_gone_in_txn(tx, change, &ShapeKey::Address(public.address)).await?;
-    }
-    for table in &tables {
-        touched_in_txn(tx, change, ShapeKey::RouteTable, table).await?;
-    }
-    for port in &mut Arc::make_mut(&mut instance.spec).ports {
-        port.public = port.public.take().filter(|public| !lost.contains(public));
-    }
-    Ok(())
 }
 
 /// Instances whose tags the transaction has changed take its change number, and a new generation where

@@ -13,7 +13,8 @@ use crate::app::address::network_of;
 use crate::app::instance::Instance;
 use crate::app::tag::Taggable;
 use crate::app::volume::root_volume_id;
-use karri_proto::ids::{InstanceId, ReservationId};
+use karri_proto::ids::{InstanceId, NetworkInterfaceId, ReservationId};
+use karri_proto::instance::PortSpec;
 use karri_proto::network::ShapeKey;
 use sqlx::any::AnyRow;
 use sqlx::{AssertSqlSafe, Row as _};
@@ -35,8 +36,16 @@ pub struct Launch {
     pub disk_tags: Tags,
     pub port_tags: Tags,
     pub instances: Vec<Instance>,
+    /// Interfaces of theirs that have their rows already.
+    pub taken: Vec<NetworkInterfaceId>,
     /// The number of the networks' turn, when any of them has a public address.
     pub networks_change: Option<i64>,
+}
+
+impl Launch {
+    fn new_ports<'a>(&'a self, instance: &'a Instance) -> impl Iterator<Item = &'a PortSpec> {
+        instance.spec.ports.iter().filter(|port| !self.taken.contains(&port.id))
+    }
 }
 
 #[derive(Debug)]
@@ -80,7 +89,7 @@ fn tags_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
     let disk = root_volume_id(&instance.id);
     let mut statements: Vec<Statement> = tags_put(account, Taggable::Instance, id, &instance.tags).collect();
     statements.extend(tags_put(account, Taggable::Volume, &disk, &launch.disk_tags));
-    for port in &instance.spec.ports {
+    for port in launch.new_ports(instance) {
         let kind = Taggable::NetworkInterface;
         statements.extend(tags_put(account, kind, port.id.as_str(), &launch.port_tags));
     }
@@ -90,7 +99,7 @@ fn tags_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
 /// The public addresses that were found for it, in the turn in which nobody else takes one.
 fn addresses_insert(launch: &Launch, instance: &Instance) -> Vec<Statement> {
     let Some(change) = launch.networks_change else { return Vec::new() };
-    let ports = instance.spec.ports.iter().filter_map(|port| Some((port, port.public.as_ref()?.address)));
+    let ports = launch.new_ports(instance).filter_map(|port| Some((port, port.public.as_ref()?.address)));
     let written = |(port, ip)| {
         let told = network_touch(change, &ShapeKey::Address(ip));
         [own_address_insert(instance, port, ip), told]
@@ -131,7 +140,7 @@ pub async fn launch_insert_in_txn(
     }
     for instance in &launch.instances {
         instance_insert(instance, launch.user_data_base64.as_deref())?.execute(tx).await?;
-        for port in &instance.spec.ports {
+        for port in launch.new_ports(instance) {
             if port_insert(instance, port).execute(tx).await? == 0 {
                 let (network, address) = (network_of(port, &instance.cluster), port.private_ip);
                 return Ok(Launched::AddressTaken { network, address });
@@ -150,7 +159,7 @@ fn whole(launch: &Launch) -> Result<Vec<Statement>, StoreError> {
     let mut statements = vec![reservation_insert(launch)];
     for instance in &launch.instances {
         statements.push(instance_insert(instance, launch.user_data_base64.as_deref())?);
-        statements.extend(instance.spec.ports.iter().map(|port| port_insert(instance, port)));
+        statements.extend(launch.new_ports(instance).map(|port| port_insert(instance, port)));
         statements.extend(tags_insert(launch, instance));
         statements.extend(addresses_insert(launch, instance));
     }
@@ -257,6 +266,7 @@ mod tests {
             user_data_base64: None,
             disk_tags: Vec::new(),
             port_tags: Vec::new(),
+            taken: Vec::new(),
             instances: vec![instance],
             networks_change: None,
         };

@@ -1,5 +1,6 @@
 //! NAT gateways with their ports. Those that are deleted are there a while longer, to be described.
 
+use super::port::port_delete_in_txn;
 use super::{Store, StoreError, Tx};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
@@ -98,23 +99,9 @@ pub async fn nat_gateway_insert_in_txn(tx: &mut Tx, one: &NatGateway) -> Result<
     Ok(())
 }
 
-/// Its port. False: somebody has that address.
-pub async fn nat_port_insert_in_txn(
-    tx: &mut Tx,
-    port: &str,
-    cluster: &str,
-    network: &str,
-    address: Ipv4Addr,
-) -> Result<bool, StoreError> {
-    let statement = "INSERT INTO ports (id, cluster, network, private_ip) VALUES ($1, $2, $3, $4) \
-         ON CONFLICT (network, private_ip) DO NOTHING";
-    let query = sqlx::query(statement).bind(port).bind(cluster).bind(network).bind(address.to_string());
-    Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
-}
-
 /// It is deleted: its port is gone, its row stays for a while.
 pub async fn nat_gateway_end_in_txn(tx: &mut Tx, one: &NatGateway) -> Result<(), StoreError> {
-    sqlx::query("DELETE FROM ports WHERE id = $1").bind(&one.port_id).execute(&mut **tx).await?;
+    port_delete_in_txn(tx, &one.port_id).await?;
     let statement = "UPDATE nat_gateways SET deleted_at = $1, settled_at = $2, purge_at = $3 WHERE id = $4";
     let query = sqlx::query(statement).bind(one.deleted_ms).bind(one.settled_ms).bind(one.purge_ms);
     query.bind(&one.id).execute(&mut **tx).await?;
@@ -124,6 +111,13 @@ pub async fn nat_gateway_end_in_txn(tx: &mut Tx, one: &NatGateway) -> Result<(),
 pub async fn nat_gateway_fetch_in_txn(tx: &mut Tx, id: &str) -> Result<Option<NatGateway>, StoreError> {
     let row = sqlx::query("SELECT * FROM nat_gateways WHERE id = $1").bind(id);
     row.fetch_optional(&mut **tx).await?.as_ref().map(nat_gateway_of).transpose()
+}
+
+/// Whose gateway it is that has this port.
+pub async fn nat_gateway_of_port_in_txn(tx: &mut Tx, port: &str) -> Result<Option<String>, StoreError> {
+    let statement = "SELECT account FROM nat_gateways WHERE port_id = $1 AND deleted_at IS NULL \
+         AND failure_code IS NULL";
+    Ok(sqlx::query_scalar(statement).bind(port).fetch_optional(&mut **tx).await?)
 }
 
 /// One that is there, if the subnet has any.
@@ -148,18 +142,6 @@ impl Store {
         let statement = "SELECT * FROM nat_gateways WHERE account = $1 ORDER BY id";
         let rows = sqlx::query(statement).bind(account).fetch_all(self.reader()).await?;
         rows.iter().map(nat_gateway_of).collect()
-    }
-
-    /// Of everyone's ports: the network and the address of each.
-    pub async fn nat_ports(&self) -> Result<Vec<(String, Ipv4Addr)>, StoreError> {
-        let statement = "SELECT network, private_ip FROM ports WHERE instance_id IS NULL";
-        let rows = sqlx::query(statement).fetch_all(self.reader()).await?;
-        let read = |row: &AnyRow| {
-            let ip: String = row.try_get("private_ip")?;
-            let ip = ip.parse().map_err(|e| StoreError::corrupt("address of a NAT gateway", e))?;
-            Ok((row.try_get("network")?, ip))
-        };
-        rows.iter().map(read).collect()
     }
 
     /// Lets go of those that have been visible for long enough, with their tags.

@@ -21,7 +21,7 @@ pub async fn resource_account(
         Taggable::SecurityGroup => ("SELECT account FROM security_groups WHERE id = $1", id),
         Taggable::NetworkInterface => (
             "SELECT instances.account FROM ports JOIN instances ON ports.instance_id = instances.id \
-             WHERE ports.id = $1",
+             WHERE ports.id = $1 UNION SELECT account FROM network_interfaces WHERE id = $1",
             id,
         ),
         Taggable::Volume => {

@@ -183,6 +183,16 @@ pub async fn group_fetch_in_txn(tx: &mut Tx, id: &str) -> Result<Option<Security
     row.fetch_optional(&mut **tx).await?.as_ref().map(security_group_of).transpose()
 }
 
+pub async fn group_by_name_in_txn(
+    tx: &mut Tx,
+    vpc: &str,
+    name: &str,
+) -> Result<Option<SecurityGroup>, StoreError> {
+    let row =
+        sqlx::query("SELECT * FROM security_groups WHERE vpc_id = $1 AND name = $2").bind(vpc).bind(name);
+    row.fetch_optional(&mut **tx).await?.as_ref().map(security_group_of).transpose()
+}
+
 pub async fn group_count_in_txn(tx: &mut Tx, vpc: &str) -> Result<usize, StoreError> {
     let statement = "SELECT COUNT(*) FROM security_groups WHERE vpc_id = $1";
     let count: i64 = sqlx::query_scalar(statement).bind(vpc).fetch_one(&mut **tx).await?;
@@ -339,21 +349,6 @@ impl Store {
              AND security_group_rules.group_id <> $2 ORDER BY security_groups.vpc_id";
         Ok(sqlx::query_scalar(statement).bind(group).bind(group).fetch_all(self.reader()).await?)
     }
-
-    /// The instance that has a port.
-    pub async fn port_instance(&self, port: &str) -> Result<Option<String>, StoreError> {
-        let statement = "SELECT instance_id FROM ports WHERE id = $1";
-        let query = sqlx::query_scalar::<_, Option<String>>(statement).bind(port);
-        Ok(query.fetch_optional(self.reader()).await?.flatten())
-    }
-}
-
-/// As `port_instance`.
-pub async fn port_instance_in_txn(tx: &mut Tx, port: &str) -> Result<Option<String>, StoreError> {
-    let statement = "SELECT instance_id FROM ports WHERE id = $1";
-    let found: Option<Option<String>> =
-        sqlx::query_scalar(statement).bind(port).fetch_optional(&mut **tx).await?;
-    Ok(found.flatten())
 }
 
 /// Of these groups, one that is not there, for who holds back those that would remove them.

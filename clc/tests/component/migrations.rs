@@ -3,6 +3,7 @@
 use crate::support::{Database, database};
 use karri_clc::app::tag::Taggable;
 use karri_clc::store::Store;
+use karri_clc::store::port::{PortAddress, port_address_insert_in_txn, port_instance_in_txn};
 use karri_clc::store::security_group::{rule_delete_in_txn, rules_turn_in_txn};
 use sqlx::{AnyPool, Executor as _};
 
@@ -146,6 +147,63 @@ async fn older_vpcs_get_what_every_vpc_has(engine: Database) {
     assert!(insert("eni-00000002", "flat/a").await.is_err());
     insert("eni-00000003", "subnet-00000009").await.unwrap();
     pool.close().await;
+}
+
+/// As they were published, after the ones above.
+const BEFORE_INTERFACES: [(&str, &str); 3] = [
+    ("0015_networks", include_str!("../../../migrations/clc/0015_networks.sql")),
+    ("0016_bundle_tasks", include_str!("../../../migrations/clc/0016_bundle_tasks.sql")),
+    ("0017_public_addresses", include_str!("../../../migrations/clc/0017_public_addresses.sql")),
+];
+
+/// A port keeps its address and its instance, and one of a NAT gateway keeps having none.
+async fn ports_keep_their_addresses(engine: Database) {
+    let directory = tempfile::tempdir().unwrap();
+    let config = database(directory.path(), engine).await;
+    let rows = "INSERT INTO reservations (id, account, request_digest, created_at) VALUES ('r-00000001', '111111111111', '', 0); \
+        INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, spec, shutdown_behavior, \
+        disable_api_stop, disable_api_termination, launched_at, desired, generation, reboots, force_stop, request_id, state, \
+        acknowledged, forgotten, transition, said) VALUES ('i-00000001', 1, '111111111111', 'r-00000001', 'a', 'zone-a', '{}', \
+        'stop', 0, 0, 0, 'running', 1, 0, 0, '', 'running', 1, 0, '', '{}'); \
+        INSERT INTO ports (id, cluster, network, private_ip, instance_id) VALUES \
+        ('eni-00000001', 'a', 'flat/a', '10.20.16.9', 'i-00000001'), ('eni-00000002', 'a', 'subnet-00000002', '10.0.0.9', NULL)";
+    let before =
+        [&BEFORE_TAGS_PER_ACCOUNT[..], &BEFORE_GROUP_RULES[..], &BEFORE_NETWORKS[..], &BEFORE_INTERFACES[..]];
+    left(&config.url, &before.concat(), rows).await;
+    let store = Store::open(&config).await.unwrap();
+    let mut tx = store.begin().await.unwrap();
+    let holder = port_instance_in_txn(&mut tx, "eni-00000001").await.unwrap();
+    assert_eq!(holder.as_deref(), Some("i-00000001"));
+    let one_more = |port, network, address: [u8; 4]| PortAddress {
+        port,
+        cluster: "a",
+        network,
+        address: address.into(),
+        instance: None,
+    };
+    let flat = one_more("eni-00000003", "flat/a", [10, 20, 16, 9]);
+    assert!(!port_address_insert_in_txn(&mut tx, flat).await.unwrap(), "it is taken");
+    let beside = one_more("eni-00000001", "flat/a", [10, 20, 16, 10]);
+    assert!(port_address_insert_in_txn(&mut tx, beside).await.unwrap(), "a port may have another one");
+    drop(tx);
+    let alone = store.addresses_of_no_instance().await.unwrap();
+    assert_eq!(alone, [("subnet-00000002".to_owned(), [10, 0, 0, 9].into())]);
+    assert_eq!(store.network_interface_list("111111111111").await.unwrap(), []);
+    store.close().await;
+}
+
+mod ports_keep_their_addresses {
+    use crate::support::Database;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_sqlite() {
+        super::ports_keep_their_addresses(Database::Sqlite).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn on_postgres() {
+        super::ports_keep_their_addresses(Database::Postgres).await;
+    }
 }
 
 mod older_vpcs_get_what_every_vpc_has {

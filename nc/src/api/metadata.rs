@@ -227,7 +227,7 @@ impl Server {
 }
 
 fn holds_address(record: &Record, segment: SegmentTag, address: Ipv4Addr) -> bool {
-    let is_it = |port: &PortSpec| (port.segment, port.private_ip) == (segment, address);
+    let is_it = |port: &PortSpec| port.segment == segment && port.addresses().any(|(own, _)| own == address);
     record.holds_images() && record.intent.spec.ports.iter().any(is_it)
 }
 

@@ -5,6 +5,7 @@
 //! overlay names its base itself, with its format, as `storage::overlay` made it, and its base none, as it was
 //! judged before.
 
+use crate::app::interface_xml::write_interface;
 use crate::app::owner_tag::{NAMESPACE, OwnerTag, domain_name};
 use crate::app::user_network::{UserPort, qemu_arguments};
 use karri_proto::ids::InstanceId;
@@ -86,7 +87,7 @@ pub fn uuid(id: &InstanceId) -> String {
     format!("{}-{}-{}-{}-{}", &digits[..8], &digits[8..12], &digits[12..16], &digits[16..20], &digits[20..32])
 }
 
-type Xml = Writer<Vec<u8>>;
+pub(super) type Xml = Writer<Vec<u8>>;
 
 const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
@@ -102,12 +103,12 @@ fn text(xml: &mut Xml, name: &str, value: &str) -> io::Result<()> {
     Ok(())
 }
 
-fn empty(xml: &mut Xml, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
+pub(super) fn empty(xml: &mut Xml, name: &str, attributes: &[(&str, &str)]) -> io::Result<()> {
     xml.create_element(name).with_attributes(attributes.iter().copied()).write_empty()?;
     Ok(())
 }
 
-fn within(
+pub(super) fn within(
     xml: &mut Xml,
     name: &str,
     attributes: &[(&str, &str)],
@@ -197,8 +198,15 @@ fn entry(xml: &mut Xml, name: &str, value: &str) -> io::Result<()> {
     within(xml, "entry", &[("name", name)], |xml| xml.write_event(Event::Text(BytesText::new(value))))
 }
 
+/// For a disk, a source of randomness and as many network devices as the largest types have.
+const PORTS_OF_Q35: usize = 18;
+
+fn is_uefi(guest: &GuestSpec, platform: Platform) -> bool {
+    guest.firmware == Firmware::Uefi && guest.kernel.is_none() && !platform.is_xen()
+}
+
 fn write_os(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Result<()> {
-    let uefi = guest.firmware == Firmware::Uefi && guest.kernel.is_none() && !platform.is_xen();
+    let uefi = is_uefi(guest, platform);
     let attributes: &[(&str, &str)] = if uefi { &[("firmware", "efi")] } else { &[] };
     let (os_type, machine) = match platform {
         // The older board has fewer bridges to walk: a second less to boot under emulation.
@@ -271,19 +279,7 @@ fn write_devices(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Re
     }
     write_disk(xml, guest, platform)?;
     for port in guest.ports.iter().filter(|port| port.user.is_none()) {
-        within(xml, "interface", &[("type", "bridge")], |xml| {
-            empty(xml, "mac", &[("address", &port.mac)])?;
-            empty(xml, "source", &[("bridge", &port.bridge)])?;
-            empty(xml, "target", &[("dev", &port.tap)])?;
-            if let Some(mtu) = port.mtu {
-                empty(xml, "mtu", &[("size", &mtu.to_string())])?;
-            }
-            if platform.is_xen() {
-                return Ok(());
-            }
-            empty(xml, "model", &[("type", "virtio")])?;
-            empty(xml, "rom", &[("enabled", "no")]) // no network boot: it only takes time
-        })?;
+        write_interface(xml, port, platform.is_xen())?;
     }
     write_console(xml, guest, platform)?;
     if platform.is_xen() {
@@ -295,6 +291,12 @@ fn write_devices(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Re
         })
     })?;
     empty(xml, "controller", &[("type", "usb"), ("model", "none")])?;
+    if is_uefi(guest, platform) {
+        // Each holds one device: such a machine has no free place for what comes later by itself.
+        for _ in 0..PORTS_OF_Q35 {
+            empty(xml, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
+        }
+    }
     empty(xml, "memballoon", &[("model", "none")])
 }
 

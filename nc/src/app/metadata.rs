@@ -193,8 +193,8 @@ fn leaves(intent: &InstanceIntent) -> BTreeMap<String, String> {
     put("dynamic/instance-identity/document", &identity_document(intent));
     let mut meta = |path: &str, value: &str| put(&format!("meta-data/{path}"), value);
     instance_leaves(intent, &mut meta);
-    for (number, port) in intent.spec.ports.iter().enumerate() {
-        port_leaves(intent, number, port, &mut meta);
+    for port in &intent.spec.ports {
+        port_leaves(intent, port, &mut meta);
     }
     if intent.spec.metadata.tags_shown {
         for (name, value) in intent.spec.tags.iter().filter(|(name, _)| tag_may_be_shown(name)) {
@@ -254,13 +254,14 @@ fn group_names(port: &PortSpec) -> String {
     port.groups.iter().map(|(_, name)| one_line(name)).collect::<Vec<_>>().join("\n")
 }
 
-fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &mut impl FnMut(&str, &str)) {
+fn port_leaves(intent: &InstanceIntent, port: &PortSpec, meta: &mut impl FnMut(&str, &str)) {
+    let lines = |lines: Vec<String>| lines.join("\n");
     let group_ids: Vec<&str> = port.groups.iter().map(|(id, _)| id.as_str()).collect();
     let values: [(&str, &str); 13] = [
-        ("device-number", &number.to_string()),
+        ("device-number", &port.device_index.to_string()),
         ("interface-id", port.id.as_str()),
-        ("local-hostname", &intent.spec.hostname),
-        ("local-ipv4s", &port.private_ip.to_string()),
+        ("local-hostname", &intent.spec.name_of(port.private_ip)),
+        ("local-ipv4s", &lines(port.addresses().map(|(address, _)| address.to_string()).collect())),
         ("mac", &port.mac),
         ("owner-id", &intent.account),
         ("security-group-ids", &group_ids.join("\n")),
@@ -276,10 +277,16 @@ fn port_leaves(intent: &InstanceIntent, number: usize, port: &PortSpec, meta: &m
     for (name, value) in values {
         of_port(name, value);
     }
+    let mut public_addresses = Vec::new();
+    for (private, public) in port.addresses() {
+        let Some(public) = public else { continue };
+        of_port(&format!("ipv4-associations/{}", public.address), &private.to_string());
+        public_addresses.push(public.address.to_string());
+    }
+    if !public_addresses.is_empty() {
+        of_port("public-ipv4s", &lines(public_addresses));
+    }
     if let Some(public) = &port.public {
-        let address = public.address.to_string();
-        of_port(&format!("ipv4-associations/{address}"), &port.private_ip.to_string());
-        of_port("public-ipv4s", &address);
         public.name.iter().for_each(|name| of_port("public-hostname", name));
     }
 }
@@ -332,7 +339,7 @@ pub(crate) fn fuzz(data: &[u8]) {
 mod tests {
     use super::*;
     use crate::app::sample;
-    use karri_proto::instance::PublicPort;
+    use karri_proto::instance::{PublicPort, SecondaryAddress};
 
     const NOW: u64 = 1_700_000_000;
 
@@ -392,6 +399,40 @@ mod tests {
         }
         intent.spec.ports[0].public.as_mut().unwrap().name = None;
         assert_eq!(text(&intent, &meta("public-hostname")), None);
+    }
+
+    #[test]
+    fn each_interface_has_its_own_place() {
+        let mut intent = sample::intent();
+        let ip = |last| std::net::Ipv4Addr::new(172, 31, 0, last);
+        let public = PublicPort { address: [198, 18, 0, 6].into(), name: None, elastic: true };
+        let second = karri_proto::instance::PortSpec {
+            id: "eni-00000009".parse().unwrap(),
+            mac: "02:00:00:00:00:09".to_owned(),
+            private_ip: ip(9),
+            device_index: 3,
+            secondary: vec![SecondaryAddress { address: ip(10), public: Some(public) }],
+            ..intent.spec.ports[0].clone()
+        };
+        intent.spec.ports.push(second);
+        let macs = "/latest/meta-data/network/interfaces/macs/";
+        assert_eq!(text(&intent, macs).unwrap(), "02:00:00:00:00:05/\n02:00:00:00:00:09/");
+        let domain = intent.spec.hostname.split_once('.').unwrap().1.to_owned();
+        for (mac, name, value) in [
+            ("02:00:00:00:00:05", "device-number", "0"),
+            ("02:00:00:00:00:05", "local-hostname", &intent.spec.hostname),
+            ("02:00:00:00:00:09", "device-number", "3"),
+            ("02:00:00:00:00:09", "interface-id", "eni-00000009"),
+            ("02:00:00:00:00:09", "local-hostname", &format!("ip-172-31-0-9.{domain}")),
+            ("02:00:00:00:00:09", "local-ipv4s", "172.31.0.9\n172.31.0.10"),
+            ("02:00:00:00:00:09", "public-ipv4s", "198.18.0.6"),
+            ("02:00:00:00:00:09", "ipv4-associations/198.18.0.6", "172.31.0.10"),
+        ] {
+            let told = text(&intent, &format!("{macs}{mac}/{name}"));
+            assert_eq!(told.as_deref(), Some(value), "{mac} {name}");
+        }
+        assert_eq!(text(&intent, "/latest/meta-data/local-ipv4").unwrap(), "172.31.0.5");
+        assert_eq!(text(&intent, "/latest/meta-data/public-ipv4"), None, "that is the first one's");
     }
 
     #[test]

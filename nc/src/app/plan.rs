@@ -4,7 +4,7 @@
 //! is seen, what was not done is planned again. Every step is safe to repeat.
 //!
 //! ```text
-//!   Running     fetch images ─► make disk ─► plug ports ─► start ─► record up
+//!   Running     fetch images ─► make disk ─► plug ports ─► start ─► record up ─► (change ports)
 //!   Stopped     ask ─► (wait) ─► force off ─► record ended ─► undefine ─► unplug
 //!   Terminated  the same, then remove files ─► record gone
 //!   a copy      off as for Stopped ─► undefine ─► unplug ─► copy and send ─► record, then as is wanted
@@ -83,6 +83,8 @@ pub struct Observed {
     pub copy: bool,
     /// Rules or a tap of it are there, or may be.
     pub ports: bool,
+    /// They are those of the intent, and where the guest runs it has them.
+    pub ports_right: bool,
     pub boot_id: String,
     /// Since the intent came, or since this instance had to be started anew.
     pub waited_ms: u64,
@@ -113,7 +115,10 @@ pub enum Step {
         ms_max: u64,
     },
     MakeDisk,
+    /// Rules for all ports of the intent, and none for others. The guest is off.
     PlugPorts,
+    /// The same, and the running guest gets and gives back what has changed.
+    ChangePorts,
     StartGuest,
     AskShutdown,
     ForceOff,
@@ -149,6 +154,7 @@ fn run(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     if seen.guest == Guest::Running {
         return match &record.state {
             State::Up { boot_id, stopping: true } if *boot_id == seen.boot_id => spared(record, seen, limits),
+            State::Up { boot_id, .. } if *boot_id == seen.boot_id && !seen.ports_right => Step::ChangePorts,
             State::Up { boot_id, .. } if *boot_id == seen.boot_id => reboot(record, seen, limits),
             _ => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
         };
@@ -203,7 +209,7 @@ fn start(record: &Record, seen: &Observed, limits: &Limits) -> Step {
         let lost = server_reason("The root disk of the instance is missing on its node");
         return if record.has_run { Step::Record(record.failed_start(lost)) } else { Step::MakeDisk };
     }
-    if !seen.ports { Step::PlugPorts } else { Step::StartGuest }
+    if seen.ports && seen.ports_right { Step::StartGuest } else { Step::PlugPorts }
 }
 
 pub fn server_reason(what: &str) -> StateReason {

@@ -80,5 +80,8 @@ fn port() -> PortSpec {
         groups: vec![(id("sg-0123456789abcdef0"), "default".to_owned())],
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     }
 }

@@ -24,7 +24,7 @@ pub async fn adopt(node: &Arc<Node>) {
             let mut orphans = Vec::new();
             for port in ports {
                 match owners.get(&port.tap) {
-                    Some(id) => node.set_plugged(id, true),
+                    Some(id) => node.note_plugging(id, &[]),
                     None => orphans.push(port),
                 }
             }

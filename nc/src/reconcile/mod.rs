@@ -6,6 +6,7 @@ pub mod heartbeat;
 pub mod instance;
 pub mod observe;
 pub mod ports;
+mod ports_change;
 pub mod starved;
 pub mod step;
 pub mod watch;

@@ -1,5 +1,6 @@
 //! Gathers what a plan is made from.
 
+use super::step::wanted_ports;
 use crate::app::plan::{Guest, Observed, RebootSeen};
 use crate::app::record::{Record, State};
 use crate::drive::host;
@@ -75,6 +76,7 @@ pub async fn observe(node: &Arc<Node>, record: &Record) -> Observed {
         files: lying.files,
         copy: lying.copy,
         ports: node.is_plugged(id),
+        ports_right: node.has_plugged(id, &wanted_ports(node, record)),
         boot_id: node.boot_id.clone(),
         waited_ms,
         accepted_ms,

@@ -1,12 +1,13 @@
 //! Carries out one step of a plan, and judges how it went.
 
+use super::ports_change::{change_ports, unplug_others};
 use crate::app::domain_xml::{GuestPort, GuestSpec};
 use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::{Step, server_reason};
 use crate::app::record::{Change, Record};
 use crate::app::user_network::UserPort;
 use crate::drive::hypervisor::HypervisorError;
-use crate::drive::ports::{Bridge, PortError};
+use crate::drive::ports::{Bridge, Port, PortError};
 use crate::drive::storage::StorageError;
 use crate::node::Node;
 use karri_proto::ids::BundleTaskId;
@@ -23,7 +24,7 @@ pub enum Outcome {
 }
 
 #[derive(Debug)]
-enum Failure {
+pub(super) enum Failure {
     Later(String),
     Final(StateReason),
 }
@@ -123,6 +124,7 @@ async fn attempt(node: &Arc<Node>, record: &Record, step: Step) -> Result<(), Fa
         Step::Capture { ms_max } => capture(node, record, Duration::from_millis(ms_max)).await,
         Step::MakeDisk
         | Step::PlugPorts
+        | Step::ChangePorts
         | Step::StartGuest
         | Step::AskShutdown
         | Step::ForceOff
@@ -158,6 +160,7 @@ fn step_name(step: &Step) -> &'static str {
         Step::FetchImages { .. } => "images fetched",
         Step::MakeDisk => "disk made",
         Step::PlugPorts => "ports plugged",
+        Step::ChangePorts => "ports changed",
         Step::StartGuest => "guest started",
         Step::AskShutdown => "guest asked to shut down",
         Step::ForceOff => "guest switched off",
@@ -285,15 +288,19 @@ async fn withdrawn(node: &Arc<Node>, record: &Record, task: &BundleTaskId) {
 }
 
 async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), Failure> {
-    let (id, spec) = (&record.intent.id, &record.intent.spec);
+    let id = &record.intent.id;
     let (hypervisor, storage) = (&node.drives.hypervisor, &node.drives.storage);
     match step {
         Step::MakeDisk => Ok(storage.make_disk(&record.intent, &|| node.pinned()).await?),
         Step::PlugPorts => {
-            node.set_plugged(id, true); // before the first rule: half a port is to be taken away too
-            let ports: Vec<_> = spec.ports.iter().map(|port| node.names.port(port)).collect();
-            Ok(node.drives.ports.plug(&ports).await?)
+            let ports = wanted_ports(node, record);
+            node.note_plugging(id, &ports);
+            unplug_others(node, record, &ports).await?;
+            node.drives.ports.plug(&ports).await?;
+            node.note_plugged(id, ports);
+            Ok(())
         }
+        Step::ChangePorts => change_ports(node, record).await,
         Step::StartGuest => {
             hypervisor.start(&guest_spec(node, record)).await?;
             with_live(node, record, |live| {
@@ -320,9 +327,8 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
         }
         Step::Undefine => Ok(hypervisor.undefine(id).await?),
         Step::UnplugPorts => {
-            let taps: Vec<_> = spec.ports.iter().map(|port| node.names.tap(port)).collect();
-            node.drives.ports.unplug(&taps).await?;
-            node.set_plugged(id, false);
+            unplug_others(node, record, &[]).await?;
+            node.note_unplugged(id);
             Ok(())
         }
         Step::DropCopy => Ok(storage.drop_copy(id).await?),
@@ -369,7 +375,11 @@ fn guest_spec(node: &Node, record: &Record) -> GuestSpec {
     }
 }
 
-fn guest_port(node: &Node, port: &PortSpec) -> GuestPort {
+pub fn wanted_ports(node: &Node, record: &Record) -> Vec<Port> {
+    record.intent.spec.ports.iter().map(|port| node.names.port(port)).collect()
+}
+
+pub(super) fn guest_port(node: &Node, port: &PortSpec) -> GuestPort {
     let Bridge { name, mtu } = node.bridges.of(port.segment);
     let user = node.user_network.as_ref().map(|network| UserPort {
         address: port.private_ip,

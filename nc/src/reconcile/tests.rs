@@ -18,7 +18,7 @@ use crate::node::{Drives, Node, NodeParts, now_unix_ms};
 use crate::store::Store;
 use async_trait::async_trait;
 use karri_proto::ids::{BundleTaskId, InstanceId};
-use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceSpec, Phase};
+use karri_proto::instance::{Desired, Digest, InstanceIntent, InstanceSpec, Phase, PortSpec};
 use karri_proto::internal::facts::FactsPage;
 use karri_proto::internal::instances::Cursor;
 use karri_proto::network::{FactChange, FactKey};
@@ -80,6 +80,7 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
         bridges: Bridges::new("karri0", 1500),
+        user_network: None,
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),
@@ -91,6 +92,39 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
         },
         metrics: Arc::default(),
     })
+}
+
+#[tokio::test]
+async fn a_running_guest_gets_further_ports_and_gives_them_back() {
+    let host = Arc::new(Host { ports: Vec::new(), unplugged: Mutex::default() });
+    let node = node_with(host.clone());
+    let one = Record::new(sample::intent(), 0);
+    let mut both = one.clone();
+    let second = PortSpec { id: "eni-00000002".parse().unwrap(), ..one.intent.spec.ports[0].clone() };
+    both.intent.spec.ports.push(PortSpec { device_index: 1, ..second });
+    let taps = |record: &Record| -> Vec<String> {
+        record.intent.spec.ports.iter().map(|port| node.names.tap(port)).collect()
+    };
+    let has = async || node.drives.hypervisor.interfaces(&one.intent.id).await.unwrap();
+    for step in [Step::PlugPorts, Step::StartGuest] {
+        assert_eq!(carry_out(&node, &one, step).await, Outcome::Done);
+    }
+    assert_eq!(has().await, taps(&one));
+    for (record, gone) in [(&both, Vec::new()), (&both, Vec::new()), (&one, taps(&both)[1..].to_vec())] {
+        assert_eq!(carry_out(&node, record, Step::ChangePorts).await, Outcome::Done);
+        assert_eq!(has().await, taps(record));
+        assert_eq!(*host.unplugged.lock().unwrap(), gone);
+    }
+    // Whatever was plugged is taken away at the end, also what the newest intent knows nothing of.
+    carry_out(&node, &both, Step::ChangePorts).await;
+    host.unplugged.lock().unwrap().clear();
+    carry_out(&node, &one, Step::UnplugPorts).await;
+    let mut unplugged = host.unplugged.lock().unwrap().clone();
+    unplugged.sort();
+    let mut all = taps(&both);
+    all.sort();
+    assert_eq!(unplugged, all);
+    assert!(!node.is_plugged(&one.intent.id));
 }
 
 #[tokio::test]

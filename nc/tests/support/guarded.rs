@@ -69,6 +69,8 @@ pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
         tap: format!("{}{segment:05x}{number:05x}", names(node).prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),
+        secondary: Vec::new(),
+        source_dest_check: true,
         segment,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         gateway: GATEWAY,
@@ -180,13 +182,16 @@ pub fn be_a_node() {
             let port_of =
                 |number: &Value| port_at(&name, segment, u8::try_from(number.as_u64().unwrap()).unwrap());
             let done = if let Some(number) = command.get("plug") {
-                let port = port_of(number);
+                let mut port = port_of(number);
+                port.secondary = serde_json::from_value(command["secondary"].clone()).unwrap_or_default();
+                port.source_dest_check = command["unchecked"] != true;
+                plugged.retain(|other| other.tap != port.tap);
                 plugged.push(port.clone());
                 metadata.know(&port);
                 ports.plug(&[port]).await.map(|()| Vec::new())
             } else if let Some(number) = command.get("unplug") {
                 let port = port_of(number);
-                plugged.retain(|other| *other != port);
+                plugged.retain(|other| other.tap != port.tap);
                 ports.unplug(&[port.tap]).await.map(|()| Vec::new())
             } else if let Some(changes) = command.get("tell") {
                 let changes: Vec<FactChange> = serde_json::from_value(changes.clone()).unwrap();

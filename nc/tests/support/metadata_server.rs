@@ -10,6 +10,7 @@ use karri_nc::drive::storage::sim::SimStorage;
 use karri_nc::facts::NodeFacts;
 use karri_nc::node::{Drives, Node, NodeParts};
 use karri_nc::store::Store;
+use karri_proto::instance::SecondaryAddress;
 use karri_proto::runtime::metrics::Metrics;
 use karri_proto::runtime::server::{ShutdownTrigger, shutdown_pair};
 use std::net::SocketAddrV4;
@@ -32,6 +33,7 @@ pub fn start(directory: &Path) -> MetadataServer {
         name: "node".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node".to_owned() },
         bridges: Bridges::new("karri-t0", 1500),
+        user_network: None,
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),
@@ -53,7 +55,9 @@ impl MetadataServer {
         intent.id = port.id.as_str().replace("eni-", "i-").parse().unwrap();
         let spec = &mut intent.spec.ports[0];
         (spec.id, spec.segment, spec.private_ip) = (port.id.clone(), port.segment, port.address);
-        self.node.set_plugged(&intent.id, true);
+        let more = port.secondary.iter().map(|address| SecondaryAddress { address: *address, public: None });
+        spec.secondary = more.collect();
+        self.node.note_plugging(&intent.id, &[]);
         self.node.store.record_put(Record::new(intent, 0)).unwrap();
     }
 
@@ -64,7 +68,7 @@ impl MetadataServer {
             trigger.fire();
             task.await.unwrap();
         }
-        let listeners = Listeners { flat: TcpListener::bind(flat).await.unwrap(), of_segments };
+        let listeners = Listeners::Bridges { flat: TcpListener::bind(flat).await.unwrap(), of_segments };
         let (trigger, shutdown) = shutdown_pair();
         let serving = serve(listeners, self.node.clone(), token_key(&self.directory).unwrap(), shutdown);
         *running = Some((trigger, tokio::spawn(serving)));

@@ -440,6 +440,9 @@ fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> Instance
         groups: Vec::new(),
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceSpec {
         instance_type: String::new(),

@@ -376,6 +376,7 @@ impl Node {
             files: disk,
             copy: false,
             ports: false,
+            ports_right: false,
             boot_id: self.boot.to_string(),
             waited_ms: accepted_ms,
             accepted_ms,
@@ -393,6 +394,7 @@ impl Node {
         }
         seen.images = record.intent.spec.boot.root.digest != *BAD_DIGEST;
         seen.ports = run.plugged.contains(id);
+        seen.ports_right = seen.ports; // they never change here
         seen.asked_ms = live.asked_off_ms.map(|at| span(at, now_ms));
         seen.reboot = live.reboot.map(|(at, done)| RebootSeen { asked_ms: span(at, now_ms), done });
         seen
@@ -430,7 +432,7 @@ impl Node {
                 }
                 self.disks.insert(id);
             }
-            Step::PlugPorts => {
+            Step::PlugPorts | Step::ChangePorts => {
                 run.plugged.insert(id);
                 self.taps.extend(ports);
             }

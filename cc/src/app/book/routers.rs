@@ -150,7 +150,7 @@ fn leases<'a>(row: &'a Row, vpc: &'a VpcId) -> impl Iterator<Item = Lease> + 'a 
             port: port.clone(),
             mac: lease.mac.clone(),
             address: lease.address,
-            hostname: row.hostname.clone(),
+            hostname: row.name_of(lease),
         })
     })
 }

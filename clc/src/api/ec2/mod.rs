@@ -97,9 +97,23 @@ fn key_pairs(table: Table) -> Table {
 fn network(table: Table) -> Table {
     table
         .on(network_interface::describe_network_interfaces, action_alone)
+        .on_change(network_interface::create_network_interface, network_interface::create_asks)
+        .on_change(network_interface::delete_network_interface, network_interface::delete_asks)
+        .on_change(network_interface::attach_network_interface, network_interface::attach_asks)
+        .on_change(network_interface::detach_network_interface, network_interface::detach_asks)
+        .on_change(network_interface::assign_private_ip_addresses, network_interface::assign_asks)
+        .on_change(network_interface::unassign_private_ip_addresses, network_interface::unassign_asks)
+        .on(
+            network_interface::describe_network_interface_attribute,
+            network_interface::describe_attribute_asks,
+        )
         .on_change(
             network_interface::modify_network_interface_attribute,
-            network_interface::of_modify_attribute,
+            network_interface::modify_attribute_asks,
+        )
+        .on_change(
+            network_interface::reset_network_interface_attribute,
+            network_interface::reset_attribute_asks,
         )
         .on(volume::describe_volumes, action_alone)
         .on(iam_instance_profile::describe_iam_instance_profile_associations, action_alone)

@@ -7,10 +7,11 @@ use super::model::{Instance, ShutdownBehavior};
 use super::state::State;
 use crate::app::App;
 use crate::app::image::{ImageKind, not_found};
+use crate::app::network_interface::{several_interfaces, source_dest_check_set};
 use crate::app::tag::check_metadata_keys;
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{InstanceId, SecurityGroupId};
-use karri_proto::instance::{BlobRef, InstanceSpec, MetadataOptions};
+use karri_proto::instance::{BlobRef, InstanceSpec, MetadataOptions, PortSpec};
 use std::sync::Arc;
 
 /// What is wanted, with names.
@@ -21,6 +22,7 @@ pub enum Wish {
     Kernel(String),
     Ramdisk(String),
     Groups(Vec<String>),
+    SourceDestCheck(bool),
     DisableApiTermination(bool),
     DisableApiStop(bool),
     ShutdownBehavior(ShutdownBehavior),
@@ -60,6 +62,7 @@ pub enum Change {
         blob: BlobRef,
     },
     Groups(Vec<(SecurityGroupId, String)>),
+    SourceDestCheck(bool),
     DisableApiTermination(bool),
     DisableApiStop(bool),
     ShutdownBehavior(ShutdownBehavior),
@@ -76,6 +79,7 @@ impl Change {
             | Change::Kernel { .. }
             | Change::Ramdisk { .. } => true,
             Change::Groups(_)
+            | Change::SourceDestCheck(_)
             | Change::DisableApiTermination(_)
             | Change::DisableApiStop(_)
             | Change::ShutdownBehavior(_)
@@ -109,11 +113,8 @@ pub fn change(instance: &mut Instance, change: &Change, order: Order<'_>) -> Res
             let spec = Arc::make_mut(&mut instance.spec);
             (spec.ramdisk_id, spec.boot.ramdisk) = (Some(id.clone()), Some(blob.clone()));
         }
-        Change::Groups(groups) => {
-            for port in &mut Arc::make_mut(&mut instance.spec).ports {
-                port.groups.clone_from(groups);
-            }
-        }
+        Change::Groups(groups) => sole_port(instance)?.groups.clone_from(groups),
+        Change::SourceDestCheck(value) => source_dest_check_set(sole_port(instance)?, *value)?,
         Change::DisableApiTermination(value) => instance.disable_api_termination = *value,
         Change::DisableApiStop(value) => instance.disable_api_stop = *value,
         Change::ShutdownBehavior(value) => instance.shutdown_behavior = *value,
@@ -132,6 +133,14 @@ pub fn change(instance: &mut Instance, change: &Change, order: Order<'_>) -> Res
         instance.advance(order.request_id);
     }
     Ok(true)
+}
+
+/// What an instance has attributes of: its one interface.
+fn sole_port(instance: &mut Instance) -> Result<&mut PortSpec, Fault> {
+    match Arc::make_mut(&mut instance.spec).ports.as_mut_slice() {
+        [port] => Ok(port),
+        _ => Err(several_interfaces(&instance.id)),
+    }
 }
 
 fn node_must_know(before: &InstanceSpec, now: &InstanceSpec) -> bool {
@@ -213,6 +222,7 @@ impl App {
                 blob: self.part_blob(caller, id, ImageKind::Ramdisk).await?,
             },
             Wish::Groups(_) => Change::AsItIs, // looked up when it is written
+            Wish::SourceDestCheck(value) => Change::SourceDestCheck(*value),
             Wish::DisableApiTermination(value) => Change::DisableApiTermination(*value),
             Wish::DisableApiStop(value) => Change::DisableApiStop(*value),
             Wish::ShutdownBehavior(value) => Change::ShutdownBehavior(*value),
@@ -238,7 +248,7 @@ impl App {
     ) -> Result<(), Fault> {
         let _groups = self.networks_held.read().await;
         let (mut tx, number) = self.store.begin_numbered().await?;
-        let groups = self.groups_for_interface_in_txn(&mut tx, instance, groups).await?;
+        let groups = self.groups_of_instance_in_txn(&mut tx, instance, groups).await?;
         self.check_groups_of_mode(&instance.zone, groups.iter().map(|(_, name)| name.as_str()))?;
         let wanted = Change::Groups(groups);
         let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);

@@ -4,9 +4,11 @@
 //! are committed.
 
 mod mode;
+mod ports;
 mod prepare;
 mod resolve;
 
+pub use ports::{First, More, PortOrder};
 pub use prepare::private_dns_name;
 pub use resolve::Touched;
 
@@ -17,6 +19,7 @@ use crate::app::admission::{Place, Wish};
 use crate::app::cluster::ClusterLink;
 use crate::app::security_group::group_not_found;
 use crate::app::tag::Tags;
+use crate::app::taken::Taken;
 use crate::app::{App, Book, no_address};
 use crate::store::launch::{Earlier, Launched, launch_insert_in_txn};
 use crate::store::network_change::networks_turn_in_txn;
@@ -60,6 +63,10 @@ pub struct Order {
     pub group_names: Vec<String>,
     /// Whether it gets a public address; None: as its subnet has it.
     pub public_address: Option<bool>,
+    /// Of the interface that the subnet, the address and the groups are about.
+    pub first: First,
+    /// The other interfaces.
+    pub more: Vec<More>,
     pub user_data_base64: Option<String>,
     /// The root disk's size, and for which device it was said.
     pub root_gib: Option<u64>,
@@ -98,6 +105,8 @@ pub struct Spot {
     place: Place,
     network: String,
     address: Ipv4Addr,
+    /// It was taken for this launch.
+    own: bool,
 }
 
 impl Drop for Held<'_> {
@@ -105,9 +114,11 @@ impl Drop for Held<'_> {
         let mut book = self.app.book();
         book.launching_add(self.account, -i64::try_from(self.counted).unwrap_or(0));
         if !self.committed {
-            for Spot { place, network, address } in &self.places {
+            for Spot { place, network, address, own } in &self.places {
                 book.ledger.release(&place.id);
-                book.addresses.release(network, *address);
+                if *own {
+                    book.addresses.release(network, *address);
+                }
             }
         }
     }
@@ -138,10 +149,11 @@ impl App {
         permit(resolved.touched()).await?;
         self.check_modes(&order, &resolved)?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
-            let (launched, mut held) = self.write(&order, &resolved).await?;
+            let (launched, mut held, mut taken) = self.write(&order, &resolved).await?;
             match launched {
                 Launched::New(instances) => {
                     held.committed = true;
+                    taken.iter_mut().for_each(Taken::keep);
                     return Ok(self.launched(instances));
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,
@@ -149,7 +161,7 @@ impl App {
                 Launched::GroupGone(id) => return Err(group_not_found(&id)),
                 Launched::SubnetGone(id) => return Err(id.parse::<SubnetId>()?.not_found()),
                 Launched::AddressTaken { network, address } => {
-                    drop(held);
+                    drop((held, taken));
                     self.book().addresses.take_this(&network, address); // somebody has it
                     self.follow().await?;
                 }
@@ -165,7 +177,7 @@ impl App {
         &'a self,
         order: &'a Order,
         resolved: &Resolved,
-    ) -> Result<(Launched, Held<'a>), Fault> {
+    ) -> Result<(Launched, Held<'a>, Vec<Taken<'a>>), Fault> {
         let early = match self.store.engine() {
             Engine::Sqlite => Some(self.reserve(order, resolved)?),
             Engine::Postgres => None,
@@ -181,19 +193,26 @@ impl App {
         // Another controller may have removed one.
         if self.store.engine() == Engine::Postgres {
             if let Some(gone) = group_missing_in_txn(&mut tx, &resolved.groups).await? {
-                return Ok((Launched::GroupGone(gone), held));
+                return Ok((Launched::GroupGone(gone), held, Vec::new()));
             }
             if let Some(gone) = resolved.subnet_missing_in_txn(&mut tx, &held.places).await? {
-                return Ok((Launched::SubnetGone(gone), held));
+                return Ok((Launched::SubnetGone(gone), held, Vec::new()));
             }
         }
         let public = self.public_addresses_in_txn(&mut tx, order, resolved, &held.places).await?;
-        let launch = prepare(self, order, resolved, &held.places, public);
+        let mut launch = prepare(self, order, resolved, &held.places, public);
+        let mut taken = Vec::new();
+        if order.has_more_ports() {
+            self.ports_more_in_txn(&mut tx, order, resolved, &mut launch, &mut taken).await?;
+        }
         let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
-        if matches!(launched, Launched::New(_)) {
+        if let Launched::New(instances) = &launched {
+            if order.has_more_ports() {
+                self.ports_hold_in_txn(&mut tx, order, instances).await?;
+            }
             tx.commit().await.map_err(StoreError::from)?;
         }
-        Ok((launched, held))
+        Ok((launched, held, taken))
     }
 
     /// For each instance that is to have one.
@@ -289,7 +308,8 @@ impl App {
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
         let free: HashMap<String, usize> = clusters.iter().map(free).collect();
-        let most = Some(&free).filter(|_| order.private_ip.is_none()); // one that is asked for is free or not
+        // One that is asked for is free or not.
+        let most = Some(&free).filter(|_| order.private_ip.is_none() && resolved.existing.is_none());
         let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids, most };
         let places = book.ledger.reserve(wish).map_err(|_| refusal(&mut book, wish, &order.instance_type))?;
         let mut held =
@@ -301,8 +321,12 @@ impl App {
                 book.ledger.release(&place.id);
                 continue;
             };
-            match book.address(&network, range, order.private_ip) {
-                Ok(address) => held.places.push(Spot { place, network, address }),
+            let existing = resolved.existing.as_ref().map(|first| first.port.private_ip);
+            let address = existing.map_or_else(|| book.address(&network, range, order.private_ip), Ok);
+            match address {
+                Ok(address) => {
+                    held.places.push(Spot { place, network, address, own: existing.is_none() });
+                }
                 Err(fault) => {
                     book.ledger.release(&place.id);
                     short = Some(fault);

@@ -2,10 +2,10 @@
 //!
 //! A plain value. What may become of it is decided in `state`, `lifecycle` and `absorb`.
 
-use super::said::Said;
+use super::said::{About, Said};
 use super::state::State;
 use karri_proto::ids::{BundleTaskId, InstanceId, ReservationId};
-use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceSpec, StateReason};
+use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceSpec, PortSpec, StateReason};
 use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +93,33 @@ impl Instance {
             request_id: self.request_id.clone(),
             spec,
         }
+    }
+
+    /// What is told of one of its interfaces.
+    pub fn about(&self, port: &PortSpec) -> About {
+        let description = || match port.device_index {
+            0 => self.said.port_description.clone(),
+            _ => String::new(),
+        };
+        let told = self.said.interfaces.get(&port.id).cloned();
+        told.unwrap_or_else(|| About { description: description(), ..About::default() })
+    }
+
+    pub fn attachment_id(&self, port: &PortSpec) -> String {
+        let own = self.said.interfaces.get(&port.id).and_then(|about| about.attachment.as_ref());
+        own.map_or_else(|| port.id.as_str().replacen("eni-", "eni-attach-", 1), |own| own.id.to_string())
+    }
+
+    pub fn attached_ms(&self, port: &PortSpec) -> i64 {
+        let own = self.said.interfaces.get(&port.id).and_then(|about| about.attachment.as_ref());
+        own.map_or(self.spec.launched_at_unix_ms, |own| own.at_ms)
+    }
+
+    /// Attached is what its cluster has durably accepted.
+    pub fn attachment_status(&self, port: &PortSpec) -> &'static str {
+        let own = self.said.interfaces.get(&port.id).and_then(|about| about.attachment.as_ref());
+        let accepted = own.is_none_or(|own| self.acknowledged >= own.generation);
+        if self.state == State::Pending || !accepted { "attaching" } else { "attached" }
     }
 
     /// Whether it was started again since its launch: then it has run, and its disk holds what it did. Every

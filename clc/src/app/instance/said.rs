@@ -1,7 +1,9 @@
 //! What a launch, its image or its type says that is told again and changes nothing: no node hears of it.
 
 use crate::app::instance_type::{Credits, InstanceType};
+use karri_proto::ids::{NetworkInterfaceAttachmentId, NetworkInterfaceId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What the root disk of an image that says nothing passes for.
 pub const VOLUME_TYPE_DEFAULT: &str = "gp3";
@@ -28,6 +30,31 @@ pub struct Said {
     /// Of its type; launches before this was kept have none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub threads_per_core: Option<u32>,
+    /// Of its network interfaces, those of which something else is to be told than of one that came with the launch.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub interfaces: BTreeMap<NetworkInterfaceId, About>,
+}
+
+/// What is told of one of an instance's network interfaces, beside its port.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct About {
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// It outlives its instance.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub keep: bool,
+    /// None: it came with the launch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachment: Option<Attachment>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    pub id: NetworkInterfaceAttachmentId,
+    pub at_ms: i64,
+    /// That of the instance which was the first to have it.
+    pub generation: u64,
 }
 
 impl Said {

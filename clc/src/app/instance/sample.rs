@@ -28,6 +28,9 @@ fn spec() -> InstanceSpec {
         groups: vec![("sg-0123456789abcdef0".parse().unwrap(), "default".into())],
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     InstanceSpec {
         instance_type: "t3.micro".into(),

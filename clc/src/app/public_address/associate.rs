@@ -1,26 +1,23 @@
-//! Elastic addresses led to instances, and away from them.
+//! Elastic addresses led to network interfaces, and away from them.
 
 use super::{Named, public_dns_name};
 use crate::app::App;
 use crate::app::instance::control::Caller;
 use crate::app::instance::{Instance, State};
-use crate::store::instance::{instances_change_in_txn, instances_fetch_in_txn};
+use crate::app::network_interface::{Interface, put_newer};
+use crate::store::Tx;
 use crate::store::internet_gateway::internet_gateway_of_vpc_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
 use crate::store::public_address::{
     Holder, PublicAddress, public_address_by_ip_in_txn, public_address_delete_in_txn,
     public_address_lead_in_txn,
 };
-use crate::store::security_group::port_instance_in_txn;
 use crate::store::vpc::vpc_fetch_in_txn;
-use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{AddressAssociationId, InstanceId, NetworkInterfaceId};
-use karri_proto::instance::{PortSpec, PublicPort};
+use karri_proto::instance::PublicPort;
 use karri_proto::network::ShapeKey;
-use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 
 /// Where an address is to lead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,13 +30,11 @@ pub enum Goal {
 pub struct Order {
     pub address: Named,
     pub goal: Goal,
+    /// None: the interface's first.
     pub private_ip: Option<Ipv4Addr>,
     /// Whether either may have another partner already.
     pub reassociate: bool,
 }
-
-/// By port: what is to lead to it from outside.
-type Changes = HashMap<NetworkInterfaceId, Option<PublicPort>>;
 
 impl App {
     /// With the id of the association.
@@ -52,36 +47,52 @@ impl App {
         let (mut tx, number) = self.store.begin_numbered().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let address = self.public_address_seen_in_txn(&mut tx, caller, &order.address).await?;
-        let (instance, port) = goal_in_txn(&mut tx, caller, &order.goal).await?;
-        check_goal(&instance, &port, order)?;
-        self.needs_managed(&instance.zone, "Elastic IP addresses are")?;
-        let vpc = vpc_fetch_in_txn(&mut tx, port.vpc_id.as_str()).await?;
-        let vpc = vpc.ok_or_else(|| port.vpc_id.not_found())?;
+        let goal = self.goal_in_txn(&mut tx, caller, &order.goal).await?;
+        let private = private_of(&goal, order.private_ip)?;
+        self.needs_managed(&goal.zone, "Elastic IP addresses are")?;
+        let vpc = vpc_fetch_in_txn(&mut tx, goal.port.vpc_id.as_str()).await?;
+        let vpc = vpc.ok_or_else(|| goal.port.vpc_id.not_found())?;
         if internet_gateway_of_vpc_in_txn(&mut tx, &vpc.id).await?.is_none() {
             let sentence = format!("Network {} is not attached to any internet gateway", vpc.id);
             return Err(Fault::new(FaultCode::GatewayNotAttached, sentence));
         }
-        if let Some(id) = same(&address, &port) {
+        if let Some(id) = same(&address, &goal, private) {
             return Ok(id);
         }
-        let mut changes = Changes::new();
-        let mut touched = vec![instance.id.clone()];
-        leave_old_in_txn(&mut tx, &address, order, &mut changes, &mut touched).await?;
-        self.clear_port_in_txn(&mut tx, change, &port, order).await?;
+        let mut written = Vec::new();
+        if let Some(holder) = &address.leads_to {
+            check_leaves(&address, holder, order)?;
+            written = self.port_loses_in_txn(&mut tx, number, caller, holder).await?;
+            public_address_lead_in_txn(&mut tx, address.ip, None).await?;
+        }
+        // As it is now, if it was led elsewhere on the same interface.
+        let mut goal = self.interface_in_txn(&mut tx, caller, &goal.port.id).await?;
+        let present = goal.port.public_of_mut(private).and_then(|public| public.take());
+        self.clear_port_in_txn(&mut tx, change, &goal, present, order).await?;
         let holder = Holder {
             association_id: Some(AddressAssociationId::random(&mut rand::thread_rng()).to_string()),
-            port_id: port.id.to_string(),
-            private_ip: port.private_ip,
+            port_id: goal.port.id.to_string(),
+            private_ip: private,
             vpc_id: vpc.id.clone(),
-            subnet_id: port.subnet_id.to_string(),
-            instance_id: Some(instance.id.to_string()),
+            subnet_id: goal.port.subnet_id.to_string(),
+            instance_id: goal.holder.as_ref().map(|instance| instance.id.to_string()),
             nat_gateway_id: None,
         };
         public_address_lead_in_txn(&mut tx, address.ip, Some(&holder)).await?;
-        network_touch_in_txn(&mut tx, change, &ShapeKey::Address(address.ip)).await?;
-        let name = public_dns_name(address.ip, &self.region, &vpc);
-        changes.insert(port.id, Some(PublicPort { address: address.ip, name, elastic: true }));
-        self.ports_write(tx, number, caller, &touched, changes, dry).await?;
+        let key = ShapeKey::Address(address.ip);
+        match goal.holder.is_some() {
+            true => network_touch_in_txn(&mut tx, change, &key).await?,
+            false => network_gone_in_txn(&mut tx, change, &key).await?, // there is nobody to reach yet
+        }
+        if let Some(public) = goal.port.public_of_mut(private) {
+            let name = public_dns_name(address.ip, &self.region, &vpc);
+            *public = Some(PublicPort { address: address.ip, name, elastic: true });
+        }
+        put_newer(&mut written, self.interface_write_in_txn(&mut tx, number, caller, &goal).await?);
+        self.networks_commit(tx, dry).await?;
+        if !dry {
+            self.adopt(written);
+        }
         Ok(holder.association_id.unwrap_or_default())
     }
 
@@ -99,31 +110,38 @@ impl App {
             return Err(Fault::new(FaultCode::InvalidAssociationIdNotFound, sentence));
         };
         refuse_nat(holder)?;
-        let (mut changes, mut touched) = (Changes::new(), Vec::new());
-        port_loses(holder, &mut changes, &mut touched);
+        let written = self.port_loses_in_txn(&mut tx, number, caller, holder).await?;
         public_address_lead_in_txn(&mut tx, address.ip, None).await?;
         network_gone_in_txn(&mut tx, change, &ShapeKey::Address(address.ip)).await?;
-        self.ports_write(tx, number, caller, &touched, changes, dry).await
+        self.networks_commit(tx, dry).await?;
+        if !dry {
+            self.adopt(written);
+        }
+        Ok(())
     }
 
-    /// What leads to the port already: an elastic address leads nowhere then, an instance's own is given back.
+    async fn goal_in_txn(&self, tx: &mut Tx, caller: Caller<'_>, goal: &Goal) -> Result<Interface, Fault> {
+        match goal {
+            Goal::Instance(id) => self.sole_interface_in_txn(tx, caller, id).await,
+            Goal::Interface(id) => self.interface_in_txn(tx, caller, id).await,
+        }
+    }
+
+    /// What leads to the private address already: an elastic address leads nowhere then, an instance's own is given back.
     async fn clear_port_in_txn(
         &self,
         tx: &mut Tx,
         change: i64,
-        port: &PortSpec,
+        goal: &Interface,
+        present: Option<PublicPort>,
         order: &Order,
     ) -> Result<(), Fault> {
-        let Some(public) = &port.public else { return Ok(()) };
+        let Some(public) = present else { return Ok(()) };
         let Some(present) = public_address_by_ip_in_txn(tx, public.address).await? else { return Ok(()) };
         match &present.allocation_id {
             Some(_) if !order.reassociate => {
-                let sentence = format!(
-                    "resource {} is already associated with associate-id {}",
-                    port.id,
-                    present.leads_to.and_then(|to| to.association_id).unwrap_or_default()
-                );
-                return Err(Fault::new(FaultCode::ResourceAlreadyAssociated, sentence));
+                let association = present.leads_to.and_then(|to| to.association_id).unwrap_or_default();
+                return Err(already_associated(goal.port.id.as_str(), &association));
             }
             Some(_) => public_address_lead_in_txn(tx, present.ip, None).await?,
             None => public_address_delete_in_txn(tx, present.ip).await?,
@@ -132,78 +150,42 @@ impl App {
         Ok(())
     }
 
-    /// The instances that are concerned are written, and everything is committed.
-    async fn ports_write(
+    /// Nothing leads any more to what an address led to.
+    async fn port_loses_in_txn(
         &self,
-        mut tx: Tx,
+        tx: &mut Tx,
         number: i64,
         caller: Caller<'_>,
-        ids: &[InstanceId],
-        changes: Changes,
-        dry: bool,
-    ) -> Result<(), Fault> {
-        let written = instances_change_in_txn(&mut tx, number, ids, |instances| {
-            let changed = instances.iter_mut().map(|instance| {
-                let changed = ports_change(instance, &changes);
-                if changed {
-                    instance.advance(caller.request_id);
-                }
-                changed
-            });
-            Ok::<_, StoreError>(changed.collect())
-        });
-        let written = written.await?;
-        self.networks_commit(tx, dry).await?;
-        if !dry {
-            self.adopt(written);
+        holder: &Holder,
+    ) -> Result<Vec<Instance>, Fault> {
+        let mut interface = self.interface_in_txn(tx, caller, &holder.port_id.parse()?).await?;
+        if let Some(public) = interface.port.public_of_mut(holder.private_ip) {
+            *public = None;
         }
-        Ok(())
+        self.interface_write_in_txn(tx, number, caller, &interface).await
     }
 }
 
-fn ports_change(instance: &mut Instance, changes: &Changes) -> bool {
-    let mut changed = false;
-    let known = |port: &PortSpec| changes.get(&port.id).filter(|public| **public != port.public).cloned();
-    if instance.state == State::Terminated || !instance.spec.ports.iter().any(|port| known(port).is_some()) {
-        return false;
-    }
-    for port in &mut Arc::make_mut(&mut instance.spec).ports {
-        if let Some(public) = known(port) {
-            port.public = public;
-            changed = true;
-        }
-    }
-    changed
+fn already_associated(resource: &str, association: &str) -> Fault {
+    let sentence = format!("resource {resource} is already associated with associate-id {association}");
+    Fault::new(FaultCode::ResourceAlreadyAssociated, sentence)
 }
 
 /// The association that is asked for, if it is there.
-fn same(address: &PublicAddress, port: &PortSpec) -> Option<String> {
+fn same(address: &PublicAddress, goal: &Interface, private: Ipv4Addr) -> Option<String> {
     let holder = address.leads_to.as_ref()?;
-    let here = holder.port_id == port.id.as_str() && holder.private_ip == port.private_ip;
+    let here = holder.port_id == goal.port.id.as_str() && holder.private_ip == private;
     holder.association_id.clone().filter(|_| here)
 }
 
-/// The address is taken from what it leads to.
-async fn leave_old_in_txn(
-    tx: &mut Tx,
-    address: &PublicAddress,
-    order: &Order,
-    changes: &mut Changes,
-    touched: &mut Vec<InstanceId>,
-) -> Result<(), Fault> {
-    let Some(holder) = &address.leads_to else { return Ok(()) };
+/// Whether the address may be taken from what it leads to.
+fn check_leaves(address: &PublicAddress, holder: &Holder, order: &Order) -> Result<(), Fault> {
     if !order.reassociate {
-        let sentence = format!(
-            "resource {} is already associated with associate-id {}",
-            address.allocation_id.as_deref().unwrap_or_default(),
-            holder.association_id.as_deref().unwrap_or_default()
-        );
-        return Err(Fault::new(FaultCode::ResourceAlreadyAssociated, sentence));
+        let association = holder.association_id.as_deref().unwrap_or_default();
+        let resource = address.allocation_id.as_deref().unwrap_or_default();
+        return Err(already_associated(resource, association));
     }
-    refuse_nat(holder)?;
-    port_loses(holder, changes, touched);
-    public_address_lead_in_txn(tx, address.ip, None).await?;
-    Ok(())
+    refuse_nat(holder)
 }
 
 /// A NAT gateway keeps its address for as long as it is there.
@@ -218,47 +200,18 @@ fn refuse_nat(holder: &Holder) -> Result<(), Fault> {
     }
 }
 
-fn port_loses(holder: &Holder, changes: &mut Changes, touched: &mut Vec<InstanceId>) {
-    if let Ok(port) = holder.port_id.parse() {
-        changes.insert(port, None);
-    }
-    let id = holder.instance_id.as_ref().and_then(|id| id.parse().ok());
-    touched.extend(id.filter(|id| !touched.contains(id)));
-}
-
-/// The instance, and which of its ports.
-async fn goal_in_txn(tx: &mut Tx, caller: Caller<'_>, goal: &Goal) -> Result<(Instance, PortSpec), Fault> {
-    let (id, port) = match goal {
-        Goal::Instance(id) => (Some(id.clone()), None),
-        Goal::Interface(port) => {
-            let id = port_instance_in_txn(tx, port.as_str()).await?;
-            (id.and_then(|id| id.parse().ok()), Some(port))
-        }
-    };
-    let missing = || match goal {
-        Goal::Instance(id) => id.not_found(),
-        Goal::Interface(port) => port.not_found(),
-    };
-    let id: InstanceId = id.ok_or_else(missing)?;
-    let found = instances_fetch_in_txn(tx, std::slice::from_ref(&id)).await?.pop();
-    let instance = found.filter(|one| caller.may_touch_of(&one.account)).ok_or_else(missing)?;
-    let own = &instance.spec.ports;
-    let one = own.iter().find(|own| port.is_none_or(|port| own.id == *port)).cloned().ok_or_else(missing)?;
-    Ok((instance, one))
-}
-
-fn check_goal(instance: &Instance, port: &PortSpec, order: &Order) -> Result<(), Fault> {
-    if matches!(instance.state, State::Terminated | State::ShuttingDown) {
+/// Which of the interface's addresses is meant.
+fn private_of(goal: &Interface, asked: Option<Ipv4Addr>) -> Result<Ipv4Addr, Fault> {
+    if let Some(instance) = &goal.holder
+        && matches!(instance.state, State::Terminated | State::ShuttingDown)
+    {
         let (id, state) = (&instance.id, instance.state.as_str());
         let sentence =
             format!("The instance '{id}' is not in a state in which it can have an address. ({state})");
         return Err(Fault::new(FaultCode::IncorrectInstanceState, sentence));
     }
-    match order.private_ip {
-        Some(asked) if asked != port.private_ip => {
-            let sentence = format!("{} has no private address {asked}", port.id);
-            Err(Fault::invalid_parameter(sentence))
-        }
-        _ => Ok(()),
-    }
+    let Some(asked) = asked else { return Ok(goal.port.private_ip) };
+    let own = goal.port.addresses().any(|(address, _)| address == asked);
+    let strange = || Fault::invalid_parameter(format!("{} has no private address {asked}", goal.port.id));
+    if own { Ok(asked) } else { Err(strange()) }
 }

@@ -32,7 +32,8 @@ impl App {
         instances: &[Instance],
     ) -> Result<HashMap<InstanceId, PublicPort>, Fault> {
         let wants = |one: &&Instance| {
-            let bare = one.spec.ports.first().is_some_and(|port| port.public.is_none());
+            // As EC2 has it, one that got further interfaces gets no other address of its own.
+            let bare = matches!(one.spec.ports.as_slice(), [port] if port.public.is_none());
             one.state == State::Stopped && one.said.public_address && bare
         };
         let wanting: Vec<&Instance> = instances.iter().filter(wants).collect();

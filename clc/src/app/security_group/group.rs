@@ -3,10 +3,12 @@
 use super::name::{check_group_description, group_name};
 use super::{DEFAULT, Rule, different_networks, everything_out, group_not_found};
 use crate::app::instance::control::Caller;
+use crate::app::network_interface::several_interfaces;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::{App, instance::Instance};
 use crate::store::Tx;
 use crate::store::network::{SecurityGroup, security_group_insert_in_txn};
+use crate::store::network_interface::network_interfaces_in_txn;
 use crate::store::security_group::{
     group_count_in_txn, group_delete_in_txn, group_fetch_in_txn, group_referrer_in_txn, rule_insert_in_txn,
     rules_turn_in_txn,
@@ -15,7 +17,6 @@ use crate::store::tag::tags_put_in_txn;
 use crate::store::vpc::{Vpc, vpc_is_there_in_txn};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId, VpcId};
-use std::sync::Arc;
 
 /// How a request names the group that it is to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +143,10 @@ impl App {
         if self.facts.has_members(&group.id.parse()?) {
             return Err(in_use(group, named, None));
         }
+        let alone = network_interfaces_in_txn(&mut tx, &group.account).await?;
+        if alone.iter().any(|one| one.port.groups.iter().any(|(id, _)| id.as_str() == group.id)) {
+            return Err(in_use(group, named, None));
+        }
         if let Some(other) = group_referrer_in_txn(&mut tx, &group.id).await? {
             return Err(in_use(group, named, Some(&other)));
         }
@@ -155,20 +160,22 @@ impl App {
         Ok(())
     }
 
-    /// What those groups are called: one's own, of the VPC that the instance is in. In the turn of whoever removes groups.
-    pub async fn groups_for_interface_in_txn(
+    /// What those groups are called: the account's, of the VPC that the interface is in. In the turn of whoever removes
+    /// groups.
+    pub async fn groups_of_port_in_txn(
         &self,
         tx: &mut Tx,
-        instance: &Instance,
+        account: &str,
+        vpc: &str,
         ids: &[String],
     ) -> Result<Vec<(SecurityGroupId, String)>, Fault> {
         let mut groups: Vec<(SecurityGroupId, String)> = Vec::with_capacity(ids.len());
         for text in ids {
             let id: SecurityGroupId = text.parse()?;
             let found = group_fetch_in_txn(tx, id.as_str()).await?;
-            let own = found.filter(|group| group.account == instance.account);
+            let own = found.filter(|group| group.account == account);
             let group = own.ok_or_else(|| id.not_found())?;
-            if instance.spec.ports.iter().any(|port| port.vpc_id.as_str() != group.vpc_id) {
+            if vpc != group.vpc_id {
                 return Err(different_networks());
             }
             if !groups.iter().any(|(have, _)| *have == id) {
@@ -179,19 +186,23 @@ impl App {
         Ok(groups)
     }
 
-    /// Whether an instance may have these groups.
-    pub async fn interface_groups_check(&self, instance: &Instance, ids: &[String]) -> Result<(), Fault> {
-        let mut tx = self.store.begin().await?;
-        self.groups_for_interface_in_txn(&mut tx, instance, ids).await.map(drop)
+    /// The groups that an instance's one interface is to have. In the turn of whoever removes groups.
+    pub async fn groups_of_instance_in_txn(
+        &self,
+        tx: &mut Tx,
+        instance: &Instance,
+        ids: &[String],
+    ) -> Result<Vec<(SecurityGroupId, String)>, Fault> {
+        match instance.spec.ports.as_slice() {
+            [port] => self.groups_of_port_in_txn(tx, &instance.account, port.vpc_id.as_str(), ids).await,
+            _ => Err(several_interfaces(&instance.id)),
+        }
     }
 
-    /// The instance that a network interface belongs to.
-    pub async fn instance_of_port(&self, caller: Caller<'_>, port: &str) -> Result<Arc<Instance>, Fault> {
-        let id: karri_proto::ids::NetworkInterfaceId = port.parse()?;
-        let instance = self.store.port_instance(id.as_str()).await?.and_then(|id| id.parse().ok());
-        let instance = instance.and_then(|id| self.instances.get(&id));
-        let seen = instance.filter(|one| caller.administrator || one.account == caller.account);
-        seen.ok_or_else(|| id.not_found())
+    /// Whether an instance may have these groups.
+    pub async fn instance_groups_check(&self, instance: &Instance, ids: &[String]) -> Result<(), Fault> {
+        let mut tx = self.store.begin().await?;
+        self.groups_of_instance_in_txn(&mut tx, instance, ids).await.map(drop)
     }
 }
 

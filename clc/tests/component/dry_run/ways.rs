@@ -28,6 +28,9 @@ pub struct Ways {
     address_association: String,
     /// In its first version, which nothing names.
     list: String,
+    /// One that is attached to nothing, and the attachment of another one.
+    interface: String,
+    attachment: String,
 }
 
 impl Ways {
@@ -57,6 +60,11 @@ impl Ways {
         let (other, _) = allocated(client).await;
         let pair = [("AllocationId", other.as_str()), ("InstanceId", instance)];
         let address_association = told(client, "AssociateAddress", &pair, "associationId").await;
+        let own = client.ec2("DescribeInstances", &[("InstanceId.1", instance)]).await.ok();
+        let beside = [("SubnetId", own.first("subnetId").unwrap())];
+        let beside = beside.each_ref().map(|(name, id)| (*name, id.as_str()));
+        let interface = told(client, "CreateNetworkInterface", &beside, "networkInterfaceId").await;
+        let attachment = second_interface(client).await;
         // From here on nothing is told otherwise.
         until("the cluster has the address", || async {
             let told = client.ec2("DescribeInstances", &[("InstanceId.1", instance)]).await.ok();
@@ -71,6 +79,8 @@ impl Ways {
             allocation: allocated(client).await.0,
             address_association,
             list,
+            interface,
+            attachment,
             table,
             association,
             acl,
@@ -121,16 +131,40 @@ impl Ways {
             "CreateManagedPrefixList" => {
                 vec![("PrefixListName", "new"), ("AddressFamily", "IPv4"), ("MaxEntries", "2")]
             }
-            "ModifyManagedPrefixList" => vec![("PrefixListId", &self.list), ("AddEntry.1.Cidr", "10.0.0.0/8")],
+            "ModifyManagedPrefixList" => {
+                vec![("PrefixListId", &self.list), ("AddEntry.1.Cidr", "10.0.0.0/8")]
+            }
             "RestoreManagedPrefixListVersion" => {
                 vec![("PrefixListId", &self.list), ("CurrentVersion", "1"), ("PreviousVersion", "1")]
             }
-            "DeleteManagedPrefixList" | "GetManagedPrefixListEntries" | "GetManagedPrefixListAssociations" => {
+            "DeleteManagedPrefixList"
+            | "GetManagedPrefixListEntries"
+            | "GetManagedPrefixListAssociations" => {
                 vec![("PrefixListId", &self.list)]
+            }
+            "CreateNetworkInterface" => vec![("SubnetId", subnet)],
+            "DeleteNetworkInterface" => vec![("NetworkInterfaceId", &self.interface)],
+            "AttachNetworkInterface" => {
+                vec![("NetworkInterfaceId", &self.interface), ("InstanceId", instance), ("DeviceIndex", "1")]
+            }
+            "DetachNetworkInterface" => vec![("AttachmentId", &self.attachment)],
+            "DescribeNetworkInterfaceAttribute" => {
+                vec![("NetworkInterfaceId", &self.interface), ("Attribute", "description")]
+            }
+            "ResetNetworkInterfaceAttribute" => {
+                vec![("NetworkInterfaceId", &self.interface), ("SourceDestCheck", "true")]
             }
             _ => Vec::new(),
         }
     }
+}
+
+/// The attachment of the second interface of an instance that runs.
+async fn second_interface(client: &Client) -> String {
+    let both = [("NetworkInterface.1.DeviceIndex", "0"), ("NetworkInterface.2.DeviceIndex", "1")];
+    let launched = client.run(1, &both).await.ok();
+    client.wait_for(&launched.one("instanceId"), "running").await;
+    launched.all("attachmentId").pop().unwrap()
 }
 
 fn entry<'a>(acl: &'a str, number: &'a str) -> Vec<(&'static str, &'a str)> {
@@ -157,6 +191,9 @@ pub fn wrong() -> Vec<Wrong> {
     let nat = ("NatGatewayId", "nat-0123456789abcdef0");
     let address = ("AllocationId", "eipalloc-0123456789abcdef0");
     let instance = ("InstanceId", "i-0123456789abcdef0");
+    let interface = ("NetworkInterfaceId", "eni-0123456789abcdef0");
+    let (no_interface, no_attachment) =
+        ("InvalidNetworkInterfaceID.NotFound", "InvalidAttachmentID.NotFound");
     let (no_gateway, no_table) = ("InvalidInternetGatewayID.NotFound", "InvalidRouteTableID.NotFound");
     let (no_acl, no_address) = ("InvalidNetworkAclID.NotFound", "InvalidAllocationID.NotFound");
     let list = ("PrefixListId", "pl-0123456789abcdef0");
@@ -218,5 +255,11 @@ pub fn wrong() -> Vec<Wrong> {
         ("DeleteManagedPrefixList", vec![list], no_list),
         ("GetManagedPrefixListEntries", vec![list], no_list),
         ("GetManagedPrefixListAssociations", vec![list], no_list),
+        ("CreateNetworkInterface", vec![subnet], "InvalidSubnetID.NotFound"),
+        ("DeleteNetworkInterface", vec![interface], no_interface),
+        ("AttachNetworkInterface", vec![interface, instance, ("DeviceIndex", "1")], no_interface),
+        ("DetachNetworkInterface", vec![("AttachmentId", "eni-attach-0123456789abcdef0")], no_attachment),
+        ("DescribeNetworkInterfaceAttribute", vec![interface, ("Attribute", "description")], no_interface),
+        ("ResetNetworkInterfaceAttribute", vec![interface, ("SourceDestCheck", "true")], no_interface),
     ]
 }

@@ -26,6 +26,7 @@ fn nothing() -> Observed {
         files: false,
         copy: false,
         ports: false,
+        ports_right: false,
         boot_id: "boot-1".to_owned(),
         waited_ms: 0,
         accepted_ms: 0,
@@ -35,7 +36,8 @@ fn nothing() -> Observed {
 }
 
 fn running() -> Observed {
-    Observed { guest: Guest::Running, images: true, disk: true, files: true, ports: true, ..nothing() }
+    let ports = Observed { ports: true, ports_right: true, ..nothing() };
+    Observed { guest: Guest::Running, images: true, disk: true, files: true, ..ports }
 }
 
 /// A world that does what it is told, until the plan rests.
@@ -52,14 +54,15 @@ fn carry_on(record: &mut Record, seen: &mut Observed) -> Vec<Step> {
             }
             Step::FetchImages { .. } => seen.images = true,
             Step::MakeDisk => (seen.disk, seen.files) = (true, true),
-            Step::PlugPorts => seen.ports = true,
+            Step::PlugPorts => (seen.ports, seen.ports_right) = (true, true),
+            Step::ChangePorts => seen.ports_right = true,
             Step::StartGuest => seen.guest = Guest::Running,
             Step::AskShutdown => seen.asked_ms = Some(0),
             Step::AskReboot => seen.reboot = Some(RebootSeen { asked_ms: 0, done: true }),
             Step::Reset => seen.reboot = Some(RebootSeen { asked_ms: 0, done: true }),
             Step::ForceOff => seen.guest = Guest::Off { why: OffReason::Destroyed, generation: 1 },
             Step::Undefine => seen.guest = Guest::Absent,
-            Step::UnplugPorts => seen.ports = false,
+            Step::UnplugPorts => (seen.ports, seen.ports_right) = (false, false),
             Step::Capture { .. } => {
                 let taken = CaptureState::Taken(Digest::from_sha256([7; 32]));
                 *record = record.after(Change::Capture(taken));
@@ -84,6 +87,21 @@ fn a_launch_goes_in_order() {
         [Step::FetchImages { ms_max: 10_000 }, Step::MakeDisk, Step::PlugPorts, Step::StartGuest, up]
     );
     assert_eq!(record.phase(), Phase::Running);
+}
+
+#[test]
+fn a_running_guest_gets_the_ports_of_a_new_intent_and_no_others() {
+    let (mut record, mut seen) = (up(Desired::Running), Observed { ports_right: false, ..running() });
+    assert_eq!(carry_on(&mut record, &mut seen), [Step::ChangePorts]);
+    let (mut record, mut seen) = (up(Desired::Stopped), Observed { ports_right: false, ..running() });
+    assert!(!carry_on(&mut record, &mut seen).contains(&Step::ChangePorts), "it goes off anyway");
+}
+
+#[test]
+fn ports_that_changed_before_the_start_are_plugged_again() {
+    let mut seen = Observed { guest: Guest::Absent, ports_right: false, ..running() };
+    let steps = carry_on(&mut record(Desired::Running), &mut seen);
+    assert_eq!(steps[..2], [Step::PlugPorts, Step::StartGuest]);
 }
 
 #[test]

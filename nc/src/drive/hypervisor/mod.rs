@@ -3,7 +3,7 @@
 pub mod libvirt;
 pub mod sim;
 
-use crate::app::domain_xml::GuestSpec;
+use crate::app::domain_xml::{GuestPort, GuestSpec};
 use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::Guest;
 use async_trait::async_trait;
@@ -69,6 +69,12 @@ pub trait Hypervisor: Send + Sync + 'static {
     async fn ask_reboot(&self, id: &InstanceId) -> Result<(), HypervisorError>;
     async fn reset(&self, id: &InstanceId) -> Result<(), HypervisorError>;
     /// Drops the definition of a guest that is off.
+    /// The taps of a running guest's network devices.
+    async fn interfaces(&self, id: &InstanceId) -> Result<Vec<String>, HypervisorError>;
+    /// Gives a running guest one more network device.
+    async fn plug(&self, id: &InstanceId, port: &GuestPort) -> Result<(), HypervisorError>;
+    /// Asks a running guest to let go of one. Whether it has is seen by `interfaces`.
+    async fn unplug(&self, id: &InstanceId, tap: &str) -> Result<(), HypervisorError>;
     async fn undefine(&self, id: &InstanceId) -> Result<(), HypervisorError>;
     /// What the guest wrote, where the hypervisor itself keeps it.
     async fn console(&self, _id: &InstanceId) -> Option<Vec<u8>> {

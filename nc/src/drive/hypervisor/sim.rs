@@ -4,7 +4,7 @@
 //! puts back those that a restarted node believes to be running.
 
 use super::{Found, FoundGuest, GuestChange, Hypervisor, HypervisorError, HypervisorFacts};
-use crate::app::domain_xml::GuestSpec;
+use crate::app::domain_xml::{GuestPort, GuestSpec};
 use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
@@ -20,6 +20,8 @@ const CHANGES_KEPT: usize = 1024;
 struct SimGuest {
     tag: OwnerTag,
     guest: Guest,
+    /// None after a restart of the controller: then the guest is given them anew.
+    taps: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,11 @@ impl SimHypervisor {
 
     pub fn remember(&self, tag: OwnerTag) {
         self.boots().insert(tag.id.clone(), 1);
-        self.lock().insert(tag.id.clone(), SimGuest { tag, guest: Guest::Running });
+        self.runs(tag, Vec::new());
+    }
+
+    fn runs(&self, tag: OwnerTag, taps: Vec<String>) {
+        self.lock().insert(tag.id.clone(), SimGuest { tag, guest: Guest::Running, taps });
     }
 
     /// The guest's own doing, or somebody's behind our back.
@@ -101,7 +107,8 @@ impl Hypervisor for SimHypervisor {
 
     async fn start(&self, spec: &GuestSpec) -> Result<(), HypervisorError> {
         tokio::time::sleep(self.start_time).await; // the simulated work itself
-        self.remember(spec.tag.clone());
+        self.boots().insert(spec.id().clone(), 1);
+        self.runs(spec.tag.clone(), spec.ports.iter().map(|port| port.tap.clone()).collect());
         self.tell(spec.id(), false);
         Ok(())
     }
@@ -123,6 +130,24 @@ impl Hypervisor for SimHypervisor {
 
     async fn reset(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         self.boots_again(id);
+        Ok(())
+    }
+
+    async fn interfaces(&self, id: &InstanceId) -> Result<Vec<String>, HypervisorError> {
+        Ok(self.lock().get(id).map_or_else(Vec::new, |guest| guest.taps.clone()))
+    }
+
+    async fn plug(&self, id: &InstanceId, port: &GuestPort) -> Result<(), HypervisorError> {
+        if let Some(guest) = self.lock().get_mut(id) {
+            guest.taps.push(port.tap.clone());
+        }
+        Ok(())
+    }
+
+    async fn unplug(&self, id: &InstanceId, tap: &str) -> Result<(), HypervisorError> {
+        if let Some(guest) = self.lock().get_mut(id) {
+            guest.taps.retain(|own| own != tap);
+        }
         Ok(())
     }
 

@@ -29,23 +29,44 @@ pub fn plug_script(ports: &[Port], known: impl Fn(&str) -> bool) -> String {
 }
 
 fn rules(port: &Port) -> Vec<String> {
-    let Port { mac, address, .. } = port;
+    let mac = &port.mac;
     let arp = format!("-p ARP -s {mac} --arp-mac-src {mac}");
-    let ip = format!("-p IPv4 -s {mac} --ip-src {address}");
-    let mut rules = vec![
-        format!("{arp} --arp-ip-src {address} -j ACCEPT"),
+    let mut rules: Vec<String> =
+        port.addresses().map(|address| format!("{arp} --arp-ip-src {address} -j ACCEPT")).collect();
+    rules.extend([
         format!("{arp} --arp-ip-src 0.0.0.0 -j ACCEPT"), // the probe before an address is used
         format!("-p IPv4 -s {mac} --ip-src 0.0.0.0 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT"),
-    ];
-    rules.extend(
-        to_metadata(port)
-            .map(|rule| format!("{ip} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80 {rule}")),
-    );
-    rules.extend([
-        format!("{ip} --ip-proto udp --ip-sport 67 -j DROP"), // no guest answers DHCP
-        format!("{ip} -j ACCEPT"),
-        "-j DROP".to_owned(),
     ]);
+    for address in port.addresses() {
+        let asks = format!(
+            "-p IPv4 -s {mac} --ip-src {address} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80"
+        );
+        rules.extend(to_metadata(port).map(|rule| format!("{asks} {rule}")));
+    }
+    let froms: Vec<String> = match port.source_dest_check {
+        true => port.addresses().map(|address| format!("-p IPv4 -s {mac} --ip-src {address}")).collect(),
+        false => {
+            rules.extend(nobody_elses(port));
+            vec![format!("-p IPv4 -s {mac}")]
+        }
+    };
+    for from in froms {
+        rules.push(format!("{from} --ip-proto udp --ip-sport 67 -j DROP")); // no guest answers DHCP
+        rules.push(format!("{from} -j ACCEPT"));
+    }
+    rules.push("-j DROP".to_owned());
+    rules
+}
+
+/// Metadata is told by the address that asks: under another's nobody asks, whatever else goes out. What has been turned
+/// to this host's own door (`redirect`) goes on along the chain.
+fn nobody_elses(port: &Port) -> Vec<String> {
+    let mac = &port.mac;
+    let own = port.addresses().filter(|_| port.segment == 0);
+    let mut rules: Vec<String> = own
+        .map(|address| format!("-p IPv4 -s {mac} --ip-src {address} --ip-dst {METADATA_ADDRESS} -j ACCEPT"))
+        .collect();
+    rules.push(format!("-p IPv4 -s {mac} --ip-dst {METADATA_ADDRESS} -j DROP"));
     rules
 }
 
@@ -199,6 +220,8 @@ mod tests {
             tap: "kabcd0123456789".into(),
             mac: "02:00:00:00:00:05".into(),
             address: "172.31.0.5".parse().unwrap(),
+            secondary: Vec::new(),
+            source_dest_check: true,
             segment: 0,
             subnet_cidr: "172.31.0.0/20".into(),
         }
@@ -224,6 +247,23 @@ mod tests {
                     -j dnat --to-destination 0e:4b:41:00:ab:cd --dnat-target ACCEPT\n";
         assert!(of_segment.contains(rule), "{of_segment}");
         assert!(!of_segment.contains("redirect") && !of_segment.contains("mark"));
+    }
+
+    #[test]
+    fn each_address_of_a_port_may_send_and_where_nobody_checks_any_but_to_metadata() {
+        let more = Port { secondary: vec!["172.31.0.6".parse().unwrap()], segment: 0x1001, ..port() };
+        let checked = plug_script(&[more.clone()], |_| false);
+        for address in ["172.31.0.5", "172.31.0.6"] {
+            assert!(checked.contains(&format!("--arp-ip-src {address} -j ACCEPT\n")), "{checked}");
+            assert!(checked.contains(&format!("--ip-src {address} -j ACCEPT\n")), "{checked}");
+            assert!(checked.contains(&format!("--ip-src {address} --ip-dst 169.254.169.254")), "{checked}");
+        }
+        assert!(!checked.contains("-s 02:00:00:00:00:05 -j ACCEPT"));
+        let unchecked = plug_script(&[Port { source_dest_check: false, ..more }], |_| false);
+        let open = unchecked.find("-p IPv4 -s 02:00:00:00:00:05 -j ACCEPT\n").unwrap();
+        let closed = unchecked.find("-s 02:00:00:00:00:05 --ip-dst 169.254.169.254 -j DROP\n").unwrap();
+        assert!(closed < open && unchecked.find("--ip-sport 67 -j DROP").unwrap() < open, "{unchecked}");
+        assert!(!unchecked.contains("-p ARP -s 02:00:00:00:00:05 -j ACCEPT"), "none answers for others");
     }
 
     #[test]

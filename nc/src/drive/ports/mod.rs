@@ -63,10 +63,21 @@ pub struct Port {
     pub tap: String,
     pub mac: String,
     pub address: Ipv4Addr,
+    /// Its addresses beside that one.
+    pub secondary: Vec<Ipv4Addr>,
+    /// Only what is from its own addresses passes, and what is for them.
+    pub source_dest_check: bool,
     /// 0: the flat network of the zone.
     pub segment: SegmentTag,
     pub subnet_cidr: String,
     pub gateway: Ipv4Addr,
+}
+
+impl Port {
+    /// The first one first.
+    pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        std::iter::once(self.address).chain(self.secondary.iter().copied())
+    }
 }
 
 /// How this node's taps are named: by which it knows them from another node's on the same host.
@@ -96,6 +107,8 @@ impl TapNames {
             tap: self.tap(port),
             mac: port.mac.clone(),
             address: port.private_ip,
+            secondary: port.secondary.iter().map(|one| one.address).collect(),
+            source_dest_check: port.source_dest_check,
             segment: port.segment,
             subnet_cidr: port.subnet_cidr.clone(),
             gateway: port.gateway,

@@ -33,6 +33,9 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     };
     let spec = InstanceSpec {
         instance_type: "t3.nano".into(),

@@ -67,7 +67,9 @@ fn attribute(one: &Instance, name: &str) -> Answer<InstanceAttribute> {
             told.block_device_mappings = Some(shape::instance(one).block_device_mappings);
         }
         "productCodes" => told.product_codes = Some(Vec::new()),
-        "sourceDestCheck" => told.source_dest_check = flag(true),
+        "sourceDestCheck" => {
+            told.source_dest_check = flag(spec.ports.first().is_none_or(|port| port.source_dest_check));
+        }
         "groupSet" => told.groups = Some(shape::instance(one).security_groups),
         "ebsOptimized" => told.ebs_optimized = flag(false),
         "enaSupport" => told.ena_support = flag(false),
@@ -108,7 +110,7 @@ pub async fn modify_instance_attribute(cx: Cx, request: ModifyInstanceAttributeR
         }
     };
     if let (Wish::Groups(groups), Some(instance)) = (&wish, found.first()) {
-        cx.app.interface_groups_check(instance, groups).await?;
+        cx.app.instance_groups_check(instance, groups).await?;
     }
     not_dry(&request)?;
     cx.app.instance_modify(cx.caller(), &id, wish).await?;
@@ -187,10 +189,7 @@ fn wish(name: &str, value: &str) -> Result<Named, Fault> {
         },
         "disableApiTermination" => ("disableApiTermination", Wish::DisableApiTermination(truth()?)),
         "disableApiStop" => ("disableApiStop", Wish::DisableApiStop(truth()?)),
-        "sourceDestCheck" if truth()? => ("sourceDestCheck", Wish::AsItIs),
-        "sourceDestCheck" => {
-            return Err(unsupported("An instance sends and receives under its own address only"));
-        }
+        "sourceDestCheck" => ("sourceDestCheck", Wish::SourceDestCheck(truth()?)),
         "ebsOptimized" if !truth()? => ("ebsOptimized", Wish::AsItIs),
         "ebsOptimized" => return Err(unsupported("EBS optimisation is not supported")),
         "enaSupport" if !truth()? => ("enaSupport", Wish::AsItIs),
@@ -303,7 +302,7 @@ mod tests {
         check(&spelled("instanceInitiatedShutdownBehavior", "explode"), Err("InvalidParameterValue"));
         check(&spelled("kernel", "ami-0123456789abcdef0"), Err("InvalidAMIID.Malformed"));
         check(&spelled("sourceDestCheck", "true"), Ok(&["sourceDestCheck"]));
-        check(&spelled("sourceDestCheck", "false"), Err("UnsupportedOperation"));
+        check(&spelled("sourceDestCheck", "false"), Ok(&["sourceDestCheck"]));
         check(&spelled("userData", "%%%"), Err("InvalidParameterValue"));
         check(&spelled("productCodes", "x"), Err("InvalidParameterValue"));
     }

@@ -7,61 +7,93 @@ use crate::app::instance::{Instance, State};
 use crate::app::tag::Tags;
 use crate::app::volume::root_volume_id;
 use karri_proto::aws::filter::Filterable;
-use karri_proto::instance::PortSpec;
+use karri_proto::instance::{PortSpec, PublicPort};
 use std::collections::HashMap;
 
 /// An instance, as filters see it.
 pub struct Subject<'a>(pub &'a Instance);
 
 impl Subject<'_> {
-    fn port(&self) -> Option<&PortSpec> {
-        self.0.spec.ports.first().filter(|_| self.0.state != State::Terminated)
+    /// None once it is terminated.
+    fn ports(&self) -> &[PortSpec] {
+        if self.0.state == State::Terminated { &[] } else { &self.0.spec.ports }
     }
 
-    /// Values that come with the network; none once it is terminated.
+    /// Values that come with the network: those of interfaces of each, the instance's own of the first.
     fn network(&self, name: &str, each: &mut dyn FnMut(&str)) {
-        let Some(port) = self.port() else { return };
-        let name = name.strip_prefix("network-interface.").unwrap_or(name);
+        match name.strip_prefix("network-interface.") {
+            Some(part) => self.ports().iter().for_each(|port| self.of_port(port, part, each)),
+            None => self.ports().iter().take(1).for_each(|port| self.of_port(port, name, each)),
+        }
+    }
+
+    fn of_port(&self, port: &PortSpec, name: &str, each: &mut dyn FnMut(&str)) {
+        if let Some(part) = name.strip_prefix("addresses.") {
+            return self.of_addresses(port, part, each);
+        }
+        if let Some(part) = name.strip_prefix("attachment.") {
+            return self.of_attachment(port, part, each);
+        }
         let public = public_of(self.0, port);
         let public = public.as_ref();
         match name {
-            "addresses.association.public-ip" | "association.public-ip" | "ip-address" => {
-                public.iter().for_each(|public| each(&public.address.to_string()));
+            "association.public-ip" | "ip-address" => self.of_public(public, "public-ip", each),
+            "association.ip-owner-id" => self.of_public(public, "ip-owner-id", each),
+            "association.public-dns-name" | "dns-name" | "public-dns-name" => {
+                self.of_public(public, "public-dns-name", each);
             }
-            "addresses.association.ip-owner-id"
-            | "addresses.association.owner-id"
-            | "association.ip-owner-id" => {
-                public.iter().for_each(|public| each(address_owner(self.0, public)));
-            }
-            "addresses.association.public-dns-name"
-            | "association.public-dns-name"
-            | "dns-name"
-            | "public-dns-name" => {
-                public.iter().filter_map(|public| public.name.as_ref()).for_each(|name| each(name));
-            }
-            "addresses.private-ip-address" | "private-ip-address" => each(&port.private_ip.to_string()),
-            "addresses.primary" | "attachment.delete-on-termination" | "source-dest-check" => each("true"),
+            "private-ip-address" => each(&port.private_ip.to_string()),
+            "source-dest-check" => each(if port.source_dest_check { "true" } else { "false" }),
             "ipv6-native" | "operator.managed" | "requester-managed" => each("false"),
-            "attachment.attach-time" => each(&stamp(self.0.spec.launched_at_unix_ms)),
-            "attachment.attachment-id" => each(&port.id.as_str().replacen("eni-", "eni-attach-", 1)),
-            "attachment.device-index" | "attachment.network-card-index" => each("0"),
-            "attachment.instance-id" => each(self.0.id.as_str()),
-            "attachment.instance-owner-id" | "owner-id" => each(&self.0.account),
-            "attachment.status" => {
-                each(if self.0.state == State::Pending { "attaching" } else { "attached" })
-            }
+            "owner-id" => each(&self.0.account),
             "availability-zone" => each(&self.0.zone),
-            "description" => each(&self.0.said.port_description),
+            "description" => each(&self.0.about(port).description),
             "group-id" | "instance.group-id" => port.groups.iter().for_each(|(id, _)| each(id.as_str())),
             "group-name" | "instance.group-name" => port.groups.iter().for_each(|(_, name)| each(name)),
             "mac-address" => each(&port.mac),
             "network-interface-id" => each(port.id.as_str()),
-            "addresses.private-dns-name" | "private-dns-name" => {
-                each(&private_dns_name(port.private_ip, &self.0.spec.region))
-            }
+            "private-dns-name" => each(&private_dns_name(port.private_ip, &self.0.spec.region)),
             "status" => each("in-use"),
             "subnet-id" => each(port.subnet_id.as_str()),
             "vpc-id" => each(port.vpc_id.as_str()),
+            _ => {}
+        }
+    }
+
+    fn of_public(&self, public: Option<&PublicPort>, part: &str, each: &mut dyn FnMut(&str)) {
+        let Some(public) = public else { return };
+        match part {
+            "public-ip" => each(&public.address.to_string()),
+            "ip-owner-id" | "owner-id" => each(address_owner(&self.0.account, public)),
+            "public-dns-name" => public.name.iter().for_each(|name| each(name)),
+            _ => {}
+        }
+    }
+
+    fn of_addresses(&self, port: &PortSpec, part: &str, each: &mut dyn FnMut(&str)) {
+        for (address, public) in port.addresses() {
+            match part.strip_prefix("association.") {
+                Some(part) => self.of_public(public, part, each),
+                None => match part {
+                    "private-ip-address" => each(&address.to_string()),
+                    "private-dns-name" => each(&private_dns_name(address, &self.0.spec.region)),
+                    "primary" => each(if address == port.private_ip { "true" } else { "false" }),
+                    _ => {}
+                },
+            }
+        }
+    }
+
+    fn of_attachment(&self, port: &PortSpec, part: &str, each: &mut dyn FnMut(&str)) {
+        match part {
+            "attach-time" => each(&stamp(self.0.attached_ms(port))),
+            "attachment-id" => each(&self.0.attachment_id(port)),
+            "delete-on-termination" => each(if self.0.about(port).keep { "false" } else { "true" }),
+            "device-index" => each(&port.device_index.to_string()),
+            "network-card-index" => each("0"),
+            "instance-id" => each(self.0.id.as_str()),
+            "instance-owner-id" => each(&self.0.account),
+            "status" => each(self.0.attachment_status(port)),
             _ => {}
         }
     }
@@ -308,8 +340,8 @@ impl Filterable for WithPortTags<'_> {
         if !Self::NAMES.contains(&name) {
             return self.subject.filter_values(name, each);
         }
-        let tags = self.subject.port().and_then(|port| self.tags.get(port.id.as_str()));
-        for (key, value) in tags.into_iter().flatten() {
+        let tags = self.subject.ports().iter().filter_map(|port| self.tags.get(port.id.as_str()));
+        for (key, value) in tags.flatten() {
             each(if name.ends_with("key") { key } else { value });
         }
     }

@@ -5,6 +5,7 @@ mod control;
 mod credit;
 mod describe;
 mod filter;
+mod interfaces;
 mod parts;
 mod run;
 mod shape;

@@ -1,9 +1,8 @@
 //! RunInstances: the request's words into an order. What Karri does not do is refused, never ignored.
 
+use super::interfaces::{check_count, network};
 use super::shape::reservation;
-use super::unsupported::{
-    refuse_unsupported, refuse_unsupported_disk, refuse_unsupported_interface, unsupported,
-};
+use super::unsupported::{refuse_unsupported, refuse_unsupported_disk, unsupported};
 use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified_for;
 use crate::api::ec2::token::client_token;
@@ -13,7 +12,6 @@ use crate::app::instance::launch::{Order, Touched};
 use crate::app::instance::said::Said;
 use crate::app::instance_type::Credits;
 use crate::app::tag::{Taggable, Tags, check_metadata_keys};
-use crate::app::text::is_plain;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::FutureExt as _;
@@ -21,15 +19,14 @@ use karri_proto::aws::WireFault;
 use karri_proto::aws::ec2::{
     BlockDeviceMapping, InstanceMetadataOptionsRequest, Placement, Reservation, RunInstancesRequest,
 };
-use karri_proto::fault::{Fault, FaultCode, shown};
+use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{KernelImageId, MachineImageId, RamdiskImageId};
 use karri_proto::instance::MetadataOptions;
-use std::net::Ipv4Addr;
+use std::collections::BTreeMap;
 
 const DEFAULT_TYPE: &str = "m1.small";
 /// EC2's limit, before encoding.
 const USER_DATA_BYTES_MAX: usize = 16 * 1024;
-const DESCRIPTION_CHARS_MAX: usize = 255;
 const ROOT_GIB_MAX: i32 = 16_384;
 
 /// What is known of a launch from its words alone; `of_touched` asks for the rest.
@@ -42,6 +39,14 @@ pub fn of_run(_: &Cx, request: &RunInstancesRequest) -> Asks {
     ];
     targets.extend(request.image_id.iter().map(|id| Target::new("image", id)));
     targets.extend(request.key_name.iter().map(|name| Target::new("key-pair", name)));
+    for one in &request.network_interfaces {
+        targets.extend(one.network_interface_id.iter().map(|id| Target::new("network-interface", id)));
+        // Those of the first are looked up with what else the launch turns out to be about.
+        if one.device_index.is_some_and(|index| index != 0) {
+            targets.extend(one.subnet_id.iter().map(|id| Target::new("subnet", id)));
+            targets.extend(one.groups.iter().map(|id| Target::new("security-group", id)));
+        }
+    }
     Asks::On(targets)
 }
 
@@ -66,10 +71,7 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
     let image_id = request.image_id.as_deref().ok_or_else(|| WireFault::missing("ImageId"))?;
     let image_id: MachineImageId = image_id.parse()?;
     let network = network(request)?;
-    if network.private_ip.is_some() && max > 1 {
-        let sentence = "A private address can be asked for only when one instance is launched";
-        return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
-    }
+    check_count(&network, max)?;
     let root = root_disk(&request.block_device_mappings)?;
     let recovery = request.maintenance_options.as_ref().and_then(|options| options.auto_recovery.as_deref());
     let shutdown = request.instance_initiated_shutdown_behavior.as_deref();
@@ -105,18 +107,21 @@ fn order(cx: &Cx, request: &RunInstancesRequest) -> Result<Order, Fault> {
         private_ip: network.private_ip,
         group_ids: network.group_ids,
         group_names: request.security_groups.clone(),
-        public_address: request.network_interfaces.first().and_then(|one| one.associate_public_ip_address),
+        public_address: network.public_address,
+        first: network.first,
+        more: network.more,
         user_data_base64: user_data(request.user_data.clone())?,
         root_gib: root.gib,
         root_device: root.device,
         said: Said {
             volume_type: root.volume_type,
             credits: credits(request)?,
-            port_description: port_description(request)?,
+            port_description: network.description,
             auto_recovery_disabled: recovery == Some("disabled"),
-            paravirtual: false,     // its image says
-            public_address: false,  // its subnet says, unless it does itself
-            threads_per_core: None, // of the type, which is not looked up yet
+            paravirtual: false,          // its image says
+            public_address: false,       // its subnet says, unless it does itself
+            threads_per_core: None,      // of the type, which is not looked up yet
+            interfaces: BTreeMap::new(), // they are not made yet
         },
         metadata,
         tokens_said: request.metadata_options.as_ref().is_some_and(|options| options.http_tokens.is_some()),
@@ -184,46 +189,6 @@ fn user_data(text: Option<String>) -> Result<Option<String>, Fault> {
 }
 
 #[derive(Default)]
-struct Network {
-    subnet_id: Option<String>,
-    private_ip: Option<Ipv4Addr>,
-    group_ids: Vec<String>,
-}
-
-/// Either the request's own network parameters, or those of its one network interface.
-fn network(request: &RunInstancesRequest) -> Result<Network, Fault> {
-    let (subnet, address, groups) = match request.network_interfaces.as_slice() {
-        [] => (&request.subnet_id, &request.private_ip_address, &request.security_group_ids),
-        [one] => {
-            let twice = request.subnet_id.is_some()
-                || request.private_ip_address.is_some()
-                || !request.security_group_ids.is_empty()
-                || !request.security_groups.is_empty();
-            if twice {
-                let sentence = "Network interfaces and an instance-level subnet ID, private address or security \
-                                groups may not be specified on the same request";
-                return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
-            }
-            refuse_unsupported_interface(one)?;
-            (&one.subnet_id, &one.private_ip_address, &one.groups)
-        }
-        _ => return Err(unsupported("more than one network interface")),
-    };
-    if subnet.is_some() && !request.security_groups.is_empty() {
-        let sentence = "The parameter groupName cannot be used with the parameter subnet";
-        return Err(Fault::new(FaultCode::InvalidParameterCombination, sentence));
-    }
-    let parse = |text: &String| {
-        text.parse().map_err(|_| Fault::invalid_parameter(format!("Invalid IPv4 address: {}", shown(text))))
-    };
-    Ok(Network {
-        subnet_id: subnet.clone(),
-        private_ip: address.as_ref().map(parse).transpose()?,
-        group_ids: groups.clone(),
-    })
-}
-
-#[derive(Default)]
 struct RootDisk {
     device: Option<String>,
     gib: Option<u64>,
@@ -259,18 +224,6 @@ fn credits(request: &RunInstancesRequest) -> Result<Option<Credits>, Fault> {
     let why = "Expecting standard or unlimited.";
     let unknown = || WireFault::invalid("CreditSpecification.CpuCredits", asked, why);
     Ok(Some(Credits::parse(asked).ok_or_else(unknown)?))
-}
-
-fn port_description(request: &RunInstancesRequest) -> Result<String, Fault> {
-    let text = request.network_interfaces.first().and_then(|one| one.description.clone()).unwrap_or_default();
-    if text.chars().count() > DESCRIPTION_CHARS_MAX || !is_plain(&text) {
-        let sentence = format!(
-            "The description of a network interface has at most {DESCRIPTION_CHARS_MAX} characters, none of \
-             them control characters"
-        );
-        return Err(Fault::invalid_parameter(sentence));
-    }
-    Ok(text)
 }
 
 fn metadata(options: Option<&InstanceMetadataOptionsRequest>) -> Result<MetadataOptions, Fault> {

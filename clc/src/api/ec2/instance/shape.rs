@@ -7,6 +7,7 @@ use crate::app::volume::root_volume_id;
 use karri_proto::aws::ec2;
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::{Firmware, PortSpec, PublicPort};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use time::OffsetDateTime;
 
@@ -131,13 +132,13 @@ fn attached(one: &Instance) -> ec2::Instance {
                 ..Default::default()
             }),
         }],
-        network_interfaces: vec![network_interface(one, port)],
+        network_interfaces: one.spec.ports.iter().map(|port| network_interface(one, port)).collect(),
         private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
         private_ip_address: Some(port.private_ip.to_string()),
         public_dns_name: Some(public_of(one, port).and_then(|public| public.name).unwrap_or_default()),
         public_ip_address: public_of(one, port).map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
-        source_dest_check: Some(true),
+        source_dest_check: Some(port.source_dest_check),
         subnet_id: Some(port.subnet_id.to_string()),
         vpc_id: Some(port.vpc_id.to_string()),
         ..Default::default()
@@ -152,35 +153,38 @@ pub fn public_of(one: &Instance, port: &PortSpec) -> Option<PublicPort> {
 }
 
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
-    let address = Some(port.private_ip.to_string());
-    let name = Some(private_dns_name(port.private_ip, &one.spec.region));
-    let association = public_of(one, port).map(|public| association(one, &public));
+    let name = |address| Some(private_dns_name(address, &one.spec.region));
+    let first = public_of(one, port);
+    let private = |(address, public): (Ipv4Addr, Option<&PublicPort>)| {
+        let public = if address == port.private_ip { first.as_ref() } else { public };
+        ec2::InstancePrivateIpAddress {
+            association: public.map(|public| association(one, public)),
+            primary: Some(address == port.private_ip),
+            private_dns_name: name(address),
+            private_ip_address: Some(address.to_string()),
+        }
+    };
     ec2::InstanceNetworkInterface {
-        association: association.clone(),
+        association: first.as_ref().map(|public| association(one, public)),
         attachment: Some(ec2::InstanceNetworkInterfaceAttachment {
-            attach_time: at_ms(one.spec.launched_at_unix_ms),
-            attachment_id: Some(port.id.as_str().replacen("eni-", "eni-attach-", 1)),
-            delete_on_termination: Some(true),
-            device_index: Some(0),
+            attach_time: at_ms(one.attached_ms(port)),
+            attachment_id: Some(one.attachment_id(port)),
+            delete_on_termination: Some(!one.about(port).keep),
+            device_index: i32::try_from(port.device_index).ok(),
             network_card_index: Some(0),
-            status: some(if one.state == State::Pending { "attaching" } else { "attached" }),
+            status: some(one.attachment_status(port)),
             ..Default::default()
         }),
-        description: Some(one.said.port_description.clone()),
+        description: Some(one.about(port).description),
         groups: port.groups.iter().map(group).collect(),
         interface_type: some("interface"),
         mac_address: Some(port.mac.clone()),
         network_interface_id: Some(port.id.to_string()),
         owner_id: Some(one.account.clone()),
-        private_dns_name: name.clone(),
-        private_ip_address: address.clone(),
-        private_ip_addresses: vec![ec2::InstancePrivateIpAddress {
-            association,
-            primary: Some(true),
-            private_dns_name: name,
-            private_ip_address: address,
-        }],
-        source_dest_check: Some(true),
+        private_dns_name: name(port.private_ip),
+        private_ip_address: Some(port.private_ip.to_string()),
+        private_ip_addresses: port.addresses().map(private).collect(),
+        source_dest_check: Some(port.source_dest_check),
         status: some("in-use"),
         subnet_id: Some(port.subnet_id.to_string()),
         vpc_id: Some(port.vpc_id.to_string()),
@@ -190,7 +194,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
 
 fn association(one: &Instance, public: &PublicPort) -> ec2::InstanceNetworkInterfaceAssociation {
     ec2::InstanceNetworkInterfaceAssociation {
-        ip_owner_id: Some(address_owner(one, public).to_owned()),
+        ip_owner_id: Some(address_owner(&one.account, public).to_owned()),
         public_dns_name: Some(public.name.clone().unwrap_or_default()),
         public_ip: Some(public.address.to_string()),
         ..Default::default()
@@ -198,8 +202,8 @@ fn association(one: &Instance, public: &PublicPort) -> ec2::InstanceNetworkInter
 }
 
 /// Addresses that are not elastic are EC2's own.
-pub fn address_owner<'a>(one: &'a Instance, public: &PublicPort) -> &'a str {
-    if public.elastic { &one.account } else { "amazon" }
+pub fn address_owner<'a>(account: &'a str, public: &PublicPort) -> &'a str {
+    if public.elastic { account } else { "amazon" }
 }
 
 /// What its owner asked for counts once the cluster has durably accepted it, as EC2's word for it says.

@@ -132,9 +132,6 @@ pub fn refuse_unsupported_disk(ebs: &EbsBlockDevice) -> Result<(), Fault> {
 
 pub fn refuse_unsupported_interface(one: &InstanceNetworkInterfaceSpecification) -> Result<(), Fault> {
     let some = |count: Option<i32>| count.is_some_and(|count| count > 0);
-    let elsewhere = one.device_index.is_some_and(|index| index != 0)
-        || one.network_card_index.is_some_and(|index| index != 0);
-    let more = !one.private_ip_addresses.is_empty() || some(one.secondary_private_ip_address_count);
     let ipv6 =
         !one.ipv6_addresses.is_empty() || some(one.ipv6_address_count) || one.primary_ipv6 == Some(true);
     let prefixes = !one.ipv4_prefixes.is_empty()
@@ -142,11 +139,8 @@ pub fn refuse_unsupported_interface(one: &InstanceNetworkInterfaceSpecification)
         || some(one.ipv4_prefix_count)
         || some(one.ipv6_prefix_count);
     refuse(&[
-        (elsewhere, "a network interface other than the first"),
-        (one.network_interface_id.is_some(), "network interfaces made before"),
+        (one.network_card_index.is_some_and(|index| index != 0), "network cards other than the first"),
         (one.associate_carrier_ip_address == Some(true), "carrier addresses"),
-        (one.delete_on_termination == Some(false), "network interfaces that outlive their instance"),
-        (more, "several addresses"),
         (ipv6, "IPv6"),
         (prefixes, "address prefixes"),
         (one.interface_type.as_deref().is_some_and(|kind| kind != "interface"), "special interfaces"),

@@ -35,10 +35,13 @@ pub fn prepare(
     let instances = places.iter().zip(0u32..).filter_map(|(Spot { place, address, .. }, index)| {
         let subnet = resolved.subnet(&place.zone)?; // no place without one was taken
         let mode = app.mode_of(&place.zone);
-        let mut port = port_of(resolved, subnet, &mode, *address);
+        let existing = resolved.existing.as_ref().map(|first| first.port.clone());
+        let mut port = existing.unwrap_or_else(|| port_of(resolved, subnet, &mode, *address));
         port.forwarded = forwarded_of(order, &mode, &port);
         let own = public.as_ref().and_then(|public| *public.given.get(index as usize)?);
-        port.public = own.map(|ip| own_public_port(ip, &app.region, &resolved.vpc));
+        if let Some(ip) = own {
+            port.public = Some(own_public_port(ip, &app.region, &resolved.vpc));
+        }
         let spec = spec_of(app, order, resolved, place, port, &reservation, index, created_ms);
         let mut instance = instance_of(app, order, place, spec, &reservation, created_ms);
         let image = &resolved.image.definition;
@@ -58,6 +61,7 @@ pub fn prepare(
         user_data_base64: order.user_data_base64.clone(),
         disk_tags: order.disk_tags.clone(),
         port_tags: order.port_tags.clone(),
+        taken: resolved.existing.iter().map(|first| first.port.id.clone()).collect(),
         reservation,
     }
 }
@@ -78,6 +82,9 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, mode: &NetworkMode, address: Ip
         groups: resolved.groups.iter().filter_map(group).collect(),
         public: None,
         forwarded: Vec::new(),
+        device_index: 0,
+        secondary: Vec::new(),
+        source_dest_check: true,
     }
 }
 

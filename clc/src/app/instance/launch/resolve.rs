@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::app::address::{Cidr, network_name};
 use crate::app::image::{Image, ImageKind};
 use crate::app::instance_type::InstanceType;
+use crate::app::network_interface::Interface;
 use crate::app::security_group::{DEFAULT, check_interface_groups, group_not_found};
 use crate::store::network::{Network as Known, SecurityGroup};
 use crate::store::subnet::{Subnet, subnet_fetch_in_txn};
@@ -31,6 +32,8 @@ pub struct Resolved {
     pub subnets: Vec<Subnet>,
     pub groups: Vec<SecurityGroup>,
     pub zone: Option<String>,
+    /// The first interface, if it was there before.
+    pub existing: Option<Interface>,
 }
 
 /// What a launch uses that was there before it: permissions are about these.
@@ -97,7 +100,8 @@ impl App {
         let (kernel, kernel_id) = self.part(order, given, own, ImageKind::Kernel).await?;
         let (given, own) = (order.ramdisk_id.as_ref(), &image.definition.ramdisk_id);
         let (ramdisk, ramdisk_id) = self.part(order, given, own, ImageKind::Ramdisk).await?;
-        let network = self.network(order).await?;
+        let existing = self.existing_first(order).await?;
+        let network = self.network(order, existing.as_ref()).await?;
         let firmware = image.definition.firmware;
         Ok(Resolved {
             need: need_of(kind, order, &image)?,
@@ -111,6 +115,7 @@ impl App {
             subnets: network.subnets,
             groups: network.groups,
             zone: network.zone,
+            existing,
         })
     }
 
@@ -160,16 +165,18 @@ struct Network {
 }
 
 impl App {
-    async fn network(&self, order: &Order) -> Result<Network, Fault> {
+    async fn network(&self, order: &Order, existing: Option<&Interface>) -> Result<Network, Fault> {
         let known = self.store.network_fetch(&order.account).await?.ok_or_else(no_default_vpc)?;
         let asked = self.asked_zone(order)?;
-        let (vpc, subnets) = match &order.subnet_id {
+        let own = existing.map(|first| first.port.subnet_id.to_string());
+        let subnet_id = own.as_ref().or(order.subnet_id.as_ref());
+        let (vpc, subnets) = match subnet_id {
             Some(id) => named_subnet(&known, id, asked)?,
             None => default_subnets(&known, asked)?,
         };
         // A subnet leads to its zone, and so does an address.
         let holding = order.private_ip.filter(|_| asked.is_none()).and_then(|ip| zone_of(&subnets, ip));
-        let own = subnets.first().filter(|_| order.subnet_id.is_some()).map(|subnet| subnet.zone.clone());
+        let own = subnets.first().filter(|_| subnet_id.is_some()).map(|subnet| subnet.zone.clone());
         let zone = own.or_else(|| asked.map(str::to_owned)).or(holding);
         let groups = groups(order, &known.security_groups, &vpc, &subnets)?;
         check_interface_groups(groups.len(), self.limits.security_groups_per_interface)?;

@@ -11,7 +11,8 @@ mod starved;
 mod xen;
 
 use super::{Found, FoundGuest, GuestChange, Hypervisor, HypervisorError, HypervisorFacts};
-use crate::app::domain_xml::{GuestSpec, Platform, domain_xml};
+use crate::app::domain_xml::{GuestPort, GuestSpec, Platform, domain_xml};
+use crate::app::interface_xml;
 use crate::app::owner_tag::{NAMESPACE, Owner, OwnerTag, domain_name, named_instance};
 use crate::app::plan::{Guest, OffReason};
 use async_trait::async_trait;
@@ -386,6 +387,38 @@ impl Hypervisor for Libvirt {
     async fn reset(&self, id: &InstanceId) -> Result<(), HypervisorError> {
         let is_xen = self.shared.platform.is_xen();
         let work = move |domain: &Domain| if is_xen { xen::reset(domain) } else { domain.reset().map(drop) };
+        self.on_domain(id, work).await
+    }
+
+    async fn interfaces(&self, id: &InstanceId) -> Result<Vec<String>, HypervisorError> {
+        let id = id.clone();
+        self.call(move |shared, connect| {
+            let Some((domain, _)) = shared.own_domain(connect, &id)? else { return Ok(Vec::new()) };
+            Ok(interface_xml::interfaces(&domain.get_xml_desc(0)?).into_iter().map(|one| one.tap).collect())
+        })
+        .await
+    }
+
+    async fn plug(&self, id: &InstanceId, port: &GuestPort) -> Result<(), HypervisorError> {
+        let xml = interface_xml::interface(port, self.shared.platform.is_xen());
+        self.on_domain(id, move |domain| {
+            domain.attach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE).map(drop)
+        })
+        .await
+    }
+
+    async fn unplug(&self, id: &InstanceId, tap: &str) -> Result<(), HypervisorError> {
+        let (tap, is_xen) = (tap.to_owned(), self.shared.platform.is_xen());
+        let work = move |domain: &Domain| {
+            let all = interface_xml::interfaces(&domain.get_xml_desc(0)?);
+            match all.iter().find(|one| one.tap == tap) {
+                Some(one) => {
+                    let xml = interface_xml::interface(one, is_xen);
+                    domain.detach_device_flags(&xml, sys::VIR_DOMAIN_AFFECT_LIVE).map(drop)
+                }
+                None => Ok(()),
+            }
+        };
         self.on_domain(id, work).await
     }
 

@@ -79,7 +79,7 @@ impl Flow {
             ICMP => Content::Icmp { r#type: self.original.icmp.0, code: self.original.icmp.1 },
             other => Content::Protocol(other),
         };
-        (own == port.address).then_some(Packet { direction, peer, content })
+        port.addresses().any(|address| address == own).then_some(Packet { direction, peer, content })
     }
 }
 
@@ -186,6 +186,8 @@ mod tests {
             tap: String::new(),
             mac: String::new(),
             address: GUEST,
+            secondary: Vec::new(),
+            source_dest_check: true,
             segment: 7,
             subnet_cidr: String::new(),
             gateway: GATEWAY,
@@ -198,7 +200,14 @@ mod tests {
             let (group, id) = (group.clone(), id.parse().unwrap());
             let (traffic, peer) =
                 (Traffic::Tcp { from: to, to }, Peer::V4(Net4 { address: CLIENT, prefix: 32 }));
-            facts.apply(FactChange::Put(Fact::Rule(GroupRule { group, id, direction, traffic, peer, part_of: None })));
+            facts.apply(FactChange::Put(Fact::Rule(GroupRule {
+                group,
+                id,
+                direction,
+                traffic,
+                peer,
+                part_of: None,
+            })));
         }
         let (id, vpc) = (port.id.clone(), "vpc-00000001".parse().unwrap());
         let fact = PortFact { id, vpc, addresses: vec![GUEST], groups: vec![group] };

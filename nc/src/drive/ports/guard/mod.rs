@@ -73,8 +73,9 @@ struct Inner {
 }
 
 impl Inner {
-    fn place(&self, port: &Port) -> flows::Place {
-        (self.setting.zones.get(&port.segment).copied().unwrap_or(0), port.address)
+    fn places(&self, port: &Port) -> Vec<flows::Place> {
+        let zone = self.setting.zones.get(&port.segment).copied().unwrap_or(0);
+        port.addresses().map(|address| (zone, address)).collect()
     }
 }
 
@@ -109,8 +110,13 @@ impl Guard {
         if inner.certainty == Certainty::None {
             return Err(PortError::Later("the rules of this host were not looked at yet".to_owned()));
         }
-        let is_new = |port: &&Port| inner.state.ports().get(&port.tap) != Some(*port);
-        let fresh: Vec<flows::Place> = ports.iter().filter(is_new).map(|port| inner.place(port)).collect();
+        let known =
+            |port: &Port| inner.state.ports().get(&port.tap).map_or_else(Vec::new, |old| inner.places(old));
+        let new = |port: &Port| {
+            let known = known(port);
+            inner.places(port).into_iter().filter(move |place| !known.contains(place))
+        };
+        let fresh: Vec<flows::Place> = ports.iter().flat_map(new).collect();
         let change = inner.state.plug(&self.facts.table(), ports);
         if fresh.is_empty() {
             return self.take(&mut inner, change).await;
@@ -159,7 +165,8 @@ impl Guard {
     /// Deletes the flows of these ports that would not be let through now.
     async fn judge(&self, inner: &Inner, taps: &BTreeSet<String>) -> Result<(), PortError> {
         let ports = taps.iter().filter_map(|tap| inner.state.ports().get(tap).cloned());
-        let ports: HashMap<_, Port> = ports.map(|port| (inner.place(&port), port)).collect();
+        let places = |port: Port| inner.places(&port).into_iter().map(move |place| (place, port.clone()));
+        let ports: HashMap<_, Port> = ports.flat_map(places).collect();
         let facts = self.facts.table();
         if ports.is_empty() {
             return Ok(());
@@ -211,10 +218,21 @@ impl Guard {
         let fact = facts.ports().find(|fact| fact.id.as_str().ends_with(digits));
         let id =
             fact.map_or_else(|| format!("eni-0000000{digits}").parse().ok(), |fact| Some(fact.id.clone()))?;
-        let address = fact.and_then(|fact| fact.addresses.first().copied()).unwrap_or(Ipv4Addr::UNSPECIFIED);
+        let mut addresses = fact.into_iter().flat_map(|fact| fact.addresses.iter().copied());
+        let address = addresses.next().unwrap_or(Ipv4Addr::UNSPECIFIED);
         let gateway = Ipv4Addr::UNSPECIFIED;
         let (mac, subnet_cidr) = (String::new(), String::new());
-        Some(Port { id, tap: tap.to_owned(), mac, address, segment, subnet_cidr, gateway })
+        Some(Port {
+            id,
+            tap: tap.to_owned(),
+            mac,
+            address,
+            secondary: addresses.collect(),
+            source_dest_check: true,
+            segment,
+            subnet_cidr,
+            gateway,
+        })
     }
 
     /// Everything anew, when it is not known what has changed.

@@ -60,6 +60,11 @@ impl Names {
         }
     }
 
+    /// The set of a port's addresses, where it has several.
+    pub fn own_addresses(tap: &str) -> String {
+        format!("KARRI-{tap}-own")
+    }
+
     /// The chain of a group, and the set of who may talk by which port.
     pub fn group(&self, group: &SecurityGroupId, direction: Direction) -> String {
         let end = match direction {
@@ -103,8 +108,12 @@ mod tests {
             names.group(&group, Direction::Egress),
         ];
         assert!(chains.iter().all(|name| name.len() <= 28 && names.are_own(name)), "{chains:?}");
-        let sets =
-            [names.networks(&group, Direction::Ingress, "-p tcp"), names.members(&group), chains[2].clone()];
+        let sets = [
+            names.networks(&group, Direction::Ingress, "-p tcp"),
+            names.members(&group),
+            Names::own_addresses(tap),
+            chains[2].clone(),
+        ];
         assert!(sets.iter().all(|name| name.len() <= 31 && names.are_own(name)), "{sets:?}");
         assert!(!names.are_own("KARRI-FWD-k1234") && !names.are_own("KARRI-kabcd-from"));
     }

@@ -44,6 +44,8 @@ pub enum Match {
         name: String,
         looks_at: LooksAt,
     },
+    /// The destination is not in this set.
+    DestinationNotIn(String),
     Comment(String),
 }
 
@@ -108,6 +110,7 @@ impl fmt::Display for Match {
                 write!(f, "-p udp -m udp --sport {source} --dport {destination}")
             }
             Match::Set { name, looks_at } => write!(f, "-m set --match-set {name} {looks_at}"),
+            Match::DestinationNotIn(name) => write!(f, "-m set ! --match-set {name} dst"),
             Match::Comment(words) => write!(f, "-m comment --comment {words}"),
         }
     }

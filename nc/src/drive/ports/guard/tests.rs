@@ -74,6 +74,7 @@ impl Kernel<'_> {
             Match::RoutedTo(bridge) => packet.to_port.is_none() && *bridge == self.names.bridge,
             Match::Destination(address) => packet.destination == *address,
             Match::NotDestination(address) => packet.destination != *address,
+            Match::DestinationNotIn(name) => !self.is_in_set(name, LooksAt::Destination, packet),
             Match::Source(address) => packet.source == *address,
             Match::LastBits(bits) => packet.destination.octets()[3] % 16 == *bits,
             Match::Established => packet.established,
@@ -137,6 +138,12 @@ fn port(number: usize) -> Port {
         tap: tap(number),
         mac: String::new(),
         address: address(number),
+        secondary: if number == WITH_MORE {
+            vec![address(PORTS + 1), address(PORTS + 2)]
+        } else {
+            Vec::new()
+        },
+        source_dest_check: true,
         segment: if number == OF_SEGMENT { 0x1001 } else { 0 },
         subnet_cidr: "10.0.0.0/24".to_owned(),
         gateway: Ipv4Addr::new(10, 0, 0, 1),
@@ -161,6 +168,8 @@ const LOCAL: usize = 3;
 const PORTS: usize = 5;
 /// Of the local ones, the one that is on a segment.
 const OF_SEGMENT: usize = 2;
+/// That has several addresses.
+const WITH_MORE: usize = 1;
 const HOST: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 9);
 
 fn addresses() -> impl Strategy<Value = Ipv4Addr> {
@@ -273,18 +282,20 @@ proptest! {
             let seen = |from_port, to_port, source, destination| {
                 Seen { from_port, to_port, source, destination, content, established: false }
             };
-            if ingress {
-                let bridged = seen(None, Some(number), peer, address(number));
+            let own: Vec<Ipv4Addr> = port(number).addresses().collect();
+            for own in own.iter().filter(|_| ingress) {
+                let bridged = seen(None, Some(number), peer, *own);
                 prop_assert_eq!(&kernel.verdict("POSTROUTING", &bridged), &expected, "{:?}", bridged);
-                let routed = seen(None, None, peer, address(number));
+                let routed = seen(None, None, peer, *own);
                 let by_this_host = if number == OF_SEGMENT { &Verdict::Untouched } else { &expected };
                 prop_assert_eq!(&kernel.verdict("POSTROUTING", &routed), by_this_host, "{:?}", routed);
                 let established = Seen { established: true, ..bridged };
                 prop_assert_eq!(kernel.verdict("POSTROUTING", &established), Verdict::Accepted);
                 let anothers = seen(None, Some(number), peer, address(PORTS));
                 prop_assert_eq!(kernel.verdict("POSTROUTING", &anothers), Verdict::Dropped);
-            } else {
-                let sent = seen(Some(number), None, address(number), peer);
+            }
+            for own in own.iter().filter(|_| !ingress) {
+                let sent = seen(Some(number), None, *own, peer);
                 prop_assert_eq!(&kernel.verdict("PREROUTING", &sent), &expected, "{:?}", sent);
             }
             // What is nobody's here is not touched.
@@ -333,6 +344,14 @@ proptest! {
             state.plug(&table, &[port(number)]);
             step(&mut kernel, &state, &table, before)?;
         }
+        // As ports that are there get further addresses and lose them.
+        for number in [WITH_MORE, 0, WITH_MORE] {
+            let before = kernel.clone();
+            let known = state.ports()[&tap(number)].secondary.is_empty();
+            let secondary = if known { vec![address(PORTS + 3)] } else { Vec::new() };
+            state.plug(&table, &[Port { secondary, ..port(number) }]);
+            step(&mut kernel, &state, &table, before)?;
+        }
         let taps: Vec<String> = (0..LOCAL).map(tap).collect();
         state.unplug(&table, &taps);
         let nothing = Text::from(wanted(&table, &names(), &BTreeMap::new(), &hosts()));
@@ -356,7 +375,14 @@ fn only_a_node_with_segments_has_rules_about_them() {
 fn a_port_as_the_kernel_prints_it() {
     let rule = |id: u32, direction, traffic, peer| {
         let id = format!("sgr-{id:08x}").parse().unwrap();
-        FactChange::Put(Fact::Rule(GroupRule { group: group(1), id, direction, traffic, peer, part_of: None }))
+        FactChange::Put(Fact::Rule(GroupRule {
+            group: group(1),
+            id,
+            direction,
+            traffic,
+            peer,
+            part_of: None,
+        }))
     };
     let office = Peer::V4(Net4 { address: Ipv4Addr::new(198, 51, 100, 0), prefix: 24 });
     let table = table(vec![

@@ -93,8 +93,8 @@ pub fn parts(facts: &FactTable, ports: &BTreeMap<String, Port>) -> BTreeSet<Part
 
 /// The parts that a port is in, besides its own. Nothing is routed to those of segments by this host.
 pub fn shares_of(port: &Port) -> impl Iterator<Item = Part> + use<> {
-    let by_address = (port.segment == 0).then(|| Part::Addresses(address_share(port)));
-    [Part::Taps(tap_share(&port.tap))].into_iter().chain(by_address)
+    let shares: BTreeSet<u8> = flat_addresses(port).map(address_share).collect();
+    [Part::Taps(tap_share(&port.tap))].into_iter().chain(shares.into_iter().map(Part::Addresses))
 }
 
 /// None of them while nothing is known of the port.
@@ -186,8 +186,13 @@ fn tap_share(tap: &str) -> u8 {
         .map_or(0, |digit| digit as u8)
 }
 
-fn address_share(port: &Port) -> u8 {
-    port.address.octets()[3] % SHARES
+fn address_share(address: Ipv4Addr) -> u8 {
+    address.octets()[3] % SHARES
+}
+
+/// What this host routes to.
+fn flat_addresses(port: &Port) -> impl Iterator<Item = Ipv4Addr> + '_ {
+    port.addresses().filter(|_| port.segment == 0)
 }
 
 fn taps(piece: &mut Wanted, names: &Names, share: u8, ports: &BTreeMap<String, Port>) {
@@ -200,9 +205,10 @@ fn taps(piece: &mut Wanted, names: &Names, share: u8, ports: &BTreeMap<String, P
 }
 
 fn addresses(piece: &mut Wanted, names: &Names, share: u8, ports: &BTreeMap<String, Port>) {
-    let here = ports.values().filter(|port| port.segment == 0 && address_share(port) == share);
-    let rules = here.map(|port| {
-        Rule::new([Match::Destination(port.address)], Target::Jump(Names::port(&port.tap, Way::Routed)))
+    let all = ports.values().flat_map(|port| flat_addresses(port).map(move |address| (port, address)));
+    let here = all.filter(|(_, address)| address_share(*address) == share);
+    let rules = here.map(|(port, address)| {
+        Rule::new([Match::Destination(address)], Target::Jump(Names::port(&port.tap, Way::Routed)))
     });
     piece.chain(names.share(Way::Routed, share), rules.collect());
 }
@@ -222,12 +228,11 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
         accept(vec![Match::Destination(port.gateway), udp(DNS)]),
         accept(vec![Match::Destination(port.gateway), tcp(DNS)]),
     ];
-    let mut to = vec![
-        accept(vec![Match::Established]),
-        accept(vec![Match::Source(port.gateway), hear_dhcp]),
+    let mut to = vec![accept(vec![Match::Established]), accept(vec![Match::Source(port.gateway), hear_dhcp])];
+    if port.source_dest_check {
         // A copy that a bridge sent everywhere because it did not know better.
-        Rule::new([Match::NotDestination(port.address)], Target::Drop),
-    ];
+        to.push(Rule::new([for_others(piece, port)], Target::Drop));
+    }
     for (rules, direction) in [(&mut from, Direction::Egress), (&mut to, Direction::Ingress)] {
         rules.push(Rule::new([Match::Invalid], Target::Drop));
         // Else an open connection whose flow was deleted would begin anew with its next packet.
@@ -240,6 +245,17 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
     }
     piece.chain(Names::port(&port.tap, Way::From), from);
     piece.chain(Names::port(&port.tap, Way::To), to);
+}
+
+/// What has another destination than the port's own addresses.
+fn for_others(piece: &mut Wanted, port: &Port) -> Match {
+    if port.secondary.is_empty() {
+        return Match::NotDestination(port.address);
+    }
+    let name = Names::own_addresses(&port.tap);
+    let members = port.addresses().map(Member::address).collect();
+    piece.sets.insert(name.clone(), Set { kind: SetKind::Addresses, members });
+    Match::DestinationNotIn(name)
 }
 
 /// The two halves of everything: no set takes it as one.

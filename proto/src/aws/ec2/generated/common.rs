@@ -266,6 +266,39 @@ impl Encode for ImportImageLicenseConfigurationResponse {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv4PrefixSpecification {
+    pub ipv4_prefix: Option<String>,
+}
+
+impl Encode for Ipv4PrefixSpecification {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("ipv4Prefix", &self.ipv4_prefix);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv4PrefixSpecificationRequest {
+    pub ipv4_prefix: Option<String>,
+}
+
+impl Decode for Ipv4PrefixSpecificationRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { ipv4_prefix: params.optional("Ipv4Prefix")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Ipv6PrefixSpecificationRequest {
+    pub ipv6_prefix: Option<String>,
+}
+
+impl Decode for Ipv6PrefixSpecificationRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { ipv6_prefix: params.optional("Ipv6Prefix")? })
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ManagedPrefixList {
     pub address_family: Option<String>,
     pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
@@ -295,6 +328,17 @@ impl Encode for ManagedPrefixList {
         xml.optional("stateMessage", &self.state_message);
         xml.list("tagSet", "item", &self.tags);
         xml.optional("version", &self.version);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct OperatorRequest {
+    pub principal: Option<String>,
+}
+
+impl Decode for OperatorRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self { principal: params.optional("Principal")? })
     }
 }
 
@@ -344,6 +388,21 @@ impl Encode for PrivateDnsNameOptionsOnLaunch {
         xml.optional("enableResourceNameDnsAAAARecord", &self.enable_resource_name_dns_aaaa_record);
         xml.optional("enableResourceNameDnsARecord", &self.enable_resource_name_dns_a_record);
         xml.optional("hostnameType", &self.hostname_type);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrivateIpAddressSpecification {
+    pub primary: Option<bool>,
+    pub private_ip_address: Option<String>,
+}
+
+impl Decode for PrivateIpAddressSpecification {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        Ok(Self {
+            primary: params.optional("Primary")?,
+            private_ip_address: params.optional("PrivateIpAddress")?,
+        })
     }
 }
 

@@ -1131,16 +1131,16 @@ pub struct InstanceNetworkInterfaceSpecification {
     pub groups: Vec<String>,
     pub interface_type: Option<String>,
     pub ipv4_prefix_count: Option<i32>,
-    pub ipv4_prefixes: Vec<Ipv4PrefixSpecificationRequest>,
+    pub ipv4_prefixes: Vec<super::Ipv4PrefixSpecificationRequest>,
     pub ipv6_address_count: Option<i32>,
     pub ipv6_addresses: Vec<InstanceIpv6Address>,
     pub ipv6_prefix_count: Option<i32>,
-    pub ipv6_prefixes: Vec<Ipv6PrefixSpecificationRequest>,
+    pub ipv6_prefixes: Vec<super::Ipv6PrefixSpecificationRequest>,
     pub network_card_index: Option<i32>,
     pub network_interface_id: Option<String>,
     pub primary_ipv6: Option<bool>,
     pub private_ip_address: Option<String>,
-    pub private_ip_addresses: Vec<PrivateIpAddressSpecification>,
+    pub private_ip_addresses: Vec<super::PrivateIpAddressSpecification>,
     pub secondary_private_ip_address_count: Option<i32>,
     pub subnet_id: Option<String>,
 }
@@ -1425,28 +1425,6 @@ impl Encode for InstanceStatusSummary {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ipv4PrefixSpecificationRequest {
-    pub ipv4_prefix: Option<String>,
-}
-
-impl Decode for Ipv4PrefixSpecificationRequest {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self { ipv4_prefix: params.optional("Ipv4Prefix")? })
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ipv6PrefixSpecificationRequest {
-    pub ipv6_prefix: Option<String>,
-}
-
-impl Decode for Ipv6PrefixSpecificationRequest {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self { ipv6_prefix: params.optional("Ipv6Prefix")? })
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub struct LaunchTemplateSpecification {
     pub launch_template_id: Option<String>,
     pub launch_template_name: Option<String>,
@@ -1637,17 +1615,6 @@ impl Encode for Monitoring {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct OperatorRequest {
-    pub principal: Option<String>,
-}
-
-impl Decode for OperatorRequest {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self { principal: params.optional("Principal")? })
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub struct PerformanceStatusSummary {
     pub impaired_since: Option<OffsetDateTime>,
     pub remediation: Option<String>,
@@ -1739,21 +1706,6 @@ impl Encode for PrivateDnsNameOptionsResponse {
         xml.optional("enableResourceNameDnsAAAARecord", &self.enable_resource_name_dns_aaaa_record);
         xml.optional("enableResourceNameDnsARecord", &self.enable_resource_name_dns_a_record);
         xml.optional("hostnameType", &self.hostname_type);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct PrivateIpAddressSpecification {
-    pub primary: Option<bool>,
-    pub private_ip_address: Option<String>,
-}
-
-impl Decode for PrivateIpAddressSpecification {
-    fn decode(params: &mut Params) -> Result<Self, WireFault> {
-        Ok(Self {
-            primary: params.optional("Primary")?,
-            private_ip_address: params.optional("PrivateIpAddress")?,
-        })
     }
 }
 
@@ -1851,7 +1803,7 @@ pub struct RunInstancesRequest {
     pub monitoring: Option<RunInstancesMonitoringEnabled>,
     pub network_interfaces: Vec<InstanceNetworkInterfaceSpecification>,
     pub network_performance_options: Option<InstanceNetworkPerformanceOptionsRequest>,
-    pub operator: Option<OperatorRequest>,
+    pub operator: Option<super::OperatorRequest>,
     pub placement: Option<Placement>,
     pub private_dns_name_options: Option<PrivateDnsNameOptionsRequest>,
     pub private_ip_address: Option<String>,

@@ -172,6 +172,53 @@ impl Sample for ApplicationStatusSummary {
     }
 }
 
+impl Dump for AssignPrivateIpAddressesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AllowReassignment", &self.allow_reassignment);
+        sheet.optional("Ipv4PrefixCount", &self.ipv4_prefix_count);
+        sheet.list("Ipv4Prefixes", &self.ipv4_prefixes);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.list("PrivateIpAddresses", &self.private_ip_addresses);
+        sheet.optional("SecondaryPrivateIpAddressCount", &self.secondary_private_ip_address_count);
+        sheet.done()
+    }
+}
+
+impl Dump for AssignPrivateIpAddressesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AssignedIpv4Prefixes", &self.assigned_ipv4_prefixes);
+        sheet.list("AssignedPrivateIpAddresses", &self.assigned_private_ip_addresses);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.done()
+    }
+}
+
+impl Sample for AssignPrivateIpAddressesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            assigned_ipv4_prefixes: dice.list(),
+            assigned_private_ip_addresses: dice.list(),
+            network_interface_id: dice.optional(),
+        }
+    }
+}
+
+impl Dump for AssignedPrivateIpAddress {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.done()
+    }
+}
+
+impl Sample for AssignedPrivateIpAddress {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { private_ip_address: dice.optional() }
+    }
+}
+
 impl Dump for AssociateAddressRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -295,6 +342,35 @@ impl Dump for AttachInternetGatewayRequest {
         sheet.required("InternetGatewayId", &self.internet_gateway_id);
         sheet.required("VpcId", &self.vpc_id);
         sheet.done()
+    }
+}
+
+impl Dump for AttachNetworkInterfaceRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("DeviceIndex", &self.device_index);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("EnaQueueCount", &self.ena_queue_count);
+        sheet.optional("EnaSrdSpecification", &self.ena_srd_specification);
+        sheet.required("InstanceId", &self.instance_id);
+        sheet.optional("NetworkCardIndex", &self.network_card_index);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.done()
+    }
+}
+
+impl Dump for AttachNetworkInterfaceResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AttachmentId", &self.attachment_id);
+        sheet.optional("NetworkCardIndex", &self.network_card_index);
+        sheet.done()
+    }
+}
+
+impl Sample for AttachNetworkInterfaceResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { attachment_id: dice.optional(), network_card_index: dice.optional() }
     }
 }
 
@@ -1051,6 +1127,47 @@ impl Sample for CreateNetworkAclResult {
     }
 }
 
+impl Dump for CreateNetworkInterfaceRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("ConnectionTrackingSpecification", &self.connection_tracking_specification);
+        sheet.optional("Description", &self.description);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("EnablePrimaryIpv6", &self.enable_primary_ipv6);
+        sheet.list("Groups", &self.groups);
+        sheet.optional("InterfaceType", &self.interface_type);
+        sheet.optional("Ipv4PrefixCount", &self.ipv4_prefix_count);
+        sheet.list("Ipv4Prefixes", &self.ipv4_prefixes);
+        sheet.optional("Ipv6AddressCount", &self.ipv6_address_count);
+        sheet.list("Ipv6Addresses", &self.ipv6_addresses);
+        sheet.optional("Ipv6PrefixCount", &self.ipv6_prefix_count);
+        sheet.list("Ipv6Prefixes", &self.ipv6_prefixes);
+        sheet.optional("Operator", &self.operator);
+        sheet.optional("PrivateIpAddress", &self.private_ip_address);
+        sheet.list("PrivateIpAddresses", &self.private_ip_addresses);
+        sheet.optional("SecondaryPrivateIpAddressCount", &self.secondary_private_ip_address_count);
+        sheet.required("SubnetId", &self.subnet_id);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateNetworkInterfaceResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("NetworkInterface", &self.network_interface);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateNetworkInterfaceResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { client_token: dice.optional(), network_interface: dice.optional() }
+    }
+}
+
 impl Dump for CreateRouteRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1369,6 +1486,15 @@ impl Dump for DeleteNetworkAclRequest {
         let mut sheet = Sheet::default();
         sheet.optional("DryRun", &self.dry_run);
         sheet.required("NetworkAclId", &self.network_acl_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteNetworkInterfaceRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
         sheet.done()
     }
 }
@@ -2079,6 +2205,42 @@ impl Sample for DescribeNetworkAclsResult {
     }
 }
 
+impl Dump for DescribeNetworkInterfaceAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Attribute", &self.attribute);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeNetworkInterfaceAttributeResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AssociatePublicIpAddress", &self.associate_public_ip_address);
+        sheet.optional("Attachment", &self.attachment);
+        sheet.optional("Description", &self.description);
+        sheet.list("Groups", &self.groups);
+        sheet.optional("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("SourceDestCheck", &self.source_dest_check);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeNetworkInterfaceAttributeResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            associate_public_ip_address: dice.optional(),
+            attachment: dice.optional(),
+            description: dice.optional(),
+            groups: dice.list(),
+            network_interface_id: dice.optional(),
+            source_dest_check: dice.optional(),
+        }
+    }
+}
+
 impl Dump for DescribeNetworkInterfacesRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -2545,6 +2707,16 @@ impl Dump for DetachInternetGatewayRequest {
         sheet.optional("DryRun", &self.dry_run);
         sheet.required("InternetGatewayId", &self.internet_gateway_id);
         sheet.required("VpcId", &self.vpc_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DetachNetworkInterfaceRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AttachmentId", &self.attachment_id);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("Force", &self.force);
         sheet.done()
     }
 }
@@ -6575,6 +6747,16 @@ impl Sample for ResetAddressAttributeResult {
     }
 }
 
+impl Dump for ResetNetworkInterfaceAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.optional("SourceDestCheck", &self.source_dest_check);
+        sheet.done()
+    }
+}
+
 impl Dump for RestoreManagedPrefixListVersionRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -7518,6 +7700,16 @@ impl Sample for TerminateInstancesResult {
     }
 }
 
+impl Dump for UnassignPrivateIpAddressesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Ipv4Prefixes", &self.ipv4_prefixes);
+        sheet.required("NetworkInterfaceId", &self.network_interface_id);
+        sheet.list("PrivateIpAddresses", &self.private_ip_addresses);
+        sheet.done()
+    }
+}
+
 impl Dump for UpdateSecurityGroupRuleDescriptionsEgressRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -8023,11 +8215,13 @@ impl Sample for VpcIpv6CidrBlockAssociation {
 pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
     match action {
         "AllocateAddress" => Some(asked::<AllocateAddressRequest>(params)),
+        "AssignPrivateIpAddresses" => Some(asked::<AssignPrivateIpAddressesRequest>(params)),
         "AssociateAddress" => Some(asked::<AssociateAddressRequest>(params)),
         "AssociateDhcpOptions" => Some(asked::<AssociateDhcpOptionsRequest>(params)),
         "AssociateRouteTable" => Some(asked::<AssociateRouteTableRequest>(params)),
         "AssociateVpcCidrBlock" => Some(asked::<AssociateVpcCidrBlockRequest>(params)),
         "AttachInternetGateway" => Some(asked::<AttachInternetGatewayRequest>(params)),
+        "AttachNetworkInterface" => Some(asked::<AttachNetworkInterfaceRequest>(params)),
         "AuthorizeSecurityGroupEgress" => Some(asked::<AuthorizeSecurityGroupEgressRequest>(params)),
         "AuthorizeSecurityGroupIngress" => Some(asked::<AuthorizeSecurityGroupIngressRequest>(params)),
         "BundleInstance" => Some(asked::<BundleInstanceRequest>(params)),
@@ -8043,6 +8237,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "CreateNatGateway" => Some(asked::<CreateNatGatewayRequest>(params)),
         "CreateNetworkAclEntry" => Some(asked::<CreateNetworkAclEntryRequest>(params)),
         "CreateNetworkAcl" => Some(asked::<CreateNetworkAclRequest>(params)),
+        "CreateNetworkInterface" => Some(asked::<CreateNetworkInterfaceRequest>(params)),
         "CreateRoute" => Some(asked::<CreateRouteRequest>(params)),
         "CreateRouteTable" => Some(asked::<CreateRouteTableRequest>(params)),
         "CreateSecurityGroup" => Some(asked::<CreateSecurityGroupRequest>(params)),
@@ -8056,6 +8251,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DeleteNatGateway" => Some(asked::<DeleteNatGatewayRequest>(params)),
         "DeleteNetworkAclEntry" => Some(asked::<DeleteNetworkAclEntryRequest>(params)),
         "DeleteNetworkAcl" => Some(asked::<DeleteNetworkAclRequest>(params)),
+        "DeleteNetworkInterface" => Some(asked::<DeleteNetworkInterfaceRequest>(params)),
         "DeleteRoute" => Some(asked::<DeleteRouteRequest>(params)),
         "DeleteRouteTable" => Some(asked::<DeleteRouteTableRequest>(params)),
         "DeleteSecurityGroup" => Some(asked::<DeleteSecurityGroupRequest>(params)),
@@ -8091,6 +8287,9 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeManagedPrefixLists" => Some(asked::<DescribeManagedPrefixListsRequest>(params)),
         "DescribeNatGateways" => Some(asked::<DescribeNatGatewaysRequest>(params)),
         "DescribeNetworkAcls" => Some(asked::<DescribeNetworkAclsRequest>(params)),
+        "DescribeNetworkInterfaceAttribute" => {
+            Some(asked::<DescribeNetworkInterfaceAttributeRequest>(params))
+        }
         "DescribeNetworkInterfaces" => Some(asked::<DescribeNetworkInterfacesRequest>(params)),
         "DescribePrefixLists" => Some(asked::<DescribePrefixListsRequest>(params)),
         "DescribeRegions" => Some(asked::<DescribeRegionsRequest>(params)),
@@ -8109,6 +8308,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeVpcEndpoints" => Some(asked::<DescribeVpcEndpointsRequest>(params)),
         "DescribeVpcs" => Some(asked::<DescribeVpcsRequest>(params)),
         "DetachInternetGateway" => Some(asked::<DetachInternetGatewayRequest>(params)),
+        "DetachNetworkInterface" => Some(asked::<DetachNetworkInterfaceRequest>(params)),
         "DisableVgwRoutePropagation" => Some(asked::<DisableVgwRoutePropagationRequest>(params)),
         "DisassociateAddress" => Some(asked::<DisassociateAddressRequest>(params)),
         "DisassociateRouteTable" => Some(asked::<DisassociateRouteTableRequest>(params)),
@@ -8137,6 +8337,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ReplaceRoute" => Some(asked::<ReplaceRouteRequest>(params)),
         "ReplaceRouteTableAssociation" => Some(asked::<ReplaceRouteTableAssociationRequest>(params)),
         "ResetAddressAttribute" => Some(asked::<ResetAddressAttributeRequest>(params)),
+        "ResetNetworkInterfaceAttribute" => Some(asked::<ResetNetworkInterfaceAttributeRequest>(params)),
         "RestoreManagedPrefixListVersion" => Some(asked::<RestoreManagedPrefixListVersionRequest>(params)),
         "RevokeSecurityGroupEgress" => Some(asked::<RevokeSecurityGroupEgressRequest>(params)),
         "RevokeSecurityGroupIngress" => Some(asked::<RevokeSecurityGroupIngressRequest>(params)),
@@ -8144,6 +8345,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "StartInstances" => Some(asked::<StartInstancesRequest>(params)),
         "StopInstances" => Some(asked::<StopInstancesRequest>(params)),
         "TerminateInstances" => Some(asked::<TerminateInstancesRequest>(params)),
+        "UnassignPrivateIpAddresses" => Some(asked::<UnassignPrivateIpAddressesRequest>(params)),
         "UpdateSecurityGroupRuleDescriptionsEgress" => {
             Some(asked::<UpdateSecurityGroupRuleDescriptionsEgressRequest>(params))
         }
@@ -8158,11 +8360,13 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
 pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
     match action {
         "AllocateAddress" => Some(answered::<AllocateAddressRequest>(dice)),
+        "AssignPrivateIpAddresses" => Some(answered::<AssignPrivateIpAddressesRequest>(dice)),
         "AssociateAddress" => Some(answered::<AssociateAddressRequest>(dice)),
         "AssociateDhcpOptions" => Some(answered::<AssociateDhcpOptionsRequest>(dice)),
         "AssociateRouteTable" => Some(answered::<AssociateRouteTableRequest>(dice)),
         "AssociateVpcCidrBlock" => Some(answered::<AssociateVpcCidrBlockRequest>(dice)),
         "AttachInternetGateway" => Some(answered::<AttachInternetGatewayRequest>(dice)),
+        "AttachNetworkInterface" => Some(answered::<AttachNetworkInterfaceRequest>(dice)),
         "AuthorizeSecurityGroupEgress" => Some(answered::<AuthorizeSecurityGroupEgressRequest>(dice)),
         "AuthorizeSecurityGroupIngress" => Some(answered::<AuthorizeSecurityGroupIngressRequest>(dice)),
         "BundleInstance" => Some(answered::<BundleInstanceRequest>(dice)),
@@ -8178,6 +8382,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "CreateNatGateway" => Some(answered::<CreateNatGatewayRequest>(dice)),
         "CreateNetworkAclEntry" => Some(answered::<CreateNetworkAclEntryRequest>(dice)),
         "CreateNetworkAcl" => Some(answered::<CreateNetworkAclRequest>(dice)),
+        "CreateNetworkInterface" => Some(answered::<CreateNetworkInterfaceRequest>(dice)),
         "CreateRoute" => Some(answered::<CreateRouteRequest>(dice)),
         "CreateRouteTable" => Some(answered::<CreateRouteTableRequest>(dice)),
         "CreateSecurityGroup" => Some(answered::<CreateSecurityGroupRequest>(dice)),
@@ -8191,6 +8396,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DeleteNatGateway" => Some(answered::<DeleteNatGatewayRequest>(dice)),
         "DeleteNetworkAclEntry" => Some(answered::<DeleteNetworkAclEntryRequest>(dice)),
         "DeleteNetworkAcl" => Some(answered::<DeleteNetworkAclRequest>(dice)),
+        "DeleteNetworkInterface" => Some(answered::<DeleteNetworkInterfaceRequest>(dice)),
         "DeleteRoute" => Some(answered::<DeleteRouteRequest>(dice)),
         "DeleteRouteTable" => Some(answered::<DeleteRouteTableRequest>(dice)),
         "DeleteSecurityGroup" => Some(answered::<DeleteSecurityGroupRequest>(dice)),
@@ -8226,6 +8432,9 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeManagedPrefixLists" => Some(answered::<DescribeManagedPrefixListsRequest>(dice)),
         "DescribeNatGateways" => Some(answered::<DescribeNatGatewaysRequest>(dice)),
         "DescribeNetworkAcls" => Some(answered::<DescribeNetworkAclsRequest>(dice)),
+        "DescribeNetworkInterfaceAttribute" => {
+            Some(answered::<DescribeNetworkInterfaceAttributeRequest>(dice))
+        }
         "DescribeNetworkInterfaces" => Some(answered::<DescribeNetworkInterfacesRequest>(dice)),
         "DescribePrefixLists" => Some(answered::<DescribePrefixListsRequest>(dice)),
         "DescribeRegions" => Some(answered::<DescribeRegionsRequest>(dice)),
@@ -8244,6 +8453,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeVpcEndpoints" => Some(answered::<DescribeVpcEndpointsRequest>(dice)),
         "DescribeVpcs" => Some(answered::<DescribeVpcsRequest>(dice)),
         "DetachInternetGateway" => Some(answered::<DetachInternetGatewayRequest>(dice)),
+        "DetachNetworkInterface" => Some(answered::<DetachNetworkInterfaceRequest>(dice)),
         "DisableVgwRoutePropagation" => Some(answered::<DisableVgwRoutePropagationRequest>(dice)),
         "DisassociateAddress" => Some(answered::<DisassociateAddressRequest>(dice)),
         "DisassociateRouteTable" => Some(answered::<DisassociateRouteTableRequest>(dice)),
@@ -8272,6 +8482,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ReplaceRoute" => Some(answered::<ReplaceRouteRequest>(dice)),
         "ReplaceRouteTableAssociation" => Some(answered::<ReplaceRouteTableAssociationRequest>(dice)),
         "ResetAddressAttribute" => Some(answered::<ResetAddressAttributeRequest>(dice)),
+        "ResetNetworkInterfaceAttribute" => Some(answered::<ResetNetworkInterfaceAttributeRequest>(dice)),
         "RestoreManagedPrefixListVersion" => Some(answered::<RestoreManagedPrefixListVersionRequest>(dice)),
         "RevokeSecurityGroupEgress" => Some(answered::<RevokeSecurityGroupEgressRequest>(dice)),
         "RevokeSecurityGroupIngress" => Some(answered::<RevokeSecurityGroupIngressRequest>(dice)),
@@ -8279,6 +8490,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "StartInstances" => Some(answered::<StartInstancesRequest>(dice)),
         "StopInstances" => Some(answered::<StopInstancesRequest>(dice)),
         "TerminateInstances" => Some(answered::<TerminateInstancesRequest>(dice)),
+        "UnassignPrivateIpAddresses" => Some(answered::<UnassignPrivateIpAddressesRequest>(dice)),
         "UpdateSecurityGroupRuleDescriptionsEgress" => {
             Some(answered::<UpdateSecurityGroupRuleDescriptionsEgressRequest>(dice))
         }

@@ -34,6 +34,7 @@ mod network_acl_entry;
 mod network_interface;
 mod password_data;
 mod prefix_list;
+mod private_ip_address;
 mod region;
 mod route;
 mod route_table;
@@ -78,6 +79,7 @@ pub use network_acl_entry::*;
 pub use network_interface::*;
 pub use password_data::*;
 pub use prefix_list::*;
+pub use private_ip_address::*;
 pub use region::*;
 pub use route::*;
 pub use route_table::*;
@@ -138,8 +140,16 @@ pub const ACTIONS: &[&str] = &[
     "DescribeSecurityGroupReferences",
     "DescribeVpcAttribute",
     "DescribeVolumes",
+    "CreateNetworkInterface",
+    "DeleteNetworkInterface",
+    "AttachNetworkInterface",
+    "DetachNetworkInterface",
     "DescribeNetworkInterfaces",
+    "DescribeNetworkInterfaceAttribute",
     "ModifyNetworkInterfaceAttribute",
+    "ResetNetworkInterfaceAttribute",
+    "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses",
     "DescribeAddresses",
     "BundleInstance",
     "DescribeBundleTasks",

@@ -5,6 +5,57 @@ use crate::aws::{Action, Decode, Done, Encode, Params, Service, WireFault, XmlWr
 use time::OffsetDateTime;
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachNetworkInterfaceRequest {
+    pub device_index: i32,
+    pub dry_run: Option<bool>,
+    pub ena_queue_count: Option<i32>,
+    pub ena_srd_specification: Option<EnaSrdSpecification>,
+    pub instance_id: String,
+    pub network_card_index: Option<i32>,
+    pub network_interface_id: String,
+}
+
+impl Decode for AttachNetworkInterfaceRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("DeviceIndex")?;
+        params.check_present("InstanceId")?;
+        params.check_present("NetworkInterfaceId")?;
+        Ok(Self {
+            device_index: params.required("DeviceIndex")?,
+            dry_run: params.optional("DryRun")?,
+            ena_queue_count: params.optional("EnaQueueCount")?,
+            ena_srd_specification: params.optional("EnaSrdSpecification")?,
+            instance_id: params.required("InstanceId")?,
+            network_card_index: params.optional("NetworkCardIndex")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+        })
+    }
+}
+
+impl Action for AttachNetworkInterfaceRequest {
+    const NAME: &'static str = "AttachNetworkInterface";
+    const SERVICE: Service = Service::Ec2;
+    type Output = AttachNetworkInterfaceResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AttachNetworkInterfaceResult {
+    pub attachment_id: Option<String>,
+    pub network_card_index: Option<i32>,
+}
+
+impl Encode for AttachNetworkInterfaceResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("attachmentId", &self.attachment_id);
+        xml.optional("networkCardIndex", &self.network_card_index);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct AttachmentEnaSrdSpecification {
     pub ena_srd_enabled: Option<bool>,
     pub ena_srd_udp_specification: Option<AttachmentEnaSrdUdpSpecification>,
@@ -40,6 +91,163 @@ impl Encode for ConnectionTrackingConfiguration {
         xml.optional("tcpEstablishedTimeout", &self.tcp_established_timeout);
         xml.optional("udpStreamTimeout", &self.udp_stream_timeout);
         xml.optional("udpTimeout", &self.udp_timeout);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkInterfaceRequest {
+    pub client_token: Option<String>,
+    pub connection_tracking_specification: Option<super::ConnectionTrackingSpecificationRequest>,
+    pub description: Option<String>,
+    pub dry_run: Option<bool>,
+    pub enable_primary_ipv6: Option<bool>,
+    pub groups: Vec<String>,
+    pub interface_type: Option<String>,
+    pub ipv4_prefix_count: Option<i32>,
+    pub ipv4_prefixes: Vec<super::Ipv4PrefixSpecificationRequest>,
+    pub ipv6_address_count: Option<i32>,
+    pub ipv6_addresses: Vec<super::InstanceIpv6Address>,
+    pub ipv6_prefix_count: Option<i32>,
+    pub ipv6_prefixes: Vec<super::Ipv6PrefixSpecificationRequest>,
+    pub operator: Option<super::OperatorRequest>,
+    pub private_ip_address: Option<String>,
+    pub private_ip_addresses: Vec<super::PrivateIpAddressSpecification>,
+    pub secondary_private_ip_address_count: Option<i32>,
+    pub subnet_id: String,
+    pub tag_specifications: Vec<super::TagSpecification>,
+}
+
+impl Decode for CreateNetworkInterfaceRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_choice("InterfaceType", NetworkInterfaceCreationType::VALUES)?;
+        params.check_present("SubnetId")?;
+        Ok(Self {
+            client_token: params.optional("ClientToken")?,
+            connection_tracking_specification: params.optional("ConnectionTrackingSpecification")?,
+            description: params.optional("Description")?,
+            dry_run: params.optional("DryRun")?,
+            enable_primary_ipv6: params.optional("EnablePrimaryIpv6")?,
+            groups: params.list("SecurityGroupId")?,
+            interface_type: params.optional("InterfaceType")?,
+            ipv4_prefix_count: params.optional("Ipv4PrefixCount")?,
+            ipv4_prefixes: params.list("Ipv4Prefix")?,
+            ipv6_address_count: params.optional("Ipv6AddressCount")?,
+            ipv6_addresses: params.list("Ipv6Addresses")?,
+            ipv6_prefix_count: params.optional("Ipv6PrefixCount")?,
+            ipv6_prefixes: params.list("Ipv6Prefix")?,
+            operator: params.optional("Operator")?,
+            private_ip_address: params.optional("PrivateIpAddress")?,
+            private_ip_addresses: params.list("PrivateIpAddresses")?,
+            secondary_private_ip_address_count: params.optional("SecondaryPrivateIpAddressCount")?,
+            subnet_id: params.required("SubnetId")?,
+            tag_specifications: params.list("TagSpecification")?,
+        })
+    }
+}
+
+impl Action for CreateNetworkInterfaceRequest {
+    const NAME: &'static str = "CreateNetworkInterface";
+    const SERVICE: Service = Service::Ec2;
+    type Output = CreateNetworkInterfaceResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn client_token(&self) -> Option<&str> {
+        self.client_token.as_deref()
+    }
+    fn tag_specifications(&self) -> &[crate::aws::ec2::TagSpecification] {
+        &self.tag_specifications
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct CreateNetworkInterfaceResult {
+    pub client_token: Option<String>,
+    pub network_interface: Option<NetworkInterface>,
+}
+
+impl Encode for CreateNetworkInterfaceResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("clientToken", &self.client_token);
+        xml.optional("networkInterface", &self.network_interface);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DeleteNetworkInterfaceRequest {
+    pub dry_run: Option<bool>,
+    pub network_interface_id: String,
+}
+
+impl Decode for DeleteNetworkInterfaceRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("NetworkInterfaceId")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+        })
+    }
+}
+
+impl Action for DeleteNetworkInterfaceRequest {
+    const NAME: &'static str = "DeleteNetworkInterface";
+    const SERVICE: Service = Service::Ec2;
+    type Output = Done;
+
+    const HAS_RESULT: bool = false;
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkInterfaceAttributeRequest {
+    pub attribute: Option<String>,
+    pub dry_run: Option<bool>,
+    pub network_interface_id: String,
+}
+
+impl Decode for DescribeNetworkInterfaceAttributeRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_choice("Attribute", NetworkInterfaceAttribute::VALUES)?;
+        params.check_present("NetworkInterfaceId")?;
+        Ok(Self {
+            attribute: params.optional("Attribute")?,
+            dry_run: params.optional("DryRun")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+        })
+    }
+}
+
+impl Action for DescribeNetworkInterfaceAttributeRequest {
+    const NAME: &'static str = "DescribeNetworkInterfaceAttribute";
+    const SERVICE: Service = Service::Ec2;
+    type Output = DescribeNetworkInterfaceAttributeResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct DescribeNetworkInterfaceAttributeResult {
+    pub associate_public_ip_address: Option<bool>,
+    pub attachment: Option<NetworkInterfaceAttachment>,
+    pub description: Option<super::AttributeValue>,
+    pub groups: Vec<super::GroupIdentifier>,
+    pub network_interface_id: Option<String>,
+    pub source_dest_check: Option<super::AttributeBooleanValue>,
+}
+
+impl Encode for DescribeNetworkInterfaceAttributeResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("associatePublicIpAddress", &self.associate_public_ip_address);
+        xml.optional("attachment", &self.attachment);
+        xml.optional("description", &self.description);
+        xml.list("groupSet", "item", &self.groups);
+        xml.optional("networkInterfaceId", &self.network_interface_id);
+        xml.optional("sourceDestCheck", &self.source_dest_check);
     }
 }
 
@@ -103,6 +311,35 @@ impl Encode for DescribeNetworkInterfacesResult {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct DetachNetworkInterfaceRequest {
+    pub attachment_id: String,
+    pub dry_run: Option<bool>,
+    pub force: Option<bool>,
+}
+
+impl Decode for DetachNetworkInterfaceRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("AttachmentId")?;
+        Ok(Self {
+            attachment_id: params.required("AttachmentId")?,
+            dry_run: params.optional("DryRun")?,
+            force: params.optional("Force")?,
+        })
+    }
+}
+
+impl Action for DetachNetworkInterfaceRequest {
+    const NAME: &'static str = "DetachNetworkInterface";
+    const SERVICE: Service = Service::Ec2;
+    type Output = Done;
+
+    const HAS_RESULT: bool = false;
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct EnaSrdSpecification {
     pub ena_srd_enabled: Option<bool>,
     pub ena_srd_udp_specification: Option<EnaSrdUdpSpecification>,
@@ -125,17 +362,6 @@ pub struct EnaSrdUdpSpecification {
 impl Decode for EnaSrdUdpSpecification {
     fn decode(params: &mut Params) -> Result<Self, WireFault> {
         Ok(Self { ena_srd_udp_enabled: params.optional("EnaSrdUdpEnabled")? })
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Ipv4PrefixSpecification {
-    pub ipv4_prefix: Option<String>,
-}
-
-impl Encode for Ipv4PrefixSpecification {
-    fn encode(&self, xml: &mut XmlWriter) {
-        xml.optional("ipv4Prefix", &self.ipv4_prefix);
     }
 }
 
@@ -207,7 +433,7 @@ pub struct NetworkInterface {
     pub description: Option<String>,
     pub groups: Vec<super::GroupIdentifier>,
     pub interface_type: Option<String>,
-    pub ipv4_prefixes: Vec<Ipv4PrefixSpecification>,
+    pub ipv4_prefixes: Vec<super::Ipv4PrefixSpecification>,
     pub ipv6_address: Option<String>,
     pub ipv6_addresses: Vec<NetworkInterfaceIpv6Address>,
     pub ipv6_native: Option<bool>,
@@ -386,6 +612,61 @@ impl Encode for PublicIpDnsNameOptions {
         xml.optional("publicIpv4DnsName", &self.public_ipv4_dns_name);
         xml.optional("publicIpv6DnsName", &self.public_ipv6_dns_name);
     }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResetNetworkInterfaceAttributeRequest {
+    pub dry_run: Option<bool>,
+    pub network_interface_id: String,
+    pub source_dest_check: Option<String>,
+}
+
+impl Decode for ResetNetworkInterfaceAttributeRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("NetworkInterfaceId")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            network_interface_id: params.required("NetworkInterfaceId")?,
+            source_dest_check: params.optional("SourceDestCheck")?,
+        })
+    }
+}
+
+impl Action for ResetNetworkInterfaceAttributeRequest {
+    const NAME: &'static str = "ResetNetworkInterfaceAttribute";
+    const SERVICE: Service = Service::Ec2;
+    type Output = Done;
+
+    const HAS_RESULT: bool = false;
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+/// Known values of `NetworkInterfaceAttribute`.
+#[derive(Debug)]
+pub enum NetworkInterfaceAttribute {}
+
+impl NetworkInterfaceAttribute {
+    pub const DESCRIPTION: &'static str = "description";
+    pub const GROUPSET: &'static str = "groupSet";
+    pub const SOURCEDESTCHECK: &'static str = "sourceDestCheck";
+    pub const ATTACHMENT: &'static str = "attachment";
+    pub const ASSOCIATEPUBLICIPADDRESS: &'static str = "associatePublicIpAddress";
+    pub const VALUES: &'static [&'static str] =
+        &["description", "groupSet", "sourceDestCheck", "attachment", "associatePublicIpAddress"];
+}
+
+/// Known values of `NetworkInterfaceCreationType`.
+#[derive(Debug)]
+pub enum NetworkInterfaceCreationType {}
+
+impl NetworkInterfaceCreationType {
+    pub const EFA: &'static str = "efa";
+    pub const EFA_ONLY: &'static str = "efa-only";
+    pub const BRANCH: &'static str = "branch";
+    pub const TRUNK: &'static str = "trunk";
+    pub const VALUES: &'static [&'static str] = &["efa", "efa-only", "branch", "trunk"];
 }
 
 /// Known values of `NetworkInterfaceStatus`.

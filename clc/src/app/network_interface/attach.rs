@@ -1,0 +1,203 @@
+//! Network interfaces given to instances, and taken from them.
+
+use super::{App, Caller, Interface, in_use};
+use crate::app::instance::said::{About, Attachment};
+use crate::app::instance::{Instance, State};
+use crate::app::now_ms;
+use crate::store::instance::instances_change_in_txn;
+use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
+use crate::store::network_interface::{network_interface_attach_in_txn, network_interface_insert_in_txn};
+use crate::store::told::routes_to_touched_in_txn;
+use crate::store::{StoreError, Tx};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::{InstanceId, NetworkInterfaceAttachmentId, NetworkInterfaceId};
+use karri_proto::instance::PortSpec;
+use karri_proto::network::ShapeKey;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AttachOrder {
+    pub interface: NetworkInterfaceId,
+    pub instance: InstanceId,
+    pub device_index: u32,
+    pub network_card: u32,
+}
+
+impl App {
+    /// With the id of the attachment.
+    pub async fn interface_attach(
+        &self,
+        caller: Caller<'_>,
+        order: &AttachOrder,
+        dry: bool,
+    ) -> Result<String, Fault> {
+        let (mut tx, number) = self.store.begin_numbered().await?;
+        let change = networks_turn_in_txn(&mut tx).await?;
+        let interface = self.interface_in_txn(&mut tx, caller, &order.interface).await?;
+        let instance = self.instance_in_txn(&mut tx, caller, &order.instance).await?;
+        let instance = instance.ok_or_else(|| order.instance.not_found())?;
+        self.check_attach(&interface, &instance, order)?;
+        network_interface_attach_in_txn(&mut tx, order.interface.as_str(), instance.id.as_str()).await?;
+        for public in interface.port.addresses().filter_map(|(_, public)| public) {
+            network_touch_in_txn(&mut tx, change, &ShapeKey::Address(public.address)).await?;
+        }
+        routes_to_touched_in_txn(&mut tx, change, order.interface.as_str()).await?;
+        let id = NetworkInterfaceAttachmentId::random(&mut rand::thread_rng());
+        let put = |instance: &mut Instance| {
+            instance.advance(caller.request_id);
+            let attachment = Attachment { id: id.clone(), at_ms: now_ms(), generation: instance.generation };
+            let about = About { keep: true, attachment: Some(attachment), ..interface.about.clone() };
+            instance.said.interfaces.insert(order.interface.clone(), about);
+            let port = PortSpec { device_index: order.device_index, ..interface.port.clone() };
+            let ports = &mut Arc::make_mut(&mut instance.spec).ports;
+            ports.push(port);
+            ports.sort_by_key(|port| port.device_index);
+        };
+        self.holder_write(tx, number, &instance.id, put, dry).await?;
+        if !dry {
+            let (interface, instance_id) = (order.interface.as_str(), instance.id.as_str());
+            tracing::info!(interface, instance_id, attachment = id.as_str(), "network interface attached");
+        }
+        Ok(id.to_string())
+    }
+
+    /// The instance that is to have an interface from now on, or to have it no more.
+    async fn holder_write(
+        &self,
+        mut tx: Tx,
+        number: i64,
+        id: &InstanceId,
+        put: impl Fn(&mut Instance),
+        dry: bool,
+    ) -> Result<(), Fault> {
+        let written = instances_change_in_txn(&mut tx, number, std::slice::from_ref(id), |instances| {
+            instances.iter_mut().for_each(&put);
+            Ok::<_, StoreError>(vec![true; instances.len()])
+        });
+        let written = written.await?;
+        self.networks_commit(tx, dry).await?;
+        if !dry {
+            self.adopt(written);
+        }
+        Ok(())
+    }
+
+    fn check_attach(
+        &self,
+        interface: &Interface,
+        instance: &Instance,
+        order: &AttachOrder,
+    ) -> Result<(), Fault> {
+        if interface.holder.is_some() {
+            return Err(in_use(&order.interface));
+        }
+        if !matches!(instance.state, State::Running | State::Stopped) {
+            let sentence = format!("Instance '{}' is not 'running' or 'stopped'.", instance.id);
+            return Err(Fault::new(FaultCode::IncorrectState, sentence));
+        }
+        let apart = |what: &str| {
+            let sentence = format!(
+                "You may not attach a network interface to an instance if they are not in the same {what}"
+            );
+            Fault::new(FaultCode::InvalidParameterCombination, sentence)
+        };
+        if interface.zone != instance.zone {
+            return Err(apart("availability zone"));
+        }
+        if instance.spec.ports.iter().any(|port| port.vpc_id != interface.port.vpc_id) {
+            return Err(apart("VPC"));
+        }
+        let index = order.device_index;
+        if instance.spec.ports.iter().any(|port| port.device_index == index) {
+            let sentence = format!(
+                "Instance '{}' already has an interface attached at device index '{index}'.",
+                instance.id
+            );
+            return Err(Fault::invalid_parameter(sentence));
+        }
+        self.check_places(&instance.spec.instance_type, instance.spec.ports.len() + 1, &[index])?;
+        if order.network_card != 0 {
+            let (card, kind) = (order.network_card, &instance.spec.instance_type);
+            let sentence = format!("Network card index {card} exceeds the limit for {kind}");
+            return Err(Fault::new(FaultCode::AttachmentLimitExceeded, sentence));
+        }
+        self.check_addresses_for(&instance.spec.instance_type, &interface.port)
+    }
+
+    /// So many interfaces, at these places.
+    pub fn check_places(&self, instance_type: &str, count: usize, indices: &[u32]) -> Result<(), Fault> {
+        let Some(most) = self.catalogue.get(instance_type).map(|kind| kind.interfaces) else { return Ok(()) };
+        if count > usize::try_from(most).unwrap_or(usize::MAX) {
+            let sentence = format!("Interface count {count} exceeds the limit for {instance_type}");
+            return Err(Fault::new(FaultCode::AttachmentLimitExceeded, sentence));
+        }
+        match indices.iter().find(|index| **index >= DEVICE_INDEX_END) {
+            None => Ok(()),
+            Some(index) => {
+                let last = DEVICE_INDEX_END - 1;
+                let sentence =
+                    format!("Invalid device index '{index}': expecting a number from 0 to {last}.");
+                Err(Fault::invalid_parameter(sentence))
+            }
+        }
+    }
+
+    /// `force` is for guests that do not let go of it: no node waits for them here.
+    pub async fn interface_detach(
+        &self,
+        caller: Caller<'_>,
+        id: &NetworkInterfaceAttachmentId,
+        dry: bool,
+    ) -> Result<(), Fault> {
+        let (mut tx, number) = self.store.begin_numbered().await?;
+        self.catch_up_in_txn(&mut tx, number).await?;
+        let change = networks_turn_in_txn(&mut tx).await?;
+        let (holder, port) = self.attached(caller, id).ok_or_else(|| id.not_found())?;
+        let interface = self.interface_in_txn(&mut tx, caller, &port).await?;
+        if interface.holder.as_ref().is_none_or(|one| one.attachment_id(&interface.port) != id.as_str()) {
+            return Err(id.not_found());
+        }
+        if interface.port.device_index == 0 {
+            let sentence = "The network interface at device index 0 cannot be detached.";
+            return Err(Fault::new(FaultCode::OperationNotPermitted, sentence));
+        }
+        for public in interface.port.addresses().filter_map(|(_, public)| public) {
+            network_gone_in_txn(&mut tx, change, &ShapeKey::Address(public.address)).await?;
+        }
+        routes_to_touched_in_txn(&mut tx, change, port.as_str()).await?;
+        let mut row = interface.row();
+        row.port.device_index = 0;
+        network_interface_insert_in_txn(&mut tx, &row).await?;
+        let put = |instance: &mut Instance| {
+            instance.said.interfaces.remove(&port);
+            Arc::make_mut(&mut instance.spec).ports.retain(|own| own.id != port);
+            instance.advance(caller.request_id);
+        };
+        self.holder_write(tx, number, &holder, put, dry).await?;
+        if !dry {
+            let (interface, instance_id) = (port.as_str(), holder.as_str());
+            tracing::info!(interface, instance_id, "network interface detached");
+        }
+        Ok(())
+    }
+
+    /// Which instance's interface an attachment is of.
+    pub fn attached(
+        &self,
+        caller: Caller<'_>,
+        id: &NetworkInterfaceAttachmentId,
+    ) -> Option<(InstanceId, NetworkInterfaceId)> {
+        let known = match caller.administrator {
+            true => self.instances.everyones(),
+            false => self.instances.of_account(caller.account),
+        };
+        let living = known.iter().filter(|one| one.state != State::Terminated);
+        let mut ports = living.flat_map(|one| one.spec.ports.iter().map(move |port| (one, port)));
+        ports
+            .find(|(one, port)| one.attachment_id(port) == id.as_str())
+            .map(|(one, port)| (one.id.clone(), port.id.clone()))
+    }
+}
+
+/// More than any type's interfaces.
+const DEVICE_INDEX_END: u32 = 128;
