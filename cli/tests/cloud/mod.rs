@@ -68,7 +68,7 @@ impl Cloud {
 
     /// Of a user without any rights: of `nobody` where the tests are root's.
     pub fn without_root() -> Self {
-        let cloud = Self::new();
+        let mut cloud = Self::new();
         if !rustix::process::geteuid().is_root() {
             return cloud;
         }
@@ -79,8 +79,8 @@ impl Cloud {
             let (built, here) = (cloud.program.with_file_name(name), place.join(name));
             std::fs::hard_link(&built, &here).or_else(|_| std::fs::copy(&built, &here).map(drop)).unwrap();
         }
-        let program = place.join(PROGRAMS[0]);
-        Self { program, runs_as: Some(NOBODY), ..cloud }
+        (cloud.program, cloud.runs_as) = (place.join(PROGRAMS[0]), Some(NOBODY));
+        cloud
     }
 
     pub fn root(&self) -> PathBuf {
