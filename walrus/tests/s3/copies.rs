@@ -1,6 +1,6 @@
 //! Copies: under conditions, with new or old tags, across buckets and keys, in parts.
 
-use crate::harness::{Answer, Server, server};
+use crate::harness::{Answer, Server, listed, server};
 use karri_proto::checksum::{Algorithm, Hasher};
 
 const PAST: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
@@ -82,39 +82,24 @@ async fn what_a_copy_does_not_replace_comes_along() {
 async fn a_copy_may_bring_its_source_under_another_key() {
     let body: Vec<u8> = (0..200_000).map(|at| (at % 251) as u8).collect();
     let (server, _) = with_source(&body).await;
-    let key = |prefix: &str, byte: u8| {
-        let md5 = Hasher::digest(Algorithm::Md5, &[byte; 32]).to_base64();
-        let name = |rest: &str| format!("{prefix}server-side-encryption-customer-{rest}");
-        [
-            (name("algorithm"), "AES256".to_owned()),
-            (name("key"), crate::pen::encoded([byte; 32])),
-            (name("key-md5"), md5),
-        ]
-    };
-    let with = |call: crate::harness::Call<'static>, headers: &[(String, String)]| {
-        headers.iter().fold(call, |call, (name, value)| call.header(name, value))
-    };
-    let server: &'static Server = Box::leak(Box::new(server));
-    let (own, source, other) = (key("x-amz-", 1), key("x-amz-copy-source-", 1), key("x-amz-", 2));
-    with(copy(server, "/b-2/one"), &own).expect(200).await;
+    let (one, two) = ([1; 32], [2; 32]);
+    let (own, source) = ("x-amz-", "x-amz-copy-source-");
+    copy(&server, "/b-2/one").client_key(own, &one).expect(200).await;
     assert_eq!(server.get("/b-2/one").await.code(), "InvalidRequest", "not without its key");
-    let again = |headers: &[(String, String)]| {
-        let call = server.call("PUT", "/b-2/two").header("x-amz-copy-source", "b-2/one");
-        with(call, headers)
-    };
-    assert_eq!(again(&other).send().await.code(), "InvalidRequest", "nor copied without it");
-    again(&[source.clone(), other.clone()].concat()).expect(200).await;
-    assert!(with(server.call("GET", "/b-2/two"), &other).expect(200).await.body == body);
-    assert_eq!(with(server.call("GET", "/b-2/two"), &own).send().await.code(), "AccessDenied");
-    again(&source).expect(200).await;
-    assert!(server.get("/b-2/two").await.body == body, "in the clear again");
+    let again = || server.call("PUT", "/b-2/two").header("x-amz-copy-source", "b-2/one");
+    assert_eq!(again().client_key(own, &two).send().await.code(), "InvalidRequest", "nor copied without it");
+    again().client_key(source, &one).client_key(own, &two).expect(200).await;
+    let get = || server.call("GET", "/b-2/two");
+    assert!(get().client_key(own, &two).expect(200).await.body == body);
+    assert_eq!(get().client_key(own, &one).send().await.code(), "AccessDenied");
+    again().client_key(source, &one).expect(200).await;
+    assert!(get().expect(200).await.body == body, "in the clear again");
 }
 
 #[tokio::test]
 async fn a_version_is_copied_that_is_named_and_a_marker_is_not() {
     let (server, _) = with_source(b"hello").await;
-    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/b-1?versioning").body(enabled).expect(200).await;
+    server.keep_versions("b-1").await;
     let first = server.put("/b-1/k", b"first").await.header("x-amz-version-id").to_owned();
     server.put("/b-1/k", b"second").await;
     let named = |version: &str| {
@@ -154,12 +139,8 @@ async fn parts_are_copied_by_range() {
     }
     let refused = part(3, "").header("x-amz-copy-source-if-match", "\"x\"").send().await;
     assert_eq!(refused.code(), "PreconditionFailed");
-    let listed: String = [(1, tag(&one)), (2, tag(&two))]
-        .iter()
-        .map(|(number, tag)| format!("<Part><PartNumber>{number}</PartNumber><ETag>{tag}</ETag></Part>"))
-        .collect();
-    let document = format!("<CompleteMultipartUpload>{listed}</CompleteMultipartUpload>");
-    server.call("POST", &format!("/b-2/k?uploadId={id}")).body(document.as_bytes()).expect(200).await;
+    let document = listed(&[(1, &tag(&one)), (2, &tag(&two))]);
+    server.call("POST", &format!("/b-2/k?uploadId={id}")).body(&document).expect(200).await;
     let whole = [&body[100..5_242_980], &body].concat();
     assert!(server.get("/b-2/k").await.body == whole);
     // A copy of what was put together is put at once.

@@ -1,7 +1,7 @@
 //! Uploads from a page's form, by a policy that somebody has signed, in Version 4 and 2, or by nobody.
 
 use crate::harness::{Answer, Server, User, open_server, server};
-use crate::pen::{KEY, Pen, encoded, version_2};
+use crate::pen::{KEY, Pen, SECRET, encoded, version_2};
 
 const SOON: &str = "2099-01-01T00:00:00Z";
 
@@ -132,7 +132,7 @@ async fn a_form_may_be_signed_in_version_2_or_by_nobody_where_that_is_allowed() 
     let policy = encoded(format!(
         r#"{{"expiration": "{SOON}", "conditions": [{{"bucket": "b-1"}}, {{"key": "k"}}]}}"#
     ));
-    let signature = version_2(&policy);
+    let signature = version_2(SECRET, &policy);
     let fields = [("key", "k"), ("AWSAccessKeyId", KEY), ("policy", &policy), ("signature", &signature)];
     assert_eq!(post(&server, &fields, "two").await.status, 204);
     assert_eq!(server.get("/b-1/k").await.text(), "two");

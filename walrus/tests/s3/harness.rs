@@ -1,11 +1,13 @@
 //! A server, its users, and signed requests.
 
+use crate::pen::encoded;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
     UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
+use karri_proto::checksum::{Algorithm, Hasher};
 use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
 use karri_walrus::api::s3::{S3, S3Options, router};
 use karri_walrus::drive::signers::{Authenticator, Entry, Fixed};
@@ -171,6 +173,15 @@ async fn server_in(
     Server { url, s3, http, dir, trigger }
 }
 
+/// The document that completes an upload.
+pub fn listed(parts: &[(u16, &str)]) -> Vec<u8> {
+    let part = |(number, etag): &(u16, &str)| {
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+    };
+    let parts: String = parts.iter().map(part).collect();
+    format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>").into_bytes()
+}
+
 fn settings() -> SigningSettings {
     let mut settings = SigningSettings::default();
     settings.percent_encoding_mode = PercentEncodingMode::Single;
@@ -220,6 +231,12 @@ impl Server {
         self.call("PUT", &format!("/{name}")).expect(200).await;
     }
 
+    /// From now on the bucket keeps old versions.
+    pub async fn keep_versions(&self, bucket: &str) {
+        let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.call("PUT", &format!("/{bucket}?versioning")).body(enabled).expect(200).await;
+    }
+
     pub async fn put(&self, path: &str, body: &[u8]) -> Answer {
         self.call("PUT", path).body(body).expect(200).await
     }
@@ -249,6 +266,14 @@ impl Call<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// What names the client's own key: behind `x-amz-` that of the object, behind `x-amz-copy-source-` its source's.
+    pub fn client_key(self, prefix: &str, key: &[u8]) -> Self {
+        let name = |rest: &str| format!("{prefix}server-side-encryption-customer-{rest}");
+        let md5 = Hasher::digest(Algorithm::Md5, key).to_base64();
+        let call = self.header(&name("algorithm"), "AES256").header(&name("key"), &encoded(key));
+        call.header(&name("key-md5"), &md5)
     }
 
     pub fn body(mut self, body: &[u8]) -> Self {

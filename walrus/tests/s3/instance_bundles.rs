@@ -2,8 +2,7 @@
 
 use crate::bundles::{Walrus, caller};
 use crate::harness::User;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use crate::pen::{encoded, version_2};
 use futures_util::stream;
 use karri_proto::ids::BundleTaskId;
 use karri_proto::instance::Digest;
@@ -24,7 +23,6 @@ use karri_walrus::api::instance_bundles::InstanceBundleDesk;
 use karri_walrus::app::import::For;
 use karri_walrus::app::sniff::Purpose;
 use karri_walrus::store::holds::Hold;
-use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -87,9 +85,8 @@ fn policy(prefix: &str, until: &str, secret: &str) -> SignedPolicy {
         r#"{{"expiration": "{until}", "conditions": [{{"bucket": "images"}}, {{"acl": "ec2-bundle-read"}},
             ["starts-with", "$key", "{prefix}"]]}}"#
     );
-    let text = BASE64_STANDARD.encode(text);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let signature = BASE64_STANDARD.encode(hmac::sign(&key, text.as_bytes()));
+    let text = encoded(text);
+    let signature = version_2(secret, &text);
     SignedPolicy { text: SecretText(text), signature: SecretText(signature) }
 }
 

@@ -64,8 +64,7 @@ async fn owners_are_told_where_they_are_asked_for() {
 async fn versions_are_paged_and_grouped_the_newest_of_a_key_first() {
     let server = server().await;
     server.bucket("b-1").await;
-    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/b-1?versioning").body(enabled).expect(200).await;
+    server.keep_versions("b-1").await;
     let mut ids = Vec::new();
     for key in ["a/1", "a/2", "b", "b", "c"] {
         ids.push(server.put(&format!("/b-1/{key}"), b"x").await.header("x-amz-version-id").to_owned());

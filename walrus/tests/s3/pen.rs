@@ -1,7 +1,7 @@
 //! Signatures that no crate makes for us: of chunks, of forms, of URLs, and those of Version 2. Written from AWS's
 //! description and apart from the verifier: each is a check of the other.
 
-use crate::harness::{REGION, Server, User};
+use crate::harness::{Answer, REGION, Server, User};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -23,8 +23,8 @@ fn mac(key: &[u8], text: &str) -> Vec<u8> {
 }
 
 /// Version 2's signature, as a header, a URL and a form have it.
-pub fn version_2(text: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, SECRET.as_bytes());
+pub fn version_2(secret: &str, text: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
     BASE64_STANDARD.encode(hmac::sign(&key, text.as_bytes()))
 }
 
@@ -106,7 +106,7 @@ impl Framed<'_> {
         path: &str,
         more: &[(&str, &str)],
         change: impl FnOnce(&mut Vec<u8>),
-    ) -> crate::harness::Answer {
+    ) -> Answer {
         let pen = Pen::now();
         let host = server.url.trim_start_matches("http://").to_owned();
         let length = self.data.len().to_string();

@@ -1,7 +1,7 @@
 //! URLs that carry their signature, of Version 4 and 2; and buckets that stand in the host name.
 
 use crate::harness::{Answer, REGION, Server, User, server, server_with};
-use crate::pen::{KEY, Pen, quoted, version_2};
+use crate::pen::{KEY, Pen, SECRET, quoted, version_2};
 use karri_walrus::api::s3::S3Options;
 use time::{Duration, OffsetDateTime};
 
@@ -20,7 +20,7 @@ fn url_of_version_2(method: &str, path: &str, signed: &[(&str, &str)], until: Of
     let plain: Vec<String> = signed.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let mark = if plain.is_empty() { "" } else { "?" };
     let text = format!("{method}\n\n\n{until}\n{path}{mark}{}", plain.join("&"));
-    let signature = quoted(&version_2(&text));
+    let signature = quoted(&version_2(SECRET, &text));
     let query: String = signed.iter().map(|(name, value)| format!("&{name}={}", quoted(value))).collect();
     format!("{path}?AWSAccessKeyId={KEY}&Expires={until}&Signature={signature}{query}")
 }
@@ -117,7 +117,7 @@ async fn headers_of_version_2_are_taken_and_what_they_cover_is_checked() {
         let text = format!("PUT\n\ntext/x\n\nx-amz-date:{date}\nx-amz-meta-a:1\n/b-1/k");
         let call = server.call("PUT", "/b-1/k").by(User::Nobody).header("content-type", "text/x");
         let call = call.header("x-amz-date", date).header("x-amz-meta-a", meta);
-        call.header("authorization", &format!("AWS {KEY}:{}", version_2(&text))).body(b"x")
+        call.header("authorization", &format!("AWS {KEY}:{}", version_2(SECRET, &text))).body(b"x")
     };
     assert_eq!(put(&now, "1").send().await.status, 200);
     assert_eq!(put(&now, "2").send().await.code(), "SignatureDoesNotMatch");
