@@ -21,6 +21,7 @@ pub mod key_pair;
 pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
+pub mod path;
 pub mod prefix_list;
 pub mod public_address;
 pub mod route_table;

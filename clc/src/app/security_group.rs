@@ -157,10 +157,10 @@ mod tests {
             rule.facts(&Lists::from([(list.parse().unwrap(), nets)]))
         };
         let both = told(&["10.0.0.0/8", "2001:db8::/32"]);
-        assert_eq!(both.iter().map(|fact| &fact.peer).collect::<Vec<_>>(), [
-            &net("10.0.0.0/8"),
-            &net("2001:db8::/32")
-        ]);
+        assert_eq!(
+            both.iter().map(|fact| &fact.peer).collect::<Vec<_>>(),
+            [&net("10.0.0.0/8"), &net("2001:db8::/32")]
+        );
         assert!(both.iter().all(|fact| fact.part_of.as_ref() == Some(&rule.id) && fact.id != rule.id));
         assert_ne!(both[0].id, both[1].id);
         assert_eq!(told(&["2001:db8::/32"]), both[1..], "an entry keeps its id when another goes");

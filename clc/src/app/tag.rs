@@ -9,8 +9,8 @@ use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
     AllocationId, DhcpOptionsId, ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId,
     InternetGatewayId, KernelImageId, KeyPairId, MachineImageId, NatGatewayId, NetworkAclId,
-    NetworkInterfaceId, PrefixListId, RamdiskImageId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SnapshotId,
-    SubnetId, VolumeId, VpcId,
+    NetworkInterfaceId, PrefixListId, RamdiskImageId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
+    SnapshotId, SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;

@@ -190,7 +190,8 @@ pub(super) async fn lists_read(
     let mut lists = Lists::new();
     let ids: Vec<&str> = ids.iter().map(PrefixListId::as_str).collect();
     for some in ids.chunks(IDS_PER_STATEMENT_MAX) {
-        let statement = "SELECT list_id, cidr FROM prefix_list_entries WHERE until_version IS NULL AND list_id";
+        let statement =
+            "SELECT list_id, cidr FROM prefix_list_entries WHERE until_version IS NULL AND list_id";
         for row in &rows_of(connection, statement, some, " ORDER BY cidr").await? {
             let (list, cidr): (String, String) = (row.try_get("list_id")?, row.try_get("cidr")?);
             let list = list.parse().map_err(|_| StoreError::corrupt("id of a prefix list", &list))?;

@@ -10,13 +10,13 @@ use super::route_table::{Route as RouteRow, route_of};
 use super::subnet::{Subnet as SubnetRow, subnet_of};
 use super::vpc::{Vpc as VpcRow, vpcs_by_id};
 use super::{IDS_PER_STATEMENT_MAX, StoreError, placeholders};
-use listed::Listed;
 use crate::app::dhcp_options::told;
 use crate::app::security_group::terms::net4;
 use karri_proto::ids::PrefixListId;
 use karri_proto::network::{
     Acl, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget, Shape, ShapeKey, Subnet, Vpc,
 };
+use listed::Listed;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use std::collections::{HashMap, HashSet};

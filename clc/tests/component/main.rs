@@ -28,6 +28,7 @@ mod listing;
 mod migrations;
 mod network;
 mod network_acls;
+mod packet_path;
 mod permission_keys;
 mod permissions;
 mod places;

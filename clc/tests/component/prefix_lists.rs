@@ -95,7 +95,10 @@ async fn a_list_is_kept_in_versions(cloud: Cloud) {
         ("", &["10.0.0.0/8"], "new"),
     ] {
         let told = entries(&alice, &list, version).await.ok();
-        assert_eq!((told.all("cidr"), told.one("description")), (cidrs.iter().map(|text| (*text).to_owned()).collect(), said.to_owned()));
+        assert_eq!(
+            (told.all("cidr"), told.one("description")),
+            (cidrs.iter().map(|text| (*text).to_owned()).collect(), said.to_owned())
+        );
     }
     let restore = |current: &'static str, previous: &'static str| {
         [("CurrentVersion", current), ("PreviousVersion", previous)]
@@ -135,11 +138,7 @@ async fn what_a_list_cannot_be_is_refused_in_ec2s_words(cloud: Cloud) {
         (vec![("PrefixListName", &long), good[1], good[2]], wrong, "PrefixListName"),
         (vec![good[0], ("AddressFamily", "ipv5"), good[2]], wrong, "AddressFamily"),
         (vec![good[0], good[1]], "MissingParameter", "MaxEntries"),
-        (
-            [&good[..], &[("Entry.1.Cidr", "10.0.0.0")]].concat(),
-            wrong,
-            "CIDR block 10.0.0.0 is malformed",
-        ),
+        ([&good[..], &[("Entry.1.Cidr", "10.0.0.0")]].concat(), wrong, "CIDR block 10.0.0.0 is malformed"),
         ([&good[..], &[("Entry.1.Cidr", "2001:db8::/32")]].concat(), wrong, "malformed"),
         (
             [&good[..], &[("Entry.1.Cidr", "10.0.0.0/8"), ("Entry.1.Description", &long)]].concat(),
@@ -172,7 +171,10 @@ async fn what_a_list_cannot_be_is_refused_in_ec2s_words(cloud: Cloud) {
         (vec![("MaxEntries", "1")], "PrefixListMaxEntriesExceeded"),
         (vec![now, ("AddEntry.1.Cidr", "10.0.0.0/8")], "InvalidPrefixListModification"),
         (vec![now, ("RemoveEntry.1.Cidr", "12.0.0.0/8")], "InvalidPrefixListModification"),
-        (vec![now, ("AddEntry.1.Cidr", "10.0.0.0/8"), ("RemoveEntry.1.Cidr", "10.0.0.0/8")], "InvalidPrefixListModification"),
+        (
+            vec![now, ("AddEntry.1.Cidr", "10.0.0.0/8"), ("RemoveEntry.1.Cidr", "10.0.0.0/8")],
+            "InvalidPrefixListModification",
+        ),
         (vec![("CurrentVersion", "0"), ("RemoveEntry.1.Cidr", "10.0.0.0/8")], wrong),
         (vec![("IpamPrefixListResolverSyncEnabled", "true")], "UnsupportedOperation"),
     ] {
@@ -282,12 +284,14 @@ async fn a_rule_that_names_a_list_follows_its_entries(cloud: Cloud) {
     hears("an entry more", &["10.0.0.0/8", "192.0.2.0/24"]).await;
     assert_eq!(cluster.facts.changes(), before + 1, "what stays is not told of again");
     modified(&alice, &list, &[("PrefixListName", "branches")]).await.ok();
-    let swap =
-        [("CurrentVersion", "2"), ("AddEntry.1.Cidr", "198.51.100.0/24"), ("RemoveEntry.1.Cidr", "10.0.0.0/8")];
+    let swap = [
+        ("CurrentVersion", "2"),
+        ("AddEntry.1.Cidr", "198.51.100.0/24"),
+        ("RemoveEntry.1.Cidr", "10.0.0.0/8"),
+    ];
     modified(&alice, &list, &swap).await.ok();
     hears("others", &["192.0.2.0/24", "198.51.100.0/24"]).await;
-    let restore =
-        [("PrefixListId", list.as_str()), ("CurrentVersion", "3"), ("PreviousVersion", "1")];
+    let restore = [("PrefixListId", list.as_str()), ("CurrentVersion", "3"), ("PreviousVersion", "1")];
     alice.ec2("RestoreManagedPrefixListVersion", &restore).await.ok();
     hears("the first again", &["10.0.0.0/8"]).await;
 
@@ -327,15 +331,16 @@ async fn a_route_to_a_list_follows_its_entries(cloud: Cloud) {
     let told = alice.ec2("DescribeRouteTables", &[("RouteTableId.1", &table)]).await.ok();
     assert_eq!(told.all("destinationPrefixListId"), [list.clone()]);
     assert_eq!(told.all("destinationCidrBlock"), ["10.0.0.0/16"]);
-    let filter =
-        [("Filter.1.Name", "route.destination-prefix-list-id"), ("Filter.1.Value.1", list.as_str())];
-    assert_eq!(alice.ec2("DescribeRouteTables", &filter).await.ok().first("routeTableId"), Some(table.clone()));
+    let filter = [("Filter.1.Name", "route.destination-prefix-list-id"), ("Filter.1.Value.1", list.as_str())];
+    assert_eq!(
+        alice.ec2("DescribeRouteTables", &filter).await.ok().first("routeTableId"),
+        Some(table.clone())
+    );
 
     let hears = async |what: &str, wanted: &[(&str, RouteTarget)]| {
         let same = |facts: &FactTable| {
             let known = routes(facts, &table).unwrap_or_default();
-            let mut known: Vec<_> =
-                known.into_iter().map(|one| (one.to.to_string(), one.target)).collect();
+            let mut known: Vec<_> = known.into_iter().map(|one| (one.to.to_string(), one.target)).collect();
             known.sort_by(|one, other| one.0.cmp(&other.0));
             known.iter().map(|(to, target)| (to.as_str(), target.clone())).eq(wanted.iter().cloned())
         };
@@ -451,7 +456,8 @@ async fn a_list_counts_as_all_that_it_may_have(engine: Database) {
     route(&two).await.ok();
     let larger = modified(&alice, &two, &[("MaxEntries", "3")]).await.refused(400, "RouteLimitExceeded");
     assert!(larger.message().contains(&table), "{}", larger.text);
-    let one = [("RouteTableId", table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &gateway)];
+    let one =
+        [("RouteTableId", table.as_str()), ("DestinationCidrBlock", "0.0.0.0/0"), ("GatewayId", &gateway)];
     alice.ec2("CreateRoute", &one).await.refused(400, "RouteLimitExceeded");
 }
 

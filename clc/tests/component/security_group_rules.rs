@@ -94,7 +94,12 @@ async fn wrong_words_are_refused(cloud: Cloud) {
             "InvalidPrefixListID.NotFound",
             "The prefix list ID 'pl-0123456789abcdef0' does not exist",
         ),
-        (["tcp", "1", "1"], ("PrefixListIds.1.PrefixListId", "pl-1"), "InvalidPrefixListID.Malformed", "pl-1"),
+        (
+            ["tcp", "1", "1"],
+            ("PrefixListIds.1.PrefixListId", "pl-1"),
+            "InvalidPrefixListID.Malformed",
+            "pl-1",
+        ),
     ] {
         let answer = authorized(&alice, &group, traffic, peer).await;
         let answer = answer.refused(400, code);

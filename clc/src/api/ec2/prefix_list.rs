@@ -116,10 +116,9 @@ pub async fn get_managed_prefix_list_associations(
 ) -> Answer<GetManagedPrefixListAssociationsResult> {
     let list = cx.app.prefix_list_seen(cx.caller(), &request.prefix_list_id).await?;
     let users = cx.app.store.prefix_list_users(&list.id).await?;
-    let told = users.into_iter().map(|(id, owner)| PrefixListAssociation {
-        resource_id: Some(id),
-        resource_owner: Some(owner),
-    });
+    let told = users
+        .into_iter()
+        .map(|(id, owner)| PrefixListAssociation { resource_id: Some(id), resource_owner: Some(owner) });
     let key = |one: &PrefixListAssociation| one.resource_id.clone().unwrap_or_default();
     let (prefix_list_associations, next_token) = page(&request, told.collect(), key)?;
     Ok(GetManagedPrefixListAssociationsResult { next_token, prefix_list_associations })

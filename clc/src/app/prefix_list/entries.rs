@@ -170,7 +170,8 @@ mod tests {
             "An entry with the CIDR (10.0.0.0/8) and description (a) already exists.",
         );
         check(&[], &["10.1.0.0/16"], modification, "The entry with the CIDR (10.1.0.0/16) does not exist.");
-        let both = "Request cannot contain Cidr 10.0.0.0/8 in both AddPrefixListEntries and RemovePrefixListEntries";
+        let both =
+            "Request cannot contain Cidr 10.0.0.0/8 in both AddPrefixListEntries and RemovePrefixListEntries";
         check(&[entry("10.0.0.0/8", "b")], &["10.0.0.0/8"], "InvalidParameterValue", both);
         let twice = "Request cannot contain Cidr 10.2.0.0/16 more than once";
         let same = [entry("10.2.0.0/16", ""), entry("10.2.0.1/16", "")];

@@ -58,7 +58,8 @@ impl App {
                 match list.ok_or_else(|| id.not_found())?.family {
                     Family::Ipv4 => Ok(()),
                     Family::Ipv6 => {
-                        let sentence = format!("Routes of IPv6 are not supported, and {id} is a list of IPv6");
+                        let sentence =
+                            format!("Routes of IPv6 are not supported, and {id} is a list of IPv6");
                         Err(Fault::new(FaultCode::UnsupportedOperation, sentence))
                     }
                 }

@@ -121,11 +121,15 @@ impl Ways {
             "CreateManagedPrefixList" => {
                 vec![("PrefixListName", "new"), ("AddressFamily", "IPv4"), ("MaxEntries", "2")]
             }
-            "ModifyManagedPrefixList" => vec![("PrefixListId", &self.list), ("AddEntry.1.Cidr", "10.0.0.0/8")],
+            "ModifyManagedPrefixList" => {
+                vec![("PrefixListId", &self.list), ("AddEntry.1.Cidr", "10.0.0.0/8")]
+            }
             "RestoreManagedPrefixListVersion" => {
                 vec![("PrefixListId", &self.list), ("CurrentVersion", "1"), ("PreviousVersion", "1")]
             }
-            "DeleteManagedPrefixList" | "GetManagedPrefixListEntries" | "GetManagedPrefixListAssociations" => {
+            "DeleteManagedPrefixList"
+            | "GetManagedPrefixListEntries"
+            | "GetManagedPrefixListAssociations" => {
                 vec![("PrefixListId", &self.list)]
             }
             _ => Vec::new(),

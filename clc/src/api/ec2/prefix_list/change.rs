@@ -38,8 +38,7 @@ pub async fn create_managed_prefix_list(
     let (used, dry) = (token(&cx, &request)?, request.dry_run == Some(true));
     let family = Family::of_name(&request.address_family).ok_or_else(|| {
         let said = shown(&request.address_family);
-        let sentence =
-            format!("Value ({said}) for parameter AddressFamily is invalid. It is IPv4 or IPv6.");
+        let sentence = format!("Value ({said}) for parameter AddressFamily is invalid. It is IPv4 or IPv6.");
         Fault::invalid_parameter(sentence)
     })?;
     let new = NewList {

@@ -2,8 +2,8 @@
 
 use crate::api::cx::Cx;
 use crate::api::ec2::tag::shown;
-use crate::app::security_group::{Peer, Rule};
 use crate::app::security_group::terms::{ALL, ports_of, protocol_text};
+use crate::app::security_group::{Peer, Rule};
 use crate::app::tag::Tags;
 use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2;
