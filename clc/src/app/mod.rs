@@ -23,6 +23,7 @@ pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
 pub mod network_interface;
+pub mod path;
 pub mod prefix_list;
 pub mod public_address;
 pub mod route_table;

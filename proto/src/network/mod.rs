@@ -22,7 +22,7 @@ pub use shape::{
     ShapeKey, Subnet, Vpc,
 };
 pub use table::FactTable;
-pub use verdict::{Content, Packet, passes};
+pub use verdict::{Content, Packet, passes, passes_by};
 
 use crate::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 use schemars::JsonSchema;
