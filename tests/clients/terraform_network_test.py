@@ -6,7 +6,8 @@ import unittest
 from cloud import Cloud
 from terraform import AwsInstance
 from terraform_network import (
-    Eip, InternetGateway, KeyPair, NatGateway, Plan, RouteTable, RouteTableAssociation, SecurityGroup, Subnet, Vpc)
+    Eip, InternetGateway, KeyPair, NatGateway, NetworkInterface, NetworkInterfaceAttachment, Plan, RouteTable,
+    RouteTableAssociation, SecurityGroup, Subnet, Vpc)
 
 
 def setUpModule():
@@ -76,6 +77,11 @@ def plan_of(prefix, parallelism):
     plan.add("key", KeyPair(ec2), [], lambda _: {"key_name": prefix})
     plan.add("front", Machine(), ["public", "group", "key"], machine("public", "10.20.1.10"))
     plan.add("back", Machine(), ["private", "group", "key"], machine("private", "10.20.2.10"))
+    plan.add("second", NetworkInterface(ec2), ["private", "group"], lambda ids: {
+        "subnet_id": ids["private"], "security_groups": [ids["group"]], "description": prefix, "tags": tags,
+        "private_ips": ["10.20.2.50", "10.20.2.51"], "source_dest_check": False, "token": f"{prefix}-second"})
+    plan.add("attachment", NetworkInterfaceAttachment(ec2), ["second", "back"], lambda ids: {
+        "network_interface_id": ids["second"], "instance_id": ids["back"], "device_index": 1})
     plan.add("eip", Eip(ec2), ["front", "igw"], lambda ids: {"instance": ids["front"], "tags": tags})
     return plan
 
@@ -113,6 +119,13 @@ class Network(unittest.TestCase):
         self.assertEqual(read["group"], {
             "name": prefix, "vpc_id": ids["vpc"], "tags": tags, "description": "Managed by Terraform",
             "ingress": [("tcp", 22, 22, ["0.0.0.0/0"])], "egress": [("-1", 0, 0, ["0.0.0.0/0"])]})
+        self.assertEqual(read["second"], {
+            "description": prefix, "interface_type": "interface", "owner_id": instances.account, "private_ip": "10.20.2.50",
+            "private_dns_name": f"ip-10-20-2-50.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal",
+            "private_ips": ["10.20.2.50", "10.20.2.51"], "security_groups": [ids["group"]], "subnet_id": ids["private"],
+            "source_dest_check": False, "tags": tags, "ipv6_addresses": [], "ipv4_prefixes": [], "outpost_arn": ""})
+        self.assertEqual(read["attachment"], {"network_interface_id": ids["second"], "instance_id": ids["back"],
+                                              "device_index": 1, "status": "attached", "network_card_index": 0})
         front, back = read["front"], read["back"]
         name = f"ec2-{ip.replace('.', '-')}.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal"
         self.assertEqual((front["public_ip"], front["public_dns"], front["private_ip"]), (ip, name, "10.20.1.10"))
