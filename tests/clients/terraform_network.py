@@ -272,6 +272,61 @@ class SecurityGroup(Resource):
         in_time(lambda: self.ec2.delete_security_group(GroupId=one))
 
 
+class NetworkInterface(Resource):
+    def create(self, config):
+        answer = self.ec2.create_network_interface(
+            SubnetId=config["subnet_id"], Groups=config["security_groups"], Description=config["description"],
+            PrivateIpAddresses=[{"PrivateIpAddress": address, "Primary": number == 0}
+                                for number, address in enumerate(config["private_ips"])],
+            ClientToken=config["token"], TagSpecifications=specified("network-interface", config["tags"]))
+        one = answer["NetworkInterface"]["NetworkInterfaceId"]
+        wait_until(f"{one} available", lambda: self.interface(one)["Status"] == "available", STATE_SECONDS)
+        self.ec2.modify_network_interface_attribute(NetworkInterfaceId=one,
+                                                    SourceDestCheck={"Value": config["source_dest_check"]})
+        return one
+
+    def interface(self, one):
+        return self.find(self.ec2.describe_network_interfaces, "NetworkInterfaces", "InvalidNetworkInterfaceID.NotFound",
+                         NetworkInterfaceIds=[one])
+
+    def read(self, one):
+        found = self.interface(one)
+        return found and {
+            "description": found["Description"], "interface_type": found["InterfaceType"], "owner_id": found["OwnerId"],
+            "private_ip": found["PrivateIpAddress"], "private_dns_name": found["PrivateDnsName"],
+            "private_ips": [address["PrivateIpAddress"] for address in found["PrivateIpAddresses"]],
+            "security_groups": [group["GroupId"] for group in found["Groups"]], "subnet_id": found["SubnetId"],
+            "source_dest_check": found["SourceDestCheck"], "tags": {t["Key"]: t["Value"] for t in found["TagSet"]},
+            "ipv6_addresses": found.get("Ipv6Addresses", []), "ipv4_prefixes": found.get("Ipv4Prefixes", []),
+            "outpost_arn": found.get("OutpostArn", ""),
+        }
+
+    def delete(self, one):
+        self.ec2.delete_network_interface(NetworkInterfaceId=one)
+        wait_until(f"{one} gone", lambda: self.interface(one) is None, STATE_SECONDS)
+
+
+class NetworkInterfaceAttachment(Resource):
+    def create(self, config):
+        one = self.ec2.attach_network_interface(
+            NetworkInterfaceId=config["network_interface_id"], InstanceId=config["instance_id"],
+            DeviceIndex=config["device_index"])["AttachmentId"]
+        wait_until(f"{one} attached", lambda: self.read(one)["status"] == "attached", STATE_SECONDS)
+        return one
+
+    def read(self, one):
+        named = filters(attachment__attachment_id=one)
+        for found in self.ec2.describe_network_interfaces(Filters=named)["NetworkInterfaces"]:
+            attachment = found["Attachment"]
+            return {"network_interface_id": found["NetworkInterfaceId"], "instance_id": attachment["InstanceId"],
+                    "device_index": attachment["DeviceIndex"], "status": attachment["Status"],
+                    "network_card_index": attachment["NetworkCardIndex"]}
+
+    def delete(self, one):
+        self.ec2.detach_network_interface(AttachmentId=one, Force=True)
+        wait_until(f"{one} detached", lambda: self.read(one) is None, STATE_SECONDS)
+
+
 class KeyPair(Resource):
     def create(self, config):
         return self.ec2.create_key_pair(KeyName=config["key_name"])["KeyName"]

@@ -6,7 +6,8 @@ import unittest
 from cloud import Cloud
 from terraform import AwsInstance
 from terraform_network import (
-    Eip, InternetGateway, KeyPair, NatGateway, Plan, RouteTable, RouteTableAssociation, SecurityGroup, Subnet, Vpc)
+    Eip, InternetGateway, KeyPair, NatGateway, NetworkInterface, NetworkInterfaceAttachment, Plan, RouteTable,
+    RouteTableAssociation, SecurityGroup, Subnet, Vpc)
 from terraform_prefix_list import IngressRule, ManagedPrefixList
 
 
@@ -84,6 +85,11 @@ def plan_of(prefix, parallelism):
     plan.add("key", KeyPair(ec2), [], lambda _: {"key_name": prefix})
     plan.add("front", Machine(), ["public", "group", "key"], machine("public", "10.20.1.10"))
     plan.add("back", Machine(), ["private", "group", "key"], machine("private", "10.20.2.10"))
+    plan.add("second", NetworkInterface(ec2), ["private", "group"], lambda ids: {
+        "subnet_id": ids["private"], "security_groups": [ids["group"]], "description": prefix, "tags": tags,
+        "private_ips": ["10.20.2.50", "10.20.2.51"], "source_dest_check": False, "token": f"{prefix}-second"})
+    plan.add("attachment", NetworkInterfaceAttachment(ec2), ["second", "back"], lambda ids: {
+        "network_interface_id": ids["second"], "instance_id": ids["back"], "device_index": 1})
     plan.add("eip", Eip(ec2), ["front", "igw"], lambda ids: {"instance": ids["front"], "tags": tags})
     return plan
 
@@ -126,6 +132,13 @@ class Network(unittest.TestCase):
             "name": prefix, "owner_id": instances.account, "version": 1, "tags": tags, "arn": ids["list"]})
         self.assertEqual(read["rule"], {"group": ids["other_group"], "prefix_list_id": ids["list"], "ports": (443, 443),
                                         "cidr": None})
+        self.assertEqual(read["second"], {
+            "description": prefix, "interface_type": "interface", "owner_id": instances.account, "private_ip": "10.20.2.50",
+            "private_dns_name": f"ip-10-20-2-50.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal",
+            "private_ips": ["10.20.2.50", "10.20.2.51"], "security_groups": [ids["group"]], "subnet_id": ids["private"],
+            "source_dest_check": False, "tags": tags, "ipv6_addresses": [], "ipv4_prefixes": [], "outpost_arn": ""})
+        self.assertEqual(read["attachment"], {"network_interface_id": ids["second"], "instance_id": ids["back"],
+                                              "device_index": 1, "status": "attached", "network_card_index": 0})
         front, back = read["front"], read["back"]
         name = f"ec2-{ip.replace('.', '-')}.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal"
         self.assertEqual((front["public_ip"], front["public_dns"], front["private_ip"]), (ip, name, "10.20.1.10"))

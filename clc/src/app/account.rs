@@ -12,6 +12,7 @@ use crate::store::account::{
     user_delete_in_txn, user_insert_in_txn,
 };
 use crate::store::instance::instances_living_in_txn;
+use crate::store::network_interface::network_interfaces_in_txn;
 use crate::store::{StoreError, Tx, counter_next_in_txn};
 use administrator::{AdministratorKey, leaves_nobody, takes_the_last};
 use karri_proto::internal::ApiError;
@@ -205,8 +206,10 @@ impl App {
         }
         let goes = |key: &AdministratorKey| key.account == account.id;
         keep_an_administrator(&mut tx, &format!("account {}", account.name), goes).await?;
+        let interfaces = network_interfaces_in_txn(&mut tx, &account.id).await?;
         account_delete_in_txn(&mut tx, &account.id).await?;
         self.identities.commit(&self.store, tx).await?;
+        interfaces.iter().for_each(|gone| self.interface_addresses_release(gone));
         self.networks_changed();
         tracing::info!(account = account.id, "account deleted");
         Ok(())

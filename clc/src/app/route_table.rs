@@ -11,6 +11,7 @@ pub use destination::Destination;
 use super::App;
 use super::creation::{made_before_in_txn, made_in_txn};
 use super::image::task::Token;
+use super::instance::State;
 use super::instance::control::Caller;
 use super::tag::{Taggable, Tags};
 use crate::app::security_group::terms::net4;
@@ -226,8 +227,9 @@ impl App {
             }
             Target::Instance(id) => {
                 let id: InstanceId = id.parse()?;
-                let port = self.sole_interface_in_txn(tx, caller, &id).await?.port;
-                port_target(&port, table, elsewhere)
+                let interface = self.sole_interface_in_txn(tx, caller, &id).await?;
+                let over = interface.holder.as_ref().is_some_and(|one| one.state == State::Terminated);
+                if over { Err(id.not_found()) } else { port_target(&interface.port, table, elsewhere) }
             }
         }
     }

@@ -89,6 +89,13 @@ pub async fn network_interfaces_in_txn(
     rows.iter().map(network_interface_of).collect()
 }
 
+/// How many an account has.
+pub async fn network_interface_count_in_txn(tx: &mut Tx, account: &str) -> Result<usize, StoreError> {
+    let statement = "SELECT COUNT(*) FROM network_interfaces WHERE account = $1";
+    let count: i64 = sqlx::query_scalar(statement).bind(account).fetch_one(&mut **tx).await?;
+    Ok(usize::try_from(count).unwrap_or(usize::MAX))
+}
+
 /// One that lies in the subnet.
 pub async fn network_interface_of_subnet_in_txn(
     tx: &mut Tx,

@@ -237,7 +237,7 @@ async fn networks(client: &Client) -> (String, String, String) {
 }
 
 async fn whatever_would_succeed_says_so_and_is_not_done(cloud: Cloud) {
-    let _cluster = cloud.cluster("zone-a", 1).await;
+    let _cluster = cloud.cluster("zone-a", 2).await;
     let _other = cloud.cluster_at("zone-b", 0, "172.31.16.0/20").await;
     let root = cloud.user("admin", "root", &["AdministratorAccess"]).await;
     let id = root.run(1, &[]).await.ok().one("instanceId");

@@ -28,11 +28,8 @@ mod listing;
 mod migrations;
 mod network;
 mod network_acls;
-<<<<<<< HEAD
 mod network_interfaces;
-=======
 mod packet_path;
->>>>>>> prefix
 mod permission_keys;
 mod permissions;
 mod places;

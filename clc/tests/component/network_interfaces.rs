@@ -442,7 +442,7 @@ async fn instances_are_launched_with_several(cloud: Cloud) {
     let launched = alice.run(1, &words).await.ok();
     let id = launched.one("instanceId");
     assert_eq!(launched.all("deviceIndex"), ["0", "1"]);
-    assert_eq!(launched.all("deleteOnTermination"), ["true", "false"]);
+    assert_eq!(launched.all("deleteOnTermination"), ["true", "true", "false"], "the disk, and these");
     let ids = launched.all("networkInterfaceId");
     alice.wait_for(&id, "running").await;
     let intent = cluster.intent(&id).unwrap();

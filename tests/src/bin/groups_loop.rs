@@ -90,6 +90,8 @@ impl Bench {
             tap: format!("{}{:x}{number:09x}", self.names.prefix(), number % 16),
             mac: format!("02:00:00:00:{:02x}:{:02x}", number >> 8, number & 0xff),
             address: Ipv4Addr::from(0xac1f_0005 + number),
+            secondary: Vec::new(),
+            source_dest_check: true,
             segment: 0,
             subnet_cidr: "172.31.0.0/16".to_owned(),
             gateway: Ipv4Addr::new(172, 31, 0, 1),

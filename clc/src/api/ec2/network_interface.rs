@@ -27,6 +27,7 @@ use karri_proto::aws::ec2::{
 };
 use karri_proto::fault::FaultCode;
 use karri_proto::ids::NetworkInterfaceId;
+use std::collections::HashSet;
 
 const KIND: &str = "network-interface";
 
@@ -55,12 +56,11 @@ pub async fn describe_network_interfaces(
             interfaces.extend(ids.filter_map(|id| Interface::of((*instance).clone(), Some(id))));
         }
     }
-    for one in interfaces {
+    let mut seen = HashSet::new();
+    for one in interfaces.iter().filter(|one| seen.insert(&one.port.id)) {
         let id = one.port.id.to_string();
-        if !told.iter().any(|(other, _)| *other == id) {
-            let tags = tags.remove(&id).unwrap_or_default();
-            told.push((id, shape::describe(&cx, &one, &addresses, &tags)));
-        }
+        let tags = tags.remove(&id).unwrap_or_default();
+        told.push((id, shape::describe(&cx, one, &addresses, &tags)));
     }
     let code = FaultCode::InvalidNetworkInterfaceIdNotFound;
     let missing = |ids: &[&str]| absent(code, "networkInterface ID", ids);

@@ -154,6 +154,9 @@ impl App {
                 Launched::New(instances) => {
                     held.committed = true;
                     taken.iter_mut().for_each(Taken::keep);
+                    if order.has_more_ports() {
+                        self.networks_changed(); // what leads to interfaces that were there before
+                    }
                     return Ok(self.launched(instances));
                 }
                 Launched::Before(earlier) => return self.launched_before(&order, &earlier).await,

@@ -1,7 +1,7 @@
 //! Network interfaces made by themselves, and taken away.
 
 use super::{App, Caller, Interface, check_count};
-use crate::app::address::mac_of;
+use crate::app::address::{mac_of, network_of};
 use crate::app::creation::{made_before_in_txn, made_in_txn};
 use crate::app::image::task::Token;
 use crate::app::instance::said::About;
@@ -11,7 +11,8 @@ use crate::app::taken::{For, Taken};
 use crate::store::creation_token::creation_token_drop_in_txn;
 use crate::store::network_change::networks_turn_in_txn;
 use crate::store::network_interface::{
-    network_interface_delete_in_txn, network_interface_insert_in_txn, network_interfaces_in_txn,
+    NetworkInterface, network_interface_count_in_txn, network_interface_delete_in_txn,
+    network_interface_insert_in_txn,
 };
 use crate::store::public_address::public_address_lead_in_txn;
 use crate::store::security_group::group_by_name_in_txn;
@@ -84,7 +85,7 @@ impl App {
         let subnet = self.subnet_seen_in_txn(&mut tx, caller, &order.subnet).await?;
         check_count(1 + order.secondary.count(), self.limits.addresses_per_interface)?;
         let limit = self.limits.network_interfaces_per_account;
-        if network_interfaces_in_txn(&mut tx, &subnet.account).await?.len() >= limit {
+        if network_interface_count_in_txn(&mut tx, &subnet.account).await? >= limit {
             let sentence = format!("The maximum number of network interfaces has been reached ({limit}).");
             return Err(Fault::new(FaultCode::NetworkInterfaceLimitExceeded, sentence));
         }
@@ -152,6 +153,12 @@ impl App {
         Ok((port, taken))
     }
 
+    /// Of one that is no more.
+    pub fn interface_addresses_release(&self, gone: &NetworkInterface) {
+        let (mut book, network) = (self.book(), network_of(&gone.port, &gone.cluster));
+        gone.port.addresses().for_each(|(address, _)| book.addresses.release(&network, address));
+    }
+
     /// Not while it is attached.
     pub async fn interface_delete(
         &self,
@@ -175,10 +182,7 @@ impl App {
         creation_token_drop_in_txn(&mut tx, id.as_str()).await?;
         self.networks_commit(tx, dry).await?;
         if !dry {
-            let mut book = self.book();
-            let network = interface.network();
-            interface.port.addresses().for_each(|(address, _)| book.addresses.release(&network, address));
-            drop(book);
+            self.interface_addresses_release(&interface.row());
             tracing::info!(interface = %id, account = interface.account, "network interface deleted");
         }
         Ok(())
