@@ -1,7 +1,7 @@
 //! Death and return: of the cloud controller, and of a cluster's memory.
 
 use crate::support::{Client, Cloud, until};
-use karri_clc::app::instance::said::Said;
+use karri_clc::app::instance::said::{About, Said};
 use karri_clc::app::instance::{Instance, ShutdownBehavior, State};
 use karri_clc::app::instance_type::Credits;
 use karri_clc::store::StoreError;
@@ -107,6 +107,8 @@ fn change_all(instance: &mut Instance) {
         paravirtual: true,
         public_address: true,
         threads_per_core: Some(8),
+        interfaces: [(spec.ports[0].id.clone(), About { description: "changed".into(), ..About::default() })]
+            .into(),
     };
     (*generation, *reboots, *acknowledged) = (71, 72, 73);
     *desired = Desired::Stopped;
