@@ -100,7 +100,7 @@ mod tests {
         UserNetwork {
             emulator: "/state/qemu".into(),
             program: "/usr/bin/karri-nc".into(),
-            socket: "/home/o'neil/nc/metadata.sock".into(),
+            socket: "/state/o'neil/nc/metadata.sock".into(),
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
             .output()
             .unwrap();
         let words = String::from_utf8(output.stdout).unwrap();
-        let expected = ["/usr/bin/karri-nc", PIPE, "/home/o'neil/nc/metadata.sock", "eni-0123456789abcdef0"];
+        let expected = ["/usr/bin/karri-nc", PIPE, "/state/o'neil/nc/metadata.sock", "eni-0123456789abcdef0"];
         assert_eq!(words.lines().collect::<Vec<_>>(), expected);
     }
 

@@ -66,7 +66,7 @@ fn ask(service: Service, form: &str) -> Judged<Value> {
         Service::Ec2 => ec2::generated::judge::ask(&action, params),
         Service::Sts => sts::generated::judge::ask(&action, params),
     };
-    Ok(json!({ "value": seen.unwrap_or_else(|| Err(unknown))? }))
+    Ok(json!({ "value": seen.unwrap_or(Err(unknown))? }))
 }
 
 fn answer(service: Service, action: &str, seed: u64) -> Value {
