@@ -68,10 +68,13 @@ pub struct NetworkConfig {
     pub tunnel_mtu: u32,
     #[serde(default = "default_vxlan_port")]
     pub vxlan_port: u16,
+    /// The interface on the site's network on which this host answers for public addresses, as if they were its own.
+    #[serde(default)]
+    pub public_interface: Option<String>,
     /// What instances send from their public addresses leaves this host from its own: for sites where nobody
-    /// knows the way to the public addresses.
-    #[serde(default = "default_masquerade_public")]
-    pub masquerade_public: bool,
+    /// knows the way to the public addresses. Absent: unless `public_interface` makes it known.
+    #[serde(default)]
+    pub masquerade_public: Option<bool>,
 }
 
 /// Ethernet's.
@@ -82,10 +85,6 @@ fn default_tunnel_mtu() -> u32 {
 /// The one that IANA has given to VXLAN.
 fn default_vxlan_port() -> u16 {
     4789
-}
-
-fn default_masquerade_public() -> bool {
-    true
 }
 
 fn default_bridge() -> String {
@@ -115,6 +114,12 @@ impl Default for PlacementConfig {
 pub struct DatabaseConfig {
     /// Absent: `cc.sqlite` in the state directory.
     pub path: Option<PathBuf>,
+}
+
+impl NetworkConfig {
+    pub fn masquerades_public(&self) -> bool {
+        self.masquerade_public.unwrap_or(self.public_interface.is_none())
+    }
 }
 
 impl Config {
@@ -147,6 +152,15 @@ impl Config {
             return Err(format!("network.gateway = {}: not a host in {}", network.gateway, network.subnet));
         }
         self.check_tunnel()?;
+        if let Some(interface) = &network.public_interface {
+            let is_name = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+            let fits = (1..=BRIDGE_NAME_MAX).contains(&interface.len()) && interface.chars().all(is_name);
+            if !fits || *interface == network.bridge {
+                return Err(format!(
+                    "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
+                ));
+            }
+        }
         let lost = self.placement.node_lost_secs;
         if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {
             return Err(format!(
@@ -281,6 +295,8 @@ mod tests {
         wrong(|c| c.network.tunnel_address = Some([172, 31, 0, 9].into()), "network.tunnel_address");
         wrong(|c| c.network.tunnel_mtu = 100, "network.tunnel_mtu");
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
+        wrong(|c| c.network.public_interface = Some("a/b".into()), "network.public_interface");
+        wrong(|c| c.network.public_interface = Some(c.network.bridge.clone()), "network.public_interface");
         wrong(|c| c.placement.node_lost_secs = 0, "placement.node_lost_secs");
         wrong(|c| c.placement.node_lost_secs = u32::MAX, "placement.node_lost_secs");
     }

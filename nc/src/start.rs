@@ -101,6 +101,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
+    karri_net::descriptors_raise()?;
     let facts = NodeFacts::open(state_dir)?;
     let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
@@ -173,8 +174,15 @@ pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
 }
 
 async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow::Result<TcpListener> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?;
+    let before = ports.metadata_port().filter(|_| address.port() == 0);
+    let again = match before {
+        Some(port) => TcpListener::bind(SocketAddrV4::new(*address.ip(), port)).await.ok(),
+        None => None,
+    };
+    let listener = match again {
+        Some(listener) => listener,
+        None => TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?,
+    };
     let bound = SocketAddrV4::new(*address.ip(), listener.local_addr()?.port());
     ports.serve_metadata(bound).await?;
     Ok(listener)

@@ -16,7 +16,7 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "karri",
     "karri-clc",
     "karri-cc",
@@ -26,6 +26,7 @@ const PROGRAMS: [&str; 10] = [
     "commit_loop",
     "fsync_loop",
     "groups_loop",
+    "routers_loop",
     "s3_put",
 ];
 
@@ -43,6 +44,8 @@ pub enum Name {
     Idle,
     /// One rule of a security group more among many, and packets among many members
     Groups,
+    /// One change of a VPC among 1,000 subnets, and all of them brought to the kernel
+    Routers,
     /// Signed GETs of 4 KiB, 1 MiB and 256 MiB, against nginx with sendfile
     #[value(name = "s3_get")]
     S3Get,

@@ -5,7 +5,7 @@ use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::{Step, server_reason};
 use crate::app::record::{Change, Record};
 use crate::drive::hypervisor::HypervisorError;
-use crate::drive::ports::{Bridge, PortError};
+use crate::drive::ports::{Bridge, Port, PortError};
 use crate::drive::storage::StorageError;
 use crate::node::Node;
 use karri_proto::ids::BundleTaskId;
@@ -290,11 +290,13 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
         Step::MakeDisk => Ok(storage.make_disk(&record.intent, &|| node.pinned()).await?),
         Step::PlugPorts => {
             node.set_plugged(id, true); // before the first rule: half a port is to be taken away too
-            let ports: Vec<_> = spec.ports.iter().map(|port| node.names.port(port)).collect();
-            Ok(node.drives.ports.plug(&ports).await?)
+            Ok(node.drives.ports.plug(&ports_of(node, record)).await?)
         }
         Step::StartGuest => {
             hypervisor.start(&guest_spec(node, record)).await?;
+            if let Err(error) = node.drives.ports.started(&ports_of(node, record)).await {
+                tracing::info!(instance_id = %id, %error, "its ports are looked at again in a moment");
+            }
             with_live(node, record, |live| {
                 if let Some((_, done)) = &mut live.reboot {
                     *done = true; // it has just booted
@@ -365,6 +367,10 @@ fn guest_spec(node: &Node, record: &Record) -> GuestSpec {
         console_log: paths.console_log,
         ports: spec.ports.iter().map(|port| guest_port(node, port)).collect(),
     }
+}
+
+fn ports_of(node: &Node, record: &Record) -> Vec<Port> {
+    record.intent.spec.ports.iter().map(|port| node.names.port(port)).collect()
 }
 
 fn guest_port(node: &Node, port: &PortSpec) -> GuestPort {
