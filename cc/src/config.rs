@@ -70,10 +70,13 @@ pub struct NetworkConfig {
     pub tunnel_mtu: u32,
     #[serde(default = "default_vxlan_port")]
     pub vxlan_port: u16,
+    /// The interface on the site's network on which this host answers for public addresses, as if they were its own.
+    #[serde(default)]
+    pub public_interface: Option<String>,
     /// What instances send from their public addresses leaves this host from its own: for sites where nobody
-    /// knows the way to the public addresses.
-    #[serde(default = "default_masquerade_public")]
-    pub masquerade_public: bool,
+    /// knows the way to the public addresses. Absent: unless `public_interface` makes it known.
+    #[serde(default)]
+    pub masquerade_public: Option<bool>,
 }
 
 /// Ethernet's.
@@ -84,10 +87,6 @@ fn default_tunnel_mtu() -> u32 {
 /// The one that IANA has given to VXLAN.
 fn default_vxlan_port() -> u16 {
     4789
-}
-
-fn default_masquerade_public() -> bool {
-    true
 }
 
 /// That of SSH.
@@ -124,6 +123,12 @@ pub struct DatabaseConfig {
     pub path: Option<PathBuf>,
 }
 
+impl NetworkConfig {
+    pub fn masquerades_public(&self) -> bool {
+        self.masquerade_public.unwrap_or(self.public_interface.is_none())
+    }
+}
+
 impl Config {
     pub fn database_path(&self) -> PathBuf {
         self.database.path.clone().unwrap_or_else(|| self.controller.state_dir.join("cc.sqlite"))
@@ -155,6 +160,15 @@ impl Config {
         }
         network.check_mode()?;
         self.check_tunnel()?;
+        if let Some(interface) = &network.public_interface {
+            let is_name = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+            let fits = (1..=BRIDGE_NAME_MAX).contains(&interface.len()) && interface.chars().all(is_name);
+            if !fits || *interface == network.bridge {
+                return Err(format!(
+                    "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
+                ));
+            }
+        }
         let lost = self.placement.node_lost_secs;
         if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {
             return Err(format!(
@@ -289,6 +303,8 @@ mod tests {
         wrong(|c| c.network.tunnel_address = Some([172, 31, 0, 9].into()), "network.tunnel_address");
         wrong(|c| c.network.tunnel_mtu = 100, "network.tunnel_mtu");
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
+        wrong(|c| c.network.public_interface = Some("a/b".into()), "network.public_interface");
+        wrong(|c| c.network.public_interface = Some(c.network.bridge.clone()), "network.public_interface");
         wrong(|c| c.placement.node_lost_secs = 0, "placement.node_lost_secs");
         wrong(|c| c.placement.node_lost_secs = u32::MAX, "placement.node_lost_secs");
     }

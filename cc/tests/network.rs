@@ -58,7 +58,8 @@ fn network(directory: &Path) -> NetworkConfig {
         tunnel_address: None,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
-        masquerade_public: true,
+        public_interface: None,
+        masquerade_public: None,
     }
 }
 

@@ -103,6 +103,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     // Before anything of the host is touched: another controller there has the address.
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
+    karri_net::descriptors_raise()?;
     let facts = NodeFacts::open(state_dir)?;
     let Joined { ports, listeners, user_network } = match config.network.mode {
         NetworkMode::Bridge => joined_to_bridges(&config, &boot_id, &owner, &facts).await?,
@@ -200,8 +201,15 @@ pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
 }
 
 async fn metadata_listener(ports: &BridgePorts, address: SocketAddrV4) -> anyhow::Result<TcpListener> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?;
+    let before = ports.metadata_port().filter(|_| address.port() == 0);
+    let again = match before {
+        Some(port) => TcpListener::bind(SocketAddrV4::new(*address.ip(), port)).await.ok(),
+        None => None,
+    };
+    let listener = match again {
+        Some(listener) => listener,
+        None => TcpListener::bind(address).await.with_context(|| format!("network.metadata = {address}"))?,
+    };
     let bound = SocketAddrV4::new(*address.ip(), listener.local_addr()?.port());
     ports.serve_metadata(bound).await?;
     Ok(listener)

@@ -90,6 +90,11 @@ fn is_joined(link: &str) -> bool {
     must(&format!("ip -o link show {link}")).contains(&format!("master {BRIDGE}"))
 }
 
+/// Its bridge gives back to it what came from it.
+fn hears_itself(port: &Port) -> bool {
+    must(&format!("ip -d -o link show {}", port.tap)).contains("hairpin on")
+}
+
 fn has_address() -> bool {
     must(&format!("ip -o addr show dev {BRIDGE}")).contains("169.254.87.1/32")
 }
@@ -129,6 +134,39 @@ async fn what_others_change_is_put_right() {
     assert_eq!((&mended[0], mended.len()), (&format!("bridge {BRIDGE}"), 1 + 2), "{mended:?}");
     assert!(has_address() && both.iter().all(|port| is_joined(&port.tap)));
     assert_eq!(ports.mend(&both).await.unwrap(), nothing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ports_of_the_flat_network_hear_themselves_from_the_start_and_again_when_others_forbid_it() {
+    if runs_elsewhere(
+        "ports_of_the_flat_network_hear_themselves_from_the_start_and_again_when_others_forbid_it",
+    ) {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let ports = open(directory.path(), None).await;
+    let (five, six) = (port(5), port(6));
+    let on_a_segment = Port { segment: 0x1001, ..port(7) };
+    let all = [five.clone(), six.clone(), on_a_segment.clone()];
+    ports.plug(&all).await.unwrap();
+    tap(&five);
+    tap(&six);
+    must(&format!("ip link add {} type veth peer name far7", on_a_segment.tap));
+    must(&format!("ip link set {} master {BRIDGE}.1001 up", on_a_segment.tap));
+    ports.started(&all[..1]).await.unwrap();
+    assert!(hears_itself(&five) && !hears_itself(&six));
+    let nothing = Vec::<String>::new();
+    assert_eq!(ports.mend(&all).await.unwrap(), nothing, "nobody had made it otherwise");
+    assert!(hears_itself(&six) && !hears_itself(&on_a_segment), "on a segment the router gives it back");
+
+    must(&format!("ip link set {} type bridge_slave hairpin off", five.tap));
+    assert_eq!(ports.mend(&all).await.unwrap(), [format!("that {} hears itself", five.tap)]);
+    assert!(hears_itself(&five));
+    must(&format!("ip link del {BRIDGE}"));
+    let mended = ports.mend(&all).await.unwrap();
+    assert_eq!(mended.len(), 1 + 2, "the bridge, and where the two are joined: {mended:?}");
+    assert!(hears_itself(&five) && hears_itself(&six));
+    assert_eq!(ports.mend(&all).await.unwrap(), nothing);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //!   netlink.rs, link.rs   what there is, and single changes of it
+//!   proxy.rs, arp.rs      addresses that a host answers for, and says so
+//!   watch.rs              what changes, as the kernel tells it unasked
 //!   dump.rs               lists that the kernel tells
 //!   namespace.rs          network namespaces, and work inside them
+//!   descriptors.rs        room for the descriptors that it takes
 //!   nfnetlink.rs          the kernel's netfilter: connections, and whether rules have changed
 //!   names.rs              what the links of a segment are called
 //!   step.rs               what leads from what is there to what is wanted: pure
@@ -13,6 +16,8 @@
 //!
 //! It knows no controller, no database and no rules of who may talk to whom.
 
+mod arp;
+mod descriptors;
 mod dump;
 mod error;
 mod link;
@@ -20,9 +25,13 @@ mod names;
 mod namespace;
 mod netlink;
 pub mod nfnetlink;
+mod proxy;
 mod segments;
 mod step;
+mod watch;
 
+pub use arp::announce;
+pub use descriptors::descriptors_raise;
 pub use dump::dump;
 pub use error::{NetError, is_passing};
 pub use link::{Kind, Link, Vxlan};
@@ -31,3 +40,4 @@ pub use namespace::Namespace;
 pub use netlink::Netlink;
 pub use segments::{Segments, silence};
 pub use step::{GROUP, OVERHEAD_BYTES, Tunnel};
+pub use watch::{Heard, Watch};

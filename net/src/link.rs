@@ -15,12 +15,16 @@ pub struct Link {
     /// It asks and answers who has an address.
     pub arp: bool,
     pub mtu: u32,
+    /// Of one that has such an address.
+    pub mac: Option<[u8; 6]>,
     /// A number that whoever made it has given it.
     pub group: u32,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
     /// As a port: it exchanges nothing with other isolated ports of its bridge.
     pub isolated: bool,
+    /// As a port: what came in by it may go out by it again.
+    pub hairpin: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,14 +55,17 @@ impl From<LinkMessage> for Link {
             up: flags.contains(LinkFlags::Up),
             arp: !flags.contains(LinkFlags::Noarp),
             mtu: 0,
+            mac: None,
             group: 0,
             controller: None,
             isolated: false,
+            hairpin: false,
         };
         for attribute in message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name = name,
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
+                LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
                 LinkAttribute::Group(group) => link.group = group,
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::LinkInfo(infos) => link.read(&infos),
@@ -82,6 +89,7 @@ impl Link {
                 LinkInfo::Data(InfoData::Vxlan(of)) => self.kind = Kind::Vxlan(vxlan(of)),
                 LinkInfo::PortData(InfoPortData::BridgePort(of)) => {
                     self.isolated = of.contains(&InfoBridgePort::Isolated(true));
+                    self.hairpin = of.contains(&InfoBridgePort::HairpinMode(true));
                 }
                 _ => {}
             }

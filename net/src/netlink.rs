@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
-use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 use rtnetlink::packet_route::link::{InfoBridge, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
@@ -24,15 +24,17 @@ const ROUTE_PRIORITY: u32 = 4096;
 const EXISTS: i32 = -17;
 const NO_DEVICE: i32 = -19;
 const NO_ENTRY: i32 = -2;
+/// A first byte of a MAC that nobody else's is greater than: local, and of one.
+const HIGH: u8 = 0xfe;
 /// Whose frames have no better place.
 const EVERYBODY: [u8; 6] = [0; 6];
 
 #[derive(Debug, Clone)]
 pub struct Netlink {
-    handle: Handle,
+    pub(crate) handle: Handle,
 }
 
-fn failed(what: &str) -> impl FnOnce(rtnetlink::Error) -> NetError + '_ {
+pub(crate) fn failed(what: &str) -> impl FnOnce(rtnetlink::Error) -> NetError + '_ {
     move |error| {
         let passing = matches!(&error, rtnetlink::Error::NetlinkError(told) if is_passing(&told.to_io()));
         let message = format!("{what}: {error}");
@@ -40,7 +42,7 @@ fn failed(what: &str) -> impl FnOnce(rtnetlink::Error) -> NetError + '_ {
     }
 }
 
-fn unless(code: i32, result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+pub(crate) fn unless(code: i32, result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
     match result {
         Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == code => Ok(()),
         other => other,
@@ -150,13 +152,20 @@ impl Netlink {
         self.handle.link().set_port(message).execute().await.map_err(failed(port))
     }
 
+    /// A port to which its bridge gives back what came from it, where that is the way.
+    pub async fn set_hairpin(&self, port: &str) -> Result<(), NetError> {
+        let message = LinkBridgePort::new(self.index_of(port).await?).hairpin(true).build();
+        self.handle.link().set_port(message).execute().await.map_err(failed(port))
+    }
+
     /// The bridge that a link is a port of.
     pub async fn controller(&self, name: &str) -> Result<Option<u32>, NetError> {
         self.link(name).await?.map(|link| link.controller).ok_or_else(|| missing(name))
     }
 
     /// A pair whose one end is here, named `name` and known by `group`, and whose other end is in `namespace`, with the
-    /// name `inside` and this MAC. Neither is up.
+    /// name `inside` and this MAC. Neither is up. The end here has the same MAC but for its first byte, and so always the
+    /// same; it is greater than others, for a bridge takes the least one of its ports.
     pub async fn pair_make(
         &self,
         name: &str,
@@ -166,7 +175,8 @@ impl Netlink {
         mac: [u8; 6],
     ) -> Result<(), NetError> {
         let far = format!("{name}-"); // here only for a moment
-        let pair = LinkVeth::new(name, &far).link_group(group).build();
+        let near = [HIGH, mac[1], mac[2], mac[3], mac[4], mac[5]];
+        let pair = LinkVeth::new(name, &far).link_group(group).address(near.to_vec()).build();
         self.handle.link().add(pair).execute().await.map_err(failed(name))?;
         let index = self.index_of(&far).await?;
         let there = LinkUnspec::new_with_index(index)
@@ -203,6 +213,22 @@ impl Netlink {
     pub async fn address_ensure(&self, link: u32, address: Ipv4Addr) -> Result<(), NetError> {
         let request = self.handle.address().add(link, IpAddr::V4(address), 32);
         unless(EXISTS, request.execute().await).map_err(failed("address"))
+    }
+
+    /// The link has the address, and the network around it. `true`: it had not.
+    pub async fn network_ensure(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<bool, NetError> {
+        let found = self.addresses_of(link, address).await?;
+        let is_there = |message: &AddressMessage| {
+            message.header.index == link
+                && message.header.prefix_len == prefix
+                && message.attributes.contains(&AddressAttribute::Address(IpAddr::V4(address)))
+        };
+        if found.iter().any(is_there) {
+            return Ok(false);
+        }
+        let request = self.handle.address().add(link, IpAddr::V4(address), prefix);
+        unless(EXISTS, request.execute().await).map_err(failed("address"))?;
+        Ok(true)
     }
 
     pub async fn address_delete(&self, link: u32, address: Ipv4Addr) -> Result<(), NetError> {
@@ -292,7 +318,11 @@ impl Netlink {
         Ok(entry)
     }
 
-    async fn request(&self, message: RouteNetlinkMessage, flags: u16) -> Result<(), rtnetlink::Error> {
+    pub(crate) async fn request(
+        &self,
+        message: RouteNetlinkMessage,
+        flags: u16,
+    ) -> Result<(), rtnetlink::Error> {
         let mut request = NetlinkMessage::from(message);
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
         let mut answers = self.handle.clone().request(request)?;

@@ -66,6 +66,13 @@ pub fn attribute_put(message: &mut Vec<u8>, kind: u16, value: &[u8], nested: boo
     message.resize(aligned(message.len()), 0);
 }
 
+/// Whether a program of this host that makes rules stands on nf_tables, which counts changes of them. Blocking.
+pub fn is_counted(program: &str) -> Result<bool> {
+    let told = std::process::Command::new(program).arg("--version").output()?;
+    Ok(String::from_utf8_lossy(&told.stdout).contains("nf_tables"))
+}
+
+#[derive(Debug)]
 pub struct Nfnetlink {
     socket: Socket,
 }

@@ -19,6 +19,9 @@ use tokio::sync::Mutex;
 /// away at once.
 const UNFLOOD_AFTER: Duration = Duration::from_secs(10);
 
+/// So many are asked for one by one.
+const FEW: usize = 8;
+
 pub struct Segments {
     netlink: Netlink,
     names: Names,
@@ -125,12 +128,13 @@ impl Segments {
         if tags.is_empty() {
             return Ok(BTreeMap::new());
         }
-        let links = self.netlink.links().await?;
+        let links = self.links_of(tags).await?;
         let links: HashMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
         let find = |name: &str| links.get(name).map(|link| (*link).clone());
+        let has_device = tags.iter().any(|tag| links.contains_key(self.names.device(*tag).as_str()));
         let floods = match self.tunnel {
-            Some(_) => self.netlink.floods().await?,
-            None => BTreeMap::new(),
+            Some(_) if has_device => self.netlink.floods().await?,
+            _ => BTreeMap::new(),
         };
         let seen = tags.iter().map(|tag| {
             let (bridge, device) = (find(&self.names.bridge(*tag)), find(&self.names.device(*tag)));
@@ -139,6 +143,20 @@ impl Segments {
             (*tag, Seen { bridge, device, flood })
         });
         Ok(seen.collect())
+    }
+
+    /// Of a few segments their links alone: the host may have many.
+    async fn links_of(&self, tags: &BTreeSet<Tag>) -> Result<Vec<Link>, NetError> {
+        if tags.len() > FEW {
+            return self.netlink.links().await;
+        }
+        let mut links = Vec::new();
+        for tag in tags {
+            for name in [self.names.bridge(*tag), self.names.device(*tag)] {
+                links.extend(self.netlink.link(&name).await?);
+            }
+        }
+        Ok(links)
     }
 
     async fn take(&self, wanted: &Wanted, step: Step) -> Result<(), NetError> {

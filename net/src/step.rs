@@ -112,7 +112,8 @@ mod tests {
     fn link(index: u32, kind: Kind) -> Link {
         let (arp, controller) = (index != 7, (index != 7).then_some(7));
         let name = format!("link{index}");
-        Link { index, name, kind, up: true, arp, mtu: 1450, group: GROUP, controller, isolated: index != 7 }
+        let (up, mtu, mac, group, isolated) = (true, 1450, None, GROUP, index != 7);
+        Link { index, name, kind, up, arp, mtu, mac, group, controller, isolated, hairpin: false }
     }
 
     fn whole() -> Seen {

@@ -7,9 +7,11 @@ import shutil
 import signal
 import subprocess
 
-from real_cloud import wait_until
+from real_cloud import KARRI, wait_until
 
 STOP_SECONDS = 30
+NODE = "attic"
+SILENT_SECONDS = 60  # ten until a node is called silent, and a busy machine
 
 
 def ip(*arguments):
@@ -152,5 +154,47 @@ class PrivateLibvirt:
 
     def stop(self):
         if self.process and self.process.poll() is None:
+            for one in self.domains("--state-running"):  # what a failed test has left
+                self.virsh("destroy", f"karri-{one}", check=False)
             self.process.terminate()
             self.process.wait(STOP_SECONDS)
+
+
+class FarNode:
+    """The node controller on the other machine."""
+
+    def __init__(self, cloud, machine, *join, **environment):
+        self.cloud, self.machine, self.join_arguments = cloud, machine, join
+        self.state_dir = cloud.directory / "node"
+        self.environment = {**os.environ, **environment}
+
+    def join(self, token, *more):
+        return self.machine.run(KARRI, "node", "join", token, "--name", NODE, *self.join_arguments, *more,
+                                "--state-dir", self.state_dir, env=self.environment)
+
+    def join_and_start(self):
+        joined = self.join(new_token(self.cloud)["token"], "--output", "json")
+        assert joined.returncode == 0, joined.stderr
+        self.command = json.loads(joined.stdout)["start"].split()
+        self.start()
+
+    def start(self):
+        self.process = self.machine.start(*self.command, log=self.cloud.directory / "node.log", env=self.environment)
+
+    def instances(self):
+        """Those whose records lie on the node."""
+        return {path.parent.name for path in self.state_dir.glob("nc/**/instances/*/intent.json")}
+
+
+def new_token(cloud, *more):
+    return json.loads(cloud.karri("node", "token", "--output", "json", *more))
+
+
+def node(cloud, name):
+    nodes = json.loads(cloud.karri("node", "list", "--output", "json"))
+    return next((node for node in nodes if node["name"] == name), None)
+
+
+def is_alive(cloud, name):
+    found = node(cloud, name)
+    return bool(found and found["alive"])

@@ -6,57 +6,17 @@ runs real guests, on a bridge that a second cable joins to the cloud's.
 
 import base64
 import json
-import os
 import time
 import unittest
 import urllib.request
 
 import botocore.exceptions
-from hosts import Machine, PrivateLibvirt, ip
+from hosts import NODE, SILENT_SECONDS, FarNode, Machine, PrivateLibvirt, ip, is_alive, new_token, node
 from real_cloud import KARRI, Cloud, RealCloud, instance, new_key, ssh, state, wait_state, wait_until
 
-NODE = "attic"
-SILENT_SECONDS = 60  # ten until a node is called silent, and a busy machine
 IMDS = "http://169.254.169.254/latest"
 # What a cut cable may make the controllers say.
 CUT = ("node does not report", "node is silent", "node did not take it", "does not hear this node")
-
-
-class FarNode:
-    """The node controller on the other machine."""
-
-    def __init__(self, cloud, machine, *join, **environment):
-        self.cloud, self.machine, self.join_arguments = cloud, machine, join
-        self.state_dir = cloud.directory / "node"
-        self.environment = {**os.environ, **environment}
-
-    def join(self, token, *more):
-        return self.machine.run(KARRI, "node", "join", token, "--name", NODE, *self.join_arguments, *more,
-                                "--state-dir", self.state_dir, env=self.environment)
-
-    def join_and_start(self):
-        joined = self.join(new_token(self.cloud)["token"], "--output", "json")
-        assert joined.returncode == 0, joined.stderr
-        command = json.loads(joined.stdout)["start"].split()
-        self.machine.start(*command, log=self.cloud.directory / "node.log", env=self.environment)
-
-    def instances(self):
-        """Those whose records lie on the node."""
-        return {path.parent.name for path in self.state_dir.glob("nc/**/instances/*/intent.json")}
-
-
-def new_token(cloud, *more):
-    return json.loads(cloud.karri("node", "token", "--output", "json", *more))
-
-
-def node(cloud, name):
-    nodes = json.loads(cloud.karri("node", "list", "--output", "json"))
-    return next((node for node in nodes if node["name"] == name), None)
-
-
-def is_alive(cloud, name):
-    found = node(cloud, name)
-    return bool(found and found["alive"])
 
 
 def silent_nodes(cloud):

@@ -1,23 +1,66 @@
-"""VPCs of users with real guests: a public and a private subnet, an elastic address, and a VPC beside it that has the
-very same range."""
+"""VPCs of users with real guests on two nodes: public and private subnets, elastic addresses, a NAT gateway, and a VPC
+beside it that has the very same range. Then controllers are killed under traffic, and their work is taken away.
 
+The second node is on another machine, which is a network namespace with a libvirt of its own. Frames between the two are
+VXLAN over the cable.
+"""
+
+import os
+import re
+import signal
 import subprocess
+import time
 import unittest
 
-from real_cloud import BOOT_SECONDS, SSH, RealCloud, instance, new_key, ssh, wait_state, wait_until
+from hosts import NODE, SILENT_SECONDS, FarNode, Machine, PrivateLibvirt, ip, is_alive
+from kernel import Kernel, difference
+from real_cloud import BOOT_SECONDS, KILLED, SSH, RealCloud, instance, new_key, ssh, wait_state, wait_until
+from traffic import Counting, Pings
 
+NUMBER = 30
 IMDS = "http://169.254.169.254/latest"
 RANGE = "10.44.0.0/16"
 PUBLIC, PRIVATE = "10.44.1.0/24", "10.44.2.0/24"
 ANYWHERE = [{"CidrIp": "0.0.0.0/0"}]
+MEND_SECONDS = 5
+KILLS = int(os.environ.get("KARRI_NETWORK_KILLS", "1"))
+# What is of nobody's on the other machine, and of somebody's with a name like Karri's on this one.
+THEIRS_FAR = ["ip link add theirs type bridge", "iptables -N THEIRS", "iptables -A THEIRS -s 192.0.2.77 -j DROP",
+              "iptables -t raw -A PREROUTING -i theirs -j NOTRACK", "ipset create theirs hash:ip", "ipset add theirs 192.0.2.7"]
+THEIRS_NEAR = [f"ip link add ktest{NUMBER}-their type bridge", f"iptables -N ktest{NUMBER}theirs",
+               f"iptables -A ktest{NUMBER}theirs -s 192.0.2.77 -j DROP"]
+THEIRS_NEAR_GONE = [f"ip link delete ktest{NUMBER}-their", f"iptables -F ktest{NUMBER}theirs", f"iptables -X ktest{NUMBER}theirs"]
+
+
+class TwoNodes(RealCloud):
+    """Its hosts exchange frames of segments by the cable between them."""
+
+    def __init__(self, machine):
+        super().__init__(NUMBER)
+        self.machine = machine
+        self.environment |= {"KARRI_CC_NETWORK__TUNNEL_ADDRESS": machine.near, "KARRI_NC_NETWORK__TUNNEL_ADDRESS": machine.near}
+        self.expect("node does not report")  # it ends while its node goes away
+
+    def up_arguments(self):
+        return [*super().up_arguments(), "--address", self.machine.near]
 
 
 def setUpModule():
-    global cloud, ec2, key
-    cloud = RealCloud(number=30).__enter__()
+    global cloud, ec2, key, machine, libvirt, far
+    machine = Machine(NUMBER).open()
+    cloud = TwoNodes(machine).__enter__()
     unittest.addModuleCleanup(cloud.__exit__, None)
+    unittest.addModuleCleanup(machine.close)
+    ip("link", "set", machine.cable("lan"), "master", cloud.bridge)
+    libvirt = PrivateLibvirt(cloud.directory / "libvirt", machine).start()
+    unittest.addModuleCleanup(libvirt.stop)
+    unittest.addModuleCleanup(machine.stop_processes)
     ec2 = cloud.boto3()
-    key = new_key(cloud, ec2, "vpc-test")
+    key = new_key(cloud, ec2, "vpc-test", KeyType="ed25519")
+    far = FarNode(cloud, machine, KARRI_NC_HYPERVISOR__URI=libvirt.uri, KARRI_NC_NETWORK__BRIDGE=cloud.bridge,
+                  KARRI_NC_NETWORK__UPLINK="lan", KARRI_NC_NETWORK__TUNNEL_ADDRESS=machine.far)
+    far.join_and_start()
+    wait_until("the other node is there", lambda: is_alive(cloud, NODE), SILENT_SECONDS)
 
 
 class Network:
@@ -29,18 +72,25 @@ class Network:
                                      for cidr in (PUBLIC, PRIVATE))
         self.gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
         ec2.attach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.vpc)
-        self.table = ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"]
-        ec2.create_route(RouteTableId=self.table, DestinationCidrBlock="0.0.0.0/0", GatewayId=self.gateway)
-        self.association = ec2.associate_route_table(RouteTableId=self.table, SubnetId=self.public)["AssociationId"]
+        self.table = self.table_to(self.public, GatewayId=self.gateway)
+        self.tables = [self.table]
         mine = [{"Name": "vpc-id", "Values": [self.vpc]}]
         [group] = ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
         ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[
             {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ANYWHERE},
             {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": ANYWHERE}])
 
+    def table_to(self, subnet, **target):
+        """A route table of the subnet's own, with a way to everywhere."""
+        table = ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"]
+        ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", **target)
+        association = ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)["AssociationId"]
+        return table, association
+
     def remove(self):
-        ec2.disassociate_route_table(AssociationId=self.association)
-        ec2.delete_route_table(RouteTableId=self.table)
+        for table, association in self.tables:
+            ec2.disassociate_route_table(AssociationId=association)
+            ec2.delete_route_table(RouteTableId=table)
         ec2.detach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.vpc)
         ec2.delete_internet_gateway(InternetGatewayId=self.gateway)
         for subnet in (self.public, self.private):
@@ -48,8 +98,10 @@ class Network:
         ec2.delete_vpc(VpcId=self.vpc)
 
 
-def launch(subnet, address):
-    [one] = cloud.launch(ec2, KeyName="vpc-test", SubnetId=subnet, PrivateIpAddress=address)
+def launch(where, **more):
+    [one] = cloud.launch(ec2, KeyName="vpc-test", **more)
+    wait_state(ec2, one, "running")
+    assert (one in libvirt.domains()) == (where == "far"), f"{one} is not {where}"
     return one
 
 
@@ -63,99 +115,306 @@ def is_reached(address):
     return done.returncode == 0
 
 
+def says(address, command):
+    return ssh(address, key, command)
+
+
+def pings(address, *others, count=1):
+    """Which of the others the guest at this address reaches."""
+    asked = (f"ping -c {count} -w {count + 1} {other} >/dev/null 2>&1 && echo yes || echo no" for other in others)
+    answers = says(address, "; ".join(asked))
+    return [answer == "yes" for answer in answers.split()]
+
+
+def acls(**filters):
+    filters = [{"Name": name.replace("_", "-"), "Values": [value]} for name, value in filters.items()]
+    return ec2.describe_network_acls(Filters=filters)["NetworkAcls"]
+
+
+def shell(prefix, commands):
+    for command in commands:
+        subprocess.run([*prefix, *command.split()], check=True, capture_output=True)
+
+
 class Vpcs(unittest.TestCase):
-    def test_subnets_meet_through_their_router_and_vpcs_of_one_range_do_not(self):
-        near, far = Network(), Network()
-        front, back = launch(near.public, "10.44.1.20"), launch(near.private, "10.44.2.20")
-        # The one has the address of another in the other VPC, the other has one that nobody has there.
-        other, stranger = launch(far.public, "10.44.1.20"), launch(far.private, "10.44.2.30")
-        guests = [front, back, other, stranger]
-        for one in guests:
-            wait_state(ec2, one, "running")
-        first, second = (ec2.allocate_address(Domain="vpc") for _ in range(2))
-        leads_to(first, front)
-        association = leads_to(second, other)
-        at, beside = first["PublicIp"], second["PublicIp"]
-        self.assertEqual(instance(ec2, front)["PublicIpAddress"], at)
+    def test_networks_of_users_on_two_nodes_and_what_becomes_of_them_without_their_controllers(self):
+        near_vpc, far_vpc = Network(), Network()
+        self.near_vpc, self.far_vpc = near_vpc, far_vpc
+        # The least loaded node takes each, by turns.
+        self.back = launch("far", SubnetId=near_vpc.public, PrivateIpAddress="10.44.1.21")
+        self.flat = launch("near")
+        # The one has the address of another in the other VPC, the last has one that nobody has there.
+        self.other = launch("far", SubnetId=far_vpc.public, PrivateIpAddress="10.44.1.20")
+        self.front = launch("near", SubnetId=near_vpc.public, PrivateIpAddress="10.44.1.20")
+        self.hidden = launch("far", SubnetId=far_vpc.private, PrivateIpAddress="10.44.2.30")
+        guests = [self.flat, self.back, self.front, self.other, self.hidden]
+        allocations = [ec2.allocate_address(Domain="vpc") for _ in range(4)]
+        self.first, self.second, third, self.nat = allocations
+        leads_to(self.first, self.front)
+        self.association = leads_to(self.second, self.other)
+        leads_to(third, self.flat)
+        self.at, self.beside, self.flat_at = (each["PublicIp"] for each in (self.first, self.second, third))
 
-        # Each public address leads to its own of two equal private ones, and each is told its own metadata.
-        for address, one in ((at, front), (beside, other)):
-            self.assertEqual(ssh(address, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
-            self.assertEqual(ssh(address, key, f"wget -qO- {IMDS}/meta-data/local-ipv4"), "10.44.1.20")
-
-            def told(address=address):
-                return ssh(address, key, f"wget -qO- {IMDS}/meta-data/public-ipv4 || true")
-
-            wait_until("the public address in the metadata", lambda told=told, address=address: told() == address, 30)
-
-        # From subnet to subnet, when the other one has booted.
-        wait_until("an answer from the private subnet",
-                   lambda: ssh(at, key, "ping -c 1 -w 2 10.44.2.20 >/dev/null 2>&1 && echo yes || echo no") == "yes", BOOT_SECONDS)
-        wait_until("an answer in the other VPC",
-                   lambda: ssh(beside, key, "ping -c 1 -w 2 10.44.2.30 >/dev/null 2>&1 && echo yes || echo no") == "yes",
-                   BOOT_SECONDS)
-        # Whom the one VPC has, the other one has not.
-        for address, missing in ((at, "10.44.2.30"), (beside, "10.44.2.20")):
-            self.assertEqual(ssh(address, key, f"ping -c 2 -w 3 {missing} >/dev/null 2>&1 && echo yes || echo no"), "no")
-        # A frame of the largest size passes whole, and one more byte is not lost without a word.
-        self.assertEqual(ssh(at, key, "cat /sys/class/net/eth0/mtu"), "1450")
-
-        self.another_interface_comes_and_goes(near, front, at)
-
-        # Moved: the address leads to the other VPC's instance, and no more to the first.
-        ec2.disassociate_address(AssociationId=association)
-        wait_until("the address leads nowhere", lambda: not is_reached(beside), 30)
-        ec2.associate_address(AllocationId=first["AllocationId"], InstanceId=other, AllowReassociation=True)
-        wait_until("the address leads to another",
-                   lambda: ssh(at, key, f"wget -qO- {IMDS}/meta-data/instance-id") == other, 60)
+        for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.own_public_address, self.by_the_nat_gateway,
+                      self.killed, self.taken_away, self.moved):
+            began = time.monotonic()
+            stage()
+            print(f"{stage.__name__}: {time.monotonic() - began:.1f} s", flush=True)
 
         ec2.terminate_instances(InstanceIds=guests)
         for one in guests:
             wait_state(ec2, one, "terminated")
-        for allocation in (first, second):
+        for allocation in allocations:
             ec2.release_address(AllocationId=allocation["AllocationId"])
-        for network in (near, far):
+        for network in (near_vpc, far_vpc):
             network.remove()
         routers = f"karri-{cloud.bridge}-"
         wait_until("nothing of the networks is left",
                    lambda: routers not in subprocess.check_output(["ip", "netns", "list"], text=True)
-                   and f"{cloud.bridge}." not in subprocess.check_output(["ip", "-o", "link"], text=True), 30)
+                   and f"{cloud.bridge}." not in subprocess.check_output(["ip", "-o", "link"], text=True)
+                   and f"{cloud.bridge}." not in machine.run("ip", "-o", "link").stdout, 30)
 
+    def each_is_itself(self):
+        """Each public address leads to its own of two equal private ones, and each is told its own metadata."""
+        self.assertEqual(instance(ec2, self.front)["PublicIpAddress"], self.at)
+        for address, one in ((self.at, self.front), (self.beside, self.other)):
+            told = says(address, f"wget -qO- {IMDS}/meta-data/instance-id; echo; wget -qO- {IMDS}/meta-data/local-ipv4")
+            self.assertEqual(told.split(), [one, "10.44.1.20"])
+            wait_until("the public address in the metadata",
+                       lambda address=address: says(address, f"wget -qO- {IMDS}/meta-data/public-ipv4 || true") == address, 30)
 
-    def another_interface_comes_and_goes(self, near, front, at):
-        """A second interface in the private subnet, plugged into the running guest, and an address beside its first."""
-        made = ec2.create_network_interface(SubnetId=near.private, PrivateIpAddress="10.44.2.50", Description="second")
+    def same_subnet_and_same_range(self):
+        wait_until("an answer in the same subnet, from the other node", lambda: all(pings(self.at, "10.44.1.21")), BOOT_SECONDS)
+        wait_until("an answer from another subnet", lambda: all(pings(self.beside, "10.44.2.30")), BOOT_SECONDS)
+        # Whom the one VPC has, the other one has not, by no protocol: not even who has the address is answered.
+        self.assertEqual(pings(self.at, "10.44.2.30", count=2), [False])
+        self.assertEqual(pings(self.beside, "10.44.1.21", count=2), [False])
+        self.assertEqual(says(self.beside, "nc -w 2 10.44.1.21 22 </dev/null 2>/dev/null | head -c 3"), "")
+        self.assertRegex(says(self.beside, "cat /proc/net/arp"), r"10\.44\.1\.21 +0x1 +0x0 ")
+        # A packet of the largest size passes whole in one frame of the tunnel, also of TCP.
+        cut = self.fragments()
+        whole = says(self.at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole")
+        self.assertEqual(whole.split(), ["1450", "whole"])
+        self.assertEqual(says(self.at, "nc -w 5 10.44.1.21 22 </dev/null | head -c 3"), "SSH")
+        through = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.at}"
+        bulk = subprocess.run([*SSH, "-i", str(key), "-o", through, "root@10.44.1.21", "head -c 300000 /dev/zero"],
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
+        self.assertEqual(self.fragments(), cut, "nothing was in pieces")
+
+    def fragments(self):
+        told = (kernel.told("nstat", "-az", "IpFragCreates") for kernel in (Kernel(), Kernel(machine.command())))
+        return [re.search(r"IpFragCreates +(\d+)", text)[1] for text in told]
+
+    def own_public_address(self):
+        """And each other's."""
+        knock = "nc -w 5 {0} 22 </dev/null | head -c 3"
+        for address in (self.flat_at, self.at):
+            heard = says(address, "; echo; ".join(knock.format(to) for to in (self.flat_at, self.at)))
+            self.assertEqual(heard.split(), ["SSH", "SSH"], address)
+
+    def by_the_nat_gateway(self):
+        """Out of the private subnet, and nobody in; then the network ACLs' order, and a route to what is no more."""
+        asked = ec2.create_nat_gateway(SubnetId=self.far_vpc.public, AllocationId=self.nat["AllocationId"])
+        nat = asked["NatGateway"]["NatGatewayId"]
+        ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
+        self.far_vpc.tables.append(self.far_vpc.table_to(self.far_vpc.private, NatGatewayId=nat))
+        inside = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.beside}"
+
+        def heard(address):
+            asked = f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3"
+            return subprocess.run([*SSH, "-i", str(key), "-o", inside, "root@10.44.2.30", asked], capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL).stdout
+
+        wait_until("the other VPC's public address from a private subnet", lambda: heard(self.at) == "SSH", 30)
+        self.assertFalse(is_reached(self.nat["PublicIp"]))
+        acl = ec2.create_network_acl(VpcId=self.far_vpc.vpc)["NetworkAcl"]["NetworkAclId"]
+        [default] = acls(vpc_id=self.far_vpc.vpc, default="true")
+        [old] = [association["NetworkAclAssociationId"] for association in default["Associations"]
+                 if association["SubnetId"] == self.far_vpc.private]
+        entry = {"NetworkAclId": acl, "CidrBlock": "0.0.0.0/0", "Protocol": "-1", "RuleAction": "allow"}
+        for egress in (True, False):
+            ec2.create_network_acl_entry(**entry, RuleNumber=100, Egress=egress)
+        associated = ec2.replace_network_acl_association(AssociationId=old, NetworkAclId=acl)["NewAssociationId"]
+        self.assertEqual(heard(self.at), "SSH", "everything passes")
+        denied = {**entry, "CidrBlock": f"{self.at}/32", "RuleAction": "deny", "Egress": True}
+        ec2.create_network_acl_entry(**denied, RuleNumber=110)
+        self.assertEqual(heard(self.at), "SSH", "the lower number comes first")
+        ec2.create_network_acl_entry(**denied, RuleNumber=90)
+        wait_until("the lower number comes first", lambda: heard(self.at) == "", 30)
+        ec2.replace_network_acl_association(AssociationId=associated, NetworkAclId=default["NetworkAclId"])
+        ec2.delete_network_acl(NetworkAclId=acl)
+        wait_until("as before", lambda: heard(self.at) == "SSH", 30)
+        ec2.delete_nat_gateway(NatGatewayId=nat)
+        ec2.get_waiter("nat_gateway_deleted").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
+        wait_until("a black hole", lambda: heard(self.at) == "", 30)
+        [table] = ec2.describe_route_tables(RouteTableIds=[self.far_vpc.tables[-1][0]])["RouteTables"]
+        [route] = [route for route in table["Routes"] if route.get("NatGatewayId")]
+        self.assertEqual(route["State"], "blackhole")
+
+    def kernels(self):
+        [taps] = {name.removeprefix("KARRI-") for name in cloud.guarding()}
+        kernels = {"near": Kernel(ours=rf"{cloud.bridge}|\b(KARRI-|karri-)?{taps}"), "far": Kernel(machine.command())}
+        for name in subprocess.check_output(["ip", "netns", "list"], text=True).split():
+            if name.startswith(f"karri-{cloud.bridge}-"):
+                kernels[name] = Kernel(["ip", "netns", "exec", name])
+        return kernels
+
+    def looked(self, identity=True):
+        return {where: kernel.state(identity) for where, kernel in self.kernels().items()}
+
+    def same(self, before, identity=True):
+        after = self.looked(identity)
+        self.differs = "\n".join(f"{where}:\n{difference(before.get(where, []), after.get(where, []))}"
+                                 for where in sorted(before.keys() | after.keys()) if before.get(where) != after.get(where))
+        return not self.differs
+
+    def becomes(self, what, before, identity=True, seconds=MEND_SECONDS):
+        try:
+            wait_until(what, lambda: self.same(before, identity), seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.differs}") from None
+
+    def killed(self):
+        """Not one packet of what is open is lost, and afterwards everything is as it was, byte by byte."""
+        shell(machine.command(), THEIRS_FAR)
+        shell([], THEIRS_NEAR)
+        self.addCleanup(subprocess.run, "; ".join(THEIRS_NEAR_GONE), shell=True, capture_output=True)
+        before = self.looked()
+        for where, lines in before.items():
+            self.assertGreater(len(lines), 20, where)
+        cloud.expect(*KILLED)
+        pings = [Pings(address, number) for number, address in
+                 enumerate((self.at, self.beside, self.flat_at, instance(ec2, self.flat)["PrivateIpAddress"]))]
+        counting = Counting(self.at, key)
+        says(self.at, "ping -i 0.1 10.44.1.21 >/tmp/pings 2>&1 & echo $! >/tmp/pinging")
+        for _ in range(KILLS):
+            children = {name: pid for name, pid in cloud.children().items() if name.startswith(("cc-", "nc"))}
+            self.assertEqual(len(children), 2, children)
+            for pid in (*children.values(), far.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            far.process.wait()
+            counting.goes_on()
+            far.start()
+            wait_until("other processes", lambda children=children: self.others_than(children) == set(children), 30)
+            wait_until("the cloud is healthy", self.is_healthy, SILENT_SECONDS)
+            self.becomes("the kernel is as it was", before)
+        counting.goes_on()
+        counting.end()
+        told = says(self.at, "kill -INT $(cat /tmp/pinging); sleep 1; tail -3 /tmp/pings")
+        sent, received = map(int, re.search(r"(\d+) packets transmitted, (\d+)", told).groups())
+        self.assertIn(sent - received, (0, 1), told)  # the last one may be on its way
+        for each in pings:
+            lost, all_of_them = each.lost()
+            self.assertEqual(lost, 0, f"{each.address}: of {all_of_them}")
+            self.assertGreater(all_of_them, 50)
+        self.assertTrue(self.same(before), self.differs)
+
+    def others_than(self, children):
+        return {name for name, pid in cloud.children().items() if children.get(name, pid) != pid}
+
+    def is_healthy(self):
+        try:
+            cloud.karri("status")
+            return is_alive(cloud, NODE)
+        except AssertionError:
+            return False
+
+    def taken_away(self):
+        """Of what others take away all is back within seconds, and what is theirs stays as it is."""
+        cloud.expect("the network was changed by others", "the network is not as it should be")
+        before = self.looked(identity=False)
+        [taps] = {name.removeprefix("KARRI-") for name in cloud.guarding()}
+        router = next(name for name in before if name.startswith("karri-"))
+        segment = next(link for link in re.findall(rf"({re.escape(cloud.bridge)}\.[0-9a-f]+) ", "\n".join(before["near"])))
+        far_segment = next(link for link in re.findall(rf"({re.escape(cloud.bridge)}\.[0-9a-f]+) ", "\n".join(before["far"])))
+        in_router, at_far = ["ip", "netns", "exec", router], machine.command()
+        flushes = ["iptables -F", "iptables -t nat -F", "iptables -t mangle -F", "iptables -t raw -F", "ebtables -t nat -F"]
+        back = [command for command in THEIRS_FAR if "-A " in command]
+        changed = "the network was changed by others"
+        for what, said, breaks in (
+            ("rules here", "firewall rules put",
+             [([], [f"iptables -F KARRI-FWD-{cloud.bridge}", f"iptables -t nat -F KARRI-NAT-{cloud.bridge}",
+                    f"iptables -t nat -D POSTROUTING -j KARRI-NAT-{cloud.bridge}", f"iptables -t mangle -F KARRI-{taps}-to"])]),
+            ("rules there", changed, [(at_far, flushes + back)]),
+            ("rules and routes of a router", "router put right",
+             [(in_router, ["iptables -F", "iptables -t mangle -F", "ip route flush proto 75"])]),
+            ("bridges", changed, [([], [f"ip link delete {segment}"]), (at_far, [f"ip link delete {far_segment}"])]),
+        ):
+            told, began = self.said(said), time.monotonic()
+            for prefix, commands in breaks:
+                shell(prefix, commands)
+            wait_until(f"somebody mends: {what}", lambda said=said, told=told: self.said(said) > told, MEND_SECONDS)
+            self.becomes(what, before, identity=False)
+            print(f"{what}: {time.monotonic() - began:.1f} s", flush=True)
+        served = self.dnsmasqs()
+        self.assertGreater(len(served), 2)
+        for pid in served:
+            os.kill(pid, signal.SIGKILL)
+        wait_until("as many dnsmasqs", lambda: len(self.dnsmasqs() - served) == len(served), MEND_SECONDS)
+        self.assertEqual(pings(self.at, "10.44.1.21"), [True])
+        shell([], THEIRS_NEAR_GONE)
+
+    def said(self, words):
+        """How often controllers have."""
+        return sum(log.read_text().count(words) for log in cloud.logs())
+
+    def dnsmasqs(self):
+        mine = f"^dnsmasq .*(--interface={cloud.bridge} |/karri-{cloud.bridge}-)"
+        return {int(pid) for pid in subprocess.run(["pgrep", "-f", mine], capture_output=True, text=True).stdout.split()}
+
+    def moved(self):
+        """The address leads to the other VPC's instance, and no more to the first, while traffic runs by it and by others."""
+        staying = Pings(self.flat_at, 9)
+        held = Counting(self.at, key)
+        ec2.disassociate_address(AssociationId=self.association)
+        wait_until("the address leads nowhere", lambda: not is_reached(self.beside), 30)
+        ec2.associate_address(AllocationId=self.first["AllocationId"], InstanceId=self.other, AllowReassociation=True)
+        wait_until("the address leads to another", lambda: says(self.at, f"wget -qO- {IMDS}/meta-data/instance-id") == self.other, 60)
+        counted = len(held.numbers)
+        with self.assertRaisesRegex(AssertionError, "counts on"):
+            held.goes_on(seconds=2)
+        self.assertEqual(len(held.numbers), counted)
+        held.end()
+        lost, sent = staying.lost()
+        self.assertEqual((lost, sent > 50), (0, True), sent)
+
+    def another_interface(self):
+        """A second interface, in another subnet, plugged into the running guest, and an address beside its first."""
+        made = ec2.create_network_interface(SubnetId=self.near_vpc.private, PrivateIpAddress="10.44.2.50", Description="second")
         second, mac = (made["NetworkInterface"][name] for name in ("NetworkInterfaceId", "MacAddress"))
-        attachment = ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=front, DeviceIndex=1)["AttachmentId"]
+        attachment = ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=self.front, DeviceIndex=1)["AttachmentId"]
         find = f"for n in /sys/class/net/*; do [ $(cat $n/address) = {mac} ] && basename $n; done; true"
-        wait_until("the second interface in the guest", lambda: ssh(at, key, find), 30)
-        name = ssh(at, key, find)
+        wait_until("the second interface in the guest", lambda: says(self.at, find), 30)
+        name = says(self.at, find)
         # Its address comes by DHCP, and it is told apart from the first, also where it asks itself.
-        ssh(at, key, f"ip link set {name} up && udhcpc -q -n -i {name} -s /bin/true")
-        ssh(at, key, f"ip address add 10.44.2.50/24 dev {name}")
-        self.assertEqual(ssh(at, key, f"cat /sys/class/net/{name}/mtu"), "1450")
-        self.assertEqual(ssh(at, key, f"ping -c 1 -w 5 -I {name} 10.44.2.20 >/dev/null && echo yes"), "yes")
+        says(self.at, f"ip link set {name} up && udhcpc -q -n -i {name} -s /bin/true")
+        says(self.at, f"ip address add 10.44.2.50/24 dev {name}")
+        self.assertEqual(says(self.at, f"cat /sys/class/net/{name}/mtu"), "1450")
+        self.assertEqual(says(self.at, f"ip route add 10.44.1.21 via 10.44.2.1 dev {name} && ping -c 1 -w 5 -I {name} 10.44.1.21 "
+                                       ">/dev/null && ip route del 10.44.1.21 && echo yes"), "yes")
         macs = f"{IMDS}/meta-data/network/interfaces/macs"
-        self.assertEqual(ssh(at, key, f"wget -qO- {macs}/{mac}/local-ipv4s"), "10.44.2.50")
-        self.assertEqual(ssh(at, key, f"wget -qO- {macs}/{mac}/device-number"), "1")
-        self.assertEqual(len(ssh(at, key, f"wget -qO- {macs}/").split()), 2)
+        self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/local-ipv4s"), "10.44.2.50")
+        self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/device-number"), "1")
+        self.assertEqual(len(says(self.at, f"wget -qO- {macs}/").split()), 2)
         asked = (f"ip route add 169.254.169.254 dev {name} && wget -qO- {IMDS}/meta-data/instance-id; "
                  "ip route del 169.254.169.254")
-        self.assertEqual(ssh(at, key, asked), front)
+        self.assertEqual(says(self.at, asked), self.front)
 
-        [first] = [port["NetworkInterfaceId"] for port in instance(ec2, front)["NetworkInterfaces"]
+        [first] = [port["NetworkInterfaceId"] for port in instance(ec2, self.front)["NetworkInterfaces"]
                    if port["Attachment"]["DeviceIndex"] == 0]
-        ec2.assign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.21"])
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
         beside = ec2.allocate_address(Domain="vpc")
-        ec2.associate_address(AllocationId=beside["AllocationId"], NetworkInterfaceId=first, PrivateIpAddress="10.44.1.21")
-        ssh(at, key, "ip address add 10.44.1.21/24 dev eth0")
+        ec2.associate_address(AllocationId=beside["AllocationId"], NetworkInterfaceId=first, PrivateIpAddress="10.44.1.31")
+        says(self.at, "ip address add 10.44.1.31/24 dev eth0")
         wait_until("the address beside the first", lambda: is_reached(beside["PublicIp"]), 30)
 
         ec2.detach_network_interface(AttachmentId=attachment)
-        wait_until("the guest lets go of it", lambda: not ssh(at, key, find), 30)
+        wait_until("the guest lets go of it", lambda: not says(self.at, find), 30)
         ec2.delete_network_interface(NetworkInterfaceId=second)
-        ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.21"])
+        ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
         ec2.release_address(AllocationId=beside["AllocationId"])
+        says(self.at, "ip address del 10.44.1.31/24 dev eth0")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ const PROGRAMS: [&str; 11] = [
     "crc_loop",
     "fsync_loop",
     "groups_loop",
+    "routers_loop",
     "s3_put",
 ];
 
@@ -44,6 +45,8 @@ pub enum Name {
     Idle,
     /// One rule of a security group more among many, and packets among many members
     Groups,
+    /// One change of a VPC among 1,000 subnets, and all of them brought to the kernel
+    Routers,
     /// Signed GETs of 4 KiB, 1 MiB and 256 MiB, against nginx with sendfile
     #[value(name = "s3_get")]
     S3Get,

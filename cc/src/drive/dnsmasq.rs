@@ -29,6 +29,8 @@ pub struct Dnsmasq {
     inside: Option<String>,
     /// Ours to reap, when this life started it.
     child: Option<Child>,
+    /// Of the one that was last found to be right.
+    serving: Option<Pid>,
     written: Option<String>,
     must_restart: bool,
 }
@@ -43,6 +45,7 @@ impl Dnsmasq {
             directory: directory.to_owned(),
             inside: inside.map(str::to_owned),
             child: None,
+            serving: None,
             written: None,
             must_restart: false,
         }
@@ -69,8 +72,18 @@ impl Dnsmasq {
         self.directory.join(name)
     }
 
+    /// A quick look: whether the one that was last found to be right still lives.
+    pub fn is_serving(&mut self) -> bool {
+        let Some(pid) = self.serving.filter(|_| !self.must_restart) else { return false };
+        match &mut self.child {
+            Some(child) => child.try_wait().is_ok_and(|ended| ended.is_none()),
+            None => command_line(pid).is_some(),
+        }
+    }
+
     /// It runs and serves exactly `hosts`.
     pub async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+        self.serving = None;
         let text = hosts_file(hosts);
         let changed = self.written.as_ref() != Some(&text);
         if changed && std::fs::read_to_string(self.file("hosts")).ok().as_ref() != Some(&text) {
@@ -95,6 +108,7 @@ impl Dnsmasq {
             }
         }
         self.written = Some(text);
+        self.serving = self.running_pid();
         Ok(())
     }
 

@@ -199,7 +199,8 @@ fn filter(network: &NetworkConfig, chains: &Chains) -> String {
 }
 
 fn nat(network: &NetworkConfig, chains: &Chains, outside: &Outside) -> String {
-    let NetworkConfig { bridge, subnet, gateway, masquerade_public, .. } = network;
+    let NetworkConfig { bridge, subnet, gateway, .. } = network;
+    let masquerade_public = network.masquerades_public();
     let Chains { leaving, back, arriving, own, .. } = chains;
     let uplinks = names::uplinks(bridge);
     // What is bridged in a segment meets these rules too, and is none of the flat network's.
@@ -236,7 +237,7 @@ fn nat(network: &NetworkConfig, chains: &Chains, outside: &Outside) -> String {
         }
     }
     let _ = writeln!(text, "-A {back} -j MASQUERADE");
-    if *masquerade_public && !outside.routed.is_empty() {
+    if masquerade_public && !outside.routed.is_empty() {
         let _ = writeln!(text, "-A {leaving} -o {uplinks} -j RETURN");
         let _ = writeln!(text, "-A {leaving} -o {bridge} -j RETURN");
         for public in &outside.routed {

@@ -4,10 +4,11 @@
 //! exactly that, also after a crash. The file is in the run directory, which a reboot empties as it
 //! empties the kernel.
 
+use super::answering::Answering;
 use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
 use super::router::{Routers, flows};
-use super::{DriveError, Driver, Wanted, netlink};
+use super::{DriveError, Driver, Wanted, bridge, router};
 use crate::app::router::Outside;
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
@@ -18,8 +19,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Looking costs a few processes, so it is done less often than the rest.
-const FIREWALL_EVERY: Duration = Duration::from_secs(4);
+/// Looking costs a few processes, so it is done less often than the rest where the kernel does not tell that rules have
+/// changed.
+const FIREWALL_EVERY: Duration = Duration::from_secs(3);
 const FIREWALL_TIMEOUT: Duration = Duration::from_secs(30);
 const FORWARDING: &str = "/proc/sys/net/ipv4/ip_forward";
 
@@ -35,9 +37,11 @@ struct Made {
 pub struct Flat {
     network: NetworkConfig,
     firewall: Option<Firewall>,
-    firewall_checked: Option<Instant>,
+    /// When the rules were right, and what the kernel's number for changes was then.
+    firewall_checked: Option<(Instant, Option<u32>)>,
     dnsmasq: Dnsmasq,
     routers: Routers,
+    answering: Answering,
     /// What the rules and the connections are of.
     outside: Option<Outside>,
     made: Option<Made>,
@@ -51,6 +55,7 @@ impl Flat {
             firewall_checked: None,
             dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network)),
             routers: Routers::new(network),
+            answering: Answering::new(network.public_interface.as_deref(), &network.run_dir),
             outside: None,
             made: None,
         }
@@ -80,18 +85,18 @@ impl Flat {
     }
 
     async fn bridge(&mut self) -> Result<(), DriveError> {
-        let NetworkConfig { bridge, gateway, subnet, .. } = self.network.clone();
-        if !self.made().bridge && !netlink::link_exists(&bridge).await? {
+        let NetworkConfig { bridge: name, gateway, subnet, .. } = self.network.clone();
+        if !self.made().bridge && !bridge::link_exists(&name).await? {
             self.note(|made| made.bridge = true)?;
         }
-        if netlink::bridge_put(&bridge, gateway, subnet.prefix).await? {
-            tracing::info!(bridge, %gateway, "bridge is ready");
+        if bridge::put(&name, gateway, subnet.prefix).await? {
+            tracing::info!(bridge = name, %gateway, "bridge is ready");
             self.firewall_checked = None;
             // Its sockets are bound to a bridge that may be no more.
             self.dnsmasq.restart_next();
         }
         // Guests have IPv4 only; a link-local address would be a way around the firewall.
-        set_kernel(&format!("/proc/sys/net/ipv6/conf/{bridge}/disable_ipv6"), "1")?;
+        set_kernel(&format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1")?;
         if kernel(FORWARDING)?.trim() != "1" {
             self.note(|made| made.forwarding = true)?;
             set_kernel(FORWARDING, "1")?;
@@ -101,7 +106,12 @@ impl Flat {
 
     async fn rules(&mut self, outside: &Outside) -> Result<(), DriveError> {
         let moved = self.outside.as_ref() != Some(outside);
-        if !moved && self.firewall_checked.is_some_and(|checked| checked.elapsed() < FIREWALL_EVERY) {
+        let generation = router::generation().await;
+        let is_fresh = self.firewall_checked.is_some_and(|(when, known)| match (known, generation) {
+            (Some(known), Some(now)) => known == now,
+            _ => when.elapsed() < FIREWALL_EVERY,
+        });
+        if !moved && is_fresh {
             return Ok(());
         }
         let wanted = outside.clone();
@@ -118,7 +128,7 @@ impl Flat {
             cut_stale(before, outside).await?;
             self.outside = Some(outside.clone());
         }
-        self.firewall_checked = Some(Instant::now());
+        self.firewall_checked = Some((Instant::now(), generation));
         Ok(())
     }
 
@@ -184,7 +194,8 @@ impl Driver for Flat {
         self.bridge().await?;
         self.rules(&wanted.outside).await?;
         self.dnsmasq.apply(&wanted.hosts).await?;
-        self.routers.apply(wanted).await
+        let routed = self.routers.apply(wanted).await;
+        self.answering.apply(&wanted.outside).await.and(routed)
     }
 }
 
@@ -201,18 +212,17 @@ pub enum Forwarding {
 /// repeat; the cluster controller must not be running.
 pub async fn remove(network: &NetworkConfig) -> Result<Forwarding, DriveError> {
     let mut flat = Flat::new(network);
+    flat.answering.remove().await?;
     flat.routers.remove().await?;
     flat.dnsmasq.remove().await?;
     flat.firewall(Firewall::remove).await?;
     let made = flat.made();
     if made.bridge {
-        netlink::bridge_delete(&network.bridge).await?;
+        bridge::delete(&network.bridge).await?;
     }
     let mut forwarding = Forwarding::AsBefore;
     if made.forwarding {
-        if flat.firewall(Firewall::others_forward).await?
-            || netlink::other_bridge_is_up(&network.bridge).await?
-        {
+        if flat.firewall(Firewall::others_forward).await? || bridge::other_is_up(&network.bridge).await? {
             forwarding = Forwarding::LeftOn;
         } else {
             set_kernel(FORWARDING, "0")?;

@@ -2,18 +2,20 @@
 //!
 //! ```text
 //!   flat.rs       the driver: bridge, firewall and dnsmasq made and mended; all of it removed again
-//!   netlink.rs    the bridge and its gateway address (the only place that knows rtnetlink)
+//!   bridge.rs     the bridge and its gateway address
 //!   firewall.rs   our own iptables chains
+//!   answering.rs  public addresses on the site's own network
 //!   dnsmasq.rs    DHCP and DNS of one network: its files and its process
 //!   router/       the routers of VPCs, each in a namespace of its own
 //!   simulated.rs  no network at all
 //!   nodes.rs      connections to nodes
 //! ```
 
+mod answering;
+mod bridge;
 mod dnsmasq;
 mod firewall;
 pub mod flat;
-mod netlink;
 pub mod nodes;
 pub mod router;
 pub mod simulated;

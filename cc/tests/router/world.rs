@@ -87,7 +87,8 @@ impl World {
             tunnel_address: None,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
-            masquerade_public: false,
+            public_interface: None,
+            masquerade_public: Some(false),
         };
         let driver = Flat::new(&network);
         Self { runtime, network, driver, wanted: Wanted::default(), directory }

@@ -7,7 +7,8 @@ use karri_proto::runtime::server::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// What others change is put right within five seconds; a look takes its time too.
+const LOOK_EVERY: Duration = Duration::from_secs(3);
 
 /// Runs until shutdown.
 pub async fn mend_ports(node: Arc<Node>, pulse: Pulse, mut shutdown: Shutdown) {

@@ -303,6 +303,9 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
         Step::ChangePorts => change_ports(node, record).await,
         Step::StartGuest => {
             hypervisor.start(&guest_spec(node, record)).await?;
+            if let Err(error) = node.drives.ports.started(&wanted_ports(node, record)).await {
+                tracing::info!(instance_id = %id, %error, "its ports are looked at again in a moment");
+            }
             with_live(node, record, |live| {
                 if let Some((_, done)) = &mut live.reboot {
                     *done = true; // it has just booted

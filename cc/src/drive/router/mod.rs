@@ -24,21 +24,28 @@ use crate::app::router::{Router, names};
 use crate::config::NetworkConfig;
 use crate::drive::{DriveError, Wanted};
 use futures_util::{FutureExt, StreamExt};
-use karri_net::{Netlink, Segments, Tunnel};
+use karri_net::nfnetlink::{Nfnetlink, is_counted as is_counted_by};
+use karri_net::{Heard, Names, Netlink, Segments, Tunnel, Watch};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
 use made::{Made, link_address};
-use netlink::{Held, Kernel};
-use running::{Running, Seen};
+use netlink::{Addresses, Held, Kernel};
+use running::{Due, Running};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-/// What others have changed is found within this.
+/// By this number the kernel tells of routes and proxied addresses whose they are.
+pub const PROTOCOL: u8 = 75;
+/// What others have changed is found within this, where the kernel does not tell it unasked.
 const LOOK_EVERY: Duration = Duration::from_secs(3);
+/// Looks at all segments take at most one part in so many of the time.
+const LOOK_SHARE: u32 = 20;
 const ROUTERS_AT_ONCE: usize = 8;
+/// Of routers that nothing has happened to, one in so many is looked at in a round, so that a change waits for few.
+const SURE_SHARE: usize = 16;
 
 /// What all routers of this host have in common.
 #[derive(Debug)]
@@ -56,8 +63,13 @@ pub struct Routers {
     made: Made,
     opened: Option<(Arc<Host>, Segments)>,
     running: BTreeMap<VpcId, Running>,
-    segments_checked: Option<(Instant, BTreeSet<SegmentTag>, Arc<[Ipv4Addr]>)>,
-    host_looked: Option<(Instant, Vec<Held>)>,
+    segments_looked: Option<SegmentsLooked>,
+    /// Tells what happens on the host.
+    watch: Option<Watch>,
+    /// What the host's links have; none: it has changed.
+    addresses: Option<Addresses>,
+    /// The host's own routes, as they were brought to.
+    routes: Option<BTreeSet<Held>>,
     /// Whether segments are there, and the network between hosts is as the configuration says: what can be done without
     /// is done all the same.
     tunnel: Result<(), DriveError>,
@@ -65,10 +77,32 @@ pub struct Routers {
     was_idle: bool,
 }
 
+/// All of them were as they should be.
+struct SegmentsLooked {
+    at: Instant,
+    took: Duration,
+    tags: BTreeSet<SegmentTag>,
+    tunnels: Arc<[Ipv4Addr]>,
+    /// Something has happened to these.
+    doubted: BTreeSet<SegmentTag>,
+}
+
 impl std::fmt::Debug for Routers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Routers").field("made", &self.made).finish_non_exhaustive()
     }
+}
+
+/// Whether the kernel counts changes of this host's rules.
+pub(super) fn is_counted() -> bool {
+    static COUNTED: OnceLock<bool> = OnceLock::new();
+    *COUNTED.get_or_init(|| is_counted_by("iptables").unwrap_or(false))
+}
+
+/// The kernel's number for changes of rules in the host's own tables. `None`: it does not count them.
+pub async fn generation() -> Option<u32> {
+    let work = || is_counted().then(|| Nfnetlink::open()?.tables_generation());
+    tokio::task::spawn_blocking(work).await.ok()??.ok()
 }
 
 fn net(cause: karri_net::NetError) -> DriveError {
@@ -82,8 +116,10 @@ impl Routers {
             made: Made::read(&network.run_dir),
             opened: None,
             running: BTreeMap::new(),
-            segments_checked: None,
-            host_looked: None,
+            segments_looked: None,
+            watch: None,
+            addresses: None,
+            routes: None,
             tunnel: Ok(()),
             was_idle: false,
         }
@@ -115,6 +151,7 @@ impl Routers {
             return Ok(());
         }
         let host = self.open()?;
+        self.listen(&host)?;
         let unwanted: Vec<VpcId> =
             self.made.routers().into_iter().filter(|vpc| !wanted.routers.contains_key(vpc)).collect();
         for vpc in &unwanted {
@@ -132,16 +169,69 @@ impl Routers {
         self.tunnel.clone()
     }
 
+    /// What has happened on the host since the last round is looked at in this one.
+    fn listen(&mut self, host: &Host) -> Result<(), DriveError> {
+        let heard = match &self.watch {
+            Some(watch) => watch.heard(),
+            None => {
+                self.watch = Some(Watch::open().map_err(|cause| DriveError::new("netlink", cause))?);
+                Heard { everything: true, ..Heard::default() }
+            }
+        };
+        if heard.is_nothing() {
+            return Ok(());
+        }
+        if heard.everything || !heard.addresses.is_empty() {
+            self.addresses = None;
+        }
+        let uplinks = names::uplinks(&host.bridge);
+        let leads_out =
+            |link: &String| *link == host.bridge || link.starts_with(uplinks.trim_end_matches('+'));
+        // The kernel says nothing of routes that go with their links.
+        let rerouted = heard.routes || !heard.addresses.is_empty() || heard.links.iter().any(leads_out);
+        if heard.everything || rerouted {
+            self.routes = None;
+        }
+        if heard.everything {
+            self.segments_looked = None;
+        }
+        if let Some(looked) = &mut self.segments_looked {
+            let names = Names::new(&host.bridge);
+            let tag = |name: &String| names.tag_of_bridge(name).or_else(|| names.tag_of_device(name));
+            looked.doubted.extend(heard.links.iter().filter_map(tag));
+        }
+        self.running.values_mut().for_each(|running| running.hear(&host.bridge, &heard));
+        Ok(())
+    }
+
+    /// Which segments have to be looked at, and whether these are all.
+    fn segments_due(
+        &self,
+        tags: &BTreeSet<SegmentTag>,
+        tunnels: &Arc<[Ipv4Addr]>,
+    ) -> (BTreeSet<SegmentTag>, bool) {
+        let Some(looked) = &self.segments_looked else { return (tags.clone(), true) };
+        let every = LOOK_EVERY.max(looked.took * LOOK_SHARE);
+        if looked.tunnels != *tunnels || looked.at.elapsed() >= every {
+            return (tags.clone(), true);
+        }
+        let is_due = |tag: &&SegmentTag| !looked.tags.contains(tag) || looked.doubted.contains(tag);
+        (tags.iter().filter(is_due).copied().collect(), false)
+    }
+
     /// Segments are made before legs join them.
     async fn segments_ensure(&mut self, wanted: &Wanted) {
         let tags: BTreeSet<SegmentTag> =
             wanted.routers.values().flat_map(|router| router.legs.keys().copied()).collect();
-        let is_fresh = self.segments_checked.as_ref().is_some_and(|(when, known, tunnels)| {
-            when.elapsed() < LOOK_EVERY && *known == tags && *tunnels == wanted.tunnels
-        });
-        let Some((_, segments)) = self.opened.as_ref().filter(|_| !is_fresh) else { return };
-        self.segments_checked = None;
-        match segments.ensure(&tags, &wanted.tunnels).await.map_err(net) {
+        let (due, all) = self.segments_due(&tags, &wanted.tunnels);
+        let Some((_, segments)) = self.opened.as_ref() else { return };
+        let before = self.segments_looked.take();
+        let began = Instant::now();
+        let ensured = match due.is_empty() {
+            true => Ok(BTreeMap::new()),
+            false => segments.ensure(&due, &wanted.tunnels).await.map_err(net),
+        };
+        match ensured {
             Ok(ensured) => {
                 for (tag, changed) in ensured {
                     let changed = changed.join(", ");
@@ -149,8 +239,15 @@ impl Routers {
                     // What is in it may have lost its place.
                     self.running.values_mut().for_each(|running| running.doubt(tag));
                 }
-                self.tunnel = segments.check().await.map_err(net);
-                self.segments_checked = Some((Instant::now(), tags, wanted.tunnels.clone()));
+                if all {
+                    self.tunnel = segments.check().await.map_err(net);
+                }
+                let (at, took) = match before.filter(|_| !all) {
+                    Some(before) => (before.at, before.took),
+                    None => (Instant::now(), began.elapsed()),
+                };
+                let (tunnels, doubted) = (wanted.tunnels.clone(), BTreeSet::new());
+                self.segments_looked = Some(SegmentsLooked { at, took, tags, tunnels, doubted });
             }
             // The others are there; routers with legs in this one will say so.
             Err(error) => self.tunnel = Err(error),
@@ -166,32 +263,56 @@ impl Routers {
             let number = self.made.number(vpc).unwrap_or_default();
             self.running.entry(vpc.clone()).or_insert_with(|| Running::new(host, vpc, number));
         }
-        let mut due = Vec::new();
-        for (vpc, running) in &mut self.running {
-            if let Some(router) = routers.get(vpc)
-                && running.is_due(router, LOOK_EVERY)
-            {
-                due.push((running, router));
+        // Changes first: they wait for no look.
+        let is_at =
+            |vpc: &VpcId, running: &Running| routers.get(vpc).is_none_or(|router| running.is_at(router));
+        let changed = self.running.iter().filter(|(vpc, running)| !is_at(vpc, running));
+        let changed: BTreeSet<VpcId> = changed.map(|(vpc, _)| vpc.clone()).collect();
+        let mut outcome = self.routers_bring(host, routers, &changed).await;
+        let (mut stirred, mut others) = (BTreeSet::new(), BTreeSet::new());
+        for (vpc, running) in self.running.iter_mut().filter(|(vpc, _)| !changed.contains(*vpc)) {
+            match running.due() {
+                Due::Stirred => _ = stirred.insert(vpc.clone()),
+                Due::Sure if others.len() <= routers.len() / SURE_SHARE => _ = others.insert(vpc.clone()),
+                Due::Sure | Due::No => {}
             }
         }
-        if due.is_empty() {
+        for due in [stirred, others] {
+            outcome = outcome.and(self.routers_bring(host, routers, &due).await);
+        }
+        outcome
+    }
+
+    async fn routers_bring(
+        &mut self,
+        host: &Arc<Host>,
+        routers: &BTreeMap<VpcId, Arc<Router>>,
+        which: &BTreeSet<VpcId>,
+    ) -> Result<(), DriveError> {
+        if which.is_empty() {
             return Ok(());
         }
-        let seen = Seen { links: host.kernel.links().await?, addresses: host.kernel.addresses().await? };
+        let addresses = match self.addresses.take() {
+            Some(known) => known,
+            None => host.kernel.addresses().await?,
+        };
         let mut work = Vec::new();
-        for (running, router) in due {
-            work.push(running.apply(host, router, &seen).boxed());
+        for (vpc, running) in self.running.iter_mut().filter(|(vpc, _)| which.contains(*vpc)) {
+            if let Some(router) = routers.get(vpc) {
+                work.push(running.apply(host, router, &addresses).boxed());
+            }
         }
         let outcomes: Vec<_> =
             futures_util::stream::iter(work).buffer_unordered(ROUTERS_AT_ONCE).collect().await;
+        self.addresses = Some(addresses);
         outcomes.into_iter().collect()
     }
 
     /// The host's own routes to what is behind routers.
     async fn routes_apply(&mut self, host: &Host, wanted: &Wanted) -> Result<(), DriveError> {
-        let mut routes = Vec::new();
-        let links = host.kernel.links().await?;
-        let bridge = links.get(&host.bridge).map(|link| link.index);
+        let mut routes = BTreeSet::new();
+        let bridge = host.kernel.links_named(std::slice::from_ref(&host.bridge)).await?;
+        let bridge = bridge.values().next().map(|link| link.index);
         if let Some(bridge) = bridge {
             // The host itself must have a way there before its packets are translated.
             routes.extend(wanted.outside.flat.keys().map(|public| Held::on_link(*public, bridge)));
@@ -199,22 +320,23 @@ impl Routers {
         for (vpc, running) in &self.running {
             let Some(link) = running.uplink() else { continue };
             let address = link_address(self.made.number(vpc).unwrap_or_default());
-            routes.push(Held::on_link(address, link));
+            routes.insert(Held::on_link(address, link));
             let public = wanted.routers.get(vpc).into_iter().flat_map(|router| router.public.keys());
             routes.extend(public.map(|public| Held::by(*public, link, address)));
         }
-        routes.sort();
-        let looked = self.host_looked.as_ref();
-        if looked.is_some_and(|(when, known)| when.elapsed() < LOOK_EVERY && *known == routes) {
-            return Ok(());
+        match self.routes.take() {
+            Some(known) => host.kernel.routes_change(&known, &routes).await?,
+            None => {
+                let links = host.kernel.links().await?;
+                let uplinks = names::uplinks(&host.bridge);
+                let uplinks =
+                    links.iter().filter(|(name, _)| name.starts_with(uplinks.trim_end_matches('+')));
+                let own: BTreeSet<u32> = uplinks.map(|(_, link)| link.index).chain(bridge).collect();
+                let is_ours = |route: &Held| route.link.is_some_and(|link| own.contains(&link));
+                host.kernel.routes_become(&routes, is_ours).await?;
+            }
         }
-        self.host_looked = None;
-        let uplinks = names::uplinks(&host.bridge);
-        let uplinks = links.iter().filter(|(name, _)| name.starts_with(uplinks.trim_end_matches('+')));
-        let own: BTreeSet<u32> = uplinks.map(|(_, link)| link.index).chain(bridge).collect();
-        let is_ours = |route: &Held| route.link.is_some_and(|link| own.contains(&link));
-        host.kernel.routes_become(&routes.iter().copied().collect(), is_ours).await?;
-        self.host_looked = Some((Instant::now(), routes));
+        self.routes = Some(routes);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 
 use crate::app::router::{MAIN_TABLE, Route, Via};
 use crate::drive::DriveError;
+use futures_util::TryStreamExt;
 use karri_net::{Namespace, dump};
 use karri_proto::network::Net4;
 use rtnetlink::packet_route::AddressFamily;
@@ -20,7 +21,7 @@ use std::time::Duration;
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// By this number `ip route` tells whose a route is.
-const PROTOCOL: RouteProtocol = RouteProtocol::Other(75);
+const PROTOCOL: RouteProtocol = RouteProtocol::Other(super::PROTOCOL);
 /// After the kernel's own table of local addresses, before the main one.
 const RULE_PRIORITY: u32 = 1000;
 const NO_ENTRY: [i32; 3] = [-2, -3, -19];
@@ -124,14 +125,24 @@ impl Kernel {
     pub async fn links(&self) -> Result<Links, DriveError> {
         in_time(async {
             let messages = dump(|| self.handle.link().get().execute()).await.map_err(failed("links"))?;
-            let named = messages.into_iter().map(|message| {
-                let name = message.attributes.iter().find_map(|attribute| match attribute {
-                    LinkAttribute::IfName(name) => Some(name.clone()),
-                    _ => None,
-                });
-                (name.unwrap_or_default(), Link::from(&message))
-            });
-            Ok(named.collect())
+            Ok(messages.iter().map(|message| (name_of(message), Link::from(message))).collect())
+        })
+        .await
+    }
+
+    /// Those of these names that there are, each asked for by itself: the host may have many others.
+    pub async fn links_named(&self, names: &[String]) -> Result<Links, DriveError> {
+        in_time(async {
+            let mut links = Links::new();
+            for name in names {
+                match self.handle.link().get().match_name(name).execute().try_next().await {
+                    Ok(Some(message)) => drop(links.insert(name.clone(), Link::from(&message))),
+                    Ok(None) => {}
+                    Err(Error::NetlinkError(told)) if NO_ENTRY.contains(&told.raw_code()) => {}
+                    Err(error) => return Err(failed(name.as_str())(error)),
+                }
+            }
+            Ok(links)
         })
         .await
     }
@@ -236,6 +247,24 @@ impl Kernel {
         in_time(async { tolerate(self.handle.route().del(route.message()).execute().await, what) }).await
     }
 
+    /// From these of ours to those, without a look at what there is.
+    pub async fn routes_change(
+        &self,
+        found: &BTreeSet<Held>,
+        wanted: &BTreeSet<Held>,
+    ) -> Result<(), DriveError> {
+        let place = |route: &Held| (route.table, route.to);
+        let held: BTreeSet<_> = found.iter().map(place).collect();
+        for route in wanted.difference(found) {
+            self.route_put(route, held.contains(&place(route))).await?;
+        }
+        let needed: BTreeSet<_> = wanted.iter().map(place).collect();
+        for route in found.difference(wanted).filter(|route| !needed.contains(&place(route))) {
+            self.route_delete(route).await?;
+        }
+        Ok(())
+    }
+
     /// Of our routes for which `is_ours` says so there are these and no others. `true`: something had to be done.
     pub async fn routes_become(
         &self,
@@ -243,15 +272,7 @@ impl Kernel {
         is_ours: impl Fn(&Held) -> bool,
     ) -> Result<bool, DriveError> {
         let found: BTreeSet<Held> = self.routes().await?.into_iter().filter(is_ours).collect();
-        let place = |route: &Held| (route.table, route.to);
-        let held: BTreeSet<_> = found.iter().map(place).collect();
-        for route in wanted.difference(&found) {
-            self.route_put(route, held.contains(&place(route))).await?;
-        }
-        let needed: BTreeSet<_> = wanted.iter().map(place).collect();
-        for route in found.difference(wanted).filter(|route| !needed.contains(&place(route))) {
-            self.route_delete(route).await?;
-        }
+        self.routes_change(&found, wanted).await?;
         Ok(found != *wanted)
     }
 
@@ -287,6 +308,14 @@ impl Kernel {
         let what = format!("rule for {link}");
         in_time(async { tolerate(self.handle.rule().del(message).execute().await, what) }).await
     }
+}
+
+fn name_of(message: &LinkMessage) -> String {
+    let name = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.clone()),
+        _ => None,
+    });
+    name.unwrap_or_default()
 }
 
 fn tolerate(result: Result<(), Error>, what: String) -> Result<(), DriveError> {

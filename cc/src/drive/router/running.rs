@@ -4,14 +4,14 @@ use super::flows::Public;
 use super::made::link_address;
 use super::netlink::{Addresses, End, Held, Kernel, Link, Links};
 use super::tables::Tables;
-use super::{Host, flows, namespace, serving};
+use super::{Host, LOOK_EVERY, flows, is_counted, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
 use crate::app::router::{Leg, NEXT_HOP, Router, table_of};
 use crate::drive::DriveError;
 use crate::drive::dnsmasq::Dnsmasq;
 use crate::drive::flat::make_directory;
 use karri_net::nfnetlink::Nfnetlink;
-use karri_net::{GROUP, Names, Namespace};
+use karri_net::{GROUP, Heard, Names, Namespace, Watch};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,11 +19,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What there is on the host.
-#[derive(Debug)]
-pub struct Seen {
-    pub links: Links,
-    pub addresses: Addresses,
+/// What the kernel tells unasked is not taken for all of it: each router is looked at whole once in this time.
+const SURE_EVERY: Duration = Duration::from_secs(60);
+
+/// Whether a router has to be looked at that is wanted as it was brought to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Something has happened to it.
+    Stirred,
+    /// It has been a while.
+    Sure,
+    No,
 }
 
 #[derive(Debug)]
@@ -37,6 +43,8 @@ pub struct Running {
     tables: Tables,
     /// No connection goes by another translation than these.
     settled: Option<Public>,
+    /// The host's ends of its links are not as they were.
+    stirred: bool,
     dnsmasq: BTreeMap<SegmentTag, Dnsmasq>,
     /// As it was brought to, and when that was last seen to be so.
     applied: Option<(Arc<Router>, Instant)>,
@@ -49,6 +57,8 @@ struct Inside {
     number: u64,
     namespace: Namespace,
     kernel: Kernel,
+    watch: Watch,
+    netfilter: Nfnetlink,
 }
 
 /// One pair of links: here, and in the namespace.
@@ -73,14 +83,46 @@ impl Running {
             uplink: None,
             tables: Tables::default(),
             settled: None,
+            stirred: false,
             dnsmasq: BTreeMap::new(),
             applied: None,
             left: BTreeSet::new(),
         }
     }
 
-    pub fn is_due(&self, wanted: &Arc<Router>, every: Duration) -> bool {
-        self.applied.as_ref().is_none_or(|(router, looked)| router != wanted || looked.elapsed() >= every)
+    /// It was brought to that.
+    pub fn is_at(&self, wanted: &Arc<Router>) -> bool {
+        self.applied.as_ref().is_some_and(|(router, _)| Arc::ptr_eq(router, wanted) || router == wanted)
+    }
+
+    /// Asks the kernel only for what it tells at once.
+    pub fn due(&mut self) -> Due {
+        let Some(looked) = self.applied.as_ref().map(|(_, looked)| *looked) else { return Due::Stirred };
+        if self.is_stirred() || (!is_counted() && looked.elapsed() >= LOOK_EVERY) {
+            return Due::Stirred;
+        }
+        if looked.elapsed() >= SURE_EVERY { Due::Sure } else { Due::No }
+    }
+
+    fn is_stirred(&mut self) -> bool {
+        let Some(inside) = &self.inside else { return true };
+        let is_there = namespace::number(&self.name) == Some(inside.number);
+        if !inside.watch.heard().is_nothing() || !is_there {
+            self.stirred = true;
+        }
+        if is_counted() {
+            let generation = inside.netfilter.tables_generation().ok();
+            self.stirred |= !self.tables.were_right_at(generation);
+        }
+        self.stirred || !self.dnsmasq.values_mut().all(Dnsmasq::is_serving)
+    }
+
+    /// What has happened on the host.
+    pub fn hear(&mut self, bridge: &str, heard: &Heard) {
+        let ends = self.applied.iter().flat_map(|(router, _)| router.legs.keys());
+        let mut ends = ends.map(|tag| leg_outside(bridge, *tag)).chain([names::uplink(bridge, self.number)]);
+        let is_ours = self.uplink.is_some_and(|link| heard.addresses.contains(&link));
+        self.stirred |= heard.everything || is_ours || ends.any(|end| heard.links.contains(&end));
     }
 
     /// Something has been done to the segment.
@@ -99,15 +141,22 @@ impl Running {
         std::mem::take(&mut self.left)
     }
 
-    pub async fn apply(&mut self, host: &Host, wanted: &Arc<Router>, seen: &Seen) -> Result<(), DriveError> {
+    /// `addresses`: what links of the host have.
+    pub async fn apply(
+        &mut self,
+        host: &Host,
+        wanted: &Arc<Router>,
+        addresses: &Addresses,
+    ) -> Result<(), DriveError> {
         self.applied = None;
+        self.stirred = false;
         let mut done = self.enter()?;
         let generation = self.settings()?;
         let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
         if self.tables.apply(&inside.namespace, &wanted.tables, generation).await? {
             done.push("rules");
         }
-        if self.links(host, wanted, seen).await? {
+        if self.links(host, wanted, addresses).await? {
             done.push("links");
         }
         if self.routes(wanted).await? {
@@ -133,7 +182,12 @@ impl Running {
         if self.inside.as_ref().is_none_or(|inside| inside.number != number) {
             let namespace = namespace::open(&self.name)?;
             let kernel = Kernel::inside(&namespace)?;
-            self.inside = Some(Inside { number, namespace, kernel });
+            let failed = |cause: std::io::Error| DriveError::new(format!("namespace {}", self.name), cause);
+            let sockets = namespace
+                .run(|| Ok::<_, std::io::Error>((Watch::open()?, Nfnetlink::open()?)))
+                .map_err(failed)?;
+            let (watch, netfilter) = sockets.map_err(failed)?;
+            self.inside = Some(Inside { number, namespace, kernel, watch, netfilter });
             self.tables.forget();
             self.settled = None;
         }
@@ -144,16 +198,10 @@ impl Running {
     fn settings(&self) -> Result<Option<u32>, DriveError> {
         let failed = |cause| DriveError::new(format!("namespace {}", self.name), cause);
         let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
-        let work = || {
-            let changed = namespace::settings_put()?;
-            let generation = Nfnetlink::open().and_then(|netlink| netlink.tables_generation()).ok();
-            Ok::<_, DriveError>((changed, generation))
-        };
-        let (changed, generation) = inside.namespace.run(work).map_err(failed)??;
-        if changed {
+        if inside.namespace.run(namespace::settings_put).map_err(failed)?? {
             tracing::info!(namespace = self.name, "settings put");
         }
-        Ok(generation)
+        Ok(is_counted().then(|| inside.netfilter.tables_generation()).and_then(Result::ok))
     }
 
     fn pairs(&self, host: &Host, wanted: &Router) -> Vec<Pair> {
@@ -176,24 +224,29 @@ impl Running {
     }
 
     /// `true`: something had to be done.
-    async fn links(&mut self, host: &Host, wanted: &Router, seen: &Seen) -> Result<bool, DriveError> {
+    async fn links(
+        &mut self,
+        host: &Host,
+        wanted: &Router,
+        addresses: &Addresses,
+    ) -> Result<bool, DriveError> {
         let inside = self.inside.as_ref().ok_or_else(|| self.vanished())?;
         let mut there = inside.kernel.links().await?;
         let mut changed = false;
         let pairs = self.pairs(host, wanted);
-        for pair in pairs.iter().filter(|pair| !pair.is_there(&seen.links, &there)) {
-            pair.make(host, inside, &seen.links, &there).await?;
+        let mut on_host: Vec<String> = pairs.iter().map(|pair| pair.outside.clone()).collect();
+        on_host.extend(pairs.iter().filter_map(|pair| pair.bridge.clone()));
+        let mut here = host.kernel.links_named(&on_host).await?;
+        for pair in pairs.iter().filter(|pair| !pair.is_there(&here, &there)) {
+            pair.make(host, inside, &here, &there).await?;
             changed = true;
         }
-        let made;
-        let (mut here, mut addresses) = (&seen.links, &seen.addresses);
         if changed {
             there = inside.kernel.links().await?;
-            made = (host.kernel.links().await?, host.kernel.addresses().await?);
-            (here, addresses) = (&made.0, &made.1);
+            here = host.kernel.links_named(&on_host).await?;
         }
         for pair in &pairs {
-            changed |= pair.set(host, inside, here, &there).await?;
+            changed |= pair.set(host, inside, &here, &there).await?;
         }
         let up = names::uplink(&host.bridge, self.number);
         let uplink = here.get(&up).ok_or_else(|| DriveError::new(up, "it has vanished"))?.index;
@@ -326,21 +379,22 @@ impl Running {
             self.served_no_more(tag).await?;
         }
         let mut left = self.take_left();
-        let here = host.kernel.links().await?;
+        let up = names::uplink(&host.bridge, self.number);
         if namespace::number(&self.name).is_some() {
             let there = Kernel::inside(&namespace::open(&self.name)?)?.links().await?;
-            for (name, link) in &there {
-                let Some(tag) = tag_of(name) else { continue };
+            let legs = there.iter().filter_map(|(name, link)| Some((tag_of(name)?, link.index)));
+            for (tag, link) in legs {
                 left.insert(tag);
-                let own =
-                    here.get(&leg_outside(&host.bridge, tag)).filter(|own| own.peer == Some(link.index));
-                if let Some(own) = own.filter(|own| own.group == GROUP) {
+                let outside = leg_outside(&host.bridge, tag);
+                let here = host.kernel.links_named(&[outside]).await?;
+                let own = here.values().filter(|own| own.peer == Some(link) && own.group == GROUP);
+                for own in own {
                     host.kernel.link_delete(own.index).await?;
                 }
             }
         }
-        let up = here.get(&names::uplink(&host.bridge, self.number)).filter(|link| link.group == GROUP);
-        if let Some(up) = up {
+        let here = host.kernel.links_named(&[up]).await?;
+        for up in here.values().filter(|link| link.group == GROUP) {
             host.kernel.link_delete(up.index).await?;
         }
         self.inside = None;

@@ -49,6 +49,11 @@ impl Tables {
         Ok(true)
     }
 
+    /// Whether rules were right when the kernel's number was this.
+    pub fn were_right_at(&self, generation: Option<u32>) -> bool {
+        generation.is_some() && self.put.as_ref().is_some_and(|put| put.generation == generation)
+    }
+
     /// Nothing is known any more.
     pub fn forget(&mut self) {
         self.put = None;

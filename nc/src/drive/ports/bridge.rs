@@ -46,6 +46,8 @@ struct Rules {
     /// The kernel's count of changes when all rules but the guard's were right.
     generation: Option<u32>,
     strays: Strays,
+    /// Taps to which the bridge gives back what came from them, by the index of the link that was made so.
+    hairpins: HashMap<String, u32>,
     /// Where metadata requests go, and how the kernel printed that.
     metadata: Option<(SocketAddrV4, Vec<String>)>,
 }
@@ -156,8 +158,33 @@ impl BridgePorts {
             let index = self.netlink.index(&bridge).await?;
             let index = index.ok_or_else(|| PortError::Later(format!("{bridge} has vanished")))?;
             self.netlink.join(tap, index).await?;
+            if *segment == 0 {
+                self.netlink.set_hairpin(tap).await?;
+            }
         }
         Ok(loose.into_keys().map(|tap| format!("where {tap} is joined")).collect())
+    }
+
+    /// On the flat network a guest's own public address is translated on the bridge: what it sends there comes back to
+    /// it by its own port, which a bridge does only where it is told to. Tells which ports others had set otherwise.
+    async fn hairpins_ensure(
+        &self,
+        rules: &mut Rules,
+        taps: &BTreeMap<String, SegmentTag>,
+        links: &[Link],
+    ) -> Result<Vec<String>, PortError> {
+        let is_flat = |link: &&Link| link.controller.is_some() && taps.get(&link.name) == Some(&0);
+        let mut mended = Vec::new();
+        for link in links.iter().filter(is_flat) {
+            if !link.hairpin {
+                self.netlink.set_hairpin(&link.name).await?;
+            }
+            let was_so = rules.hairpins.insert(link.name.clone(), link.index) == Some(link.index);
+            if was_so && !link.hairpin {
+                mended.push(format!("that {} hears itself", link.name));
+            }
+        }
+        Ok(mended)
     }
 
     /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
@@ -232,10 +259,16 @@ impl BridgePorts {
     /// Sends guests' metadata requests to `listener`.
     pub async fn serve_metadata(&self, listener: SocketAddrV4) -> Result<(), PortError> {
         let mut rules = self.rules.lock().await;
+        self.notes.note(|made| made.metadata_port = Some(listener.port()))?;
         let (bridge, tag) = (self.bridge.clone(), self.tag());
         let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
         rules.metadata = Some((listener, printed));
         Ok(())
+    }
+
+    /// Where guests' metadata requests were last sent, if ever.
+    pub fn metadata_port(&self) -> Option<u16> {
+        self.notes.made().metadata_port
     }
 
     /// True: it had to be put again.
@@ -371,6 +404,13 @@ impl Ports for BridgePorts {
         self.routes_ensure(bridge, ports).await
     }
 
+    async fn started(&self, ports: &[Port]) -> Result<(), PortError> {
+        let mut rules = self.rules.lock().await;
+        let links = self.netlink.links().await?;
+        let taps = ports.iter().map(|port| (port.tap.clone(), port.segment)).collect();
+        self.hairpins_ensure(&mut rules, &taps, &links).await.map(drop)
+    }
+
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
         let mut rules = self.rules.lock().await;
         let known: Vec<String> = taps.iter().filter(|tap| rules.chains.contains(*tap)).cloned().collect();
@@ -446,6 +486,8 @@ impl Ports for BridgePorts {
         mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
         mended.extend(made?);
         mended.extend(self.rejoin(&taps, &links).await?);
+        mended.extend(self.hairpins_ensure(&mut rules, &taps, &links).await?);
+        rules.hairpins.retain(|tap, _| taps.contains_key(tap));
         self.segments_leave(&rules).await?;
         Ok(mended)
     }

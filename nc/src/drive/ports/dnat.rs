@@ -9,8 +9,8 @@ const CHAINS: [(&str, &str); 2] = [("nat", "PREROUTING"), ("filter", "INPUT")];
 
 type Any = Box<dyn std::error::Error>;
 
-/// Replaces whatever an earlier life of this node has left; returns how it is printed. Blocking: iptables is a
-/// program.
+/// Replaces what an earlier life of this node has left, unless it is the very same; returns how it is printed. Blocking:
+/// iptables is a program.
 pub fn install(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<Vec<String>, PortError> {
     let failed = |e: Any| PortError::Broken(format!("iptables: {e}"));
     install_rules(bridge, tag, listener).map_err(failed)?;
@@ -48,10 +48,27 @@ fn install_rules(bridge: &str, tag: &str, listener: SocketAddrV4) -> Result<(), 
         "-i {bridge} -d {address}/32 -p tcp --dport {port} -m conntrack --ctstate DNAT {comment} -j ACCEPT"
     );
     let refuse = format!("-d {address}/32 -p tcp --dport {port} {comment} -j DROP");
+    if are_there(&tables, tag, [&dnat, &accept, &refuse])? {
+        return Ok(());
+    }
     remove_rules(&tables, tag)?;
     tables.insert("nat", "PREROUTING", &dnat, 1)?;
     tables.insert("filter", "INPUT", &refuse, 1)?;
     tables.insert("filter", "INPUT", &accept, 1)
+}
+
+/// These and no others, in this order.
+fn are_there(tables: &IPTables, tag: &str, [dnat, accept, refuse]: [&str; 3]) -> Result<bool, Any> {
+    let own = |rule: &String| rule.contains(tag);
+    let translating = tables.list("nat", "PREROUTING")?.iter().filter(|rule| own(rule)).count();
+    let guarding: Vec<String> = tables.list("filter", "INPUT")?.into_iter().filter(own).collect();
+    let is_in_order =
+        guarding.len() == 2 && guarding[0].ends_with("-j ACCEPT") && guarding[1].ends_with("-j DROP");
+    Ok(translating == 1
+        && is_in_order
+        && tables.exists("nat", "PREROUTING", dnat)?
+        && tables.exists("filter", "INPUT", accept)?
+        && tables.exists("filter", "INPUT", refuse)?)
 }
 
 fn remove_rules(tables: &IPTables, tag: &str) -> Result<(), Any> {

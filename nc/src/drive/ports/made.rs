@@ -20,6 +20,8 @@ pub struct Made {
     pub bridge: bool,
     /// The address of the metadata listener.
     pub address: bool,
+    /// Where the metadata listener was last: the next life's is there too, so that the rules stay what they are.
+    pub metadata_port: Option<u16>,
     /// That iptables sees what the bridge carries.
     pub filtered: bool,
     /// The link that was made a port of the bridge.

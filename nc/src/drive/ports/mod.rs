@@ -138,6 +138,10 @@ pub struct Plugged {
 pub trait Ports: Send + Sync + 'static {
     /// Rules first, so that no packet passes without them.
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError>;
+    /// What can be done only once the guest is there, and its taps with it.
+    async fn started(&self, _ports: &[Port]) -> Result<(), PortError> {
+        Ok(())
+    }
     /// Rules and what is left of the taps.
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError>;
     /// All taps of this node's form that have rules or exist.

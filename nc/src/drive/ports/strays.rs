@@ -62,7 +62,8 @@ mod tests {
     fn link(index: u32, name: &str, controller: Option<u32>) -> Link {
         let name = name.to_owned();
         let (kind, mtu, group) = (Kind::Other, 1500, 0);
-        Link { index, name, kind, up: true, arp: true, mtu, group, controller, isolated: false }
+        let (up, arp, mac, isolated, hairpin) = (true, true, None, false, false);
+        Link { index, name, kind, up, arp, mtu, mac, group, controller, isolated, hairpin }
     }
 
     #[test]

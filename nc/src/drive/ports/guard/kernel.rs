@@ -5,7 +5,7 @@ use super::text::{Step, Text};
 use super::wanted::jumps;
 use crate::drive::ports::PortError;
 use crate::drive::ports::program::run;
-use karri_net::nfnetlink::Nfnetlink;
+use karri_net::nfnetlink::{Nfnetlink, is_counted};
 use karri_proto::network::SegmentTag;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -149,9 +149,8 @@ pub async fn set_sizes(names: &Names) -> Result<BTreeMap<String, usize>, PortErr
 pub async fn generation() -> Option<u32> {
     static COUNTS: OnceCell<bool> = OnceCell::const_new();
     let counts = COUNTS.get_or_try_init(async || {
-        let iptables = run("iptables", &["--version"], String::new()).await?;
-        let ebtables = run("ebtables", &["--version"], String::new()).await?;
-        Ok::<_, PortError>(iptables.contains("nf_tables") && ebtables.contains("nf_tables"))
+        let both = || Ok::<_, std::io::Error>(is_counted("iptables")? && is_counted("ebtables")?);
+        tokio::task::spawn_blocking(both).await.map_err(std::io::Error::other)?
     });
     if !*counts.await.ok()? {
         return None;
