@@ -420,7 +420,7 @@ async fn attributes_are_told_and_changed(cloud: Cloud) {
 }
 
 async fn instances_are_launched_with_several(cloud: Cloud) {
-    let cluster = cloud.cluster("zone-a", 1).await;
+    let cluster = cloud.cluster("zone-a", 2).await;
     let alice = cloud.owner().await;
     let Routed { vpc, subnet: front, .. } = routed(&alice).await;
     let back = subnet(&alice, &vpc, "10.0.1.0/24").await;

@@ -136,7 +136,7 @@ async fn instances_are_launched_into_groups_and_change_them(cloud: Cloud) {
         (vec![], "InvalidParameterCombination"),
         (vec![moved[1], ("SourceDestCheck.Value", "true")], "InvalidParameterCombination"),
         (vec![("SourceDestCheck.Value", "false")], "UnsupportedOperation"),
-        (vec![("Description.Value", "x")], "UnsupportedOperation"),
+        (vec![("AssociatePublicIpAddress", "true")], "UnsupportedOperation"),
     ] {
         let words = [&[moved[0]], &more[..]].concat();
         alice.ec2("ModifyNetworkInterfaceAttribute", &words).await.refused(400, code);

@@ -146,6 +146,7 @@ impl App {
         // Its subnet and groups stay while it is made.
         let _networks = self.networks_held.read().await;
         let resolved = self.resolve(&order).await?;
+        self.check_ports(&order)?;
         permit(resolved.touched()).await?;
         self.check_modes(&order, &resolved)?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {

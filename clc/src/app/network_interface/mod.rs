@@ -199,7 +199,7 @@ impl App {
     }
 
     /// How many addresses an interface may have. A type that was taken out of the catalogue has no limit of its own.
-    fn addresses_most(&self, instance_type: &str) -> usize {
+    pub fn addresses_most(&self, instance_type: &str) -> usize {
         let most = self.limits.addresses_per_interface;
         let own = self
             .catalogue
@@ -215,7 +215,7 @@ pub fn put_newer(written: &mut Vec<Instance>, newer: Vec<Instance>) {
     written.extend(newer);
 }
 
-fn check_count(count: usize, most: usize) -> Result<(), Fault> {
+pub fn check_count(count: usize, most: usize) -> Result<(), Fault> {
     if count <= most {
         return Ok(());
     }

@@ -6,7 +6,7 @@ use super::{App, Order};
 use crate::app::instance::Instance;
 use crate::app::instance::control::Caller;
 use crate::app::instance::said::{About, Attachment};
-use crate::app::network_interface::{Interface, InterfaceOrder, Secondary, in_use};
+use crate::app::network_interface::{Interface, InterfaceOrder, Secondary, check_count, in_use};
 use crate::app::tag::{Taggable, Tags};
 use crate::app::taken::{For, Taken};
 use crate::store::Tx;
@@ -72,6 +72,19 @@ impl Order {
 }
 
 impl App {
+    /// What is more than the type has, before anything is reserved.
+    pub(super) fn check_ports(&self, order: &Order) -> Result<(), Fault> {
+        let indices: Vec<u32> = order.more.iter().map(More::device_index).collect();
+        self.check_places(&order.instance_type, 1 + order.more.len(), &indices)?;
+        let of_more = order.more.iter().filter_map(|more| match more {
+            More::New { order, .. } => Some(&order.secondary),
+            More::Existing { .. } => None,
+        });
+        let most = self.addresses_most(&order.instance_type);
+        let mut all = std::iter::once(&order.first.secondary).chain(of_more);
+        all.try_for_each(|secondary| check_count(1 + secondary.count(), most))
+    }
+
     pub(super) async fn existing_first(&self, order: &Order) -> Result<Option<Interface>, Fault> {
         let Some(id) = &order.first.existing else { return Ok(None) };
         let mut tx = self.store.begin().await?;
@@ -104,8 +117,6 @@ impl App {
         launch: &mut Launch,
         taken: &mut Vec<Taken<'a>>,
     ) -> Result<(), Fault> {
-        let indices: Vec<u32> = order.more.iter().map(More::device_index).collect();
-        self.check_places(&order.instance_type, 1 + order.more.len(), &indices)?;
         let Launch { instances, taken: placed, .. } = launch;
         for instance in instances {
             let Some(subnet) = resolved.subnet(&instance.zone) else { continue };
@@ -158,7 +169,7 @@ impl App {
             port.secondary.push(SecondaryAddress { address: place.address, public: None });
             taken.push(place);
         }
-        self.check_addresses_for(&order.instance_type, port)?;
+        self.check_addresses_for(&order.instance_type, port)?; // one that was there may have more
         instance.said.interfaces.insert(port.id.clone(), about);
         Ok(())
     }
