@@ -3,8 +3,8 @@
 use crate::support::groups::{authorized, made as group};
 use crate::support::vpc::{routed, subnet as plain_subnet};
 use crate::support::{Client, Cloud};
-use karri_proto::internal::ApiErrorKind;
 use karri_proto::internal::admin::AdminService;
+use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::path::{PathAsked, Station};
 
 on_both! {
