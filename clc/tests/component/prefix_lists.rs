@@ -243,8 +243,8 @@ async fn lists_are_found_by_filters_and_pages_and_belong_to_their_account(cloud:
 /// The ranges that a group's ingress rules let in, as a cluster knows them.
 fn let_in(table: &FactTable, group: &str) -> Vec<String> {
     let group = group.parse().unwrap();
-    let rules = table.rules_of(&group);
-    let mut nets: Vec<String> = rules
+    let mut nets: Vec<String> = table
+        .rules_of(&group)
         .filter(|rule| rule.part_of.is_some())
         .filter_map(|rule| match &rule.peer {
             Peer::V4(net) => Some(net.to_string()),
@@ -277,9 +277,9 @@ async fn a_rule_that_names_a_list_follows_its_entries(cloud: Cloud) {
         cluster.wait_for_facts(what, |table| let_in(table, &web) == wanted).await
     };
     let table = hears("the entry", &["10.0.0.0/8"]).await;
-    let web_id = web.parse().unwrap();
-    let parts = table.rules_of(&web_id).filter(|one| one.part_of.is_some());
-    assert!(parts.into_iter().all(|one| one.part_of.as_ref().is_some_and(|id| id.as_str() == rule)));
+    let id = web.parse().unwrap();
+    let mut parts = table.rules_of(&id).filter_map(|one| one.part_of.as_ref());
+    assert!(parts.all(|whole| whole.as_str() == rule));
     let before = cluster.facts.changes();
     let add = [("CurrentVersion", "1"), ("AddEntry.1.Cidr", "192.0.2.0/24")];
     modified(&alice, &list, &add).await.ok();

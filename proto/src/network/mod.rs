@@ -178,7 +178,7 @@ impl Net4 {
         u32::from(address) & mask == u32::from(self.address) & mask
     }
 
-    pub fn is_within(&self, outer: &Net4) -> bool {
+    pub fn is_within(self, outer: Net4) -> bool {
         outer.prefix <= self.prefix && outer.contains(self.address)
     }
 }
@@ -216,8 +216,8 @@ mod tests {
         assert!(!net([10, 0, 0, 0], 8).contains([11, 0, 0, 0].into()));
         assert!(net([10, 0, 0, 7], 32).contains([10, 0, 0, 7].into()));
         assert!(!net([10, 0, 0, 7], 32).contains([10, 0, 0, 6].into()));
-        assert!(net([10, 1, 0, 0], 16).is_within(&net([10, 0, 0, 0], 8)));
-        assert!(net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 8)));
-        assert!(!net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 9)));
+        assert!(net([10, 1, 0, 0], 16).is_within(net([10, 0, 0, 0], 8)));
+        assert!(net([10, 0, 0, 0], 8).is_within(net([10, 0, 0, 0], 8)));
+        assert!(!net([10, 0, 0, 0], 8).is_within(net([10, 0, 0, 0], 9)));
     }
 }

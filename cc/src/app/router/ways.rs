@@ -101,7 +101,7 @@ impl Finder<'_> {
             match target {
                 Target::Known(way) => ways.push((*to, *way)),
                 Target::Nat(nat) => {
-                    let deeper = own.iter().filter(|(other, _)| is_within(**other, *to) && *other != to);
+                    let deeper = own.iter().filter(|(other, _)| other.is_within(*to) && *other != to);
                     let deeper: Vec<Net4> = deeper.map(|(other, _)| *other).collect();
                     ways.extend(self.through(nat, *to, &deeper));
                 }
@@ -158,10 +158,10 @@ impl Finder<'_> {
             Target::Known(_) | Target::Nat(_) => Way::Nowhere,
         };
         let holding =
-            targets.iter().filter(|(net, _)| is_within(to, **net)).max_by_key(|(net, _)| net.prefix);
+            targets.iter().filter(|(net, _)| to.is_within(**net)).max_by_key(|(net, _)| net.prefix);
         let mut ways = vec![(to, holding.map_or(Way::Nowhere, |(_, target)| behind(target)))];
-        let inside = targets.iter().filter(|(net, _)| is_within(**net, to) && **net != to);
-        let inside = inside.filter(|(net, _)| !deeper.iter().any(|deep| is_within(**net, *deep)));
+        let inside = targets.iter().filter(|(net, _)| net.is_within(to) && **net != to);
+        let inside = inside.filter(|(net, _)| !deeper.iter().any(|deep| net.is_within(*deep)));
         ways.extend(inside.map(|(net, target)| (*net, behind(target))));
         ways
     }
@@ -171,9 +171,4 @@ impl Finder<'_> {
 enum Target {
     Known(Way),
     Nat(NatGatewayId),
-}
-
-/// Whether all of `inner` is in `outer`.
-fn is_within(inner: Net4, outer: Net4) -> bool {
-    inner.prefix >= outer.prefix && outer.contains(inner.address)
 }

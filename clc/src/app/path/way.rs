@@ -45,6 +45,11 @@ impl<'a> Way<'a> {
         self.stations.push(place::segment(source));
         match self.network.subnet_of(packet.to) {
             Some(target) if joined(source, target) => self.arrive(packet.to, packet.from),
+            // From zone to zone by the site's own routers.
+            Some(target) if source.tag == 0 => {
+                self.stations.push(place::segment(target));
+                self.arrive(packet.to, packet.from)
+            }
             _ if source.tag == 0 => self.out_of_flat(packet),
             _ => self.by_router(source, packet),
         }

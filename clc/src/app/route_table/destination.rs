@@ -70,7 +70,7 @@ impl App {
 
 /// What lies in the VPC is reached within it.
 fn beyond_vpc(ranges: &[Net4], net: &Net4) -> Result<(), Fault> {
-    if !ranges.iter().any(|range| net.is_within(range)) {
+    if !ranges.iter().any(|range| net.is_within(*range)) {
         return Ok(());
     }
     let sentence = format!(

@@ -48,7 +48,7 @@ impl Listed {
         for entry in self.lists.get(list).into_iter().flatten() {
             let Peer::V4(to) = *entry else { continue };
             let taken = routes.iter().any(|route| route.to == to);
-            if !taken && !own.iter().any(|range| to.is_within(range)) {
+            if !taken && !own.iter().any(|range| to.is_within(*range)) {
                 routes.push(Route { to, target: target.clone() });
             }
         }
