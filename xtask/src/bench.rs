@@ -16,7 +16,7 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 12] = [
     "karri",
     "karri-clc",
     "karri-cc",

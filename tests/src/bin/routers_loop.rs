@@ -138,7 +138,9 @@ struct Bench {
 impl Bench {
     fn new(directory: &Path) -> anyhow::Result<Self> {
         let network = NetworkConfig {
-            mode: NetworkMode::Flat,
+            mode: NetworkMode::Managed,
+            pairs: Vec::new(),
+            forwarded: Vec::new(),
             bridge: BRIDGE.to_owned(),
             subnet: "172.31.0.0/20".parse().map_err(anyhow::Error::msg)?,
             gateway: [172, 31, 0, 1].into(),
