@@ -215,6 +215,7 @@ impl Node {
             reason: None,
             reboots: tag.reboots,
             capture: None,
+            addresses: Vec::new(),
         })
     }
 

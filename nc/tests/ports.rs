@@ -66,6 +66,7 @@ fn port(number: u8) -> Port {
         tap: format!("{}00000000{number:02}", names().prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),
+        of_site: false,
         segment: 0,
         subnet_cidr: "172.31.0.0/20".to_owned(),
     }

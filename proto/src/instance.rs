@@ -193,6 +193,9 @@ pub struct PortSpec {
     /// What leads to it from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicPort>,
+    /// The site gives it its address: `private_ip` is unspecified in what goes down, and comes up in reports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learns_address: bool,
     /// In mode `user`: which of its ports are led to it, and from where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwarded: Vec<ForwardedPort>,
@@ -305,6 +308,15 @@ pub struct InstanceReport {
     /// How far the copy of the root disk is that the intent asks for.
     #[serde(default)]
     pub capture: Option<CaptureReport>,
+    /// What its node has learnt of ports that the site gives their addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<LearntAddress>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LearntAddress {
+    pub port: NetworkInterfaceId,
+    pub address: std::net::Ipv4Addr,
 }
 
 /// A copy of a root disk, for one task.

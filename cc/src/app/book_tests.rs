@@ -48,6 +48,7 @@ fn report(intent: &InstanceIntent, attempt: u32, phase: Phase) -> InstanceReport
         reason: None,
         reboots: 0,
         capture: None,
+        addresses: Vec::new(),
     }
 }
 

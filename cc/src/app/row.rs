@@ -11,7 +11,9 @@
 //! An instance that ran stays with its node: its disk is there.
 
 use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
-use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason};
+use karri_proto::instance::{
+    CaptureReport, Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason,
+};
 use karri_proto::network::SegmentTag;
 use karri_proto::resources::Need;
 use std::net::Ipv4Addr;
@@ -61,6 +63,8 @@ pub struct Row {
     pub reboots: u64,
     /// Of the copy of the root disk that the intent asks for.
     pub capture: Option<CaptureReport>,
+    /// Not stored: as `seen`.
+    pub addresses: Vec<LearntAddress>,
     /// Its place in the numbering of reports.
     pub sequence: u64,
 
@@ -91,6 +95,7 @@ impl Row {
             // What an instance had been rebooted before it came here was carried out before it came here.
             reboots: intent.reboots,
             capture: None,
+            addresses: Vec::new(),
             sequence: 0,
             seen: None,
         };
@@ -127,6 +132,7 @@ impl Row {
             reason: self.reason.clone(),
             reboots: self.reboots,
             capture: self.capture.clone(),
+            addresses: self.addresses.clone(),
         }
     }
 
@@ -152,6 +158,7 @@ impl Row {
     pub fn is_durably(&self, other: &Row) -> bool {
         let mut copy = other.clone();
         copy.seen = self.seen;
+        copy.addresses.clone_from(&self.addresses);
         copy.sequence = self.sequence;
         *self == copy
     }
@@ -258,6 +265,7 @@ pub fn absorb(known: &Row, report: &InstanceReport, now_ms: i64) -> Option<Row> 
             row.reason.clone_from(&report.reason);
             row.reboots = row.reboots.max(report.reboots);
             row.capture.clone_from(&report.capture);
+            row.addresses.clone_from(&report.addresses);
             row.ran |= matches!(phase, Phase::Running | Phase::Stopping | Phase::Stopped);
         }
     }

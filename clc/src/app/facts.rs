@@ -93,7 +93,7 @@ fn fact_of(port: &PortSpec) -> PortFact {
     PortFact {
         id: port.id.clone(),
         vpc: port.vpc_id.clone(),
-        addresses: vec![port.private_ip],
+        addresses: Some(port.private_ip).filter(|address| !address.is_unspecified()).into_iter().collect(),
         groups: port.groups.iter().map(|(id, _)| id.clone()).collect(),
     }
 }

@@ -69,6 +69,7 @@ pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
         tap: format!("{}{segment:05x}{number:05x}", names(node).prefix()),
         mac: format!("02:00:00:00:00:{number:02x}"),
         address: Ipv4Addr::new(172, 31, 0, number),
+        of_site: false,
         segment,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         gateway: GATEWAY,

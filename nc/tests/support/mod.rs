@@ -302,6 +302,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
                 gateway: "172.31.0.1".parse().unwrap(),
                 groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
                 public: None,
+                learns_address: false,
                 forwarded: Vec::new(),
             }],
             user_data_base64: None,

@@ -1,6 +1,6 @@
 //! Network interfaces: those of the account's instances.
 
-use super::instance::address_owner;
+use super::instance::{address_owner, private_address};
 use super::listing::{
     Shown, absent, ids_or_page, named, page, tell, tell_flag, tell_number, tell_tags, tell_time, time_of,
 };
@@ -133,7 +133,7 @@ fn describe(
     tags: &Tags,
 ) -> NetworkInterface {
     let association = port.public.as_ref().map(|public| association(instance, public, addresses));
-    let address = port.private_ip.to_string();
+    let address = private_address(port);
     let name = Some(instance.spec.hostname.clone());
     let group = |(id, name): &(karri_proto::ids::SecurityGroupId, String)| GroupIdentifier {
         group_id: Some(id.to_string()),
@@ -151,12 +151,12 @@ fn describe(
         network_interface_id: Some(port.id.to_string()),
         owner_id: Some(instance.account.clone()),
         private_dns_name: name.clone(),
-        private_ip_address: Some(address.clone()),
+        private_ip_address: address.clone(),
         private_ip_addresses: vec![NetworkInterfacePrivateIpAddress {
             association,
             primary: Some(true),
             private_dns_name: name,
-            private_ip_address: Some(address),
+            private_ip_address: address,
         }],
         requester_managed: Some(false),
         source_dest_check: Some(true),

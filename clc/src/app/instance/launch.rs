@@ -285,7 +285,10 @@ impl App {
                 return (link.name.clone(), 0); // another zone may do
             }
             let within = resolved.network(&link.hello().zone, &link.name);
-            let free = within.map_or(0, |(network, range)| book.addresses.free_count(&network, range));
+            let free = within.map_or(0, |(network, range)| match link.hello().mode {
+                NetworkMode::System => u32::MAX, // the site's to count
+                _ => book.addresses.free_count(&network, range),
+            });
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
         let free: HashMap<String, usize> = clusters.iter().map(free).collect();
@@ -301,7 +304,11 @@ impl App {
                 book.ledger.release(&place.id);
                 continue;
             };
-            match book.address(&network, range, order.private_ip) {
+            let address = match self.mode_of(&place.zone) {
+                NetworkMode::System => Ok(Ipv4Addr::UNSPECIFIED),
+                _ => book.address(&network, range, order.private_ip),
+            };
+            match address {
                 Ok(address) => held.places.push(Spot { place, network, address }),
                 Err(fault) => {
                     book.ledger.release(&place.id);

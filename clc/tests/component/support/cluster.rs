@@ -164,6 +164,7 @@ impl InstanceService for Inner {
                 reason: None,
                 reboots: 0,
                 capture: None,
+                addresses: Vec::new(),
             };
             let newer = state.known.get(&id).is_none_or(|(known, _, _)| known.generation < intent.generation);
             if newer {

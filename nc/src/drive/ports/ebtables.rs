@@ -32,11 +32,18 @@ fn rules(port: &Port) -> Vec<String> {
     let Port { mac, address, .. } = port;
     let arp = format!("-p ARP -s {mac} --arp-mac-src {mac}");
     let ip = format!("-p IPv4 -s {mac} --ip-src {address}");
-    let mut rules = vec![
-        format!("{arp} --arp-ip-src {address} -j ACCEPT"),
+    let known = !address.is_unspecified();
+    let own_arp = known.then(|| format!("{arp} --arp-ip-src {address} -j ACCEPT"));
+    let mut rules: Vec<String> = own_arp.into_iter().collect();
+    rules.extend([
         format!("{arp} --arp-ip-src 0.0.0.0 -j ACCEPT"), // the probe before an address is used
         format!("-p IPv4 -s {mac} --ip-src 0.0.0.0 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT"),
-    ];
+    ]);
+    // Until it has an address it can ask for one, and nothing else.
+    if !known {
+        rules.push("-j DROP".to_owned());
+        return rules;
+    }
     rules.extend(
         to_metadata(port)
             .map(|rule| format!("{ip} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80 {rule}")),
@@ -199,9 +206,20 @@ mod tests {
             tap: "kabcd0123456789".into(),
             mac: "02:00:00:00:00:05".into(),
             address: "172.31.0.5".parse().unwrap(),
+            of_site: false,
             segment: 0,
             subnet_cidr: "172.31.0.0/20".into(),
         }
+    }
+
+    #[test]
+    fn whose_address_is_not_known_yet_may_ask_for_one_and_nothing_else() {
+        let text = plug_script(&[Port { address: Ipv4Addr::UNSPECIFIED, of_site: true, ..port() }], |_| true);
+        let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A ")).collect();
+        let [arp, dhcp, last] = rules[..] else { panic!("{rules:?}") };
+        assert!(arp.contains("-p ARP") && arp.ends_with("--arp-ip-src 0.0.0.0 -j ACCEPT"), "{arp}");
+        assert!(dhcp.contains("--ip-sport 68 --ip-dport 67"), "{dhcp}");
+        assert!(last.ends_with("-j DROP") && !last.contains("-p"), "{last}");
     }
 
     #[test]

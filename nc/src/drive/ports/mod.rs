@@ -62,7 +62,10 @@ pub struct Port {
     pub id: NetworkInterfaceId,
     pub tap: String,
     pub mac: String,
+    /// Unspecified: the site has not given it yet.
     pub address: Ipv4Addr,
+    /// It is the site's DHCP that gives it, from wherever that answers.
+    pub of_site: bool,
     /// 0: the flat network of the zone.
     pub segment: SegmentTag,
     pub subnet_cidr: String,
@@ -96,6 +99,7 @@ impl TapNames {
             tap: self.tap(port),
             mac: port.mac.clone(),
             address: port.private_ip,
+            of_site: port.learns_address,
             segment: port.segment,
             subnet_cidr: port.subnet_cidr.clone(),
             gateway: port.gateway,

@@ -1,8 +1,7 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{address_owner, boot_mode, metadata_state, public_of};
+use super::shape::{address_owner, boot_mode, metadata_state, private_address, private_name, public_of};
 use crate::api::ec2::listing::{time_of, time_text};
-use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
 use crate::app::tag::Tags;
 use crate::app::volume::root_volume_id;
@@ -39,7 +38,9 @@ impl Subject<'_> {
             | "public-dns-name" => {
                 public.iter().filter_map(|public| public.name.as_ref()).for_each(|name| each(name));
             }
-            "addresses.private-ip-address" | "private-ip-address" => each(&port.private_ip.to_string()),
+            "addresses.private-ip-address" | "private-ip-address" => {
+                private_address(port).iter().for_each(|address| each(address));
+            }
             "addresses.primary" | "attachment.delete-on-termination" | "source-dest-check" => each("true"),
             "ipv6-native" | "operator.managed" | "requester-managed" => each("false"),
             "attachment.attach-time" => each(&stamp(self.0.spec.launched_at_unix_ms)),
@@ -57,7 +58,7 @@ impl Subject<'_> {
             "mac-address" => each(&port.mac),
             "network-interface-id" => each(port.id.as_str()),
             "addresses.private-dns-name" | "private-dns-name" => {
-                each(&private_dns_name(port.private_ip, &self.0.spec.region))
+                each(&private_name(self.0, port));
             }
             "status" => each("in-use"),
             "subnet-id" => each(port.subnet_id.as_str()),

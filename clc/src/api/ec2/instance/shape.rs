@@ -132,8 +132,8 @@ fn attached(one: &Instance) -> ec2::Instance {
             }),
         }],
         network_interfaces: vec![network_interface(one, port)],
-        private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
-        private_ip_address: Some(port.private_ip.to_string()),
+        private_dns_name: Some(private_name(one, port)),
+        private_ip_address: private_address(port),
         public_dns_name: Some(public_of(one, port).and_then(|public| public.name).unwrap_or_default()),
         public_ip_address: public_of(one, port).map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
@@ -151,9 +151,22 @@ pub fn public_of(one: &Instance, port: &PortSpec) -> Option<PublicPort> {
     port.public.clone().or_else(led)
 }
 
+/// None: the site has not given it yet.
+pub fn private_address(port: &PortSpec) -> Option<String> {
+    Some(port.private_ip).filter(|address| !address.is_unspecified()).map(|address| address.to_string())
+}
+
+/// Where the site gives addresses, it goes by the instance's name.
+pub fn private_name(one: &Instance, port: &PortSpec) -> String {
+    match port.learns_address {
+        true => one.spec.hostname.clone(),
+        false => private_dns_name(port.private_ip, &one.spec.region),
+    }
+}
+
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
-    let address = Some(port.private_ip.to_string());
-    let name = Some(private_dns_name(port.private_ip, &one.spec.region));
+    let address = private_address(port);
+    let name = Some(private_name(one, port));
     let association = public_of(one, port).map(|public| association(one, &public));
     ec2::InstanceNetworkInterface {
         association: association.clone(),

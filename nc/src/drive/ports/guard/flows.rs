@@ -186,6 +186,7 @@ mod tests {
             tap: String::new(),
             mac: String::new(),
             address: GUEST,
+            of_site: false,
             segment: 7,
             subnet_cidr: String::new(),
             gateway: GATEWAY,

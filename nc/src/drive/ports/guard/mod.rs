@@ -214,7 +214,7 @@ impl Guard {
         let address = fact.and_then(|fact| fact.addresses.first().copied()).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let gateway = Ipv4Addr::UNSPECIFIED;
         let (mac, subnet_cidr) = (String::new(), String::new());
-        Some(Port { id, tap: tap.to_owned(), mac, address, segment, subnet_cidr, gateway })
+        Some(Port { id, tap: tap.to_owned(), mac, address, of_site: false, segment, subnet_cidr, gateway })
     }
 
     /// Everything anew, when it is not known what has changed.

@@ -137,6 +137,7 @@ fn port(number: usize) -> Port {
         tap: tap(number),
         mac: String::new(),
         address: address(number),
+        of_site: false,
         segment: if number == OF_SEGMENT { 0x1001 } else { 0 },
         subnet_cidr: "10.0.0.0/24".to_owned(),
         gateway: Ipv4Addr::new(10, 0, 0, 1),
