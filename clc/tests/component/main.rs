@@ -28,6 +28,7 @@ mod listing;
 mod migrations;
 mod network;
 mod network_acls;
+mod network_modes;
 mod permission_keys;
 mod permissions;
 mod places;
