@@ -63,7 +63,7 @@ pub struct Row {
     pub reboots: u64,
     /// Of the copy of the root disk that the intent asks for.
     pub capture: Option<CaptureReport>,
-    /// Not stored: as `seen`.
+    /// Not stored: as with `seen`, every node tells them once after a restart. A change of them is told on.
     pub addresses: Vec<LearntAddress>,
     /// Its place in the numbering of reports.
     pub sequence: u64,
@@ -158,7 +158,6 @@ impl Row {
     pub fn is_durably(&self, other: &Row) -> bool {
         let mut copy = other.clone();
         copy.seen = self.seen;
-        copy.addresses.clone_from(&self.addresses);
         copy.sequence = self.sequence;
         *self == copy
     }

@@ -136,8 +136,7 @@ async fn a_mode_stays_while_there_are_instances() {
     book.put(next(&intent(2), Desired::Terminated), 0).unwrap();
     store.commit(&book.take_changes()).await.unwrap();
     let refused = store.mode_settle(&NetworkMode::System).await.unwrap_err().to_string();
-    let expected =
-        "network.mode = \"system\": this cluster has 1 instances that were made under \"user\"; terminate them before it \
+    let expected = "network.mode = \"system\": this cluster has 1 instances that were made under \"user\"; terminate them before it \
          is changed, or set it back";
     assert_eq!(refused, expected);
     // Another list is no other mode.

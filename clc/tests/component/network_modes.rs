@@ -1,7 +1,7 @@
 //! Clusters of other network modes than the managed one.
 
+use crate::support::Cloud;
 use crate::support::groups::made;
-use crate::support::{Cloud, Database};
 use karri_proto::internal::admin::AdminService;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::network::{AddressPair, NetworkMode};
@@ -60,8 +60,8 @@ async fn guests_of_user_networking_are_told_where_they_are_reached(cloud: Cloud)
     let launched = alice.run(1, &[]).await.ok();
     let [id] = &launched.instances()[..] else { panic!("one was launched") };
     let address = launched.first("privateIpAddress").unwrap().replace("172.31.", "127.31.");
-    let found = alice.ec2("DescribeInstances", &[("Filter.1.Name", "ip-address"), ("Filter.1.Value.1", &address)]);
-    let found = found.await.ok();
+    let at = [("Filter.1.Name", "ip-address"), ("Filter.1.Value.1", address.as_str())];
+    let found = alice.ec2("DescribeInstances", &at).await.ok();
     assert_eq!(found.instances(), [id.clone()]);
     assert_eq!(found.first("ipAddress").unwrap(), address);
     let tag = [("Filter.1.Name", "key"), ("Filter.1.Value.1", "aws:karri:forwarded-ports")];
@@ -73,10 +73,8 @@ async fn guests_of_user_networking_are_told_where_they_are_reached(cloud: Cloud)
     alice.ec2("DeleteTags", &[("ResourceId.1", id)]).await.ok();
     assert_eq!(told().await.len(), 1);
     // No way in is wanted.
-    let closed = [
-        ("NetworkInterface.1.DeviceIndex", "0"),
-        ("NetworkInterface.1.AssociatePublicIpAddress", "false"),
-    ];
+    let closed =
+        [("NetworkInterface.1.DeviceIndex", "0"), ("NetworkInterface.1.AssociatePublicIpAddress", "false")];
     let closed = alice.run(1, &closed).await.ok();
     assert_eq!(closed.first("ipAddress"), None);
     assert_eq!(cluster.wait_for_intent(&closed.instances()[0], |_| true).await.spec.ports[0].forwarded, []);
@@ -113,7 +111,8 @@ async fn an_address_of_the_site_is_unknown_until_it_is_told(cloud: Cloud) {
     alice.ec2("StopInstances", &[("InstanceId.1", &ids[0])]).await.ok();
     alice.wait_for(&ids[0], "stopped").await;
     assert!(cluster.intent(&ids[0]).unwrap().spec.ports[0].private_ip.is_unspecified());
-    let asked = alice.run(1, &[("PrivateIpAddress", "172.31.0.9")]).await.refused(400, "UnsupportedOperation");
+    let asked =
+        alice.run(1, &[("PrivateIpAddress", "172.31.0.9")]).await.refused(400, "UnsupportedOperation");
     assert!(asked.message().contains("network mode is 'system'"), "{}", asked.message());
 }
 
@@ -133,7 +132,10 @@ async fn what_a_mode_cannot_do_is_refused_by_its_name(cloud: Cloud) {
             ("AllocateAddress", vec![]),
             ("AssociateAddress", vec![("AllocationId", address.as_str()), ("InstanceId", id.as_str())]),
             ("CreateNatGateway", vec![("SubnetId", subnet.as_str()), ("AllocationId", address.as_str())]),
-            ("ModifySubnetAttribute", vec![("SubnetId", subnet.as_str()), ("MapPublicIpOnLaunch.Value", "true")]),
+            (
+                "ModifySubnetAttribute",
+                vec![("SubnetId", subnet.as_str()), ("MapPublicIpOnLaunch.Value", "true")],
+            ),
         ];
         if mode == user() {
             let groups = vec![("InstanceId", id.as_str()), ("GroupId.1", group.as_str())];

@@ -77,6 +77,7 @@ fn node() -> Arc<Node> {
 
 fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
     Node::new(NodeParts {
+        user_network: None,
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
         bridges: Bridges::new("karri0", 1500),

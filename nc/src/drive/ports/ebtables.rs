@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn whose_address_is_not_known_yet_may_ask_for_one_and_nothing_else() {
-        let text = plug_script(&[Port { address: Ipv4Addr::UNSPECIFIED, of_site: true, ..port() }], |_| true);
+        let text = plug_script(&[Port { address: [0, 0, 0, 0].into(), of_site: true, ..port() }], |_| true);
         let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A ")).collect();
         let [arp, dhcp, last] = rules[..] else { panic!("{rules:?}") };
         assert!(arp.contains("-p ARP") && arp.ends_with("--arp-ip-src 0.0.0.0 -j ACCEPT"), "{arp}");
