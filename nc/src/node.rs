@@ -223,6 +223,7 @@ impl Node {
             reason: None,
             reboots: tag.reboots,
             capture: None,
+            addresses: Vec::new(),
         })
     }
 

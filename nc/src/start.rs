@@ -11,6 +11,7 @@ use crate::app::record::State;
 use crate::app::user_network::UserNetwork;
 use crate::config::{Accelerator, Config, Driver, GuestConfig, NetworkConfig, NetworkMode};
 use crate::drive::blobs::WalrusBlobs;
+use crate::drive::dhcp::hear;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe, runs_as};
 use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, Ports, TapNames};
@@ -19,6 +20,7 @@ use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
 use crate::facts::{FactPool, NodeFacts};
 use crate::node::{Drives, Node, NodeParts};
+use crate::reconcile::addresses::learn_addresses;
 use crate::reconcile::adopt::{adopt, first_look};
 use crate::reconcile::groups::enforce_groups;
 use crate::reconcile::heartbeat::{HelloFacts, heartbeat};
@@ -140,6 +142,10 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     base.spawn(mend_ports(node.clone(), pulse, base.shutdown.clone()));
     let pulse = base.health.pulse("security groups", GROUPS_ROUND_MAX);
     base.spawn(enforce_groups(node.clone(), pulse, base.shutdown.clone()));
+    if config.network.mode == NetworkMode::Bridge {
+        let heard = hear().context("hearing what DHCP servers say")?;
+        base.spawn(learn_addresses(node.clone(), heard, base.shutdown.clone()));
+    }
     let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;

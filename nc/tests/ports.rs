@@ -68,6 +68,7 @@ fn port(number: u8) -> Port {
         address: Ipv4Addr::new(172, 31, 0, number),
         secondary: Vec::new(),
         source_dest_check: true,
+        of_site: false,
         segment: 0,
         subnet_cidr: "172.31.0.0/20".to_owned(),
     }

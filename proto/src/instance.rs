@@ -194,6 +194,9 @@ pub struct PortSpec {
     /// What leads to it from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicPort>,
+    /// The site gives it its address: `private_ip` is unspecified in what goes down, and comes up in reports.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub learns_address: bool,
     /// In mode `user`: which of its ports are led to it, and from where.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forwarded: Vec<ForwardedPort>,
@@ -227,10 +230,11 @@ impl PortSpec {
         public.or(self.forwarded.first().map(|port| *port.host.ip()))
     }
 
-    /// All private addresses, the first one first, each with what leads to it from outside.
+    /// All private addresses, the first one first, each with what leads to it from outside. None that is not known yet.
     pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Option<&PublicPort>)> {
         let more = self.secondary.iter().map(|one| (one.address, one.public.as_ref()));
-        std::iter::once((self.private_ip, self.public.as_ref())).chain(more)
+        let first = std::iter::once((self.private_ip, self.public.as_ref()));
+        first.chain(more).filter(|(address, _)| !address.is_unspecified())
     }
 
     /// What leads to that address; none: it has no such address.
@@ -359,6 +363,15 @@ pub struct InstanceReport {
     /// How far the copy of the root disk is that the intent asks for.
     #[serde(default)]
     pub capture: Option<CaptureReport>,
+    /// What its node has learnt of ports that the site gives their addresses.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<LearntAddress>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LearntAddress {
+    pub port: NetworkInterfaceId,
+    pub address: std::net::Ipv4Addr,
 }
 
 /// A copy of a root disk, for one task.

@@ -48,6 +48,7 @@ fn report(intent: &InstanceIntent, attempt: u32, phase: Phase) -> InstanceReport
         reason: None,
         reboots: 0,
         capture: None,
+        addresses: Vec::new(),
     }
 }
 
@@ -446,4 +447,23 @@ fn a_node_speaks_from_its_own_address_and_of_itself() {
         ..report(&intent(1), 0, Phase::Running)
     };
     assert!(is_of(&of(Some("a")), "a") && is_of(&of(None), "a") && !is_of(&of(Some("b")), "a"));
+}
+
+#[test]
+fn an_address_that_the_site_has_given_is_told_on() {
+    let mut book = book(&["a"]);
+    let wanted = intent(1);
+    book.put(wanted.clone(), 0).unwrap();
+    tell(&mut book, "a", vec![report(&wanted, 0, Phase::Running)], false, 1);
+    let from = book.page(Cursor::default(), 9).next;
+    let port = wanted.spec.ports[0].id.clone();
+    let addresses = vec![LearntAddress { port, address: [192, 0, 2, 9].into() }];
+    let learnt = InstanceReport { addresses: addresses.clone(), ..report(&wanted, 0, Phase::Running) };
+    tell(&mut book, "a", vec![learnt.clone()], false, 2);
+    let news = book.page(from, 9);
+    assert_eq!(news.reports.len(), 1);
+    assert_eq!(news.reports[0].addresses, addresses);
+    // The same again is no news.
+    tell(&mut book, "a", vec![learnt], false, 3);
+    assert_eq!(book.page(news.next, 9).reports, []);
 }

@@ -153,6 +153,7 @@ fn carry_out(book: &mut Book, disk: &mut Disk, event: Event, now_ms: &mut i64) {
                 reason: None,
                 reboots: 0,
                 capture: None,
+                addresses: Vec::new(),
             };
             let page = ReportPage {
                 next: Cursor { epoch: 1, sequence: cursor.sequence + 1 },
@@ -198,6 +199,7 @@ fn accepted(task: &Task) -> Option<InstanceReport> {
         reason: None,
         reboots: 0,
         capture: None,
+        addresses: Vec::new(),
     })
 }
 

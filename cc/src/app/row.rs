@@ -12,7 +12,7 @@
 
 use karri_proto::ids::{InstanceId, NetworkInterfaceId, VpcId};
 use karri_proto::instance::{
-    CaptureReport, Desired, InstanceIntent, InstanceReport, Phase, StateReason, private_name,
+    CaptureReport, Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason, private_name,
 };
 use karri_proto::network::SegmentTag;
 use karri_proto::resources::Need;
@@ -63,6 +63,8 @@ pub struct Row {
     pub reboots: u64,
     /// Of the copy of the root disk that the intent asks for.
     pub capture: Option<CaptureReport>,
+    /// Not stored: as with `seen`, every node tells them once after a restart. A change of them is told on.
+    pub addresses: Vec<LearntAddress>,
     /// Its place in the numbering of reports.
     pub sequence: u64,
 
@@ -93,6 +95,7 @@ impl Row {
             // What an instance had been rebooted before it came here was carried out before it came here.
             reboots: intent.reboots,
             capture: None,
+            addresses: Vec::new(),
             sequence: 0,
             seen: None,
         };
@@ -137,6 +140,7 @@ impl Row {
             reason: self.reason.clone(),
             reboots: self.reboots,
             capture: self.capture.clone(),
+            addresses: self.addresses.clone(),
         }
     }
 
@@ -270,6 +274,7 @@ pub fn absorb(known: &Row, report: &InstanceReport, now_ms: i64) -> Option<Row> 
             row.reason.clone_from(&report.reason);
             row.reboots = row.reboots.max(report.reboots);
             row.capture.clone_from(&report.capture);
+            row.addresses.clone_from(&report.addresses);
             row.ran |= matches!(phase, Phase::Running | Phase::Stopping | Phase::Stopped);
         }
     }

@@ -46,6 +46,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         gateway: [172, 31, 0, 1].into(),
         groups: Vec::new(),
         public: None,
+        learns_address: false,
         forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),

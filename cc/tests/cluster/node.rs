@@ -257,6 +257,7 @@ impl Service {
             reason,
             reboots: intent.reboots,
             capture: None,
+            addresses: Vec::new(),
         };
         let sequence = state.sequence;
         state.guests.insert(intent.id.clone(), Guest { intent, report, sequence });

@@ -40,6 +40,10 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
     let shorter = cloud.client(Role::Nc, "zone-a", "node");
     let taken = shorter.node_hello(&caller("r"), hello.clone()).await.unwrap_err();
     assert_eq!(taken.kind, ApiErrorKind::Forbidden, "another certificate has this name");
+    let of_another_mode = NodeHello { user_network: true, ..hello.clone() };
+    let refused = node.node_hello(&caller("r"), of_another_mode).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    assert!(refused.message.contains("network.mode is \"managed\""), "{}", refused.message);
     let plain = NodeHello { url: "http://127.0.0.1:1".to_owned(), ..hello };
     assert_eq!(node.node_hello(&caller("r"), plain).await.unwrap_err().kind, ApiErrorKind::Invalid);
 }

@@ -105,6 +105,10 @@ pub fn network_name(tag: u32, subnet: &str, cluster: &str) -> String {
 
 /// The same of a port that is there.
 pub fn network_of(port: &PortSpec, cluster: &str) -> String {
+    // The site's matter: here nobody is in another's way.
+    if port.learns_address {
+        return format!("site/{}", port.id);
+    }
     network_name(port.segment, port.subnet_id.as_str(), cluster)
 }
 

@@ -7,9 +7,11 @@ use super::App;
 use super::address::{mac_of, network_name};
 use super::instance::State;
 use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::clusters::ClusterHello;
 use karri_proto::network::NetworkMode;
+use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 
 fn unsupported(what: &str, zone: &str, mode: &NetworkMode) -> Fault {
@@ -19,14 +21,22 @@ fn unsupported(what: &str, zone: &str, mode: &NetworkMode) -> Fault {
 }
 
 /// The MAC of a port with that address on a cluster's flat network.
-pub fn flat_mac(mode: &NetworkMode, address: Ipv4Addr) -> String {
+pub fn flat_mac(mode: &NetworkMode, port: &NetworkInterfaceId, address: Ipv4Addr) -> String {
     match mode {
+        NetworkMode::System => mac_of_port(port),
         NetworkMode::Static { pairs } => {
             let listed = pairs.iter().find(|pair| pair.address == address);
             listed.map_or_else(|| mac_of(address), |pair| pair.mac.clone())
         }
-        NetworkMode::Managed | NetworkMode::System | NetworkMode::User { .. } => mac_of(address),
+        NetworkMode::Managed | NetworkMode::User { .. } => mac_of(address),
     }
+}
+
+/// Where addresses say nothing: unique by chance, 1 to 10^9 for a pair.
+fn mac_of_port(port: &NetworkInterfaceId) -> String {
+    let sum = Sha256::digest(port.as_str());
+    let bytes: Vec<String> = sum[..5].iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("02:{}", bytes.join(":"))
 }
 
 impl App {

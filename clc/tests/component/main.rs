@@ -29,6 +29,7 @@ mod migrations;
 mod network;
 mod network_acls;
 mod network_interfaces;
+mod network_modes;
 mod packet_path;
 mod permission_keys;
 mod permissions;

@@ -15,7 +15,7 @@
 
 use karri_proto::ids::BundleTaskId;
 use karri_proto::instance::{
-    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, Phase, StateReason,
+    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -116,21 +116,37 @@ pub fn accept(
     } else {
         intent
     };
+    let intent = with_learnt(intent, old);
     let capture = known.capture.clone().filter(|seen| intent.capture.as_ref() == Some(&seen.task));
     let accepted_at_unix_ms = now_unix_ms;
     Acceptance::New(Box::new(Record { intent, state, accepted_at_unix_ms, capture, ..known.clone() }))
 }
 
+/// What the site has given to its ports stays until it gives something else.
+fn with_learnt(mut intent: InstanceIntent, old: &InstanceIntent) -> InstanceIntent {
+    for port in intent.spec.ports.iter_mut().filter(|port| port.learns_address) {
+        if let Some(before) = old.spec.ports.iter().find(|before| before.id == port.id) {
+            port.private_ip = before.private_ip;
+        }
+    }
+    intent
+}
+
 /// One thing that happened and must be remembered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    Up { boot_id: String, stopping: bool },
+    Up {
+        boot_id: String,
+        stopping: bool,
+    },
     Ended(Option<StateReason>),
     Failing(StateReason),
     Failed,
     Gone,
     Rebooted,
     Capture(CaptureState),
+    /// The site has given a port its address.
+    Address(LearntAddress),
 }
 
 impl Record {
@@ -158,6 +174,10 @@ impl Record {
             Change::Failed => next.state = State::Failed { reason: self.failure() },
             Change::Gone => next.state = State::Gone,
             Change::Rebooted => next.reboots = self.intent.reboots,
+            Change::Address(LearntAddress { port, address }) => {
+                let ports = next.intent.spec.ports.iter_mut();
+                ports.filter(|own| own.id == port).for_each(|own| own.private_ip = address);
+            }
             Change::Capture(state) => {
                 if let (State::Up { boot_id, .. }, true) = (&mut next.state, state.is_over()) {
                     *boot_id = NO_BOOT.to_owned(); // whatever runs from here on was started since
@@ -227,7 +247,15 @@ impl Record {
             reason: self.reason(),
             reboots: self.reboots,
             capture: self.capture.clone(),
+            addresses: self.learnt().collect(),
         }
+    }
+
+    /// The addresses that the site has given.
+    fn learnt(&self) -> impl Iterator<Item = LearntAddress> {
+        let ports = self.intent.spec.ports.iter();
+        let known = ports.filter(|port| port.learns_address && !port.private_ip.is_unspecified());
+        known.map(|port| LearntAddress { port: port.id.clone(), address: port.private_ip })
     }
 
     /// Whether its disk, and so the images below it, may still be needed.
@@ -240,6 +268,7 @@ impl Record {
 mod tests {
     use super::*;
     use crate::app::sample;
+    use std::net::Ipv4Addr;
 
     fn newer(intent: &InstanceIntent, desired: Desired) -> InstanceIntent {
         InstanceIntent { generation: intent.generation + 1, desired, ..intent.clone() }
@@ -267,6 +296,26 @@ mod tests {
         let stone = Tombstone { report: record.report("node-1"), buried_at_unix_ms: 6 };
         let late = accept(None, Some(&stone), sample::intent(), 7);
         assert_eq!(late, Acceptance::Buried(stone.report));
+    }
+
+    #[test]
+    fn what_the_site_gave_a_port_outlives_a_newer_intent_and_nothing_else_does() {
+        let mut intent = sample::intent();
+        intent.spec.ports[0].learns_address = true;
+        intent.spec.ports[0].private_ip = Ipv4Addr::UNSPECIFIED;
+        let learnt =
+            LearntAddress { port: intent.spec.ports[0].id.clone(), address: Ipv4Addr::new(192, 0, 2, 9) };
+        let known = Record::new(intent.clone(), 0);
+        assert_eq!(known.report("node-1").addresses, []);
+        let known = known.after(Change::Address(learnt.clone()));
+        assert_eq!(known.report("node-1").addresses, [learnt.clone()]);
+        let next = new(accept(Some(&known), None, newer(&intent, Desired::Stopped), 9));
+        assert_eq!(next.report("node-1").addresses, [learnt]);
+        let mut given = newer(&next.intent, Desired::Running);
+        given.spec.ports[0].learns_address = false;
+        given.spec.ports[0].private_ip = Ipv4Addr::new(172, 31, 0, 9);
+        let given = new(accept(Some(&next), None, given, 9));
+        assert_eq!(given.intent.spec.ports[0].private_ip, Ipv4Addr::new(172, 31, 0, 9));
     }
 
     #[test]

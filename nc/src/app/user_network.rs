@@ -69,8 +69,9 @@ pub fn qemu_arguments(number: u32, mac: &str, port: &UserPort) -> Vec<String> {
     vec!["-netdev".to_owned(), netdev.to_string(), "-device".to_owned(), device]
 }
 
-/// A script that runs QEMU as libvirt wants it, but lets it start programs: libvirt's sandbox forbids it that, and
-/// nothing else of the sandbox is given up.
+/// A script that runs QEMU as libvirt wants it, but lets it start programs, each in a session of its own: libvirt's sandbox
+/// forbids it that. What else is in the second set of calls changes users, which the kernel has forbidden to an ordinary
+/// user's sandboxed process already.
 pub fn emulator_script(qemu: &Path) -> String {
     let qemu = qemu.to_string_lossy().replace('\'', r"'\''");
     format!(
@@ -79,9 +80,11 @@ pub fn emulator_script(qemu: &Path) -> String {
 # a guest comes to its metadata, and libvirt's sandbox would not let it.
 for word; do
     shift
-    case $word in
-        on,*spawn=deny*) word=${{word%%spawn=deny*}}spawn=allow${{word#*spawn=deny}} ;;
-    esac
+    for part in spawn elevateprivileges; do
+        case $word in
+            on,*$part=deny*) word=${{word%%$part=deny*}}$part=allow${{word#*$part=deny}} ;;
+        esac
+    done
     set -- "$@" "$word"
 done
 exec '{qemu}' "$@"
@@ -135,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn of_libvirts_sandbox_only_the_starting_of_programs_is_given_up() {
+    fn of_libvirts_sandbox_only_what_starts_programs_is_given_up() {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("qemu");
         std::fs::write(&script, emulator_script(Path::new("/usr/bin/printf"))).unwrap();
@@ -147,7 +150,7 @@ mod tests {
             .output()
             .unwrap();
         let words = String::from_utf8(output.stdout).unwrap();
-        let allowed = "on,obsolete=deny,elevateprivileges=deny,spawn=allow,resourcecontrol=deny";
+        let allowed = "on,obsolete=deny,elevateprivileges=allow,spawn=allow,resourcecontrol=deny";
         assert_eq!(
             words.lines().collect::<Vec<_>>(),
             ["-name", "a 'b' spawn=deny", "-sandbox", allowed, "-x", ""]

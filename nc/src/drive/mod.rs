@@ -1,6 +1,7 @@
 //! The outside world behind small traits, each with one real implementation and one simulated.
 
 pub mod blobs;
+pub mod dhcp;
 pub mod host;
 pub mod hypervisor;
 pub mod ports;

@@ -1,5 +1,6 @@
 //! The loops: a worker per instance with something to do, the watch over guests, the heartbeat.
 
+pub mod addresses;
 pub mod adopt;
 pub mod groups;
 pub mod heartbeat;

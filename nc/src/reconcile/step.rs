@@ -175,7 +175,7 @@ fn step_name(step: &Step) -> &'static str {
     }
 }
 
-fn told(record: &Record, change: &Change) {
+pub(super) fn told(record: &Record, change: &Change) {
     let (instance_id, request_id) = (&record.intent.id, &record.intent.request_id);
     match change {
         Change::Up { stopping: false, .. } => tracing::info!(%instance_id, request_id, "running"),
@@ -190,6 +190,9 @@ fn told(record: &Record, change: &Change) {
         Change::Failed => tracing::info!(%instance_id, request_id, "failed; everything it took is freed"),
         Change::Gone => tracing::info!(%instance_id, request_id, "terminated; nothing is left"),
         Change::Rebooted => tracing::info!(%instance_id, request_id, "rebooted"),
+        Change::Address(learnt) => {
+            tracing::info!(%instance_id, request_id, port = %learnt.port, address = %learnt.address, "address learnt");
+        }
         Change::Capture(CaptureState::Reading) => {
             tracing::info!(%instance_id, request_id, "the disk is to be copied");
         }

@@ -71,6 +71,7 @@ pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
         address: Ipv4Addr::new(172, 31, 0, number),
         secondary: Vec::new(),
         source_dest_check: true,
+        of_site: false,
         segment,
         subnet_cidr: "172.31.0.0/20".to_owned(),
         gateway: GATEWAY,

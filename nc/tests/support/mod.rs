@@ -303,6 +303,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
                 gateway: "172.31.0.1".parse().unwrap(),
                 groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
                 public: None,
+                learns_address: false,
                 forwarded: Vec::new(),
                 device_index: 0,
                 secondary: Vec::new(),

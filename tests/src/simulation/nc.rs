@@ -300,6 +300,7 @@ impl Node {
             reason: None,
             reboots: stray.reboots,
             capture: None,
+            addresses: Vec::new(),
         })
     }
 

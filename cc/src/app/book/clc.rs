@@ -89,5 +89,6 @@ fn buried(intent: &InstanceIntent) -> Option<InstanceReport> {
         reason: None,
         reboots: intent.reboots,
         capture: None,
+        addresses: Vec::new(),
     })
 }

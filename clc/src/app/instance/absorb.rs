@@ -16,7 +16,8 @@ use super::lifecycle::{Order, end};
 use super::model::{Instance, ShutdownBehavior};
 use super::plan::{Step, plan};
 use super::state::State;
-use karri_proto::instance::{Desired, InstanceReport, Phase, StateReason};
+use karri_proto::instance::{Desired, InstanceReport, Phase, PortSpec, StateReason};
+use std::sync::Arc;
 
 /// True: the instance was changed.
 pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>) -> bool {
@@ -41,6 +42,7 @@ pub fn absorb(instance: &mut Instance, report: &InstanceReport, order: Order<'_>
     // telling the cluster once more does no harm.
     instance.acknowledged = heard;
     absorb_capture(instance, report);
+    absorb_addresses(instance, report);
     if report.covers(instance.generation, 0) {
         match instance.desired {
             Desired::Running => absorb_running(instance, report, order),
@@ -57,6 +59,20 @@ fn absorb_capture(instance: &mut Instance, report: &InstanceReport) {
     let over = instance.captured.as_ref().is_some_and(|known| known.state.is_over());
     if let (Some(told), false) = (told, over) {
         instance.captured = Some(told.clone());
+    }
+}
+
+/// What the site has given to its ports, for as long as it has any.
+fn absorb_addresses(instance: &mut Instance, report: &InstanceReport) {
+    let news = |port: &PortSpec| {
+        let told = report.addresses.iter().find(|told| told.port == port.id).map(|told| told.address);
+        told.filter(|address| port.learns_address && port.private_ip != *address)
+    };
+    if instance.state == State::Terminated || !instance.spec.ports.iter().any(|port| news(port).is_some()) {
+        return;
+    }
+    for port in &mut Arc::make_mut(&mut instance.spec).ports {
+        port.private_ip = news(port).unwrap_or(port.private_ip);
     }
 }
 

@@ -308,7 +308,10 @@ impl App {
                 return (link.name.clone(), 0); // another zone may do
             }
             let within = resolved.network(&link.hello().zone, &link.name);
-            let free = within.map_or(0, |(network, range)| book.addresses.free_count(&network, range));
+            let free = within.map_or(0, |(network, range)| match link.hello().mode {
+                NetworkMode::System => u32::MAX, // the site's to count
+                _ => book.addresses.free_count(&network, range),
+            });
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
         let free: HashMap<String, usize> = clusters.iter().map(free).collect();
@@ -326,7 +329,11 @@ impl App {
                 continue;
             };
             let existing = resolved.existing.as_ref().map(|first| first.port.private_ip);
-            let address = existing.map_or_else(|| book.address(&network, range, order.private_ip), Ok);
+            let address = match (existing, self.mode_of(&place.zone)) {
+                (Some(address), _) => Ok(address),
+                (None, NetworkMode::System) => Ok(Ipv4Addr::UNSPECIFIED),
+                (None, _) => book.address(&network, range, order.private_ip),
+            };
             match address {
                 Ok(address) => {
                     held.places.push(Spot { place, network, address, own: existing.is_none() });

@@ -6,6 +6,7 @@ use super::said::{About, Said};
 use super::state::State;
 use karri_proto::ids::{BundleTaskId, InstanceId, ReservationId};
 use karri_proto::instance::{CaptureReport, Desired, InstanceIntent, InstanceSpec, PortSpec, StateReason};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +82,10 @@ impl Instance {
         let mut spec = (*self.spec).clone();
         spec.user_data_base64 = user_data_base64;
         spec.tags = self.tags.clone();
+        // Its node learns it, and has the last word.
+        for port in spec.ports.iter_mut().filter(|port| port.learns_address) {
+            port.private_ip = Ipv4Addr::UNSPECIFIED;
+        }
         InstanceIntent {
             id: self.id.clone(),
             account: self.account.clone(),

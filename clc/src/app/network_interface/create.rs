@@ -145,6 +145,7 @@ impl App {
             groups,
             public: None,
             device_index: 0,
+            learns_address: false,
             forwarded: Vec::new(),
             secondary: more.map(|one| SecondaryAddress { address: one.address, public: None }).collect(),
             source_dest_check: true,

@@ -5,7 +5,7 @@ use super::{Cloud, until};
 use async_trait::async_trait;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{
-    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, Phase, StateReason,
+    CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason,
 };
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::clusters::{ClusterHello, ClusterService};
@@ -13,11 +13,13 @@ use karri_proto::internal::facts;
 use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
+use karri_proto::network::NetworkMode;
 use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
 use karri_proto::runtime::tls::server_config;
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -27,6 +29,7 @@ pub struct FakeCluster {
     pub zone: String,
     pub url: String,
     pub subnet_cidr: String,
+    mode: Mutex<NetworkMode>,
     pub inner: Arc<Inner>,
     pub facts: Arc<FakeFacts>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -164,6 +167,7 @@ impl InstanceService for Inner {
                 reason: None,
                 reboots: 0,
                 capture: None,
+                addresses: Vec::new(),
             };
             let newer = state.known.get(&id).is_none_or(|(known, _, _)| known.generation < intent.generation);
             if newer {
@@ -248,6 +252,7 @@ impl FakeCluster {
             zone: zone.into(),
             url,
             subnet_cidr,
+            mode: Mutex::default(),
             inner,
             facts: told,
             heart: Mutex::default(),
@@ -257,6 +262,16 @@ impl FakeCluster {
 
     /// Says hello to the cloud now, and again and again as a cluster does.
     pub async fn hello(&self, cloud: &Cloud) {
+        self.try_hello(cloud).await.unwrap();
+    }
+
+    /// Its network mode is this one from now on, if it may be.
+    pub async fn change_mode(&self, cloud: &Cloud, mode: NetworkMode) -> Result<(), ApiError> {
+        *self.mode.lock().unwrap() = mode;
+        self.try_hello(cloud).await
+    }
+
+    async fn try_hello(&self, cloud: &Cloud) -> Result<(), ApiError> {
         let files = cloud.files(Role::Cc, &self.zone, &self.zone);
         let client = InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap();
         let identity = Identity::new(Role::Cc, &self.zone, &self.zone);
@@ -266,10 +281,10 @@ impl FakeCluster {
             url: self.url.clone(),
             subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
-            mode: Default::default(),
+            mode: self.mode.lock().unwrap().clone(),
             version: "0".into(),
         };
-        client.cluster_hello(&caller, hello.clone()).await.unwrap();
+        client.cluster_hello(&caller, hello.clone()).await?;
         let inner = self.inner.clone();
         let mut heart = tokio::time::interval(HEARTBEAT_EVERY);
         let beating = tokio::spawn(async move {
@@ -283,6 +298,7 @@ impl FakeCluster {
         if let Some(before) = self.heart.lock().unwrap().replace(beating) {
             before.abort();
         }
+        Ok(())
     }
 
     /// Until the cloud has asked for reports since `polls`, and has come back for more: then it has
@@ -321,6 +337,16 @@ impl FakeCluster {
     }
 
     /// Says how far the copy of its disk is that the newest intent asks for.
+    /// The site has given its only port this address.
+    pub fn learns(&self, id: &str, address: Ipv4Addr) {
+        self.inner.with(|state| {
+            state.sequence += 1;
+            let (intent, report, at) = state.known.get_mut(&id.parse().unwrap()).unwrap();
+            report.addresses = vec![LearntAddress { port: intent.spec.ports[0].id.clone(), address }];
+            *at = state.sequence;
+        });
+    }
+
     pub fn captures(&self, id: &str, capture: CaptureState) {
         self.inner.with(|state| {
             state.sequence += 1;

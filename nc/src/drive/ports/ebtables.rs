@@ -43,7 +43,9 @@ fn rules(port: &Port) -> Vec<String> {
         );
         rules.extend(to_metadata(port).map(|rule| format!("{asks} {rule}")));
     }
-    let froms: Vec<String> = match port.source_dest_check {
+    // Until it has an address it can ask for one, and nothing else.
+    let only_own = port.source_dest_check || port.addresses().next().is_none();
+    let froms: Vec<String> = match only_own {
         true => port.addresses().map(|address| format!("-p IPv4 -s {mac} --ip-src {address}")).collect(),
         false => {
             rules.extend(nobody_elses(port));
@@ -222,9 +224,20 @@ mod tests {
             address: "172.31.0.5".parse().unwrap(),
             secondary: Vec::new(),
             source_dest_check: true,
+            of_site: false,
             segment: 0,
             subnet_cidr: "172.31.0.0/20".into(),
         }
+    }
+
+    #[test]
+    fn whose_address_is_not_known_yet_may_ask_for_one_and_nothing_else() {
+        let text = plug_script(&[Port { address: [0, 0, 0, 0].into(), of_site: true, ..port() }], |_| true);
+        let rules: Vec<&str> = text.lines().filter(|line| line.starts_with("-A ")).collect();
+        let [arp, dhcp, last] = rules[..] else { panic!("{rules:?}") };
+        assert!(arp.contains("-p ARP") && arp.ends_with("--arp-ip-src 0.0.0.0 -j ACCEPT"), "{arp}");
+        assert!(dhcp.contains("--ip-sport 68 --ip-dport 67"), "{dhcp}");
+        assert!(last.ends_with("-j DROP") && !last.contains("-p"), "{last}");
     }
 
     #[test]

@@ -62,11 +62,14 @@ pub struct Port {
     pub id: NetworkInterfaceId,
     pub tap: String,
     pub mac: String,
+    /// Unspecified: the site has not given it yet.
     pub address: Ipv4Addr,
     /// Its addresses beside that one.
     pub secondary: Vec<Ipv4Addr>,
     /// Only what is from its own addresses passes, and what is for them.
     pub source_dest_check: bool,
+    /// It is the site's DHCP that gives it, from wherever that answers.
+    pub of_site: bool,
     /// 0: the flat network of the zone.
     pub segment: SegmentTag,
     pub subnet_cidr: String,
@@ -74,9 +77,10 @@ pub struct Port {
 }
 
 impl Port {
-    /// The first one first.
+    /// The first one first, if it is known.
     pub fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
-        std::iter::once(self.address).chain(self.secondary.iter().copied())
+        let all = std::iter::once(self.address).chain(self.secondary.iter().copied());
+        all.filter(|address| !address.is_unspecified())
     }
 }
 
@@ -109,6 +113,7 @@ impl TapNames {
             address: port.private_ip,
             secondary: port.secondary.iter().map(|one| one.address).collect(),
             source_dest_check: port.source_dest_check,
+            of_site: port.learns_address,
             segment: port.segment,
             subnet_cidr: port.subnet_cidr.clone(),
             gateway: port.gateway,

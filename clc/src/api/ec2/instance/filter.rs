@@ -1,8 +1,7 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{address_owner, boot_mode, metadata_state, public_of};
+use super::shape::{address_owner, boot_mode, metadata_state, private_address, private_name, public_of};
 use crate::api::ec2::listing::{time_of, time_text};
-use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
 use crate::app::tag::Tags;
 use crate::app::volume::root_volume_id;
@@ -42,7 +41,7 @@ impl Subject<'_> {
             "association.public-dns-name" | "dns-name" | "public-dns-name" => {
                 self.of_public(public, "public-dns-name", each);
             }
-            "private-ip-address" => each(&port.private_ip.to_string()),
+            "private-ip-address" => private_address(port).iter().for_each(|address| each(address)),
             "source-dest-check" => each(if port.source_dest_check { "true" } else { "false" }),
             "ipv6-native" | "operator.managed" | "requester-managed" => each("false"),
             "owner-id" => each(&self.0.account),
@@ -52,7 +51,7 @@ impl Subject<'_> {
             "group-name" | "instance.group-name" => port.groups.iter().for_each(|(_, name)| each(name)),
             "mac-address" => each(&port.mac),
             "network-interface-id" => each(port.id.as_str()),
-            "private-dns-name" => each(&private_dns_name(port.private_ip, &self.0.spec.region)),
+            "private-dns-name" => each(&private_name(self.0, port, port.private_ip)),
             "status" => each("in-use"),
             "subnet-id" => each(port.subnet_id.as_str()),
             "vpc-id" => each(port.vpc_id.as_str()),
@@ -76,7 +75,7 @@ impl Subject<'_> {
                 Some(part) => self.of_public(public, part, each),
                 None => match part {
                     "private-ip-address" => each(&address.to_string()),
-                    "private-dns-name" => each(&private_dns_name(address, &self.0.spec.region)),
+                    "private-dns-name" => each(&private_name(self.0, port, address)),
                     "primary" => each(if address == port.private_ip { "true" } else { "false" }),
                     _ => {}
                 },

@@ -22,5 +22,5 @@ pub use control::{
 pub use credit::describe_instance_credit_specifications;
 pub use describe::{describe_instance_status, describe_instances};
 pub use run::{of_run, run_instances};
-pub use shape::address_owner;
+pub use shape::{address_owner, private_address, private_name};
 pub use unsupported::{GP3_IOPS, GP3_THROUGHPUT_MIB, VOLUME_TYPES};

@@ -133,8 +133,8 @@ fn attached(one: &Instance) -> ec2::Instance {
             }),
         }],
         network_interfaces: one.spec.ports.iter().map(|port| network_interface(one, port)).collect(),
-        private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
-        private_ip_address: Some(port.private_ip.to_string()),
+        private_dns_name: Some(private_name(one, port, port.private_ip)),
+        private_ip_address: private_address(port),
         public_dns_name: Some(public_of(one, port).and_then(|public| public.name).unwrap_or_default()),
         public_ip_address: public_of(one, port).map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
@@ -152,8 +152,21 @@ pub fn public_of(one: &Instance, port: &PortSpec) -> Option<PublicPort> {
     port.public.clone().or_else(led)
 }
 
+/// None: the site has not given it yet.
+pub fn private_address(port: &PortSpec) -> Option<String> {
+    Some(port.private_ip).filter(|address| !address.is_unspecified()).map(|address| address.to_string())
+}
+
+/// Of one of the port's addresses. Where the site gives addresses, the first goes by the instance's name.
+pub fn private_name(one: &Instance, port: &PortSpec, address: Ipv4Addr) -> String {
+    match port.learns_address && address == port.private_ip {
+        true => one.spec.hostname.clone(),
+        false => private_dns_name(address, &one.spec.region),
+    }
+}
+
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
-    let name = |address| Some(private_dns_name(address, &one.spec.region));
+    let name = |address| Some(private_name(one, port, address));
     let first = public_of(one, port);
     let private = |(address, public): (Ipv4Addr, Option<&PublicPort>)| {
         let public = if address == port.private_ip { first.as_ref() } else { public };
@@ -182,7 +195,7 @@ fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInt
         network_interface_id: Some(port.id.to_string()),
         owner_id: Some(one.account.clone()),
         private_dns_name: name(port.private_ip),
-        private_ip_address: Some(port.private_ip.to_string()),
+        private_ip_address: private_address(port),
         private_ip_addresses: port.addresses().map(private).collect(),
         source_dest_check: Some(port.source_dest_check),
         status: some("in-use"),

@@ -1,7 +1,7 @@
 //! A network interface as EC2 tells of it.
 
 use crate::api::cx::Cx;
-use crate::api::ec2::instance::address_owner;
+use crate::api::ec2::instance::{address_owner, private_address, private_name};
 use crate::api::ec2::listing::time_of;
 use crate::api::ec2::tag::shown;
 use crate::app::address::mac_of;
@@ -94,7 +94,10 @@ pub fn group((id, name): &(SecurityGroupId, String)) -> GroupIdentifier {
 
 pub fn describe(cx: &Cx, one: &Interface, addresses: &Addresses, tags: &Tags) -> NetworkInterface {
     let port = &one.port;
-    let name = |address| Some(private_dns_name(address, &cx.app.region));
+    let name = |address| {
+        let held = one.holder.as_ref().map(|instance| private_name(instance, port, address));
+        Some(held.unwrap_or_else(|| private_dns_name(address, &cx.app.region)))
+    };
     let private = |(address, public): (Ipv4Addr, Option<&PublicPort>)| NetworkInterfacePrivateIpAddress {
         association: public.map(|public| association(&one.account, public, addresses)),
         primary: Some(address == port.private_ip),
@@ -113,7 +116,7 @@ pub fn describe(cx: &Cx, one: &Interface, addresses: &Addresses, tags: &Tags) ->
         network_interface_id: Some(port.id.to_string()),
         owner_id: Some(one.account.clone()),
         private_dns_name: name(port.private_ip),
-        private_ip_address: Some(port.private_ip.to_string()),
+        private_ip_address: private_address(port),
         private_ip_addresses: port.addresses().map(private).collect(),
         requester_managed: Some(false),
         source_dest_check: Some(port.source_dest_check),

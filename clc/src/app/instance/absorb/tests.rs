@@ -35,6 +35,7 @@ fn report(generation: u64, phase: Phase) -> InstanceReport {
         reason: None,
         reboots: 0,
         capture: None,
+        addresses: Vec::new(),
     }
 }
 

@@ -39,6 +39,9 @@ impl App {
     ) -> Result<(), Fault> {
         let groups = resolved.groups.iter().map(|group| group.name.as_str());
         self.check_groups_of_mode(&hello.zone, groups)?;
+        if hello.mode == NetworkMode::System && order.private_ip.is_some() {
+            self.needs_managed(&hello.zone, "Private IP addresses of one's choice are")?;
+        }
         match hello.mode {
             // What a guest of user networking has from its host is asked for in the same words.
             NetworkMode::Managed | NetworkMode::User { .. } => Ok(()),

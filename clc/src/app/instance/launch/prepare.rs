@@ -69,9 +69,10 @@ pub fn prepare(
 fn port_of(resolved: &Resolved, subnet: &Subnet, mode: &NetworkMode, address: Ipv4Addr) -> PortSpec {
     let group = |group: &SecurityGroup| Some((group.id.parse().ok()?, group.name.clone()));
     let never = "ids in the store were parsed before they came there";
+    let id = NetworkInterfaceId::random(&mut rand::thread_rng());
     PortSpec {
-        id: NetworkInterfaceId::random(&mut rand::thread_rng()),
-        mac: if subnet.is_flat() { flat_mac(mode, address) } else { mac_of(address) },
+        mac: if subnet.is_flat() { flat_mac(mode, &id, address) } else { mac_of(address) },
+        id,
         private_ip: address,
         subnet_id: subnet.id.parse().expect(never),
         segment: subnet.tag,
@@ -81,6 +82,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, mode: &NetworkMode, address: Ip
         gateway: subnet.gateway,
         groups: resolved.groups.iter().filter_map(group).collect(),
         public: None,
+        learns_address: *mode == NetworkMode::System,
         forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
@@ -103,7 +105,7 @@ fn spec_of(
         instance_type: order.instance_type.clone(),
         need: resolved.need,
         boot: resolved.boot.clone(),
-        hostname: private_dns_name(port.private_ip, &app.region),
+        hostname: hostname_of(place, &port, &app.region),
         ports: vec![port],
         user_data_base64: None,
         key: resolved.key.clone(),
@@ -134,13 +136,25 @@ fn metadata_of(order: &Order, image: &Image) -> MetadataOptions {
     options
 }
 
+/// By its address, or by its id where that is not known yet: EC2 has both forms.
+fn hostname_of(place: &Place, port: &PortSpec, region: &str) -> String {
+    match port.learns_address {
+        true => format!("{}.{}", place.id, private_domain(region)),
+        false => private_dns_name(port.private_ip, region),
+    }
+}
+
+fn private_domain(region: &str) -> String {
+    match region {
+        "us-east-1" => "ec2.internal".to_owned(),
+        _ => format!("{region}.compute.internal"),
+    }
+}
+
 /// `ip-172-31-0-4.REGION.compute.internal`
 pub fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
     let [a, b, c, d] = address.octets();
-    match region {
-        "us-east-1" => format!("ip-{a}-{b}-{c}-{d}.ec2.internal"),
-        _ => format!("ip-{a}-{b}-{c}-{d}.{region}.compute.internal"),
-    }
+    format!("ip-{a}-{b}-{c}-{d}.{}", private_domain(region))
 }
 
 fn instance_of(

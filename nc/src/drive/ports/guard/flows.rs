@@ -188,6 +188,7 @@ mod tests {
             address: GUEST,
             secondary: Vec::new(),
             source_dest_check: true,
+            of_site: false,
             segment: 7,
             subnet_cidr: String::new(),
             gateway: GATEWAY,

@@ -229,6 +229,7 @@ impl Guard {
             address,
             secondary: addresses.collect(),
             source_dest_check: true,
+            of_site: false,
             segment,
             subnet_cidr,
             gateway,

@@ -144,6 +144,7 @@ fn port(number: usize) -> Port {
             Vec::new()
         },
         source_dest_check: true,
+        of_site: false,
         segment: if number == OF_SEGMENT { 0x1001 } else { 0 },
         subnet_cidr: "10.0.0.0/24".to_owned(),
         gateway: Ipv4Addr::new(10, 0, 0, 1),

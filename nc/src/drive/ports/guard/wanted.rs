@@ -219,16 +219,24 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
     let udp = |to| Match::Carries(Carried::Udp { from: to, to });
     let ask_dhcp =
         |of| vec![Match::Destination(of), Match::UdpPorts { source: DHCP_CLIENT, destination: DHCP_SERVER }];
+    let asks_dhcp = Match::UdpPorts { source: DHCP_CLIENT, destination: DHCP_SERVER };
     let hear_dhcp = Match::UdpPorts { source: DHCP_SERVER, destination: DHCP_CLIENT };
     let mut from = vec![
         accept(vec![Match::Established]),
         accept(ask_dhcp(Ipv4Addr::BROADCAST)),
-        accept(ask_dhcp(port.gateway)),
+        match port.of_site {
+            true => accept(vec![asks_dhcp]),
+            false => accept(ask_dhcp(port.gateway)),
+        },
         accept(vec![Match::Destination(METADATA_ADDRESS), tcp(HTTP)]),
         accept(vec![Match::Destination(port.gateway), udp(DNS)]),
         accept(vec![Match::Destination(port.gateway), tcp(DNS)]),
     ];
-    let mut to = vec![accept(vec![Match::Established]), accept(vec![Match::Source(port.gateway), hear_dhcp])];
+    let hear_dhcp = match port.of_site {
+        true => accept(vec![hear_dhcp]),
+        false => accept(vec![Match::Source(port.gateway), hear_dhcp]),
+    };
+    let mut to = vec![accept(vec![Match::Established]), hear_dhcp];
     if port.source_dest_check {
         // A copy that a bridge sent everywhere because it did not know better.
         to.push(Rule::new([for_others(piece, port)], Target::Drop));
