@@ -5,7 +5,7 @@ use crate::app::node::{NodeRecord, UNKNOWN_STRAYS_MAX, bounded, is_of};
 use crate::app::placement::Policy;
 use crate::app::samples::{facts, intent, next};
 use karri_proto::instance::{
-    Desired, InstanceIntent, InstanceReport, Phase, StateReason, TOMBSTONE_KEEP_SECS,
+    Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason, TOMBSTONE_KEEP_SECS,
 };
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
