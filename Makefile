@@ -6,7 +6,8 @@
 #   make bench   the figures of docs/benchmarks.md
 #   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph
 #   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; Walrus killed
-#                under writers 500 times; controllers killed under 200 booting guests
+#                under writers 500 times, and its power cut as often; controllers killed under 200
+#                booting guests, and while one is bundled
 #   make fuzz    the fuzz targets, for as long as you like
 #   make images  the demo images
 #   make install programs, service units and guides into the system, or below DESTDIR; starts nothing
@@ -70,8 +71,9 @@ soak: $(IMAGES)/tiny.manifest
 	$(CARGO) build --workspace --all-targets --locked
 	KARRI_SIM_SCHEDULES=1000000 $(CARGO) test --profile soak -p karri-tests --locked --test simulation
 	KARRI_LINEAR_SECONDS=300 $(CARGO) test --workspace --locked --test s3 -- linear
-	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_kill
+	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
+	KARRI_BUNDLE_KILLS=each target/test-venv/bin/python -u tests/system/bundle_instance_test.py
 
 fuzz:
 	$(CARGO) xtask fuzz

@@ -1,7 +1,12 @@
 //! The cluster controller's configuration. `deploy/config/cc.toml` is the commented example.
 
+mod mode;
+
+pub use mode::NetworkMode;
+
 use crate::app::placement::Policy;
 use crate::app::router::Site;
+use karri_proto::network::AddressPair;
 use karri_proto::runtime::process::ControllerConfig;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -37,15 +42,6 @@ pub struct ClusterConfig {
     pub clc_url: String,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum NetworkMode {
-    /// One bridge with gateway, DHCP and masquerading for all instances.
-    Flat,
-    /// Addresses are given out, and nothing is made on this host: for simulated nodes.
-    None,
-}
-
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkConfig {
@@ -54,6 +50,12 @@ pub struct NetworkConfig {
     pub bridge: String,
     pub subnet: Cidr,
     pub gateway: Ipv4Addr,
+    /// Mode `static`: what there is to give out.
+    #[serde(default)]
+    pub pairs: Vec<AddressPair>,
+    /// Mode `user`: TCP ports of guests that this host leads to them.
+    #[serde(default = "default_forwarded")]
+    pub forwarded: Vec<u16>,
     /// Name servers that guests' questions are passed on to; empty: those of this host.
     #[serde(default)]
     pub dns: Vec<Ipv4Addr>,
@@ -86,6 +88,11 @@ fn default_vxlan_port() -> u16 {
 
 fn default_masquerade_public() -> bool {
     true
+}
+
+/// That of SSH.
+fn default_forwarded() -> Vec<u16> {
+    vec![22]
 }
 
 fn default_bridge() -> String {
@@ -146,6 +153,7 @@ impl Config {
         if !network.subnet.has_host(network.gateway) {
             return Err(format!("network.gateway = {}: not a host in {}", network.gateway, network.subnet));
         }
+        network.check_mode()?;
         self.check_tunnel()?;
         let lost = self.placement.node_lost_secs;
         if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {

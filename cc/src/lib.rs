@@ -53,8 +53,10 @@ impl Controller for Cc {
 
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         let driver: Box<dyn Driver> = match config.network.mode {
-            NetworkMode::None => Box::new(drive::simulated::Simulated::default()),
-            NetworkMode::Flat => Box::new(drive::flat::Flat::new(&config.network)),
+            NetworkMode::None | NetworkMode::System | NetworkMode::User => {
+                Box::new(drive::simulated::Simulated::default())
+            }
+            NetworkMode::Managed | NetworkMode::Static => Box::new(drive::flat::Flat::new(&config.network)),
         };
         start_with(config, base, driver).await
     }
@@ -69,7 +71,8 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     );
     std::fs::create_dir_all(&config.controller.state_dir)?;
     let new_epoch = rand::thread_rng().gen_range(1..i64::MAX as u64);
-    let (store, reader) = Store::open(&config.database_path(), new_epoch).await?;
+    let (mut store, reader) = Store::open(&config.database_path(), new_epoch).await?;
+    store.mode_settle(&config.network.told()).await?;
     let lost_after = Duration::from_secs(u64::from(config.placement.node_lost_secs));
     let settings = Settings {
         policy: config.placement.policy,
@@ -91,6 +94,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         keeper: keeper.clone(),
         nodes: nodes.clone(),
         tunnel: config.network.tunnel_address,
+        mode: config.network.told(),
         welcome: NodeWelcome {
             zone: config.cluster.zone.clone(),
             subnet_cidr: config.network.subnet.to_string(),
@@ -104,6 +108,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         url: endpoint.url.clone(),
         subnet_cidr: config.network.subnet.to_string(),
         gateway: config.network.gateway,
+        mode: config.network.told(),
         version: endpoint.version.clone(),
     };
     let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;

@@ -47,10 +47,12 @@ fn must(command: &str) -> String {
 
 fn network(directory: &Path) -> NetworkConfig {
     NetworkConfig {
-        mode: NetworkMode::Flat,
+        mode: NetworkMode::Managed,
         bridge: "karri-t0".to_owned(),
         subnet: "172.31.0.0/20".parse().unwrap(),
         gateway: GATEWAY.parse().unwrap(),
+        pairs: Vec::new(),
+        forwarded: vec![22],
         dns: vec![Ipv4Addr::LOCALHOST],
         run_dir: directory.join("run"),
         tunnel_address: None,

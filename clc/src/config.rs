@@ -29,6 +29,7 @@ const DHCP_OPTIONS_MOST: u64 = 100_000;
 const CIDR_BLOCKS_MOST: u64 = 50;
 const GATEWAYS_MOST: u64 = 10_000;
 const TABLES_MOST: u64 = 10_000;
+const PREFIX_LISTS_MOST: u64 = 10_000;
 const ADDRESSES_MOST: u64 = 100_000;
 const INTERFACES_MOST: u64 = 100_000;
 const PUBLIC_PREFIX_LEAST: u8 = 8;
@@ -115,6 +116,7 @@ pub struct Limits {
     pub entries_per_network_acl: usize,
     pub nat_gateways_per_zone: usize,
     pub elastic_addresses_per_account: usize,
+    pub prefix_lists_per_account: usize,
     pub security_groups_per_vpc: usize,
     /// Toward each side, and for IPv4 and IPv6 each.
     pub rules_per_security_group: usize,
@@ -147,6 +149,7 @@ impl Default for Limits {
             entries_per_network_acl: 20,
             nat_gateways_per_zone: 50,
             elastic_addresses_per_account: 100,
+            prefix_lists_per_account: 100,
             security_groups_per_vpc: 2500,
             rules_per_security_group: 60,
             security_groups_per_interface: 5,
@@ -322,6 +325,12 @@ impl Config {
                 tags.segment_tag_first.into(),
                 SEGMENT_TAG_MOST.into(),
             ),
+            (
+                "limits.prefix_lists_per_account",
+                number(limits.prefix_lists_per_account),
+                1,
+                PREFIX_LISTS_MOST,
+            ),
             ("limits.security_groups_per_vpc", number(limits.security_groups_per_vpc), 1, GROUPS_MOST),
             ("limits.rules_per_security_group", number(limits.rules_per_security_group), 1, RULES_MOST),
             (
@@ -420,6 +429,7 @@ mod tests {
             config.network.public_addresses = vec![bad.to_owned()];
             assert!(config.check().unwrap_err().starts_with("network.public_addresses"), "{bad}");
         }
+        wrong(|c| c.limits.prefix_lists_per_account = 0, "limits.prefix_lists_per_account");
         wrong(|c| c.limits.security_groups_per_vpc = 0, "limits.security_groups_per_vpc");
         wrong(|c| c.limits.rules_per_security_group = 0, "limits.rules_per_security_group");
         wrong(|c| c.limits.security_groups_per_interface = 17, "limits.security_groups_per_interface");

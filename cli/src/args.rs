@@ -2,7 +2,7 @@
 
 use crate::output::Format;
 use clap::{Args, Parser, Subcommand};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
 /// A mistake in how the command was called that only shows after parsing: exit code 2.
@@ -62,6 +62,9 @@ pub enum Verb {
     /// Let another machine join the cloud as a node
     #[command(subcommand, after_help = NODE_EXAMPLES)]
     Node(Node),
+    /// Show the way of a packet, and what drops it
+    #[command(subcommand, after_help = NET_EXAMPLES)]
+    Net(Net),
     /// Back up the store of objects, and prove one consistent
     #[command(subcommand, after_help = WALRUS_EXAMPLES)]
     Walrus(Walrus),
@@ -277,6 +280,35 @@ pub enum Cert {
     },
     /// Delete a certificate: bundles that were signed with it are no longer taken
     Delete { id: String },
+}
+
+const NET_EXAMPLES: &str = "Examples:\n  \
+    karri net show eni-0123456789abcdef0            what there is on the way of its packets\n  \
+    karri net show subnet-0123456789abcdef0 --from 10.0.0.5 --to 10.0.1.7 --proto tcp --port 22";
+
+#[derive(Debug, Subcommand)]
+pub enum Net {
+    /// Show the stations on the way of a subnet's or an interface's packets
+    ///
+    /// With a packet: what lets it through at each station, or drops it. Told is what was decided, which nodes and
+    /// cluster controllers bring into their kernels; the names there are told with each station.
+    #[command(after_help = NET_EXAMPLES)]
+    Show {
+        /// subnet-… or eni-…
+        about: String,
+        /// Who sends the packet
+        #[arg(long, value_name = "ADDRESS", requires_all = ["to", "proto"])]
+        from: Option<Ipv4Addr>,
+        /// To whom
+        #[arg(long, value_name = "ADDRESS", requires = "from")]
+        to: Option<Ipv4Addr>,
+        /// tcp, udp, icmp or a number
+        #[arg(long, requires = "from")]
+        proto: Option<String>,
+        /// To which port; of ICMP the type
+        #[arg(long, requires = "from")]
+        port: Option<u16>,
+    },
 }
 
 const NODE_EXAMPLES: &str = "Examples:\n  \

@@ -12,6 +12,9 @@ pub const REGION: &str = "karri-1";
 pub const PORT_BASE: u16 = 8773;
 /// The default VPC 172.31.0.0/16 holds sixteen default subnets of /20.
 pub const ZONES_MAX: usize = 16;
+/// Of the only network in which QEMU's user networking answers for 169.254.169.254.
+const USER_SUBNET: &str = "169.254.64.0/22";
+const USER_GATEWAY: Ipv4Addr = Ipv4Addr::new(169, 254, 64, 1);
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
@@ -19,6 +22,9 @@ pub struct Facts {
     pub address: IpAddr,
     /// Nodes per zone; absent: the machine itself is the node.
     pub simulated_nodes: Option<u32>,
+    /// Made by an ordinary user: its guests are behind QEMU's user networking.
+    #[serde(default)]
+    pub user_network: bool,
     /// The EC2 endpoint.
     pub public_port: u16,
     /// The S3 endpoint. 0: made when there was none, until the next `up`.
@@ -84,12 +90,23 @@ impl Facts {
             region,
             address: wanted.address.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             simulated_nodes: wanted.sim,
+            user_network: false,
             public_port,
             s3_port,
             clc,
             walrus,
             zones: names.into_iter().enumerate().map(zone).collect::<anyhow::Result<_>>()?,
         })
+    }
+
+    /// As somebody who may not make networks has it.
+    pub fn behind_user_network(mut self) -> Self {
+        self.user_network = true;
+        for zone in &mut self.zones {
+            USER_SUBNET.clone_into(&mut zone.subnet_cidr);
+            zone.gateway = USER_GATEWAY;
+        }
+        self
     }
 
     /// A cloud that exists, asked for again. What its data depends on cannot change; the rest may.
@@ -113,7 +130,8 @@ impl Facts {
             (_, None) => {}
         }
         if let Some(base) = wanted.port_base.filter(|base| *base != 0 && *base != self.public_port) {
-            self = Self::new(&Up { port_base: Some(base), ..self.as_wanted() })?;
+            let moved = Self::new(&Up { port_base: Some(base), ..self.as_wanted() })?;
+            self = if self.user_network { moved.behind_user_network() } else { moved };
         }
         if let Some(address) = wanted.address {
             self.address = address;
@@ -285,6 +303,14 @@ mod tests {
         }
         let real = Facts { simulated_nodes: None, ..first };
         assert!(real.again(&wanted()).unwrap_err().is::<Usage>());
+    }
+
+    #[test]
+    fn an_ordinary_users_cloud_stays_behind_user_networking_when_its_ports_move() {
+        let first = facts(&Up { sim: None, ..wanted() }).unwrap().behind_user_network();
+        let moved = first.again(&Up { sim: None, port_base: Some(9500), ..wanted() }).unwrap();
+        assert!(moved.user_network && moved.public_port == 9500);
+        assert_eq!(moved.zones[0].subnet_cidr, "169.254.64.0/22");
     }
 
     #[test]

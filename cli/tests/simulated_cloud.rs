@@ -7,7 +7,7 @@ use cloud::{Cloud, alive, eventually};
 use karri_cli::ec2::Ec2;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,7 +58,7 @@ fn the_import_has_a_story(cloud: &Cloud) {
     assert!(told.iter().any(|line| line["message"] == "image imported"), "{told:#?}");
 }
 
-/// What Prometheus reads of each controller, and of a node what it has done.
+/// Each says over plain HTTP that it is well, and tells Prometheus of itself, a node of what it has done.
 fn every_controller_is_measured(cloud: &Cloud, started: usize) {
     let facts = std::fs::read(cloud.root().join("cloud.json")).unwrap();
     let facts: Value = serde_json::from_slice(&facts).unwrap();
@@ -66,7 +66,10 @@ fn every_controller_is_measured(cloud: &Cloud, started: usize) {
     for (name, ports) in
         [("clc", &facts["clc"]), ("walrus", &facts["walrus"]), ("cc", &zone["cc"]), ("nc", &zone["nc"])]
     {
-        let told = cloud.http_get(&format!("http://127.0.0.1:{}", ports["observe"]), "/metrics");
+        let place = format!("http://127.0.0.1:{}", ports["observe"]);
+        let health = cloud.http_get(&place, "/healthz");
+        assert!(health.starts_with("HTTP/1.1 200 "), "{name}: {health}");
+        let told = cloud.http_get(&place, "/metrics");
         assert!(told.starts_with("HTTP/1.1 200 "), "{name}: {told}");
         let value = |series: &str| {
             let line = told
@@ -259,6 +262,29 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
     assert_eq!(refused.code, 2, "without a terminal it cannot ask: {}", refused.stderr);
     assert!(cloud.root().exists());
     assert_eq!(cloud.karri(&["down", "--terminate", "--yes"]).code, 0);
+    assert!(!cloud.root().exists(), "nothing is left");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_root_has_a_simulated_cloud_and_no_other() {
+    let cloud = Cloud::without_root();
+    let real = cloud.karri(&["up", "--port-base", "0"]);
+    assert_eq!(real.code, 2, "{}", real.stderr);
+    assert!(real.stderr.contains("needs root") && real.stderr.contains("--sim"), "{}", real.stderr);
+    assert!(!cloud.root().exists(), "a refusal makes nothing");
+
+    let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
+    let ready = up.ready();
+    for pid in cloud.controllers() {
+        assert_ne!(std::fs::metadata(format!("/proc/{pid}")).unwrap().uid(), 0, "{pid} is root's");
+    }
+    let ec2 = cloud.ec2();
+    let instance = launch(&ec2, ready["image_id"].as_str().unwrap()).await;
+    until_running(&ec2, &instance).await;
+    up.interrupt();
+    assert_eq!(up.ended(), Some(0));
+    let gone = cloud.karri(&["down", "--terminate", "--yes"]);
+    assert_eq!(gone.code, 0, "{}", gone.stderr);
     assert!(!cloud.root().exists(), "nothing is left");
 }
 

@@ -162,9 +162,19 @@ impl HypervisorConfig {
     }
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NetworkMode {
+    /// Taps on bridges of this host.
+    Bridge,
+    /// QEMU's user networking, for clusters of that mode.
+    User,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
+    pub mode: NetworkMode,
     pub bridge: String,
     /// The interface that joins the bridge to the other nodes; none on a single machine.
     pub uplink: Option<String>,
@@ -182,6 +192,7 @@ impl Default for NetworkConfig {
     fn default() -> Self {
         let metadata = SocketAddrV4::new(Ipv4Addr::new(169, 254, 87, 1), 0);
         Self {
+            mode: NetworkMode::Bridge,
             bridge: "karri0".to_owned(),
             uplink: None,
             metadata,
@@ -239,6 +250,9 @@ pub fn check(config: &Config) -> Result<(), String> {
         return Err(format!("network.bridge = \"{bridge}\" is not the name of an interface"));
     }
     check_tunnel(&config.network)?;
+    if config.network.mode == NetworkMode::User && config.hypervisor.is_xen() {
+        return Err("network.mode = \"user\": it is QEMU's, and hypervisor.uri is Xen's".to_owned());
+    }
     for (key, url) in [("cc_url", &config.node.cc_url), ("walrus_url", &config.node.walrus_url)] {
         if !url.starts_with("https://") {
             return Err(format!("node.{key} = \"{url}\" is not an https URL"));
@@ -343,6 +357,11 @@ mod tests {
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::UNSPECIFIED), "network.tunnel_address");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::new(239, 1, 1, 1)), "network.tunnel_address");
+        let user_of_xen = |c: &mut Config| {
+            c.network.mode = NetworkMode::User;
+            c.hypervisor.uri = "xen:///system".to_owned();
+        };
+        wrong(user_of_xen, "network.mode");
         wrong(|c| c.guest.prepare_secs_max = 0, "guest.prepare_secs_max");
         wrong(|c| c.guest.stop_secs_max = u64::MAX, "guest.stop_secs_max");
     }

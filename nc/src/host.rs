@@ -6,7 +6,7 @@
 
 use crate::app::domain_xml::Platform;
 use crate::app::owner_tag::domain_name;
-use crate::config::{Config, Driver};
+use crate::config::{Config, Driver, NetworkMode};
 use crate::drive::hypervisor::Hypervisor;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice};
 use crate::drive::ports::{BridgePorts, Ports, TapNames};
@@ -24,7 +24,8 @@ pub struct Traces {
 struct HostTraces {
     hypervisor: Libvirt,
     guests: Vec<InstanceId>,
-    ports: BridgePorts,
+    /// None: guests are on no bridge of the host.
+    ports: Option<BridgePorts>,
     taps: Vec<String>,
 }
 
@@ -49,9 +50,17 @@ impl HostTraces {
         let instances = config.controller.state_dir.join("instances");
         let hypervisor = Libvirt::visiting(&config.hypervisor.uri, owner.clone(), platform, &instances);
         let guests = hypervisor.found().await?.own.into_iter().map(|guest| guest.tag.id).collect();
-        let ports = BridgePorts::attach(place(config, &boot_id()?), TapNames::new(&owner)).await?;
-        let ours = ports.plugged().await?.into_iter().filter(|port| port.rules);
-        let taps = ours.map(|port| port.tap).collect();
+        let ports = match config.network.mode {
+            NetworkMode::Bridge => {
+                Some(BridgePorts::attach(place(config, &boot_id()?), TapNames::new(&owner)).await?)
+            }
+            NetworkMode::User => None,
+        };
+        let plugged = match &ports {
+            Some(ports) => ports.plugged().await?,
+            None => Vec::new(),
+        };
+        let taps = plugged.into_iter().filter(|port| port.rules).map(|port| port.tap).collect();
         Ok(Self { hypervisor, guests, ports, taps })
     }
 }
@@ -63,11 +72,12 @@ impl Traces {
         if let Some(host) = &self.host {
             lines.extend(host.guests.iter().map(|id| format!("guest {}", domain_name(id))));
             lines.extend(host.taps.iter().map(|tap| format!("port {tap} and its rules")));
-            lines.extend(
-                host.ports.segments().iter().map(|bridge| format!("segment {bridge} unless others use it")),
-            );
-            lines.push(format!("rules and address for metadata on {}", host.ports.bridge()));
-            lines.push(format!("chains and sets {}-*", host.ports.chains()));
+        }
+        if let Some(ports) = self.host.as_ref().and_then(|host| host.ports.as_ref()) {
+            let segments = ports.segments();
+            lines.extend(segments.iter().map(|bridge| format!("segment {bridge} unless others use it")));
+            lines.push(format!("rules and address for metadata on {}", ports.bridge()));
+            lines.push(format!("chains and sets {}-*", ports.chains()));
         }
         lines.extend(self.kept.iter().map(|path| path.display().to_string()));
         lines
@@ -82,7 +92,9 @@ impl Traces {
                 host.hypervisor.undefine(id).await?;
                 host.hypervisor.console_remove(id).await?;
             }
-            host.ports.clean().await?;
+            if let Some(ports) = &host.ports {
+                ports.clean().await?;
+            }
         }
         for path in &self.kept {
             match path.is_dir() {

@@ -11,10 +11,12 @@ pub mod drive;
 pub mod facts;
 pub mod host;
 pub mod node;
+pub mod pipe;
 pub mod reconcile;
 pub mod store;
 
 mod start;
+mod user_network;
 
 pub use config::Config;
 

@@ -1,7 +1,10 @@
-//! `karri-nc`: arguments and logs; everything else is the library's.
+//! `karri-nc`: the controller, or the program that passes a guest's metadata requests on to it.
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    karri_proto::runtime::process::main::<karri_nc::Nc>()
+    match karri_nc::pipe::asked() {
+        Some(code) => code,
+        None => karri_proto::runtime::process::main::<karri_nc::Nc>(),
+    }
 }

@@ -5,6 +5,7 @@
 use crate::app::owner_tag::Owner;
 use crate::app::plan::{Guest, Limits};
 use crate::app::record::{Acceptance, Change, Record, Tombstone, accept};
+use crate::app::user_network::UserNetwork;
 use crate::drive::hypervisor::{FoundGuest, Hypervisor};
 use crate::drive::ports::{Bridges, Port, Ports, TapNames};
 use crate::drive::storage::{Storage, blobs_of};
@@ -37,6 +38,8 @@ pub struct Node {
     pub owner: Owner,
     pub names: TapNames,
     pub bridges: Bridges,
+    /// Guests are behind it instead of on bridges.
+    pub user_network: Option<UserNetwork>,
     pub boot_id: String,
     pub limits: Limits,
     pub store: Store,
@@ -87,6 +90,7 @@ pub struct NodeParts {
     pub name: String,
     pub owner: Owner,
     pub bridges: Bridges,
+    pub user_network: Option<UserNetwork>,
     pub boot_id: String,
     pub limits: Limits,
     pub store: Store,
@@ -111,6 +115,7 @@ impl Node {
             name: parts.name,
             owner: parts.owner,
             bridges: parts.bridges,
+            user_network: parts.user_network,
             boot_id: parts.boot_id,
             limits: parts.limits,
             store: parts.store,

@@ -8,11 +8,12 @@ use crate::app::domain_xml::Platform;
 use crate::app::owner_tag::{Owner, OwnerTag};
 use crate::app::plan::Limits;
 use crate::app::record::State;
-use crate::config::{Accelerator, Config, Driver, GuestConfig};
+use crate::app::user_network::UserNetwork;
+use crate::config::{Accelerator, Config, Driver, GuestConfig, NetworkConfig, NetworkMode};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe, runs_as};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, TapNames};
+use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, Ports, TapNames};
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
@@ -25,6 +26,7 @@ use crate::reconcile::ports::mend_ports;
 use crate::reconcile::starved::resume_starved;
 use crate::reconcile::watch::watch;
 use crate::store::Store;
+use crate::user_network;
 use anyhow::Context;
 use axum::Router;
 use karri_proto::internal::caller::guarded;
@@ -36,6 +38,7 @@ use karri_proto::runtime::process::Base;
 use karri_proto::runtime::server::Shutdown;
 use karri_proto::runtime::tls;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -100,17 +103,11 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     // Before anything of the host is touched: another controller there has the address.
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
-    let network = &config.network;
     let facts = NodeFacts::open(state_dir)?;
-    let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
-    let metadata = metadata_listener(&ports, network.metadata).await?;
-    let metadata_of_segments = ports.segment_listeners().context("listeners of segments are taken once")?;
-    if network.tunnel_address.is_none() {
-        tracing::info!(
-            "network.tunnel_address is not set: segments of this node reach no other host, and it takes instances of \
-             such networks only where it is the only node of its cluster"
-        );
-    }
+    let Joined { ports, listeners, user_network } = match config.network.mode {
+        NetworkMode::Bridge => joined_to_bridges(&config, &boot_id, &owner, &facts).await?,
+        NetworkMode::User => joined_by_qemu(state_dir)?,
+    };
     let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
     let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
@@ -122,22 +119,18 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let node = Node::new(NodeParts {
         name,
         bridges: bridges(&config),
+        user_network,
         boot_id,
         limits: limits(&config.guest),
         store,
         facts,
-        drives: Drives {
-            hypervisor: Arc::new(hypervisor),
-            ports: Arc::new(ports),
-            storage: Arc::new(storage),
-        },
+        drives: Drives { hypervisor: Arc::new(hypervisor), ports, storage: Arc::new(storage) },
         owner,
         metrics: base.metrics.clone(),
     });
     let router = node_router(&node, &base.identity).merge(story_router(&base));
     adopt(&node).await;
     let key = metadata::token_key(state_dir)?;
-    let listeners = metadata::Listeners { flat: metadata, of_segments: metadata_of_segments };
     base.spawn(metadata::serve(listeners, node.clone(), key, base.shutdown.clone()));
     let pulse = base.health.pulse("hypervisor", WATCH_ROUND_MAX);
     base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
@@ -149,9 +142,43 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let endpoint = base.serve_on(listener, &config.controller, router).await?;
     let total = config.node.total(config.hypervisor.driver, state_dir);
     let cc = InternalClient::new(&config.node.cc_url, Role::Cc, &config.controller.tls)?;
-    let told = Told { url: endpoint.url.clone(), tunnel: config.network.tunnel_address, total };
+    let told = Told::of(&config, endpoint.url.clone(), total);
     base.spawn(introduce(node, told, cc, base.clone()));
     Ok(endpoint)
+}
+
+/// How guests are joined to networks, and where they ask for metadata.
+struct Joined {
+    ports: Arc<dyn Ports>,
+    listeners: metadata::Listeners,
+    user_network: Option<UserNetwork>,
+}
+
+async fn joined_to_bridges(
+    config: &Config,
+    boot_id: &str,
+    owner: &Owner,
+    facts: &Arc<NodeFacts>,
+) -> anyhow::Result<Joined> {
+    let network = &config.network;
+    let ports = BridgePorts::open(place(config, boot_id), TapNames::new(owner), facts.clone()).await?;
+    let flat = metadata_listener(&ports, network.metadata).await?;
+    let of_segments = ports.segment_listeners().context("listeners of segments are taken once")?;
+    if network.tunnel_address.is_none() {
+        tracing::info!(
+            "network.tunnel_address is not set: segments of this node reach no other host, and it takes instances of \
+             such networks only where it is the only node of its cluster"
+        );
+    }
+    let listeners = metadata::Listeners::Bridges { flat, of_segments };
+    Ok(Joined { ports: Arc::new(ports), listeners, user_network: None })
+}
+
+/// QEMU makes the ports itself, with the guest, and they go with it: on the host there is nothing to put or to guard.
+fn joined_by_qemu(state_dir: &Path) -> anyhow::Result<Joined> {
+    let (network, listener) = user_network::establish(state_dir)?;
+    let listeners = metadata::Listeners::User(listener);
+    Ok(Joined { ports: Arc::new(NoPorts), listeners, user_network: Some(network) })
 }
 
 fn bridges(config: &Config) -> Bridges {
@@ -201,16 +228,24 @@ async fn platform(config: &Config, boot_id: &str) -> anyhow::Result<PlatformChoi
 struct Told {
     url: String,
     tunnel: Option<Ipv4Addr>,
+    user_network: bool,
     total: Need,
+}
+
+impl Told {
+    fn of(config: &Config, url: String, total: Need) -> Self {
+        let NetworkConfig { mode, tunnel_address, .. } = config.network;
+        Self { url, tunnel: tunnel_address, user_network: mode == NetworkMode::User, total }
+    }
 }
 
 /// Says hello once the hypervisor has answered: before that nothing can be placed here.
 async fn introduce(node: Arc<Node>, told: Told, cc: InternalClient, base: Base) {
     let mut shutdown = base.shutdown.clone();
     let Some(facts) = hypervisor_facts(&node, &mut shutdown).await else { return };
-    let Told { url, tunnel, total } = told;
-    let facts =
-        HelloFacts { url, tunnel, total, accelerator: facts.accelerator, hypervisor: facts.hypervisor };
+    let Told { url, tunnel, user_network, total } = told;
+    let (accelerator, hypervisor) = (facts.accelerator, facts.hypervisor);
+    let facts = HelloFacts { url, tunnel, user_network, total, accelerator, hypervisor };
     heartbeat(node, facts, cc, base.caller("heartbeat"), shutdown).await;
 }
 
@@ -258,7 +293,7 @@ async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint>
         let pulse = base.health.pulse(&format!("hypervisor of {}", node.name), WATCH_ROUND_MAX);
         base.spawn(watch(node.clone(), pulse, base.shutdown.clone()));
         let url = format!("{}/nodes/{}", endpoint.url, node.name);
-        let told = Told { url, tunnel: config.network.tunnel_address, total };
+        let told = Told::of(&config, url, total);
         base.spawn(introduce(node, told, cc.clone(), base.clone()));
     }
     Ok(endpoint)
@@ -299,6 +334,7 @@ fn simulated_node(
         name: name.to_owned(),
         owner,
         bridges: bridges(config),
+        user_network: None,
         boot_id,
         limits: limits(&config.guest),
         store,

@@ -114,7 +114,9 @@ fault_codes! {
     InvalidPermissionNotFound = "InvalidPermission.NotFound", 400;
     InvalidPrefixListIdMalformed = "InvalidPrefixListID.Malformed", 400;
     InvalidPrefixListIdNotFound = "InvalidPrefixListID.NotFound", 400;
+    InvalidPrefixListModification = "InvalidPrefixListModification", 400;
     InvalidQueryParameter = "InvalidQueryParameter", 400;
+    InvalidRequest = "InvalidRequest", 400;
     InvalidReservationIdMalformed = "InvalidReservationID.Malformed", 400;
     InvalidReservationIdNotFound = "InvalidReservationID.NotFound", 400;
     InvalidRouteNotFound = "InvalidRoute.NotFound", 400;

@@ -20,6 +20,16 @@ fn random_digits(rng: &mut impl Rng) -> String {
     format!("{value:032x}")[..LONG_DIGITS].to_owned()
 }
 
+/// EC2's sentence for what cannot be the id of anything of that kind.
+fn malformed(prefix: &str, text: &str) -> String {
+    let text = shown(text);
+    match prefix {
+        // Of instances it says no more.
+        InstanceId::PREFIX => format!("Invalid id: \"{text}\""),
+        prefix => format!("Invalid id: \"{text}\" (expecting \"{prefix}-...\")"),
+    }
+}
+
 /// Declares one id type: its prefix and the fault codes of its `Malformed` and `NotFound`.
 macro_rules! typed_id {
     ($name:ident, $prefix:literal, $malformed:ident, $not_found:ident, $missing:literal) => {
@@ -50,10 +60,7 @@ macro_rules! typed_id {
             fn from_str(text: &str) -> Result<Self, Fault> {
                 match text.strip_prefix($prefix).and_then(|rest| rest.strip_prefix('-')) {
                     Some(digits) if digits_are_valid(digits) => Ok(Self(text.to_owned())),
-                    _ => Err(Fault::new(
-                        FaultCode::$malformed,
-                        format!("Invalid id: \"{}\" (expecting \"{}-...\")", shown(text), $prefix),
-                    )),
+                    _ => Err(Fault::new(FaultCode::$malformed, malformed($prefix, text))),
                 }
             }
         }
@@ -296,7 +303,10 @@ mod tests {
         {
             let fault = text.parse::<InstanceId>().unwrap_err();
             assert_eq!(fault.code(), "InvalidInstanceID.Malformed", "{text}");
+            assert_eq!(fault.message(), format!("Invalid id: \"{text}\""));
         }
         assert!("i-0a1b2c3d".parse::<InstanceId>().is_ok());
+        let fault = "ami-1".parse::<MachineImageId>().unwrap_err();
+        assert_eq!(fault.message(), "Invalid id: \"ami-1\" (expecting \"ami-...\")");
     }
 }

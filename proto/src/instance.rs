@@ -22,6 +22,7 @@ use crate::ids::{
     BundleTaskId, InstanceId, MachineImageId, NetworkInterfaceId, ReservationId, SecurityGroupId, SubnetId,
     VpcId,
 };
+use crate::network::ForwardedPort;
 use crate::resources::Need;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -193,6 +194,9 @@ pub struct PortSpec {
     /// What leads to it from outside.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub public: Option<PublicPort>,
+    /// In mode `user`: which of its ports are led to it, and from where.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forwarded: Vec<ForwardedPort>,
     /// Its number among the instance's; 0 is the first, which stays as long as the instance.
     #[serde(default)]
     pub device_index: u32,
@@ -217,6 +221,12 @@ pub struct SecondaryAddress {
 }
 
 impl PortSpec {
+    /// Where it is reached from outside its network.
+    pub fn reached_at(&self) -> Option<Ipv4Addr> {
+        let public = self.public.as_ref().map(|public| public.address);
+        public.or(self.forwarded.first().map(|port| *port.host.ip()))
+    }
+
     /// All private addresses, the first one first, each with what leads to it from outside.
     pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Option<&PublicPort>)> {
         let more = self.secondary.iter().map(|one| (one.address, one.public.as_ref()));

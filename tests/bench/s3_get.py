@@ -1,9 +1,11 @@
 """How many signed GETs Walrus answers, against nginx that sends the same bytes from a file and verifies nothing, and
 beside other stores."""
 
+import json
+import subprocess
 import sys
 
-from bench import Result, controllers, median
+from bench import RELEASE, Result, controllers, median
 from s3_bench import BUCKET, KIB, MIB, Nginx, idle_note, put, random_file, s3_cloud, wrk
 from s3_peers import peers, tell
 
@@ -47,6 +49,14 @@ def compare(result, cloud, signer, nginx, size, name, connections, rounds, secon
          missing)
 
 
+def verifying(result, file, rounds):
+    """What the checks of blocks are of the CPU that a large GET costs, measured apart."""
+    loops = [json.loads(subprocess.check_output([RELEASE / "crc_loop", file])) for _ in range(rounds)]
+    took = [median([loop[what] / 1e3 for loop in loops]) for what in ("crc_us", "read_us")]
+    result.figure("the CRC-32 of each 64 KiB of 256 MiB, by itself, ms", f"{took[0]:.1f}")
+    result.figure("… reading them from the page cache, ms", f"{took[1]:.1f}")
+
+
 def main():
     rounds, seconds = (1, 1) if "--smoke" in sys.argv else (ROUNDS, SECONDS)
     result = Result("s3_get")
@@ -63,6 +73,7 @@ def main():
                     compare(result, cloud, signer, nginx, size, name, connections, rounds, seconds, running, missing)
         finally:
             nginx.close()
+        verifying(result, random_file(cloud.directory, SIZES[-1][0]), rounds)
     result.note("`wrk -t1` sends signed requests; Walrus verifies every signature and every byte's CRC, nginx sends with "
                 "sendfile from the page cache and verifies nothing. Client and server share the machine's cores. The peers "
                 "are asked once each.")

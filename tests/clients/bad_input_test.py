@@ -117,8 +117,7 @@ class Values(unittest.TestCase):
         for call, arguments in ((ec2.describe_instances, {"InstanceIds": [absent]}), (ec2.get_console_output, {"InstanceId": absent}),
                                 (ec2.create_tags, {"Resources": [absent], "Tags": [{"Key": "k", "Value": "v"}]})):
             self.refused(call, "InvalidInstanceID.NotFound", f"The instance ID '{absent}' does not exist", **arguments)
-        self.refused(ec2.describe_instances, "InvalidInstanceID.Malformed", 'Invalid id: "i-xyz" (expecting "i-...")',
-                     InstanceIds=["i-xyz"])
+        self.refused(ec2.describe_instances, "InvalidInstanceID.Malformed", 'Invalid id: "i-xyz"', InstanceIds=["i-xyz"])
         self.refused(ec2.run_instances, "InvalidAMIID.Malformed", 'Invalid id: "ami-1" (expecting "ami-...")',
                      ImageId="ami-1", MinCount=1, MaxCount=1)
 

@@ -63,6 +63,7 @@ class Cloud:
     environment = {}
     # What karri is run by, such as in another network namespace.
     prefix = []
+    program = KARRI
     # Whether a WARN or ERROR line that nobody expected fails the module when the cloud ends.
     judged = True
     # What every cloud of this kind may log, as `expect` takes it: on a busy machine a process may get no
@@ -95,7 +96,7 @@ class Cloud:
             self.log.rename(self.directory / f"up-{len(self.up_logs())}.log")
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*self.prefix, KARRI, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
+                [*self.prefix, self.program, "up", *self.up_arguments(), "--state-dir", self.state_dir, "--port-base", str(self.port_base)],
                 stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env={**os.environ, **self.environment})
         wait_until("karri up is ready", self._ready, READY_SECONDS)
         self.env = self._environment()
@@ -107,7 +108,7 @@ class Cloud:
         return "AWS_ENDPOINT_URL" in self._environment() and "Karri is ready" in self.log.read_text()
 
     def _environment(self):
-        shown = subprocess.run([KARRI, "env", "--state-dir", self.state_dir], capture_output=True, text=True)
+        shown = subprocess.run([self.program, "env", "--state-dir", self.state_dir], capture_output=True, text=True)
         env = {}
         for line in shown.stdout.splitlines():
             if line.startswith("export "):
@@ -121,7 +122,7 @@ class Cloud:
 
     def karri(self, *arguments):
         """Runs a karri verb against this cloud and returns its standard output."""
-        done = subprocess.run([*self.prefix, KARRI, *arguments, "--state-dir", self.state_dir], capture_output=True,
+        done = subprocess.run([*self.prefix, self.program, *arguments, "--state-dir", self.state_dir], capture_output=True,
                               text=True)
         if done.returncode != 0:
             raise AssertionError(f"karri {' '.join(arguments)}: {done.stdout}{done.stderr}")

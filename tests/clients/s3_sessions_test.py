@@ -42,6 +42,20 @@ def fetched(url, **headers):
         return answer.read()
 
 
+def versions_go(test, bucket, texts):
+    """The versions of the only key, newest first, behind a delete marker; s3cmd cannot ask for them. Then all is removed."""
+    s3 = cloud.s3()
+    shown = s3.list_object_versions(Bucket=bucket)
+    [marker] = shown["DeleteMarkers"]
+    test.assertTrue(marker["IsLatest"])
+    versions = shown["Versions"]
+    found = [s3.get_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])["Body"].read() for one in versions]
+    test.assertEqual([each.decode() for each in found], texts)
+    for one in [*versions, marker]:
+        s3.delete_object(Bucket=bucket, Key=one["Key"], VersionId=one["VersionId"])
+    s3.delete_bucket(Bucket=bucket)
+
+
 class Session(unittest.TestCase):
     """A folder of files of several sizes and of names that clients get wrong."""
 
@@ -120,6 +134,20 @@ class S3cmd(Session):
         self.assertNotIn("small.txt", self.s3cmd("ls", "--recursive", top))
         self.s3cmd("del", "--recursive", "--force", top)
         self.s3cmd("rb", top)
+
+
+    def test_versions(self):
+        bucket = self.bucket + "-versions"
+        top = f"s3://{bucket}"
+        self.s3cmd("mb", top)
+        self.s3cmd("setversioning", top, "enable")
+        self.assertIn("Enabled", self.s3cmd("info", top))
+        for text in ("one", "two"):
+            (self.folder / text).write_text(text)
+            self.s3cmd("put", self.folder / text, f"{top}/k")
+        self.s3cmd("del", f"{top}/k")
+        self.assertNotIn("/k", self.s3cmd("ls", top))
+        versions_go(self, bucket, ["two", "one"])
 
 
 class S3cmdVersion2(S3cmd):
@@ -225,6 +253,15 @@ class Boto3(Session):
             s3.list_objects_v2(Bucket=bucket)
         self.assertEqual(missing.exception.response["Error"]["Code"], "NoSuchBucket")
 
+    def test_versions(self):
+        bucket = self.bucket + "-versions"
+        self.s3.create_bucket(Bucket=bucket)
+        self.s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        for text in ("one", "two"):
+            self.s3.put_object(Bucket=bucket, Key="k", Body=text)
+        self.assertTrue(self.s3.delete_object(Bucket=bucket, Key="k")["DeleteMarker"])
+        versions_go(self, bucket, ["two", "one"])
+
     def test_post_form(self):
         import requests
         bucket = self.bucket + "-form"
@@ -271,6 +308,16 @@ url = one.generate_url(60, force_http=True).replace(f"//{host}/", f"//{host}:{po
 assert urllib.request.urlopen(url).read() == b"text"
 for key in bucket.list():
     key.delete()
+bucket.configure_versioning(True)
+assert bucket.get_versioning_status() == {"Versioning": "Enabled"}
+for text in ("one", "two"):
+    bucket.new_key("k").set_contents_from_string(text)
+marker = bucket.delete_key("k")
+assert marker.delete_marker and bucket.get_key("k") is None
+versions = [each for each in bucket.list_versions() if each.version_id != marker.version_id]
+assert [bucket.get_key("k", version_id=each.version_id).get_contents_as_string() for each in versions] == [b"two", b"one"]
+for each in [marker, *versions]:
+    bucket.delete_key("k", version_id=each.version_id)
 s3.delete_bucket(name)
 assert name not in [bucket.name for bucket in s3.get_all_buckets()]
 """
@@ -286,7 +333,7 @@ class Rclone(Session):
                     "ACCESS_KEY_ID": cloud.env["AWS_ACCESS_KEY_ID"],
                     "SECRET_ACCESS_KEY": cloud.env["AWS_SECRET_ACCESS_KEY"]}
         environment = {f"RCLONE_CONFIG_K_{name}": value for name, value in settings.items()}
-        return self.run_client(VENV / "rclone", "--config", "/dev/null", *arguments, expect=expect, **environment)
+        return self.run_client(VENV / "rclone", "--quiet", "--config", "/dev/null", *arguments, expect=expect, **environment)
 
     def test_session(self):
         top = f"k:{self.bucket}"
@@ -301,14 +348,30 @@ class Rclone(Session):
         (self.source / "small.txt").unlink()
         self.rclone("sync", self.source, f"{top}/deep")
         self.assertNotIn("small.txt", self.rclone("lsf", "-R", top))
+        signed = self.rclone("link", "--expire", "10m", f"{top}/copy.bin").strip()
+        self.assertEqual(fetched(signed), self.large.read_bytes())
         self.rclone("purge", top)
         self.assertNotIn(self.bucket, self.rclone("lsd", "k:"))
+
+    def test_versions(self):
+        bucket = self.bucket + "-versions"
+        top = f"k:{bucket}"
+        self.rclone("mkdir", top)
+        self.assertIn("Enabled", self.rclone("backend", "versioning", top, "Enabled"))
+        for text in ("one", "two"):
+            (self.folder / "k").write_text(text)
+            self.rclone("copy", "--ignore-times", self.folder / "k", top)
+        self.rclone("deletefile", f"{top}/k")
+        self.assertEqual(self.rclone("lsf", top), "")
+        self.assertEqual(len(self.rclone("lsf", "--s3-versions", top).split()), 2)
+        versions_go(self, bucket, ["two", "one"])
 
 
 class Minio(Session):
     def test_session(self):
         from minio import Minio as Client
         from minio.deleteobjects import DeleteObject
+        from minio.versioningconfig import ENABLED, VersioningConfig
         where = urllib.parse.urlsplit(endpoint())
         s3 = Client(endpoint=where.netloc, access_key=cloud.env["AWS_ACCESS_KEY_ID"],
                     secret_key=cloud.env["AWS_SECRET_ACCESS_KEY"], secure=False, region=cloud.env["AWS_DEFAULT_REGION"])
@@ -325,6 +388,17 @@ class Minio(Session):
         self.assertEqual(fetched(s3.presigned_get_object(bucket_name=bucket, object_name="x/ü")), b"text")
         errors = list(s3.remove_objects(bucket_name=bucket, delete_object_list=[DeleteObject(name) for name in names]))
         self.assertEqual(errors, [])
+        s3.set_bucket_versioning(bucket_name=bucket, config=VersioningConfig(ENABLED))
+        for text in (b"one", b"two"):
+            s3.put_object(bucket_name=bucket, object_name="k", data=io.BytesIO(text), length=3)
+        s3.remove_object(bucket_name=bucket, object_name="k")
+        versions = list(s3.list_objects(bucket_name=bucket, include_version=True))
+        self.assertEqual([one.is_delete_marker for one in versions].count(True), 1)
+        for one in versions:
+            if not one.is_delete_marker:
+                with s3.get_object(bucket_name=bucket, object_name="k", version_id=one.version_id) as answer:
+                    self.assertIn(answer.read(), (b"one", b"two"))
+            s3.remove_object(bucket_name=bucket, object_name="k", version_id=one.version_id)
         s3.remove_bucket(bucket_name=bucket)
         self.assertFalse(s3.bucket_exists(bucket_name=bucket))
 

@@ -8,6 +8,7 @@ from terraform import AwsInstance
 from terraform_network import (
     Eip, InternetGateway, KeyPair, NatGateway, NetworkInterface, NetworkInterfaceAttachment, Plan, RouteTable,
     RouteTableAssociation, SecurityGroup, Subnet, Vpc)
+from terraform_prefix_list import IngressRule, ManagedPrefixList
 
 
 def setUpModule():
@@ -74,6 +75,13 @@ def plan_of(prefix, parallelism):
              association("private_table", "private"))
     plan.add("group", SecurityGroup(ec2), ["vpc"], lambda ids: {
         "name": prefix, "vpc_id": ids["vpc"], "ingress": [SSH], "tags": tags})
+    plan.add("list", ManagedPrefixList(ec2), [], lambda _: {
+        "name": prefix, "max_entries": 3, "tags": tags,
+        "entry": [{"Cidr": "10.0.0.0/8", "Description": "here"}, {"Cidr": "192.0.2.0/24"}]})
+    plan.add("other_group", SecurityGroup(ec2), ["vpc"], lambda ids: {
+        "name": f"{prefix}-other", "vpc_id": ids["vpc"], "ingress": [SSH], "tags": tags})
+    plan.add("rule", IngressRule(ec2), ["other_group", "list"], lambda ids: {
+        "group": ids["other_group"], "prefix_list_id": ids["list"]})
     plan.add("key", KeyPair(ec2), [], lambda _: {"key_name": prefix})
     plan.add("front", Machine(), ["public", "group", "key"], machine("public", "10.20.1.10"))
     plan.add("back", Machine(), ["private", "group", "key"], machine("private", "10.20.2.10"))
@@ -119,6 +127,11 @@ class Network(unittest.TestCase):
         self.assertEqual(read["group"], {
             "name": prefix, "vpc_id": ids["vpc"], "tags": tags, "description": "Managed by Terraform",
             "ingress": [("tcp", 22, 22, ["0.0.0.0/0"])], "egress": [("-1", 0, 0, ["0.0.0.0/0"])]})
+        self.assertEqual(read["list"], {
+            "address_family": "IPv4", "entry": [("10.0.0.0/8", "here"), ("192.0.2.0/24", "")], "max_entries": 3,
+            "name": prefix, "owner_id": instances.account, "version": 1, "tags": tags, "arn": ids["list"]})
+        self.assertEqual(read["rule"], {"group": ids["other_group"], "prefix_list_id": ids["list"], "ports": (443, 443),
+                                        "cidr": None})
         self.assertEqual(read["second"], {
             "description": prefix, "interface_type": "interface", "owner_id": instances.account, "private_ip": "10.20.2.50",
             "private_dns_name": f"ip-10-20-2-50.{cloud.env['AWS_DEFAULT_REGION']}.compute.internal",
@@ -143,6 +156,11 @@ class Network(unittest.TestCase):
         plan.apply()
         read = self.checked(prefix, plan)
         self.assertEqual(plan.read(), read, "a refresh changes nothing")
+        lists, one = ManagedPrefixList(ec2), plan.ids["list"]
+        lists.describe_anew(one, "10.0.0.0/8", "there")
+        lists.resize(one, 4)
+        self.assertEqual(lists.read(one), {**read["list"], "max_entries": 4, "version": 3,
+                                           "entry": [("10.0.0.0/8", "there"), ("192.0.2.0/24", "")]})
         plan.destroy()
         self.assertEqual({name: one for name, one in plan.read().items() if one is not None}, {})
         self.assertEqual(ec2.describe_addresses()["Addresses"], [])

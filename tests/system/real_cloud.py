@@ -52,7 +52,7 @@ class RealCloud(Cloud):
 
     def clean(self):
         guarding = self.guarding()
-        down = subprocess.run([*self.prefix, KARRI, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
+        down = subprocess.run([*self.prefix, self.program, "down", "--terminate", "--yes", "--state-dir", self.state_dir],
                               capture_output=True, text=True, env={**self.client_environment(), **self.environment})
         if down.returncode != 0:
             raise AssertionError(f"karri down --terminate: {down.stdout}{down.stderr}")
@@ -132,12 +132,12 @@ def domains(*flags):
     return {name.removeprefix("karri-"): name for name in names if name.startswith("karri-i-")}
 
 
-def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS):
+def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS, port=22):
     """Runs a command in a guest, waiting for its ssh to come up."""
     last = {}
 
     def attempt():
-        last["done"] = done = subprocess.run([*SSH, "-i", str(key_file), f"{user}@{address}", command],
+        last["done"] = done = subprocess.run([*SSH, "-p", str(port), "-i", str(key_file), f"{user}@{address}", command],
                                              capture_output=True, text=True, stdin=subprocess.DEVNULL)
         return done.returncode != 255
 

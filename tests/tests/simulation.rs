@@ -11,6 +11,8 @@ const SCHEDULES: u64 = 10_000;
 /// Every so many-th schedule is a deep one.
 const DEEP_EVERY: u64 = 20;
 const DEEP: u32 = 5;
+/// So that who waits for a million sees it move.
+const TOLD_EVERY: u64 = 50_000;
 /// Told at once: two failures say more about the fault than one.
 const FAILURES_MAX: usize = 5;
 
@@ -41,6 +43,9 @@ fn failures(first: u64, schedules: u64, failures_max: usize) -> Vec<Failure> {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= first + schedules {
                 break;
+            }
+            if seed > first && (seed - first) % TOLD_EVERY == 0 {
+                println!("{} of {schedules} schedules", seed - first);
             }
             if let Err(failure) = run(seed, depth(seed), false) {
                 failed.fetch_add(1, Ordering::Relaxed);

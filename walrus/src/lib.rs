@@ -96,12 +96,17 @@ impl Controller for Walrus {
 
 /// Whatever bytes are sent as a bundle's manifest. For fuzzing.
 pub fn fuzz_manifest(data: &[u8]) {
-    app::bundle::fuzz_manifest(data);
+    app::bundle::fuzz::manifest(data);
 }
 
 /// Whatever bytes a bundle's archive has. For fuzzing.
 pub fn fuzz_tar(data: &[u8]) {
-    app::bundle::fuzz_tar(data);
+    app::bundle::fuzz::archive(data);
+}
+
+/// Whatever bytes a bundle's parts have. For fuzzing.
+pub fn fuzz_bundle(data: &[u8]) {
+    app::bundle::fuzz::parts(data);
 }
 
 /// Whatever bytes are sent as an image must be judged without a panic. For fuzzing.

@@ -16,7 +16,7 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 10] = [
+const PROGRAMS: [&str; 11] = [
     "karri",
     "karri-clc",
     "karri-cc",
@@ -24,6 +24,7 @@ const PROGRAMS: [&str; 10] = [
     "karri-walrus",
     "bare_axum",
     "commit_loop",
+    "crc_loop",
     "fsync_loop",
     "groups_loop",
     "s3_put",

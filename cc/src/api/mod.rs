@@ -14,6 +14,7 @@ use karri_proto::internal::nodes::NodeWelcome;
 use karri_proto::internal::{
     ApiError, Role, facts as network, fleet as fleets, instances, nodes, story as stories,
 };
+use karri_proto::network::NetworkMode;
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Api {
     /// For calls on to nodes.
     pub nodes: NodeClients,
     pub welcome: NodeWelcome,
+    /// How the cluster's instances are joined to networks.
+    pub mode: NetworkMode,
     /// Where this host takes packets of segments.
     pub tunnel: Option<std::net::Ipv4Addr>,
 }

@@ -5,6 +5,7 @@ use crate::app::node::NodeRecord;
 use async_trait::async_trait;
 use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome, may_be_called};
 use karri_proto::internal::{ApiError, Caller, Identity};
+use karri_proto::network::NetworkMode;
 use std::net::Ipv4Addr;
 
 const URL_BYTES_MAX: usize = 256;
@@ -14,6 +15,7 @@ const TEXT_BYTES_MAX: usize = 128;
 #[async_trait]
 impl NodeService for Api {
     async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError> {
+        check_mode(&self.mode, &hello)?;
         let record = record(&caller.identity, hello)?;
         self.keeper.ask(move |book, now_ms| book.hello(record, now_ms)).await??;
         let nodes = self.keeper.ask(|book, _| book.tunnels()).await?;
@@ -22,9 +24,21 @@ impl NodeService for Api {
     }
 }
 
+/// A node of the other kind could not join an instance to anything.
+fn check_mode(mode: &NetworkMode, hello: &NodeHello) -> Result<(), ApiError> {
+    let own = matches!(mode, NetworkMode::User { .. });
+    if own == hello.user_network {
+        return Ok(());
+    }
+    let wanted = if own { "user" } else { "bridge" };
+    let sentence =
+        format!("the cluster's network.mode is \"{mode}\": its nodes have network.mode = \"{wanted}\"");
+    Err(ApiError::conflict(sentence))
+}
+
 /// What is kept of a greeting. The certificate says whose it is.
 fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
-    let NodeHello { url, tunnel, mut facts } = hello;
+    let NodeHello { url, tunnel, user_network: _, mut facts } = hello;
     if !url.starts_with("https://") || url.len() > URL_BYTES_MAX {
         return Err(ApiError::invalid("url: an https address is expected"));
     }

@@ -106,6 +106,23 @@ fn a_report_of_an_older_generation_is_not_taken_for_the_new_one() {
     assert_eq!(phase(&book, &start), Phase::Running);
 }
 
+/// An intent from before a lost database arrives first, then the node's telling, then the intent that the node has
+/// long carried out: nothing more will come of it, so what the node told is the answer.
+#[test]
+fn what_the_node_told_of_an_intent_before_the_intent_came_is_its_answer() {
+    let mut book = book(&["a"]);
+    let first = intent(1);
+    let newest = next(&first, Desired::Running);
+    book.put(first, 0).unwrap();
+    tell(&mut book, "a", vec![report(&newest, 0, Phase::Stopped)], false, 1); // its guest shut itself down
+    book.put(newest.clone(), 2).unwrap();
+    assert_eq!((phase(&book, &newest), book.row(&newest.id).unwrap().generation), (Phase::Stopped, 2));
+    assert_eq!(book.tasks("a", 9), []);
+    let start = next(&newest, Desired::Running);
+    book.put(start.clone(), 3).unwrap();
+    assert_eq!((phase(&book, &start), book.tasks("a", 9).len()), (Phase::Preparing, 1));
+}
+
 #[test]
 fn a_page_that_answers_an_older_cursor_is_dropped() {
     let mut book = book(&["a"]);

@@ -218,6 +218,8 @@ pub fn accept(known: Option<&Row>, intent: &InstanceIntent, now_ms: i64) -> Opti
         Phase::Failed if row.desired != Desired::Terminated => {}
         // Nothing is left of it anywhere: terminating it is done.
         Phase::Failed => row.phase = Phase::Gone,
+        // After a lost database: the node told what became of this very intent before it came here again.
+        _ if known.seen.is_some_and(|seen| seen >= (row.generation, row.attempt)) => {}
         phase => {
             row.phase = waiting_phase(phase, row.desired);
             row.reason = None;

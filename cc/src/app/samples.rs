@@ -46,6 +46,7 @@ pub fn intent(number: u32) -> InstanceIntent {
         gateway: [172, 31, 0, 1].into(),
         groups: Vec::new(),
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,

@@ -6,6 +6,7 @@
 
 mod facts;
 mod instance;
+mod mode;
 mod node;
 mod schema;
 
@@ -19,6 +20,8 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Row as _};
 use std::path::Path;
 use std::time::Duration;
+
+pub use mode::ModeError;
 
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const READERS_MAX: u32 = 4;

@@ -113,6 +113,8 @@ impl Cloud {
                 bridge: "unused".to_owned(),
                 subnet: "172.31.0.0/20".parse().unwrap(),
                 gateway: [172, 31, 0, 1].into(),
+                pairs: Vec::new(),
+                forwarded: vec![22],
                 dns: Vec::new(),
                 run_dir: self.state_dir(),
             },

@@ -34,7 +34,14 @@ fn port(number: u32, groups: &[u32]) -> Fact {
 
 fn rule(of: u32, number: u32, peer: Peer) -> Fact {
     let id = format!("sgr-{number:017x}").parse().unwrap();
-    Fact::Rule(GroupRule { group: group(of), id, direction: Direction::Ingress, traffic: Traffic::All, peer })
+    Fact::Rule(GroupRule {
+        group: group(of),
+        id,
+        direction: Direction::Ingress,
+        traffic: Traffic::All,
+        peer,
+        part_of: None,
+    })
 }
 
 /// What the cloud controller has decided, and how far it has told it.

@@ -154,7 +154,10 @@ impl FakeNode {
                 all.nest(&format!("/lives/{life}"), routes.clone().layer(from_fn(here)))
             });
         tokio::spawn(serve(listener, Some(server_config(&self.files).unwrap()), routes, shutdown.clone()));
-        let (cc, hello) = (self.cc.clone(), NodeHello { url, tunnel: None, facts: self.facts.clone() });
+        let (cc, hello) = (
+            self.cc.clone(),
+            NodeHello { url, tunnel: None, user_network: false, facts: self.facts.clone() },
+        );
         let caller = crate::cloud::caller("hello");
         let _ = cc.node_hello(&caller, hello.clone()).await;
         let mut shutdown = shutdown;

@@ -14,7 +14,12 @@ use sqlx::sqlite::SqliteConnection;
 #[tokio::test]
 async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet() {
     let cloud = Cloud::start().await;
-    let hello = NodeHello { url: "https://127.0.0.1:1".to_owned(), tunnel: None, facts: facts("node-1", 4) };
+    let hello = NodeHello {
+        url: "https://127.0.0.1:1".to_owned(),
+        tunnel: None,
+        user_network: false,
+        facts: facts("node-1", 4),
+    };
     for (role, cluster) in [(Role::Nc, "zone-a"), (Role::Cc, "zone-b"), (Role::Walrus, ""), (Role::Admin, "")]
     {
         let client = cloud.client(role, cluster, "somebody");
@@ -44,8 +49,12 @@ async fn a_forgotten_nodes_certificate_is_refused() {
     let mut cloud = Cloud::start().await;
     let greet = async |client: &InternalClient, name: &str| {
         let port = name.len(); // nobody answers there, and each has its own
-        let hello =
-            NodeHello { url: format!("https://127.0.0.1:{port}"), tunnel: None, facts: facts(name, 4) };
+        let hello = NodeHello {
+            url: format!("https://127.0.0.1:{port}"),
+            tunnel: None,
+            user_network: false,
+            facts: facts(name, 4),
+        };
         client.node_hello(&caller("r"), hello).await
     };
     let (gone, stays) = (cloud.client(Role::Nc, "zone-a", "gone"), cloud.client(Role::Nc, "zone-a", "stays"));

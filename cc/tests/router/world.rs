@@ -76,10 +76,12 @@ impl World {
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         must("mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up");
         let network = NetworkConfig {
-            mode: NetworkMode::Flat,
+            mode: NetworkMode::Managed,
             bridge: BRIDGE.to_owned(),
             subnet: "172.31.0.0/20".parse().unwrap(),
             gateway: [172, 31, 0, 1].into(),
+            pairs: Vec::new(),
+            forwarded: vec![22],
             dns: vec![Ipv4Addr::LOCALHOST],
             run_dir: directory.path().join("run"),
             tunnel_address: None,

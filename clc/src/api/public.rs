@@ -16,7 +16,7 @@ use axum::http::request::Parts;
 use axum::http::{Method, Response, header};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt as _, StreamExt as _};
-use karri_proto::aws::{Params, Service, WireFault, sts};
+use karri_proto::aws::{Params, Service, sts};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::runtime::server::PeerAddr;
 use karri_proto::sign::{Claim, Payload, RequestView, Rules, SignFault, Verifier, header_list};
@@ -117,7 +117,7 @@ impl Edge {
         let action = action.ok_or_else(missing)?;
         let version = service.asked_version(&params)?;
         let line = self.table.get(service, action);
-        let (name, run) = line.ok_or_else(|| WireFault::invalid_action(action))?;
+        let (name, run) = line.ok_or_else(|| service.no_such_action(&params))?;
         account.action = Some(name);
         let app = self.app.clone();
         let host = parts.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();

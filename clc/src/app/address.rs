@@ -119,12 +119,29 @@ const POOLS_MAX: usize = 10_000;
 struct Pool {
     taken: HashSet<Ipv4Addr>,
     next: u32,
+    /// Only these; none: all of the range.
+    listed: Option<Vec<Ipv4Addr>>,
+}
+
+impl Pool {
+    /// How many there are to give out.
+    fn size(&self, range: Cidr) -> u32 {
+        let listed = self.listed.as_ref().map(|listed| u32::try_from(listed.len()).unwrap_or(u32::MAX));
+        listed.unwrap_or(range.size())
+    }
+
+    fn at(&self, range: Cidr, offset: u32) -> Option<Ipv4Addr> {
+        match &self.listed {
+            Some(listed) => listed.get(usize::try_from(offset).ok()?).copied(),
+            None => Some(Ipv4Addr::from(range.first + RESERVED_AT_START + offset)),
+        }
+    }
 }
 
 impl AddressBook {
     fn pool(&mut self, network: &str) -> &mut Pool {
         if self.0.len() > POOLS_MAX {
-            self.0.retain(|_, pool| !pool.taken.is_empty());
+            self.0.retain(|_, pool| !pool.taken.is_empty() || pool.listed.is_some());
         }
         self.0.entry(network.to_owned()).or_default()
     }
@@ -132,10 +149,10 @@ impl AddressBook {
     /// The next free address of the range; none when it is full.
     pub fn take(&mut self, network: &str, range: Cidr) -> Option<Ipv4Addr> {
         let pool = self.pool(network);
-        let size = range.size();
+        let size = pool.size(range);
         for step in 0..size {
             let offset = pool.next.wrapping_add(step) % size;
-            let address = Ipv4Addr::from(range.first + RESERVED_AT_START + offset);
+            let address = pool.at(range, offset)?;
             if pool.taken.insert(address) {
                 pool.next = (offset + 1) % size;
                 return Some(address);
@@ -161,8 +178,28 @@ impl AddressBook {
     }
 
     pub fn free_count(&self, network: &str, range: Cidr) -> u32 {
-        let taken = self.0.get(network).map_or(0, |pool| pool.taken.len());
-        range.size().saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+        let Some(pool) = self.0.get(network) else { return range.size() };
+        let taken = match &pool.listed {
+            // One that is not listed any more may still be somebody's.
+            Some(listed) => listed.iter().filter(|address| pool.taken.contains(address)).count(),
+            None => pool.taken.len(),
+        };
+        pool.size(range).saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX))
+    }
+
+    /// From now on it gives out these alone; none: all of its range.
+    pub fn list(&mut self, network: &str, listed: Option<Vec<Ipv4Addr>>) {
+        if listed.is_some() || self.0.contains_key(network) {
+            self.pool(network).listed = listed;
+        }
+    }
+
+    /// Whether it is one to be given out, taken or not.
+    pub fn is_assignable(&self, network: &str, range: Cidr, address: Ipv4Addr) -> bool {
+        match self.0.get(network).and_then(|pool| pool.listed.as_ref()) {
+            Some(listed) => listed.contains(&address),
+            None => range.is_assignable(address),
+        }
     }
 }
 
@@ -207,6 +244,25 @@ mod tests {
         assert_eq!(given, ["10.0.0.4", "10.0.0.5", "10.0.0.6"]);
         assert_eq!(book.free_count("a", range), 0);
         assert_eq!(book.free_count("b", range), 3, "another network has the same range");
+    }
+
+    #[test]
+    fn a_network_with_a_list_gives_out_that_and_nothing_else() {
+        let (mut book, range) = (AddressBook::default(), cidr("10.0.0.0/24"));
+        let address = |last: u8| Ipv4Addr::new(10, 0, 0, last);
+        book.list("a", Some(vec![address(2), address(77)]));
+        assert_eq!(book.free_count("a", range), 2);
+        let given: Vec<_> = std::iter::from_fn(|| book.take("a", range)).collect();
+        assert_eq!(given, [address(2), address(77)], "also what EC2 would keep for itself");
+        assert_eq!(book.free_count("a", range), 0);
+        book.release("a", address(77));
+        assert_eq!(book.take("a", range), Some(address(77)));
+        book.list("a", Some(vec![address(77), address(78)]));
+        assert_eq!((book.free_count("a", range), book.take("a", range)), (1, Some(address(78))));
+        let assignable = |book: &AddressBook, last| book.is_assignable("a", range, address(last));
+        assert!(assignable(&book, 77) && !assignable(&book, 9));
+        book.list("a", None);
+        assert!(assignable(&book, 9) && !assignable(&book, 2));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use held::Held;
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::PortSpec;
 use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
-use karri_proto::network::PortFact;
+use karri_proto::network::{FactTable, PortFact};
 use rand::Rng as _;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -74,6 +74,10 @@ impl Facts {
             }
         }
         stirred
+    }
+
+    pub fn look<T>(&self, look: impl FnOnce(&FactTable) -> T) -> T {
+        look(&self.table().facts)
     }
 
     /// Whether any port is in the group.

@@ -80,7 +80,7 @@ pub fn check_name(name: &str) -> Result<(), Fault> {
 }
 
 pub fn duplicate(name: &str) -> Fault {
-    Fault::new(FaultCode::InvalidKeyDuplicate, format!("The keypair already exists: {}", shown(name)))
+    Fault::new(FaultCode::InvalidKeyDuplicate, format!("The keypair '{}' already exists.", shown(name)))
 }
 
 /// The name goes where OpenSSH has its comment.

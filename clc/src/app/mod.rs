@@ -18,10 +18,13 @@ pub mod internet_gateway;
 pub mod join;
 pub mod kept;
 pub mod key_pair;
+pub mod mode;
 pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;
 pub mod network_interface;
+pub mod path;
+pub mod prefix_list;
 pub mod public_address;
 pub mod route_table;
 pub mod security_group;
@@ -231,6 +234,7 @@ impl App {
     /// Makes a cluster's facts known to all that need them; its loops start when it is new.
     pub fn cluster_link(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
         self.book().ledger.cluster_known(name, &hello.zone);
+        self.addresses_follow(name, &hello.mode);
         if self.clusters.get(name).is_none() {
             // Until it has been silent for long enough, a cluster is taken to be there.
             self.clusters.put(name, hello, &self.tls)?.saw(steady_ms());
@@ -342,7 +346,7 @@ impl Book {
         let Some(address) = asked else {
             return self.addresses.take(network, range).ok_or_else(no_address);
         };
-        if !range.is_assignable(address) {
+        if !self.addresses.is_assignable(network, range, address) {
             let sentence = format!("Address {address} does not fall within the subnet's address range");
             return Err(Fault::invalid_parameter(sentence));
         }

@@ -93,6 +93,7 @@ impl App {
             return nat_gateway_fetch_in_txn(&mut tx, &earlier).await?.ok_or_else(|| not_found(&earlier));
         }
         let subnet = self.subnet_seen_in_txn(&mut tx, caller, &order.subnet).await?;
+        self.needs_managed(&subnet.zone, "NAT gateways are")?;
         let limit = self.limits.nat_gateways_per_zone;
         if nat_gateway_count_in_txn(&mut tx, &subnet.account, &subnet.zone).await? >= limit {
             let sentence = format!(

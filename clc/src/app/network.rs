@@ -166,6 +166,7 @@ impl App {
         if super::address::Cidr::parse(&hello.subnet_cidr).is_none() {
             return Err(ApiError::invalid(format!("{} is not a usable range", hello.subnet_cidr)));
         }
+        self.check_mode(name, hello)?;
         match self.clusters.by_zone(&hello.zone) {
             Some(other) if other.name != name => {
                 Err(ApiError::conflict(format!("zone {} is cluster {}", hello.zone, other.name)))

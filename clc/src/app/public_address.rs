@@ -92,6 +92,7 @@ impl App {
         tags: &Tags,
         dry: bool,
     ) -> Result<PublicAddress, Fault> {
+        self.needs_a_managed_zone("Elastic IP addresses are")?;
         let mut tx = self.store.begin().await?;
         networks_turn_in_txn(&mut tx).await?;
         let limit = self.limits.elastic_addresses_per_account;

@@ -4,6 +4,9 @@
 //! deleted, or an internet gateway comes back.
 
 mod association;
+mod destination;
+
+pub use destination::Destination;
 
 use super::App;
 use super::creation::{made_before_in_txn, made_in_txn};
@@ -17,9 +20,9 @@ use crate::store::creation_token::creation_token_drop_in_txn;
 use crate::store::nat_gateway::{NatGateway, nat_gateway_fetch_in_txn};
 use crate::store::network_change::networks_turn_in_txn;
 use crate::store::route_table::{
-    Route, RouteTable, route_count_in_txn, route_delete_in_txn, route_fetch_in_txn, route_insert_in_txn,
+    Route, RouteTable, route_delete_in_txn, route_fetch_in_txn, route_insert_in_txn,
     route_table_delete_in_txn, route_table_fetch_in_txn, route_table_insert_in_txn, route_table_user_in_txn,
-    route_tables_of_vpc_in_txn, route_target_update_in_txn,
+    route_tables_of_vpc_in_txn, route_target_update_in_txn, routes_weigh_in_txn,
 };
 use crate::store::tag::tags_put_in_txn;
 use crate::store::told::{gone_in_txn, touched_in_txn};
@@ -49,10 +52,6 @@ pub enum Target {
 pub enum Put {
     New,
     InPlace,
-}
-
-fn within(inner: &Net4, outer: &Net4) -> bool {
-    outer.prefix <= inner.prefix && outer.contains(inner.address)
 }
 
 impl App {
@@ -115,7 +114,7 @@ impl App {
         &self,
         caller: Caller<'_>,
         table: &str,
-        destination: Net4,
+        destination: &Destination,
         target: &Target,
         put: Put,
         dry: bool,
@@ -123,7 +122,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let table = self.route_table_seen_in_txn(&mut tx, caller, table).await?;
-        self.beyond_vpc_in_txn(&mut tx, &table, &destination, put).await?;
+        self.destination_in_txn(&mut tx, &table, destination, put).await?;
         let route = Route {
             route_table_id: table.id.clone(),
             destination: destination.to_string(),
@@ -132,7 +131,7 @@ impl App {
         };
         let there = route_fetch_in_txn(&mut tx, &table.id, &route.destination).await?.is_some();
         match (put, there) {
-            (Put::New, true) => return Err(already(&destination)),
+            (Put::New, true) => return Err(already(destination)),
             (Put::InPlace, false) => {
                 return Err(Fault::invalid_parameter(format!(
                     "There is no route defined for '{destination}' in the route table. Use CreateRoute instead."
@@ -140,12 +139,12 @@ impl App {
             }
             (Put::InPlace, true) => route_target_update_in_txn(&mut tx, &route).await?,
             (Put::New, false) => {
+                route_insert_in_txn(&mut tx, &route).await?;
                 let limit = self.limits.routes_per_table;
-                if route_count_in_txn(&mut tx, &table.id).await? >= limit {
+                if routes_weigh_in_txn(&mut tx, &table.id).await? > limit {
                     let sentence = format!("The maximum number of routes has been reached ({limit}).");
                     return Err(Fault::new(FaultCode::RouteLimitExceeded, sentence));
                 }
-                route_insert_in_txn(&mut tx, &route).await?;
             }
         }
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
@@ -156,19 +155,20 @@ impl App {
         &self,
         caller: Caller<'_>,
         table: &str,
-        destination: Net4,
+        destination: &Destination,
         dry: bool,
     ) -> Result<(), Fault> {
         let mut tx = self.store.begin().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let table = self.route_table_seen_in_txn(&mut tx, caller, table).await?;
-        if self.ranges_in_txn(&mut tx, &table.vpc_id).await?.contains(&destination) {
+        let ranges = self.ranges_in_txn(&mut tx, &table.vpc_id).await?;
+        if matches!(destination, Destination::Net(net) if ranges.contains(net)) {
             let sentence = format!("cannot remove local route {destination} in route table {}", table.id);
             return Err(Fault::invalid_parameter(sentence));
         }
         if !route_delete_in_txn(&mut tx, &table.id, &destination.to_string()).await? {
-            let sentence =
-                format!("no route with destination-cidr-block {destination} in route table {}", table.id);
+            let (word, table) = (destination.word(), &table.id);
+            let sentence = format!("no route with {word} {destination} in route table {table}");
             return Err(Fault::new(FaultCode::InvalidRouteNotFound, sentence));
         }
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
@@ -194,28 +194,6 @@ impl App {
     async fn ranges_in_txn(&self, tx: &mut Tx, vpc: &str) -> Result<Vec<Net4>, Fault> {
         let Some(vpc) = vpc_fetch_in_txn(tx, vpc).await? else { return Ok(Vec::new()) };
         vpc.ranges().map(net4).collect()
-    }
-
-    /// What lies in the VPC is reached within it.
-    async fn beyond_vpc_in_txn(
-        &self,
-        tx: &mut Tx,
-        table: &RouteTable,
-        destination: &Net4,
-        put: Put,
-    ) -> Result<(), Fault> {
-        let ranges = self.ranges_in_txn(tx, &table.vpc_id).await?;
-        if put == Put::New && ranges.contains(destination) {
-            return Err(already(destination));
-        }
-        if ranges.iter().any(|range| within(destination, range)) {
-            let sentence = format!(
-                "The destination CIDR block {destination} is equal to or more specific than one of this VPC's CIDR \
-                 blocks. Routes within a VPC are not supported."
-            );
-            return Err(Fault::new(FaultCode::UnsupportedOperation, sentence));
-        }
-        Ok(())
     }
 
     /// The id of what takes the packets: of the table's own VPC.
@@ -268,7 +246,7 @@ fn port_target(
     Ok(port.id.to_string())
 }
 
-fn already(destination: &Net4) -> Fault {
+fn already(destination: &Destination) -> Fault {
     let sentence = format!("The route identified by {destination} already exists.");
     Fault::new(FaultCode::RouteAlreadyExists, sentence)
 }

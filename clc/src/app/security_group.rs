@@ -8,12 +8,13 @@ pub mod terms;
 
 pub use group::Named;
 pub use rules::{NewRule, Selection};
-pub use terms::Terms;
+pub use terms::{Peer, Terms};
 
 use karri_proto::fault::{Fault, FaultCode, shown};
-use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId};
-use karri_proto::network::{Direction, GroupRule, Net4, Peer, Traffic};
+use karri_proto::ids::{PrefixListId, SecurityGroupId, SecurityGroupRuleId};
+use karri_proto::network::{self, Direction, GroupRule, Net4, Traffic};
 use sha2::{Digest as _, Sha256};
+use std::collections::HashMap;
 
 /// Every VPC has one of this name.
 pub const DEFAULT: &str = "default";
@@ -30,11 +31,51 @@ pub struct Rule {
     pub description: Option<String>,
 }
 
+/// Of each prefix list, the ranges that are in it now.
+pub type Lists = HashMap<PrefixListId, Vec<network::Peer>>;
+
 impl Rule {
-    pub fn fact(&self) -> GroupRule {
-        let Terms { direction, traffic, peer } = self.terms.clone();
-        GroupRule { group: self.group.clone(), id: self.id.clone(), direction, traffic, peer }
+    /// What clusters are told of it: one fact, or one for each entry of the list that it names.
+    pub fn facts(&self, lists: &Lists) -> Vec<GroupRule> {
+        let whole = |peer| vec![self.fact(self.id.clone(), peer, None)];
+        match &self.terms.peer {
+            Peer::V4(net) => whole(network::Peer::V4(*net)),
+            Peer::V6(net) => whole(network::Peer::V6(*net)),
+            Peer::Group(group) => whole(network::Peer::Group(group.clone())),
+            Peer::List(list) => {
+                let part = |net: &network::Peer| {
+                    let id = part_rule_id(&self.id, net)?;
+                    Some(self.fact(id, net.clone(), Some(self.id.clone())))
+                };
+                lists.get(list).into_iter().flatten().filter_map(part).collect()
+            }
+        }
     }
+
+    fn fact(
+        &self,
+        id: SecurityGroupRuleId,
+        peer: network::Peer,
+        part_of: Option<SecurityGroupRuleId>,
+    ) -> GroupRule {
+        let (direction, traffic) = (self.terms.direction, self.terms.traffic);
+        GroupRule { group: self.group.clone(), id, direction, traffic, peer, part_of }
+    }
+}
+
+/// Facts have an id each. The same rule and range have the same one for good, whatever comes and goes beside it.
+fn part_rule_id(rule: &SecurityGroupRuleId, net: &network::Peer) -> Option<SecurityGroupRuleId> {
+    let range = match net {
+        network::Peer::V4(net) => net.to_string(),
+        network::Peer::V6(net) => net.to_string(),
+        network::Peer::Group(_) => return None,
+    };
+    digest_rule_id(&[rule.as_str(), &range])
+}
+
+fn digest_rule_id(parts: &[&str]) -> Option<SecurityGroupRuleId> {
+    let sum = parts.iter().fold(Sha256::new(), |sum, part| sum.chain_update(part)).finalize();
+    format!("{}-{}", SecurityGroupRuleId::PREFIX, &hex::encode(sum)[..17]).parse().ok()
 }
 
 /// What a VPC's default group has: members may reach each other, and everything may go out.
@@ -60,8 +101,7 @@ fn default_rule_id(group: &SecurityGroupId, direction: Direction) -> Option<Secu
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
     };
-    let sum = Sha256::new().chain_update(group.as_str()).chain_update(word).finalize();
-    format!("{}-{}", SecurityGroupRuleId::PREFIX, &hex::encode(sum)[..17]).parse().ok()
+    digest_rule_id(&[group.as_str(), word])
 }
 
 pub fn group_not_found(id_or_name: &str) -> Fault {
@@ -98,5 +138,32 @@ mod tests {
         assert_eq!(outward.id.as_str(), "sgr-db49f944179a4c547");
         assert_eq!(inward.terms.peer, Peer::Group(group));
         assert_eq!(outward.terms, everything_out());
+    }
+
+    #[test]
+    fn a_rule_that_names_a_list_is_told_as_its_entries() {
+        let (list, id) = ("pl-0123456789abcdef0", "sgr-0123456789abcdef0");
+        let rule = Rule {
+            id: id.parse().unwrap(),
+            group: "sg-0123456789abcdef0".parse().unwrap(),
+            account: "000000000001".to_owned(),
+            terms: Terms { peer: Peer::List(list.parse().unwrap()), ..everything_out() },
+            peer_account: None,
+            description: None,
+        };
+        let net = |text: &str| terms::net_of(text).unwrap();
+        let told = |nets: &[&str]| {
+            let nets = nets.iter().map(|text| net(text)).collect();
+            rule.facts(&Lists::from([(list.parse().unwrap(), nets)]))
+        };
+        let both = told(&["10.0.0.0/8", "2001:db8::/32"]);
+        assert_eq!(
+            both.iter().map(|fact| &fact.peer).collect::<Vec<_>>(),
+            [&net("10.0.0.0/8"), &net("2001:db8::/32")]
+        );
+        assert!(both.iter().all(|fact| fact.part_of.as_ref() == Some(&rule.id) && fact.id != rule.id));
+        assert_ne!(both[0].id, both[1].id);
+        assert_eq!(told(&["2001:db8::/32"]), both[1..], "an entry keeps its id when another goes");
+        assert!(told(&[]).is_empty() && rule.facts(&Lists::new()).is_empty());
     }
 }

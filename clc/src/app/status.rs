@@ -32,6 +32,7 @@ impl App {
             status.zones.push(ZoneStatus {
                 zone: link.hello().zone,
                 cluster: link.name.clone(),
+                mode: link.hello().mode,
                 slots: self.slots(&link.name),
                 resources,
             });

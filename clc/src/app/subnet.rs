@@ -20,7 +20,7 @@ use crate::store::vpc::{Vpc, vpc_fetch_in_txn, vpc_list_in_txn};
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{SubnetId, VpcId};
-use karri_proto::network::ShapeKey;
+use karri_proto::network::{NetworkMode, ShapeKey};
 
 /// What a user asks for.
 #[derive(Debug, Clone)]
@@ -47,7 +47,8 @@ impl App {
         zones.sort();
         let chosen = match asked {
             Some(zone) => zones.iter().find(|known| *known == zone),
-            None => zones.first(),
+            // What has no networks of its own is for those who name it.
+            None => zones.iter().find(|zone| self.mode_of(zone) == NetworkMode::Managed).or(zones.first()),
         };
         chosen.cloned().ok_or_else(|| {
             let sentence = format!(
@@ -78,6 +79,7 @@ impl App {
         let others = subnets_of_vpc_in_txn(&mut tx, &vpc.id).await?;
         let range = of_subnet(&vpc, &others, new.cidr)?;
         let zone = self.zone_for_subnet(new.zone)?;
+        self.needs_managed(&zone, "Subnets other than the default one are")?;
         if others.len() >= self.limits.subnets_per_vpc {
             let most = self.limits.subnets_per_vpc;
             let sentence = format!("The maximum number of subnets for this VPC has been reached ({most}).");
@@ -198,6 +200,9 @@ impl App {
 
     pub async fn subnet_map_public_ip(&self, caller: Caller<'_>, id: &str, value: bool) -> Result<(), Fault> {
         let seen = self.subnet_named(caller, id).await?;
+        if value {
+            self.needs_managed(&seen.zone, "Public IP addresses are")?;
+        }
         let mut tx = self.store.begin().await?;
         networks_turn_in_txn(&mut tx).await?;
         let id: SubnetId = seen.id.parse()?;

@@ -9,8 +9,8 @@ use karri_proto::fault::{Fault, FaultCode, shown};
 use karri_proto::ids::{
     AllocationId, DhcpOptionsId, ExportImageTaskId, ImportImageTaskId, ImportSnapshotTaskId, InstanceId,
     InternetGatewayId, KernelImageId, KeyPairId, MachineImageId, NatGatewayId, NetworkAclId,
-    NetworkInterfaceId, RamdiskImageId, RouteTableId, SecurityGroupId, SecurityGroupRuleId, SnapshotId,
-    SubnetId, VolumeId, VpcId,
+    NetworkInterfaceId, PrefixListId, RamdiskImageId, RouteTableId, SecurityGroupId, SecurityGroupRuleId,
+    SnapshotId, SubnetId, VolumeId, VpcId,
 };
 
 pub const TAGS_PER_RESOURCE_MAX: usize = 50;
@@ -44,10 +44,11 @@ pub enum Taggable {
     NetworkAcl,
     NatGateway,
     ElasticIp,
+    PrefixList,
 }
 
 impl Taggable {
-    const ALL: [Taggable; 19] = [
+    const ALL: [Taggable; 20] = [
         Taggable::Instance,
         Taggable::Image,
         Taggable::KeyPair,
@@ -67,6 +68,7 @@ impl Taggable {
         Taggable::NetworkAcl,
         Taggable::NatGateway,
         Taggable::ElasticIp,
+        Taggable::PrefixList,
     ];
 
     /// EC2's name of the kind.
@@ -91,6 +93,7 @@ impl Taggable {
             Taggable::NetworkAcl => "network-acl",
             Taggable::NatGateway => "natgateway",
             Taggable::ElasticIp => "elastic-ip",
+            Taggable::PrefixList => "prefix-list",
         }
     }
 
@@ -117,6 +120,7 @@ impl Taggable {
             NetworkAclId::PREFIX => id.parse::<NetworkAclId>().map(|_| Taggable::NetworkAcl),
             NatGatewayId::PREFIX => id.parse::<NatGatewayId>().map(|_| Taggable::NatGateway),
             AllocationId::PREFIX => id.parse::<AllocationId>().map(|_| Taggable::ElasticIp),
+            PrefixListId::PREFIX => id.parse::<PrefixListId>().map(|_| Taggable::PrefixList),
             SecurityGroupId::PREFIX => id.parse::<SecurityGroupId>().map(|_| Taggable::SecurityGroup),
             SecurityGroupRuleId::PREFIX => {
                 id.parse::<SecurityGroupRuleId>().map(|_| Taggable::SecurityGroupRule)
@@ -170,6 +174,9 @@ impl Taggable {
             Taggable::NatGateway => (FaultCode::NatGatewayNotFound, format!("NatGateway {id} was not found")),
             Taggable::ElasticIp => {
                 (FaultCode::InvalidAllocationIdNotFound, format!("The allocation ID '{id}' does not exist"))
+            }
+            Taggable::PrefixList => {
+                (FaultCode::InvalidPrefixListIdNotFound, format!("The prefix list ID '{id}' does not exist"))
             }
             Taggable::SecurityGroup => {
                 (FaultCode::InvalidGroupNotFound, format!("The security group '{id}' does not exist"))

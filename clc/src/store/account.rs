@@ -76,6 +76,7 @@ pub async fn account_delete_in_txn(tx: &mut Tx, id: &str) -> Result<bool, StoreE
         // Subnets, groups, route tables and ACLs go with the VPC.
         "DELETE FROM vpcs WHERE account = $1",
         "DELETE FROM dhcp_options WHERE account = $1",
+        "DELETE FROM prefix_lists WHERE account = $1",
         "DELETE FROM key_pairs WHERE account = $1",
         "DELETE FROM tags WHERE account = $1",
         "DELETE FROM tags WHERE resource_id IN (SELECT id FROM images WHERE account = $1)",

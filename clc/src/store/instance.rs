@@ -118,7 +118,6 @@ fn said_text(instance: &Instance) -> Result<String, StoreError> {
 pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> Result<Statement, StoreError> {
     let spec = serde_json::to_string(&*instance.spec)
         .map_err(|e| StoreError::corrupt("specification of an instance", e))?;
-    let said = said_text(instance)?;
     let statement = "INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, \
          client_token, user_data, spec, shutdown_behavior, disable_api_stop, disable_api_termination, \
          launched_at, desired, generation, reboots, force_stop, request_id, state, acknowledged, forgotten, \
@@ -150,7 +149,7 @@ pub(super) fn instance_insert(instance: &Instance, user_data: Option<&str>) -> R
         .bind(&instance.node)
         .bind(&instance.transition)
         .bind(instance.deadline_ms)
-        .bind(said))
+        .bind(said_text(instance)?))
 }
 
 /// The first address of a port that comes with a launch. Touches no row where it is taken.
@@ -171,10 +170,10 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
          disable_api_stop = $4, disable_api_termination = $5, launched_at = $6, desired = $7, \
          generation = $8, reboots = $9, force_stop = $10, request_id = $11, state = $12, \
          acknowledged = $13, forgotten = $14, node = $15, reason_code = $16, reason_message = $17, \
-         transition = $18, deadline_at = $19, purge_at = $20, capture = $21, captured = $22, said = $23 WHERE id = $24";
+         transition = $18, deadline_at = $19, purge_at = $20, capture = $21, captured = $22, said = $23 \
+         WHERE id = $24";
     let captured = instance.captured.as_ref().map(serde_json::to_string).transpose();
     let captured = captured.map_err(|e| StoreError::corrupt("capture of an instance", e))?;
-    let said = said_text(instance)?;
     sqlx::query(statement)
         .bind(instance.change)
         .bind(spec)
@@ -198,7 +197,7 @@ async fn instance_update_in_txn(tx: &mut Tx, instance: &Instance) -> Result<(), 
         .bind(instance.purge_ms)
         .bind(instance.capture.as_ref().map(|task| task.as_str().to_owned()))
         .bind(captured)
-        .bind(said)
+        .bind(said_text(instance)?)
         .bind(instance.id.as_str())
         .execute(&mut **tx)
         .await?;

@@ -23,7 +23,9 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0015_networks", include_str!("../../../migrations/clc/0015_networks.sql")),
     ("0016_bundle_tasks", include_str!("../../../migrations/clc/0016_bundle_tasks.sql")),
     ("0017_public_addresses", include_str!("../../../migrations/clc/0017_public_addresses.sql")),
-    ("0018_network_interfaces", include_str!("../../../migrations/clc/0018_network_interfaces.sql")),
+    ("0018_prefix_lists", include_str!("../../../migrations/clc/0018_prefix_lists.sql")),
+    ("0019_network_modes", include_str!("../../../migrations/clc/0019_network_modes.sql")),
+    ("0020_network_interfaces", include_str!("../../../migrations/clc/0020_network_interfaces.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

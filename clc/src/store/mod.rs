@@ -34,6 +34,7 @@ pub mod network_change;
 pub mod network_interface;
 mod node_certificate;
 pub mod port;
+pub mod prefix_list;
 pub mod public_address;
 pub mod resource;
 pub mod route_table;

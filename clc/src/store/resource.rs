@@ -37,6 +37,7 @@ pub async fn resource_account(
         Taggable::NetworkAcl => ("SELECT account FROM network_acls WHERE id = $1", id),
         Taggable::NatGateway => ("SELECT account FROM nat_gateways WHERE id = $1", id),
         Taggable::ElasticIp => ("SELECT account FROM public_addresses WHERE allocation_id = $1", id),
+        Taggable::PrefixList => ("SELECT account FROM prefix_lists WHERE id = $1", id),
         Taggable::SecurityGroupRule => ("SELECT account FROM security_group_rules WHERE id = $1", id),
     };
     Ok(sqlx::query_scalar(statement).bind(id).fetch_optional(connection).await?)

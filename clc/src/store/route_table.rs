@@ -126,8 +126,10 @@ pub async fn route_fetch_in_txn(
     row.as_ref().map(route_of).transpose()
 }
 
-pub async fn route_count_in_txn(tx: &mut Tx, table: &str) -> Result<usize, StoreError> {
-    let statement = "SELECT COUNT(*) FROM routes WHERE route_table_id = $1";
+/// How many routes a table has. One to a prefix list counts as all that the list may have.
+pub async fn routes_weigh_in_txn(tx: &mut Tx, table: &str) -> Result<usize, StoreError> {
+    let statement = "SELECT CAST(COALESCE(SUM(COALESCE(prefix_lists.max_entries, 1)), 0) AS BIGINT) FROM routes \
+         LEFT JOIN prefix_lists ON prefix_lists.id = routes.destination WHERE route_table_id = $1";
     let count: i64 = sqlx::query_scalar(statement).bind(table).fetch_one(&mut **tx).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))
 }

@@ -5,14 +5,16 @@
 //! follows the numbers misses nothing.
 
 use super::network::{SecurityGroup, security_group_of};
+use super::prefix_list::lists_read;
 use super::tag::tags_drop_in_txn;
 use super::{Store, StoreError, Tx, counter_next_in_txn};
 use crate::app::security_group::terms::{ALL, Terms, peer_of, peer_text, ports_of, protocol_text, traffic};
-use crate::app::security_group::{DEFAULT, Rule, default_rules};
+use crate::app::security_group::{DEFAULT, Lists, Peer, Rule, default_rules};
 use karri_proto::ids::{SecurityGroupId, SecurityGroupRuleId};
 use karri_proto::network::{Direction, FactKey};
 use sqlx::Row as _;
 use sqlx::any::AnyRow;
+use std::collections::BTreeSet;
 
 pub const RULES: &str = "group_rules";
 const SWEPT: &str = "group_rules_swept";
@@ -150,12 +152,21 @@ pub async fn rules_exceed_in_txn(
     // The index alone answers this, and it is enough nearly always.
     let statement = "SELECT COUNT(*) FROM security_group_rules WHERE group_id = $1 AND egress = $2";
     let all: i64 = sqlx::query_scalar(statement).bind(group).bind(egress).fetch_one(&mut **tx).await?;
-    if all <= limit {
+    let statement = "SELECT CAST(COALESCE(SUM(prefix_lists.max_entries), 0) AS BIGINT) FROM security_group_rules \
+         JOIN prefix_lists ON prefix_lists.id = security_group_rules.peer \
+         WHERE group_id = $1 AND egress = $2 AND peer LIKE 'pl-%'";
+    let lists: i64 = sqlx::query_scalar(statement).bind(group).bind(egress).fetch_one(&mut **tx).await?;
+    if all.saturating_add(lists) <= limit {
         return Ok(false);
     }
-    let statement = "SELECT COALESCE(SUM(CASE WHEN peer LIKE '%:%' THEN 0 ELSE 1 END), 0) AS four, \
-         COALESCE(SUM(CASE WHEN peer LIKE '%.%' THEN 0 ELSE 1 END), 0) AS six \
-         FROM security_group_rules WHERE group_id = $1 AND egress = $2";
+    // A rule that names a list counts as all that the list may have.
+    let statement = "SELECT \
+         CAST(COALESCE(SUM(CASE WHEN family = 'IPv4' THEN max_entries WHEN family = 'IPv6' OR peer LIKE '%:%' \
+         THEN 0 ELSE 1 END), 0) AS BIGINT) AS four, \
+         CAST(COALESCE(SUM(CASE WHEN family = 'IPv6' THEN max_entries WHEN family = 'IPv4' OR peer LIKE '%.%' \
+         THEN 0 ELSE 1 END), 0) AS BIGINT) AS six \
+         FROM security_group_rules LEFT JOIN prefix_lists ON prefix_lists.id = security_group_rules.peer \
+         WHERE group_id = $1 AND egress = $2";
     let row = sqlx::query(statement).bind(group).bind(egress).fetch_one(&mut **tx).await?;
     let (four, six): (i64, i64) = (row.try_get("four")?, row.try_get("six")?);
     Ok(four.max(six) > limit)
@@ -233,6 +244,8 @@ pub struct RuleChanges {
     /// This is everything there is, and not only what changed.
     pub whole: bool,
     pub rules: Vec<Rule>,
+    /// Those that these rules name.
+    pub lists: Lists,
     pub gone: Vec<FactKey>,
 }
 
@@ -258,12 +271,25 @@ impl Store {
         let from = after.unwrap_or(-1);
         let query = sqlx::query("SELECT * FROM security_group_rules WHERE change_number > $1").bind(from);
         let rows = query.fetch_all(self.reader()).await?;
-        let rules = rows.iter().map(rule_of).collect::<Result<_, _>>()?;
+        let rules = rows.iter().map(rule_of).collect::<Result<Vec<_>, _>>()?;
+        let lists = self.lists_of(&rules).await?;
         let gone = match after {
             Some(after) => self.rules_gone_after(after).await?,
             None => Vec::new(),
         };
-        Ok(RuleChanges { to, whole: after.is_none(), rules, gone })
+        Ok(RuleChanges { to, whole: after.is_none(), rules, lists, gone })
+    }
+
+    async fn lists_of(&self, rules: &[Rule]) -> Result<Lists, StoreError> {
+        let named = rules.iter().filter_map(|rule| match &rule.terms.peer {
+            Peer::List(list) => Some(list.clone()),
+            Peer::V4(_) | Peer::V6(_) | Peer::Group(_) => None,
+        });
+        let named: Vec<_> = named.collect::<BTreeSet<_>>().into_iter().collect();
+        if named.is_empty() {
+            return Ok(Lists::new());
+        }
+        lists_read(&mut *self.reader().acquire().await?, &named).await
     }
 
     async fn rules_gone_after(&self, after: i64) -> Result<Vec<FactKey>, StoreError> {

@@ -1,5 +1,7 @@
 //! The shape of VPCs, read from the rows that it follows from.
 
+mod listed;
+
 use super::dhcp_options::{Options, dhcp_options_of};
 use super::nat_gateway::nat_gateway_of;
 use super::network_acl::{NetworkAclEntry, entry_of};
@@ -10,9 +12,11 @@ use super::vpc::{Vpc as VpcRow, vpcs_by_id};
 use super::{IDS_PER_STATEMENT_MAX, StoreError, placeholders};
 use crate::app::dhcp_options::told;
 use crate::app::security_group::terms::net4;
+use karri_proto::ids::PrefixListId;
 use karri_proto::network::{
     Acl, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget, Shape, ShapeKey, Subnet, Vpc,
 };
+use listed::Listed;
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AssertSqlSafe, Row as _};
 use std::collections::{HashMap, HashSet};
@@ -159,7 +163,9 @@ async fn route_tables(
         attached.iter().map(|row| row.try_get("id")).collect::<Result<_, sqlx::Error>>()?;
     let nats = targets_of(connection, NAT_TARGETS, ids).await?;
     let ports = targets_of(connection, PORT_TARGETS, ids).await?;
+    let listed = Listed::read(connection, ids).await?;
     let mut routes: HashMap<String, Vec<Route>> = HashMap::new();
+    let mut by_list: HashMap<String, Vec<(PrefixListId, RouteTarget)>> = HashMap::new();
     let statement = "SELECT * FROM routes WHERE route_table_id";
     for row in &rows_of(connection, statement, ids, " ORDER BY destination").await? {
         let RouteRow { route_table_id, destination, target, .. } = route_of(row)?;
@@ -172,12 +178,19 @@ async fn route_tables(
         } else {
             RouteTarget::Blackhole
         };
+        if destination.starts_with(PrefixListId::PREFIX) {
+            by_list.entry(route_table_id).or_default().push((id(&destination)?, target));
+            continue;
+        }
         let route = Route { to: range(&destination)?, target };
         routes.entry(route_table_id).or_default().push(route);
     }
     for row in &rows_of(connection, "SELECT id, vpc_id FROM route_tables WHERE id", ids, "").await? {
         let (table, vpc): (String, String) = (row.try_get("id")?, row.try_get("vpc_id")?);
-        let routes = routes.remove(&table).unwrap_or_default();
+        let mut routes = routes.remove(&table).unwrap_or_default();
+        for (list, target) in by_list.remove(&table).unwrap_or_default() {
+            listed.add(&vpc, &list, &target, &mut routes);
+        }
         shapes.push(Shape::RouteTable(RouteTable { id: id(&table)?, vpc: id(&vpc)?, routes }));
     }
     Ok(())

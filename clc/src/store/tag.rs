@@ -83,8 +83,9 @@ pub async fn tags_delete_in_txn(
 }
 
 /// Removes all of an account's tags on a resource.
+/// All but the cloud's own.
 pub async fn tags_delete_all_in_txn(tx: &mut Tx, account: &str, resource_id: &str) -> Result<(), StoreError> {
-    let statement = "DELETE FROM tags WHERE account = $1 AND resource_id = $2";
+    let statement = "DELETE FROM tags WHERE account = $1 AND resource_id = $2 AND key NOT LIKE 'aws:%'";
     sqlx::query(statement).bind(account).bind(resource_id).execute(&mut **tx).await?;
     Ok(())
 }
@@ -95,8 +96,10 @@ pub async fn tags_drop_in_txn(tx: &mut Tx, resource_id: &str) -> Result<(), Stor
     Ok(())
 }
 
+/// Without the cloud's own, which count against nobody.
 pub async fn tag_count_in_txn(tx: &mut Tx, account: &str, resource_id: &str) -> Result<usize, StoreError> {
-    let statement = "SELECT COUNT(*) FROM tags WHERE account = $1 AND resource_id = $2";
+    let statement =
+        "SELECT COUNT(*) FROM tags WHERE account = $1 AND resource_id = $2 AND key NOT LIKE 'aws:%'";
     let count: i64 =
         sqlx::query_scalar(statement).bind(account).bind(resource_id).fetch_one(&mut **tx).await?;
     Ok(usize::try_from(count).unwrap_or(usize::MAX))

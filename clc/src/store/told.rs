@@ -29,6 +29,14 @@ pub async fn gone_in_txn<T: FromStr>(
     network_gone_in_txn(tx, change, &key(make, id)?).await
 }
 
+/// Routes of a VPC's tables to prefix lists: an entry that lies in the VPC is none.
+pub async fn routes_to_lists_touched_in_txn(tx: &mut Tx, change: i64, vpc: &str) -> Result<(), StoreError> {
+    for table in super::prefix_list::tables_with_lists_in_txn(tx, vpc).await? {
+        touched_in_txn(tx, change, ShapeKey::RouteTable, &table).await?;
+    }
+    Ok(())
+}
+
 /// Routes to it lead elsewhere than before, or nowhere.
 pub async fn routes_to_touched_in_txn(tx: &mut Tx, change: i64, target: &str) -> Result<(), StoreError> {
     for table in super::route_table::route_tables_to_in_txn(tx, target).await? {

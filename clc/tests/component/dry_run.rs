@@ -179,6 +179,7 @@ async fn everything(client: &Client) -> Vec<String> {
         "DescribeNetworkAcls",
         "DescribeNatGateways",
         "DescribeAddresses",
+        "DescribeManagedPrefixLists",
     ] {
         let text = client.ec2(action, &[]).await.ok().text;
         told.push(text.split_once("</requestId>").unwrap().1.to_owned());

@@ -262,7 +262,10 @@ async fn sts_tells_who_asks(cloud: Cloud) {
     let wrong = wrong.refused(403, "SignatureDoesNotMatch");
     assert!(wrong.text.contains("<ErrorResponse"), "{}", wrong.text);
     assert_eq!(wrong.one("Type"), "Sender");
-    nobody.call("sts", "2011-06-15", "DescribeInstances", &[]).await.refused(400, "InvalidAction");
+    for (version, action) in [("2011-06-15", "DescribeInstances"), ("2000-01-01", "GetCallerIdentity")] {
+        let unknown = nobody.call("sts", version, action, &[]).await.refused(400, "InvalidAction");
+        assert_eq!(unknown.message(), format!("Could not find operation {action} for version {version}"));
+    }
     nobody.call("ec2", "2016-11-15", "GetCallerIdentity", &[]).await.refused(400, "InvalidAction");
 }
 

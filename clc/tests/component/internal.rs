@@ -36,6 +36,7 @@ fn hello(zone: &str) -> ClusterHello {
         url: "https://127.0.0.1:1".into(),
         subnet_cidr: "172.31.0.0/20".into(),
         gateway: "172.31.0.1".parse().unwrap(),
+        mode: Default::default(),
         version: "0".into(),
     }
 }

@@ -62,8 +62,10 @@ async fn names_are_the_accounts_own(cloud: Cloud) {
     let id = bring(&alice, "key").await;
     bring(&bob, "key").await;
     let again = [("KeyName", "key"), ("PublicKeyMaterial", &base64(ED25519))];
-    alice.ec2("ImportKeyPair", &again).await.refused(400, "InvalidKeyPair.Duplicate");
-    alice.ec2("CreateKeyPair", &[("KeyName", "key")]).await.refused(400, "InvalidKeyPair.Duplicate");
+    for (action, again) in [("ImportKeyPair", &again[..]), ("CreateKeyPair", &again[..1])] {
+        let there = alice.ec2(action, again).await.refused(400, "InvalidKeyPair.Duplicate");
+        assert_eq!(there.message(), "The keypair 'key' already exists.", "{action}");
+    }
     bob.ec2("DescribeKeyPairs", &[("KeyPairId.1", &id)]).await.refused(400, "InvalidKeyPair.NotFound");
     bob.ec2("DeleteKeyPair", &[("KeyPairId", &id)]).await.ok();
     assert_eq!(alice.ec2("DescribeKeyPairs", &[]).await.ok().all("keyPairId"), [id]);

@@ -1,6 +1,7 @@
 //! The account's default network as clients read it.
 
 use crate::support::Cloud;
+use karri_clc::config::Limits;
 
 on_both! {
     an_account_has_a_default_vpc_with_a_subnet_in_each_zone
@@ -42,6 +43,16 @@ async fn an_account_has_a_default_vpc_with_a_subnet_in_each_zone(cloud: Cloud) {
     assert_eq!(alice.ec2("DescribeAccountAttributes", &one).await.ok().all("attributeValue"), ["VPC"]);
     let wrong = [("AttributeName.1", "colour")];
     alice.ec2("DescribeAccountAttributes", &wrong).await.refused(400, "InvalidParameterValue");
+    let limits = Limits::default();
+    for (attribute, limit) in [
+        ("max-instances", limits.instances_per_account),
+        ("max-elastic-ips", limits.elastic_addresses_per_account),
+        ("vpc-max-elastic-ips", limits.elastic_addresses_per_account),
+        ("vpc-max-security-groups-per-interface", limits.security_groups_per_interface),
+    ] {
+        let told = alice.ec2("DescribeAccountAttributes", &[("AttributeName.1", attribute)]).await.ok();
+        assert_eq!(told.one("attributeValue"), limit.to_string(), "{attribute}");
+    }
 }
 
 async fn a_vpc_has_the_subnets_of_clusters_that_are_elsewhere(cloud: Cloud) {

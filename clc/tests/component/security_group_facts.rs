@@ -3,8 +3,8 @@
 use crate::support::facts::lets_nothing_through;
 use crate::support::groups::made as group;
 use crate::support::{Client, Cloud, Database, FakeCluster, until};
-use karri_clc::app::security_group::Rule;
-use karri_proto::network::{Fact, FactChange, FactTable, Peer, PortFact};
+use karri_clc::app::security_group::{Lists, Peer, Rule};
+use karri_proto::network::{self, Fact, FactChange, FactTable, PortFact};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -69,7 +69,7 @@ async fn a_cluster_hears_of_ports_and_rules_as_they_come_and_go(cloud: Cloud) {
     ];
     alice.ec2("ModifySecurityGroupRules", &replaced).await.ok();
     let from_ten = |table: &FactTable| {
-        let peer = Peer::V4(karri_clc::app::security_group::terms::net4("10.0.0.0/8").unwrap());
+        let peer = network::Peer::V4(karri_clc::app::security_group::terms::net4("10.0.0.0/8").unwrap());
         table.rules_of(&web.parse().unwrap()).any(|rule| rule.id.as_str() == second && rule.peer == peer)
     };
     cluster.wait_for_facts("a rule changed", from_ten).await;
@@ -205,7 +205,8 @@ async fn follows(cloud: &Cloud, cluster: &FakeCluster, accounts: &[&str]) -> Fac
     for port in own.into_iter().chain(others) {
         table.apply(FactChange::Put(Fact::Port(port)));
     }
-    rules.iter().for_each(|rule| drop(table.apply(FactChange::Put(Fact::Rule(rule.fact())))));
+    let told = rules.iter().flat_map(|rule| rule.facts(&Lists::new()));
+    told.for_each(|fact| drop(table.apply(FactChange::Put(Fact::Rule(fact)))));
     table
 }
 

@@ -90,9 +90,15 @@ async fn wrong_words_are_refused(cloud: Cloud) {
         (["tcp", "1", "1"], ("Groups.1.GroupName", "nowhere"), "InvalidGroup.NotFound", "'nowhere'"),
         (
             ["tcp", "1", "1"],
-            ("PrefixListIds.1.PrefixListId", "pl-1"),
+            ("PrefixListIds.1.PrefixListId", "pl-0123456789abcdef0"),
             "InvalidPrefixListID.NotFound",
-            "The prefix list ID 'pl-1' does not exist",
+            "The prefix list ID 'pl-0123456789abcdef0' does not exist",
+        ),
+        (
+            ["tcp", "1", "1"],
+            ("PrefixListIds.1.PrefixListId", "pl-1"),
+            "InvalidPrefixListID.Malformed",
+            "pl-1",
         ),
     ] {
         let answer = authorized(&alice, &group, traffic, peer).await;

@@ -2,6 +2,7 @@
 //! operator has edited since is kept as it is.
 
 use super::join::NAME;
+use super::libvirt::SESSION;
 use super::template::fill;
 use super::trust::{cc_name, nc_name};
 use crate::facts::{Facts, Ports, Zone};
@@ -103,7 +104,7 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
     values.extend([
         ("cluster.zone", text(&zone.name)),
         ("cluster.clc_url", text(&facts.internal_url(facts.clc))),
-        ("network.mode", text(if facts.simulated_nodes.is_some() { "none" } else { "flat" })),
+        ("network.mode", text(network_mode(facts))),
         ("network.subnet", text(&zone.subnet_cidr)),
         ("network.gateway", text(&zone.gateway.to_string())),
         ("network.run_dir", path(&home.run_directory().join(&name))),
@@ -112,12 +113,24 @@ fn cc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
     values
 }
 
+fn network_mode(facts: &Facts) -> &'static str {
+    match (facts.simulated_nodes, facts.user_network) {
+        (Some(_), _) => "none",
+        (None, true) => "user",
+        (None, false) => "managed",
+    }
+}
+
 fn nc(home: &Home, facts: &Facts, zone: &Zone) -> Values {
     let mut values = common(home, facts, &nc_name(zone), zone.nc);
     values.extend([
         ("node.cc_url", text(&facts.internal_url(zone.cc))),
         ("node.walrus_url", text(&facts.internal_url(facts.walrus))),
     ]);
+    if facts.user_network {
+        values.push(("network.mode", text("user")));
+        values.push(("hypervisor.uri", text(SESSION)));
+    }
     if let Some(nodes) = facts.simulated_nodes {
         values.push(("hypervisor.driver", text("sim")));
         values.push(("hypervisor.sim_nodes", Value::Integer(nodes.into())));
@@ -257,6 +270,17 @@ mod tests {
             let nc = parsed::<karri_nc::Nc>(&home, "nc-karri-1a");
             assert_eq!(nc.hypervisor.sim_nodes, sim.unwrap_or(1));
         }
+    }
+
+    #[test]
+    fn an_ordinary_users_cloud_makes_no_networks() {
+        let (_directory, home) = home();
+        assert!(write(&home, &facts(None).behind_user_network()).unwrap().is_empty());
+        let cc = parsed::<karri_cc::Cc>(&home, "cc-karri-1a");
+        assert_eq!(cc.network.told().name(), "user");
+        let nc = parsed::<karri_nc::Nc>(&home, "nc-karri-1a");
+        assert_eq!(nc.network.mode, karri_nc::config::NetworkMode::User);
+        assert_eq!(nc.hypervisor.uri, SESSION);
     }
 
     #[test]

@@ -37,6 +37,7 @@ use crate::output::Format;
 use anyhow::Context;
 use child::ChildSpec;
 use demo::Demo;
+use karri_proto::network::forwarded_port;
 use karri_proto::runtime::files::create_passable;
 use lock::Lock;
 use progress::Progress;
@@ -61,13 +62,16 @@ struct Ready {
     pid: u32,
 }
 
+const SSH: u16 = 22;
+
 pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyhow::Result<()> {
     let home = Home::for_up(state_dir, wanted.sim.is_some())?;
     // Before anything is made: a mistake leaves nothing behind.
-    let simulated = decide(&home, &wanted)?.simulated_nodes.is_some();
-    if !simulated && !is_root() {
-        let message = "a cloud of real machines needs root (libvirt, bridges, packet filters): try sudo, or \
-                       --sim 3 for simulated nodes";
+    let decided = decide(&home, &wanted)?;
+    let simulated = decided.simulated_nodes.is_some();
+    if !simulated && !decided.user_network && !is_root() {
+        let message = "this cloud has networks of its own and needs root (libvirt, bridges, packet filters): try sudo, or \
+                       another --state-dir for a cloud without";
         return Err(Usage(message.to_owned()).into());
     }
     // The user of QEMU passes through it to its disks.
@@ -84,7 +88,7 @@ pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyh
         () = signals.next() => Ok(None),
     };
     if let Ok(Some(ready)) = &started {
-        output.print(ready, |ready| farewell(ready, simulated))?;
+        output.print(ready, |ready| farewell(ready, &facts))?;
         notify::tell(notify::READY);
         signals.next().await;
     }
@@ -96,6 +100,8 @@ pub async fn run(state_dir: Option<PathBuf>, wanted: Up, output: Format) -> anyh
 fn decide(home: &Home, wanted: &Up) -> anyhow::Result<Facts> {
     match Facts::read(&home.facts_file())? {
         Some(facts) => facts.again(wanted),
+        // Who may not make networks does without.
+        None if wanted.sim.is_none() && !is_root() => Ok(Facts::new(wanted)?.behind_user_network()),
         None => Facts::new(wanted),
     }
 }
@@ -121,7 +127,9 @@ async fn start(
     let configs = async { configs::write(home, facts) };
     progress.step("configuration", configs, |edited| describe_configs(home, edited)).await?;
     if !simulated {
-        progress.step("libvirt", libvirt::establish(), |said| describe_libvirt(said)).await?;
+        progress
+            .step("libvirt", libvirt::establish(facts.user_network), |said| describe_libvirt(said))
+            .await?;
     }
     let mut endpoints = BTreeMap::new();
     for wave in children(home, facts)? {
@@ -241,7 +249,8 @@ impl Signals {
 }
 
 /// The last words of a successful start: how to use it.
-fn farewell(ready: &Ready, simulated: bool) -> String {
+fn farewell(ready: &Ready, facts: &Facts) -> String {
+    let simulated = facts.simulated_nodes.is_some();
     let karri = command_name();
     // The other terminal is the user's own, who may not read the keys as they lie there.
     let as_root = if std::env::var_os("SUDO_UID").is_some() { "sudo " } else { "" };
@@ -251,12 +260,16 @@ fn farewell(ready: &Ready, simulated: bool) -> String {
     // The newest: who pastes all of it twice has two.
     let newest =
         |field: &str| query(&format!("sort_by(Reservations[].Instances[], &LaunchTime)[-1].{field}"));
+    let (port, address) = match facts.user_network {
+        true => (format!("-p {} ", forwarded_port(SSH)), "PublicIpAddress"),
+        false => (String::new(), "PrivateIpAddress"),
+    };
     let second = if simulated {
         format!("aws ec2 describe-instances {filter}")
     } else {
         format!(
-            "ssh -i demo.pem -o ConnectionAttempts=60 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}",
-            newest("PrivateIpAddress")
+            "ssh {port}-i demo.pem -o ConnectionAttempts=60 -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null root@{}",
+            newest(address)
         )
     };
     let s3 = ready.s3_endpoint.as_ref().map(|url| format!("\n  S3           {url}")).unwrap_or_default();

@@ -6,6 +6,7 @@ pub mod down;
 pub mod env;
 pub mod image;
 pub mod key;
+pub mod net;
 pub mod node;
 pub mod status;
 pub mod user;
@@ -30,6 +31,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::User(verb) => user::run(&cloud(state_dir)?, verb, output).await,
         Verb::Key(verb) => key::run(&cloud(state_dir)?, verb, output).await,
         Verb::Cert(verb) => cert::run(&cloud(state_dir)?, verb, output).await,
+        Verb::Net(verb) => net::run(&cloud(state_dir)?, verb, output).await,
         Verb::Node(verb) => node::run(state_dir, verb, output).await,
         Verb::Walrus(verb) => walrus::run(&cloud(state_dir)?, verb, output).await,
     }

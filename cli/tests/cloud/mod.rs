@@ -15,8 +15,15 @@ use std::time::{Duration, Instant};
 const READY_WITHIN: Duration = Duration::from_secs(90);
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
+/// Who may do nothing on a Debian.
+const NOBODY: u32 = 65_534;
+const PROGRAMS: [&str; 5] = ["karri", "karri-clc", "karri-cc", "karri-nc", "karri-walrus"];
+
 pub struct Cloud {
     directory: tempfile::TempDir,
+    program: PathBuf,
+    /// Root runs them as another user.
+    runs_as: Option<u32>,
 }
 
 pub struct Done {
@@ -55,7 +62,25 @@ fn build_controllers() {
 impl Cloud {
     pub fn new() -> Self {
         build_controllers();
-        Self { directory: tempfile::tempdir().unwrap() }
+        let program = PathBuf::from(env!("CARGO_BIN_EXE_karri"));
+        Self { directory: tempfile::tempdir().unwrap(), program, runs_as: None }
+    }
+
+    /// Of a user without any rights: of `nobody` where the tests are root's.
+    pub fn without_root() -> Self {
+        let mut cloud = Self::new();
+        if !rustix::process::geteuid().is_root() {
+            return cloud;
+        }
+        let place = cloud.directory.path();
+        std::os::unix::fs::chown(place, Some(NOBODY), Some(NOBODY)).unwrap();
+        // Those that were built may lie where that user cannot go.
+        for name in PROGRAMS {
+            let (built, here) = (cloud.program.with_file_name(name), place.join(name));
+            std::fs::hard_link(&built, &here).or_else(|_| std::fs::copy(&built, &here).map(drop)).unwrap();
+        }
+        (cloud.program, cloud.runs_as) = (place.join(PROGRAMS[0]), Some(NOBODY));
+        cloud
     }
 
     pub fn root(&self) -> PathBuf {
@@ -63,7 +88,15 @@ impl Cloud {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_karri"));
+        let mut command = match self.runs_as {
+            None => Command::new(&self.program),
+            Some(user) => {
+                let mut command = Command::new("setpriv");
+                command.arg(format!("--reuid={user}")).arg(format!("--regid={user}")).arg("--clear-groups");
+                command.arg(&self.program);
+                command
+            }
+        };
         command.env("KARRI_STATE_DIR", self.root()).args(arguments).stdin(Stdio::null());
         command
     }

@@ -16,7 +16,7 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use karri_proto::ids::InstanceId;
+use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::PortSpec;
 use karri_proto::network::SegmentTag;
 use karri_proto::runtime::pki::write_secret;
@@ -30,7 +30,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use time::OffsetDateTime;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 
 const CONNECTIONS_MAX: usize = 512;
@@ -42,6 +43,8 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const TTL_DEFAULT: u32 = 64;
+/// More than the id of a port has.
+const PORT_BYTES_MAX: usize = 64;
 
 /// The key of tokens: made once, kept readable by us alone.
 pub fn token_key(state_dir: &Path) -> anyhow::Result<TokenKey> {
@@ -93,21 +96,37 @@ impl Counts {
     }
 }
 
-pub struct Listeners {
-    pub flat: TcpListener,
-    pub of_segments: mpsc::UnboundedReceiver<SegmentListener>,
+pub enum Listeners {
+    Bridges {
+        flat: TcpListener,
+        of_segments: mpsc::UnboundedReceiver<SegmentListener>,
+    },
+    /// Of guests behind user networking.
+    User(UnixListener),
 }
 
 /// Runs until shutdown.
-pub async fn serve(mut listeners: Listeners, node: Arc<Node>, key: TokenKey, mut shutdown: Shutdown) {
+pub async fn serve(listeners: Listeners, node: Arc<Node>, key: TokenKey, shutdown: Shutdown) {
     let server = Arc::new(Server { node, key, counts: Mutex::default() });
-    let flat = accept(server.clone(), 0, listeners.flat, shutdown.clone());
+    match listeners {
+        Listeners::Bridges { flat, of_segments } => serve_bridges(server, flat, of_segments, shutdown).await,
+        Listeners::User(listener) => accept_piped(server, listener, shutdown).await,
+    }
+}
+
+async fn serve_bridges(
+    server: Arc<Server>,
+    flat: TcpListener,
+    mut of_segments: mpsc::UnboundedReceiver<SegmentListener>,
+    mut shutdown: Shutdown,
+) {
+    let flat = accept(server.clone(), 0, flat, shutdown.clone());
     tokio::pin!(flat);
     loop {
         let opened = tokio::select! {
             _ = shutdown.wait() => return,
             () = &mut flat => return,
-            Some(opened) = listeners.of_segments.recv() => opened,
+            Some(opened) = of_segments.recv() => opened,
         };
         let SegmentListener { segment, listener, closed } = opened;
         let accepting = accept(server.clone(), segment, listener, shutdown.clone());
@@ -139,10 +158,50 @@ async fn accept(server: Arc<Server>, segment: SegmentTag, listener: TcpListener,
         let Some(record) = server.instance_at(segment, peer) else { continue };
         let Some(claim) = Claim::of(&server, &record.intent.id) else { continue };
         tokio::spawn(async move {
-            connection(stream, &claim).await;
+            let _ = stream.set_nodelay(true); // only a matter of speed
+            if let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(&stream, 0) {
+                connection(stream, Some(&socket), &claim).await;
+            }
             drop(claim);
         });
     }
+}
+
+/// What `pipe` passes on. Runs until shutdown.
+async fn accept_piped(server: Arc<Server>, listener: UnixListener, mut shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            _ = shutdown.wait() => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => drop(tokio::spawn(piped(server.clone(), stream))),
+            Err(error) => {
+                tracing::warn!(%error, "metadata: cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn piped(server: Arc<Server>, mut stream: UnixStream) {
+    let port = tokio::time::timeout(HEADER_TIMEOUT, first_line(&mut stream)).await;
+    let Ok(Some(port)) = port else { return };
+    let Some(record) = server.instance_with(&port) else { return };
+    let Some(claim) = Claim::of(&server, &record.intent.id) else { return };
+    connection(stream, None, &claim).await;
+}
+
+/// Byte by byte: what comes after it is the guest's.
+async fn first_line(stream: &mut UnixStream) -> Option<NetworkInterfaceId> {
+    let mut line = Vec::new();
+    while line.len() < PORT_BYTES_MAX {
+        match stream.read_u8().await.ok()? {
+            b'\n' => return String::from_utf8(line).ok()?.parse().ok(),
+            byte => line.push(byte),
+        }
+    }
+    None
 }
 
 impl Server {
@@ -153,6 +212,13 @@ impl Server {
             holds_address(record, segment, address) && self.node.is_plugged(&record.intent.id)
         };
         self.node.store.records().into_iter().find(|record| owns(record))
+    }
+
+    fn instance_with(&self, port: &NetworkInterfaceId) -> Option<Arc<Record>> {
+        let has = |record: &Record| {
+            record.holds_images() && record.intent.spec.ports.iter().any(|own| own.id == *port)
+        };
+        self.node.store.records().into_iter().find(|record| has(record))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Counts> {
@@ -207,14 +273,14 @@ impl Drop for Claim {
     }
 }
 
-async fn connection(stream: TcpStream, claim: &Claim) {
-    let _ = stream.set_nodelay(true); // only a matter of speed
-    let Ok(socket) = rustix::io::fcntl_dupfd_cloexec(&stream, 0) else { return };
-    let socket = &socket;
+/// `socket`: where packets have hops to count.
+async fn connection(stream: impl AsyncRead + AsyncWrite + Unpin, socket: Option<&OwnedFd>, claim: &Claim) {
     let service = service_fn(move |request: hyper::Request<Incoming>| async move {
         Ok::<_, Infallible>(match claim.answer(&request) {
             Some((answer, hop_limit)) => {
-                set_hops(socket, answer.token_ttl.is_some().then_some(hop_limit));
+                if let Some(socket) = socket {
+                    set_hops(socket, answer.token_ttl.is_some().then_some(hop_limit));
+                }
                 response(answer)
             }
             None => empty(StatusCode::NOT_FOUND), // terminated while it was connected

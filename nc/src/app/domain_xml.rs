@@ -7,6 +7,7 @@
 
 use crate::app::interface_xml::write_interface;
 use crate::app::owner_tag::{NAMESPACE, OwnerTag, domain_name};
+use crate::app::user_network::{UserPort, qemu_arguments};
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::{BlobFormat, Firmware};
 use quick_xml::Writer;
@@ -59,6 +60,8 @@ pub struct GuestSpec {
     pub firmware: Firmware,
     pub console_log: PathBuf,
     pub ports: Vec<GuestPort>,
+    /// None: libvirt's own.
+    pub emulator: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +71,8 @@ pub struct GuestPort {
     pub bridge: String,
     /// Of its segment; none: what is usual.
     pub mtu: Option<u32>,
+    /// Behind QEMU's user networking instead of on a bridge.
+    pub user: Option<UserPort>,
 }
 
 impl GuestSpec {
@@ -83,6 +88,8 @@ pub fn uuid(id: &InstanceId) -> String {
 }
 
 pub(super) type Xml = Writer<Vec<u8>>;
+
+const QEMU_NAMESPACE: &str = "http://libvirt.org/schemas/domain/qemu/1.0";
 
 /// The whole document.
 pub fn domain_xml(guest: &GuestSpec, platform: Platform) -> String {
@@ -122,7 +129,11 @@ fn write_domain(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Res
         Platform::XenPv | Platform::XenPvh | Platform::XenHvm => "xen",
     };
     xml.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
-    within(xml, "domain", &[("type", kind)], |xml| {
+    let mut attributes = vec![("type", kind)];
+    if guest.ports.iter().any(|port| port.user.is_some()) {
+        attributes.push(("xmlns:qemu", QEMU_NAMESPACE));
+    }
+    within(xml, "domain", &attributes, |xml| {
         text(xml, "name", &domain_name(guest.id()))?;
         text(xml, "uuid", &uuid(guest.id()))?;
         write_tag(xml, &guest.tag)?;
@@ -139,7 +150,23 @@ fn write_domain(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Res
         text(xml, "on_poweroff", "destroy")?;
         text(xml, "on_reboot", "restart")?;
         text(xml, "on_crash", "destroy")?;
-        within(xml, "devices", &[], |xml| write_devices(xml, guest, platform))
+        within(xml, "devices", &[], |xml| write_devices(xml, guest, platform))?;
+        write_user_ports(xml, guest)
+    })
+}
+
+/// libvirt passes on what it does not know itself.
+fn write_user_ports(xml: &mut Xml, guest: &GuestSpec) -> io::Result<()> {
+    let user =
+        guest.ports.iter().zip(0u32..).filter_map(|(port, number)| {
+            port.user.as_ref().map(|user| qemu_arguments(number, &port.mac, user))
+        });
+    let arguments: Vec<String> = user.flatten().collect();
+    if arguments.is_empty() {
+        return Ok(());
+    }
+    within(xml, "qemu:commandline", &[], |xml| {
+        arguments.iter().try_for_each(|argument| empty(xml, "qemu:arg", &[("value", argument)]))
     })
 }
 
@@ -247,8 +274,11 @@ fn write_machine(xml: &mut Xml, platform: Platform) -> io::Result<()> {
 }
 
 fn write_devices(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Result<()> {
+    if let Some(emulator) = &guest.emulator {
+        text(xml, "emulator", &path(emulator))?;
+    }
     write_disk(xml, guest, platform)?;
-    for port in &guest.ports {
+    for port in guest.ports.iter().filter(|port| port.user.is_none()) {
         write_interface(xml, port, platform.is_xen())?;
     }
     write_console(xml, guest, platform)?;
@@ -345,12 +375,26 @@ mod tests {
             firmware: Firmware::Bios,
             console_log: "/state/instances/i-0123456789abcdef0/console.log".into(),
             ports: vec![port()],
+            emulator: None,
         }
     }
 
     fn port() -> GuestPort {
         let (tap, mac) = ("k01230123456789".to_owned(), "02:00:00:00:00:05".to_owned());
-        GuestPort { tap, mac, bridge: "karri0".to_owned(), mtu: None }
+        GuestPort { tap, mac, bridge: "karri0".to_owned(), mtu: None, user: None }
+    }
+
+    fn of_user_network() -> GuestSpec {
+        let address = std::net::Ipv4Addr::new(169, 254, 64, 5);
+        let user = UserPort {
+            address,
+            gateway: std::net::Ipv4Addr::new(169, 254, 64, 1),
+            forwarded: karri_proto::network::forwarded(address, &[22]),
+            metadata: "'/usr/bin/karri-nc' metadata-pipe '/state/metadata.sock' eni-0123456789abcdef0"
+                .to_owned(),
+        };
+        let ports = vec![GuestPort { user: Some(user), ..port() }];
+        GuestSpec { ports, emulator: Some("/state/qemu".into()), ..guest() }
     }
 
     fn with_kernel() -> GuestSpec {
@@ -377,6 +421,7 @@ mod tests {
         let of_segment = GuestPort { bridge: "karri0.1001".to_owned(), mtu: Some(1450), ..port() };
         check("kvm-segment", &GuestSpec { ports: vec![of_segment.clone()], ..guest() }, Platform::Kvm);
         check("xen-segment", &GuestSpec { ports: vec![of_segment], ..guest() }, Platform::XenHvm);
+        check("tcg-user", &of_user_network(), Platform::Tcg);
         check("kvm-bios", &guest(), Platform::Kvm);
         check("tcg-bios", &guest(), Platform::Tcg);
         check("tcg-kernel", &with_kernel(), Platform::Tcg);

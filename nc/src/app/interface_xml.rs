@@ -75,7 +75,7 @@ impl Parts {
 
     fn whole(self) -> Option<GuestPort> {
         let Self { mac, bridge, tap, mtu } = self;
-        Some(GuestPort { tap: tap?, mac: mac?, bridge: bridge?, mtu })
+        Some(GuestPort { tap: tap?, mac: mac?, bridge: bridge?, mtu, user: None })
     }
 }
 
@@ -89,6 +89,7 @@ mod tests {
             mac: format!("02:6b:0a:00:00:0{number}"),
             bridge: "karri0.1001".to_owned(),
             mtu: Some(1450),
+            user: None,
         }
     }
 

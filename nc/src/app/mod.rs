@@ -9,3 +9,4 @@ pub mod qcow2;
 pub mod record;
 pub mod sample;
 pub mod token;
+pub mod user_network;

@@ -153,7 +153,7 @@ pub fn plan(record: &Record, seen: &Observed, limits: &Limits) -> Step {
 fn run(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     if seen.guest == Guest::Running {
         return match &record.state {
-            State::Up { boot_id, stopping: true } if *boot_id == seen.boot_id => spared(seen, limits),
+            State::Up { boot_id, stopping: true } if *boot_id == seen.boot_id => spared(record, seen, limits),
             State::Up { boot_id, .. } if *boot_id == seen.boot_id && !seen.ports_right => Step::ChangePorts,
             State::Up { boot_id, .. } if *boot_id == seen.boot_id => reboot(record, seen, limits),
             _ => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
@@ -169,12 +169,15 @@ fn run(record: &Record, seen: &Observed, limits: &Limits) -> Step {
     }
 }
 
-/// It was asked to go off for a copy that nobody wants any more. If it obeys yet, that is not its own wish, and it is
-/// started again.
-fn spared(seen: &Observed, limits: &Limits) -> Step {
-    match limits.stop_ms.checked_sub(seen.accepted_ms) {
-        None | Some(0) => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
-        Some(ms) => Step::Wait { ms },
+/// It was asked to go off, and that is not wanted any more. If it obeys yet, that is not its own wish, and it is
+/// started again. A reboot that it was asked for before is due all the same.
+fn spared(record: &Record, seen: &Observed, limits: &Limits) -> Step {
+    let due = if rebooting(record, seen) { reboot(record, seen, limits) } else { Step::Rest };
+    match (limits.stop_ms.checked_sub(seen.accepted_ms), due) {
+        (_, due @ (Step::Reset | Step::Record(_))) => due,
+        (None | Some(0), _) => Step::Record(Change::Up { boot_id: seen.boot_id.clone(), stopping: false }),
+        (Some(ms), Step::Wait { ms: sooner }) => Step::Wait { ms: ms.min(sooner) },
+        (Some(ms), _) => Step::Wait { ms },
     }
 }
 

@@ -79,6 +79,7 @@ fn port() -> PortSpec {
         gateway: std::net::Ipv4Addr::new(172, 31, 0, 1),
         groups: vec![(id("sg-0123456789abcdef0"), "default".to_owned())],
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,

@@ -16,6 +16,7 @@ use std::time::Instant;
 pub struct HelloFacts {
     pub url: String,
     pub tunnel: Option<Ipv4Addr>,
+    pub user_network: bool,
     pub total: Need,
     pub accelerator: String,
     pub hypervisor: String,
@@ -25,6 +26,7 @@ fn hello(node: &Node, facts: &HelloFacts) -> NodeHello {
     NodeHello {
         url: facts.url.clone(),
         tunnel: facts.tunnel,
+        user_network: facts.user_network,
         facts: NodeFacts {
             name: node.name.clone(),
             total: facts.total,

@@ -60,7 +60,8 @@ pub async fn change_ports(node: &Arc<Node>, record: &Record) -> Result<(), Failu
     node.drives.ports.plug(&wanted).await?;
     for port in &record.intent.spec.ports {
         let port = guest_port(node, port);
-        if !has.contains(&port.tap) {
+        // One behind QEMU's user networking is no device that comes and goes.
+        if port.user.is_none() && !has.contains(&port.tap) {
             hypervisor.plug(id, &port).await?;
         }
     }

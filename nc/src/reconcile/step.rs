@@ -5,6 +5,7 @@ use crate::app::domain_xml::{GuestPort, GuestSpec};
 use crate::app::owner_tag::OwnerTag;
 use crate::app::plan::{Step, server_reason};
 use crate::app::record::{Change, Record};
+use crate::app::user_network::UserPort;
 use crate::drive::hypervisor::HypervisorError;
 use crate::drive::ports::{Bridge, Port, PortError};
 use crate::drive::storage::StorageError;
@@ -370,6 +371,7 @@ fn guest_spec(node: &Node, record: &Record) -> GuestSpec {
         firmware: spec.boot.firmware,
         console_log: paths.console_log,
         ports: spec.ports.iter().map(|port| guest_port(node, port)).collect(),
+        emulator: node.user_network.as_ref().map(|network| network.emulator.clone()),
     }
 }
 
@@ -379,5 +381,11 @@ pub fn wanted_ports(node: &Node, record: &Record) -> Vec<Port> {
 
 pub(super) fn guest_port(node: &Node, port: &PortSpec) -> GuestPort {
     let Bridge { name, mtu } = node.bridges.of(port.segment);
-    GuestPort { tap: node.names.tap(port), mac: port.mac.clone(), bridge: name, mtu }
+    let user = node.user_network.as_ref().map(|network| UserPort {
+        address: port.private_ip,
+        gateway: port.gateway,
+        forwarded: port.forwarded.clone(),
+        metadata: network.metadata_command(&port.id),
+    });
+    GuestPort { tap: node.names.tap(port), mac: port.mac.clone(), bridge: name, mtu, user }
 }

@@ -33,6 +33,7 @@ pub fn start(directory: &Path) -> MetadataServer {
         name: "node".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node".to_owned() },
         bridges: Bridges::new("karri-t0", 1500),
+        user_network: None,
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),
@@ -67,7 +68,7 @@ impl MetadataServer {
             trigger.fire();
             task.await.unwrap();
         }
-        let listeners = Listeners { flat: TcpListener::bind(flat).await.unwrap(), of_segments };
+        let listeners = Listeners::Bridges { flat: TcpListener::bind(flat).await.unwrap(), of_segments };
         let (trigger, shutdown) = shutdown_pair();
         let serving = serve(listeners, self.node.clone(), token_key(&self.directory).unwrap(), shutdown);
         *running = Some((trigger, tokio::spawn(serving)));

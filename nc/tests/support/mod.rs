@@ -204,6 +204,7 @@ impl Client {
             direction: Direction::Egress,
             traffic: Traffic::All,
             peer: Peer::V4(Net4::EVERYWHERE),
+            part_of: None,
         };
         let (id, vpc) = (port.id.clone(), port.vpc_id.clone());
         let port = PortFact { id, vpc, addresses: vec![port.private_ip], groups };
@@ -302,6 +303,7 @@ pub fn intent(root: BlobRef) -> InstanceIntent {
                 gateway: "172.31.0.1".parse().unwrap(),
                 groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
                 public: None,
+                forwarded: Vec::new(),
                 device_index: 0,
                 secondary: Vec::new(),
                 source_dest_check: true,

@@ -12,7 +12,7 @@ pub fn group(number: u8) -> SecurityGroupId {
 
 pub fn rule(of: u8, id: u8, direction: Direction, traffic: Traffic, peer: Peer) -> FactChange {
     let id = format!("sgr-{id:08x}").parse().unwrap();
-    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer }))
+    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer, part_of: None }))
 }
 
 pub fn ingress(of: u8, id: u8, traffic: Traffic, peer: Peer) -> FactChange {

@@ -6,6 +6,9 @@
 use super::filter::Filter;
 use super::{Decode, Encode, Params, WireFault, ec2, sts};
 
+/// The Query services' word for the version of a request that names none.
+const NO_VERSION: &str = "NO_VERSION_SPECIFIED";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Service {
     Ec2,
@@ -17,6 +20,8 @@ pub trait Action: Decode + Send + Sync + 'static {
     const SERVICE: Service;
     /// False when the service's model gives the action no output at all.
     const HAS_RESULT: bool = true;
+    /// The smallest page that may be asked for.
+    const MAX_RESULTS_MIN: i64 = super::paging::MAX_RESULTS_MIN;
     type Output: Encode + Send + Sync + 'static;
 
     fn dry_run(&self) -> Option<bool> {
@@ -80,9 +85,23 @@ impl Service {
 
     /// The version that a request asks for, if the service has had it.
     pub fn asked_version(self, params: &Params) -> Result<&'static str, WireFault> {
-        let asked = params.version().ok_or_else(|| WireFault::missing("Version"))?;
-        let known = self.versions().iter().find(|version| **version == asked);
-        known.copied().ok_or_else(|| WireFault::no_such_version(asked, self.title()))
+        let asked = params.version();
+        let known = self.versions().iter().find(|version| Some(**version) == asked);
+        known.copied().ok_or_else(|| match (self, asked) {
+            (Service::Ec2, None) => WireFault::missing("Version"),
+            (Service::Ec2, Some(asked)) => WireFault::no_such_version(asked, self.title()),
+            (Service::Sts, _) => self.no_such_action(params),
+        })
+    }
+
+    /// What a request is refused with whose action is not served. EC2 names the action; the Query services know
+    /// operations of a version, and nothing else.
+    pub fn no_such_action(self, params: &Params) -> WireFault {
+        let action = params.action().unwrap_or_default();
+        match self {
+            Service::Ec2 => WireFault::invalid_action(action),
+            Service::Sts => WireFault::no_such_operation(action, params.version().unwrap_or(NO_VERSION)),
+        }
     }
 }
 

@@ -40,6 +40,12 @@ impl WireFault {
         Self::new("InvalidAction", format!("The action {action} is not valid for this web service."))
     }
 
+    /// As the Query services say it.
+    pub fn no_such_operation(action: &str, version: &str) -> Self {
+        let (action, version) = (shown(action), shown(version));
+        Self::new("InvalidAction", format!("Could not find operation {action} for version {version}"))
+    }
+
     pub fn no_such_version(version: &str, service: &str) -> Self {
         let version = shown(version);
         let message = format!("The requested version ({version}) of service {service} does not exist");

@@ -60,12 +60,13 @@ fn reply(question: &Value) -> Value {
 fn ask(service: Service, form: &str) -> Judged<Value> {
     let params = Params::parse(form.as_bytes())?;
     service.asked_version(&params)?;
+    let unknown = service.no_such_action(&params);
     let action = params.action().unwrap_or_default().to_string();
     let seen = match service {
         Service::Ec2 => ec2::generated::judge::ask(&action, params),
         Service::Sts => sts::generated::judge::ask(&action, params),
     };
-    Ok(json!({ "value": seen.unwrap_or_else(|| Err(WireFault::invalid_action(&action)))? }))
+    Ok(json!({ "value": seen.unwrap_or_else(|| Err(unknown))? }))
 }
 
 fn answer(service: Service, action: &str, seed: u64) -> Value {

@@ -31,7 +31,7 @@ impl Page {
         let limit = match request.max_results() {
             None => None,
             Some(count) => {
-                range("MaxResults", count.into(), MAX_RESULTS_MIN, MAX_RESULTS_MAX)?;
+                range("MaxResults", count.into(), A::MAX_RESULTS_MIN, MAX_RESULTS_MAX)?;
                 usize::try_from(count).ok()
             }
         };

@@ -1,8 +1,10 @@
 //! The operator's verbs at the cloud controller. Only a certificate of role `admin` may use them.
 
 use super::openapi::named;
+use super::path::{PathAsked, Station};
 use super::{ApiError, Caller};
 use crate::instance::Digest;
+use crate::network::NetworkMode;
 use crate::resources::ClusterResources;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
@@ -146,6 +148,9 @@ pub struct TypeSlots {
 pub struct ZoneStatus {
     pub zone: String,
     pub cluster: String,
+    /// How its instances are joined to networks.
+    #[serde(default)]
+    pub mode: NetworkMode,
     pub resources: ClusterResources,
     pub slots: Vec<TypeSlots>,
 }
@@ -207,6 +212,8 @@ pub trait AdminService: Send + Sync + 'static {
     async fn node_forget(&self, caller: &Caller, zone: &str, node: &str, force: bool)
     -> Result<(), ApiError>;
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError>;
+    /// The way of packets of a subnet or an interface, as what was decided has it.
+    async fn packet_path(&self, caller: &Caller, asked: PathAsked) -> Result<Vec<Station>, ApiError>;
 }
 
 type Service = State<Arc<dyn AdminService>>;
@@ -245,6 +252,7 @@ pub(super) fn api() -> ApiRouter<Arc<dyn AdminService>> {
         .api_route("/v1/admin/tokens", post_with(token_create, named("token_create")))
         .api_route("/v1/admin/zones/{zone}/nodes/{node}", delete_with(node_forget, named("node_forget")))
         .api_route("/v1/admin/status", get_with(cloud_status, named("cloud_status")))
+        .api_route("/v1/admin/packet-path", post_with(packet_path, named("packet_path")))
 }
 
 async fn account_create(State(s): Service, caller: Caller, Json(new): Json<NewAccount>) -> Answer<Account> {
@@ -337,6 +345,14 @@ async fn cloud_status(State(s): Service, caller: Caller) -> Answer<CloudStatus> 
     s.cloud_status(&caller).await.map(Json)
 }
 
+async fn packet_path(
+    State(s): Service,
+    caller: Caller,
+    Json(asked): Json<PathAsked>,
+) -> Answer<Vec<Station>> {
+    s.packet_path(&caller, asked).await.map(Json)
+}
+
 #[async_trait]
 impl AdminService for InternalClient {
     async fn account_create(&self, caller: &Caller, new: NewAccount) -> Result<Account, ApiError> {
@@ -414,5 +430,9 @@ impl AdminService for InternalClient {
 
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError> {
         self.get("/v1/admin/status", &caller.request_id).await
+    }
+
+    async fn packet_path(&self, caller: &Caller, asked: PathAsked) -> Result<Vec<Station>, ApiError> {
+        self.post("/v1/admin/packet-path", &caller.request_id, &asked).await
     }
 }

@@ -2,6 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller};
+use crate::network::NetworkMode;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
@@ -20,6 +21,9 @@ pub struct ClusterHello {
     /// The range its flat bridge carries and its gateway: the default subnet of the zone.
     pub subnet_cidr: String,
     pub gateway: std::net::Ipv4Addr,
+    /// How its instances are joined to networks.
+    #[serde(default)]
+    pub mode: NetworkMode,
     pub version: String,
 }
 

@@ -8,7 +8,7 @@
 //!   clc ──BundleService──► walrus                            bundles and disks in S3, made into blobs
 //!   clc ──ExportService──► walrus                            blobs, written to buckets as disk images
 //!   clc ──InstanceBundleService──► walrus ◄── nc             root disks, written to buckets as bundles
-//!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status
+//!   cli ──AdminService─────► clc                               accounts, users, keys, tokens, status, `karri net`
 //!   cli ──────────────────► walrus                            the store of objects: backups (`objects`)
 //!   walrus ──SignerService─► clc                               who signs S3 requests
 //!   clc ──FleetService─────► cc                                nodes that are gone for good
@@ -34,6 +34,7 @@ pub mod join;
 pub mod nodes;
 pub mod objects;
 pub mod openapi;
+pub mod path;
 pub mod signers;
 pub mod story;
 

@@ -25,6 +25,9 @@ pub struct NodeHello {
     /// Where it takes packets of segments from other hosts; none: it has ports on the flat network alone.
     #[serde(default)]
     pub tunnel: Option<std::net::Ipv4Addr>,
+    /// Its guests are behind QEMU's user networking: it is one for a cluster of mode `user`, and for no other.
+    #[serde(default)]
+    pub user_network: bool,
     /// `facts.name` must be one that [`may_be_called`] allows the sender.
     pub facts: NodeFacts,
 }

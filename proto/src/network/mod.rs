@@ -5,6 +5,7 @@
 //! alone. A node is told of those that its own ports need ([`crate::internal::facts`]).
 
 mod checked;
+mod mode;
 mod receiver;
 mod shape;
 mod table;
@@ -14,13 +15,14 @@ pub use checked::{
     ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, RANGES_PER_VPC_MAX,
     ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
 };
+pub use mode::{AddressPair, ForwardedPort, NetworkMode, forwarded, forwarded_address, forwarded_port};
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use shape::{
     Acl, AclEntry, DhcpOptions, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,
     ShapeKey, Subnet, Vpc,
 };
 pub use table::FactTable;
-pub use verdict::{Content, Packet, passes};
+pub use verdict::{Content, Packet, passes, passes_by};
 
 use crate::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 use schemars::JsonSchema;
@@ -60,6 +62,9 @@ pub struct GroupRule {
     pub direction: Direction,
     pub traffic: Traffic,
     pub peer: Peer,
+    /// The rule that a user knows, where this is what it says of one entry of a prefix list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub part_of: Option<SecurityGroupRuleId>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -130,10 +135,16 @@ pub struct PortFact {
     pub groups: Vec<SecurityGroupId>,
 }
 
+impl GroupRule {
+    pub fn key(&self) -> FactKey {
+        FactKey::Rule { group: self.group.clone(), rule: self.id.clone() }
+    }
+}
+
 impl Fact {
     pub fn key(&self) -> FactKey {
         match self {
-            Fact::Rule(rule) => FactKey::Rule { group: rule.group.clone(), rule: rule.id.clone() },
+            Fact::Rule(rule) => rule.key(),
             Fact::Port(port) => FactKey::Port(port.id.clone()),
             Fact::Shape(shape) => FactKey::Shape(shape.key()),
         }
@@ -165,6 +176,10 @@ impl Net4 {
     pub fn contains(&self, address: Ipv4Addr) -> bool {
         let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
         u32::from(address) & mask == u32::from(self.address) & mask
+    }
+
+    pub fn is_within(&self, outer: &Net4) -> bool {
+        outer.prefix <= self.prefix && outer.contains(self.address)
     }
 }
 
@@ -201,5 +216,8 @@ mod tests {
         assert!(!net([10, 0, 0, 0], 8).contains([11, 0, 0, 0].into()));
         assert!(net([10, 0, 0, 7], 32).contains([10, 0, 0, 7].into()));
         assert!(!net([10, 0, 0, 7], 32).contains([10, 0, 0, 6].into()));
+        assert!(net([10, 1, 0, 0], 16).is_within(&net([10, 0, 0, 0], 8)));
+        assert!(net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 8)));
+        assert!(!net([10, 0, 0, 0], 8).is_within(&net([10, 0, 0, 0], 9)));
     }
 }

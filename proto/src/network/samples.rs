@@ -49,7 +49,7 @@ pub fn subnet(number: u8) -> Subnet {
 }
 
 pub fn rule(of: u8, number: u8, direction: Direction, traffic: Traffic, peer: Peer) -> GroupRule {
-    GroupRule { group: group(of), id: rule_id(number), direction, traffic, peer }
+    GroupRule { group: group(of), id: rule_id(number), direction, traffic, peer, part_of: None }
 }
 
 fn directions() -> impl Strategy<Value = Direction> {

@@ -25,12 +25,17 @@ pub enum Content {
 
 /// One rule of one of the port's groups is enough.
 pub fn passes(table: &FactTable, port: &PortFact, packet: &Packet) -> bool {
-    let rules = port.groups.iter().flat_map(|group| table.rules_toward(group, packet.direction));
-    rules.into_iter().any(|rule| lets_through(table, rule, packet))
+    passes_by(table, port, packet).is_some()
+}
+
+/// The first rule that lets it through.
+pub fn passes_by<'a>(table: &'a FactTable, port: &PortFact, packet: &Packet) -> Option<&'a GroupRule> {
+    let mut rules = port.groups.iter().flat_map(|group| table.rules_toward(group, packet.direction));
+    rules.find(|rule| lets_through(table, rule, packet))
 }
 
 fn lets_through(table: &FactTable, rule: &GroupRule, packet: &Packet) -> bool {
-    carries(rule.traffic, packet.content) && is_peer(table, &rule.peer, packet.peer)
+    rule.traffic.carries(packet.content) && is_peer(table, &rule.peer, packet.peer)
 }
 
 fn is_peer(table: &FactTable, peer: &Peer, address: Ipv4Addr) -> bool {
@@ -41,17 +46,18 @@ fn is_peer(table: &FactTable, peer: &Peer, address: Ipv4Addr) -> bool {
     }
 }
 
-fn carries(traffic: Traffic, content: Content) -> bool {
-    let any_or = |wanted: Option<u8>, found: u8| wanted.is_none_or(|wanted| wanted == found);
-    match (traffic, content) {
-        (Traffic::All, _) => true,
-        (Traffic::Tcp { from, to }, Content::Tcp(port)) | (Traffic::Udp { from, to }, Content::Udp(port)) => {
-            (from..=to).contains(&port)
+impl Traffic {
+    pub fn carries(self, content: Content) -> bool {
+        let any_or = |wanted: Option<u8>, found: u8| wanted.is_none_or(|wanted| wanted == found);
+        match (self, content) {
+            (Traffic::All, _) => true,
+            (Traffic::Tcp { from, to }, Content::Tcp(port))
+            | (Traffic::Udp { from, to }, Content::Udp(port)) => (from..=to).contains(&port),
+            (Traffic::Icmp { r#type: wanted, code: of }, Content::Icmp { r#type, code }) => {
+                any_or(wanted, r#type) && any_or(of, code)
+            }
+            (Traffic::Protocol(wanted), Content::Protocol(found)) => wanted == found,
+            _ => false,
         }
-        (Traffic::Icmp { r#type: wanted, code: of }, Content::Icmp { r#type, code }) => {
-            any_or(wanted, r#type) && any_or(of, code)
-        }
-        (Traffic::Protocol(wanted), Content::Protocol(found)) => wanted == found,
-        _ => false,
     }
 }

@@ -115,11 +115,17 @@ pub fn observe_router(observed: Observed) -> Router {
 struct Limits {
     connections: usize,
     per_peer: usize,
+    /// A request's head is here by then, also the next one of a connection.
+    head: Duration,
     write: Duration,
 }
 
-const LIMITS: Limits =
-    Limits { connections: CONNECTIONS_MAX, per_peer: CONNECTIONS_PER_PEER_MAX, write: WRITE_TIMEOUT };
+const LIMITS: Limits = Limits {
+    connections: CONNECTIONS_MAX,
+    per_peer: CONNECTIONS_PER_PEER_MAX,
+    head: HEADER_TIMEOUT,
+    write: WRITE_TIMEOUT,
+};
 
 /// Serves until told to stop, then lets answers under way finish. `tls: None` is plain HTTP.
 pub async fn serve(
@@ -161,7 +167,7 @@ async fn serve_within(
         let stream = Lingering::new(Patient::new(stream, limits.write), shutdown.clone());
         let (router, acceptor, shutdown) = (router.clone(), acceptor.clone(), shutdown.clone());
         tokio::spawn(async move {
-            connection(stream, peer, acceptor, router, shutdown).await;
+            connection(stream, peer, acceptor, Http { router, head: limits.head, shutdown }).await;
             drop((slot, place));
         });
     }
@@ -173,24 +179,18 @@ async fn connection(
     stream: Lingering<Patient<TcpStream>>,
     peer: SocketAddr,
     acceptor: Option<TlsAcceptor>,
-    router: Router,
-    shutdown: Shutdown,
+    http: Http,
 ) {
-    let Some(acceptor) = acceptor else {
-        return http(stream, with_extension(router, PeerAddr(peer)), shutdown).await;
-    };
+    let http = http.with(PeerAddr(peer));
+    let Some(acceptor) = acceptor else { return http.serve(stream).await };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => {
             let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let shown =
                 certificate.and_then(|one| Some((identity_of(one)?, Fingerprint(fingerprint_of(one)))));
-            let router = with_extension(router, PeerAddr(peer));
             match shown {
-                Some(shown) => {
-                    let router = with_extension(with_extension(router, shown.0), shown.1);
-                    http(stream, router, shutdown).await;
-                }
-                None => http(stream, router, shutdown).await,
+                Some((identity, fingerprint)) => http.with(identity).with(fingerprint).serve(stream).await,
+                None => http.serve(stream).await,
             }
         }
         Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
@@ -198,34 +198,39 @@ async fn connection(
     }
 }
 
-fn with_extension<T: Clone + Send + Sync + 'static>(router: Router, value: T) -> Router {
-    Router::new().fallback_service(axum::Extension(value).layer(router))
+/// What is served on a connection, and how.
+struct Http {
+    router: Router,
+    head: Duration,
+    shutdown: Shutdown,
 }
 
-async fn http(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    mut shutdown: Shutdown,
-) {
-    let service =
-        TowerToHyperService::new(tower::util::MapRequest::new(router, |r: hyper::Request<Incoming>| {
-            r.map(axum::body::Body::new)
-        }));
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .max_buf_size(READ_BYTES_MAX)
-        .serve_connection(TokioIo::new(stream), service);
-    let mut connection = std::pin::pin!(connection);
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        _ = shutdown.wait() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Http {
+    /// With a value for whoever extracts it.
+    fn with<T: Clone + Send + Sync + 'static>(self, value: T) -> Self {
+        let router = Router::new().fallback_service(axum::Extension(value).layer(self.router));
+        Self { router, ..self }
+    }
+
+    async fn serve(mut self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let whole = |request: hyper::Request<Incoming>| request.map(axum::body::Body::new);
+        let service = TowerToHyperService::new(tower::util::MapRequest::new(self.router, whole));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.head)
+            .max_buf_size(READ_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let mut connection = std::pin::pin!(connection);
+        let result = tokio::select! {
+            result = connection.as_mut() => result,
+            _ = self.shutdown.wait() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = result {
+            tracing::debug!(%error, "connection ended");
         }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection ended");
     }
 }
 
@@ -309,9 +314,37 @@ mod tests {
     #[tokio::test]
     async fn who_reads_nothing_of_its_answer_makes_room_for_others() {
         let write = Duration::from_millis(200);
-        let (address, _trigger) = served(Limits { connections: 1, per_peer: 9, write }).await;
+        let (address, _trigger) = served(Limits { connections: 1, per_peer: 9, write, ..LIMITS }).await;
         let _never_read = asked(address, "/large").await;
         assert!(answer(asked(address, "/").await).await.ends_with("here"));
+    }
+
+    #[tokio::test]
+    async fn who_sends_its_head_slowly_makes_room_for_others() {
+        let head = Duration::from_millis(200);
+        let (address, _trigger) = served(Limits { connections: 1, head, ..LIMITS }).await;
+        let mut slow = TcpStream::connect(address).await.unwrap();
+        slow.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
+        let trickling = tokio::spawn(async move {
+            while slow.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(answer(asked(address, "/").await).await.ends_with("here"));
+        let given_up = tokio::time::timeout(Duration::from_secs(20), trickling).await;
+        given_up.expect("it may go on for ever").unwrap();
+    }
+
+    /// Ten gigabytes would be no more than this: nothing of a head is kept beyond what it may have.
+    #[tokio::test]
+    async fn a_head_without_end_is_refused_before_its_end() {
+        let (address, _trigger) = served(LIMITS).await;
+        for endless in [vec![b'x'; 1 << 20], b"x: y\r\n".repeat(1 << 17)] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\nx: ").await.unwrap();
+            stream.write_all(&endless).await.unwrap();
+            assert!(answer(stream).await.starts_with("HTTP/1.1 431 "));
+        }
     }
 
     /// As a client does that asks for leave (`Expect`) and does not wait for it.

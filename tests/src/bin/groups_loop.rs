@@ -66,6 +66,7 @@ fn rule(of: u32, id: u32, traffic: Traffic, peer: Peer) -> anyhow::Result<FactCh
         direction: Direction::Ingress,
         traffic,
         peer,
+        part_of: None,
     })))
 }
 

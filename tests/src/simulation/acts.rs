@@ -35,7 +35,7 @@ impl Sim {
             let known = run.book.node(&node_name(node.number));
             let lost = known.is_some_and(|known| known.condition == NodeCondition::Lost);
             self.node_lost |= lost;
-            if lost || node.amnesiac || self.cc.disk.losses > 0 {
+            if lost || node.amnesiac {
                 self.excused.extend(self.clc.rows.keys().map(|id| (node.number, id.clone())));
             }
         }

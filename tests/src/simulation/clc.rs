@@ -439,6 +439,7 @@ fn spec(number: u32, need: Need, address: Ipv4Addr, bad_image: bool) -> Instance
         gateway: Ipv4Addr::new(172, 31, 0, 1),
         groups: Vec::new(),
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,

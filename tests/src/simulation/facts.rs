@@ -36,7 +36,14 @@ fn group(number: u32) -> SecurityGroupId {
 
 fn rule(of: u32, number: u32, peer: Peer) -> GroupRule {
     let id = format!("sgr-{:08x}", of * RULES_PER_GROUP + number).parse().expect("well-formed");
-    GroupRule { group: group(of), id, direction: Direction::Ingress, traffic: Traffic::All, peer }
+    GroupRule {
+        group: group(of),
+        id,
+        direction: Direction::Ingress,
+        traffic: Traffic::All,
+        peer,
+        part_of: None,
+    }
 }
 
 impl Rows {

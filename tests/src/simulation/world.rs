@@ -139,6 +139,9 @@ impl Sim {
             93..=94 => node.lose_records(),
             95 => {
                 self.cc.lose_database();
+                for node in 0..NODES {
+                    self.excused.extend(self.clc.rows.keys().map(|id| (node, id.clone())));
+                }
                 // A new disk takes longer than an answer of the old one is under way.
                 self.wire.retain(|packet| packet.from != Who::Cc);
                 self.late.retain(|(_, packet)| packet.from != Who::Cc);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   blob ► raw disk ► parts, durable and nobody's ─┐
-//!                     manifest, the same ──────────┴─► all of them objects, the manifest last
+//!                     manifest, the same ──────────┴─► all of them objects, in one transaction
 //! ```
 //!
 //! Until the last step, whatever ends it leaves nothing. That step is not ended by who asks: giving a bundle up waits for
@@ -11,7 +11,7 @@
 use super::bundles::{certificates, of_auth, of_fault};
 use super::captures::Expected;
 use super::s3::S3;
-use super::s3::behalf::{Key, Published, Staged, Writer};
+use super::s3::behalf::{Key, Staged, Writer};
 use crate::app::bundle::keys::{CloudKey, Secrets};
 use crate::app::bundle::manifest::write::{Draft, part_name};
 use crate::app::bundle::objects::part_key;
@@ -20,11 +20,13 @@ use crate::app::bundle::{Certificate, Progress};
 use crate::app::export::Exported;
 use crate::app::import::{For, Importer};
 use crate::app::jobs::{Jobs, Told};
+use crate::store::holds::Hold;
 use async_trait::async_trait;
 use axum::Router;
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _, poll_fn};
+use futures_util::stream::{self, poll_fn};
 use karri_proto::ids::BundleTaskId;
+use karri_proto::instance::Digest;
 use karri_proto::internal::exports::ExportFormat;
 use karri_proto::internal::instance_bundles::{
     self, BundleTarget, CaptureExpected, InstanceBundle, InstanceBundleProgress, InstanceBundleService,
@@ -42,8 +44,6 @@ use tokio::task::{JoinHandle, spawn_blocking};
 const MAKE_WAIT: Duration = Duration::from_secs(2);
 /// So many pieces of at most 256 KiB may wait.
 const PIECES_WAITING_MAX: usize = 4;
-/// Objects of one bundle that become visible at once.
-const PUBLISHED_AT_ONCE: usize = 32;
 /// Bundles that are remembered as written, for those who have not heard of it.
 const WRITTEN_MAX: usize = 256;
 
@@ -99,6 +99,14 @@ impl InstanceBundleDesk {
         writer.at(&at.bucket, key).await.map_err(of_fault)
     }
 
+    /// The copy of a disk cannot be made again: from now on it makes room for nothing, until the cloud controller, which
+    /// knows its digest for as long as the task is open, lets it go. One that has made room already is told by who reads it.
+    async fn hold(&self, digest: &Digest) -> Result<(), ApiError> {
+        let (store, digest) = (self.importer.store().clone(), digest.clone());
+        let held = spawn_blocking(move || store.blob_hold(&digest, Hold::Registered)).await;
+        held.map_err(ApiError::internal)?.map(drop).map_err(ApiError::internal)
+    }
+
     async fn make(
         self,
         bundle: InstanceBundle,
@@ -140,7 +148,7 @@ impl InstanceBundleDesk {
     async fn publish(&self, task: BundleTaskId, staged: Vec<Staged>, parts: u64) -> Result<u64, ApiError> {
         let mut written = self.written.clone().lock_owned().await;
         let published = tokio::spawn(async move {
-            publish_all(staged).await?;
+            Staged::publish_all(staged).await.map_err(of_fault)?;
             written.remember(task, parts);
             Ok(parts)
         });
@@ -236,28 +244,6 @@ impl Staging {
     }
 }
 
-/// All parts, then the manifest, which is the last; or none.
-async fn publish_all(mut staged: Vec<Staged>) -> Result<(), ApiError> {
-    let manifest = staged.pop();
-    let mut publishing =
-        stream::iter(staged.into_iter().map(Staged::publish)).buffer_unordered(PUBLISHED_AT_ONCE);
-    let (mut there, mut failed) = (Vec::<Published>::new(), None);
-    while let Some(published) = publishing.next().await {
-        match published {
-            Ok(object) => there.push(object),
-            Err(fault) => failed = failed.or(Some(fault)),
-        }
-    }
-    if let (None, Some(manifest)) = (&failed, manifest) {
-        failed = manifest.publish().await.err();
-    }
-    let Some(fault) = failed else { return Ok(()) };
-    for object in there {
-        object.withdraw().await;
-    }
-    Err(of_fault(fault))
-}
-
 #[async_trait]
 impl InstanceBundleService for InstanceBundleDesk {
     async fn instance_bundle_inspect(&self, _: &Caller, target: &BundleTarget) -> Result<(), ApiError> {
@@ -282,6 +268,7 @@ impl InstanceBundleService for InstanceBundleDesk {
             self.jobs.abandon(bundle);
             return Ok(InstanceBundleProgress::Written { parts });
         }
+        self.hold(&bundle.digest).await?;
         let start = |progress| self.clone().make(bundle.clone(), caller.request_id.clone(), progress);
         match self.jobs.ask(bundle, MAKE_WAIT, start).await? {
             Told::Working { done, all } => Ok(InstanceBundleProgress::Making { done, all }),

@@ -8,9 +8,11 @@
 //! ```
 //!
 //! - *Imported*: somebody sent it. It stays until somebody deletes it. Nothing weakens this.
-//! - *Registered*: it was made from a bundle and an image is registered on it. It stays.
-//! - *Cached*: it was made from a bundle and can be made from it again. It may go at any time: the least
-//!   recently used ones go when cached blobs take more than they may, or when an import needs the room.
+//! - *Registered*: it was made from a bundle and an image is registered on it, or it is the copy of a disk that is being
+//!   bundled. It stays.
+//! - *Cached*: it was made from a bundle and can be made from it again, or it is a copy of a disk that nobody has asked for
+//!   yet. It may go at any time: the least recently used ones go when cached blobs take more than they may, or when an
+//!   import needs the room.
 //!
 //! A hold stands in the blob's info file. The time of last use is that file's modification time, so that the
 //! order outlives the process; a crash may lose some of it.

@@ -147,6 +147,31 @@ async fn a_check_sees_what_is_there_and_refuses_without_a_trace() {
 }
 
 #[tokio::test]
+async fn what_belongs_together_is_there_at_once_or_not_at_all() {
+    let store = Store::new().await;
+    let bucket = store.bucket("b", Versioning::Enabled).await;
+    let bytes = [b"small".to_vec(), pattern(100_000, 3), Vec::new()];
+    let puts = async |check: Option<Check>| {
+        let mut puts = Vec::new();
+        for (key, bytes) in ["part.0", "part.1", "whole"].into_iter().zip(&bytes) {
+            puts.push(new_object(bucket, key, store.store(bytes).await, bytes));
+        }
+        puts[1].check = check;
+        store.objects.objects_put(puts).await
+    };
+    let refused: Check = Arc::new(|_| Err(refuse()));
+    assert!(puts(Some(refused)).await.is_err());
+    let keys = async || store.list(bucket, ListQuery { limit: 9, ..ListQuery::default() }).await.0;
+    assert_eq!(keys().await, [""; 0]);
+    let there = puts(None).await.unwrap();
+    assert!(there.iter().map(|object| object.seq).is_sorted(), "in the order that was asked for");
+    assert_eq!(keys().await, ["part.0", "part.1", "whole"]);
+    for (object, bytes) in there.iter().zip(&bytes) {
+        assert_eq!(store.get_version(bucket, &object.key, Some(object.version)).await.unwrap(), *bytes);
+    }
+}
+
+#[tokio::test]
 async fn facts_change_without_the_bytes() {
     let store = Store::new().await;
     let bucket = store.bucket("b", Versioning::Enabled).await;

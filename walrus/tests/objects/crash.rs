@@ -194,14 +194,18 @@ impl Crash {
 
 #[tokio::test]
 async fn what_was_acknowledged_survives_a_kill_at_any_moment() {
-    let rounds = std::env::var("KARRI_CRASH_ROUNDS").map_or(ROUNDS, |rounds| rounds.parse().unwrap());
     let dir = tempfile::tempdir().unwrap();
     let mut crash = Crash { root: dir.path().join("store"), shim: None, known: BTreeMap::new() };
-    for round in 0..rounds {
+    for round in 0..rounds(ROUNDS) {
         crash.round(round);
         crash.verify().await;
     }
     assert!(crash.known.len() > TASKS, "it has written");
+}
+
+/// Or more of them.
+fn rounds(few: usize) -> usize {
+    std::env::var("KARRI_CRASH_ROUNDS").map_or(few, |rounds| rounds.parse().unwrap())
 }
 
 fn shadow(root: &Path) -> PathBuf {
@@ -239,7 +243,7 @@ async fn what_was_acknowledged_survives_a_loss_of_power() {
     let dir = tempfile::tempdir().unwrap();
     let shim = Some(build_shim(dir.path()));
     let mut crash = Crash { root: PathBuf::new(), shim, known: BTreeMap::new() };
-    for round in 0..POWER_ROUNDS {
+    for round in 0..rounds(POWER_ROUNDS) {
         crash.root = dir.path().join(format!("run{round}"));
         std::fs::create_dir_all(&crash.root).unwrap();
         for part in ["files", "directories"] {
@@ -247,11 +251,15 @@ async fn what_was_acknowledged_survives_a_loss_of_power() {
         }
         crash.known.clear();
         crash.round(round);
+        let run = crash.root.clone();
         let root = std::fs::read_to_string(shadow(&crash.root).join("root")).unwrap();
         let after = dir.path().join(format!("after{round}"));
         rebuild(&shadow(&crash.root), root.trim(), &after);
         crash.root = after;
         crash.verify().await;
         assert!(!crash.known.is_empty());
+        for gone in [shadow(&run), run, crash.root.clone()] {
+            std::fs::remove_dir_all(gone).unwrap();
+        }
     }
 }

@@ -149,8 +149,7 @@ async fn settings_are_told_as_they_were_set() {
 async fn old_versions_are_kept_and_deletes_leave_a_mark() {
     let server = server().await;
     server.bucket("b-1").await;
-    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/b-1?versioning").body(enabled).expect(200).await;
+    server.keep_versions("b-1").await;
     let first = server.put("/b-1/k", b"1").await.header("x-amz-version-id").to_owned();
     server.put("/b-1/k", b"2").await;
     assert_eq!(server.get(&format!("/b-1/k?versionId={first}")).await.text(), "1");

@@ -1,15 +1,10 @@
 //! Encryption with keys of the cloud, with and without names, and with the client's.
 
-use crate::harness::{Server, server};
+use crate::harness::{Server, listed, server};
 use karri_proto::checksum::{Algorithm, Hasher};
 
 const SSE: &str = "x-amz-server-side-encryption";
 const KEY_ID: &str = "x-amz-server-side-encryption-aws-kms-key-id";
-
-fn base64(bytes: &[u8]) -> String {
-    use base64::Engine as _;
-    base64::prelude::BASE64_STANDARD.encode(bytes)
-}
 
 #[tokio::test]
 async fn an_object_under_a_named_key_says_so_and_reads_back() {
@@ -110,33 +105,20 @@ async fn a_bucket_may_have_a_named_key_as_its_default() {
     let id = created.element("UploadId");
     let part = server.put(&format!("/b-1/m?partNumber=1&uploadId={id}"), b"part").await;
     assert_eq!(part.header(KEY_ID), "key-1");
-    let done = server.call("POST", &format!("/b-1/m?uploadId={id}")).body(&listed(part.header("etag")));
+    let done =
+        server.call("POST", &format!("/b-1/m?uploadId={id}")).body(&listed(&[(1, part.header("etag"))]));
     assert_eq!(done.expect(200).await.header(KEY_ID), "key-1");
     assert_eq!(server.get("/b-1/m").await.text(), "part");
 }
 
-fn listed(etag: &str) -> Vec<u8> {
-    let part = format!("<Part><PartNumber>1</PartNumber><ETag>{etag}</ETag></Part>");
-    format!("<CompleteMultipartUpload>{part}</CompleteMultipartUpload>").into_bytes()
-}
-
 /// One part under a client's key; the upload's id and the part's ETag.
 async fn upload_with_client_key(server: &Server, key: &[u8], checksum: bool) -> (String, String) {
-    let create = with_key(server.call("POST", "/b-1/k?uploads"), key);
+    let create = server.call("POST", "/b-1/k?uploads").client_key("x-amz-", key);
     let create = if checksum { create.header("x-amz-checksum-algorithm", "CRC32") } else { create };
     let id = create.expect(200).await.element("UploadId");
-    let put = with_key(server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")), key);
+    let put = server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")).client_key("x-amz-", key);
     let etag = put.body(b"part").expect(200).await.header("etag").to_owned();
     (id, etag)
-}
-
-fn with_key<'a>(call: crate::harness::Call<'a>, key: &[u8]) -> crate::harness::Call<'a> {
-    call.header("x-amz-server-side-encryption-customer-algorithm", "AES256")
-        .header("x-amz-server-side-encryption-customer-key", &base64(key))
-        .header(
-            "x-amz-server-side-encryption-customer-key-md5",
-            &Hasher::digest(Algorithm::Md5, key).to_base64(),
-        )
 }
 
 #[tokio::test]
@@ -145,20 +127,20 @@ async fn an_upload_under_a_clients_key_is_completed_with_that_key() {
     server.bucket("b-1").await;
     let (key, other) = ([3u8; 32], [4u8; 32]);
     let (id, etag) = upload_with_client_key(&server, &key, true).await;
-    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag));
+    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&[(1, &etag)]));
     assert_eq!(complete().send().await.code(), "InvalidRequest");
-    assert_eq!(with_key(complete(), &other).send().await.code(), "InvalidRequest");
-    let done = with_key(complete(), &key).expect(200).await;
+    assert_eq!(complete().client_key("x-amz-", &other).send().await.code(), "InvalidRequest");
+    let done = complete().client_key("x-amz-", &key).expect(200).await;
     assert_eq!(done.header("x-amz-server-side-encryption-customer-algorithm"), "AES256");
-    assert_eq!(with_key(server.call("GET", "/b-1/k"), &key).expect(200).await.text(), "part");
+    assert_eq!(server.call("GET", "/b-1/k").client_key("x-amz-", &key).expect(200).await.text(), "part");
     // As AWS has it, only an upload with a checksum needs the key once more.
     let (id, etag) = upload_with_client_key(&server, &key, false).await;
-    server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag)).expect(200).await;
+    server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&[(1, &etag)])).expect(200).await;
     let (id, etag) = upload_with_client_key(&server, &key, false).await;
-    let again = with_key(server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")), &key);
+    let again = server.call("PUT", &format!("/b-1/k?partNumber=1&uploadId={id}")).client_key("x-amz-", &key);
     let crc = Hasher::digest(Algorithm::Crc32, b"part").to_base64();
     again.header("x-amz-checksum-crc32", &crc).body(b"part").expect(200).await;
-    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&etag));
+    let complete = || server.call("POST", &format!("/b-1/k?uploadId={id}")).body(&listed(&[(1, &etag)]));
     assert_eq!(complete().send().await.code(), "InvalidRequest", "a part came with a checksum");
-    with_key(complete(), &key).expect(200).await;
+    complete().client_key("x-amz-", &key).expect(200).await;
 }

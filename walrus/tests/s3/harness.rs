@@ -1,11 +1,13 @@
 //! A server, its users, and signed requests.
 
+use crate::pen::encoded;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{
     PayloadChecksumKind, PercentEncodingMode, SignableBody, SignableRequest, SigningSettings,
     UriPathNormalizationMode, sign,
 };
 use aws_sigv4::sign::v4;
+use karri_proto::checksum::{Algorithm, Hasher};
 use karri_proto::runtime::server::{self, ShutdownTrigger, shutdown_pair};
 use karri_walrus::api::s3::{S3, S3Options, router};
 use karri_walrus::drive::signers::{Authenticator, Entry, Fixed};
@@ -51,7 +53,7 @@ pub struct Server {
     pub url: String,
     pub s3: Arc<S3>,
     http: reqwest::Client,
-    _dir: TempDir,
+    dir: TempDir,
     trigger: ShutdownTrigger,
 }
 
@@ -133,9 +135,28 @@ async fn server_whole(
     authenticator: Arc<dyn Authenticator>,
     keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
 ) -> Server {
-    let dir = tempfile::tempdir().unwrap();
+    server_in(tempfile::tempdir().unwrap(), 0, options, webhooks, authenticator, keeper).await
+}
+
+/// On its store, once more, where the disk has no room.
+pub async fn without_room(server: Server) -> Server {
+    server.stop().await;
+    let Server { s3, dir, .. } = server;
+    s3.objects.close().await;
+    let keeper = |dir: &Path| -> Arc<dyn Keeper> { Arc::new(LocalKeeper::open(dir).unwrap()) };
+    server_in(dir, u64::MAX, s3.options.clone(), BTreeMap::new(), users(), keeper).await
+}
+
+async fn server_in(
+    dir: TempDir,
+    reserve_bytes: u64,
+    options: S3Options,
+    webhooks: BTreeMap<String, WebhookConfig>,
+    authenticator: Arc<dyn Authenticator>,
+    keeper: impl FnOnce(&Path) -> Arc<dyn Keeper>,
+) -> Server {
     let master_keys = MasterKeys::of(&[(1, [7; 32])]);
-    let config = ObjectsConfig { reserve_bytes: 0, master_keys, ..ObjectsConfig::new(dir.path()) };
+    let config = ObjectsConfig { reserve_bytes, master_keys, ..ObjectsConfig::new(dir.path()) };
     // Another test may have been first.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let objects = Objects::open(config, keeper(dir.path()), Arc::default()).await.unwrap();
@@ -149,7 +170,16 @@ async fn server_whole(
     tokio::spawn(server::serve(listener, None, router(s3.clone()), shutdown));
     let unfollowing = reqwest::redirect::Policy::none();
     let http = reqwest::Client::builder().no_proxy().redirect(unfollowing).build().unwrap();
-    Server { url, s3, http, _dir: dir, trigger }
+    Server { url, s3, http, dir, trigger }
+}
+
+/// The document that completes an upload.
+pub fn listed(parts: &[(u16, &str)]) -> Vec<u8> {
+    let part = |(number, etag): &(u16, &str)| {
+        format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
+    };
+    let parts: String = parts.iter().map(part).collect();
+    format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>").into_bytes()
 }
 
 fn settings() -> SigningSettings {
@@ -201,6 +231,12 @@ impl Server {
         self.call("PUT", &format!("/{name}")).expect(200).await;
     }
 
+    /// From now on the bucket keeps old versions.
+    pub async fn keep_versions(&self, bucket: &str) {
+        let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
+        self.call("PUT", &format!("/{bucket}?versioning")).body(enabled).expect(200).await;
+    }
+
     pub async fn put(&self, path: &str, body: &[u8]) -> Answer {
         self.call("PUT", path).body(body).expect(200).await
     }
@@ -230,6 +266,14 @@ impl Call<'_> {
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
+    }
+
+    /// What names the client's own key: behind `x-amz-` that of the object, behind `x-amz-copy-source-` its source's.
+    pub fn client_key(self, prefix: &str, key: &[u8]) -> Self {
+        let name = |rest: &str| format!("{prefix}server-side-encryption-customer-{rest}");
+        let md5 = Hasher::digest(Algorithm::Md5, key).to_base64();
+        let call = self.header(&name("algorithm"), "AES256").header(&name("key"), &encoded(key));
+        call.header(&name("key-md5"), &md5)
     }
 
     pub fn body(mut self, body: &[u8]) -> Self {

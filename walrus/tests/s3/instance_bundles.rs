@@ -2,12 +2,11 @@
 
 use crate::bundles::{Walrus, caller};
 use crate::harness::User;
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use crate::pen::{encoded, version_2};
 use futures_util::stream;
 use karri_proto::ids::BundleTaskId;
 use karri_proto::instance::Digest;
-use karri_proto::internal::bundles::{Inspected, SourceKind};
+use karri_proto::internal::bundles::{BundleService as _, Inspected, SourceKind};
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::exports::ExportTarget;
 use karri_proto::internal::instance_bundles::{
@@ -21,8 +20,9 @@ use karri_proto::runtime::server::{serve, shutdown_pair};
 use karri_proto::runtime::tls::server_config;
 use karri_walrus::api::captures::{self, Expected};
 use karri_walrus::api::instance_bundles::InstanceBundleDesk;
+use karri_walrus::app::import::For;
+use karri_walrus::app::sniff::Purpose;
 use karri_walrus::store::holds::Hold;
-use ring::hmac;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -85,9 +85,8 @@ fn policy(prefix: &str, until: &str, secret: &str) -> SignedPolicy {
         r#"{{"expiration": "{until}", "conditions": [{{"bucket": "images"}}, {{"acl": "ec2-bundle-read"}},
             ["starts-with", "$key", "{prefix}"]]}}"#
     );
-    let text = BASE64_STANDARD.encode(text);
-    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, secret.as_bytes());
-    let signature = BASE64_STANDARD.encode(hmac::sign(&key, text.as_bytes()));
+    let text = encoded(text);
+    let signature = version_2(secret, &text);
     SignedPolicy { text: SecretText(text), signature: SecretText(signature) }
 }
 
@@ -232,6 +231,24 @@ async fn a_bundle_that_is_given_up_leaves_nothing_and_one_that_is_written_stays(
     assert_eq!(same.header("etag"), etag, "it was not made anew");
     assert!(desk.instance_bundle_abandon(&caller(), &wanted).await.unwrap(), "too late");
     assert_eq!(walrus.keys("out/").await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_whose_bundle_was_asked_for_makes_room_for_nothing_until_it_is_let_go() {
+    let walrus = Walrus::start().await;
+    walrus.server.bucket("images").await;
+    let mut sent = stream::iter([Ok(crate::disks::disk().into())]);
+    let whom = For::operator("req-9");
+    let copy = walrus.importer().import(&mut sent, Purpose::Any, Hold::Cached, whom).await.unwrap();
+    let digest = copy.blob.digest;
+    let desk = walrus.instance_bundles(Expected::default());
+    let refused = bundle(&digest, 1, target(User::Bob, "out/disk"));
+    assert!(written(&desk, &refused).await.is_err());
+    walrus.blobs.cache_trim(0); // as an import does that needs all the room there is
+    let wanted = bundle(&digest, 2, target(User::Ann, "out/disk"));
+    assert_eq!(written(&desk, &wanted).await.unwrap(), 1);
+    walrus.desk.bundle_release(&caller(), &digest).await.unwrap();
+    assert_eq!(walrus.hold(&digest), None, "nobody needs it any more");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

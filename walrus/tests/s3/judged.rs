@@ -3,8 +3,6 @@
 use crate::harness::{Answer, Server, User, server};
 use karri_proto::checksum::{Algorithm, Hasher};
 
-const ENABLED: &[u8] = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-
 /// Lets Bob do something in Ann's bucket.
 async fn let_bob(server: &Server, actions: &str, condition: &str) {
     let policy = format!(
@@ -17,7 +15,7 @@ async fn let_bob(server: &Server, actions: &str, condition: &str) {
 
 async fn with_versions(server: &Server) -> (String, String) {
     server.bucket("b-1").await;
-    server.call("PUT", "/b-1?versioning").body(ENABLED).expect(200).await;
+    server.keep_versions("b-1").await;
     let put = |body: &'static [u8]| async move {
         server.put("/b-1/k", body).await.header("x-amz-version-id").to_owned()
     };

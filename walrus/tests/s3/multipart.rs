@@ -1,20 +1,12 @@
 //! Uploads in parts.
 
-use crate::harness::{Server, server};
+use crate::harness::{Server, listed, server};
 
 const PART: usize = 5 << 20;
 
 async fn begun(server: &Server) -> String {
     server.bucket("b-1").await;
     server.call("POST", "/b-1/k?uploads").expect(200).await.element("UploadId")
-}
-
-fn listed(parts: &[(u16, &str)]) -> Vec<u8> {
-    let part = |(number, etag): &(u16, &str)| {
-        format!("<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>")
-    };
-    let parts: String = parts.iter().map(part).collect();
-    format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>").into_bytes()
 }
 
 #[tokio::test]

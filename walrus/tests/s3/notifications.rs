@@ -113,8 +113,7 @@ async fn changes_are_told_in_order_as_s3_tells_them() {
     server.call("PUT", "/b-1/k").header("x-amz-copy-source", "/b-1/a%20b/c").expect(200).await;
     server.call("DELETE", "/b-1/k").expect(204).await;
     server.call("DELETE", "/b-1/not-there").expect(204).await;
-    let versioned = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/b-1?versioning").body(versioned).expect(200).await;
+    server.keep_versions("b-1").await;
     let marker = server.call("DELETE", "/b-1/a%20b/c").expect(204).await;
     let records = hook.records(4).await;
     let names: Vec<&str> = records.iter().map(|record| record["eventName"].as_str().unwrap()).collect();

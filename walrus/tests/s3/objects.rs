@@ -84,8 +84,7 @@ async fn writes_keep_to_their_conditions() {
 async fn a_deletion_on_a_condition_leaves_no_mark_where_nothing_was() {
     let server = server().await;
     server.bucket("b-1").await;
-    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/b-1?versioning").body(enabled).expect(200).await;
+    server.keep_versions("b-1").await;
     let delete = |tag: &'static str| server.call("DELETE", "/b-1/k").header("if-match", tag).send();
     for tag in ["*", "\"x\""] {
         let gone = delete(tag).await;

@@ -1,6 +1,6 @@
 //! What is refused, and in which words.
 
-use crate::harness::{User, server};
+use crate::harness::{User, server, without_room};
 
 #[tokio::test]
 async fn who_is_not_known_or_did_not_sign_gets_nothing() {
@@ -77,4 +77,33 @@ async fn a_locked_object_must_bring_a_checksum() {
     assert!(refused.element("Message").starts_with("Content-MD5 OR x-amz-checksum- HTTP header"));
     put().header("content-md5", "XUFAKrxLKna5cZ2REBfFkg==").expect(200).await;
     put().header("x-amz-checksum-crc32", "NhCmhg==").expect(200).await;
+}
+
+#[tokio::test]
+async fn a_disk_without_room_is_told_and_what_is_there_stays_and_may_go() {
+    let server = server().await;
+    server.bucket("b-1").await;
+    let bodies = [vec![b'x'; 100], vec![b'x'; 300_000]];
+    for (number, body) in bodies.iter().enumerate() {
+        server.put(&format!("/b-1/{number}"), body).await;
+    }
+    let upload = server.call("POST", "/b-1/m?uploads").expect(200).await.element("UploadId");
+    let server = without_room(server).await;
+    for (number, body) in bodies.iter().enumerate() {
+        let copy = server.call("PUT", "/b-1/copy").header("x-amz-copy-source", "b-1/0").send();
+        let part = format!("/b-1/m?partNumber=1&uploadId={upload}");
+        let put = server.call("PUT", "/b-1/new").body(body).send();
+        for refused in [put.await, server.call("PUT", &part).body(body).send().await, copy.await] {
+            assert_eq!(
+                (refused.status, &*refused.code()),
+                (507, "InsufficientStorage"),
+                "{}",
+                refused.text()
+            );
+        }
+        assert!(server.get(&format!("/b-1/{number}")).await.body == *body);
+    }
+    assert_eq!(server.get("/b-1").await.text().matches("<Key>").count(), 2);
+    server.call("DELETE", "/b-1/0").expect(204).await;
+    assert_eq!(server.get("/b-1/0").await.code(), "NoSuchKey");
 }

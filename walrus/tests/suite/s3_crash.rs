@@ -4,6 +4,7 @@
 
 use crate::faults::Process;
 use crate::harness::{DEADLINE, files};
+use futures_util::future::join_all;
 use karri_proto::internal::Role;
 use karri_walrus::offline;
 use karri_walrus::store::keeper::local::LocalKeeper;
@@ -17,7 +18,7 @@ use std::time::{Duration, Instant};
 
 const CLIENTS: usize = 32;
 const KEYS_PER_CLIENT: usize = 3;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 20;
 const BUCKETS: [&str; 2] = ["plain", "kept"];
 
 /// What a key holds: the number that its content is made from, or nothing.
@@ -29,8 +30,8 @@ struct Known {
     acknowledged: State,
     /// Asked for and not answered.
     pending: Option<State>,
-    /// What versions were answered.
-    versions: BTreeMap<String, usize>,
+    /// What versions were answered, and in which round.
+    versions: BTreeMap<String, (usize, usize)>,
 }
 
 fn content(number: usize) -> Vec<u8> {
@@ -47,14 +48,15 @@ struct Worker {
     http: Client,
     url: String,
     id: usize,
+    round: usize,
     known: BTreeMap<String, Known>,
 }
 
 impl Worker {
-    async fn work(mut self, round: usize) -> Self {
+    async fn work(mut self) -> Self {
         let from = rand::thread_rng().gen_range(0..100_000);
         for n in from.. {
-            let number = (round * 1_000_000 + n) * CLIENTS + self.id;
+            let number = (self.round * 1_000_000 + n) * CLIENTS + self.id;
             let bucket = BUCKETS[n % BUCKETS.len()];
             let path = format!("{bucket}/client{}/{}", self.id, n / BUCKETS.len() % KEYS_PER_CLIENT);
             if self.one(&path, n, number).await.is_none() {
@@ -93,7 +95,7 @@ impl Worker {
         let known = self.known.entry(path.to_owned()).or_default();
         (known.acknowledged, known.pending) = (Some(number), None);
         if !version.is_empty() {
-            known.versions.insert(version, number);
+            known.versions.insert(version, (number, self.round));
         }
     }
 
@@ -213,13 +215,13 @@ async fn what_was_answered_survives_a_kill_under_32_clients() {
     for round in 0..rounds {
         let (walrus, endpoint) = Process::start_with(cloud.path(), &state, &section).await;
         let (http, url) = (Client::builder().no_proxy().build().unwrap(), endpoint.public_url.unwrap());
-        verify(&http, &url, &mut known).await;
+        verify(&http, &url, &mut known, round.saturating_sub(1)).await;
         let workers: Vec<_> = known
             .drain(..)
             .enumerate()
             .map(|(id, known)| {
-                let worker = Worker { http: http.clone(), url: url.clone(), id, known };
-                tokio::spawn(worker.work(round))
+                let worker = Worker { http: http.clone(), url: url.clone(), id, round, known };
+                tokio::spawn(worker.work())
             })
             .collect();
         // The moment is part of the test: no condition says when a power supply fails.
@@ -234,28 +236,16 @@ async fn what_was_answered_survives_a_kill_under_32_clients() {
     }
     let (_walrus, endpoint) = Process::start_with(cloud.path(), &state, &section).await;
     let http = Client::builder().no_proxy().build().unwrap();
-    verify(&http, &endpoint.public_url.unwrap(), &mut known).await;
+    verify(&http, &endpoint.public_url.unwrap(), &mut known, 0).await;
     assert!(known.iter().all(|known| !known.is_empty()), "each client has written");
     assert!(known.iter().flat_map(BTreeMap::values).any(|known| known.versions.len() > 1));
 }
 
-/// Every key is what was answered last, or what was asked for after that; versions that were answered are there.
-async fn verify(http: &Client, url: &str, known: &mut [BTreeMap<String, Known>]) {
-    let mut there = BTreeSet::new();
-    for (path, known) in known.iter_mut().flatten() {
-        let found = get(http, &format!("{url}/{path}")).await;
-        let possible: Vec<State> = [Some(known.acknowledged), known.pending].into_iter().flatten().collect();
-        let state = possible.iter().find(|state| found == state.map(content));
-        let state = state.unwrap_or_else(|| {
-            panic!("{path} has {:?} bytes, and may hold {possible:?}", found.as_ref().map(Vec::len))
-        });
-        (known.acknowledged, known.pending) = (*state, None);
-        there.extend(found.map(|_| path.clone()));
-        for (version, number) in &known.versions {
-            let old = get(http, &format!("{url}/{path}?versionId={version}")).await;
-            assert!(old == Some(content(*number)), "{path}, version {version}");
-        }
-    }
+/// Every key is what was answered last, or what was asked for after that; versions that were answered are there. Of
+/// those, older ones than of round `since` have been looked at before.
+async fn verify(http: &Client, url: &str, known: &mut [BTreeMap<String, Known>], since: usize) {
+    let clients = known.iter_mut().map(|known| verify_client(http, url, known, since));
+    let there: BTreeSet<String> = join_all(clients).await.into_iter().flatten().collect();
     for bucket in BUCKETS {
         let listed = http.get(format!("{url}/{bucket}")).send().await.unwrap().text().await.unwrap();
         let listed: Vec<String> =
@@ -266,6 +256,31 @@ async fn verify(http: &Client, url: &str, known: &mut [BTreeMap<String, Known>])
             there.iter().filter(|path| path.starts_with(&prefix)).cloned().collect::<Vec<_>>()
         );
     }
+}
+
+/// The client's keys that are there.
+async fn verify_client(
+    http: &Client,
+    url: &str,
+    known: &mut BTreeMap<String, Known>,
+    since: usize,
+) -> Vec<String> {
+    let mut there = Vec::new();
+    for (path, known) in known {
+        let found = get(http, &format!("{url}/{path}")).await;
+        let possible: Vec<State> = [Some(known.acknowledged), known.pending].into_iter().flatten().collect();
+        let state = possible.iter().find(|state| found == state.map(content));
+        let state = state.unwrap_or_else(|| {
+            panic!("{path} has {:?} bytes, and may hold {possible:?}", found.as_ref().map(Vec::len))
+        });
+        (known.acknowledged, known.pending) = (*state, None);
+        there.extend(found.map(|_| path.clone()));
+        for (version, (number, _)) in known.versions.iter().filter(|(_, (_, round))| *round >= since) {
+            let old = get(http, &format!("{url}/{path}?versionId={version}")).await;
+            assert!(old == Some(content(*number)), "{path}, version {version}");
+        }
+    }
+    there
 }
 
 async fn get(http: &Client, url: &str) -> Option<Vec<u8>> {

@@ -87,7 +87,11 @@ pub fn run(root: &Path, only: &[Part]) -> Result<()> {
     for failure in &all.failures {
         println!("\n==== {} ====\n{}", failure.name, failure.output.trim_end());
     }
-    println!("\n{} s; logs are in target/test-logs", began.elapsed().as_secs());
+    context.write_times()?;
+    println!(
+        "\n{} s; logs are in target/test-logs, and what took how long in its times",
+        began.elapsed().as_secs()
+    );
     println!("{} passed, {} failed", all.passed, all.failed);
     if all.failed > 0 {
         std::io::stdout().flush()?;

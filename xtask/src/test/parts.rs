@@ -7,7 +7,8 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 /// Builds on a machine with few cores and nothing built yet.
 const BUILD_TIME_MAX: Duration = Duration::from_secs(30 * 60);
@@ -18,6 +19,8 @@ const CLIPPY: [&str; 7] = ["clippy", "--workspace", "--all-targets", "--locked",
 const BUILD: [&str; 6] =
     ["build", "--workspace", "--all-targets", "--locked", "--message-format", "json-render-diagnostics"];
 const FUZZ_SECONDS: u64 = 5;
+/// Among the logs.
+const TIMES: &str = "times";
 const IMAGES: &str = "target/images";
 const IMAGE_SCRIPTS: &str = "deploy/images";
 /// Each is built by the script of its name, which writes `NAME.manifest` last, and tried by `test-NAME.sh`
@@ -32,6 +35,8 @@ pub struct Context {
     logs: PathBuf,
     /// What the one build gave; `None` inside when it failed, which has been told.
     built: Option<Option<Vec<Executable>>>,
+    /// How long each program took, for who wants the whole to be faster.
+    times: Mutex<Vec<(Duration, String)>>,
 }
 
 /// A test executable that cargo has built.
@@ -71,11 +76,23 @@ impl Context {
     pub fn new(root: &Path) -> Result<Self> {
         let logs = root.join("target/test-logs");
         std::fs::create_dir_all(&logs)?;
-        Ok(Self { root: root.to_owned(), logs, built: None })
+        Ok(Self { root: root.to_owned(), logs, built: None, times: Mutex::default() })
     }
 
     fn run(&self, command: &mut Command, name: &str, time_max: Duration) -> Result<Outcome> {
-        process::run(command, &self.logs, name, time_max)
+        let began = Instant::now();
+        let outcome = process::run(command, &self.logs, name, time_max);
+        self.times.lock().expect("no lane panics").push((began.elapsed(), name.to_owned()));
+        outcome
+    }
+
+    /// Every program that was run and the seconds it took, the slowest first, a line each.
+    pub fn write_times(&self) -> Result<()> {
+        let mut times = self.times.lock().expect("no lane panics").clone();
+        times.sort_by(|a, b| b.cmp(a));
+        let lines: Vec<String> =
+            times.iter().map(|(time, name)| format!("{:7.1} {name}\n", time.as_secs_f64())).collect();
+        Ok(std::fs::write(self.logs.join(TIMES), lines.concat())?)
     }
 
     fn command(&self, program: impl AsRef<Path>) -> Command {

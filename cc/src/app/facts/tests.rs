@@ -29,7 +29,14 @@ pub fn port(number: u32, groups: &[u32]) -> Fact {
 pub fn rule(of: u32, number: u32, peer: Option<u32>) -> Fact {
     let id: SecurityGroupRuleId = format!("sgr-{number:08x}").parse().unwrap();
     let peer = peer.map_or(Peer::V4(Net4::EVERYWHERE), |peer| Peer::Group(group(peer)));
-    Fact::Rule(GroupRule { group: group(of), id, direction: Direction::Ingress, traffic: Traffic::All, peer })
+    Fact::Rule(GroupRule {
+        group: group(of),
+        id,
+        direction: Direction::Ingress,
+        traffic: Traffic::All,
+        peer,
+        part_of: None,
+    })
 }
 
 fn put(fact: Fact) -> FactChange {

@@ -7,22 +7,20 @@ use karri_proto::aws::ec2::{
 };
 use karri_proto::fault::{Fault, shown};
 
-/// EC2's limits of things that are not there yet are zero, not EC2's.
-const NONE_YET: &str = "0";
-
 pub async fn describe_account_attributes(
     cx: Cx,
     request: DescribeAccountAttributesRequest,
 ) -> Answer<DescribeAccountAttributesResult> {
     let vpcs = cx.app.store.vpc_list(cx.account()).await?;
     let default_vpc = vpcs.into_iter().find(|vpc| vpc.is_default).map(|vpc| vpc.id);
+    let limits = &cx.app.limits;
     let known = [
         ("supported-platforms", "VPC".to_owned()),
         ("default-vpc", default_vpc.unwrap_or_else(|| "none".to_owned())),
-        ("max-instances", cx.app.limits.instances_per_account.to_string()),
-        ("max-elastic-ips", NONE_YET.to_owned()),
-        ("vpc-max-elastic-ips", NONE_YET.to_owned()),
-        ("vpc-max-security-groups-per-interface", "1".to_owned()),
+        ("max-instances", limits.instances_per_account.to_string()),
+        ("max-elastic-ips", limits.elastic_addresses_per_account.to_string()),
+        ("vpc-max-elastic-ips", limits.elastic_addresses_per_account.to_string()),
+        ("vpc-max-security-groups-per-interface", limits.security_groups_per_interface.to_string()),
     ];
     if let Some(unknown) = request.attribute_names.iter().find(|name| known.iter().all(|(k, _)| k != name)) {
         let shown = shown(unknown);

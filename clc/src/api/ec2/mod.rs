@@ -15,6 +15,7 @@ mod nat_gateway;
 mod network_acl;
 mod network_interface;
 mod password_data;
+mod prefix_list;
 mod region;
 mod route_table;
 mod security_group;
@@ -33,6 +34,7 @@ pub fn table(table: Table) -> Table {
     let table = images(table);
     let table = key_pairs(table);
     let table = addresses(gateways(network_acls(route_tables(security_groups(vpcs(network(table)))))));
+    let table = prefix_lists(table);
     tags(table)
 }
 
@@ -205,6 +207,19 @@ fn security_groups(table: Table) -> Table {
         .on_change(group::modify_security_group_rules, group::modify_asks)
         .on_change(group::update_security_group_rule_descriptions_ingress, group::describe_ingress_asks)
         .on_change(group::update_security_group_rule_descriptions_egress, group::describe_egress_asks)
+}
+
+fn prefix_lists(table: Table) -> Table {
+    use prefix_list as list;
+    table
+        .on(list::describe_prefix_lists, action_alone)
+        .on(list::describe_managed_prefix_lists, action_alone)
+        .on(list::get_managed_prefix_list_entries, list::entries_asks)
+        .on(list::get_managed_prefix_list_associations, list::associations_asks)
+        .on_change(list::create_managed_prefix_list, list::create_asks)
+        .on_change(list::modify_managed_prefix_list, list::modify_asks)
+        .on_change(list::restore_managed_prefix_list_version, list::restore_asks)
+        .on_change(list::delete_managed_prefix_list, list::delete_asks)
 }
 
 fn tags(table: Table) -> Table {

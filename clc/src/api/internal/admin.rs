@@ -6,6 +6,7 @@ use karri_proto::internal::admin::{
     AccessKey, Account, AdminService, Certificate, CloudStatus, ImageDeleted, NewAccount, NewCertificate,
     NewKey, NewToken, NewUser, Token, User,
 };
+use karri_proto::internal::path::{PathAsked, Station};
 use karri_proto::internal::{ApiError, Caller};
 
 #[async_trait]
@@ -81,5 +82,9 @@ impl AdminService for Internal {
 
     async fn cloud_status(&self, caller: &Caller) -> Result<CloudStatus, ApiError> {
         self.app.cloud_status(caller).await
+    }
+
+    async fn packet_path(&self, _: &Caller, asked: PathAsked) -> Result<Vec<Station>, ApiError> {
+        self.app.packet_path(&asked).await
     }
 }

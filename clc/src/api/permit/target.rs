@@ -109,7 +109,8 @@ async fn facts(cx: &Cx, kind: Taggable, id: &str, own: bool) -> Result<Facts, Fa
         | Taggable::RouteTable
         | Taggable::NetworkAcl
         | Taggable::NatGateway
-        | Taggable::ElasticIp => {
+        | Taggable::ElasticIp
+        | Taggable::PrefixList => {
             // These ARNs name no account, and whoever is no administrator reaches none but their own.
             let nobodys = matches!(kind, Taggable::Image | Taggable::Snapshot);
             let own = own || nobodys || !cx.is_administrator();

@@ -1,13 +1,12 @@
 //! All facts, and of each cluster what it needs and is told. Pure.
 
 use super::part::{All, Homes, Part};
-use crate::app::security_group::Rule;
 use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
-use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
+use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
 use karri_proto::internal::facts::FactsPage;
 use karri_proto::network::{Fact, FactChange, FactKey, FactTable, GroupRule, PortFact, Shape, ShapeKey};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 #[derive(Default)]
@@ -15,6 +14,8 @@ pub struct Table {
     pub(super) facts: FactTable,
     pub(super) homes: Homes,
     parts: BTreeMap<Arc<str>, Part>,
+    /// Of each rule that names a prefix list: the facts that it is told as.
+    spread: HashMap<SecurityGroupRuleId, Vec<FactKey>>,
 }
 
 impl Table {
@@ -89,17 +90,37 @@ impl Table {
     }
 
     pub fn rules_changed(&mut self, changes: RuleChanges) {
-        if changes.whole {
-            let there: HashSet<FactKey> =
-                changes.rules.iter().map(|rule| Fact::Rule(rule.fact()).key()).collect();
+        let RuleChanges { whole, rules, lists, gone, .. } = changes;
+        let told: Vec<_> = rules.into_iter().map(|rule| (rule.facts(&lists), rule)).collect();
+        if whole {
+            let there = told.iter().flat_map(|(facts, _)| facts).map(GroupRule::key);
+            let there: HashSet<FactKey> = there.collect();
+            self.spread.clear();
             let known = self.facts.facts().map(|fact| fact.key());
             let rules = known.filter(|key| matches!(key, FactKey::Rule { .. }));
             let gone: Vec<FactKey> = rules.filter(|key| !there.contains(key)).collect();
             gone.into_iter().for_each(|key| self.rule_set(FactChange::Gone(key)));
         }
-        let fact = |rule: &Rule| -> GroupRule { rule.fact() };
-        changes.rules.iter().map(fact).for_each(|rule| self.rule_set(FactChange::Put(Fact::Rule(rule))));
-        changes.gone.into_iter().for_each(|key| self.rule_set(FactChange::Gone(key)));
+        for (facts, rule) in told {
+            self.rule_told_as(FactKey::Rule { group: rule.group, rule: rule.id }, facts);
+        }
+        gone.into_iter().for_each(|key| self.rule_told_as(key, Vec::new()));
+    }
+
+    /// The rule of that key is told as these facts, whatever it was told as before.
+    fn rule_told_as(&mut self, key: FactKey, facts: Vec<GroupRule>) {
+        let FactKey::Rule { rule: id, .. } = &key else { return };
+        let before = self.spread.remove(id).unwrap_or_default();
+        let id = id.clone();
+        let now: Vec<FactKey> = facts.iter().map(GroupRule::key).collect();
+        facts.into_iter().for_each(|fact| self.rule_set(FactChange::Put(Fact::Rule(fact))));
+        let there: HashSet<&FactKey> = now.iter().collect();
+        for other in before.iter().chain([&key]).filter(|other| !there.contains(other)) {
+            self.rule_set(FactChange::Gone(other.clone()));
+        }
+        if !there.is_empty() && !there.contains(&key) {
+            self.spread.insert(id, now);
+        }
     }
 
     /// Every cluster is told of every shape.

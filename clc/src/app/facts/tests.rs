@@ -2,14 +2,14 @@
 
 use super::stand::Stand;
 use super::table::Table;
-use crate::app::security_group::Rule;
-use crate::app::security_group::terms::{Terms, net4, traffic};
+use crate::app::security_group::terms::{Terms, net_of, net4, traffic};
+use crate::app::security_group::{Lists, Peer, Rule};
 use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
-use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
+use karri_proto::ids::{NetworkInterfaceId, PrefixListId, SecurityGroupId};
 use karri_proto::internal::facts::{FactsAt, FactsPage};
 use karri_proto::network::{
-    DhcpOptions, Direction, Fact, FactChange, FactKey, FactTable, Peer, PortFact, Shape, Vpc,
+    DhcpOptions, Direction, Fact, FactChange, FactKey, FactTable, PortFact, Shape, Vpc,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
@@ -19,6 +19,8 @@ const GROUPS: u8 = 4;
 const PORTS: u8 = 6;
 const RULES: u8 = 8;
 const SHAPES: u8 = 3;
+const LISTS: u8 = 2;
+const ENTRIES: u8 = 3;
 const EPOCH: u64 = 7;
 /// Small, so that everything takes several.
 const PAGE: usize = 2;
@@ -40,9 +42,16 @@ fn port(number: u8, groups: u8) -> PortFact {
     }
 }
 
+fn list(number: u8) -> PrefixListId {
+    format!("pl-{number:08x}").parse().unwrap()
+}
+
+fn anywhere() -> Peer {
+    Peer::V4(net4("10.0.0.0/8").unwrap())
+}
+
 /// One of the rules: it stays in its group, what it says may change.
-fn rule(number: u8, peer: Option<u8>) -> Rule {
-    let peer = peer.map_or(Peer::V4(net4("10.0.0.0/8").unwrap()), |number| Peer::Group(group(number)));
+fn rule(number: u8, peer: Peer) -> Rule {
     Rule {
         id: format!("sgr-{number:08x}").parse().unwrap(),
         group: group(number % GROUPS),
@@ -55,6 +64,10 @@ fn rule(number: u8, peer: Option<u8>) -> Rule {
         peer_account: None,
         description: None,
     }
+}
+
+fn key(rule: &Rule) -> FactKey {
+    FactKey::Rule { group: rule.group.clone(), rule: rule.id.clone() }
 }
 
 fn shape(number: u8, gateway: bool) -> Shape {
@@ -78,9 +91,14 @@ enum Act {
     PortGone(u8),
     Rule {
         number: u8,
-        peer: Option<u8>,
+        peer: Peer,
     },
     RuleGone(u8),
+    /// The list has now those of the entries whose bits are set.
+    List {
+        number: u8,
+        entries: u8,
+    },
     Shape {
         number: u8,
         gateway: bool,
@@ -107,6 +125,14 @@ enum Fate {
     Blank,
 }
 
+fn peers() -> impl Strategy<Value = Peer> {
+    prop_oneof![
+        Just(anywhere()),
+        (0..GROUPS).prop_map(|number| Peer::Group(group(number))),
+        (0..LISTS).prop_map(|number| Peer::List(list(number))),
+    ]
+}
+
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let fate = prop_oneof![
         6 => Just(Fate::Arrives),
@@ -120,7 +146,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         4 => (0..PORTS, 0..CLUSTERS.len(), 0..1u8 << GROUPS)
             .prop_map(|(number, home, groups)| Act::Port { number, home, groups }),
         2 => (0..PORTS).prop_map(Act::PortGone),
-        4 => (0..RULES, proptest::option::of(0..GROUPS)).prop_map(|(number, peer)| Act::Rule { number, peer }),
+        4 => (0..RULES, peers()).prop_map(|(number, peer)| Act::Rule { number, peer }),
+        2 => (0..LISTS, 0..1u8 << ENTRIES).prop_map(|(number, entries)| Act::List { number, entries }),
         2 => (0..RULES).prop_map(Act::RuleGone),
         2 => (0..SHAPES, any::<bool>()).prop_map(|(number, gateway)| Act::Shape { number, gateway }),
         1 => (0..SHAPES).prop_map(Act::ShapeGone),
@@ -135,6 +162,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 struct Model {
     ports: BTreeMap<u8, (PortFact, usize)>,
     rules: BTreeMap<u8, Rule>,
+    lists: Lists,
     shapes: BTreeMap<u8, Shape>,
 }
 
@@ -155,7 +183,8 @@ impl Model {
         for port in own().chain(elsewhere) {
             table.apply(FactChange::Put(Fact::Port(port.clone())));
         }
-        rules().for_each(|rule| drop(table.apply(FactChange::Put(Fact::Rule(rule.fact())))));
+        let facts = rules().flat_map(|rule| rule.facts(&self.lists));
+        facts.for_each(|fact| drop(table.apply(FactChange::Put(Fact::Rule(fact)))));
         self.all_shapes()
             .into_iter()
             .for_each(|shape| drop(table.apply(FactChange::Put(Fact::Shape(shape)))));
@@ -167,7 +196,12 @@ impl Model {
     }
 
     fn all_rules(&self) -> RuleChanges {
-        RuleChanges { to: 0, whole: true, rules: self.rules.values().cloned().collect(), gone: Vec::new() }
+        RuleChanges { whole: true, ..self.rules_now(self.rules.values().cloned().collect()) }
+    }
+
+    /// As they are read after a change of them.
+    fn rules_now(&self, rules: Vec<Rule>) -> RuleChanges {
+        RuleChanges { rules, lists: self.lists.clone(), ..RuleChanges::default() }
     }
 }
 
@@ -234,11 +268,19 @@ impl World {
             Act::Rule { number, peer } => {
                 let rule = rule(number, peer);
                 self.model.rules.insert(number, rule.clone());
-                self.table.rules_changed(RuleChanges { rules: vec![rule], ..RuleChanges::default() });
+                self.table.rules_changed(self.model.rules_now(vec![rule]));
+            }
+            Act::List { number, entries } => {
+                let bits = (0..ENTRIES).filter(|bit| entries & (1 << bit) != 0);
+                let nets = bits.map(|bit| net_of(&format!("10.{bit}.0.0/16")).unwrap()).collect();
+                self.model.lists.insert(list(number), nets);
+                let naming = |rule: &&Rule| rule.terms.peer == Peer::List(list(number));
+                let naming = self.model.rules.values().filter(naming).cloned().collect();
+                self.table.rules_changed(self.model.rules_now(naming));
             }
             Act::RuleGone(number) => {
                 self.model.rules.remove(&number);
-                let gone = vec![Fact::Rule(rule(number, None).fact()).key()];
+                let gone = vec![key(&rule(number, anywhere()))];
                 self.table.rules_changed(RuleChanges { gone, ..RuleChanges::default() });
             }
             Act::Shape { number, gateway } => {
@@ -291,7 +333,7 @@ impl World {
 
     /// Everything arrives from now on. So many pages are enough: everything may have to be told twice.
     fn settle(&mut self, cluster: usize) {
-        let enough = 4 + 2 * usize::from(PORTS + RULES + SHAPES);
+        let enough = 4 + 2 * usize::from(PORTS + RULES * ENTRIES + SHAPES);
         // The first may end a telling whose beginning the receiver has lost since; it finds out with the next.
         let done = (0..enough).filter(|_| self.page(cluster, Fate::Arrives)).take(2).count();
         assert_eq!(done, 2, "cluster {cluster} never has everything");
@@ -332,9 +374,9 @@ fn a_change_is_told_to_those_alone_who_need_it() {
         table.page(EPOCH, cluster, None, 10).changes.iter().map(FactChange::key).collect()
     };
     // A rule of the second group, which only `b` is in, and which names the first.
-    let second = rule(1, Some(0));
+    let second = rule(1, Peer::Group(group(0)));
     table.rules_changed(changes(second.clone()));
     assert_eq!(keys(&mut table, "a"), HashSet::from([FactKey::Port(port_id(1))]));
-    let needed = [FactKey::Port(port_id(1)), FactKey::Port(port_id(2)), Fact::Rule(second.fact()).key()];
+    let needed = [FactKey::Port(port_id(1)), FactKey::Port(port_id(2)), key(&second)];
     assert_eq!(keys(&mut table, "b"), HashSet::from(needed));
 }

@@ -248,7 +248,9 @@ impl App {
     ) -> Result<(), Fault> {
         let _groups = self.networks_held.read().await;
         let (mut tx, number) = self.store.begin_numbered().await?;
-        let wanted = Change::Groups(self.groups_of_instance_in_txn(&mut tx, instance, groups).await?);
+        let groups = self.groups_of_instance_in_txn(&mut tx, instance, groups).await?;
+        self.check_groups_of_mode(&instance.zone, groups.iter().map(|(_, name)| name.as_str()))?;
+        let wanted = Change::Groups(groups);
         let verb = |instance: &mut Instance, order: Order<'_>| change(instance, &wanted, order);
         self.order_in_txn(tx, number, caller, std::slice::from_ref(id), |_| Ok(()), verb).await.map(drop)
     }

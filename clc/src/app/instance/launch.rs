@@ -3,6 +3,7 @@
 //! Nothing slow stands in a request. The reservation in memory is given back by `Held` unless the rows
 //! are committed.
 
+mod mode;
 mod ports;
 mod prepare;
 mod resolve;
@@ -28,6 +29,7 @@ use futures_util::future::BoxFuture;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, MachineImageId, SubnetId};
 use karri_proto::instance::MetadataOptions;
+use karri_proto::network::NetworkMode;
 use prepare::prepare;
 use resolve::Resolved;
 use std::collections::HashMap;
@@ -146,6 +148,7 @@ impl App {
         let resolved = self.resolve(&order).await?;
         self.check_ports(&order)?;
         permit(resolved.touched()).await?;
+        self.check_modes(&order, &resolved)?;
         for _ in 0..ADDRESS_ATTEMPTS_MAX {
             let (launched, mut held, mut taken) = self.write(&order, &resolved).await?;
             match launched {
@@ -225,6 +228,9 @@ impl App {
         places: &[Spot],
     ) -> Result<Option<PublicAddresses>, Fault> {
         let wants = |spot: &Spot| {
+            if self.mode_of(&spot.place.zone) != NetworkMode::Managed {
+                return false;
+            }
             let subnet = resolved.subnet(&spot.place.zone);
             order.public_address.unwrap_or(subnet.is_some_and(|subnet| subnet.map_public_ip))
         };
@@ -298,6 +304,9 @@ impl App {
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
         let free = |link: &Arc<ClusterLink>| {
+            if self.check_mode_of_launch(&link.hello(), order, resolved).is_err() {
+                return (link.name.clone(), 0); // another zone may do
+            }
             let within = resolved.network(&link.hello().zone, &link.name);
             let free = within.map_or(0, |(network, range)| book.addresses.free_count(&network, range));
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))

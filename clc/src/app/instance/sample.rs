@@ -27,6 +27,7 @@ fn spec() -> InstanceSpec {
         gateway: [172, 31, 0, 1].into(),
         groups: vec![("sg-0123456789abcdef0".parse().unwrap(), "default".into())],
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,

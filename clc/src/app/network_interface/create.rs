@@ -118,6 +118,7 @@ impl App {
         subnet: &Subnet,
         order: &InterfaceOrder,
     ) -> Result<(PortSpec, Vec<Taken<'_>>), Fault> {
+        self.needs_managed(&subnet.zone, "Network interfaces beside an instance's first are")?;
         let groups = match order.groups.is_empty() {
             true => default_group_in_txn(tx, subnet).await?,
             false => self.groups_of_port_in_txn(tx, &subnet.account, &subnet.vpc_id, &order.groups).await?,
@@ -144,6 +145,7 @@ impl App {
             groups,
             public: None,
             device_index: 0,
+            forwarded: Vec::new(),
             secondary: more.map(|one| SecondaryAddress { address: one.address, public: None }).collect(),
             source_dest_check: true,
             id,

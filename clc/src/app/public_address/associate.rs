@@ -49,6 +49,7 @@ impl App {
         let address = self.public_address_seen_in_txn(&mut tx, caller, &order.address).await?;
         let goal = self.goal_in_txn(&mut tx, caller, &order.goal).await?;
         let private = private_of(&goal, order.private_ip)?;
+        self.needs_managed(&goal.zone, "Elastic IP addresses are")?;
         let vpc = vpc_fetch_in_txn(&mut tx, goal.port.vpc_id.as_str()).await?;
         let vpc = vpc.ok_or_else(|| goal.port.vpc_id.not_found())?;
         if internet_gateway_of_vpc_in_txn(&mut tx, &vpc.id).await?.is_none() {

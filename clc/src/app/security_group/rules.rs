@@ -1,10 +1,11 @@
 //! Rules: given, taken, replaced, described. All that one request names, or nothing.
 
 use super::terms::Terms;
-use super::{Rule, group_not_found};
+use super::{Peer, Rule, group_not_found};
 use crate::app::App;
 use crate::app::tag::{Taggable, Tags};
 use crate::store::network::SecurityGroup;
+use crate::store::prefix_list::prefix_list_fetch_in_txn;
 use crate::store::security_group::{
     group_fetch_in_txn, rule_by_id_in_txn, rule_by_terms_in_txn, rule_delete_in_txn, rule_describe_in_txn,
     rule_insert_in_txn, rule_remove_in_txn, rules_exceed_in_txn, rules_turn_in_txn,
@@ -13,7 +14,7 @@ use crate::store::tag::tags_put_in_txn;
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::SecurityGroupRuleId;
-use karri_proto::network::{Direction, Peer};
+use karri_proto::network::Direction;
 use std::collections::HashSet;
 
 /// A rule to be.
@@ -183,7 +184,7 @@ fn duplicate(terms: &Terms) -> Fault {
     Fault::new(FaultCode::InvalidPermissionDuplicate, sentence)
 }
 
-/// Groups may have gone since they were looked up.
+/// Groups and lists may have gone since they were looked up.
 async fn groups_there_in_txn(tx: &mut Tx, group: &SecurityGroup, rules: &[NewRule]) -> Result<(), Fault> {
     if group_fetch_in_txn(tx, &group.id).await?.is_none() {
         return Err(group_not_found(&group.id));
@@ -192,14 +193,15 @@ async fn groups_there_in_txn(tx: &mut Tx, group: &SecurityGroup, rules: &[NewRul
 }
 
 async fn peers_there_in_txn(tx: &mut Tx, peers: impl Iterator<Item = &Peer>) -> Result<(), Fault> {
-    let groups = peers.filter_map(|peer| match peer {
-        Peer::Group(group) => Some(group.clone()),
-        Peer::V4(_) | Peer::V6(_) => None,
-    });
-    let groups: HashSet<_> = groups.collect();
-    for group in groups {
-        if group_fetch_in_txn(tx, group.as_str()).await?.is_none() {
-            return Err(group.not_found());
+    for peer in peers.collect::<HashSet<_>>() {
+        match peer {
+            Peer::Group(group) if group_fetch_in_txn(tx, group.as_str()).await?.is_none() => {
+                return Err(group.not_found());
+            }
+            Peer::List(list) if prefix_list_fetch_in_txn(tx, list.as_str()).await?.is_none() => {
+                return Err(list.not_found());
+            }
+            Peer::Group(_) | Peer::List(_) | Peer::V4(_) | Peer::V6(_) => {}
         }
     }
     Ok(())

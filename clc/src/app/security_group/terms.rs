@@ -3,8 +3,8 @@
 //! One thing has one form: `6` is `tcp`, `10.1.2.3/8` is `10.0.0.0/8`, so that equal rules are found equal.
 
 use karri_proto::fault::{Fault, shown};
-use karri_proto::ids::SecurityGroupId;
-use karri_proto::network::{Direction, Net4, Net6, Peer, Traffic};
+use karri_proto::ids::{PrefixListId, SecurityGroupId};
+use karri_proto::network::{self, Direction, Net4, Net6, Traffic};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 const ICMP: u8 = 1;
@@ -13,6 +13,15 @@ const UDP: u8 = 17;
 const ICMP6: u8 = 58;
 /// EC2's word for all protocols, all types and all codes.
 pub const ALL: i32 = -1;
+
+/// Who is at the other end. Clusters know no lists: they are told of each entry.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Peer {
+    V4(Net4),
+    V6(Net6),
+    Group(SecurityGroupId),
+    List(PrefixListId),
+}
 
 /// What tells rules of one group apart.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -164,6 +173,7 @@ pub fn peer_text(peer: &Peer) -> String {
         Peer::V4(net) => net.to_string(),
         Peer::V6(net) => net.to_string(),
         Peer::Group(group) => group.to_string(),
+        Peer::List(list) => list.to_string(),
     }
 }
 
@@ -172,9 +182,21 @@ pub fn peer_of(text: &str) -> Option<Peer> {
     if text.starts_with(SecurityGroupId::PREFIX) {
         return text.parse().ok().map(Peer::Group);
     }
+    if text.starts_with(PrefixListId::PREFIX) {
+        return text.parse().ok().map(Peer::List);
+    }
+    match net_of(text)? {
+        network::Peer::V4(net) => Some(Peer::V4(net)),
+        network::Peer::V6(net) => Some(Peer::V6(net)),
+        network::Peer::Group(_) => None,
+    }
+}
+
+/// A range of either kind.
+pub fn net_of(text: &str) -> Option<network::Peer> {
     match text.contains(':') {
-        true => net6(text).ok().map(Peer::V6),
-        false => net4(text).ok().map(Peer::V4),
+        true => net6(text).ok().map(network::Peer::V6),
+        false => net4(text).ok().map(network::Peer::V4),
     }
 }
 
@@ -235,10 +257,12 @@ mod tests {
 
     #[test]
     fn peers_are_read_as_they_were_written() {
-        for text in ["0.0.0.0/0", "2001:db8::/32", "sg-0123456789abcdef0"] {
+        for text in ["0.0.0.0/0", "2001:db8::/32", "sg-0123456789abcdef0", "pl-0123456789abcdef0"] {
             assert_eq!(peer_text(&peer_of(text).unwrap()), text);
         }
-        assert_eq!(peer_of("pl-0123456789abcdef0"), None);
+        for text in ["", "pl-1", "sg-1", "eni-0123456789abcdef0"] {
+            assert_eq!(peer_of(text), None, "{text}");
+        }
     }
 
     #[test]

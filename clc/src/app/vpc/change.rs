@@ -18,6 +18,7 @@ use crate::store::security_group::{group_delete_in_txn, group_referrer_in_txn, r
 use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::subnets_of_vpc_in_txn;
 use crate::store::tag::{tags_drop_in_txn, tags_put_in_txn};
+use crate::store::told::routes_to_lists_touched_in_txn;
 use crate::store::vpc::{
     Vpc, VpcRange, vpc_delete_in_txn, vpc_fetch_in_txn, vpc_list_in_txn, vpc_of_range_in_txn,
     vpc_range_delete_in_txn, vpc_range_insert_in_txn,
@@ -40,6 +41,7 @@ impl App {
     /// `dry`: nothing is done after all.
     pub async fn vpc_create(&self, account: &str, cidr: &str, tags: &Tags, dry: bool) -> Result<Vpc, Fault> {
         let range = of_vpc(cidr)?;
+        self.needs_a_managed_zone("VPCs other than the default one are")?;
         let id = VpcId::random(&mut rand::thread_rng()).to_string();
         let mut tx = self.store.begin().await?;
         let rules = rules_turn_in_txn(&mut tx).await?;
@@ -152,6 +154,7 @@ impl App {
         let range = VpcRange { association_id: association.into(), cidr: range.to_string() };
         vpc_range_insert_in_txn(&mut tx, &vpc.id, &range).await?;
         network_touch_in_txn(&mut tx, networks, &ShapeKey::Vpc(id)).await?;
+        routes_to_lists_touched_in_txn(&mut tx, networks, &vpc.id).await?;
         self.store.commit_and_forget(tx).await?;
         self.networks_changed();
         Ok((vpc, range))
@@ -187,6 +190,7 @@ impl App {
         }
         vpc_range_delete_in_txn(&mut tx, id.as_str()).await?;
         network_touch_in_txn(&mut tx, networks, &ShapeKey::Vpc(vpc.id.parse()?)).await?;
+        routes_to_lists_touched_in_txn(&mut tx, networks, &vpc.id).await?;
         self.store.commit_and_forget(tx).await?;
         self.networks_changed();
         Ok((vpc.clone(), range.clone()))

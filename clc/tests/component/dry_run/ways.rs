@@ -26,6 +26,8 @@ pub struct Ways {
     /// One that leads nowhere, and the association of another one.
     allocation: String,
     address_association: String,
+    /// In its first version, which nothing names.
+    list: String,
     /// One that is attached to nothing, and the attachment of another one.
     interface: String,
     attachment: String,
@@ -53,6 +55,8 @@ impl Ways {
         let nat = [("SubnetId", second.as_str()), ("ConnectivityType", "private")];
         let nat = told(client, "CreateNatGateway", &nat, "natGatewayId").await;
         nat_state(client, &nat, "available").await;
+        let list = [("PrefixListName", "tried"), ("AddressFamily", "IPv4"), ("MaxEntries", "2")];
+        let list = told(client, "CreateManagedPrefixList", &list, "prefixListId").await;
         let (other, _) = allocated(client).await;
         let pair = [("AllocationId", other.as_str()), ("InstanceId", instance)];
         let address_association = told(client, "AssociateAddress", &pair, "associationId").await;
@@ -74,6 +78,7 @@ impl Ways {
             acl_association: acls.first("networkAclAssociationId").unwrap(),
             allocation: allocated(client).await.0,
             address_association,
+            list,
             interface,
             attachment,
             table,
@@ -122,6 +127,20 @@ impl Ways {
             "ReleaseAddress" => vec![("AllocationId", &self.allocation)],
             "ResetAddressAttribute" => {
                 vec![("AllocationId", &self.allocation), ("Attribute", "domain-name")]
+            }
+            "CreateManagedPrefixList" => {
+                vec![("PrefixListName", "new"), ("AddressFamily", "IPv4"), ("MaxEntries", "2")]
+            }
+            "ModifyManagedPrefixList" => {
+                vec![("PrefixListId", &self.list), ("AddEntry.1.Cidr", "10.0.0.0/8")]
+            }
+            "RestoreManagedPrefixListVersion" => {
+                vec![("PrefixListId", &self.list), ("CurrentVersion", "1"), ("PreviousVersion", "1")]
+            }
+            "DeleteManagedPrefixList"
+            | "GetManagedPrefixListEntries"
+            | "GetManagedPrefixListAssociations" => {
+                vec![("PrefixListId", &self.list)]
             }
             "CreateNetworkInterface" => vec![("SubnetId", subnet)],
             "DeleteNetworkInterface" => vec![("NetworkInterfaceId", &self.interface)],
@@ -177,6 +196,8 @@ pub fn wrong() -> Vec<Wrong> {
         ("InvalidNetworkInterfaceID.NotFound", "InvalidAttachmentID.NotFound");
     let (no_gateway, no_table) = ("InvalidInternetGatewayID.NotFound", "InvalidRouteTableID.NotFound");
     let (no_acl, no_address) = ("InvalidNetworkAclID.NotFound", "InvalidAllocationID.NotFound");
+    let list = ("PrefixListId", "pl-0123456789abcdef0");
+    let no_list = "InvalidPrefixListID.NotFound";
     let (no_association, no_vpc) = ("InvalidAssociationID.NotFound", "InvalidVpcID.NotFound");
     vec![
         ("CreateInternetGateway", vec![("TagSpecification.1.ResourceType", "vpc")], "InvalidParameterValue"),
@@ -220,6 +241,20 @@ pub fn wrong() -> Vec<Wrong> {
         ("ReleaseAddress", vec![address], no_address),
         ("DescribeAddressesAttribute", vec![("AllocationId.1", address.1)], no_address),
         ("ResetAddressAttribute", vec![address, ("Attribute", "domain-name")], no_address),
+        (
+            "CreateManagedPrefixList",
+            vec![("PrefixListName", "x"), ("AddressFamily", "IPv4"), ("MaxEntries", "0")],
+            "InvalidParameterValue",
+        ),
+        ("ModifyManagedPrefixList", vec![list, ("AddEntry.1.Cidr", "10.0.0.0/8")], no_list),
+        (
+            "RestoreManagedPrefixListVersion",
+            vec![list, ("CurrentVersion", "1"), ("PreviousVersion", "1")],
+            no_list,
+        ),
+        ("DeleteManagedPrefixList", vec![list], no_list),
+        ("GetManagedPrefixListEntries", vec![list], no_list),
+        ("GetManagedPrefixListAssociations", vec![list], no_list),
         ("CreateNetworkInterface", vec![subnet], "InvalidSubnetID.NotFound"),
         ("DeleteNetworkInterface", vec![interface], no_interface),
         ("AttachNetworkInterface", vec![interface, instance, ("DeviceIndex", "1")], no_interface),

@@ -266,6 +266,7 @@ impl FakeCluster {
             url: self.url.clone(),
             subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
+            mode: Default::default(),
             version: "0".into(),
         };
         client.cluster_hello(&caller, hello.clone()).await.unwrap();

@@ -40,7 +40,8 @@ impl Host {
             if let Some(node) = load::<karri_nc::Nc>(&home.config(&name), &environment)? {
                 refuse_running(&name, &node.controller.state_dir)?;
                 if node.hypervisor.driver == Driver::Libvirt {
-                    libvirt::establish().await.context("guests are found through libvirt")?;
+                    let session = node.hypervisor.uri == libvirt::SESSION;
+                    libvirt::establish(session).await.context("guests are found through libvirt")?;
                 }
                 host.nodes.push(survey(&node).await.context("guests")?);
             }
@@ -60,11 +61,13 @@ impl Host {
                  namespaces karri-{bridge}-*"
             )
         };
-        self.nodes.iter().flat_map(Traces::describe).chain(self.flat().map(network)).collect()
+        self.nodes.iter().flat_map(Traces::describe).chain(self.bridged().map(network)).collect()
     }
 
-    fn flat(&self) -> impl Iterator<Item = &karri_cc::Config> {
-        self.clusters.iter().filter(|cluster| cluster.network.mode == NetworkMode::Flat)
+    /// Those that make something on this host.
+    fn bridged(&self) -> impl Iterator<Item = &karri_cc::Config> {
+        let bridged = |mode| matches!(mode, NetworkMode::Managed | NetworkMode::Static);
+        self.clusters.iter().filter(move |cluster| bridged(cluster.network.mode))
     }
 
     /// Ports first: a bridge with ports stays.
@@ -73,7 +76,7 @@ impl Host {
         for node in std::mem::take(&mut self.nodes) {
             node.remove().await.context("guests")?;
         }
-        for cluster in self.flat() {
+        for cluster in self.bridged() {
             let forwarding = remove(&cluster.network).await.context("network")?;
             if forwarding == Forwarding::LeftOn {
                 outcome.left.push("net.ipv4.ip_forward at 1: others forward here too".to_owned());

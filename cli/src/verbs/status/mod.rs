@@ -68,7 +68,10 @@ fn text(all: &Status) -> String {
         text.push_str(&format!("\nEndpoints: {}\n", endpoints.join(", ")));
     }
     for zone in &status.zones {
-        text.push_str(&format!("\nZone {} (cluster {})\n", zone.zone, zone.cluster));
+        text.push_str(&format!(
+            "\nZone {} (cluster {}, network mode {})\n",
+            zone.zone, zone.cluster, zone.mode
+        ));
         text.push_str(&nodes(zone));
         text.push('\n');
         text.push_str(&slots(zone));
@@ -204,6 +207,7 @@ pub(crate) mod tests {
             zones: vec![ZoneStatus {
                 zone: "karri-1a".into(),
                 cluster: "karri-1a".into(),
+                mode: karri_proto::network::NetworkMode::Managed,
                 resources: ClusterResources { nodes: vec![node] },
                 slots: vec![TypeSlots {
                     instance_type: "t3.micro".into(),
@@ -232,7 +236,7 @@ clc         clc   ok      0.1.0    https://127.0.0.1:8774
 
 Endpoints: EC2 http://127.0.0.1:8773, S3 http://127.0.0.1:8774
 
-Zone karri-1a (cluster karri-1a)
+Zone karri-1a (cluster karri-1a, network mode managed)
 NODE    ALIVE  VERSION  ACCELERATOR  VCPUS  MEMORY MIB  DISK GIB  FOREIGN GUESTS
 node-1  yes    7.2      kvm          1/4    1024/8192   8/100     1
 

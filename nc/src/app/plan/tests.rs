@@ -218,6 +218,18 @@ fn a_reboot_is_asked_for_and_enforced() {
     assert_eq!(record.reboots, 1);
 }
 
+#[test]
+fn a_reboot_is_enforced_in_time_on_a_guest_that_was_asked_to_go_off_and_is_spared() {
+    let mut record = up(Desired::Running).after(Change::Up { boot_id: "boot-1".to_owned(), stopping: true });
+    record.intent.reboots = 1;
+    let mut seen = Observed { reboot: Some(RebootSeen { asked_ms: 4_000, done: false }), ..running() };
+    assert_eq!(plan(&record, &seen, &LIMITS), Step::Wait { ms: 1_000 });
+    seen.reboot = Some(RebootSeen { asked_ms: 5_000, done: false });
+    let steps = carry_on(&mut record, &mut seen);
+    assert_eq!(steps[..2], [Step::Reset, Step::Record(Change::Rebooted)]);
+    assert_eq!((record.reboots, record.phase()), (1, Phase::Running));
+}
+
 fn capture(record: &mut Record) {
     record.intent.capture = Some("bun-0123456789abcdef0".parse().unwrap());
 }

@@ -45,7 +45,7 @@ async fn call(service: Service, form: &str) -> Result<String, WireFault> {
     let params = Params::parse(form.as_bytes())?;
     let action = params.action().ok_or_else(|| WireFault::missing("Action"))?;
     let served = table.iter().find(|((of, name), _)| (*of, *name) == (service.name(), action));
-    let (_, served) = served.ok_or_else(|| WireFault::invalid_action(action))?;
+    let (_, served) = served.ok_or_else(|| service.no_such_action(&params))?;
     served(params).await
 }
 
@@ -58,6 +58,35 @@ async fn a_request_finds_its_handler_by_name() {
     assert_eq!(call(Service::Sts, form).await.unwrap_err().code, "InvalidAction");
     let identity = "Action=GetCallerIdentity&Version=2011-06-15";
     assert!(call(Service::Sts, identity).await.unwrap().contains("<GetCallerIdentityResult>"));
+}
+
+#[tokio::test]
+async fn each_service_says_in_its_own_words_what_it_does_not_know() {
+    let ec2 = "The action BuyTheMoon is not valid for this web service.";
+    for (service, form, code, message) in [
+        (Service::Ec2, "Action=BuyTheMoon&Version=2016-11-15", "InvalidAction", ec2),
+        (
+            Service::Sts,
+            "Action=BuyTheMoon&Version=2011-06-15",
+            "InvalidAction",
+            "Could not find operation BuyTheMoon for version 2011-06-15",
+        ),
+        (
+            Service::Sts,
+            "Action=GetCallerIdentity&Version=2000-01-01",
+            "InvalidAction",
+            "Could not find operation GetCallerIdentity for version 2000-01-01",
+        ),
+        (
+            Service::Sts,
+            "Action=GetCallerIdentity",
+            "InvalidAction",
+            "Could not find operation GetCallerIdentity for version NO_VERSION_SPECIFIED",
+        ),
+    ] {
+        let fault = call(service, form).await.unwrap_err();
+        assert_eq!((fault.code, fault.message.as_str()), (code, message), "{form}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ const TARGETS: &[Target] = &[
     Target { name: "image", entry: karri_walrus::fuzz_image },
     Target { name: "manifest", entry: karri_walrus::fuzz_manifest },
     Target { name: "tar", entry: karri_walrus::fuzz_tar },
+    Target { name: "bundle", entry: karri_walrus::fuzz_bundle },
 ];
 
 #[derive(Debug, Default)]

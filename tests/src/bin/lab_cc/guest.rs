@@ -32,6 +32,7 @@ fn intent(cloud: &Cloud, kind: &str, number: usize) -> anyhow::Result<InstanceIn
         gateway: GATEWAY.parse()?,
         groups: vec![(SecurityGroupId::random(&mut rng), "default".into())],
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,

@@ -6,7 +6,7 @@ use super::cx::{Caller, Request};
 use super::digests::Digests;
 use super::fault::About;
 use super::object_get::{READ, find};
-use super::object_put::{Write, keep};
+use super::object_put::{Write, prepared};
 use super::payload::array;
 use super::receive::Received;
 use super::signed_policy::UploadPolicy;
@@ -18,7 +18,7 @@ use crate::app::s3::condition::WriteConditions;
 use crate::app::s3::encryption::Sse;
 use crate::app::s3::notification::Created;
 use crate::drive::signers::{AuthFault, Signer};
-use crate::store::objects::{Bucket, Facts, Object, ObjectDelete};
+use crate::store::objects::{Bucket, Facts, Object, ObjectPut};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
 use http::{HeaderMap, Method, Uri};
@@ -96,36 +96,18 @@ pub struct Staged {
 }
 
 impl Staged {
-    /// From now on the object is there.
-    pub async fn publish(self) -> Result<Published, S3Fault> {
+    fn prepared(self) -> ObjectPut {
         let Self { cx, bucket, key, facts, received } = self;
         let write = Write { conditions: WriteConditions::default(), created: Created::Put };
-        let object = keep(&cx, &bucket, &key, received, facts, &write).await?;
-        Ok(Published { cx, bucket, object })
+        prepared(&cx, &bucket, &key, received, facts, &write)
     }
-}
 
-/// An object that was just written.
-pub struct Published {
-    cx: cx::Cx,
-    bucket: Arc<Bucket>,
-    pub object: Arc<Object>,
-}
-
-impl Published {
-    /// Takes it away again, where not all of what belongs together could be written.
-    pub async fn withdraw(self) {
-        let delete = ObjectDelete {
-            key: self.object.key.clone(),
-            version: Some(self.object.version),
-            owner: self.object.owner.clone(),
-            check: None,
-            tell: None,
-        };
-        if let Err(error) = self.cx.s3.objects.object_delete(self.bucket.id, delete).await {
-            let (bucket, key) = (&self.bucket.name, &self.object.key);
-            tracing::warn!(%bucket, %key, %error, "an object is left over");
-        }
+    /// From now on all of them are there, in this order; or none.
+    pub async fn publish_all(staged: Vec<Self>) -> Result<Vec<Arc<Object>>, S3Fault> {
+        let Some(first) = staged.first() else { return Ok(Vec::new()) };
+        let (objects, name) = (first.cx.s3.objects.clone(), first.bucket.name.clone());
+        let published = objects.objects_put(staged.into_iter().map(Self::prepared).collect()).await;
+        published.map_err(|error| About::bucket(&name).fault(error))
     }
 }
 
@@ -173,8 +155,9 @@ impl Writer {
         bytes: impl Stream<Item = io::Result<Bytes>> + Unpin,
         told: impl Fn(u64),
     ) -> Result<Arc<Object>, S3Fault> {
-        let written = self.stage(Some(length), bytes, told).await?.publish().await?;
-        Ok(written.object)
+        let staged = self.stage(Some(length), bytes, told).await?;
+        let mut published = Staged::publish_all(vec![staged]).await?;
+        published.pop().ok_or_else(|| S3Fault::internal("nothing was published"))
     }
 
     /// All of that but the last: nobody sees the object yet.

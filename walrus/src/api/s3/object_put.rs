@@ -87,17 +87,18 @@ pub struct Write {
     pub created: Created,
 }
 
-pub async fn keep(
+/// What was received, as the version that it is to be.
+pub fn prepared(
     cx: &Cx,
     bucket: &Bucket,
     key: &str,
     received: Received,
     mut facts: Facts,
     write: &Write,
-) -> Result<Arc<Object>, S3Fault> {
+) -> ObjectPut {
     facts.checksums =
         received.checksums.iter().filter_map(|one| checksum::to_store(one, Kind::FullObject)).collect();
-    let put = ObjectPut {
+    ObjectPut {
         bucket: bucket.id,
         key: key.into(),
         owner: owner_of_new(cx, bucket),
@@ -106,7 +107,18 @@ pub async fn keep(
         facts,
         check: check_of(key, &write.conditions),
         tell: notification::tell_of(cx, bucket, Some(write.created)),
-    };
+    }
+}
+
+pub async fn keep(
+    cx: &Cx,
+    bucket: &Bucket,
+    key: &str,
+    received: Received,
+    facts: Facts,
+    write: &Write,
+) -> Result<Arc<Object>, S3Fault> {
+    let put = prepared(cx, bucket, key, received, facts, write);
     cx.s3.objects.object_put(put).await.map_err(|e| About::key(&bucket.name, key).fault(e))
 }
 

@@ -12,6 +12,7 @@
 pub mod cache;
 mod cipher;
 pub mod error;
+pub(crate) mod fuzz;
 mod gzip;
 pub mod keys;
 pub mod manifest;
@@ -27,33 +28,3 @@ pub use keys::{Certificate, CloudKey};
 pub use manifest::Manifest;
 pub use parts::{PartError, PartSource, PartStream, Progress};
 pub use xml::ManifestError;
-
-/// Whatever bytes are sent as a manifest: parsed without a panic, and what is signed lies inside. For fuzzing.
-pub(crate) fn fuzz_manifest(data: &[u8]) {
-    if let Ok(manifest) = Manifest::parse(data) {
-        let [machine, image] = manifest.signed_bytes(data);
-        assert!(machine.starts_with(b"<machine_configuration") && image.starts_with(b"<image"));
-        let _ = keys::signer(&manifest, data, &[]);
-    }
-}
-
-/// Whatever bytes come out of a bundle, as its archive: as they are, and with checksums that fit. For fuzzing.
-pub(crate) fn fuzz_tar(data: &[u8]) {
-    unpack(data);
-    let mut sealed = data.to_vec();
-    tar::seal(&mut sealed);
-    unpack(&sealed);
-}
-
-fn unpack(data: &[u8]) {
-    const BYTES_MAX: u64 = 1 << 24; // holes may be of any size
-    let Ok(mut archive) = tar::Tar::open(data) else { return };
-    let mut bytes = 0;
-    while let Ok(Some(piece)) = archive.next() {
-        bytes += piece.len() as u64;
-        if bytes > BYTES_MAX {
-            return;
-        }
-    }
-    assert!(bytes <= archive.bytes());
-}

@@ -69,7 +69,9 @@ impl Stages {
         let (to_stream, images) = mpsc::channel(PIECES_WAITING_MAX);
         let feeding = tokio::spawn(feed(source, image.clone(), progress, to_thread)).abort_handle();
         spawn_blocking(move || {
-            let last = match decode(image, &secrets, pieces, &to_stream) {
+            let take =
+                |bytes| to_stream.blocking_send(Decoded::Bytes(bytes)).map_err(|_| BundleError::Abandoned);
+            let last = match decode(image, &secrets, pieces, take) {
                 Ok(()) => Decoded::End,
                 Err(error) => Decoded::Failed(error),
             };
@@ -85,16 +87,16 @@ impl Drop for Stages {
     }
 }
 
-/// Runs on its own thread, to the end or to the first error.
-fn decode(
+/// Runs on its own thread, to the end or to the first error, which may be that of `take`.
+pub(super) fn decode(
     image: Arc<Image>,
     secrets: &Secrets,
     pieces: mpsc::Receiver<Piece>,
-    to: &mpsc::Sender<Decoded>,
+    take: impl FnMut(Bytes) -> Result<(), BundleError>,
 ) -> Result<(), BundleError> {
     let decrypting = Decrypting::new(Joined::new(pieces, image.clone()), secrets);
     let mut summing = Summing { inner: Gunzip::new(decrypting), sum: Sha1::new() };
-    let outcome = untar(&mut summing, &image, to);
+    let outcome = untar(&mut summing, &image, take);
     let outcome = outcome.and_then(|()| {
         let found = summing.sum.clone().finalize();
         if found[..] == image.digest { Ok(()) } else { Err(BundleError::Digest) }
@@ -116,14 +118,18 @@ fn is_of_content(error: &BundleError) -> bool {
     }
 }
 
-fn untar(from: &mut impl Read, image: &Image, to: &mpsc::Sender<Decoded>) -> Result<(), BundleError> {
+fn untar(
+    from: &mut impl Read,
+    image: &Image,
+    mut take: impl FnMut(Bytes) -> Result<(), BundleError>,
+) -> Result<(), BundleError> {
     let mut tar = Tar::open(from)?;
     let (expected, found) = (image.bytes, tar.bytes());
     if found != expected {
         return Err(BundleError::Size { expected, found });
     }
     while let Some(bytes) = tar.next()? {
-        to.blocking_send(Decoded::Bytes(bytes)).map_err(|_| BundleError::Abandoned)?;
+        take(bytes)?;
     }
     Ok(())
 }

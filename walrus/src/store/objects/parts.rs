@@ -39,6 +39,7 @@ impl Objects {
     /// The bytes of `object` once more, without reading them: for a copy that is sealed as it is. None for an
     /// object in parts: what a copy of it says of itself is found by reading it.
     pub async fn content_share(&self, object: &Arc<Object>) -> Result<Option<Stored>, StoreError> {
+        self.0.room_for(0)?;
         let fresh = match &object.content {
             Content::Empty => Fresh::Empty,
             Content::Inline(Some(bytes)) => Fresh::Inline(bytes.clone()),

@@ -272,8 +272,7 @@ async fn every_key_is_a_register() {
     for bucket in BUCKETS {
         server.bucket(bucket).await;
     }
-    let enabled = b"<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>";
-    server.call("PUT", "/versioned?versioning").body(enabled).expect(200).await;
+    server.keep_versions("versioned").await;
     let _house = server.s3.objects.keep_house(HousekeepingConfig::default());
     let world = Arc::new(World { server, began: Instant::now(), values: AtomicU32::new(1) });
     let clients = (0..CLIENTS).map(|number| {

@@ -1,6 +1,6 @@
 //! What the filters of DescribeInstances and DescribeInstanceStatus look at.
 
-use super::shape::{address_owner, boot_mode, metadata_state};
+use super::shape::{address_owner, boot_mode, metadata_state, public_of};
 use crate::api::ec2::listing::{time_of, time_text};
 use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
@@ -34,7 +34,8 @@ impl Subject<'_> {
         if let Some(part) = name.strip_prefix("attachment.") {
             return self.of_attachment(port, part, each);
         }
-        let public = port.public.as_ref();
+        let public = public_of(self.0, port);
+        let public = public.as_ref();
         match name {
             "association.public-ip" | "ip-address" => self.of_public(public, "public-ip", each),
             "association.ip-owner-id" => self.of_public(public, "ip-owner-id", each),

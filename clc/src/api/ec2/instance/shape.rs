@@ -135,10 +135,8 @@ fn attached(one: &Instance) -> ec2::Instance {
         network_interfaces: one.spec.ports.iter().map(|port| network_interface(one, port)).collect(),
         private_dns_name: Some(private_dns_name(port.private_ip, &one.spec.region)),
         private_ip_address: Some(port.private_ip.to_string()),
-        public_dns_name: Some(
-            port.public.as_ref().and_then(|public| public.name.clone()).unwrap_or_default(),
-        ),
-        public_ip_address: port.public.as_ref().map(|public| public.address.to_string()),
+        public_dns_name: Some(public_of(one, port).and_then(|public| public.name).unwrap_or_default()),
+        public_ip_address: public_of(one, port).map(|public| public.address.to_string()),
         security_groups: port.groups.iter().map(group).collect(),
         source_dest_check: Some(port.source_dest_check),
         subnet_id: Some(port.subnet_id.to_string()),
@@ -147,16 +145,27 @@ fn attached(one: &Instance) -> ec2::Instance {
     }
 }
 
+/// What leads to a port from outside. Ports of the host that are led to a guest are so only while it runs.
+pub fn public_of(one: &Instance, port: &PortSpec) -> Option<PublicPort> {
+    let led = port.forwarded.first().filter(|_| one.state != State::Stopped);
+    let led = || led.map(|led| PublicPort { address: *led.host.ip(), name: None, elastic: false });
+    port.public.clone().or_else(led)
+}
+
 fn network_interface(one: &Instance, port: &PortSpec) -> ec2::InstanceNetworkInterface {
     let name = |address| Some(private_dns_name(address, &one.spec.region));
-    let private = |(address, public): (Ipv4Addr, Option<&PublicPort>)| ec2::InstancePrivateIpAddress {
-        association: public.map(|public| association(one, public)),
-        primary: Some(address == port.private_ip),
-        private_dns_name: name(address),
-        private_ip_address: Some(address.to_string()),
+    let first = public_of(one, port);
+    let private = |(address, public): (Ipv4Addr, Option<&PublicPort>)| {
+        let public = if address == port.private_ip { first.as_ref() } else { public };
+        ec2::InstancePrivateIpAddress {
+            association: public.map(|public| association(one, public)),
+            primary: Some(address == port.private_ip),
+            private_dns_name: name(address),
+            private_ip_address: Some(address.to_string()),
+        }
     };
     ec2::InstanceNetworkInterface {
-        association: port.public.as_ref().map(|public| association(one, public)),
+        association: first.as_ref().map(|public| association(one, public)),
         attachment: Some(ec2::InstanceNetworkInterfaceAttachment {
             attach_time: at_ms(one.attached_ms(port)),
             attachment_id: Some(one.attachment_id(port)),

@@ -5,7 +5,7 @@ use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified;
 use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target as Asked, grant, not_dry};
-use crate::app::route_table::{Put, Target};
+use crate::app::route_table::{Destination, Put, Target};
 use crate::app::security_group::terms::net4;
 use crate::app::tag::Taggable;
 use karri_proto::aws::Done;
@@ -16,7 +16,6 @@ use karri_proto::aws::ec2::{
     ReplaceRouteRequest, ReplaceRouteTableAssociationRequest, ReplaceRouteTableAssociationResult,
 };
 use karri_proto::fault::{Fault, FaultCode, shown};
-use karri_proto::network::Net4;
 
 const KIND: &str = "route-table";
 
@@ -56,9 +55,9 @@ fn unsupported(what: &str) -> Fault {
     Fault::new(FaultCode::UnsupportedOperation, format!("Routes {what} are not supported"))
 }
 
-fn destination(four: Option<&str>, six: Option<&str>, list: Option<&str>) -> Result<Net4, Fault> {
+fn destination(four: Option<&str>, six: Option<&str>, list: Option<&str>) -> Result<Destination, Fault> {
     match (four, six, list) {
-        (Some(text), None, None) => net4(text).map_err(|_| {
+        (Some(text), None, None) => net4(text).map(Destination::Net).map_err(|_| {
             let sentence = format!(
                 "Value ({}) for parameter destinationCidrBlock is invalid. This is not a valid CIDR block.",
                 shown(text)
@@ -66,7 +65,7 @@ fn destination(four: Option<&str>, six: Option<&str>, list: Option<&str>) -> Res
             Fault::invalid_parameter(sentence)
         }),
         (None, Some(_), None) => Err(unsupported("of IPv6")),
-        (None, None, Some(_)) => Err(unsupported("to prefix lists")),
+        (None, None, Some(id)) => id.parse().map(Destination::List),
         (None, None, None) => {
             let sentence = "The request must contain the parameter destinationCidrBlock or \
                             destinationIpv6CidrBlock or destinationPrefixListId";
@@ -128,7 +127,7 @@ pub async fn create_route(cx: Cx, request: CreateRouteRequest) -> Answer<CreateR
         request.destination_prefix_list_id.as_deref(),
     )?;
     let (target, dry) = (target!(request)?, request.dry_run == Some(true));
-    cx.app.route_put(cx.caller(), &request.route_table_id, to, &target, Put::New, dry).await?;
+    cx.app.route_put(cx.caller(), &request.route_table_id, &to, &target, Put::New, dry).await?;
     not_dry(&request)?;
     Ok(CreateRouteResult { r#return: Some(true) })
 }
@@ -147,7 +146,7 @@ pub async fn replace_route(cx: Cx, request: ReplaceRouteRequest) -> Answer<Done>
         return Err(unsupported("within a VPC"));
     }
     let (target, dry) = (target!(request)?, request.dry_run == Some(true));
-    cx.app.route_put(cx.caller(), &request.route_table_id, to, &target, Put::InPlace, dry).await?;
+    cx.app.route_put(cx.caller(), &request.route_table_id, &to, &target, Put::InPlace, dry).await?;
     not_dry(&request)?;
     Ok(Done)
 }
@@ -162,7 +161,7 @@ pub async fn delete_route(cx: Cx, request: DeleteRouteRequest) -> Answer<Done> {
         request.destination_ipv6_cidr_block.as_deref(),
         request.destination_prefix_list_id.as_deref(),
     )?;
-    cx.app.route_delete(cx.caller(), &request.route_table_id, to, request.dry_run == Some(true)).await?;
+    cx.app.route_delete(cx.caller(), &request.route_table_id, &to, request.dry_run == Some(true)).await?;
     not_dry(&request)?;
     Ok(Done)
 }

@@ -61,6 +61,7 @@ fn association(one: &RouteTableAssociation, part: &str, each: &mut dyn FnMut(&st
 fn route(one: &Route, part: &str, each: &mut dyn FnMut(&str)) {
     match part {
         "destination-cidr-block" => tell(each, &one.destination_cidr_block),
+        "destination-prefix-list-id" => tell(each, &one.destination_prefix_list_id),
         "gateway-id" => tell(each, &one.gateway_id),
         "instance-id" => tell(each, &one.instance_id),
         "nat-gateway-id" => tell(each, &one.nat_gateway_id),

@@ -10,6 +10,7 @@ use crate::store::route_table::{
 };
 use karri_proto::aws::ec2;
 use karri_proto::fault::Fault;
+use karri_proto::ids::PrefixListId;
 use std::collections::{HashMap, HashSet};
 
 const LOCAL: &str = "local";
@@ -86,8 +87,12 @@ impl Shapes {
     }
 
     fn route(&self, vpc: &str, row: &RouteRow) -> ec2::Route {
+        let destination = |is_list| {
+            Some(row.destination.clone()).filter(|text| is_list == text.starts_with(PrefixListId::PREFIX))
+        };
         let mut told = ec2::Route {
-            destination_cidr_block: Some(row.destination.clone()),
+            destination_cidr_block: destination(false),
+            destination_prefix_list_id: destination(true),
             origin: Some(row.origin.clone()),
             ..Default::default()
         };

@@ -3,12 +3,12 @@
 use crate::api::cx::Cx;
 use crate::app::security_group::name::rule_description;
 use crate::app::security_group::terms::{net4, net6, traffic};
-use crate::app::security_group::{NewRule, Terms, different_networks, group_not_found};
+use crate::app::security_group::{NewRule, Peer, Terms, different_networks, group_not_found};
 use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2::{IpPermission, SecurityGroupRuleRequest, UserIdGroupPair};
-use karri_proto::fault::{Fault, FaultCode, shown};
-use karri_proto::ids::SecurityGroupId;
-use karri_proto::network::{Direction, Peer, Traffic};
+use karri_proto::fault::{Fault, FaultCode};
+use karri_proto::ids::{PrefixListId, SecurityGroupId};
+use karri_proto::network::{Direction, Traffic};
 
 /// Rules that one request may speak of; more than a group can have.
 const RULES_MAX: usize = 1000;
@@ -149,8 +149,9 @@ async fn listed(
         let (peer, account) = peer_group(cx, group, pair).await?;
         add(Peer::Group(peer), Some(account), &pair.description)?;
     }
-    if let Some(list) = permission.prefix_list_ids.first() {
-        return Err(no_prefix_list(list.prefix_list_id.as_deref().unwrap_or_default()));
+    for named in &permission.prefix_list_ids {
+        let id = named.prefix_list_id.as_deref().ok_or_else(|| missing("prefixListId"))?;
+        add(Peer::List(peer_list(cx, group, id).await?), None, &named.description)?;
     }
     if rules.len() == before {
         let sentence = "The permission names no range, group or prefix list";
@@ -159,10 +160,14 @@ async fn listed(
     Ok(())
 }
 
-/// There are none.
-fn no_prefix_list(id: &str) -> Fault {
-    let sentence = format!("The prefix list ID '{}' does not exist", shown(id));
-    Fault::new(FaultCode::InvalidPrefixListIdNotFound, sentence)
+/// One of the account whose group it is.
+async fn peer_list(cx: &Cx, group: &Row, id: &str) -> Result<PrefixListId, Fault> {
+    let id: PrefixListId = id.parse()?;
+    let found = cx.app.store.prefix_list_fetch(id.as_str()).await?;
+    match found.filter(|list| list.account == group.account) {
+        Some(_) => Ok(id),
+        None => Err(id.not_found()),
+    }
 }
 
 /// One's own group, or another account's when that account is named; with whose it is. By name it is one of the default
@@ -209,7 +214,7 @@ pub async fn replacement(cx: &Cx, group: &Row, asked: &SecurityGroupRuleRequest)
         peer_account = Some(account);
         Peer::Group(peer)
     } else {
-        return Err(no_prefix_list(asked.prefix_list_id.as_deref().unwrap_or_default()));
+        Peer::List(peer_list(cx, group, asked.prefix_list_id.as_deref().unwrap_or_default()).await?)
     };
     Ok(NewRule { terms: Terms { direction: Direction::Ingress, traffic, peer }, peer_account, description })
 }

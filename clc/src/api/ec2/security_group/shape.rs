@@ -2,12 +2,12 @@
 
 use crate::api::cx::Cx;
 use crate::api::ec2::tag::shown;
-use crate::app::security_group::Rule;
 use crate::app::security_group::terms::{ALL, ports_of, protocol_text};
+use crate::app::security_group::{Peer, Rule};
 use crate::app::tag::Tags;
 use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2;
-use karri_proto::network::{Direction, Peer};
+use karri_proto::network::Direction;
 use std::collections::BTreeMap;
 
 pub fn group(cx: &Cx, row: Row, rules: &[Rule], tags: &Tags) -> ec2::SecurityGroup {
@@ -50,6 +50,9 @@ fn permissions(rules: &[Rule], direction: Direction) -> Vec<ec2::IpPermission> {
                 user_id: rule.peer_account.clone(),
                 ..Default::default()
             }),
+            Peer::List(list) => one
+                .prefix_list_ids
+                .push(ec2::PrefixListId { description, prefix_list_id: Some(list.to_string()) }),
         }
     }
     told.into_values().collect()
@@ -67,6 +70,7 @@ pub fn rule(cx: &Cx, rule: Rule, tags: &Tags) -> ec2::SecurityGroupRule {
         group_owner_id: Some(rule.account.clone()),
         ip_protocol: Some(protocol_text(rule.terms.traffic)),
         is_egress: Some(rule.terms.direction == Direction::Egress),
+        prefix_list_id: parts.list,
         referenced_group_info: parts.group.map(|group| ec2::ReferencedSecurityGroup {
             group_id: Some(group),
             user_id: rule.peer_account,
@@ -91,6 +95,7 @@ pub fn revoked(rule: Rule) -> ec2::RevokedSecurityGroupRule {
         group_id: Some(rule.group.to_string()),
         ip_protocol: Some(protocol_text(rule.terms.traffic)),
         is_egress: Some(rule.terms.direction == Direction::Egress),
+        prefix_list_id: parts.list,
         referenced_group_id: parts.group,
         security_group_rule_id: Some(rule.id.to_string()),
         to_port: Some(to),
@@ -104,6 +109,7 @@ struct Parts {
     cidr4: Option<String>,
     cidr6: Option<String>,
     group: Option<String>,
+    list: Option<String>,
 }
 
 fn parts(rule: &Rule) -> Parts {
@@ -111,5 +117,6 @@ fn parts(rule: &Rule) -> Parts {
         Peer::V4(net) => Parts { cidr4: Some(net.to_string()), ..Parts::default() },
         Peer::V6(net) => Parts { cidr6: Some(net.to_string()), ..Parts::default() },
         Peer::Group(group) => Parts { group: Some(group.to_string()), ..Parts::default() },
+        Peer::List(list) => Parts { list: Some(list.to_string()), ..Parts::default() },
     }
 }

@@ -1,12 +1,14 @@
 //! The rows of a launch, from what was resolved and reserved. Ids and the time are made here; nothing else
 //! comes from outside.
 
+use super::mode::{forwarded_of, forwarded_tag};
 use super::resolve::Resolved;
 use super::{Order, PublicAddresses, Spot};
 use crate::app::address::mac_of;
 use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
+use crate::app::mode::flat_mac;
 use crate::app::public_address::own::own_public_port;
 use crate::app::{App, now_ms, steady_ms};
 use crate::store::launch::Launch;
@@ -14,6 +16,7 @@ use crate::store::network::SecurityGroup;
 use crate::store::subnet::Subnet;
 use karri_proto::ids::{NetworkInterfaceId, ReservationId};
 use karri_proto::instance::{Desired, InstanceSpec, MetadataOptions, PortSpec};
+use karri_proto::network::NetworkMode;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -31,8 +34,10 @@ pub fn prepare(
     let created_ms = now_ms();
     let instances = places.iter().zip(0u32..).filter_map(|(Spot { place, address, .. }, index)| {
         let subnet = resolved.subnet(&place.zone)?; // no place without one was taken
+        let mode = app.mode_of(&place.zone);
         let existing = resolved.existing.as_ref().map(|first| first.port.clone());
-        let mut port = existing.unwrap_or_else(|| port_of(resolved, subnet, *address));
+        let mut port = existing.unwrap_or_else(|| port_of(resolved, subnet, &mode, *address));
+        port.forwarded = forwarded_of(order, &mode, &port);
         let own = public.as_ref().and_then(|public| *public.given.get(index as usize)?);
         if let Some(ip) = own {
             port.public = Some(own_public_port(ip, &app.region, &resolved.vpc));
@@ -61,12 +66,12 @@ pub fn prepare(
     }
 }
 
-fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec {
+fn port_of(resolved: &Resolved, subnet: &Subnet, mode: &NetworkMode, address: Ipv4Addr) -> PortSpec {
     let group = |group: &SecurityGroup| Some((group.id.parse().ok()?, group.name.clone()));
     let never = "ids in the store were parsed before they came there";
     PortSpec {
         id: NetworkInterfaceId::random(&mut rand::thread_rng()),
-        mac: mac_of(address),
+        mac: if subnet.is_flat() { flat_mac(mode, address) } else { mac_of(address) },
         private_ip: address,
         subnet_id: subnet.id.parse().expect(never),
         segment: subnet.tag,
@@ -76,6 +81,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, address: Ipv4Addr) -> PortSpec 
         gateway: subnet.gateway,
         groups: resolved.groups.iter().filter_map(group).collect(),
         public: None,
+        forwarded: Vec::new(),
         device_index: 0,
         secondary: Vec::new(),
         source_dest_check: true,
@@ -145,6 +151,7 @@ fn instance_of(
     reservation: &ReservationId,
     created_ms: i64,
 ) -> Instance {
+    let tags = [order.tags.clone(), spec.ports.first().map(forwarded_tag).unwrap_or_default()].concat();
     let limit_ms = i64::try_from(app.limits.pending_secs.saturating_mul(1000)).unwrap_or(i64::MAX);
     Instance {
         id: place.id.clone(),
@@ -156,7 +163,7 @@ fn instance_of(
         client_token: order.client_token.clone(),
         spec: Arc::new(spec),
         has_user_data: order.user_data_base64.is_some(),
-        tags: order.tags.clone(),
+        tags,
         shutdown_behavior: order.shutdown_behavior,
         disable_api_stop: order.disable_api_stop,
         disable_api_termination: order.disable_api_termination,

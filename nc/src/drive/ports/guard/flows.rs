@@ -200,7 +200,14 @@ mod tests {
             let (group, id) = (group.clone(), id.parse().unwrap());
             let (traffic, peer) =
                 (Traffic::Tcp { from: to, to }, Peer::V4(Net4 { address: CLIENT, prefix: 32 }));
-            facts.apply(FactChange::Put(Fact::Rule(GroupRule { group, id, direction, traffic, peer })));
+            facts.apply(FactChange::Put(Fact::Rule(GroupRule {
+                group,
+                id,
+                direction,
+                traffic,
+                peer,
+                part_of: None,
+            })));
         }
         let (id, vpc) = (port.id.clone(), "vpc-00000001".parse().unwrap());
         let fact = PortFact { id, vpc, addresses: vec![GUEST], groups: vec![group] };

@@ -228,6 +228,7 @@ fn changes() -> impl Strategy<Value = FactChange> {
                 direction: if ingress { Direction::Ingress } else { Direction::Egress },
                 traffic,
                 peer,
+                part_of: None,
             }
         });
     let rules = rules.boxed();
@@ -374,7 +375,14 @@ fn only_a_node_with_segments_has_rules_about_them() {
 fn a_port_as_the_kernel_prints_it() {
     let rule = |id: u32, direction, traffic, peer| {
         let id = format!("sgr-{id:08x}").parse().unwrap();
-        FactChange::Put(Fact::Rule(GroupRule { group: group(1), id, direction, traffic, peer }))
+        FactChange::Put(Fact::Rule(GroupRule {
+            group: group(1),
+            id,
+            direction,
+            traffic,
+            peer,
+            part_of: None,
+        }))
     };
     let office = Peer::V4(Net4 { address: Ipv4Addr::new(198, 51, 100, 0), prefix: 24 });
     let table = table(vec![

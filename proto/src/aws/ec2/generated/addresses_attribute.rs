@@ -31,6 +31,7 @@ impl Action for DescribeAddressesAttributeRequest {
     const SERVICE: Service = Service::Ec2;
     type Output = DescribeAddressesAttributeResult;
 
+    const MAX_RESULTS_MIN: i64 = 1;
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
     }

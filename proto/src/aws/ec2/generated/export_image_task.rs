@@ -30,6 +30,7 @@ impl Action for DescribeExportImageTasksRequest {
     const SERVICE: Service = Service::Ec2;
     type Output = DescribeExportImageTasksResult;
 
+    const MAX_RESULTS_MIN: i64 = 1;
     fn dry_run(&self) -> Option<bool> {
         self.dry_run
     }

@@ -35,6 +35,15 @@ impl Sample for AccountAttributeValue {
     }
 }
 
+impl Dump for AddPrefixListEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Cidr", &self.cidr);
+        sheet.optional("Description", &self.description);
+        sheet.done()
+    }
+}
+
 impl Dump for Address {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1012,6 +1021,34 @@ impl Dump for CreateKeyPairRequest {
     }
 }
 
+impl Dump for CreateManagedPrefixListRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AddressFamily", &self.address_family);
+        sheet.optional("ClientToken", &self.client_token);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Entries", &self.entries);
+        sheet.required("MaxEntries", &self.max_entries);
+        sheet.required("PrefixListName", &self.prefix_list_name);
+        sheet.list("TagSpecifications", &self.tag_specifications);
+        sheet.done()
+    }
+}
+
+impl Dump for CreateManagedPrefixListResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PrefixList", &self.prefix_list);
+        sheet.done()
+    }
+}
+
+impl Sample for CreateManagedPrefixListResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { prefix_list: dice.optional() }
+    }
+}
+
 impl Dump for CreateNatGatewayRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -1384,6 +1421,29 @@ impl Dump for DeleteKeyPairResult {
 impl Sample for DeleteKeyPairResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { key_pair_id: dice.optional(), r#return: dice.optional() }
+    }
+}
+
+impl Dump for DeleteManagedPrefixListRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("PrefixListId", &self.prefix_list_id);
+        sheet.done()
+    }
+}
+
+impl Dump for DeleteManagedPrefixListResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PrefixList", &self.prefix_list);
+        sheet.done()
+    }
+}
+
+impl Sample for DeleteManagedPrefixListResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { prefix_list: dice.optional() }
     }
 }
 
@@ -2064,6 +2124,33 @@ impl Sample for DescribeKeyPairsResult {
     }
 }
 
+impl Dump for DescribeManagedPrefixListsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("PrefixListIds", &self.prefix_list_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribeManagedPrefixListsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("PrefixLists", &self.prefix_lists);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribeManagedPrefixListsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), prefix_lists: dice.list() }
+    }
+}
+
 impl Dump for DescribeNatGatewaysRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -2179,6 +2266,33 @@ impl Dump for DescribeNetworkInterfacesResult {
 impl Sample for DescribeNetworkInterfacesResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { network_interfaces: dice.list(), next_token: dice.optional() }
+    }
+}
+
+impl Dump for DescribePrefixListsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.list("Filters", &self.filters);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("PrefixListIds", &self.prefix_list_ids);
+        sheet.done()
+    }
+}
+
+impl Dump for DescribePrefixListsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("PrefixLists", &self.prefix_lists);
+        sheet.done()
+    }
+}
+
+impl Sample for DescribePrefixListsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), prefix_lists: dice.list() }
     }
 }
 
@@ -3286,6 +3400,59 @@ impl Dump for GetConsoleOutputResult {
 impl Sample for GetConsoleOutputResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { instance_id: dice.optional(), output: dice.optional(), timestamp: dice.optional() }
+    }
+}
+
+impl Dump for GetManagedPrefixListAssociationsRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.required("PrefixListId", &self.prefix_list_id);
+        sheet.done()
+    }
+}
+
+impl Dump for GetManagedPrefixListAssociationsResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("NextToken", &self.next_token);
+        sheet.list("PrefixListAssociations", &self.prefix_list_associations);
+        sheet.done()
+    }
+}
+
+impl Sample for GetManagedPrefixListAssociationsResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { next_token: dice.optional(), prefix_list_associations: dice.list() }
+    }
+}
+
+impl Dump for GetManagedPrefixListEntriesRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("MaxResults", &self.max_results);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.required("PrefixListId", &self.prefix_list_id);
+        sheet.optional("TargetVersion", &self.target_version);
+        sheet.done()
+    }
+}
+
+impl Dump for GetManagedPrefixListEntriesResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Entries", &self.entries);
+        sheet.optional("NextToken", &self.next_token);
+        sheet.done()
+    }
+}
+
+impl Sample for GetManagedPrefixListEntriesResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { entries: dice.list(), next_token: dice.optional() }
     }
 }
 
@@ -5119,6 +5286,44 @@ impl Dump for LicenseConfigurationRequest {
     }
 }
 
+impl Dump for ManagedPrefixList {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("AddressFamily", &self.address_family);
+        sheet.optional("IpamPrefixListResolverSyncEnabled", &self.ipam_prefix_list_resolver_sync_enabled);
+        sheet.optional("IpamPrefixListResolverTargetId", &self.ipam_prefix_list_resolver_target_id);
+        sheet.optional("MaxEntries", &self.max_entries);
+        sheet.optional("OwnerId", &self.owner_id);
+        sheet.optional("PrefixListArn", &self.prefix_list_arn);
+        sheet.optional("PrefixListId", &self.prefix_list_id);
+        sheet.optional("PrefixListName", &self.prefix_list_name);
+        sheet.optional("State", &self.state);
+        sheet.optional("StateMessage", &self.state_message);
+        sheet.list("Tags", &self.tags);
+        sheet.optional("Version", &self.version);
+        sheet.done()
+    }
+}
+
+impl Sample for ManagedPrefixList {
+    fn sample(dice: &mut Dice) -> Self {
+        Self {
+            address_family: dice.optional(),
+            ipam_prefix_list_resolver_sync_enabled: dice.optional(),
+            ipam_prefix_list_resolver_target_id: dice.optional(),
+            max_entries: dice.optional(),
+            owner_id: dice.optional(),
+            prefix_list_arn: dice.optional(),
+            prefix_list_id: dice.optional(),
+            prefix_list_name: dice.optional(),
+            state: dice.optional_of(PrefixListState::VALUES),
+            state_message: dice.optional(),
+            tags: dice.list(),
+            version: dice.optional(),
+        }
+    }
+}
+
 impl Dump for MediaAcceleratorInfo {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -5235,6 +5440,35 @@ impl Dump for ModifyInstanceMetadataOptionsResult {
 impl Sample for ModifyInstanceMetadataOptionsResult {
     fn sample(dice: &mut Dice) -> Self {
         Self { instance_id: dice.optional(), instance_metadata_options: dice.optional() }
+    }
+}
+
+impl Dump for ModifyManagedPrefixListRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("AddEntries", &self.add_entries);
+        sheet.optional("CurrentVersion", &self.current_version);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.optional("IpamPrefixListResolverSyncEnabled", &self.ipam_prefix_list_resolver_sync_enabled);
+        sheet.optional("MaxEntries", &self.max_entries);
+        sheet.required("PrefixListId", &self.prefix_list_id);
+        sheet.optional("PrefixListName", &self.prefix_list_name);
+        sheet.list("RemoveEntries", &self.remove_entries);
+        sheet.done()
+    }
+}
+
+impl Dump for ModifyManagedPrefixListResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PrefixList", &self.prefix_list);
+        sheet.done()
+    }
+}
+
+impl Sample for ModifyManagedPrefixListResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { prefix_list: dice.optional() }
     }
 }
 
@@ -6011,6 +6245,52 @@ impl Sample for PortRange {
     }
 }
 
+impl Dump for PrefixList {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.list("Cidrs", &self.cidrs);
+        sheet.optional("PrefixListId", &self.prefix_list_id);
+        sheet.optional("PrefixListName", &self.prefix_list_name);
+        sheet.done()
+    }
+}
+
+impl Sample for PrefixList {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { cidrs: dice.list(), prefix_list_id: dice.optional(), prefix_list_name: dice.optional() }
+    }
+}
+
+impl Dump for PrefixListAssociation {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("ResourceId", &self.resource_id);
+        sheet.optional("ResourceOwner", &self.resource_owner);
+        sheet.done()
+    }
+}
+
+impl Sample for PrefixListAssociation {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { resource_id: dice.optional(), resource_owner: dice.optional() }
+    }
+}
+
+impl Dump for PrefixListEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Cidr", &self.cidr);
+        sheet.optional("Description", &self.description);
+        sheet.done()
+    }
+}
+
+impl Sample for PrefixListEntry {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { cidr: dice.optional(), description: dice.optional() }
+    }
+}
+
 impl Dump for PrefixListId {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -6320,6 +6600,14 @@ impl Dump for ReleaseAddressRequest {
     }
 }
 
+impl Dump for RemovePrefixListEntry {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("Cidr", &self.cidr);
+        sheet.done()
+    }
+}
+
 impl Dump for ReplaceNetworkAclAssociationRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -6466,6 +6754,31 @@ impl Dump for ResetNetworkInterfaceAttributeRequest {
         sheet.required("NetworkInterfaceId", &self.network_interface_id);
         sheet.optional("SourceDestCheck", &self.source_dest_check);
         sheet.done()
+    }
+}
+
+impl Dump for RestoreManagedPrefixListVersionRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("CurrentVersion", &self.current_version);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.required("PrefixListId", &self.prefix_list_id);
+        sheet.required("PreviousVersion", &self.previous_version);
+        sheet.done()
+    }
+}
+
+impl Dump for RestoreManagedPrefixListVersionResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("PrefixList", &self.prefix_list);
+        sheet.done()
+    }
+}
+
+impl Sample for RestoreManagedPrefixListVersionResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { prefix_list: dice.optional() }
     }
 }
 
@@ -7920,6 +8233,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "CreateDhcpOptions" => Some(asked::<CreateDhcpOptionsRequest>(params)),
         "CreateInternetGateway" => Some(asked::<CreateInternetGatewayRequest>(params)),
         "CreateKeyPair" => Some(asked::<CreateKeyPairRequest>(params)),
+        "CreateManagedPrefixList" => Some(asked::<CreateManagedPrefixListRequest>(params)),
         "CreateNatGateway" => Some(asked::<CreateNatGatewayRequest>(params)),
         "CreateNetworkAclEntry" => Some(asked::<CreateNetworkAclEntryRequest>(params)),
         "CreateNetworkAcl" => Some(asked::<CreateNetworkAclRequest>(params)),
@@ -7933,6 +8247,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DeleteDhcpOptions" => Some(asked::<DeleteDhcpOptionsRequest>(params)),
         "DeleteInternetGateway" => Some(asked::<DeleteInternetGatewayRequest>(params)),
         "DeleteKeyPair" => Some(asked::<DeleteKeyPairRequest>(params)),
+        "DeleteManagedPrefixList" => Some(asked::<DeleteManagedPrefixListRequest>(params)),
         "DeleteNatGateway" => Some(asked::<DeleteNatGatewayRequest>(params)),
         "DeleteNetworkAclEntry" => Some(asked::<DeleteNetworkAclEntryRequest>(params)),
         "DeleteNetworkAcl" => Some(asked::<DeleteNetworkAclRequest>(params)),
@@ -7969,12 +8284,14 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "DescribeInstances" => Some(asked::<DescribeInstancesRequest>(params)),
         "DescribeInternetGateways" => Some(asked::<DescribeInternetGatewaysRequest>(params)),
         "DescribeKeyPairs" => Some(asked::<DescribeKeyPairsRequest>(params)),
+        "DescribeManagedPrefixLists" => Some(asked::<DescribeManagedPrefixListsRequest>(params)),
         "DescribeNatGateways" => Some(asked::<DescribeNatGatewaysRequest>(params)),
         "DescribeNetworkAcls" => Some(asked::<DescribeNetworkAclsRequest>(params)),
         "DescribeNetworkInterfaceAttribute" => {
             Some(asked::<DescribeNetworkInterfaceAttributeRequest>(params))
         }
         "DescribeNetworkInterfaces" => Some(asked::<DescribeNetworkInterfacesRequest>(params)),
+        "DescribePrefixLists" => Some(asked::<DescribePrefixListsRequest>(params)),
         "DescribeRegions" => Some(asked::<DescribeRegionsRequest>(params)),
         "DescribeRouteTables" => Some(asked::<DescribeRouteTablesRequest>(params)),
         "DescribeSecurityGroupReferences" => Some(asked::<DescribeSecurityGroupReferencesRequest>(params)),
@@ -7999,12 +8316,15 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "EnableVgwRoutePropagation" => Some(asked::<EnableVgwRoutePropagationRequest>(params)),
         "ExportImage" => Some(asked::<ExportImageRequest>(params)),
         "GetConsoleOutput" => Some(asked::<GetConsoleOutputRequest>(params)),
+        "GetManagedPrefixListAssociations" => Some(asked::<GetManagedPrefixListAssociationsRequest>(params)),
+        "GetManagedPrefixListEntries" => Some(asked::<GetManagedPrefixListEntriesRequest>(params)),
         "GetPasswordData" => Some(asked::<GetPasswordDataRequest>(params)),
         "ImportImage" => Some(asked::<ImportImageRequest>(params)),
         "ImportKeyPair" => Some(asked::<ImportKeyPairRequest>(params)),
         "ImportSnapshot" => Some(asked::<ImportSnapshotRequest>(params)),
         "ModifyInstanceAttribute" => Some(asked::<ModifyInstanceAttributeRequest>(params)),
         "ModifyInstanceMetadataOptions" => Some(asked::<ModifyInstanceMetadataOptionsRequest>(params)),
+        "ModifyManagedPrefixList" => Some(asked::<ModifyManagedPrefixListRequest>(params)),
         "ModifyNetworkInterfaceAttribute" => Some(asked::<ModifyNetworkInterfaceAttributeRequest>(params)),
         "ModifySecurityGroupRules" => Some(asked::<ModifySecurityGroupRulesRequest>(params)),
         "ModifySubnetAttribute" => Some(asked::<ModifySubnetAttributeRequest>(params)),
@@ -8018,6 +8338,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ReplaceRouteTableAssociation" => Some(asked::<ReplaceRouteTableAssociationRequest>(params)),
         "ResetAddressAttribute" => Some(asked::<ResetAddressAttributeRequest>(params)),
         "ResetNetworkInterfaceAttribute" => Some(asked::<ResetNetworkInterfaceAttributeRequest>(params)),
+        "RestoreManagedPrefixListVersion" => Some(asked::<RestoreManagedPrefixListVersionRequest>(params)),
         "RevokeSecurityGroupEgress" => Some(asked::<RevokeSecurityGroupEgressRequest>(params)),
         "RevokeSecurityGroupIngress" => Some(asked::<RevokeSecurityGroupIngressRequest>(params)),
         "RunInstances" => Some(asked::<RunInstancesRequest>(params)),
@@ -8057,6 +8378,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "CreateDhcpOptions" => Some(answered::<CreateDhcpOptionsRequest>(dice)),
         "CreateInternetGateway" => Some(answered::<CreateInternetGatewayRequest>(dice)),
         "CreateKeyPair" => Some(answered::<CreateKeyPairRequest>(dice)),
+        "CreateManagedPrefixList" => Some(answered::<CreateManagedPrefixListRequest>(dice)),
         "CreateNatGateway" => Some(answered::<CreateNatGatewayRequest>(dice)),
         "CreateNetworkAclEntry" => Some(answered::<CreateNetworkAclEntryRequest>(dice)),
         "CreateNetworkAcl" => Some(answered::<CreateNetworkAclRequest>(dice)),
@@ -8070,6 +8392,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DeleteDhcpOptions" => Some(answered::<DeleteDhcpOptionsRequest>(dice)),
         "DeleteInternetGateway" => Some(answered::<DeleteInternetGatewayRequest>(dice)),
         "DeleteKeyPair" => Some(answered::<DeleteKeyPairRequest>(dice)),
+        "DeleteManagedPrefixList" => Some(answered::<DeleteManagedPrefixListRequest>(dice)),
         "DeleteNatGateway" => Some(answered::<DeleteNatGatewayRequest>(dice)),
         "DeleteNetworkAclEntry" => Some(answered::<DeleteNetworkAclEntryRequest>(dice)),
         "DeleteNetworkAcl" => Some(answered::<DeleteNetworkAclRequest>(dice)),
@@ -8106,12 +8429,14 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "DescribeInstances" => Some(answered::<DescribeInstancesRequest>(dice)),
         "DescribeInternetGateways" => Some(answered::<DescribeInternetGatewaysRequest>(dice)),
         "DescribeKeyPairs" => Some(answered::<DescribeKeyPairsRequest>(dice)),
+        "DescribeManagedPrefixLists" => Some(answered::<DescribeManagedPrefixListsRequest>(dice)),
         "DescribeNatGateways" => Some(answered::<DescribeNatGatewaysRequest>(dice)),
         "DescribeNetworkAcls" => Some(answered::<DescribeNetworkAclsRequest>(dice)),
         "DescribeNetworkInterfaceAttribute" => {
             Some(answered::<DescribeNetworkInterfaceAttributeRequest>(dice))
         }
         "DescribeNetworkInterfaces" => Some(answered::<DescribeNetworkInterfacesRequest>(dice)),
+        "DescribePrefixLists" => Some(answered::<DescribePrefixListsRequest>(dice)),
         "DescribeRegions" => Some(answered::<DescribeRegionsRequest>(dice)),
         "DescribeRouteTables" => Some(answered::<DescribeRouteTablesRequest>(dice)),
         "DescribeSecurityGroupReferences" => Some(answered::<DescribeSecurityGroupReferencesRequest>(dice)),
@@ -8136,12 +8461,15 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "EnableVgwRoutePropagation" => Some(answered::<EnableVgwRoutePropagationRequest>(dice)),
         "ExportImage" => Some(answered::<ExportImageRequest>(dice)),
         "GetConsoleOutput" => Some(answered::<GetConsoleOutputRequest>(dice)),
+        "GetManagedPrefixListAssociations" => Some(answered::<GetManagedPrefixListAssociationsRequest>(dice)),
+        "GetManagedPrefixListEntries" => Some(answered::<GetManagedPrefixListEntriesRequest>(dice)),
         "GetPasswordData" => Some(answered::<GetPasswordDataRequest>(dice)),
         "ImportImage" => Some(answered::<ImportImageRequest>(dice)),
         "ImportKeyPair" => Some(answered::<ImportKeyPairRequest>(dice)),
         "ImportSnapshot" => Some(answered::<ImportSnapshotRequest>(dice)),
         "ModifyInstanceAttribute" => Some(answered::<ModifyInstanceAttributeRequest>(dice)),
         "ModifyInstanceMetadataOptions" => Some(answered::<ModifyInstanceMetadataOptionsRequest>(dice)),
+        "ModifyManagedPrefixList" => Some(answered::<ModifyManagedPrefixListRequest>(dice)),
         "ModifyNetworkInterfaceAttribute" => Some(answered::<ModifyNetworkInterfaceAttributeRequest>(dice)),
         "ModifySecurityGroupRules" => Some(answered::<ModifySecurityGroupRulesRequest>(dice)),
         "ModifySubnetAttribute" => Some(answered::<ModifySubnetAttributeRequest>(dice)),
@@ -8155,6 +8483,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ReplaceRouteTableAssociation" => Some(answered::<ReplaceRouteTableAssociationRequest>(dice)),
         "ResetAddressAttribute" => Some(answered::<ResetAddressAttributeRequest>(dice)),
         "ResetNetworkInterfaceAttribute" => Some(answered::<ResetNetworkInterfaceAttributeRequest>(dice)),
+        "RestoreManagedPrefixListVersion" => Some(answered::<RestoreManagedPrefixListVersionRequest>(dice)),
         "RevokeSecurityGroupEgress" => Some(answered::<RevokeSecurityGroupEgressRequest>(dice)),
         "RevokeSecurityGroupIngress" => Some(answered::<RevokeSecurityGroupIngressRequest>(dice)),
         "RunInstances" => Some(answered::<RunInstancesRequest>(dice)),

@@ -23,12 +23,17 @@ mod internet_gateway;
 #[cfg(feature = "judge")]
 pub mod judge;
 mod key_pair;
+mod managed_prefix_list;
+mod managed_prefix_list_association;
+mod managed_prefix_list_entrie;
+mod managed_prefix_list_version;
 mod nat_gateway;
 mod network_acl;
 mod network_acl_association;
 mod network_acl_entry;
 mod network_interface;
 mod password_data;
+mod prefix_list;
 mod private_ip_address;
 mod region;
 mod route;
@@ -63,12 +68,17 @@ pub use instance::*;
 pub use instance_type::*;
 pub use internet_gateway::*;
 pub use key_pair::*;
+pub use managed_prefix_list::*;
+pub use managed_prefix_list_association::*;
+pub use managed_prefix_list_entrie::*;
+pub use managed_prefix_list_version::*;
 pub use nat_gateway::*;
 pub use network_acl::*;
 pub use network_acl_association::*;
 pub use network_acl_entry::*;
 pub use network_interface::*;
 pub use password_data::*;
+pub use prefix_list::*;
 pub use private_ip_address::*;
 pub use region::*;
 pub use route::*;
@@ -205,4 +215,12 @@ pub const ACTIONS: &[&str] = &[
     "DescribeAddressesAttribute",
     "ResetAddressAttribute",
     "DescribeIamInstanceProfileAssociations",
+    "CreateManagedPrefixList",
+    "DescribeManagedPrefixLists",
+    "GetManagedPrefixListEntries",
+    "GetManagedPrefixListAssociations",
+    "ModifyManagedPrefixList",
+    "RestoreManagedPrefixListVersion",
+    "DeleteManagedPrefixList",
+    "DescribePrefixLists",
 ];

@@ -250,7 +250,7 @@ proptest! {
     ) {
         let mut bytes = GOLDEN.as_bytes().to_vec();
         bytes.splice(at..at + skip, noise.iter().copied());
-        super::super::fuzz_manifest(&bytes);
-        super::super::fuzz_manifest(&noise);
+        crate::fuzz_manifest(&bytes);
+        crate::fuzz_manifest(&noise);
     }
 }

@@ -70,6 +70,13 @@ pub fn pack(
     Ok(Packed { digest: sum.finalize().into(), bundled_bytes })
 }
 
+/// What `plain` is in the parts of a bundle.
+pub(super) fn encrypted(plain: &[u8], secrets: &Secrets) -> Vec<u8> {
+    let mut encrypting = Encrypting::new(Vec::new(), secrets);
+    let written = encrypting.write_all(plain);
+    written.and_then(|()| encrypting.finish()).unwrap_or_default()
+}
+
 /// SHA-1 of what is written.
 struct Summing<W> {
     inner: W,

@@ -168,6 +168,6 @@ proptest! {
             all[at..at + 12].copy_from_slice(&bytes);
         }
         all.extend(&rest);
-        super::super::fuzz_tar(&all);
+        crate::fuzz_tar(&all);
     }
 }

@@ -60,6 +60,36 @@ impl Work for Put {
     }
 }
 
+/// Several versions, of which there are all or none.
+struct PutAll(Vec<Put>);
+
+impl Work for PutAll {
+    type Answer = Vec<Arc<Object>>;
+
+    fn keys(&self, wanted: &mut Vec<Key>) {
+        self.0.iter().for_each(|put| put.keys(wanted));
+    }
+
+    async fn run(&mut self, batch: &mut Batch<'_>) -> Result<Vec<Arc<Object>>, StoreError> {
+        let mut objects = Vec::with_capacity(self.0.len());
+        for put in &mut self.0 {
+            match put.run(batch).await {
+                Ok(object) => objects.push(object),
+                Err(refused) if objects.is_empty() => return Err(refused),
+                // Those before it are in the transaction, which must not be committed with them alone.
+                Err(error) => {
+                    return Err(error.breaks_all().unwrap_or(StoreError::Database(Arc::new(error))));
+                }
+            }
+        }
+        Ok(objects)
+    }
+
+    fn kept(&mut self) {
+        self.0.iter_mut().for_each(Put::kept);
+    }
+}
+
 /// The null version of a key when it is in `history`.
 pub(super) const NULL_VERSION: &str = concat!(
     "SELECT ",
@@ -162,12 +192,24 @@ fn insert(batch: &mut Batch<'_>, new: &NewVersion, content: &Stored, null: bool)
     object
 }
 
-impl Objects {
-    /// The new version; durable.
-    pub async fn object_put(&self, put: ObjectPut) -> Result<Arc<Object>, StoreError> {
+impl From<ObjectPut> for Put {
+    fn from(put: ObjectPut) -> Self {
         let ObjectPut { bucket, key, owner, etag, content, facts, check, tell } = put;
         let encoded = facts.encode().into();
         let new = NewVersion { key: (bucket, key), owner, etag, facts, encoded };
-        self.write(Put { new, content, check, tell }).await
+        Self { new, content, check, tell }
+    }
+}
+
+impl Objects {
+    /// The new version; durable.
+    pub async fn object_put(&self, put: ObjectPut) -> Result<Arc<Object>, StoreError> {
+        self.write(Put::from(put)).await
+    }
+
+    /// The new versions, in this order, all at one instant or none; durable. For what only makes sense together: it waits
+    /// for nobody else's, but they wait for all of it.
+    pub async fn objects_put(&self, puts: Vec<ObjectPut>) -> Result<Vec<Arc<Object>>, StoreError> {
+        self.write(PutAll(puts.into_iter().map(Put::from).collect())).await
     }
 }
