@@ -3,6 +3,7 @@
 use super::Order;
 use super::resolve::Resolved;
 use crate::app::App;
+use crate::app::network_interface::MORE;
 use crate::app::tag::Tags;
 use karri_proto::fault::Fault;
 use karri_proto::instance::PortSpec;
@@ -39,6 +40,9 @@ impl App {
     ) -> Result<(), Fault> {
         let groups = resolved.groups.iter().map(|group| group.name.as_str());
         self.check_groups_of_mode(&hello.zone, groups)?;
+        if order.has_more_ports() {
+            self.needs_managed(&hello.zone, MORE)?;
+        }
         match hello.mode {
             // What a guest of user networking has from its host is asked for in the same words.
             NetworkMode::Managed | NetworkMode::User { .. } => Ok(()),
