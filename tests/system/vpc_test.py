@@ -397,8 +397,8 @@ class Vpcs(unittest.TestCase):
         self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/local-ipv4s"), "10.44.2.50")
         self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/device-number"), "1")
         self.assertEqual(len(says(self.at, f"wget -qO- {macs}/").split()), 2)
-        asked = (f"ip route add 169.254.169.254 dev {name} && wget -qO- {IMDS}/meta-data/instance-id; "
-                 "ip route del 169.254.169.254")
+        # The route goes with the device.
+        asked = f"ip route replace 169.254.169.254 dev {name} src 10.44.2.50 && wget -qO- {IMDS}/meta-data/instance-id"
         self.assertEqual(says(self.at, asked), self.front)
 
         [first] = [port["NetworkInterfaceId"] for port in instance(ec2, self.front)["NetworkInterfaces"]

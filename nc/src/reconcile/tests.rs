@@ -11,7 +11,7 @@ use crate::app::record::{Record, State};
 use crate::app::sample;
 use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::hypervisor::{Found, FoundGuest};
-use crate::drive::ports::{Bridges, NoPorts, Plugged, Port, PortError, Ports};
+use crate::drive::ports::{Bridges, NoPorts, Plugged, Port, PortError, Ports, TapNames};
 use crate::drive::storage::{GuestPaths, Lying, Pins, Storage, StorageError};
 use crate::facts::NodeFacts;
 use crate::node::{Drives, Node, NodeParts, now_unix_ms};
@@ -96,11 +96,16 @@ fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
 
 #[tokio::test]
 async fn a_running_guest_gets_further_ports_and_gives_them_back() {
-    let host = Arc::new(Host { ports: Vec::new(), unplugged: Mutex::default() });
-    let node = node_with(host.clone());
     let one = Record::new(sample::intent(), 0);
+    let first = TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() })
+        .tap(&one.intent.spec.ports[0]);
+    let second = first.replace(&first[5..], "0000000002");
+    let link = |tap| Plugged { tap, rules: true, link: true };
+    let host = Arc::new(Host { ports: vec![link(first), link(second)], unplugged: Mutex::default() });
+    let node = node_with(host.clone());
     let mut both = one.clone();
-    let second = PortSpec { id: "eni-00000002".parse().unwrap(), ..one.intent.spec.ports[0].clone() };
+    let second =
+        PortSpec { id: "eni-00000000000000002".parse().unwrap(), ..one.intent.spec.ports[0].clone() };
     both.intent.spec.ports.push(PortSpec { device_index: 1, ..second });
     let taps = |record: &Record| -> Vec<String> {
         record.intent.spec.ports.iter().map(|port| node.names.tap(port)).collect()

@@ -1,6 +1,6 @@
 //! Private addresses beside an interface's first.
 
-use super::{App, Caller, Interface, Secondary, put_newer};
+use super::{App, Caller, Interface, MORE, Secondary, put_newer};
 use crate::app::instance::Instance;
 use crate::app::taken::{For, Taken};
 use crate::store::Tx;
@@ -35,6 +35,7 @@ impl App {
         let (mut tx, number) = self.store.begin_numbered().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let mut interface = self.interface_in_txn(&mut tx, caller, &order.interface).await?;
+        self.needs_managed(&interface.zone, MORE)?;
         let count = interface.port.addresses().count() + order.secondary.count();
         self.check_addresses(&interface, count)?;
         let (mut addresses, mut taken, mut written) = (Vec::new(), Vec::new(), Vec::new());

@@ -1,6 +1,6 @@
 //! Network interfaces given to instances, and taken from them.
 
-use super::{App, Caller, Interface, in_use};
+use super::{App, Caller, Interface, MORE, in_use};
 use crate::app::instance::said::{About, Attachment};
 use crate::app::instance::{Instance, State};
 use crate::app::now_ms;
@@ -91,6 +91,7 @@ impl App {
         if interface.holder.is_some() {
             return Err(in_use(&order.interface));
         }
+        self.needs_managed(&instance.zone, MORE)?;
         if !matches!(instance.state, State::Running | State::Stopped) {
             let sentence = format!("Instance '{}' is not 'running' or 'stopped'.", instance.id);
             return Err(Fault::new(FaultCode::IncorrectState, sentence));

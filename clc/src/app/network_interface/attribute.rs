@@ -42,7 +42,9 @@ impl App {
             InterfaceWish::Description(text) => interface.about.description.clone_from(text),
             InterfaceWish::Groups(ids) => {
                 let (account, vpc) = (&interface.account, interface.port.vpc_id.as_str());
-                interface.port.groups = self.groups_of_port_in_txn(&mut tx, account, vpc, ids).await?;
+                let groups = self.groups_of_port_in_txn(&mut tx, account, vpc, ids).await?;
+                self.check_groups_of_mode(&interface.zone, groups.iter().map(|(_, name)| name.as_str()))?;
+                interface.port.groups = groups;
             }
             InterfaceWish::SourceDestCheck(value) => source_dest_check_set(&mut interface.port, *value)?,
             InterfaceWish::DeleteOnTermination { attachment, value } => {
@@ -53,6 +55,12 @@ impl App {
                 };
                 if let Some(other) = attachment.as_ref().filter(|asked| asked.as_str() != own) {
                     return Err(other.not_found());
+                }
+                if !value {
+                    self.needs_managed(
+                        &interface.zone,
+                        "Network interfaces that outlive their instances are",
+                    )?;
                 }
                 interface.about.keep = !value;
             }

@@ -1,6 +1,6 @@
 //! Network interfaces made by themselves, and taken away.
 
-use super::{App, Caller, Interface, check_count};
+use super::{App, Caller, Interface, MORE, check_count};
 use crate::app::address::{mac_of, network_of};
 use crate::app::creation::{made_before_in_txn, made_in_txn};
 use crate::app::image::task::Token;
@@ -83,6 +83,7 @@ impl App {
             return self.interface_in_txn(&mut tx, caller, &earlier.parse()?).await;
         }
         let subnet = self.subnet_seen_in_txn(&mut tx, caller, &order.subnet).await?;
+        self.needs_managed(&subnet.zone, MORE)?;
         check_count(1 + order.secondary.count(), self.limits.addresses_per_interface)?;
         let limit = self.limits.network_interfaces_per_account;
         if network_interface_count_in_txn(&mut tx, &subnet.account).await? >= limit {
@@ -118,7 +119,6 @@ impl App {
         subnet: &Subnet,
         order: &InterfaceOrder,
     ) -> Result<(PortSpec, Vec<Taken<'_>>), Fault> {
-        self.needs_managed(&subnet.zone, "Network interfaces beside an instance's first are")?;
         let groups = match order.groups.is_empty() {
             true => default_group_in_txn(tx, subnet).await?,
             false => self.groups_of_port_in_txn(tx, &subnet.account, &subnet.vpc_id, &order.groups).await?,

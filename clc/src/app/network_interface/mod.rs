@@ -35,6 +35,9 @@ use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::PortSpec;
 use std::sync::Arc;
 
+/// What only a managed network has, as a refusal says it.
+pub const MORE: &str = "Network interfaces and addresses beside an instance's first are";
+
 /// EC2's text limit.
 pub const DESCRIPTION_CHARS_MAX: usize = 255;
 

@@ -3,6 +3,7 @@
 use super::Order;
 use super::resolve::Resolved;
 use crate::app::App;
+use crate::app::network_interface::MORE;
 use crate::app::tag::Tags;
 use karri_proto::fault::Fault;
 use karri_proto::instance::PortSpec;
@@ -41,6 +42,9 @@ impl App {
         self.check_groups_of_mode(&hello.zone, groups)?;
         if hello.mode == NetworkMode::System && order.private_ip.is_some() {
             self.needs_managed(&hello.zone, "Private IP addresses of one's choice are")?;
+        }
+        if order.has_more_ports() {
+            self.needs_managed(&hello.zone, MORE)?;
         }
         match hello.mode {
             // What a guest of user networking has from its host is asked for in the same words.
