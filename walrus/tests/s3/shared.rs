@@ -62,7 +62,8 @@ async fn a_list_may_be_sent_as_a_document_and_is_told_as_one() {
     let server = open_server().await;
     with_object(&server).await;
     let bob = server.call("GET", "/").by(User::Bob).expect(200).await.element("ID");
-    for (path, permission, asked) in [("/b-1/k?acl", "READ", "/b-1/k"), ("/b-1?acl", "READ_ACP", "/b-1?acl")] {
+    for (path, permission, asked) in [("/b-1/k?acl", "READ", "/b-1/k"), ("/b-1?acl", "READ_ACP", "/b-1?acl")]
+    {
         let own = server.get(path).await.text();
         assert_eq!(own.matches("<Grant>").count(), 1, "{own}");
         let grant = format!(
@@ -76,7 +77,8 @@ async fn a_list_may_be_sent_as_a_document_and_is_told_as_one() {
         assert_eq!(by_bob().await.status, 200, "{asked}");
         let told = server.get(path).await.text();
         assert!(told.contains(&bob) && told.contains(&format!("<Permission>{permission}<")), "{told}");
-        let both = server.call("PUT", path).header("x-amz-acl", "private").body(shared.as_bytes()).send().await;
+        let both =
+            server.call("PUT", path).header("x-amz-acl", "private").body(shared.as_bytes()).send().await;
         assert_eq!(both.status, 400, "{}", both.text());
         let stranger = shared.replace(&bob, &"0".repeat(64));
         assert_eq!(server.call("PUT", path).body(stranger.as_bytes()).send().await.code(), "InvalidArgument");
