@@ -54,10 +54,7 @@ impl Controller for Cc {
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         let driver: Box<dyn Driver> = match config.network.mode {
             NetworkMode::None => Box::new(drive::simulated::Simulated::default()),
-            NetworkMode::Flat => {
-                karri_net::descriptors_raise()?;
-                Box::new(drive::flat::Flat::new(&config.network))
-            }
+            NetworkMode::Flat => Box::new(drive::flat::Flat::new(&config.network)),
         };
         start_with(config, base, driver).await
     }

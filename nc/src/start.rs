@@ -101,7 +101,6 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
     let network = &config.network;
-    karri_net::descriptors_raise()?;
     let facts = NodeFacts::open(state_dir)?;
     let ports = BridgePorts::open(place(&config, &boot_id), TapNames::new(&owner), facts.clone()).await?;
     let metadata = metadata_listener(&ports, network.metadata).await?;
