@@ -7,7 +7,7 @@
 #   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph
 #   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; Walrus killed
 #                under writers 500 times, and its power cut as often; controllers killed under 200
-#                booting guests, and while one is bundled
+#                booting guests, while one is bundled, and 20 times under counted packets
 #   make fuzz    the fuzz targets, for as long as you like
 #   make images  the demo images
 #   make install programs, service units and guides into the system, or below DESTDIR; starts nothing
@@ -74,6 +74,7 @@ soak: $(IMAGES)/tiny.manifest
 	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
 	KARRI_BUNDLE_KILLS=each target/test-venv/bin/python -u tests/system/bundle_instance_test.py
+	KARRI_NETWORK_KILLS=20 target/test-venv/bin/python -u tests/system/vpc_test.py
 
 fuzz:
 	$(CARGO) xtask fuzz

@@ -56,10 +56,7 @@ impl Controller for Cc {
             NetworkMode::None | NetworkMode::System | NetworkMode::User => {
                 Box::new(drive::simulated::Simulated::default())
             }
-            NetworkMode::Managed | NetworkMode::Static => {
-                karri_net::descriptors_raise()?;
-                Box::new(drive::flat::Flat::new(&config.network))
-            }
+            NetworkMode::Managed | NetworkMode::Static => Box::new(drive::flat::Flat::new(&config.network)),
         };
         start_with(config, base, driver).await
     }

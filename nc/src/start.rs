@@ -105,7 +105,6 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     // Before anything of the host is touched: another controller there has the address.
     let listener = base.bind(&config.controller).await?;
     let platform = platform(&config, &boot_id).await?;
-    karri_net::descriptors_raise()?;
     let facts = NodeFacts::open(state_dir)?;
     let Joined { ports, listeners, user_network } = match config.network.mode {
         NetworkMode::Bridge => joined_to_bridges(&config, &boot_id, &owner, &facts).await?,

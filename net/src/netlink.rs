@@ -7,7 +7,7 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoBridge, LinkMessage};
+use rtnetlink::packet_route::link::{InfoBridge, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
@@ -239,8 +239,19 @@ impl Netlink {
         Ok(())
     }
 
+    /// The links that are ports of a bridge, which the kernel picks out: the host may have many others.
+    pub async fn ports_of(&self, bridge: u32) -> Result<Vec<Link>, NetError> {
+        let ask = || {
+            let mut request = self.handle.link().get();
+            request.message_mut().attributes.push(LinkAttribute::Controller(bridge));
+            request.execute()
+        };
+        let ports = dump(ask).await.map_err(failed("ports of a bridge"))?;
+        Ok(ports.into_iter().map(Link::from).filter(|link| link.controller == Some(bridge)).collect())
+    }
+
     pub async fn has_ports(&self, bridge: u32) -> Result<bool, NetError> {
-        Ok(self.links().await?.iter().any(|link| link.controller == Some(bridge)))
+        Ok(!self.ports_of(bridge).await?.is_empty())
     }
 
     /// The way to guests for a node that is not their gateway.

@@ -237,12 +237,13 @@ impl Segments {
     pub async fn remove_unused(&self, tag: Tag) -> Result<bool, NetError> {
         let mut doubts = self.doubts.lock().await;
         let (bridge, device) = (self.names.bridge(tag), self.names.device(tag));
-        let links = self.netlink.links().await?;
+        let links = self.links_of(&BTreeSet::from([tag])).await?;
         let own = |name: &str| links.iter().find(|link| link.name == name && link.group == GROUP);
-        if let Some(bridge) = own(&bridge)
-            && links.iter().any(|link| link.controller == Some(bridge.index) && link.name != device)
-        {
-            return Ok(false);
+        if let Some(bridge) = own(&bridge) {
+            let ports = self.netlink.ports_of(bridge.index).await?;
+            if ports.iter().any(|port| port.name != device) {
+                return Ok(false);
+            }
         }
         for name in [&device, &bridge].into_iter().filter(|name| own(name).is_some()) {
             self.netlink.link_delete(name).await?;

@@ -34,7 +34,8 @@ fn every_change_is_told_once_whoever_makes_it() {
             let routed = after("ip route add blackhole 198.51.100.0/24");
             assert_eq!(routed, Heard { routes: true, ..Heard::default() });
             assert!(after("ip rule add iif one lookup 100").others);
-            assert!(after("echo 1 > /proc/sys/net/ipv4/ip_forward").others);
+            let forwarding = "/proc/sys/net/ipv4/ip_forward";
+            assert!(after(&format!("echo $((1 - $(cat {forwarding}))) > {forwarding}")).others);
             let gone = after("ip link delete one");
             assert!(gone.links.contains("one") && !gone.everything, "{gone:?}");
         })

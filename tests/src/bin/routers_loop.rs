@@ -236,7 +236,6 @@ fn memory_kb() -> anyhow::Result<u128> {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    karri_net::descriptors_raise()?;
     let directory = std::env::args().nth(1).context("a directory for its files")?;
     let mut bench = Bench::new(Path::new(&directory))?;
     let outcome = obey(&mut bench).await;

@@ -25,7 +25,7 @@ use crate::config::NetworkConfig;
 use crate::drive::{DriveError, Wanted};
 use futures_util::{FutureExt, StreamExt};
 use karri_net::nfnetlink::{Nfnetlink, is_counted as is_counted_by};
-use karri_net::{Heard, Names, Netlink, Segments, Tunnel, Watch};
+use karri_net::{Heard, Names, Netlink, Segments, Tunnel, Watch, descriptors_raise};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
 use made::{Made, link_address};
@@ -129,6 +129,7 @@ impl Routers {
         if let Some((host, _)) = &self.opened {
             return Ok(host.clone());
         }
+        descriptors_raise().map_err(|cause| DriveError::new("open files", cause))?;
         let NetworkConfig { bridge, run_dir, tunnel_address, tunnel_mtu, vxlan_port, .. } = &self.network;
         let tunnel = tunnel_address.map(|address| Tunnel { address, port: *vxlan_port });
         let segments = Segments::new(Netlink::open().map_err(net)?, bridge, tunnel, *tunnel_mtu);

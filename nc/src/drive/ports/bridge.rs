@@ -10,7 +10,7 @@ use super::segments::OnSegments;
 use super::strays::{Strays, flat, loose};
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
-use karri_net::{Link, Netlink};
+use karri_net::{Link, NetError, Netlink, descriptors_raise};
 use karri_proto::network::{FactKey, FactTable, SegmentTag};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -68,6 +68,7 @@ pub struct Place<'a> {
 impl BridgePorts {
     /// Makes the bridge if it is missing and gives it the address the metadata listener binds.
     pub async fn open(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
+        descriptors_raise().map_err(|error| NetError::of("open files", &error))?;
         let ports = Self::new(place, names, facts).await?;
         ports.segments.check().await?;
         ports.guard.hosts_put(ports.segments.hosts()).await?;
