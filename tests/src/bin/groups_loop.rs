@@ -92,6 +92,7 @@ impl Bench {
             address: Ipv4Addr::from(0xac1f_0005 + number),
             secondary: Vec::new(),
             source_dest_check: true,
+            of_site: false,
             segment: 0,
             subnet_cidr: "172.31.0.0/16".to_owned(),
             gateway: Ipv4Addr::new(172, 31, 0, 1),
