@@ -201,14 +201,6 @@ pub struct PortSpec {
     pub forwarded: Vec<ForwardedPort>,
 }
 
-impl PortSpec {
-    /// Where it is reached from outside its network.
-    pub fn reached_at(&self) -> Option<std::net::Ipv4Addr> {
-        let public = self.public.as_ref().map(|public| public.address);
-        public.or(self.forwarded.first().map(|port| *port.host.ip()))
-    }
-}
-
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PublicPort {
     pub address: std::net::Ipv4Addr,
