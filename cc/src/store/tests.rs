@@ -110,6 +110,7 @@ async fn a_database_from_before_vpcs_goes_on() {
     for back in [
         "ALTER TABLE nodes DROP COLUMN tunnel",
         "ALTER TABLE instances DROP COLUMN capture",
+        "ALTER TABLE numbering DROP COLUMN mode",
         "DELETE FROM migrations WHERE version > 3",
         "UPDATE instances SET intent = json_remove(intent, '$.spec.ports[0].segment')",
     ] {
