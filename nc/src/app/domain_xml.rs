@@ -293,8 +293,10 @@ fn write_devices(xml: &mut Xml, guest: &GuestSpec, platform: Platform) -> io::Re
     empty(xml, "controller", &[("type", "usb"), ("model", "none")])?;
     if is_uefi(guest, platform) {
         // Each holds one device: such a machine has no free place for what comes later by itself.
-        for _ in 0..PORTS_OF_Q35 {
-            empty(xml, "controller", &[("type", "pci"), ("model", "pcie-root-port")])?;
+        for place in 1..=PORTS_OF_Q35 {
+            let index = place.to_string();
+            let port = [("type", "pci"), ("index", index.as_str()), ("model", "pcie-root-port")];
+            empty(xml, "controller", &port)?;
         }
     }
     empty(xml, "memballoon", &[("model", "none")])
