@@ -151,7 +151,7 @@ mod tests {
             peer_account: None,
             description: None,
         };
-        let net = |text| terms::net_of(text).unwrap();
+        let net = |text: &str| terms::net_of(text).unwrap();
         let told = |nets: &[&str]| {
             let nets = nets.iter().map(|text| net(text)).collect();
             rule.facts(&Lists::from([(list.parse().unwrap(), nets)]))
