@@ -157,8 +157,7 @@ impl Finder<'_> {
             Target::Known(Way::Internet) => Way::Nat(public),
             Target::Known(_) | Target::Nat(_) => Way::Nowhere,
         };
-        let holding =
-            targets.iter().filter(|(net, _)| to.is_within(**net)).max_by_key(|(net, _)| net.prefix);
+        let holding = targets.iter().filter(|(net, _)| to.is_within(**net)).max_by_key(|(net, _)| net.prefix);
         let mut ways = vec![(to, holding.map_or(Way::Nowhere, |(_, target)| behind(target)))];
         let inside = targets.iter().filter(|(net, _)| net.is_within(to) && **net != to);
         let inside = inside.filter(|(net, _)| !deeper.iter().any(|deep| net.is_within(*deep)));
