@@ -224,12 +224,6 @@ pub struct SecondaryAddress {
 }
 
 impl PortSpec {
-    /// Where it is reached from outside its network.
-    pub fn reached_at(&self) -> Option<Ipv4Addr> {
-        let public = self.public.as_ref().map(|public| public.address);
-        public.or(self.forwarded.first().map(|port| *port.host.ip()))
-    }
-
     /// All private addresses, the first one first, each with what leads to it from outside. None that is not known yet.
     pub fn addresses(&self) -> impl Iterator<Item = (Ipv4Addr, Option<&PublicPort>)> {
         let more = self.secondary.iter().map(|one| (one.address, one.public.as_ref()));

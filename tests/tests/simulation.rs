@@ -44,7 +44,7 @@ fn failures(first: u64, schedules: u64, failures_max: usize) -> Vec<Failure> {
             if seed >= first + schedules {
                 break;
             }
-            if seed > first && (seed - first) % TOLD_EVERY == 0 {
+            if seed > first && (seed - first).is_multiple_of(TOLD_EVERY) {
                 println!("{} of {schedules} schedules", seed - first);
             }
             if let Err(failure) = run(seed, depth(seed), false) {

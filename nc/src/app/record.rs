@@ -308,7 +308,7 @@ mod tests {
         let known = Record::new(intent.clone(), 0);
         assert_eq!(known.report("node-1").addresses, []);
         let known = known.after(Change::Address(learnt.clone()));
-        assert_eq!(known.report("node-1").addresses, [learnt.clone()]);
+        assert_eq!(known.report("node-1").addresses, std::slice::from_ref(&learnt));
         let next = new(accept(Some(&known), None, newer(&intent, Desired::Stopped), 9));
         assert_eq!(next.report("node-1").addresses, [learnt]);
         let mut given = newer(&next.intent, Desired::Running);

@@ -163,6 +163,8 @@ pub struct Teller {
     /// Of the last telling of everything. The next one must not be taken for it.
     epoch: u64,
     flight: Option<Arc<Page>>,
+    /// The process that was sent it is perhaps no more, and what it answered then says nothing of the next one.
+    doubted: bool,
 }
 
 impl Teller {
@@ -178,6 +180,7 @@ impl Teller {
             leap: 1,
             epoch: 0,
             flight: None,
+            doubted: false,
         }
     }
 
@@ -227,15 +230,19 @@ impl Teller {
 
     /// Where it stands is to be asked: its process is another one.
     pub fn doubt(&mut self) -> bool {
-        // While a page is on its way, its answer tells as much.
-        if self.flight.is_none() {
-            match self.state {
-                State::Told(at) => self.state = State::Unknown { was: Some(at), left: None },
-                State::Whole { .. } => self.state = State::Unknown { was: None, left: None },
-                State::Unknown { .. } => {}
-            }
+        match self.flight.is_some() {
+            true => self.doubted = true, // what becomes of the page is heard first
+            false => self.ask_anew(),
         }
         self.hurry(Haste::Now)
+    }
+
+    fn ask_anew(&mut self) {
+        match self.state {
+            State::Told(at) => self.state = State::Unknown { was: Some(at), left: None },
+            State::Whole { .. } => self.state = State::Unknown { was: None, left: None },
+            State::Unknown { .. } => {}
+        }
     }
 
     /// The next page, or the same again while its answer is not known.
@@ -283,11 +290,15 @@ impl Teller {
                 self.stands_at(stands, all);
             }
         }
+        if std::mem::take(&mut self.doubted) {
+            self.flight = None;
+            self.ask_anew();
+        }
     }
 
     /// The node cannot use the page.
     pub fn refused(&mut self) {
-        self.flight = None;
+        (self.flight, self.doubted) = (None, false);
         self.state = State::Unknown { was: None, left: None };
     }
 

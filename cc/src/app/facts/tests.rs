@@ -160,7 +160,8 @@ impl World {
     }
 
     /// One call. `fate` 0: all goes well; 1: the question is lost, 2: the answer, 3: the question is late,
-    /// 4: it is late and comes in time too.
+    /// 4: it is late and comes in time too, 5 and 6: the answer is heard after it was heard that the node was started anew,
+    /// with nothing or with what it had.
     fn call(&mut self, node: usize, fate: u8) {
         self.now_ms += 1;
         self.call_at_once(node, fate);
@@ -178,6 +179,11 @@ impl World {
             _ => {}
         }
         let stands = self.nodes[node].told(page.plain());
+        match fate {
+            5 => self.act(Act::NodeLoses(node)),
+            6 => self.act(Act::NodeDies(node)),
+            _ => {}
+        }
         if fate != 2 {
             self.facts.answered(&name(node), to, stands, self.now_ms);
         }
@@ -392,6 +398,17 @@ fn a_node_that_was_started_anew_with_what_it_had_goes_on_from_there() {
     world.calm();
     world.check().unwrap();
     assert_eq!(world.pages, 2, "where it stands, and the change");
+}
+
+/// The order of the two is nobody's to choose: they come by connections of their own.
+#[test]
+fn an_answer_of_the_process_before_says_nothing_of_a_node_that_has_lost_everything() {
+    let mut world = quiet([rule(1, 1, Some(1)), port(1, &[1])], &[(1, 0)]);
+    world.clc_tells(vec![put(port(50, &[1]))]);
+    world.call(0, 5);
+    world.check().unwrap();
+    world.calm();
+    world.check().unwrap();
 }
 
 #[test]

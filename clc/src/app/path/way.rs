@@ -34,7 +34,7 @@ impl<'a> Way<'a> {
     }
 
     fn go(&mut self, packet: &Packet) -> Step {
-        let Some(source) = self.network.subnet_of(packet.from) else { return self.from_outside(packet) };
+        let Some(source) = self.network.subnet_of(packet.from) else { return self.of_outside(packet) };
         match self.network.port_of(packet.from) {
             Some(port) => self.groups(port, Direction::Egress, packet.to)?,
             None => {
@@ -111,7 +111,7 @@ impl<'a> Way<'a> {
             }
             Found::Local(range) => {
                 self.decide(table, true, format!("{range} is reached within the VPC"))?;
-                self.into_subnet(packet.to, packet.from, packet.from)
+                self.reaches_subnet(packet.to, packet.from, packet.from)
             }
             Found::Route(net, RouteTarget::Blackhole) => {
                 self.decide(table, false, format!("route {net} to what is no more (black hole)"))
@@ -192,12 +192,12 @@ impl<'a> Way<'a> {
                 self.stations.push(place::segment(subnet));
                 self.arrive(address.private, peer)
             }
-            _ => self.into_subnet(address.private, sender, peer),
+            _ => self.reaches_subnet(address.private, sender, peer),
         }
     }
 
     /// `sender` is whom the ACL sees, `peer` whom the port's groups do.
-    fn into_subnet(&mut self, to: Ipv4Addr, sender: Ipv4Addr, peer: Ipv4Addr) -> Step {
+    fn reaches_subnet(&mut self, to: Ipv4Addr, sender: Ipv4Addr, peer: Ipv4Addr) -> Step {
         let Some(subnet) = self.network.subnet_of(to) else {
             self.stations.push(place::nobody(to));
             return Err(Ended);
@@ -207,7 +207,7 @@ impl<'a> Way<'a> {
         self.arrive(to, peer)
     }
 
-    fn from_outside(&mut self, packet: &Packet) -> Step {
+    fn of_outside(&mut self, packet: &Packet) -> Step {
         self.stations.push(place::outside(packet.from));
         match (self.network.behind(packet.to), self.network.subnet_of(packet.to)) {
             (Some(address), _) => {

@@ -118,7 +118,7 @@ pub fn added(family: Family, now: &[Entry], add: &[Entry]) -> Result<Vec<Entry>,
 
 /// From one version's entries to another's.
 pub fn leading_to(now: &[Entry], then: &[Entry]) -> Change {
-    fn by_cidr<'a>(these: &'a [Entry]) -> HashMap<&'a str, &'a Entry> {
+    fn by_cidr(these: &[Entry]) -> HashMap<&str, &Entry> {
         these.iter().map(|entry| (entry.cidr.as_str(), entry)).collect()
     }
     let (had, wanted) = (by_cidr(now), by_cidr(then));

@@ -265,7 +265,7 @@ mod tests {
     #[test]
     fn each_address_of_a_port_may_send_and_where_nobody_checks_any_but_to_metadata() {
         let more = Port { secondary: vec!["172.31.0.6".parse().unwrap()], segment: 0x1001, ..port() };
-        let checked = plug_script(&[more.clone()], |_| false);
+        let checked = plug_script(std::slice::from_ref(&more), |_| false);
         for address in ["172.31.0.5", "172.31.0.6"] {
             assert!(checked.contains(&format!("--arp-ip-src {address} -j ACCEPT\n")), "{checked}");
             assert!(checked.contains(&format!("--ip-src {address} -j ACCEPT\n")), "{checked}");

@@ -80,7 +80,6 @@ pub fn rule(cx: &Cx, rule: Rule, tags: &Tags) -> ec2::SecurityGroupRule {
         security_group_rule_id: Some(rule.id.to_string()),
         tags: shown(tags),
         to_port: Some(to),
-        ..Default::default()
     }
 }
 
@@ -99,7 +98,6 @@ pub fn revoked(rule: Rule) -> ec2::RevokedSecurityGroupRule {
         referenced_group_id: parts.group,
         security_group_rule_id: Some(rule.id.to_string()),
         to_port: Some(to),
-        ..Default::default()
     }
 }
 
