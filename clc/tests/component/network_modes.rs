@@ -62,7 +62,7 @@ async fn guests_of_user_networking_are_told_where_they_are_reached(cloud: Cloud)
     let address = launched.first("privateIpAddress").unwrap().replace("172.31.", "127.31.");
     let at = [("Filter.1.Name", "ip-address"), ("Filter.1.Value.1", address.as_str())];
     let found = alice.ec2("DescribeInstances", &at).await.ok();
-    assert_eq!(found.instances(), std::slice::from_ref(&id));
+    assert_eq!(found.instances(), std::slice::from_ref(id));
     assert_eq!(found.first("ipAddress").unwrap(), address);
     let tag = [("Filter.1.Name", "key"), ("Filter.1.Value.1", "aws:karri:forwarded-ports")];
     let told = async || alice.ec2("DescribeTags", &tag).await.ok().all("value");
