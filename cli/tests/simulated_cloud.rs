@@ -266,13 +266,8 @@ async fn a_cloud_comes_up_is_used_stops_comes_back_and_goes_away() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_is_not_root_has_a_simulated_cloud_and_no_other() {
+async fn who_is_not_root_has_a_simulated_cloud() {
     let cloud = Cloud::without_root();
-    let real = cloud.karri(&["up", "--port-base", "0"]);
-    assert_eq!(real.code, 2, "{}", real.stderr);
-    assert!(real.stderr.contains("needs root") && real.stderr.contains("--sim"), "{}", real.stderr);
-    assert!(!cloud.root().exists(), "a refusal makes nothing");
-
     let mut up = cloud.up(&["--sim", "1", "--port-base", "0"]);
     let ready = up.ready();
     for pid in cloud.controllers() {

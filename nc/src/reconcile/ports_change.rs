@@ -13,10 +13,15 @@ use std::time::{Duration, Instant};
 const LET_GO_FOR: Duration = Duration::from_secs(10);
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
-/// Takes away all ports of the instance but these.
-pub async fn unplug_others(node: &Node, record: &Record, wanted: &[Port]) -> Result<(), Failure> {
+/// Takes away all ports of the instance but these. `had`: what the guest had, whoever plugged it.
+pub async fn unplug_others(
+    node: &Node,
+    record: &Record,
+    wanted: &[Port],
+    had: &HashSet<String>,
+) -> Result<(), Failure> {
     let (known, newest) = (node.plugged_ports(&record.intent.id), wanted_ports(node, record));
-    let others = known.iter().chain(&newest).map(|port| port.tap.clone());
+    let others = known.iter().chain(&newest).map(|port| &port.tap).chain(had).cloned();
     let others: HashSet<String> = others.filter(|tap| wanted.iter().all(|port| port.tap != *tap)).collect();
     if others.is_empty() {
         return Ok(());
@@ -50,12 +55,7 @@ pub async fn change_ports(node: &Arc<Node>, record: &Record) -> Result<(), Failu
             Err(error) => return Err(error.into()),
         }
     }
-    let off = goes.iter().filter(|tap| wanted.iter().all(|port| port.tap != **tap)).cloned();
-    let off: Vec<String> = off.collect();
-    if !off.is_empty() {
-        node.drives.ports.unplug(&off).await?;
-    }
-    unplug_others(node, record, &wanted).await?;
+    unplug_others(node, record, &wanted, &goes).await?;
     if !goes.is_empty() {
         let kept = let_go(node, record, &goes).await?;
         if kept.iter().any(|tap| wanted.iter().any(|port| port.tap == *tap)) {
@@ -65,8 +65,7 @@ pub async fn change_ports(node: &Arc<Node>, record: &Record) -> Result<(), Failu
     node.drives.ports.plug(&wanted).await?;
     for port in &record.intent.spec.ports {
         let port = guest_port(node, port);
-        // One behind QEMU's user networking is no device that comes and goes.
-        if port.user.is_none() && !has.contains(&port.tap) {
+        if !has.contains(&port.tap) {
             hypervisor.plug(id, &port).await?;
         }
     }

@@ -12,6 +12,7 @@ use crate::drive::storage::StorageError;
 use crate::node::Node;
 use karri_proto::ids::BundleTaskId;
 use karri_proto::instance::{CaptureState, Desired, PortSpec, StateReason};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -298,7 +299,7 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
         Step::PlugPorts => {
             let ports = wanted_ports(node, record);
             node.note_plugging(id, &ports);
-            unplug_others(node, record, &ports).await?;
+            unplug_others(node, record, &ports, &HashSet::new()).await?;
             node.drives.ports.plug(&ports).await?;
             node.note_plugged(id, ports);
             Ok(())
@@ -333,7 +334,7 @@ async fn outside(node: &Arc<Node>, record: &Record, step: &Step) -> Result<(), F
         }
         Step::Undefine => Ok(hypervisor.undefine(id).await?),
         Step::UnplugPorts => {
-            unplug_others(node, record, &[]).await?;
+            unplug_others(node, record, &[], &HashSet::new()).await?;
             node.note_unplugged(id);
             Ok(())
         }
