@@ -14,6 +14,7 @@ const RESOURCES: &[(&str, &str)] = &[
     ("Instance", "instance"),
     ("InstanceType", "instance_type"),
     ("KeyPair", "key_pair"),
+    ("ManagedPrefixList", "managed_prefix_list"),
     ("NetworkInterface", "network_interface"),
     ("Region", "region"),
     ("SecurityGroup", "security_group"),

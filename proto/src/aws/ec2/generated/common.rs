@@ -299,39 +299,6 @@ impl Decode for Ipv6PrefixSpecificationRequest {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct ManagedPrefixList {
-    pub address_family: Option<String>,
-    pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
-    pub ipam_prefix_list_resolver_target_id: Option<String>,
-    pub max_entries: Option<i32>,
-    pub owner_id: Option<String>,
-    pub prefix_list_arn: Option<String>,
-    pub prefix_list_id: Option<String>,
-    pub prefix_list_name: Option<String>,
-    pub state: Option<String>,
-    pub state_message: Option<String>,
-    pub tags: Vec<super::Tag>,
-    pub version: Option<i64>,
-}
-
-impl Encode for ManagedPrefixList {
-    fn encode(&self, xml: &mut XmlWriter) {
-        xml.optional("addressFamily", &self.address_family);
-        xml.optional("ipamPrefixListResolverSyncEnabled", &self.ipam_prefix_list_resolver_sync_enabled);
-        xml.optional("ipamPrefixListResolverTargetId", &self.ipam_prefix_list_resolver_target_id);
-        xml.optional("maxEntries", &self.max_entries);
-        xml.optional("ownerId", &self.owner_id);
-        xml.optional("prefixListArn", &self.prefix_list_arn);
-        xml.optional("prefixListId", &self.prefix_list_id);
-        xml.optional("prefixListName", &self.prefix_list_name);
-        xml.optional("state", &self.state);
-        xml.optional("stateMessage", &self.state_message);
-        xml.list("tagSet", "item", &self.tags);
-        xml.optional("version", &self.version);
-    }
-}
-
-#[derive(Debug, Clone, Default, PartialEq)]
 pub struct OperatorRequest {
     pub principal: Option<String>,
 }
@@ -779,39 +746,6 @@ pub enum PlatformValues {}
 impl PlatformValues {
     pub const WINDOWS: &'static str = "Windows";
     pub const VALUES: &'static [&'static str] = &["Windows"];
-}
-
-/// Known values of `PrefixListState`.
-#[derive(Debug)]
-pub enum PrefixListState {}
-
-impl PrefixListState {
-    pub const CREATE_IN_PROGRESS: &'static str = "create-in-progress";
-    pub const CREATE_COMPLETE: &'static str = "create-complete";
-    pub const CREATE_FAILED: &'static str = "create-failed";
-    pub const MODIFY_IN_PROGRESS: &'static str = "modify-in-progress";
-    pub const MODIFY_COMPLETE: &'static str = "modify-complete";
-    pub const MODIFY_FAILED: &'static str = "modify-failed";
-    pub const RESTORE_IN_PROGRESS: &'static str = "restore-in-progress";
-    pub const RESTORE_COMPLETE: &'static str = "restore-complete";
-    pub const RESTORE_FAILED: &'static str = "restore-failed";
-    pub const DELETE_IN_PROGRESS: &'static str = "delete-in-progress";
-    pub const DELETE_COMPLETE: &'static str = "delete-complete";
-    pub const DELETE_FAILED: &'static str = "delete-failed";
-    pub const VALUES: &'static [&'static str] = &[
-        "create-in-progress",
-        "create-complete",
-        "create-failed",
-        "modify-in-progress",
-        "modify-complete",
-        "modify-failed",
-        "restore-in-progress",
-        "restore-complete",
-        "restore-failed",
-        "delete-in-progress",
-        "delete-complete",
-        "delete-failed",
-    ];
 }
 
 /// Known values of `ProductCodeValues`.

@@ -63,7 +63,7 @@ impl Action for CreateManagedPrefixListRequest {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct CreateManagedPrefixListResult {
-    pub prefix_list: Option<super::ManagedPrefixList>,
+    pub prefix_list: Option<ManagedPrefixList>,
 }
 
 impl Encode for CreateManagedPrefixListResult {
@@ -97,7 +97,7 @@ impl Action for DeleteManagedPrefixListRequest {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DeleteManagedPrefixListResult {
-    pub prefix_list: Option<super::ManagedPrefixList>,
+    pub prefix_list: Option<ManagedPrefixList>,
 }
 
 impl Encode for DeleteManagedPrefixListResult {
@@ -154,13 +154,155 @@ impl Action for DescribeManagedPrefixListsRequest {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DescribeManagedPrefixListsResult {
     pub next_token: Option<String>,
-    pub prefix_lists: Vec<super::ManagedPrefixList>,
+    pub prefix_lists: Vec<ManagedPrefixList>,
 }
 
 impl Encode for DescribeManagedPrefixListsResult {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("nextToken", &self.next_token);
         xml.list("prefixListSet", "item", &self.prefix_lists);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListAssociationsRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_id: String,
+}
+
+impl Decode for GetManagedPrefixListAssociationsRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_range("MaxResults", 5, 255)?;
+        params.check_present("PrefixListId")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            max_results: params.optional("MaxResults")?,
+            next_token: params.optional("NextToken")?,
+            prefix_list_id: params.required("PrefixListId")?,
+        })
+    }
+}
+
+impl Action for GetManagedPrefixListAssociationsRequest {
+    const NAME: &'static str = "GetManagedPrefixListAssociations";
+    const SERVICE: Service = Service::Ec2;
+    type Output = GetManagedPrefixListAssociationsResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn next_token(&self) -> Option<&str> {
+        self.next_token.as_deref()
+    }
+    fn max_results(&self) -> Option<i32> {
+        self.max_results
+    }
+    fn set_next_token(output: &mut Self::Output, token: Option<String>) {
+        output.next_token = token;
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListAssociationsResult {
+    pub next_token: Option<String>,
+    pub prefix_list_associations: Vec<PrefixListAssociation>,
+}
+
+impl Encode for GetManagedPrefixListAssociationsResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("nextToken", &self.next_token);
+        xml.list("prefixListAssociationSet", "item", &self.prefix_list_associations);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListEntriesRequest {
+    pub dry_run: Option<bool>,
+    pub max_results: Option<i32>,
+    pub next_token: Option<String>,
+    pub prefix_list_id: String,
+    pub target_version: Option<i64>,
+}
+
+impl Decode for GetManagedPrefixListEntriesRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_range("MaxResults", 1, 100)?;
+        params.check_present("PrefixListId")?;
+        Ok(Self {
+            dry_run: params.optional("DryRun")?,
+            max_results: params.optional("MaxResults")?,
+            next_token: params.optional("NextToken")?,
+            prefix_list_id: params.required("PrefixListId")?,
+            target_version: params.optional("TargetVersion")?,
+        })
+    }
+}
+
+impl Action for GetManagedPrefixListEntriesRequest {
+    const NAME: &'static str = "GetManagedPrefixListEntries";
+    const SERVICE: Service = Service::Ec2;
+    type Output = GetManagedPrefixListEntriesResult;
+
+    const MAX_RESULTS_MIN: i64 = 1;
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+    fn next_token(&self) -> Option<&str> {
+        self.next_token.as_deref()
+    }
+    fn max_results(&self) -> Option<i32> {
+        self.max_results
+    }
+    fn set_next_token(output: &mut Self::Output, token: Option<String>) {
+        output.next_token = token;
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct GetManagedPrefixListEntriesResult {
+    pub entries: Vec<PrefixListEntry>,
+    pub next_token: Option<String>,
+}
+
+impl Encode for GetManagedPrefixListEntriesResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.list("entrySet", "item", &self.entries);
+        xml.optional("nextToken", &self.next_token);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ManagedPrefixList {
+    pub address_family: Option<String>,
+    pub ipam_prefix_list_resolver_sync_enabled: Option<bool>,
+    pub ipam_prefix_list_resolver_target_id: Option<String>,
+    pub max_entries: Option<i32>,
+    pub owner_id: Option<String>,
+    pub prefix_list_arn: Option<String>,
+    pub prefix_list_id: Option<String>,
+    pub prefix_list_name: Option<String>,
+    pub state: Option<String>,
+    pub state_message: Option<String>,
+    pub tags: Vec<super::Tag>,
+    pub version: Option<i64>,
+}
+
+impl Encode for ManagedPrefixList {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("addressFamily", &self.address_family);
+        xml.optional("ipamPrefixListResolverSyncEnabled", &self.ipam_prefix_list_resolver_sync_enabled);
+        xml.optional("ipamPrefixListResolverTargetId", &self.ipam_prefix_list_resolver_target_id);
+        xml.optional("maxEntries", &self.max_entries);
+        xml.optional("ownerId", &self.owner_id);
+        xml.optional("prefixListArn", &self.prefix_list_arn);
+        xml.optional("prefixListId", &self.prefix_list_id);
+        xml.optional("prefixListName", &self.prefix_list_name);
+        xml.optional("state", &self.state);
+        xml.optional("stateMessage", &self.state_message);
+        xml.list("tagSet", "item", &self.tags);
+        xml.optional("version", &self.version);
     }
 }
 
@@ -206,12 +348,38 @@ impl Action for ModifyManagedPrefixListRequest {
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct ModifyManagedPrefixListResult {
-    pub prefix_list: Option<super::ManagedPrefixList>,
+    pub prefix_list: Option<ManagedPrefixList>,
 }
 
 impl Encode for ModifyManagedPrefixListResult {
     fn encode(&self, xml: &mut XmlWriter) {
         xml.optional("prefixList", &self.prefix_list);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrefixListAssociation {
+    pub resource_id: Option<String>,
+    pub resource_owner: Option<String>,
+}
+
+impl Encode for PrefixListAssociation {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("resourceId", &self.resource_id);
+        xml.optional("resourceOwner", &self.resource_owner);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PrefixListEntry {
+    pub cidr: Option<String>,
+    pub description: Option<String>,
+}
+
+impl Encode for PrefixListEntry {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("cidr", &self.cidr);
+        xml.optional("description", &self.description);
     }
 }
 
@@ -225,4 +393,80 @@ impl Decode for RemovePrefixListEntry {
         params.check_present("Cidr")?;
         Ok(Self { cidr: params.required("Cidr")? })
     }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreManagedPrefixListVersionRequest {
+    pub current_version: i64,
+    pub dry_run: Option<bool>,
+    pub prefix_list_id: String,
+    pub previous_version: i64,
+}
+
+impl Decode for RestoreManagedPrefixListVersionRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("CurrentVersion")?;
+        params.check_present("PrefixListId")?;
+        params.check_present("PreviousVersion")?;
+        Ok(Self {
+            current_version: params.required("CurrentVersion")?,
+            dry_run: params.optional("DryRun")?,
+            prefix_list_id: params.required("PrefixListId")?,
+            previous_version: params.required("PreviousVersion")?,
+        })
+    }
+}
+
+impl Action for RestoreManagedPrefixListVersionRequest {
+    const NAME: &'static str = "RestoreManagedPrefixListVersion";
+    const SERVICE: Service = Service::Ec2;
+    type Output = RestoreManagedPrefixListVersionResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RestoreManagedPrefixListVersionResult {
+    pub prefix_list: Option<ManagedPrefixList>,
+}
+
+impl Encode for RestoreManagedPrefixListVersionResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("prefixList", &self.prefix_list);
+    }
+}
+
+/// Known values of `PrefixListState`.
+#[derive(Debug)]
+pub enum PrefixListState {}
+
+impl PrefixListState {
+    pub const CREATE_IN_PROGRESS: &'static str = "create-in-progress";
+    pub const CREATE_COMPLETE: &'static str = "create-complete";
+    pub const CREATE_FAILED: &'static str = "create-failed";
+    pub const MODIFY_IN_PROGRESS: &'static str = "modify-in-progress";
+    pub const MODIFY_COMPLETE: &'static str = "modify-complete";
+    pub const MODIFY_FAILED: &'static str = "modify-failed";
+    pub const RESTORE_IN_PROGRESS: &'static str = "restore-in-progress";
+    pub const RESTORE_COMPLETE: &'static str = "restore-complete";
+    pub const RESTORE_FAILED: &'static str = "restore-failed";
+    pub const DELETE_IN_PROGRESS: &'static str = "delete-in-progress";
+    pub const DELETE_COMPLETE: &'static str = "delete-complete";
+    pub const DELETE_FAILED: &'static str = "delete-failed";
+    pub const VALUES: &'static [&'static str] = &[
+        "create-in-progress",
+        "create-complete",
+        "create-failed",
+        "modify-in-progress",
+        "modify-complete",
+        "modify-failed",
+        "restore-in-progress",
+        "restore-complete",
+        "restore-failed",
+        "delete-in-progress",
+        "delete-complete",
+        "delete-failed",
+    ];
 }
