@@ -143,9 +143,9 @@ class PrivateLibvirt:
     def virsh(self, *arguments, check=True):
         return subprocess.run(["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, check=check)
 
-    def domains(self, *flags):
+    def domains(self):
         """The ids of the instances it knows."""
-        names = self.virsh("list", "--all", "--name", *flags).stdout.split()
+        names = self.virsh("list", "--all", "--name").stdout.split()
         return {name.removeprefix("karri-") for name in names}
 
     def kill(self):
@@ -154,8 +154,9 @@ class PrivateLibvirt:
 
     def stop(self):
         if self.process and self.process.poll() is None:
-            for one in self.domains("--state-running"):  # what a failed test has left
-                self.virsh("destroy", f"karri-{one}", check=False)
+            # What a failed test has left. Its socket is gone where the directory of the test is.
+            for name in self.virsh("list", "--name", "--state-running", check=False).stdout.split():
+                self.virsh("destroy", name, check=False)
             self.process.terminate()
             self.process.wait(STOP_SECONDS)
 

@@ -156,7 +156,7 @@ class Vpcs(unittest.TestCase):
         self.at, self.beside, self.flat_at = (each["PublicIp"] for each in (self.first, self.second, third))
 
         for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.own_public_address, self.by_the_nat_gateway,
-                      self.killed, self.taken_away, self.moved):
+                      self.another_interface, self.killed, self.taken_away, self.moved):
             began = time.monotonic()
             stage()
             print(f"{stage.__name__}: {time.monotonic() - began:.1f} s", flush=True)
