@@ -7,9 +7,9 @@ use anyhow::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More than cores, for waiting costs none; few enough that deadlines are not missed for want of them.
+/// More than cores, for suites wait two thirds of their time; few enough that deadlines are not missed for want of cores.
 pub fn count() -> usize {
-    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
+    (2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get)).clamp(4, 8)
 }
 
 /// Runs `run` for every item, `lanes` at a time. The first error ends it, once what has begun is done.
