@@ -7,9 +7,14 @@ use anyhow::Result;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More than cores, for suites wait two thirds of their time; few enough that deadlines are not missed for want of cores.
-pub fn count() -> usize {
-    (2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get)).clamp(4, 8)
+/// For suites that wait two thirds of their time.
+pub fn many() -> usize {
+    2 * few()
+}
+
+/// For suites with guests, which share what the machine has room for. More than one core, for they wait too.
+pub fn few() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }
 
 /// Runs `run` for every item, `lanes` at a time. The first error ends it, once what has begun is done.

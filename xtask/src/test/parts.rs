@@ -235,11 +235,11 @@ fn fuzzing(context: &mut Context) -> Result<Report> {
 
 fn clients(context: &mut Context) -> Result<Report> {
     context.build()?;
-    python(context, "tests/clients")
+    python(context, "tests/clients", lanes::many())
 }
 
-/// Every `*_test.py` of a folder.
-fn python(context: &Context, folder: &str) -> Result<Report> {
+/// Every `*_test.py` of a folder, so many at a time.
+fn python(context: &Context, folder: &str, lanes: usize) -> Result<Report> {
     let python = context.root.join(PYTHON);
     if !python.exists() {
         bail!("{PYTHON} is missing: deploy/install.sh test makes it");
@@ -248,7 +248,7 @@ fn python(context: &Context, folder: &str) -> Result<Report> {
     let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
     let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
     suites.sort();
-    let reports = lanes::side_by_side(lanes::count(), &suites, |suite| {
+    let reports = lanes::side_by_side(lanes, &suites, |suite| {
         let path = format!("{folder}/{suite}");
         let outcome = context.run(context.command(&python).arg("-u").arg(&path), &path, SUITE_TIME_MAX)?;
         Ok(parse::unittest(&path, &outcome))
@@ -270,13 +270,13 @@ fn prepare_host(context: &Context) -> Result<()> {
 
 fn unit(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
-    executables(context, lanes::count(), |exe| exe.folder() != SYSTEM_CRATE, &[])
+    executables(context, lanes::many(), |exe| exe.folder() != SYSTEM_CRATE, &[])
 }
 
 fn system(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
     let mut all = executables(context, 1, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
-    all.add(python(context, "tests/system")?);
+    all.add(python(context, "tests/system", lanes::few())?);
     Ok(all)
 }
 
