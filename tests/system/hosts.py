@@ -143,9 +143,9 @@ class PrivateLibvirt:
     def virsh(self, *arguments, check=True):
         return subprocess.run(["virsh", "-q", "-c", self.uri, *arguments], capture_output=True, text=True, check=check)
 
-    def domains(self):
+    def domains(self, *flags):
         """The ids of the instances it knows."""
-        names = self.virsh("list", "--all", "--name").stdout.split()
+        names = self.virsh("list", "--all", "--name", *flags).stdout.split()
         return {name.removeprefix("karri-") for name in names}
 
     def kill(self):
