@@ -156,7 +156,7 @@ class Vpcs(unittest.TestCase):
         self.at, self.beside, self.flat_at = (each["PublicIp"] for each in (self.first, self.second, third))
 
         for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.own_public_address, self.by_the_nat_gateway,
-                      self.another_interface, self.killed, self.taken_away, self.moved):
+                      self.killed, self.taken_away, self.moved):
             began = time.monotonic()
             stage()
             print(f"{stage.__name__}: {time.monotonic() - began:.1f} s", flush=True)
@@ -378,43 +378,6 @@ class Vpcs(unittest.TestCase):
         held.end()
         lost, sent = staying.lost()
         self.assertEqual((lost, sent > 50), (0, True), sent)
-
-    def another_interface(self):
-        """A second interface, in another subnet, plugged into the running guest, and an address beside its first."""
-        made = ec2.create_network_interface(SubnetId=self.near_vpc.private, PrivateIpAddress="10.44.2.50", Description="second")
-        second, mac = (made["NetworkInterface"][name] for name in ("NetworkInterfaceId", "MacAddress"))
-        attachment = ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=self.front, DeviceIndex=1)["AttachmentId"]
-        find = f"for n in /sys/class/net/*; do [ $(cat $n/address) = {mac} ] && basename $n; done; true"
-        wait_until("the second interface in the guest", lambda: says(self.at, find), 30)
-        name = says(self.at, find)
-        # Its address comes by DHCP, and it is told apart from the first, also where it asks itself.
-        says(self.at, f"ip link set {name} up && udhcpc -q -n -i {name} -s /bin/true")
-        says(self.at, f"ip address add 10.44.2.50/24 dev {name}")
-        self.assertEqual(says(self.at, f"cat /sys/class/net/{name}/mtu"), "1450")
-        self.assertEqual(says(self.at, f"ip route add 10.44.1.21 via 10.44.2.1 dev {name} && ping -c 1 -w 5 -I {name} 10.44.1.21 "
-                                       ">/dev/null && ip route del 10.44.1.21 && echo yes"), "yes")
-        macs = f"{IMDS}/meta-data/network/interfaces/macs"
-        self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/local-ipv4s"), "10.44.2.50")
-        self.assertEqual(says(self.at, f"wget -qO- {macs}/{mac}/device-number"), "1")
-        self.assertEqual(len(says(self.at, f"wget -qO- {macs}/").split()), 2)
-        # The route goes with the device.
-        asked = f"ip route replace 169.254.169.254 dev {name} src 10.44.2.50 && wget -qO- {IMDS}/meta-data/instance-id"
-        self.assertEqual(says(self.at, asked), self.front)
-
-        [first] = [port["NetworkInterfaceId"] for port in instance(ec2, self.front)["NetworkInterfaces"]
-                   if port["Attachment"]["DeviceIndex"] == 0]
-        ec2.assign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
-        beside = ec2.allocate_address(Domain="vpc")
-        ec2.associate_address(AllocationId=beside["AllocationId"], NetworkInterfaceId=first, PrivateIpAddress="10.44.1.31")
-        says(self.at, "ip address add 10.44.1.31/24 dev eth0")
-        wait_until("the address beside the first", lambda: is_reached(beside["PublicIp"]), 30)
-
-        ec2.detach_network_interface(AttachmentId=attachment)
-        wait_until("the guest lets go of it", lambda: not says(self.at, find), 30)
-        ec2.delete_network_interface(NetworkInterfaceId=second)
-        ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
-        ec2.release_address(AllocationId=beside["AllocationId"])
-        says(self.at, "ip address del 10.44.1.31/24 dev eth0")
 
 
 if __name__ == "__main__":
