@@ -4,6 +4,7 @@
 //! Nothing here judges by itself: a script tells its figures, its targets and whether they are met. A missed
 //! target is written down like any other figure, and is the exit status.
 
+use crate::cargo::cargo;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use serde::Deserialize;
@@ -107,8 +108,7 @@ pub fn run(root: &Path, names: &[Name]) -> Result<()> {
 
 /// Release binaries and the guest image. Packages are `deploy/install.sh bench`'s, before.
 fn prepare(root: &Path) -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut build = Command::new(cargo);
+    let mut build = cargo();
     build.args(["build", "--release", "--locked"]).args(PROGRAMS.iter().flat_map(|name| ["--bin", name]));
     succeed(root, &mut build)?;
     if !root.join(TINY).exists() {

@@ -1,6 +1,7 @@
 //! The project's own tooling: `cargo xtask VERB`. One file per verb; this one only dispatches.
 
 mod bench;
+mod cargo;
 mod codegen;
 mod euca2ools;
 mod facts;

@@ -27,8 +27,7 @@ struct Listener {
     app: Arc<App>,
     link: Arc<ClusterLink>,
     cursor: Cursor,
-    /// What a full telling has mentioned so far.
-    told: Option<HashSet<InstanceId>>,
+    telling: Option<Telling>,
     /// What the cluster is to forget and nobody here knows any more. It tells of it only once, so it stays
     /// here until the cluster has answered.
     unknown: BTreeSet<InstanceId>,
@@ -36,12 +35,25 @@ struct Listener {
     silence: Outage,
 }
 
+/// A cluster tells everything that it has, over several pages.
+struct Telling {
+    /// The newest change here before the first page was asked for.
+    since: i64,
+    mentioned: HashSet<InstanceId>,
+}
+
+impl Telling {
+    fn begun(since: i64) -> Option<Self> {
+        Some(Self { since, mentioned: HashSet::new() })
+    }
+}
+
 pub async fn run(app: Arc<App>, link: Arc<ClusterLink>, pulse: Pulse, mut shutdown: Shutdown) {
-    let told = Some(HashSet::new());
+    let telling = Telling::begun(app.instances.newest());
     let cursor = Cursor::default();
     let unknown = BTreeSet::new();
     let mut listener =
-        Listener { app, link, cursor, told, unknown, retry: RETRY_FIRST, silence: Outage::default() };
+        Listener { app, link, cursor, telling, unknown, retry: RETRY_FIRST, silence: Outage::default() };
     while !shutdown.is_stopping() {
         let waited = tokio::select! {
             _ = shutdown.wait() => break,
@@ -63,10 +75,11 @@ impl Listener {
     async fn round(&mut self) -> bool {
         let caller = self.app.caller(&request_id());
         let client = self.link.client();
+        let asked = self.app.instances.newest();
         match client.instance_reports(&caller, self.cursor, REPORT_WAIT_MAX).await {
             Ok(page) => {
                 self.heard();
-                match self.take(page).await {
+                match self.take(page, asked).await {
                     Ok(()) => true,
                     Err(error) => {
                         tracing::warn!(cluster = self.link.name, %error, "reports not absorbed, asking again");
@@ -91,23 +104,25 @@ impl Listener {
         self.link.saw(steady_ms());
     }
 
-    async fn take(&mut self, page: ReportPage) -> Result<(), StoreError> {
+    /// `asked`: the newest change here before the page was asked for.
+    async fn take(&mut self, page: ReportPage, asked: i64) -> Result<(), StoreError> {
         let cluster = &self.link.name;
         if page.restarted {
-            self.told = Some(HashSet::new());
+            self.telling = Telling::begun(asked);
         }
-        if let Some(told) = &mut self.told {
-            told.extend(page.reports.iter().map(|report| report.id.clone()));
+        if let Some(telling) = &mut self.telling {
+            telling.mentioned.extend(page.reports.iter().map(|report| report.id.clone()));
         }
         if let Some(resources) = page.resources {
             self.app.resources_reported(cluster, resources).await?;
         }
         self.unknown.extend(self.app.reports_absorb(cluster, &page.reports, || true).await?);
         if page.caught_up
-            && let Some(told) = self.told.take()
+            && let Some(telling) = &self.telling
         {
             self.link.told_everything();
-            self.app.instances_untold(cluster, &told).await?;
+            self.app.instances_untold(cluster, &telling.mentioned, telling.since).await?;
+            self.telling = None; // not before it is written: the page is asked for again otherwise
         }
         self.cursor = page.next;
         self.clear_unknown().await;

@@ -20,8 +20,7 @@ impl Store {
         let mut connection = self.reader().acquire().await?;
         let statement = "SELECT CAST(pg_try_advisory_lock($1) AS TEXT)";
         let taken: String = sqlx::query_scalar(statement).bind(LOCK).fetch_one(&mut *connection).await?;
-        let taken = taken == "true";
-        Ok(taken.then_some(Leadership { connection: Some(connection) }))
+        Ok((taken == "true").then(|| Leadership { connection: Some(connection) }))
     }
 }
 
@@ -36,9 +35,9 @@ impl Leadership {
 
 impl Drop for Leadership {
     fn drop(&mut self) {
-        // Closed rather than given back: the lock must not live on in the pool.
+        // Closed rather than given back, since the lock must not live on in the pool. Its place there is free again.
         if let Some(connection) = self.connection.take() {
-            drop(connection.leak());
+            drop(connection.detach());
         }
     }
 }

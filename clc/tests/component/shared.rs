@@ -164,6 +164,28 @@ async fn two_controllers_do_not_start_what_there_is_no_room_for() {
     stopper.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn asking_who_reconciles_costs_no_connection() {
+    let mut cloud = Cloud::start(Database::Postgres).await;
+    let (store, other) = (cloud.store().await, cloud.store().await);
+    let often = 3 * cloud.config.database.connections;
+    let refused = || async { store.leadership_take().await.unwrap().is_none().then_some(()) };
+    until("the cloud's own controller reconciles", refused).await;
+    for _ in 0..often {
+        assert!(store.leadership_take().await.unwrap().is_none());
+    }
+    cloud.stop().await;
+    for _ in 0..often {
+        let mut leadership = until("its turn", || async { store.leadership_take().await.unwrap() }).await;
+        assert!(leadership.holds().await);
+        assert!(other.leadership_take().await.unwrap().is_none());
+    }
+    store.counter_fetch("instances").await.unwrap();
+    other.counter_fetch("instances").await.unwrap();
+    store.close().await;
+    other.close().await;
+}
+
 async fn stop(client: &Client, ids: &[String]) {
     for id in ids {
         client.ec2("StopInstances", &[("InstanceId.1", id)]).await.ok();

@@ -2,6 +2,7 @@
 //!
 //! The loop itself cannot live here: it needs the crates whose code this tool writes.
 
+use crate::cargo::cargo;
 use anyhow::{Result, bail};
 use std::path::Path;
 use std::process::Command;
@@ -10,8 +11,7 @@ pub const BUILD: [&str; 5] = ["build", "--workspace", "--bin", "karri-fuzz", "--
 pub const EXECUTABLE: &str = "target/debug/karri-fuzz";
 
 pub fn run(root: &Path, seconds: u64, target: Option<&str>) -> Result<()> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let build = Command::new(cargo).args(BUILD).current_dir(root).status()?;
+    let build = cargo().args(BUILD).current_dir(root).status()?;
     if !build.success() {
         bail!("karri-fuzz does not build");
     }

@@ -9,11 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// For suites that wait two thirds of their time.
 pub fn many() -> usize {
-    2 * few()
+    2 * cores()
 }
 
-/// For suites with guests, which share what the machine has room for. More than one core, for they wait too.
+/// For suites with guests, which wait as much and share what the machine has room for.
 pub fn few() -> usize {
+    cores() + 1
+}
+
+fn cores() -> usize {
     std::thread::available_parallelism().map_or(2, std::num::NonZero::get).clamp(2, 4)
 }
 

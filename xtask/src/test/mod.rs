@@ -10,6 +10,7 @@ mod lanes;
 mod parse;
 mod parts;
 mod process;
+mod times;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;

@@ -1,13 +1,14 @@
 //! What each part runs.
 
 use super::process::{self, Outcome};
+use super::times::Times;
 use super::{Part, Report, fuzz, lanes, parse};
+use crate::cargo::cargo;
 use anyhow::{Context as _, Result, bail};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 /// Builds on a machine with few cores and nothing built yet.
@@ -19,15 +20,13 @@ const CLIPPY: [&str; 7] = ["clippy", "--workspace", "--all-targets", "--locked",
 const BUILD: [&str; 6] =
     ["build", "--workspace", "--all-targets", "--locked", "--message-format", "json-render-diagnostics"];
 const FUZZ_SECONDS: u64 = 5;
-/// Among the logs.
-const TIMES: &str = "times";
 const IMAGES: &str = "target/images";
 const IMAGE_SCRIPTS: &str = "deploy/images";
 /// Each is built by the script of its name, which writes `NAME.manifest` last, and tried by `test-NAME.sh`
 /// where there is one.
 const IMAGE_NAMES: [&str; 2] = ["tiny", "debian"];
 const PYTHON: &str = "target/test-venv/bin/python";
-/// The crate whose tests need the machine for themselves.
+/// The crate whose tests are of the whole, beside those in Python that start guests.
 const SYSTEM_CRATE: &str = "tests";
 
 pub struct Context {
@@ -35,8 +34,7 @@ pub struct Context {
     logs: PathBuf,
     /// What the one build gave; `None` inside when it failed, which has been told.
     built: Option<Option<Vec<Executable>>>,
-    /// How long each program took, for who wants the whole to be faster.
-    times: Mutex<Vec<(Duration, String)>>,
+    times: Times,
 }
 
 /// A test executable that cargo has built.
@@ -76,23 +74,19 @@ impl Context {
     pub fn new(root: &Path) -> Result<Self> {
         let logs = root.join("target/test-logs");
         std::fs::create_dir_all(&logs)?;
-        Ok(Self { root: root.to_owned(), logs, built: None, times: Mutex::default() })
+        let times = Times::after(&logs);
+        Ok(Self { root: root.to_owned(), logs, built: None, times })
     }
 
     fn run(&self, command: &mut Command, name: &str, time_max: Duration) -> Result<Outcome> {
         let began = Instant::now();
         let outcome = process::run(command, &self.logs, name, time_max);
-        self.times.lock().expect("no lane panics").push((began.elapsed(), name.to_owned()));
+        self.times.took(name, began.elapsed());
         outcome
     }
 
-    /// Every program that was run and the seconds it took, the slowest first, a line each.
     pub fn write_times(&self) -> Result<()> {
-        let mut times = self.times.lock().expect("no lane panics").clone();
-        times.sort_by(|a, b| b.cmp(a));
-        let lines: Vec<String> =
-            times.iter().map(|(time, name)| format!("{:7.1} {name}\n", time.as_secs_f64())).collect();
-        Ok(std::fs::write(self.logs.join(TIMES), lines.concat())?)
+        self.times.write(&self.logs)
     }
 
     fn command(&self, program: impl AsRef<Path>) -> Command {
@@ -103,7 +97,7 @@ impl Context {
 
     /// One cargo command that passes or fails as a whole.
     fn cargo(&self, name: &str, arguments: &[&str]) -> Result<Report> {
-        let outcome = self.run(self.command(cargo()).args(arguments), name, BUILD_TIME_MAX)?;
+        let outcome = self.run(cargo().current_dir(&self.root).args(arguments), name, BUILD_TIME_MAX)?;
         Ok(if outcome.success() { Report::passed(1) } else { Report::failed(name, outcome.tail()) })
     }
 
@@ -113,8 +107,8 @@ impl Context {
             return built.clone().context("not run: the build failed");
         }
         self.built = Some(None);
-        let mut command = self.command(cargo());
-        command.args(BUILD);
+        let mut command = cargo();
+        command.current_dir(&self.root).args(BUILD);
         let outcome = self.run(&mut command, "build", BUILD_TIME_MAX)?;
         if !outcome.success() {
             bail!("{}\n({})", process::last_lines(&outcome.stderr), outcome.end());
@@ -123,10 +117,6 @@ impl Context {
         self.built = Some(Some(built.clone()));
         Ok(built)
     }
-}
-
-fn cargo() -> String {
-    std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned())
 }
 
 /// A line of cargo's JSON, when it tells of a test executable.
@@ -205,24 +195,64 @@ fn image_sources(scripts: &Path, name: &str) -> Result<String> {
     Ok(lines)
 }
 
+/// What is run and counted as one: a test executable, or a file of Python tests.
+enum Suite {
+    Executable(Executable, &'static [&'static str]),
+    Python(String),
+}
+
+impl Suite {
+    fn name(&self) -> String {
+        match self {
+            Self::Executable(exe, _) => exe.name(),
+            Self::Python(path) => path.clone(),
+        }
+    }
+
+    fn run(&self, context: &Context) -> Result<Report> {
+        let name = self.name();
+        match self {
+            Self::Executable(exe, arguments) => {
+                let mut command = Command::new(&exe.path);
+                command.args(*arguments).current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
+                let outcome = context.run(&mut command, &name, SUITE_TIME_MAX)?;
+                // A binary or library without tests says so and is fine.
+                let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
+                Ok(if empty { Report::default() } else { parse::libtest(&name, &outcome) })
+            }
+            Self::Python(path) => {
+                let mut command = context.command(context.root.join(PYTHON));
+                let outcome = context.run(command.arg("-u").arg(path), &name, SUITE_TIME_MAX)?;
+                Ok(parse::unittest(&name, &outcome))
+            }
+        }
+    }
+}
+
 fn executables(
     context: &mut Context,
-    lanes: usize,
     wanted: impl Fn(&Executable) -> bool,
-    arguments: &[&str],
-) -> Result<Report> {
-    let mut chosen = context.build()?;
-    chosen.retain(|exe| wanted(exe));
-    let context = &*context;
-    let reports = lanes::side_by_side(lanes, &chosen, |exe| {
-        let mut command = Command::new(&exe.path);
-        command.args(arguments).current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
-        let outcome = context.run(&mut command, &exe.name(), SUITE_TIME_MAX)?;
-        // A binary or library without tests says so and is fine.
-        let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
-        Ok(if empty { Report::default() } else { parse::libtest(&exe.name(), &outcome) })
-    })?;
-    Ok(Report::sum(reports))
+    arguments: &'static [&'static str],
+) -> Result<Vec<Suite>> {
+    let built = context.build()?.into_iter();
+    Ok(built.filter(|exe| wanted(exe)).map(|exe| Suite::Executable(exe, arguments)).collect())
+}
+
+/// Every `*_test.py` of a folder.
+fn python(context: &Context, folder: &str) -> Result<Vec<Suite>> {
+    if !context.root.join(PYTHON).exists() {
+        bail!("{PYTHON} is missing: deploy/install.sh test makes it");
+    }
+    let entries = std::fs::read_dir(context.root.join(folder)).with_context(|| folder.to_owned())?;
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
+    suites.sort();
+    Ok(suites.into_iter().map(|name| Suite::Python(format!("{folder}/{name}"))).collect())
+}
+
+fn all(context: &Context, lanes: usize, mut suites: Vec<Suite>) -> Result<Report> {
+    context.times.longest_first(&mut suites, Suite::name);
+    Ok(Report::sum(lanes::side_by_side(lanes, &suites, |suite| suite.run(context))?))
 }
 
 fn fuzzing(context: &mut Context) -> Result<Report> {
@@ -235,25 +265,7 @@ fn fuzzing(context: &mut Context) -> Result<Report> {
 
 fn clients(context: &mut Context) -> Result<Report> {
     context.build()?;
-    python(context, "tests/clients", lanes::many())
-}
-
-/// Every `*_test.py` of a folder, so many at a time.
-fn python(context: &Context, folder: &str, lanes: usize) -> Result<Report> {
-    let python = context.root.join(PYTHON);
-    if !python.exists() {
-        bail!("{PYTHON} is missing: deploy/install.sh test makes it");
-    }
-    let entries = std::fs::read_dir(context.root.join(folder)).with_context(|| folder.to_owned())?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
-    suites.sort();
-    let reports = lanes::side_by_side(lanes, &suites, |suite| {
-        let path = format!("{folder}/{suite}");
-        let outcome = context.run(context.command(&python).arg("-u").arg(&path), &path, SUITE_TIME_MAX)?;
-        Ok(parse::unittest(&path, &outcome))
-    })?;
-    Ok(Report::sum(reports))
+    all(context, lanes::many(), python(context, "tests/clients")?)
 }
 
 /// What starts guests and makes bridges needs a libvirt that answers, and root.
@@ -270,14 +282,15 @@ fn prepare_host(context: &Context) -> Result<()> {
 
 fn unit(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
-    executables(context, lanes::many(), |exe| exe.folder() != SYSTEM_CRATE, &[])
+    let suites = executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])?;
+    all(context, lanes::many(), suites)
 }
 
 fn system(context: &mut Context) -> Result<Report> {
     prepare_host(context)?;
-    let mut all = executables(context, 1, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
-    all.add(python(context, "tests/system", lanes::few())?);
-    Ok(all)
+    let mut suites = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
+    suites.extend(python(context, "tests/system")?);
+    all(context, lanes::few(), suites)
 }
 
 #[cfg(test)]

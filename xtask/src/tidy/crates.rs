@@ -5,6 +5,7 @@
 
 use super::Problem;
 use super::tree::Tree;
+use crate::cargo::cargo;
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -123,9 +124,8 @@ pub fn check(root: &Path, tree: &Tree) -> Result<Vec<Problem>> {
 }
 
 fn cargo_metadata(root: &Path) -> Result<Vec<u8>> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let arguments = ["metadata", "--format-version", "1", "--locked", "--filter-platform"];
-    let output = Command::new(cargo).args(arguments).arg(host()?).current_dir(root).output()?;
+    let output = cargo().args(arguments).arg(host()?).current_dir(root).output()?;
     if !output.status.success() {
         bail!("cargo metadata (is Cargo.lock committed?): {}", String::from_utf8_lossy(&output.stderr));
     }

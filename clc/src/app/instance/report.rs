@@ -132,17 +132,19 @@ impl App {
     }
 
     /// A cluster has told everything it knows: what it did not mention is unknown to it and is to be told
-    /// again; what is over needs no forgetting any more.
+    /// again; what is over needs no forgetting any more. It began to tell after the change `since`.
     pub async fn instances_untold(
         &self,
         cluster: &str,
         told: &HashSet<InstanceId>,
+        since: i64,
     ) -> Result<(), StoreError> {
         // Also those that it has not accepted as far as anyone here knows: its answer may just be on its way
         // into the row, and is worth nothing any more.
         let lost =
             self.instances.select(|one| one.cluster == cluster && !one.forgotten && !told.contains(&one.id));
-        let accepted = lost.iter().filter(|one| one.acknowledged > 0).count();
+        // What it accepted after it had begun to tell, it has not lost.
+        let accepted = lost.iter().filter(|one| one.acknowledged > 0 && one.change <= since).count();
         if accepted > 0 {
             tracing::warn!(cluster, count = accepted, "a cluster lost instances; it is told of them again");
         }

@@ -29,6 +29,7 @@ struct Inner {
     unsettled: HashMap<String, HashSet<InstanceId>>,
     states: BTreeMap<State, u64>,
     followed: i64,
+    newest: i64,
 }
 
 #[derive(Debug, Default)]
@@ -128,6 +129,11 @@ impl View {
         inner.followed = inner.followed.max(change.unwrap_or(0));
     }
 
+    /// The highest change number that has come here.
+    pub fn newest(&self) -> i64 {
+        self.read().newest
+    }
+
     /// How many there are in each state.
     pub fn states(&self) -> BTreeMap<State, u64> {
         self.read().states.clone()
@@ -136,6 +142,7 @@ impl View {
 
 impl Inner {
     fn insert(&mut self, instance: Arc<Instance>) {
+        self.newest = self.newest.max(instance.change);
         let before = self.all.insert(instance.id.clone(), instance.clone());
         if let Some(before) = &before {
             self.count(before, -1);

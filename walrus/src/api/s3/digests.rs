@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 const BEGIN_BYTES: usize = 128 << 10;
 /// What may wait for a thread: enough to keep it busy, of one body and of all bodies together. A body among many needs
 /// less, as the cores are busy with the others.
-const WAITING_BYTES_MAX: usize = 768 << 10;
+const WAITING_BYTES_MAX: usize = 4 << 20;
 const ALL_WAITING_BYTES_MAX: usize = 12 << 20;
 /// What a body may always have, however many there are.
 const WAITING_BYTES_MIN: usize = 192 << 10;
@@ -50,14 +50,20 @@ fn waiting_bytes_max(bodies: usize) -> usize {
 impl Digests {
     pub fn new(algorithms: &[Algorithm], threads: bool) -> Self {
         let (mut inline, mut lanes) = (Vec::new(), Vec::new());
+        let pair = [Algorithm::Md5, Algorithm::Sha256];
+        let together =
+            Hasher::md5_and_sha256_go_together() && pair.iter().all(|one| algorithms.contains(one));
+        if threads && together {
+            lanes.push(Arc::new(Lane::new(pair.map(Hasher::new).into())));
+        }
         for algorithm in algorithms {
-            let hasher = Hasher::new(*algorithm);
             match algorithm {
+                Algorithm::Md5 | Algorithm::Sha256 if threads && together => {}
                 Algorithm::Md5 | Algorithm::Sha1 | Algorithm::Sha256 | Algorithm::Sha512 if threads => {
-                    lanes.push(Arc::new(Lane::new(hasher)));
+                    lanes.push(Arc::new(Lane::new(vec![Hasher::new(*algorithm)])));
                 }
                 // The CRCs run at the memory's pace.
-                _ => inline.push(hasher),
+                _ => inline.push(Hasher::new(*algorithm)),
             }
         }
         let counted = (!lanes.is_empty()).then(Counted::new);
@@ -84,13 +90,13 @@ impl Digests {
             lane.begin(1);
         }
         for lane in self.lanes {
-            checksums.push(lane.ended().await);
+            checksums.extend(lane.ended().await);
         }
         checksums
     }
 }
 
-/// One digest that is computed on a thread.
+/// Digests that are computed on one thread.
 struct Lane {
     state: Mutex<State>,
     /// Something was done.
@@ -99,7 +105,7 @@ struct Lane {
 
 struct State {
     /// Absent while a thread has it.
-    hasher: Option<Hasher>,
+    hashers: Option<Vec<Hasher>>,
     waiting: VecDeque<Bytes>,
     /// Of all that waits, and of what is being hashed.
     bytes: usize,
@@ -108,8 +114,8 @@ struct State {
 }
 
 impl Lane {
-    fn new(hasher: Hasher) -> Self {
-        let state = State { hasher: Some(hasher), waiting: VecDeque::new(), bytes: 0, resume_bytes: 0 };
+    fn new(hashers: Vec<Hasher>) -> Self {
+        let state = State { hashers: Some(hashers), waiting: VecDeque::new(), bytes: 0, resume_bytes: 0 };
         Self { state: Mutex::new(state), progress: Notify::new() }
     }
 
@@ -131,14 +137,14 @@ impl Lane {
         if state.bytes < bytes_min {
             return;
         }
-        if let Some(hasher) = state.hasher.take() {
+        if let Some(hashers) = state.hashers.take() {
             let lane = self.clone();
-            drop(tokio::task::spawn_blocking(move || lane.work(hasher)));
+            drop(tokio::task::spawn_blocking(move || lane.work(hashers)));
         }
     }
 
     /// Blocking. Until nothing waits.
-    fn work(&self, mut hasher: Hasher) {
+    fn work(&self, mut hashers: Vec<Hasher>) {
         let mut done = 0;
         loop {
             let mut state = self.lock();
@@ -146,7 +152,7 @@ impl Lane {
             state.bytes -= done;
             let resumed = before > state.resume_bytes && state.bytes <= state.resume_bytes;
             let Some(piece) = state.waiting.pop_front() else {
-                state.hasher = Some(hasher);
+                state.hashers = Some(hashers);
                 drop(state);
                 return self.progress.notify_one();
             };
@@ -154,7 +160,7 @@ impl Lane {
             if resumed {
                 self.progress.notify_one();
             }
-            hasher.update(&piece);
+            Hasher::update_all(&mut hashers, &piece);
             done = piece.len();
         }
     }
@@ -175,14 +181,14 @@ impl Lane {
         }
     }
 
-    async fn ended(&self) -> Checksum {
+    async fn ended(&self) -> Vec<Checksum> {
         loop {
             {
                 let mut state = self.lock();
                 if state.bytes == 0
-                    && let Some(hasher) = state.hasher.take()
+                    && let Some(hashers) = state.hashers.take()
                 {
-                    return hasher.finish();
+                    return hashers.into_iter().map(Hasher::finish).collect();
                 }
             }
             self.progress.notified().await;
