@@ -74,6 +74,7 @@ soak: $(IMAGES)/tiny.manifest
 	KARRI_CRASH_ROUNDS=500 $(CARGO) test --workspace --locked --test objects --test suite -- survives_a_
 	KARRI_CHAOS_IMAGE=tiny KARRI_CHAOS_LAUNCHES=200 target/test-venv/bin/python -u tests/system/chaos_test.py
 	KARRI_BUNDLE_KILLS=each target/test-venv/bin/python -u tests/system/bundle_instance_test.py
+	KARRI_NETWORK_RUNS=200 $(CARGO) test --workspace --locked --test networks
 	KARRI_NETWORK_KILLS=20 target/test-venv/bin/python -u tests/system/vpc_test.py
 
 fuzz:

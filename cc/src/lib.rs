@@ -94,6 +94,8 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         keeper: keeper.clone(),
         nodes: nodes.clone(),
         tunnel: config.network.tunnel_address,
+        site: site.clone(),
+        eyes: driver.eyes(),
         mode: config.network.told(),
         welcome: NodeWelcome {
             zone: config.cluster.zone.clone(),

@@ -284,17 +284,19 @@ pub enum Cert {
 
 const NET_EXAMPLES: &str = "Examples:\n  \
     karri net show eni-0123456789abcdef0            what there is on the way of its packets\n  \
+    karri net show i-0123456789abcdef0              of all its interfaces\n  \
     karri net show subnet-0123456789abcdef0 --from 10.0.0.5 --to 10.0.1.7 --proto tcp --port 22";
 
 #[derive(Debug, Subcommand)]
 pub enum Net {
-    /// Show the stations on the way of a subnet's or an interface's packets
+    /// Show the stations on the way of a subnet's, an interface's or an instance's packets
     ///
-    /// With a packet: what lets it through at each station, or drops it. Told is what was decided, which nodes and
-    /// cluster controllers bring into their kernels; the names there are told with each station.
+    /// With a packet: what lets it through at each station, or drops it. Beside what was decided stands what kernels have
+    /// there, with the packets that each rule has counted: `>` is before the rule that decides, `!` before what is not as it
+    /// is wanted.
     #[command(after_help = NET_EXAMPLES)]
     Show {
-        /// subnet-… or eni-…
+        /// subnet-…, eni-… or i-…
         about: String,
         /// Who sends the packet
         #[arg(long, value_name = "ADDRESS", requires_all = ["to", "proto"])]

@@ -2,6 +2,7 @@
 
 use crate::api::facts::Facts;
 use crate::api::instances::Instances;
+use crate::api::kernel::Kernel;
 use crate::api::metadata;
 use crate::api::story::Story;
 use crate::app::domain_xml::Platform;
@@ -32,7 +33,7 @@ use crate::user_network;
 use anyhow::Context;
 use axum::Router;
 use karri_proto::internal::caller::guarded;
-use karri_proto::internal::{Identity, Role, facts, instances, story};
+use karri_proto::internal::{Identity, Role, facts, instances, kernel, story};
 use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;
@@ -91,10 +92,12 @@ fn node_router(node: &Arc<Node>, identity: &Identity) -> Router {
     router.clone().nest(&format!("/lives/{}", node.journal.epoch()), router)
 }
 
-fn story_router(base: &Base) -> Router {
+/// What an operator asks for, which changes nothing.
+fn asked_router(node: &Arc<Node>, base: &Base) -> Router {
     let cluster = base.identity.cluster.clone();
-    let service = Arc::new(Story(base.story.clone()));
-    guarded(story::router(service), move |caller| caller.role == Role::Cc && caller.cluster == cluster)
+    let router = story::router(Arc::new(Story(base.story.clone())))
+        .merge(kernel::router(Arc::new(Kernel(node.clone()))));
+    guarded(router, move |caller| caller.role == Role::Cc && caller.cluster == cluster)
 }
 
 async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
@@ -130,7 +133,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         owner,
         metrics: base.metrics.clone(),
     });
-    let router = node_router(&node, &base.identity).merge(story_router(&base));
+    let router = node_router(&node, &base.identity).merge(asked_router(&node, &base));
     adopt(&node).await;
     let key = metadata::token_key(state_dir)?;
     base.spawn(metadata::serve(listeners, node.clone(), key, base.shutdown.clone()));
@@ -294,7 +297,7 @@ async fn start_simulated(config: Config, base: Base) -> anyhow::Result<Endpoint>
     for number in 0..config.hypervisor.sim_nodes {
         let name = format!("{}-{number}", base.identity.name);
         let node = simulated_node(&config, &base, &name, &pool)?;
-        let own = node_router(&node, &base.identity).merge(story_router(&base));
+        let own = node_router(&node, &base.identity).merge(asked_router(&node, &base));
         router = router.nest(&format!("/nodes/{name}"), own);
         adopt(&node).await;
         nodes.push(node);

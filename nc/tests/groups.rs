@@ -12,6 +12,7 @@ mod told;
 
 use frames::{MARK, datagram, frame, mac, nobody_hears_lies};
 use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
+use karri_proto::internal::kernel::{KernelLine, KernelLook};
 use karri_proto::network::{Direction, FactChange, FactKey, Peer, Traffic};
 use serde_json::json;
 use told::{EVERYWHERE, PING, group, ingress, member, one, outward, revoked, rule, tcp};
@@ -284,4 +285,67 @@ fn a_guest_that_lies_is_heard_by_nobody() {
     let open = "6f70656e".repeat(4)[..30].to_owned();
     assert!(six.ask(json!({ "do": "seen", "hex": open, "wait": 5.0 })).as_u64() >= Some(1));
     assert_eq!(six.ask(json!({ "do": "seen", "hex": hidden })), json!(0));
+}
+
+fn looked(node: &mut Node) -> KernelLook {
+    serde_json::from_value(node.ask(&json!({ "look": 5 }))).unwrap()
+}
+
+/// How many packets the line of port 5 that is for packets to it has counted.
+fn counted(look: &KernelLook, text: &str) -> u64 {
+    let is_it = |line: &&KernelLine| line.place.ends_with("-to") && line.text.contains(text);
+    look.lines.iter().rfind(is_it).unwrap().packets.unwrap()
+}
+
+#[test]
+fn what_is_shown_of_a_port_is_what_the_kernel_has_and_counts() {
+    if runs_elsewhere("what_is_shown_of_a_port_is_what_the_kernel_has_and_counts") {
+        return;
+    }
+    let (mut node, _other, [five, mut six, mut seven]) = two_nodes();
+    let (a, member) = (five.address, "172.31.0.6,tcp:22");
+    node.tell(&[ingress(1, 1, tcp(22, 22), one(six.address))]);
+    let (drop, group) = ("-j DROP", format!("--comment {} -j", group(1)));
+    let before = looked(&mut node);
+    assert_eq!(before.differs, Vec::<String>::new());
+    assert!(before.lines.iter().any(|line| line.place.starts_with("ipset ") && line.text.contains(member)));
+    seven.tcp(a, 22, false);
+    let refused = looked(&mut node);
+    assert!(
+        counted(&refused, drop) > counted(&before, drop),
+        "a refused packet is counted where it is dropped"
+    );
+    six.tcp(a, 22, true);
+    let let_in = looked(&mut node);
+    assert_eq!(counted(&let_in, drop), counted(&refused, drop));
+    assert!(counted(&let_in, &group) > counted(&refused, &group));
+
+    let tap = port("node1", 5).tap;
+    let set = before.lines.iter().find(|line| line.text.contains(member)).unwrap();
+    let set = set.place.strip_prefix("ipset ").unwrap();
+    for (broken, sentence) in [
+        (
+            format!("iptables -t mangle -D KARRI-{tap}-to -j DROP"),
+            format!("iptables mangle KARRI-{tap}-to lacks: -j DROP"),
+        ),
+        (
+            format!("iptables -t mangle -I KARRI-{tap}-to -s 203.0.113.7 -j ACCEPT"),
+            format!("iptables mangle KARRI-{tap}-to has besides: -s 203.0.113.7/32 -j ACCEPT"),
+        ),
+        (format!("ipset del {set} {member}"), format!("ipset {set} lacks: {member}")),
+        (format!("ipset add {set} 172.31.0.9,tcp:23"), format!("ipset {set} has besides: 172.31.0.9,tcp:23")),
+        ("iptables -t mangle -D PREROUTING 1".to_owned(), "the ways to security groups".to_owned()),
+        (format!("ebtables -t nat -D {tap} 1"), format!("ebtables nat {tap} lacks: ")),
+        (format!("ip link set {tap} nomaster"), format!("{tap} is no port of bridge {BRIDGE}")),
+        (format!("ip link set {tap} down"), format!("{tap} is down")),
+    ] {
+        node.run(&broken);
+        let differs = looked(&mut node).differs;
+        assert!(differs.iter().any(|what| what.starts_with(&sentence)), "{broken}: {differs:?}");
+        node.run(&format!("ip link set {tap} up")); // what libvirt does, and no node
+        node.ask(&json!({ "mend": true }));
+        assert_eq!(looked(&mut node).differs, Vec::<String>::new(), "{broken}");
+    }
+    node.ask(&json!({ "unplug": 5 }));
+    assert_eq!(node.ask(&json!({ "look": 5 })), json!(null));
 }

@@ -15,6 +15,7 @@ use guarded::{
     BRIDGE, GATEWAY, Guest, Node, be_a_node, bridge_of, guest_name, must, namespaces, port_at,
     runs_elsewhere, tunnel,
 };
+use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{Fact, FactChange, Peer, Traffic};
 use serde_json::{Value, json};
 use std::net::Ipv4Addr;
@@ -483,4 +484,40 @@ fn a_segment_is_there_while_a_port_is_on_it_and_another_host_is_heard_of_in_time
     assert_eq!(two.ask(&json!({ "plug": 7, "segment": A })), NOTHING);
     two.ask(&json!({ "unplug": 7, "segment": A }));
     assert_eq!(links(&two), 0);
+}
+
+#[test]
+fn what_is_shown_of_a_port_on_a_segment_names_its_bridge_and_the_hosts_behind() {
+    if runs_elsewhere("what_is_shown_of_a_port_on_a_segment_names_its_bridge_and_the_hosts_behind") {
+        return;
+    }
+    let (mut one, mut two) = two_hosts();
+    tell([&mut one, &mut two], true);
+    let _five = Guest::start_on(&mut one, A, 5);
+    let looked = |one: &mut Node| -> KernelLook {
+        serde_json::from_value(one.ask(&json!({ "look": 5, "segment": A }))).unwrap()
+    };
+    let look = looked(&mut one);
+    assert_eq!(look.differs, Vec::<String>::new());
+    let has = |place: &str, text: &str| {
+        let found = look.lines.iter().any(|line| line.place == place && line.text.contains(text));
+        assert!(found, "{place}: {text} in {:#?}", look.lines);
+    };
+    let (tap, bridge, device) = (port_at("node1", A, 5).tap, bridge_of(A), format!("{BRIDGE}x{A:x}"));
+    has(&format!("bridge {bridge}"), &format!("port {tap}: up, mtu {MTU}"));
+    has(&format!("link {bridge}"), "bridge whose packets meet iptables, up, mtu 1450");
+    has(&format!("link {device}"), "VXLAN 0x1001 from 192.0.2.1, UDP port 4789, up");
+    has(&format!("fdb {device}"), "00:00:00:00:00:00 dst 192.0.2.2");
+    for (broken, what) in [
+        (format!("bridge fdb del 00:00:00:00:00:00 dev {device} dst 192.0.2.2"), "192.0.2.2"),
+        (format!("ip link set {device} nomaster"), "is joined"),
+        (format!("ip link delete {device}"), "device "),
+    ] {
+        one.run(&broken);
+        let differs = looked(&mut one).differs;
+        let is_said = |it: &String| it.starts_with("not as it should be: ") && it.contains(what);
+        assert!(differs.iter().any(is_said), "{broken}: {differs:?}");
+        one.ask(&json!({ "mend": true }));
+        assert_eq!(looked(&mut one).differs, Vec::<String>::new(), "{broken}");
+    }
 }

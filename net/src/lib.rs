@@ -38,6 +38,6 @@ pub use link::{Kind, Link, Vxlan};
 pub use names::{Names, TAG_MAX, Tag};
 pub use namespace::Namespace;
 pub use netlink::Netlink;
-pub use segments::{Segments, silence};
+pub use segments::{Described, Segments, silence};
 pub use step::{GROUP, OVERHEAD_BYTES, Tunnel};
 pub use watch::{Heard, Watch};

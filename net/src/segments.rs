@@ -31,6 +31,13 @@ pub struct Segments {
     doubts: Mutex<HashMap<(Tag, Ipv4Addr), Instant>>,
 }
 
+/// For people: what there is, by where it is, and what is not as it should be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    pub present: Vec<(String, String)>,
+    pub differs: Vec<String>,
+}
+
 impl Segments {
     /// `bridge`: the cluster's, after which the links are named. `tunnel_mtu`: what the network between hosts carries.
     pub fn new(netlink: Netlink, bridge: &str, tunnel: Option<Tunnel>, tunnel_mtu: u32) -> Self {
@@ -219,6 +226,38 @@ impl Segments {
             Step::Flood(address) => format!("the way of {device} to {address}"),
             Step::Unflood(address) => format!("no way of {device} to {address}"),
         }
+    }
+
+    /// One segment as it is on this host, and what would have to be done about it.
+    pub async fn describe(&self, tag: Tag, tunnels: &[Ipv4Addr]) -> Result<Described, NetError> {
+        let seen = self.look(&BTreeSet::from([tag])).await?.remove(&tag).unwrap_or_default();
+        let differs = steps(&self.wanted(tag, tunnels)?, &seen)?;
+        let mut described = Described {
+            present: Vec::new(),
+            differs: differs
+                .into_iter()
+                .map(|step| format!("not as it should be: {}", self.words(tag, step)))
+                .collect(),
+        };
+        for link in [&seen.bridge, &seen.device].into_iter().flatten() {
+            let kind = match &link.kind {
+                Kind::Bridge { filtered: true } => "bridge whose packets meet iptables".to_owned(),
+                Kind::Bridge { filtered: false } => "bridge".to_owned(),
+                Kind::Vxlan(vxlan) => {
+                    let from = vxlan.local.map(|local| format!(" from {local}")).unwrap_or_default();
+                    format!("VXLAN {:#x}{from}, UDP port {}", vxlan.vni, vxlan.port)
+                }
+                Kind::Other => "link of another kind".to_owned(),
+            };
+            let up = if link.up { "up" } else { "down" };
+            described
+                .present
+                .push((format!("link {}", link.name), format!("{kind}, {up}, mtu {}", link.mtu)));
+        }
+        let device = self.names.device(tag);
+        let tell = |to: &Ipv4Addr| (format!("fdb {device}"), format!("00:00:00:00:00:00 dst {to}"));
+        described.present.extend(seen.flood.iter().map(tell));
+        Ok(described)
     }
 
     /// The segments that there are on this host, whoever made them.

@@ -5,6 +5,7 @@ The second node is on another machine, which is a network namespace with a libvi
 VXLAN over the cable.
 """
 
+import json
 import os
 import re
 import signal
@@ -156,7 +157,7 @@ class Vpcs(unittest.TestCase):
         self.at, self.beside, self.flat_at = (each["PublicIp"] for each in (self.first, self.second, third))
 
         for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.own_public_address, self.by_the_nat_gateway,
-                      self.killed, self.taken_away, self.moved):
+                      self.another_interface, self.killed, self.taken_away, self.moved):
             began = time.monotonic()
             stage()
             print(f"{stage.__name__}: {time.monotonic() - began:.1f} s", flush=True)
@@ -252,6 +253,139 @@ class Vpcs(unittest.TestCase):
         [route] = [route for route in table["Routes"] if route.get("NatGatewayId")]
         self.assertEqual(route["State"], "blackhole")
 
+    def another_interface(self):
+        """A second interface, in another subnet and with groups of its own, plugged into the running guest."""
+        before = self.settled()
+        [other] = [ec2.create_security_group(GroupName="second", Description="of the second", VpcId=self.near_vpc.vpc)["GroupId"]]
+        made = ec2.create_network_interface(SubnetId=self.near_vpc.private, PrivateIpAddress="10.44.2.50", Groups=[other])
+        second, mac = (made["NetworkInterface"][name] for name in ("NetworkInterfaceId", "MacAddress"))
+        attachment = ec2.attach_network_interface(NetworkInterfaceId=second, InstanceId=self.front, DeviceIndex=1)["AttachmentId"]
+        find = f"for n in /sys/class/net/*; do [ $(cat $n/address) = {mac} ] && basename $n; done; true"
+        name = wait_until("the second interface in the guest", lambda: says(self.at, find), 30)
+        # Its address and its MTU come by DHCP; the way to everywhere else stays the first one's.
+        says(self.at, f"ip link set {name} up && udhcpc -q -n -t 10 -T 1 -i {name} -s /etc/udhcpc/default.script -O mtu")
+        told = says(self.at, f"ip -o -4 address show dev {name}; cat /sys/class/net/{name}/mtu")
+        self.assertRegex(told, r"inet 10\.44\.2\.50/24 [^\n]*\n1450$")
+
+        # What comes to it meets its own groups: from the other node, whose packets the router brings.
+        says(self.at, f"ip route add default via 10.44.2.1 dev {name} table 100 && ip rule add from 10.44.2.50 table 100")
+        self.assertEqual(says(self.at, "ping -c 1 -w 5 -I 10.44.2.50 10.44.1.21 >/dev/null && echo yes"), "yes")
+        by = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.at}"
+
+        def heard(address):
+            """By the other one in the first subnet, which has no public address."""
+            asked = f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3"
+            return subprocess.run([*SSH, "-i", str(key), "-o", by, "root@10.44.1.21", asked], capture_output=True, text=True,
+                                  stdin=subprocess.DEVNULL).stdout
+
+        self.assertEqual((heard("10.44.1.20"), heard("10.44.2.50")), ("SSH", ""))
+        self.shown_where_it_ends(second, lambda: self.assertEqual(heard("10.44.2.50"), ""))
+        opened = {"GroupId": other, "IpPermissions": [
+            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": [{"CidrIp": "10.44.1.21/32"}]}]}
+        ec2.authorize_security_group_ingress(**opened)
+        wait_until("the second one's group lets in", lambda: heard("10.44.2.50") == "SSH", 30)
+        ec2.revoke_security_group_ingress(**opened)
+        wait_until("the second one's group shuts out", lambda: heard("10.44.2.50") == "", 30)
+        self.assertEqual(heard("10.44.1.20"), "SSH", "the first one's group is another")
+        self.metadata_of_both(second, mac, other)
+        # Asked by it, the metadata is the same; the route goes with the device.
+        asked = f"ip route replace 169.254.169.254 dev {name} src 10.44.2.50 && imds meta-data/instance-id"
+        self.assertEqual(says(self.at, asked), self.front)
+        self.address_beside_the_first()
+
+        ec2.detach_network_interface(AttachmentId=attachment)
+        wait_until("the guest lets go of it", lambda: not says(self.at, find), 30)
+        says(self.at, "ip rule del from 10.44.2.50 table 100")
+        wait_until("it is nobody's", lambda: self.interface(second)["Status"] == "available", 30)
+        self.assertNotIn("Attachment", self.interface(second))
+        ec2.delete_network_interface(NetworkInterfaceId=second)
+        ec2.delete_security_group(GroupId=other)
+        self.becomes("nothing of it is left", before, seconds=30)
+
+    def shown_where_it_ends(self, second, refused):
+        """`karri net show` names the rule that drops the other one's packets, and in the kernel it is that one which counts."""
+        asked = ["net", "show", second, "--from", "10.44.1.21", "--to", "10.44.2.50", "--proto", "tcp", "--port", "22"]
+
+        def shown():
+            stations = json.loads(cloud.karri(*asked, "--output", "json"))
+            self.assertEqual([what for one in stations for part in one.get("kernel", []) for what in part["differs"]], [])
+            return stations, [[line for part in one.get("kernel", []) for line in part["lines"] if line.get("decides")]
+                              for one in stations]
+
+        stations, before = shown()
+        kinds = [one["place"].split(" ")[0] for one in stations]
+        self.assertEqual(kinds, ["port", "subnet", "network", "route", "network", "subnet", "port"])
+        self.assertEqual([one["verdict"]["passes"] for one in stations if one.get("verdict")], [True] * 4 + [False])
+        self.assertEqual(stations[-1]["place"], f"port {second}")
+        # The port that it comes from is on the other node.
+        who = [{part["who"] for part in stations[at]["kernel"]} for at in (0, 1, -1)]
+        self.assertEqual(who[0], {f"nc {NODE}"})
+        self.assertTrue(who[1] == {next(iter(who[1]))} and next(iter(who[1])).startswith("cc "), who)
+        self.assertNotIn(f"nc {NODE}", who[2])
+        [drop] = before[-1]
+        self.assertEqual(drop["text"], "-j DROP")
+        self.assertRegex(drop["place"], r"^iptables mangle KARRI-k[0-9a-f]{14}-to$")
+        refused()
+        _, after = shown()
+        self.assertGreater(after[-1][0]["packets"], drop["packets"])
+        self.assertGreater(after[0][0]["packets"], before[0][0]["packets"])
+        told = cloud.karri(*asked)
+        self.assertRegex(told, rf"> +{after[-1][0]['packets']}  {drop['place']}: -j DROP\n")
+
+    def interface(self, one):
+        return ec2.describe_network_interfaces(NetworkInterfaceIds=[one])["NetworkInterfaces"][0]
+
+    def metadata_of_both(self, second, mac, group):
+        """All of it is there by a session, as cloud-init asks: each path that a path lists, down to the last."""
+        walk = ("walk() { for one in $(imds $1); do case $one in */) walk $1$one;; [0-9]*=*) walk $1${one%%=*}/;; "
+                "*) imds $1$one >/tmp/said && echo $1$one $(head -n 1 /tmp/said) || echo lost $1$one;; esac; done; }; "
+                "for one in 2021-03-23 2018-09-24 2016-09-02 2009-04-04; do "
+                "wget -qO- --header \"X-aws-ec2-metadata-token: $(cat /run/karri/imds-token)\" http://169.254.169.254/$one/"
+                "meta-data/instance-id >/tmp/said && echo $one $(cat /tmp/said); done; "
+                "walk meta-data/; walk dynamic/instance-identity/")
+        told = dict(line.partition(" ")[::2] for line in says(self.at, walk).splitlines())
+        self.assertNotIn("lost", told)
+        self.assertGreater(len(told), 40, told)
+        for version in ("2021-03-23", "2018-09-24", "2016-09-02", "2009-04-04"):
+            self.assertEqual(told[version], self.front)
+        self.assertIn("dynamic/instance-identity/document", told)
+        self.assertTrue(told["meta-data/public-keys/0/openssh-key"].startswith("ssh-ed25519 "))
+        first = self.interface(self.ports_of(self.front)[0])
+        macs = "meta-data/network/interfaces/macs/"
+        of_first = ("0", "10.44.1.20", first["NetworkInterfaceId"], PUBLIC, first["Groups"][0]["GroupId"])
+        for own, expected in ((first["MacAddress"], of_first), (mac, ("1", "10.44.2.50", second, PRIVATE, group))):
+            names = ("device-number", "local-ipv4s", "interface-id", "subnet-ipv4-cidr-block", "security-group-ids")
+            self.assertEqual(tuple(told[f"{macs}{own}/{name}"] for name in names), expected)
+        self.assertEqual(told["meta-data/mac"], first["MacAddress"])
+        self.assertEqual(len({path.split("/")[4] for path in told if path.startswith(macs)}), 2)
+
+    def ports_of(self, one):
+        """By their places in it."""
+        ports = sorted(instance(ec2, one)["NetworkInterfaces"], key=lambda port: port["Attachment"]["DeviceIndex"])
+        return [port["NetworkInterfaceId"] for port in ports]
+
+    def address_beside_the_first(self):
+        first = self.ports_of(self.front)[0]
+        ec2.assign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
+        beside = ec2.allocate_address(Domain="vpc")
+        ec2.associate_address(AllocationId=beside["AllocationId"], NetworkInterfaceId=first, PrivateIpAddress="10.44.1.31")
+        says(self.at, "ip address add 10.44.1.31/24 dev eth0")
+        wait_until("the address beside the first", lambda: is_reached(beside["PublicIp"]), 30)
+        ec2.unassign_private_ip_addresses(NetworkInterfaceId=first, PrivateIpAddresses=["10.44.1.31"])
+        ec2.release_address(AllocationId=beside["AllocationId"])
+        says(self.at, "ip address del 10.44.1.31/24 dev eth0")
+
+    def settled(self):
+        """The kernels once nobody is at them any more: two looks are alike."""
+        looks = [self.looked()]
+
+        def is_like_the_last():
+            looks.append(self.looked())
+            return looks[-1] == looks[-2]
+
+        wait_until("the kernels have settled", is_like_the_last, 30)
+        return looks[-1]
+
     def kernels(self):
         [taps] = {name.removeprefix("KARRI-") for name in cloud.guarding()}
         kernels = {"near": Kernel(ours=rf"{cloud.bridge}|\b(KARRI-|karri-)?{taps}"), "far": Kernel(machine.command())}
@@ -280,7 +414,7 @@ class Vpcs(unittest.TestCase):
         shell(machine.command(), THEIRS_FAR)
         shell([], THEIRS_NEAR)
         self.addCleanup(subprocess.run, "; ".join(THEIRS_NEAR_GONE), shell=True, capture_output=True)
-        before = self.looked()
+        before = self.settled()
         for where, lines in before.items():
             self.assertGreater(len(lines), 20, where)
         cloud.expect(*KILLED)

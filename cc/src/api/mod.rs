@@ -1,18 +1,21 @@
-//! The edge: who may call what, and the five services. No decisions.
+//! The edge: who may call what, and the six services. No decisions.
 
 mod facts;
 mod fleet;
 mod instance;
+mod kernel;
 mod node;
 mod story;
 
+use crate::app::router::Site;
+use crate::drive::Eyes;
 use crate::drive::nodes::NodeClients;
 use crate::keeper::{Keeper, KeeperError};
 use axum::Router;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::nodes::NodeWelcome;
 use karri_proto::internal::{
-    ApiError, Role, facts as network, fleet as fleets, instances, nodes, story as stories,
+    ApiError, Role, facts as network, fleet as fleets, instances, kernel as kernels, nodes, story as stories,
 };
 use karri_proto::network::NetworkMode;
 use karri_proto::runtime::process::Base;
@@ -29,6 +32,8 @@ pub struct Api {
     pub mode: NetworkMode,
     /// Where this host takes packets of segments.
     pub tunnel: Option<std::net::Ipv4Addr>,
+    pub site: Site,
+    pub eyes: Arc<dyn Eyes>,
 }
 
 pub fn router(api: Api) -> Router {
@@ -37,6 +42,7 @@ pub fn router(api: Api) -> Router {
     let of_clc = instances::router(api.clone())
         .merge(network::router(api.clone()))
         .merge(stories::router(api.clone()))
+        .merge(kernels::router(api.clone()))
         .merge(fleets::router(api.clone()));
     let of_nodes = nodes::router(api);
     guarded(of_clc, |id| id.role == Role::Clc)

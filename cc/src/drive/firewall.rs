@@ -14,10 +14,13 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 const METADATA: &str = "169.254.169.254";
 /// Where routers have their own ends: nobody is forwarded there.
 const LINKS: &str = "169.254.0.0/16";
+
+const SAVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// table, built-in chain, our chain, the rule that jumps there
 type Jump = (&'static str, &'static str, String, String);
@@ -74,6 +77,17 @@ impl Firewall {
         self.rules = rules(&self.network, &self.chains, outside);
         self.printed = None;
         true
+    }
+
+    /// As it is wanted, for iptables-restore.
+    pub fn rules(&self) -> &str {
+        &self.rules
+    }
+
+    /// The names of our chains of the table `nat`.
+    pub fn chains(&self) -> [&str; 4] {
+        let Chains { leaving, back, arriving, own, .. } = &self.chains;
+        [leaving, back, arriving, own]
     }
 
     /// `true`: something had to be put right.
@@ -246,6 +260,19 @@ fn nat(network: &NetworkConfig, chains: &Chains, outside: &Outside) -> String {
     }
     let _ = writeln!(text, "-A {leaving} -s {subnet} ! -d {subnet} ! -o {bridge} -j MASQUERADE");
     text + "COMMIT\n"
+}
+
+/// All rules of the host, with what they have counted.
+pub async fn saved() -> Result<String, DriveError> {
+    let failed = |cause: &dyn std::fmt::Display| DriveError::new("iptables-save", cause);
+    let output = tokio::process::Command::new("iptables-save").arg("-c").kill_on_drop(true).output();
+    let output =
+        tokio::time::timeout(SAVE_TIMEOUT, output).await.map_err(|_| failed(&"no answer in time"))?;
+    let output = output.map_err(|cause| failed(&cause))?;
+    match output.status.success() {
+        true => Ok(String::from_utf8_lossy(&output.stdout).into_owned()),
+        false => Err(failed(&String::from_utf8_lossy(&output.stderr).trim())),
+    }
 }
 
 fn open() -> Result<IPTables, DriveError> {

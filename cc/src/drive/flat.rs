@@ -7,8 +7,8 @@
 use super::answering::Answering;
 use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
-use super::router::{Routers, flows};
-use super::{DriveError, Driver, Wanted, bridge, router};
+use super::router::{HostEyes, Routers, flows};
+use super::{DriveError, Driver, Eyes, Wanted, bridge, router};
 use crate::app::router::Outside;
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Looking costs a few processes, so it is done less often than the rest where the kernel does not tell that rules have
@@ -196,6 +197,10 @@ impl Driver for Flat {
         self.dnsmasq.apply(&wanted.hosts).await?;
         let routed = self.routers.apply(wanted).await;
         self.answering.apply(&wanted.outside).await.and(routed)
+    }
+
+    fn eyes(&self) -> Arc<dyn Eyes> {
+        Arc::new(HostEyes(self.network.clone()))
     }
 }
 

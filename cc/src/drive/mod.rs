@@ -23,6 +23,8 @@ pub mod simulated;
 use crate::app::router::{Outside, Router};
 use async_trait::async_trait;
 use karri_proto::ids::VpcId;
+use karri_proto::internal::kernel::KernelLook;
+use karri_proto::network::Subnet;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -64,4 +66,12 @@ pub struct Wanted {
 #[async_trait]
 pub trait Driver: Send {
     async fn apply(&mut self, wanted: &Wanted) -> Result<(), DriveError>;
+    fn eyes(&self) -> Arc<dyn Eyes>;
+}
+
+/// Looks at what there is, beside the loop that changes it.
+#[async_trait]
+pub trait Eyes: Send + Sync + std::fmt::Debug {
+    /// What this host has for a subnet, and what of it is not as is wanted. Nothing where it needs none.
+    async fn look(&self, wanted: &Wanted, subnet: &Subnet) -> Result<KernelLook, DriveError>;
 }

@@ -1,7 +1,9 @@
 //! No network at all: for simulated nodes, and for tests that look at what was wanted.
 
-use super::{DriveError, Driver, Host, Wanted};
+use super::{DriveError, Driver, Eyes, Host, Wanted};
 use async_trait::async_trait;
+use karri_proto::internal::kernel::KernelLook;
+use karri_proto::network::Subnet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -42,5 +44,35 @@ impl Driver for Simulated {
             *applied = wanted.clone();
         }
         Ok(())
+    }
+
+    fn eyes(&self) -> Arc<dyn Eyes> {
+        Arc::new(self.clone())
+    }
+}
+
+/// Rules are there once they were applied, and have counted nothing.
+#[async_trait]
+impl Eyes for Simulated {
+    async fn look(&self, wanted: &Wanted, subnet: &Subnet) -> Result<KernelLook, DriveError> {
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(DriveError::new("iptables-save", "told to fail"));
+        }
+        let mut look = KernelLook::default();
+        let of = |of: &Wanted| of.routers.get(&subnet.vpc).map(|router| router.tables.clone());
+        let (found, wanted) = (of(&self.wanted()), of(wanted));
+        let mut table = "";
+        for line in found.iter().flat_map(|text| text.lines()) {
+            if let Some(name) = line.strip_prefix('*') {
+                table = name;
+            } else if let Some((chain, rule)) = line.strip_prefix("-A ").and_then(|line| line.split_once(' '))
+            {
+                look.line(format!("simulated: iptables {table} {chain}"), rule, Some(0));
+            }
+        }
+        if found != wanted {
+            look.differs("the rules are not those that are wanted");
+        }
+        Ok(look)
     }
 }

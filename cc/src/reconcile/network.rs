@@ -42,7 +42,18 @@ struct Known {
     flat: BTreeMap<VpcId, Vec<(PublicAddress, Subnet)>>,
 }
 
+/// All of it at once, but for what is served on the flat network.
+pub fn wanted(news: RouterNews, site: Site) -> Wanted {
+    let mut known = Known::new(site);
+    known.take(news);
+    known.wanted
+}
+
 impl Known {
+    fn new(site: Site) -> Self {
+        Self { site, wanted: Wanted::default(), flat: BTreeMap::new() }
+    }
+
     fn take(&mut self, news: RouterNews) {
         if news.everything {
             self.wanted.routers.clear();
@@ -67,7 +78,7 @@ pub async fn run(base: Base, keeper: Keeper, site: Site, mut driver: Box<dyn Dri
     let mut shutdown = base.shutdown.clone();
     let mut leases = keeper.leases();
     let mut routers = keeper.routers();
-    let mut known = Known { site, wanted: Wanted::default(), flat: BTreeMap::new() };
+    let mut known = Known::new(site);
     let mut leases_known: Option<u64> = None;
     let mut routers_known: Option<u64> = None;
     let mut failing = false;

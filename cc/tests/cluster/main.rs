@@ -9,5 +9,6 @@ mod samples;
 
 mod facts;
 mod instances;
+mod kernel;
 mod routers;
 mod trust;

@@ -5,12 +5,13 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use axum::response::IntoResponse;
-use karri_proto::ids::InstanceId;
+use karri_proto::ids::{InstanceId, NetworkInterfaceId};
 use karri_proto::instance::{Desired, InstanceIntent, InstanceReport, Phase, StateReason};
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::facts::{self, FactService, FactsAt, FactsPage};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
+use karri_proto::internal::kernel::{self, KernelAbout, KernelLook, KernelPart, KernelService};
 use karri_proto::internal::nodes::{NodeHello, NodeService};
 use karri_proto::internal::story::{self, StoryLine, StoryService};
 use karri_proto::internal::{ApiError, Caller, Role};
@@ -139,8 +140,10 @@ impl FakeNode {
         let url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
         let service = Arc::new(self.service.clone());
-        let routes =
-            router(service.clone()).merge(facts::router(service.clone())).merge(story::router(service));
+        let routes = router(service.clone())
+            .merge(facts::router(service.clone()))
+            .merge(story::router(service.clone()))
+            .merge(kernel::router(service));
         let routes = guarded(routes, |id| id.role == Role::Cc && id.cluster == crate::cloud::ZONE);
         let routes =
             (1..=LIVES_MAX).fold(routes.clone(), |all, life| {
@@ -378,5 +381,20 @@ impl StoryService for Service {
             message: format!("about {about}"),
             fields: Default::default(),
         }])
+    }
+}
+
+/// It has the ports of its guests.
+#[async_trait]
+impl KernelService for Service {
+    async fn kernel(&self, _: &Caller, about: &KernelAbout) -> Result<Vec<KernelPart>, ApiError> {
+        let state = self.state.lock().unwrap();
+        let ports = || state.guests.values().flat_map(|guest| &guest.intent.spec.ports);
+        let is_here = |id: &NetworkInterfaceId| ports().any(|port| port.id == *id);
+        let KernelAbout::Port(id) = about else { return Ok(Vec::new()) };
+        let mut look = KernelLook::default();
+        look.line("iptables mangle KARRI-k0-to", "-j DROP", Some(7));
+        let part = KernelPart { who: format!("nc {}", self.name), look };
+        Ok(is_here(id).then_some(part).into_iter().collect())
     }
 }

@@ -1,6 +1,6 @@
 //! Routers of VPCs, from what the cloud controller tells to what the driver is to make.
 
-use crate::cloud::{Cloud, ZONE, caller, until};
+use crate::cloud::{Clc, Cloud, ZONE, caller, until};
 use crate::samples::{facts, intent, next};
 use karri_cc::drive::Wanted;
 use karri_proto::instance::{Desired, InstanceIntent};
@@ -10,7 +10,7 @@ use karri_proto::internal::nodes::{NodeHello, NodeService};
 use karri_proto::network::{DhcpOptions, Fact, FactChange, Net4, PortFact, Shape, Subnet, Vpc};
 use std::net::Ipv4Addr;
 
-const TAG: u32 = 0x1001;
+pub const TAG: u32 = 0x1001;
 
 /// A VPC with one subnet, as the instance's port says.
 fn shapes(of: &InstanceIntent) -> Vec<Shape> {
@@ -36,6 +36,18 @@ fn shapes(of: &InstanceIntent) -> Vec<Shape> {
     vec![Shape::Vpc(vpc), Shape::Subnet(subnet)]
 }
 
+/// All of it, with these facts besides.
+async fn shapes_told(clc: &Clc, of: &InstanceIntent, more: &[Fact]) {
+    let told = shapes(of).into_iter().map(Fact::Shape).chain(more.iter().cloned());
+    let changes = told.map(FactChange::Put).collect();
+    let page = FactsPage { epoch: 3, from: None, to: 1, caught_up: true, changes };
+    clc.client.facts_put(&caller("facts"), page).await.unwrap();
+}
+
+pub async fn told_of(clc: &Clc, of: &InstanceIntent) {
+    shapes_told(clc, of, &[]).await;
+}
+
 fn is_routed(wanted: &Wanted, of: &InstanceIntent) -> bool {
     let mut legs = wanted.routers.values().flat_map(|router| &router.legs);
     legs.any(|(tag, leg)| *tag == TAG && leg.hosts.iter().any(|host| host.mac == of.spec.ports[0].mac))
@@ -50,10 +62,7 @@ async fn a_router_is_wanted_while_an_instance_is_in_a_segment_of_its_vpc() {
     let spec = &flat.spec.ports[0];
     let (id, vpc) = (spec.id.clone(), spec.vpc_id.clone());
     let port = Fact::Port(PortFact { id, vpc, addresses: vec![spec.private_ip], groups: Vec::new() });
-    let told = shapes(&inside).into_iter().map(Fact::Shape).chain([port.clone()]);
-    let changes = told.map(FactChange::Put).collect();
-    let page = FactsPage { epoch: 3, from: None, to: 1, caught_up: true, changes };
-    clc.client.facts_put(&caller("facts"), page).await.unwrap();
+    shapes_told(&clc, &inside, std::slice::from_ref(&port)).await;
     clc.put(&inside).await;
     clc.put(&flat).await;
     let network = cloud.network.clone();

@@ -9,6 +9,7 @@ mod answering;
 mod flat;
 mod mending;
 mod public;
+mod shown;
 mod subnets;
 mod vpc;
 mod world;

@@ -137,6 +137,29 @@ fn a_private_subnet_goes_out_by_its_nat_gateway_and_nobody_comes_in() {
     assert_eq!(b.seen_as(A, 80), Some(B), "by its own address as ever");
     assert_eq!(outside.seen_as(PUBLIC_NAT, 80), None);
     assert!(!outside.pings(PUBLIC_NAT));
+    // The gateway's own subnet is one more on the way, there and back.
+    let tcp = |from, to| Traffic::Tcp { from, to };
+    let all = || entry(200, true, Traffic::All, "0.0.0.0/0");
+    for (what, inward, outward) in [
+        ("into it", vec![entry(90, false, tcp(80, 80), "10.0.1.0/24"), all()], vec![all()]),
+        ("out of it", vec![all()], vec![entry(90, false, tcp(80, 80), "192.0.2.0/24"), all()]),
+        ("the answer into it", vec![entry(90, false, tcp(1024, 65_535), "192.0.2.0/24"), all()], vec![all()]),
+        (
+            "the answer out of it",
+            vec![all()],
+            vec![entry(90, false, tcp(1024, 65_535), "10.0.1.0/24"), all()],
+        ),
+    ] {
+        let acl = vpc.acls.get_mut("a").unwrap();
+        (acl.ingress, acl.egress) = (inward, outward);
+        world.become_wanted(&[&vpc]);
+        assert_eq!(b.seen_as(OUTSIDE, 80), None, "{what}");
+        assert_eq!(b.seen_as(A, 80).is_some(), what != "into it" && what != "the answer out of it", "{what}");
+    }
+    let acl = vpc.acls.get_mut("a").unwrap();
+    (acl.ingress, acl.egress) = (vec![all()], vec![all()]);
+    world.become_wanted(&[&vpc]);
+    assert_eq!(b.seen_as(OUTSIDE, 80), Some(PUBLIC_NAT));
     // A hole in the private subnet's routes, and one in the gateway's own.
     vpc.route("b", "192.0.2.0/24", RouteTarget::Blackhole);
     world.become_wanted(&[&vpc]);

@@ -93,6 +93,7 @@ async fn interfaces_leave_in_txn(tx: &mut Tx, instance: &mut Instance) -> Result
             zone: instance.zone.clone(),
             port: PortSpec { device_index: 0, ..port },
             description: about.description,
+            leaving: None,
         };
         network_interface_insert_in_txn(tx, &left).await?;
     }

@@ -20,30 +20,37 @@ on_both! {
     what_has_an_interface_stays
 }
 
-async fn made(client: &Client, subnet: &str, more: &[(&str, &str)]) -> Answer {
+pub async fn made(client: &Client, subnet: &str, more: &[(&str, &str)]) -> Answer {
     client.ec2("CreateNetworkInterface", &[&[("SubnetId", subnet)], more].concat()).await.ok()
 }
 
-async fn interface(client: &Client, id: &str) -> Answer {
+pub async fn interface(client: &Client, id: &str) -> Answer {
     client.ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", id)]).await.ok()
 }
 
-async fn running(client: &Client, subnet: &str) -> (String, String) {
+pub async fn running(client: &Client, subnet: &str) -> (String, String) {
     let launched = client.run(1, &[("SubnetId", subnet), ("InstanceType", "m1.small")]).await.ok();
     let id = launched.one("instanceId");
     client.wait_for(&id, "running").await;
     (id, launched.one("networkInterfaceId"))
 }
 
-async fn attached(client: &Client, port: &str, instance: &str, index: &str) -> String {
+pub async fn attached(client: &Client, port: &str, instance: &str, index: &str) -> String {
     let words = [("NetworkInterfaceId", port), ("InstanceId", instance), ("DeviceIndex", index)];
     told(client, "AttachNetworkInterface", &words, "attachmentId").await
 }
 
-async fn wait_attached(client: &Client, port: &str) {
+pub async fn wait_attached(client: &Client, port: &str) {
     until(&format!("{port} attached"), || async {
         let told = interface(client, port).await;
         told.text.contains("<status>attached</status>").then_some(())
+    })
+    .await;
+}
+
+pub async fn wait_available(client: &Client, port: &str) {
+    until(&format!("{port} is nobody's"), || async {
+        (interface(client, port).await.all("status") == ["available"]).then_some(())
     })
     .await;
 }
@@ -356,6 +363,7 @@ async fn elastic_addresses_lead_to_each_of_them(cloud: Cloud) {
     let seen = alice.ec2("DescribeAddresses", &[("PublicIp.1", &ip)]).await.ok();
     assert!(seen.all("associationId").is_empty(), "{}", seen.text);
     told(&alice, "AssociateAddress", &to_port, "associationId").await;
+    wait_available(&alice, &port).await;
     alice.ec2("DeleteNetworkInterface", &[("NetworkInterfaceId", &port)]).await.ok();
     alice.ec2("ReleaseAddress", &[("AllocationId", &allocation)]).await.ok();
 }

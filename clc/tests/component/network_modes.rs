@@ -1,7 +1,7 @@
 //! Clusters of other network modes than the managed one.
 
-use crate::support::Cloud;
 use crate::support::groups::made;
+use crate::support::{Cloud, IMAGE};
 use karri_proto::internal::admin::AdminService;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::network::{AddressPair, NetworkMode};
@@ -12,6 +12,7 @@ on_both! {
     guests_of_user_networking_are_told_where_they_are_reached
     an_address_of_the_site_is_unknown_until_it_is_told
     what_a_mode_cannot_do_is_refused_by_its_name
+    interfaces_beside_the_first_are_refused_where_a_mode_has_none
     a_zone_that_cannot_is_left_to_those_who_name_it
     a_mode_stays_while_there_are_instances
 }
@@ -151,6 +152,59 @@ async fn what_a_mode_cannot_do_is_refused_by_its_name(cloud: Cloud) {
         alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
         alice.wait_for(&id, "terminated").await;
     }
+}
+
+async fn interfaces_beside_the_first_are_refused_where_a_mode_has_none(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 2).await;
+    let alice = cloud.owner().await;
+    let subnet = alice.ec2("DescribeSubnets", &[]).await.ok().one("subnetId");
+    // From when the zone could.
+    let spare =
+        alice.ec2("CreateNetworkInterface", &[("SubnetId", &subnet)]).await.ok().one("networkInterfaceId");
+    for mode in [listed(&[9]), NetworkMode::System, user()] {
+        cluster.change_mode(&cloud, mode.clone()).await.unwrap();
+        let launched = alice.run(1, &[]).await.ok();
+        let (id, own) = (launched.one("instanceId"), launched.one("networkInterfaceId"));
+        alice.wait_for(&id, "running").await;
+        let told = alice.ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &own)]).await.ok();
+        let attachment = told.one("attachmentId");
+        let first = ("NetworkInterface.1.DeviceIndex", "0");
+        let image = [("ImageId", IMAGE), ("MinCount", "1"), ("MaxCount", "1"), ("InstanceType", "t3.micro")];
+        let launch = |more: &[(&'static str, &'static str)]| [&image[..], &[first], more].concat();
+        let calls = vec![
+            ("CreateNetworkInterface", vec![("SubnetId", subnet.as_str())]),
+            (
+                "AttachNetworkInterface",
+                vec![("NetworkInterfaceId", spare.as_str()), ("InstanceId", &id), ("DeviceIndex", "1")],
+            ),
+            (
+                "AssignPrivateIpAddresses",
+                vec![("NetworkInterfaceId", own.as_str()), ("SecondaryPrivateIpAddressCount", "1")],
+            ),
+            (
+                "ModifyNetworkInterfaceAttribute",
+                vec![
+                    ("NetworkInterfaceId", own.as_str()),
+                    ("Attachment.AttachmentId", &attachment),
+                    ("Attachment.DeleteOnTermination", "false"),
+                ],
+            ),
+            ("RunInstances", launch(&[("NetworkInterface.2.DeviceIndex", "1")])),
+            ("RunInstances", launch(&[("NetworkInterface.1.SecondaryPrivateIpAddressCount", "1")])),
+            ("RunInstances", launch(&[("NetworkInterface.1.DeleteOnTermination", "false")])),
+        ];
+        let before = cluster.intent(&id).unwrap();
+        for (action, parameters) in calls {
+            let refused = alice.ec2(action, &parameters).await.refused(400, "UnsupportedOperation");
+            let expected =
+                format!("not supported in Availability Zone 'zone-a', whose network mode is '{mode}'.");
+            assert!(refused.message().ends_with(&expected), "{action} {parameters:?}: {}", refused.message());
+        }
+        assert_eq!(cluster.intent(&id).unwrap(), before, "its node hears of nothing");
+        alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
+        alice.wait_for(&id, "terminated").await;
+    }
+    alice.ec2("DeleteNetworkInterface", &[("NetworkInterfaceId", &spare)]).await.ok();
 }
 
 async fn a_zone_that_cannot_is_left_to_those_who_name_it(cloud: Cloud) {

@@ -5,10 +5,12 @@ use crate::support::vpc::{routed, subnet as plain_subnet};
 use crate::support::{Client, Cloud};
 use karri_proto::internal::admin::AdminService;
 use karri_proto::internal::error::ApiErrorKind;
+use karri_proto::internal::kernel::{KernelLook, KernelPart};
 use karri_proto::internal::path::{PathAsked, Station};
 
 on_both! {
     what_drops_a_packet_is_told_by_its_id
+    what_kernels_have_and_counted_stands_beside_the_verdict
 }
 
 struct Port {
@@ -94,7 +96,8 @@ async fn what_drops_a_packet_is_told_by_its_id(cloud: Cloud) {
     for (wrong, kind) in [
         ("subnet-0123456789abcdef0", ApiErrorKind::NotFound),
         ("eni-0123456789abcdef0", ApiErrorKind::NotFound),
-        ("i-0123456789abcdef0", ApiErrorKind::Invalid),
+        ("i-0123456789abcdef0", ApiErrorKind::NotFound),
+        ("vpc-0123456789abcdef0", ApiErrorKind::Invalid),
     ] {
         assert_eq!(admin.packet_path(&operator, about(wrong)).await.unwrap_err().kind, kind, "{wrong}");
     }
@@ -115,4 +118,119 @@ async fn what_drops_a_packet_is_told_by_its_id(cloud: Cloud) {
     let stations = admin.packet_path(&operator, asked).await.unwrap();
     let none = format!("no ingress rule of {flat} lets udp 53 from {} through", both[0]);
     assert_eq!((stations.len(), end(&stations).2), (3, none));
+}
+
+fn part(who: &str, lines: &[(&str, &str, u64)], differs: &[&str]) -> KernelPart {
+    let mut look = KernelLook::default();
+    lines.iter().for_each(|(place, text, packets)| look.line(*place, *text, Some(*packets)));
+    differs.iter().for_each(|what| look.differs(*what));
+    KernelPart { who: who.into(), look }
+}
+
+/// Of each station the line that decides, with what it has counted, and what differs.
+fn kernels(stations: &[Station]) -> Vec<(String, Option<(String, u64)>, Vec<String>)> {
+    let of = |station: &Station| {
+        let lines = station.kernel.iter().flat_map(|part| &part.look.lines);
+        let decides =
+            lines.filter(|line| line.decides).map(|line| (line.text.clone(), line.packets.unwrap()));
+        let differs = station.kernel.iter().flat_map(|part| part.look.differs.clone());
+        (station.place.split(' ').next().unwrap().to_owned(), decides.last(), differs.collect())
+    };
+    stations.iter().map(of).collect()
+}
+
+async fn what_kernels_have_and_counted_stands_beside_the_verdict(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 4).await;
+    let _other = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await; // it has nothing of all this
+    let (alice, (admin, operator)) = (cloud.owner().await, cloud.admin());
+    let network = routed(&alice).await;
+    let second = plain_subnet(&alice, &network.vpc, "10.0.1.0/24").await;
+    let words = [("GroupName", "web"), ("GroupDescription", "d"), ("VpcId", network.vpc.as_str())];
+    let web = alice.ec2("CreateSecurityGroup", &words).await.ok().one("groupId");
+    let launched =
+        alice.run(1, &[("SubnetId", network.subnet.as_str()), ("SecurityGroupId.1", &web)]).await.ok();
+    let (instance, front) = (launched.one("instanceId"), launched.first("networkInterfaceId").unwrap());
+    let from = launched.first("privateIpAddress").unwrap();
+    let back = port(&alice, &second, &web).await;
+    cluster.wait_for_facts("both ports", |table| table.ports().count() == 2).await;
+    let group = format!("-m comment --comment {web} -j KARRI-k1-a-out");
+    let into = format!("-m comment --comment {web} -j KARRI-k1-a-in");
+    let front_part = part(
+        "nc node-1",
+        &[
+            ("iptables mangle KARRI-k1front-from", &group, 3),
+            ("iptables mangle KARRI-k1front-from", "-j DROP", 0),
+            ("iptables mangle KARRI-k1front-to", "-j DROP", 9),
+        ],
+        &[],
+    );
+    let back_part = part(
+        "nc node-2",
+        &[
+            ("iptables mangle KARRI-k1back-from", "-j DROP", 5),
+            ("iptables mangle KARRI-k1back-to", &into, 4),
+            ("iptables mangle KARRI-k1back-to", "-j DROP", 41),
+        ],
+        &["ipset KARRI-k1-a-in lacks: 10.0.0.0/24,tcp:22"],
+    );
+    cluster.sees(&front, front_part);
+    cluster.sees(&back.interface, back_part);
+    let tag = cluster.wait_for_intent(&instance, |_| true).await.spec.ports[0].segment;
+    let router = format!("karri-k-1: iptables mangle s{tag:x}-acl-out");
+    cluster.sees(&network.subnet, part("cc zone-a", &[(&router, "-j RETURN", 3)], &["namespace is missing"]));
+
+    let show = async |about: &str| {
+        let asked = PathAsked {
+            about: about.into(),
+            from: Some(from.parse().unwrap()),
+            to: Some(back.address.parse().unwrap()),
+            protocol: Some("tcp".into()),
+            port: Some(22),
+        };
+        admin.packet_path(&operator, asked).await.unwrap()
+    };
+    let told = kernels(&show(&instance).await);
+    let none = Vec::<String>::new;
+    let expected = [
+        ("port".to_owned(), Some((group, 3)), none()),
+        ("subnet".to_owned(), None, vec!["namespace is missing".to_owned()]),
+        ("network".to_owned(), Some(("-j RETURN".to_owned(), 3)), none()),
+        ("route".to_owned(), None, none()),
+        ("network".to_owned(), None, none()),
+        ("subnet".to_owned(), None, none()),
+        (
+            "port".to_owned(),
+            Some(("-j DROP".to_owned(), 41)),
+            vec!["ipset KARRI-k1-a-in lacks: 10.0.0.0/24,tcp:22".to_owned()],
+        ),
+    ];
+    assert_eq!(told, expected);
+    let asked = cluster.looked_for();
+    assert!(asked.len() == 4 && asked.iter().all(|id| *id == operator.request_id), "once of each: {asked:?}");
+
+    // A rule more: the line that leads to the group's rules is the one.
+    authorized(&alice, &web, ["tcp", "22", "22"], ("IpRanges.1.CidrIp", "10.0.0.0/24")).await.ok();
+    let told = kernels(&show(&front).await);
+    assert_eq!(told.last().unwrap().1, Some((into, 4)));
+
+    // Without a packet: the whole of a port, and of each of an instance's.
+    let about =
+        |about: &str| PathAsked { about: about.into(), from: None, to: None, protocol: None, port: None };
+    let there = admin.packet_path(&operator, about(&front)).await.unwrap();
+    assert_eq!(there[0].kernel[0].look.lines.len(), 3);
+    let made = alice.ec2("CreateNetworkInterface", &[("SubnetId", second.as_str())]).await.ok();
+    let more = made.one("networkInterfaceId");
+    let words = [("NetworkInterfaceId", more.as_str()), ("InstanceId", &instance), ("DeviceIndex", "1")];
+    alice.ec2("AttachNetworkInterface", &words).await.ok();
+    cluster.wait_for_facts("a third port", |table| table.ports().count() == 3).await;
+    let there = admin.packet_path(&operator, about(&instance)).await.unwrap();
+    let ports: Vec<&str> = there.iter().filter_map(|one| one.place.strip_prefix("port ")).collect();
+    assert_eq!(ports, [front.as_str(), &more]);
+
+    // A cluster that does not answer is said to.
+    cluster.cut(true);
+    let there = admin.packet_path(&operator, about(&front)).await.unwrap();
+    let differs = &there[0].kernel[0].look.differs;
+    assert!(differs.len() == 1 && differs[0].starts_with("nobody has looked: "), "{differs:?}");
+    assert_eq!(there[0].kernel[0].who, "cc zone-a");
 }

@@ -2,5 +2,6 @@
 
 pub mod facts;
 pub mod instances;
+pub mod kernel;
 pub mod metadata;
 pub mod story;

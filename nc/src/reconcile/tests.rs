@@ -9,6 +9,7 @@ use crate::app::owner_tag::{Owner, OwnerTag};
 use crate::app::plan::{Guest, Limits, Step};
 use crate::app::record::{Record, State};
 use crate::app::sample;
+use crate::app::user_network::UserNetwork;
 use crate::drive::hypervisor::sim::SimHypervisor;
 use crate::drive::hypervisor::{Found, FoundGuest};
 use crate::drive::ports::{Bridges, NoPorts, Plugged, Port, PortError, Ports, TapNames};
@@ -76,8 +77,12 @@ fn node() -> Arc<Node> {
 }
 
 fn node_with(ports: Arc<dyn Ports>) -> Arc<Node> {
+    node_of(ports, None)
+}
+
+fn node_of(ports: Arc<dyn Ports>, user_network: Option<UserNetwork>) -> Arc<Node> {
     Node::new(NodeParts {
-        user_network: None,
+        user_network,
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
         bridges: Bridges::new("karri0", 1500),
@@ -130,6 +135,28 @@ async fn a_running_guest_gets_further_ports_and_gives_them_back() {
     all.sort();
     assert_eq!(unplugged, all);
     assert!(!node.is_plugged(&one.intent.id));
+}
+
+#[tokio::test]
+async fn a_guest_behind_user_networking_keeps_the_ports_that_it_was_started_with() {
+    let nowhere = UserNetwork { emulator: PathBuf::new(), program: PathBuf::new(), socket: PathBuf::new() };
+    let node = node_of(Arc::new(NoPorts), Some(nowhere));
+    let one = Record::new(sample::intent(), 0);
+    for step in [Step::PlugPorts, Step::StartGuest] {
+        assert_eq!(carry_out(&node, &one, step).await, Outcome::Done);
+    }
+    let has = async || node.drives.hypervisor.interfaces(&one.intent.id).await.unwrap();
+    let before = has().await;
+    let mut both = one.clone();
+    let second =
+        PortSpec { id: "eni-00000000000000002".parse().unwrap(), ..one.intent.spec.ports[0].clone() };
+    both.intent.spec.ports.push(PortSpec { device_index: 1, ..second });
+    let mut none = one.clone();
+    none.intent.spec.ports.clear();
+    for other in [&both, &none, &one] {
+        assert_eq!(carry_out(&node, other, Step::ChangePorts).await, Outcome::Done);
+        assert_eq!(has().await, before, "QEMU is asked for nothing");
+    }
 }
 
 #[tokio::test]

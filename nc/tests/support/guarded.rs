@@ -212,6 +212,10 @@ pub fn be_a_node() {
             } else if let Some(tunnels) = command.get("tunnels") {
                 let tunnels: Vec<Ipv4Addr> = serde_json::from_value(tunnels.clone()).unwrap();
                 ports.tunnels_told(&tunnels).await.map(|()| Vec::new())
+            } else if let Some(number) = command.get("look") {
+                let looked = ports.look(&port_of(number).id).await.unwrap();
+                println!("{}", json!({ "ok": looked }));
+                continue;
             } else if command.get("clean").is_some() {
                 ports.clean().await.map(|()| Vec::new())
             } else {

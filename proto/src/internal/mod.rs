@@ -14,6 +14,7 @@
 //!   clc ──FleetService─────► cc                                nodes that are gone for good
 //!   clc ──FactService──────► cc ──FactService────► nc          what networks let through
 //!   clc ──StoryService─────► cc ──StoryService──► nc           `karri why`
+//!   clc ──KernelService────► cc ──KernelService─► nc           what is in kernels, for `karri net show`
 //! ```
 //!
 //! All of it is HTTP/JSON under `/v1` over mutual TLS. A fake is one more `impl` of the trait.
@@ -31,6 +32,7 @@ pub mod fleet;
 pub mod instance_bundles;
 pub mod instances;
 pub mod join;
+pub mod kernel;
 pub mod nodes;
 pub mod objects;
 pub mod openapi;

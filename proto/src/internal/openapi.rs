@@ -3,7 +3,8 @@
 //! They are checked in under `docs/api`, one per interface, and a test keeps them fresh.
 
 use super::{
-    admin, bundles, clusters, exports, facts, fleet, instance_bundles, instances, join, nodes, signers, story,
+    admin, bundles, clusters, exports, facts, fleet, instance_bundles, instances, join, kernel, nodes,
+    signers, story,
 };
 use aide::axum::ApiRouter;
 use aide::openapi::{Info, OpenApi};
@@ -31,6 +32,7 @@ pub fn documents() -> Vec<(&'static str, Value)> {
         ),
         ("instances", document("InstanceService: intents down, reports up", instances::api)),
         ("join", document("JoinService: a node's way in", join::api)),
+        ("kernel", document("KernelService: what is in kernels for a port or a subnet", kernel::api)),
         ("nodes", document("NodeService: a node makes itself known", nodes::api)),
         ("signers", document("SignerService: who signs S3 requests", signers::api)),
         ("story", document("StoryService: what the controllers did for a request", story::api)),

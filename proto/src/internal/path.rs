@@ -1,5 +1,6 @@
 //! `karri net show`: the way of a packet through a VPC, and what decides about it on that way.
 
+use super::kernel::KernelPart;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -8,7 +9,7 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PathAsked {
-    /// A subnet or a network interface.
+    /// A subnet, a network interface, or an instance.
     pub about: String,
     /// A packet has both addresses and a protocol.
     pub from: Option<Ipv4Addr>,
@@ -29,6 +30,9 @@ pub struct Station {
     pub has: Vec<String>,
     /// None: nothing is decided there, or no packet was asked about.
     pub verdict: Option<Verdict>,
+    /// What is in kernels there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<KernelPart>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -3,7 +3,7 @@
 use super::Book;
 use crate::app::router::{Input, Lease};
 use crate::app::row::Row;
-use karri_proto::ids::{InstanceId, VpcId};
+use karri_proto::ids::{InstanceId, SubnetId, VpcId};
 use karri_proto::network::{PublicAddress, Shape, Subnet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -71,6 +71,21 @@ impl Book {
             (vpc, news)
         });
         RouterNews { everything, vpcs: news.collect(), tunnels: self.tunnels() }
+    }
+
+    /// Of everything that is known; nothing of it is taken.
+    pub fn router_news_all(&self) -> RouterNews {
+        let vpcs: BTreeSet<&VpcId> = self.facts.shaped().chain(self.routers.members.keys()).collect();
+        let news = vpcs.into_iter().map(|vpc| (vpc.clone(), self.vpc_news(vpc)));
+        RouterNews { everything: true, vpcs: news.collect(), tunnels: self.tunnels() }
+    }
+
+    pub fn subnet(&self, id: &SubnetId) -> Option<Subnet> {
+        let mut shapes = self.facts.shaped().flat_map(|vpc| self.facts.shapes_of(vpc));
+        shapes.find_map(|shape| match shape {
+            Shape::Subnet(subnet) if subnet.id == *id => Some(subnet.clone()),
+            _ => None,
+        })
     }
 
     fn vpc_news(&self, vpc: &VpcId) -> VpcNews {

@@ -1,7 +1,8 @@
 //! What is in a router's iptables. The tables are the router's own, so they are written whole.
 //!
 //! ```text
-//!   mangle PREROUTING   per leg: its subnet's ACL outward, then the mark of the way that the packet goes
+//!   mangle PREROUTING   per leg: its subnet's ACL outward, then the mark of the way that the packet goes; by a NAT gateway it
+//!                       goes through that one's subnet, whose ACL it meets as well, on its way back too
 //!   nat    PREROUTING   public addresses become private ones: from outside, and where the way leads out
 //!   mangle FORWARD      per leg: its subnet's ACL inward
 //!   filter FORWARD      from outside only what was translated or answers; to outside by the mark
@@ -12,7 +13,7 @@
 use super::acl::{self, Border};
 use super::names::{UP, leg_inside};
 use super::ways::{INTERNET_MARK, Plan, Side};
-use karri_proto::network::{Net4, Traffic};
+use karri_proto::network::{Net4, SegmentTag, Traffic};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -45,6 +46,8 @@ pub enum Match {
     Translated,
     /// It goes against the direction of its connection's first packet.
     Backward,
+    /// So does it, in a connection whose answers come to this address.
+    AnswersTo(Ipv4Addr),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,7 +126,33 @@ fn mangle(plan: &Plan) -> Table {
             table.add(FORWARD, vec![Match::OutBy(link)], Then::Jump(name));
         }
     }
+    for (public, tag) in &plan.nats {
+        through_nat(&mut table, plan, *public, *tag);
+    }
     table
+}
+
+/// What goes by a NAT gateway from another subnet comes into the gateway's own and leaves it again, and so do the answers.
+fn through_nat(table: &mut Table, plan: &Plan, public: Ipv4Addr, tag: SegmentTag) {
+    let link = leg_inside(tag);
+    let [inward, outward] = ["in", "out"].map(|end| format!("{link}-acl-{end}"));
+    let has = |table: &Table, chain: &String| table.chains.contains_key(chain);
+    for side in plan.sides.iter().filter(|side| side.leg.tag != tag) {
+        let from = format!("{}-from", leg_inside(side.leg.tag));
+        for chain in [&inward, &outward] {
+            if has(table, chain) {
+                table.add(&from, vec![Match::Mark(u32::from(public))], Then::Jump(chain.clone()));
+            }
+        }
+        if has(table, &outward) {
+            let answer = vec![Match::OutBy(leg_inside(side.leg.tag)), Match::AnswersTo(public)];
+            table.add(FORWARD, answer, Then::Jump(outward.clone()));
+        }
+    }
+    if has(table, &inward) {
+        let answer = vec![Match::InBy(UP.to_owned()), Match::To(single(public))];
+        table.add(PREROUTING, answer, Then::Jump(inward));
+    }
 }
 
 /// The last that holds a destination is its mark; what says nothing new is left out.
@@ -149,7 +178,7 @@ fn nat(plan: &Plan) -> Table {
         table.add(TO_PUBLIC, vec![Match::To(single(address.public))], Then::ToAddress(address.private));
         table.add(FROM_PUBLIC, vec![Match::From(single(address.private))], Then::FromAddress(address.public));
     }
-    for public in &plan.nats {
+    for (public, _) in &plan.nats {
         table.add(POSTROUTING, vec![Match::Mark(u32::from(*public))], Then::FromAddress(*public));
     }
     table
@@ -258,6 +287,7 @@ impl std::fmt::Display for Match {
             Match::ToTranslated => write!(f, " -m conntrack --ctstate DNAT"),
             Match::Translated => write!(f, " -m conntrack --ctstate DNAT,SNAT"),
             Match::Backward => write!(f, " -m conntrack --ctdir REPLY"),
+            Match::AnswersTo(address) => write!(f, " -m conntrack --ctrepldst {address} --ctdir REPLY"),
         }
     }
 }

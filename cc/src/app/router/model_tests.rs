@@ -105,7 +105,10 @@ fn model_from(input: &Input, from: &Lease, to: Ipv4Addr, port: u16) -> Fate {
         Says::Target(RouteTarget::Nat(nat)) => input.nats.get(&nat).and_then(|nat| {
             let tag = input.subnets.iter().find(|subnet| subnet.id == nat.subnet)?.tag;
             let onward = route_says(input, tag, to) == Says::Target(RouteTarget::Internet);
-            nat.public.filter(|_| onward)
+            // Its own subnet is one more on the way.
+            let through = tag == from.tag
+                || acl_allows(acl(tag), true, from.address, port) && acl_allows(acl(tag), false, to, port);
+            nat.public.filter(|_| onward && through)
         }),
     };
     let Some(public) = public.filter(|_| attached) else { return Fate::Lost };
@@ -137,6 +140,16 @@ fn model_answer(input: &Input, to: Ipv4Addr, port: u16) -> bool {
         && route_says(input, tag, CLIENT) == Says::Target(RouteTarget::Internet)
 }
 
+/// Whether EC2 lets the answer back that comes to a NAT gateway.
+fn model_back(input: &Input, from: &Lease) -> bool {
+    let acl = |tag| input.acls.get(&id("acl", tag));
+    let nat = &input.nats[&id("nat", 1)];
+    let tag = if nat.subnet == id("subnet", A) { A } else { B };
+    let into = |tag| acl_allows(acl(tag), true, CLIENT, ANSWERS_TO);
+    let through = tag == from.tag || acl_allows(acl(tag), false, from.address, ANSWERS_TO) && into(from.tag);
+    into(tag) && through
+}
+
 /// The port that the client speaks from.
 const ANSWERS_TO: u16 = 40_000;
 
@@ -153,6 +166,8 @@ struct Packet {
     to_translated: bool,
     from_translated: bool,
     backward: bool,
+    /// Where answers to its connection come.
+    answered_at: Ipv4Addr,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,6 +193,7 @@ fn matches(on: &Match, packet: &Packet) -> bool {
         Match::ToTranslated => packet.to_translated,
         Match::Translated => packet.to_translated || packet.from_translated,
         Match::Backward => packet.backward,
+        Match::AnswersTo(address) => packet.backward && packet.answered_at == *address,
     }
 }
 
@@ -252,6 +268,7 @@ impl Kernel {
             to_translated: false,
             from_translated: false,
             backward: false,
+            answered_at: from,
         };
         if end(&self.tables.mangle, PREROUTING, &mut packet) == End::Drop {
             return (Fate::Lost, packet);
@@ -262,6 +279,7 @@ impl Kernel {
         let Some(out) = self.passes(&mut packet) else { return (Fate::Lost, packet) };
         if let End::FromAddress(from) = end(&self.tables.nat, POSTROUTING, &mut packet) {
             (packet.from, packet.from_translated) = (from, true);
+            packet.answered_at = from;
         }
         (Fate::Comes { out, from: packet.from, to: packet.to }, packet)
     }
@@ -275,6 +293,27 @@ impl Kernel {
         let passes = end(&self.tables.mangle, FORWARD, packet) != End::Drop
             && end(&self.tables.filter, FORWARD, packet) == End::Accept;
         passes.then_some(out)
+    }
+
+    /// Whether the answer from outside to what went there by a NAT gateway comes back.
+    fn comes_back(&self, from: &Lease, port: u16) -> Option<bool> {
+        let (fate, first) = self.first(&leg_inside(from.tag), from.address, CLIENT, port);
+        let is_by_nat = fate == Fate::Comes { out: Out::Up, from: PUBLIC_NAT.into(), to: CLIENT };
+        let mut answer = Packet {
+            in_by: "u".to_owned(),
+            from: CLIENT,
+            to: PUBLIC_NAT.into(),
+            port: ANSWERS_TO,
+            mark: 0,
+            known: true,
+            backward: true,
+            ..first
+        };
+        is_by_nat.then(|| {
+            let comes = end(&self.tables.mangle, PREROUTING, &mut answer) != End::Drop;
+            answer.to = from.address; // as the connection's translation has it
+            comes && self.passes(&mut answer) == Some(Out::Leg(from.tag))
+        })
     }
 
     /// Whether the answer to what came from outside gets back there.
@@ -386,6 +425,11 @@ proptest! {
                     };
                     let (fate, _) = kernel.first(&leg_inside(from.tag), from.address, to, port);
                     prop_assert_eq!(fate, expected, "from {} to {}:{}", from.address, to, port);
+                }
+            }
+            for port in PORTS {
+                if let Some(comes) = kernel.comes_back(from, port) {
+                    prop_assert_eq!(comes, model_back(&input, from), "back to {} of {}", from.address, port);
                 }
             }
         }

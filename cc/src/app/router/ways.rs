@@ -53,8 +53,8 @@ pub struct Side<'a> {
 pub struct Plan<'a> {
     pub sides: Vec<Side<'a>>,
     pub addresses: Vec<&'a PublicAddress>,
-    /// Public addresses of NAT gateways here.
-    pub nats: Vec<Ipv4Addr>,
+    /// Public addresses of NAT gateways here, and the subnets that they are in.
+    pub nats: Vec<(Ipv4Addr, SegmentTag)>,
 }
 
 impl<'a> Plan<'a> {
@@ -71,7 +71,10 @@ impl<'a> Plan<'a> {
             let subnet = input.subnets.iter().find(|subnet| subnet.id == address.subnet);
             attached && subnet.is_some_and(|subnet| legs.contains_key(&subnet.tag))
         };
-        let nats = input.nats.values().filter_map(|nat| finder.public_of(nat));
+        let nats = input.nats.values().filter_map(|nat| {
+            let subnet = input.subnets.iter().find(|subnet| subnet.id == nat.subnet)?;
+            Some((finder.public_of(nat)?, subnet.tag))
+        });
         Self {
             sides: sides.collect(),
             addresses: input.addresses.iter().filter(is_here).collect(),
@@ -80,7 +83,7 @@ impl<'a> Plan<'a> {
     }
 
     pub fn public(&self) -> BTreeMap<Ipv4Addr, Option<Ipv4Addr>> {
-        let nats = self.nats.iter().map(|public| (*public, None));
+        let nats = self.nats.iter().map(|(public, _)| (*public, None));
         nats.chain(self.addresses.iter().map(|address| (address.public, Some(address.private)))).collect()
     }
 }

@@ -6,6 +6,7 @@
 //!   running.rs     one router: what leads from what there is to what is wanted
 //!   tables.rs      its iptables
 //!   serving.rs     what dnsmasq tells the guests of a subnet
+//!   look.rs        what there is of a subnet, for people
 //!   flows.rs       connections that go by an address that leads elsewhere now
 //!   made.rs        what was made on this host
 //! ```
@@ -13,6 +14,7 @@
 //! A router goes on without us. Another life finds it by its name and changes nothing that is as it should be.
 
 pub mod flows;
+mod look;
 mod made;
 pub mod namespace;
 pub mod netlink;
@@ -28,6 +30,7 @@ use karri_net::nfnetlink::{Nfnetlink, is_counted as is_counted_by};
 use karri_net::{Heard, Names, Netlink, Segments, Tunnel, Watch, descriptors_raise};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
+pub use look::HostEyes;
 use made::{Made, link_address};
 use netlink::{Addresses, Held, Kernel};
 use running::{Due, Running};

@@ -219,7 +219,7 @@ impl Kernel {
     }
 
     /// Those that we have put, in whatever table.
-    async fn routes(&self) -> Result<BTreeSet<Held>, DriveError> {
+    pub async fn routes(&self) -> Result<BTreeSet<Held>, DriveError> {
         in_time(async {
             let all = || RouteMessageBuilder::<Ipv4Addr>::new().build();
             let mut held = BTreeSet::new();
@@ -363,6 +363,17 @@ impl Held {
     /// Likewise, what is behind a router.
     pub fn by(address: Ipv4Addr, link: u32, next: Ipv4Addr) -> Self {
         Self { next: Some(next), ..Self::on_link(address, link) }
+    }
+
+    /// As `ip route` prints it, but for whose it is.
+    pub fn words<'a>(&self, name: impl Fn(u32) -> &'a str) -> String {
+        let to = self.to;
+        match (self.link, self.next) {
+            (Some(link), Some(next)) => format!("{to} via {next} dev {}", name(link)),
+            (Some(link), None) => format!("{to} dev {}", name(link)),
+            (None, _) if self.is_unreachable => format!("unreachable {to}"),
+            (None, _) => format!("blackhole {to}"),
+        }
     }
 
     fn message(&self) -> RouteMessage {

@@ -67,7 +67,7 @@ async fn printed(namespace: &Namespace) -> Result<String, DriveError> {
     Ok(lines.map(|line| line.split(" [").next().unwrap_or_default().to_owned() + "\n").collect())
 }
 
-async fn run(
+pub async fn run(
     namespace: &Namespace,
     program: &str,
     arguments: &[&str],

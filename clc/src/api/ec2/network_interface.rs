@@ -49,7 +49,7 @@ pub async fn describe_network_interfaces(
     }
     // First those of rows: one that is attached in between is in both, and told once.
     let alone = cx.app.store.network_interface_list(cx.account()).await?;
-    let mut interfaces: Vec<Interface> = alone.into_iter().map(Interface::alone).collect();
+    let mut interfaces: Vec<Interface> = alone.into_iter().map(|row| cx.app.interface_of_row(row)).collect();
     for instance in cx.app.instances.of_account(cx.account()) {
         if instance.state != State::Terminated {
             let ids = instance.spec.ports.iter().map(|port| &port.id);

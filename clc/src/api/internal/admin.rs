@@ -84,7 +84,7 @@ impl AdminService for Internal {
         self.app.cloud_status(caller).await
     }
 
-    async fn packet_path(&self, _: &Caller, asked: PathAsked) -> Result<Vec<Station>, ApiError> {
-        self.app.packet_path(&asked).await
+    async fn packet_path(&self, caller: &Caller, asked: PathAsked) -> Result<Vec<Station>, ApiError> {
+        self.app.packet_path(caller, &asked).await
     }
 }

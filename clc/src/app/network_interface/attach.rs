@@ -1,12 +1,12 @@
-//! Network interfaces given to instances, and taken from them.
+//! Network interfaces given to instances.
 
 use super::{App, Caller, Interface, MORE, in_use};
 use crate::app::instance::said::{About, Attachment};
 use crate::app::instance::{Instance, State};
 use crate::app::now_ms;
 use crate::store::instance::instances_change_in_txn;
-use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
-use crate::store::network_interface::{network_interface_attach_in_txn, network_interface_insert_in_txn};
+use crate::store::network_change::{network_touch_in_txn, networks_turn_in_txn};
+use crate::store::network_interface::network_interface_attach_in_txn;
 use crate::store::told::routes_to_touched_in_txn;
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
@@ -62,7 +62,7 @@ impl App {
     }
 
     /// The instance that is to have an interface from now on, or to have it no more.
-    async fn holder_write(
+    pub(super) async fn holder_write(
         &self,
         mut tx: Tx,
         number: i64,
@@ -88,7 +88,7 @@ impl App {
         instance: &Instance,
         order: &AttachOrder,
     ) -> Result<(), Fault> {
-        if interface.holder.is_some() {
+        if interface.is_in_use() {
             return Err(in_use(&order.interface));
         }
         self.needs_managed(&instance.zone, MORE)?;
@@ -141,62 +141,6 @@ impl App {
                 Err(Fault::invalid_parameter(sentence))
             }
         }
-    }
-
-    /// `force` is for guests that do not let go of it: no node waits for them here.
-    pub async fn interface_detach(
-        &self,
-        caller: Caller<'_>,
-        id: &NetworkInterfaceAttachmentId,
-        dry: bool,
-    ) -> Result<(), Fault> {
-        let (mut tx, number) = self.store.begin_numbered().await?;
-        self.catch_up_in_txn(&mut tx, number).await?;
-        let change = networks_turn_in_txn(&mut tx).await?;
-        let (holder, port) = self.attached(caller, id).ok_or_else(|| id.not_found())?;
-        let interface = self.interface_in_txn(&mut tx, caller, &port).await?;
-        if interface.holder.as_ref().is_none_or(|one| one.attachment_id(&interface.port) != id.as_str()) {
-            return Err(id.not_found());
-        }
-        if interface.port.device_index == 0 {
-            let sentence = "The network interface at device index 0 cannot be detached.";
-            return Err(Fault::new(FaultCode::OperationNotPermitted, sentence));
-        }
-        for public in interface.port.addresses().filter_map(|(_, public)| public) {
-            network_gone_in_txn(&mut tx, change, &ShapeKey::Address(public.address)).await?;
-        }
-        routes_to_touched_in_txn(&mut tx, change, port.as_str()).await?;
-        let mut row = interface.row();
-        row.port.device_index = 0;
-        network_interface_insert_in_txn(&mut tx, &row).await?;
-        let put = |instance: &mut Instance| {
-            instance.said.interfaces.remove(&port);
-            Arc::make_mut(&mut instance.spec).ports.retain(|own| own.id != port);
-            instance.advance(caller.request_id);
-        };
-        self.holder_write(tx, number, &holder, put, dry).await?;
-        if !dry {
-            let (interface, instance_id) = (port.as_str(), holder.as_str());
-            tracing::info!(interface, instance_id, "network interface detached");
-        }
-        Ok(())
-    }
-
-    /// Which instance's interface an attachment is of.
-    pub fn attached(
-        &self,
-        caller: Caller<'_>,
-        id: &NetworkInterfaceAttachmentId,
-    ) -> Option<(InstanceId, NetworkInterfaceId)> {
-        let known = match caller.administrator {
-            true => self.instances.everyones(),
-            false => self.instances.of_account(caller.account),
-        };
-        let living = known.iter().filter(|one| one.state != State::Terminated);
-        let mut ports = living.flat_map(|one| one.spec.ports.iter().map(move |port| (one, port)));
-        ports
-            .find(|(one, port)| one.attachment_id(port) == id.as_str())
-            .map(|(one, port)| (one.id.clone(), port.id.clone()))
     }
 }
 

@@ -99,6 +99,7 @@ impl App {
             port,
             about: About { description: order.description.clone(), ..About::default() },
             holder: None,
+            leaving: None,
         };
         network_interface_insert_in_txn(&mut tx, &interface.row()).await?;
         let id = interface.port.id.as_str();
@@ -170,7 +171,7 @@ impl App {
         let (mut tx, _) = self.store.begin_numbered().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let interface = self.interface_in_txn(&mut tx, caller, id).await?;
-        if interface.holder.is_some() {
+        if interface.is_in_use() {
             let sentence = format!("Network interface '{id}' is currently in use.");
             return Err(Fault::invalid_parameter(sentence));
         }

@@ -1,22 +1,24 @@
 //! Network interfaces: those of instances, and those that are attached to nothing.
 //!
 //! ```text
-//!   create ──► available ──attach──► in-use ──detach──► available ──delete──► gone
+//!   create ──► available ──attach──► in-use ──detach──► detaching ──the cluster knows──► available ──delete──► gone
 //!   launch ────────────────────────► in-use ──termination──► gone, or available when it outlives its instance
 //! ```
 //!
 //! One that is an instance's is part of the instance's specification, with what is told of it in `said`; one that is not has
-//! a row of its own. Whoever changes either has taken the instances' turn, so an interface is in one place always.
+//! a row of its own, one that is just being detached too. Whoever changes either has taken the instances' turn, so an interface is in one place always.
 
 mod address;
 mod attach;
 mod attribute;
 mod create;
+mod detach;
 
 pub use address::{AssignOrder, Assigned};
 pub use attach::AttachOrder;
 pub use attribute::{InterfaceWish, source_dest_check_set};
 pub use create::{InterfaceOrder, Secondary};
+pub use detach::Joined;
 
 use super::App;
 use super::address::network_of;
@@ -26,7 +28,7 @@ use super::instance::{Instance, State};
 use crate::store::instance::{instances_change_in_txn, instances_fetch_in_txn};
 use crate::store::nat_gateway::nat_gateway_of_port_in_txn;
 use crate::store::network_interface::{
-    NetworkInterface, network_interface_fetch_in_txn, network_interface_update_in_txn,
+    Leaving, NetworkInterface, network_interface_fetch_in_txn, network_interface_update_in_txn,
 };
 use crate::store::port::port_instance_in_txn;
 use crate::store::{StoreError, Tx};
@@ -50,13 +52,15 @@ pub struct Interface {
     pub port: PortSpec,
     pub about: About,
     pub holder: Option<Instance>,
+    /// Whose it was last, if the cluster has yet to hear that it is so no more.
+    pub leaving: Option<Leaving>,
 }
 
 impl Interface {
-    pub fn alone(row: NetworkInterface) -> Self {
-        let NetworkInterface { account, cluster, zone, port, description } = row;
+    fn alone(row: NetworkInterface) -> Self {
+        let NetworkInterface { account, cluster, zone, port, description, leaving } = row;
         let about = About { description, ..About::default() };
-        Self { account, cluster, zone, port, about, holder: None }
+        Self { account, cluster, zone, port, about, holder: None, leaving }
     }
 
     /// None: the instance has no such interface.
@@ -69,6 +73,7 @@ impl Interface {
             about: instance.about(&port),
             port,
             holder: Some(instance),
+            leaving: None,
         })
     }
 
@@ -79,11 +84,19 @@ impl Interface {
             zone: self.zone.clone(),
             port: self.port.clone(),
             description: self.about.description.clone(),
+            leaving: self.leaving.clone(),
         }
     }
 
     pub fn network(&self) -> String {
         network_of(&self.port, &self.cluster)
+    }
+}
+
+impl Interface {
+    /// An instance has it, or may still have it.
+    pub fn is_in_use(&self) -> bool {
+        self.holder.is_some() || self.leaving.is_some()
     }
 }
 
@@ -101,6 +114,16 @@ pub fn several_interfaces(id: &InstanceId) -> Fault {
 }
 
 impl App {
+    /// One that no instance has, or has only as far as its cluster knows.
+    pub fn interface_of_row(&self, row: NetworkInterface) -> Interface {
+        let mut interface = Interface::alone(row);
+        interface.leaving = interface.leaving.filter(|leaving| {
+            let holder = self.instances.get(&leaving.instance);
+            holder.is_some_and(|one| one.state != State::Terminated && one.acknowledged < leaving.generation)
+        });
+        interface
+    }
+
     /// One that the caller may act on.
     pub async fn interface_in_txn(
         &self,
@@ -110,7 +133,7 @@ impl App {
     ) -> Result<Interface, Fault> {
         if let Some(row) = network_interface_fetch_in_txn(tx, id.as_str()).await? {
             let seen = Some(row).filter(|row| caller.may_touch_of(&row.account));
-            return seen.map(Interface::alone).ok_or_else(|| id.not_found());
+            return seen.map(|row| self.interface_of_row(row)).ok_or_else(|| id.not_found());
         }
         let owner = nat_gateway_of_port_in_txn(tx, id.as_str()).await?;
         if owner.is_some_and(|owner| caller.may_touch_of(&owner)) {

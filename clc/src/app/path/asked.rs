@@ -1,7 +1,7 @@
 //! What `karri net show` is asked, understood.
 
 use crate::app::security_group::terms::traffic;
-use karri_proto::ids::{NetworkInterfaceId, SubnetId};
+use karri_proto::ids::{InstanceId, NetworkInterfaceId, SubnetId};
 use karri_proto::internal::ApiError;
 use karri_proto::internal::path::PathAsked;
 use karri_proto::network::{Content, Traffic};
@@ -11,6 +11,8 @@ use std::net::Ipv4Addr;
 pub enum About {
     Subnet(SubnetId),
     Port(NetworkInterfaceId),
+    /// Its interfaces, each by itself; with a packet its first one.
+    Instance(InstanceId),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,13 +29,7 @@ pub struct Asked {
 }
 
 pub fn asked(asked: &PathAsked) -> Result<Asked, ApiError> {
-    let about =
-        match asked.about.parse().map(About::Subnet) {
-            Ok(subnet) => subnet,
-            Err(_) => asked.about.parse().map(About::Port).map_err(|_| {
-                ApiError::invalid(format!("about: {}: expecting subnet-… or eni-…", asked.about))
-            })?,
-        };
+    let about = about(&asked.about)?;
     let packet = match (asked.from, asked.to, &asked.protocol) {
         (None, None, None) if asked.port.is_none() => None,
         (Some(from), Some(to), Some(protocol)) => {
@@ -45,6 +41,13 @@ pub fn asked(asked: &PathAsked) -> Result<Asked, ApiError> {
         }
     };
     Ok(Asked { about, packet })
+}
+
+fn about(text: &str) -> Result<About, ApiError> {
+    let subnet = text.parse().map(About::Subnet);
+    let port = subnet.or_else(|_| text.parse().map(About::Port));
+    let instance = port.or_else(|_| text.parse().map(About::Instance));
+    instance.map_err(|_| ApiError::invalid(format!("about: {text}: expecting subnet-…, eni-… or i-…")))
 }
 
 fn content(protocol: &str, port: Option<u16>) -> Result<Content, ApiError> {

@@ -34,6 +34,7 @@ impl<'a> Network<'a> {
                 _ => return Err(none(id)),
             },
             About::Port(id) => &facts.port(id).ok_or_else(|| none(id))?.vpc,
+            About::Instance(id) => return Err(none(id)), // asked by its interfaces
         };
         let Some(Shape::Vpc(vpc)) = facts.shape(&ShapeKey::Vpc(vpc.clone())) else { return Err(none(vpc)) };
         let all = facts.shapes().filter_map(|shape| match shape {

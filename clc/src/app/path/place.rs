@@ -1,7 +1,9 @@
 //! Stations, and what there is at each: in EC2's words, and as kernels call it. `*` is what is one host's own.
 
 use super::asked::About;
+use super::kernel::{At, Decides, Look};
 use super::network::Network;
+use karri_proto::internal::kernel::KernelAbout;
 use karri_proto::internal::path::{Station, Verdict};
 use karri_proto::network::{Acl, Direction, PortFact, RouteTable, RouteTarget, Subnet, Traffic};
 use std::net::Ipv4Addr;
@@ -15,16 +17,39 @@ fn digits(id: &str) -> &str {
     &id[id.len().saturating_sub(DIGITS)..] // ids are ASCII
 }
 
-fn station(place: String, has: Vec<String>) -> Station {
-    Station { place, has, verdict: None }
+/// With what of kernels is looked at there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub station: Station,
+    pub look: Option<Look>,
 }
 
-pub fn decided(mut station: Station, passes: bool, by: String) -> Station {
-    station.verdict = Some(Verdict { passes, by });
-    station
+impl Shown {
+    fn looked(mut self, about: KernelAbout, at: At) -> Self {
+        self.look = Some(Look { about, at, decides: None });
+        self
+    }
+
+    pub fn decided(mut self, passes: bool, by: String) -> Self {
+        self.station.verdict = Some(Verdict { passes, by });
+        self
+    }
+
+    /// The line of the kernel's that the verdict follows from.
+    pub fn by_line(mut self, decides: Decides) -> Self {
+        if let Some(look) = &mut self.look {
+            look.decides = Some(decides);
+        }
+        self
+    }
 }
 
-pub fn port(network: &Network<'_>, port: &PortFact) -> Station {
+fn station(place: String, has: Vec<String>) -> Shown {
+    Shown { station: Station { place, has, verdict: None, kernel: Vec::new() }, look: None }
+}
+
+/// `direction`: of the packet, if there is one.
+pub fn port(network: &Network<'_>, port: &PortFact, direction: Option<Direction>) -> Shown {
     let tap = format!("k*{}", digits(port.id.as_str()));
     let addresses: Vec<String> = port.addresses.iter().map(Ipv4Addr::to_string).collect();
     let mut has = vec![
@@ -36,51 +61,57 @@ pub fn port(network: &Network<'_>, port: &PortFact) -> Station {
         let (inward, outward) = (count(Direction::Ingress), count(Direction::Egress));
         has.push(format!("group {group}: {inward} rules in, {outward} out"));
     }
-    station(format!("port {}", port.id), has)
+    station(format!("port {}", port.id), has).looked(KernelAbout::Port(port.id.clone()), At::Port(direction))
 }
 
-pub fn segment(subnet: &Subnet) -> Station {
+pub fn segment(subnet: &Subnet) -> Shown {
     let range = format!("{} in {}", subnet.range, subnet.zone);
     let kernel = match subnet.tag {
         0 => "the flat network of the zone: the bridge of the configuration".to_owned(),
         tag => format!("segment {tag:#x}: bridge *.{tag:x}, VXLAN device *x{tag:x}"),
     };
-    station(format!("subnet {}", subnet.id), vec![range, kernel])
+    station(format!("subnet {}", subnet.id), vec![range, kernel]).looked(of(subnet), At::Segment)
+}
+
+fn of(subnet: &Subnet) -> KernelAbout {
+    KernelAbout::Subnet(subnet.id.clone())
 }
 
 fn router(subnet: &Subnet) -> String {
     format!("namespace karri-*-{}", digits(subnet.vpc.as_str()))
 }
 
-pub fn acl(subnet: &Subnet, direction: Direction) -> Station {
+pub fn acl(subnet: &Subnet, direction: Direction) -> Shown {
     let (word, end) = match direction {
         Direction::Ingress => ("into", "in"),
         Direction::Egress => ("out of", "out"),
     };
     let chain = format!("{}: iptables mangle s{:x}-acl-{end}", router(subnet), subnet.tag);
-    station(format!("network ACL {} {word} {}", subnet.acl, subnet.id), vec![chain])
+    let place = format!("network ACL {} {word} {}", subnet.acl, subnet.id);
+    station(place, vec![chain]).looked(of(subnet), At::Acl(subnet.tag, direction))
 }
 
-pub fn table(subnet: &Subnet) -> Station {
+pub fn table(subnet: &Subnet) -> Shown {
     let number = FIRST_TABLE.saturating_add(subnet.tag);
     let chain = format!("{}: ip route show table {number}", router(subnet));
     station(format!("route table {}", subnet.route_table), vec![chain])
+        .looked(of(subnet), At::Table(subnet.tag))
 }
 
-pub fn gateway(place: &str, subnet: &Subnet) -> Station {
+pub fn gateway(place: &str, subnet: &Subnet) -> Shown {
     let kernel = match subnet.tag {
         0 => "host: iptables nat KARRI-PRE-*, KARRI-BACK-*".to_owned(),
         _ => format!("{}: iptables nat to-public, from-public; filter outward", router(subnet)),
     };
-    station(place.to_owned(), vec![kernel])
+    station(place.to_owned(), vec![kernel]).looked(of(subnet), At::Gateway)
 }
 
-pub fn nobody(address: Ipv4Addr) -> Station {
+pub fn nobody(address: Ipv4Addr) -> Shown {
     let by = format!("no port has the address {address}");
-    decided(station(format!("address {address}"), Vec::new()), false, by)
+    station(format!("address {address}"), Vec::new()).decided(false, by)
 }
 
-pub fn outside(address: Ipv4Addr) -> Station {
+pub fn outside(address: Ipv4Addr) -> Shown {
     station(format!("outside {address}"), Vec::new())
 }
 
@@ -116,13 +147,14 @@ fn traffic(of: Traffic) -> String {
 }
 
 /// What there is, without a packet: from the port outward.
-pub fn of_network(network: &Network<'_>, about: &About) -> Vec<Station> {
+pub fn of_network(network: &Network<'_>, about: &About) -> Vec<Shown> {
     let (mut stations, subnet) = match about {
         About::Subnet(id) => (Vec::new(), network.subnets.iter().find(|subnet| subnet.id == *id).copied()),
+        About::Instance(_) => return Vec::new(), // asked by its interfaces
         About::Port(id) => {
             let found = network.facts.port(id);
             let address = found.and_then(|port| port.addresses.first().copied());
-            let here = found.map(|found| port(network, found));
+            let here = found.map(|found| port(network, found, None));
             (here.into_iter().collect(), address.and_then(|address| network.subnet_of(address)))
         }
     };
@@ -133,12 +165,12 @@ pub fn of_network(network: &Network<'_>, about: &About) -> Vec<Station> {
     }
     for direction in [Direction::Egress, Direction::Ingress] {
         let mut one = acl(subnet, direction);
-        one.has.extend(network.acl(subnet).map(|acl| entries(acl, direction)).unwrap_or_default());
+        one.station.has.extend(network.acl(subnet).map(|acl| entries(acl, direction)).unwrap_or_default());
         stations.push(one);
     }
     let mut one = table(subnet);
-    one.has.extend(network.vpc.ranges.iter().map(|range| format!("{range} within the VPC")));
-    one.has.extend(network.table(subnet).map(routes).unwrap_or_default());
+    one.station.has.extend(network.vpc.ranges.iter().map(|range| format!("{range} within the VPC")));
+    one.station.has.extend(network.table(subnet).map(routes).unwrap_or_default());
     stations.push(one);
     stations
 }

@@ -122,7 +122,8 @@ fn shown(facts: &FactTable, from: &str, to: &str, protocol: &str, port: Option<u
     };
     let asked = asked(&wanted).unwrap();
     let network = Network::of(facts, &asked.about).unwrap();
-    way::of_packet(&network, &asked.packet.unwrap())
+    let shown = way::of_packet(&network, &asked.packet.unwrap());
+    shown.into_iter().map(|one| one.station).collect()
 }
 
 /// Where it ends: whether it passes there, where that is and by what.
@@ -224,6 +225,16 @@ fn ways_out_of_the_vpc_lead_where_their_routes_say() {
     let nat = "NAT gateway nat-00000001";
     let none = "its own subnet has no route to the internet";
     check(&facts, (BACK, "203.0.113.9", "udp", 53), (false, nat, none));
+    let all = || vec![entry(100, true, Traffic::All)];
+    let deny = || [vec![entry(60, false, Traffic::Udp { from: 53, to: 53 })], all()].concat();
+    put(&mut facts, table(1, &[("0.0.0.0/0", RouteTarget::Internet)]));
+    for (inward, outward, word) in [(deny(), all(), "into"), (all(), deny(), "out of")] {
+        put(&mut facts, acl(1, inward, outward));
+        let place = format!("network ACL acl-00000001 {word} subnet-00000001");
+        let end = (false, place.as_str(), "entry 60 of acl-00000001");
+        check(&facts, (BACK, "203.0.113.9", "udp", 53), end);
+    }
+    put(&mut facts, table(1, &[]));
     put(&mut facts, acl(1, Vec::new(), Vec::new()));
     let out = "network ACL acl-00000001 out of subnet-00000001";
     let last = "entry 32767 of acl-00000001: no other is about it";
@@ -275,7 +286,7 @@ fn questions_that_cannot_be_answered_name_what_is_wrong() {
         let error = asked(&wanted).unwrap_err();
         assert!(error.message.starts_with(field), "{}", error.message);
     };
-    wrong(|one| one.about = "i-00000001".into(), "about: ");
+    wrong(|one| one.about = "vpc-00000001".into(), "about: ");
     wrong(|one| one.from = None, "from, to, protocol: ");
     wrong(|one| one.protocol = Some("-1".into()), "protocol: ");
     wrong(|one| one.protocol = Some("xyz".into()), "protocol: ");

@@ -1,11 +1,11 @@
 //! The way of one packet. It ends where it is dropped.
 
 use super::asked::Packet;
+use super::kernel::Decides;
 use super::network::{Found, Network, entry};
-use super::place::{self, decided};
-use karri_proto::internal::path::Station;
+use super::place::{self, Shown};
 use karri_proto::network::{
-    Content, Direction, Packet as Seen, PortFact, PublicAddress, RouteTarget, Subnet, passes_by,
+    Content, Direction, Packet as Seen, PortFact, PublicAddress, RouteTarget, Subnet, Traffic, passes_by,
 };
 use std::net::Ipv4Addr;
 
@@ -13,14 +13,14 @@ use std::net::Ipv4Addr;
 struct Way<'a> {
     network: &'a Network<'a>,
     content: Content,
-    stations: Vec<Station>,
+    stations: Vec<Shown>,
 }
 
 struct Ended;
 
 type Step = Result<(), Ended>;
 
-pub fn of_packet(network: &Network<'_>, packet: &Packet) -> Vec<Station> {
+pub fn of_packet(network: &Network<'_>, packet: &Packet) -> Vec<Shown> {
     let mut way = Way { network, content: packet.content, stations: Vec::new() };
     // Whether it ended is told by the last station.
     let _: Result<_, Ended> = way.go(packet);
@@ -28,8 +28,8 @@ pub fn of_packet(network: &Network<'_>, packet: &Packet) -> Vec<Station> {
 }
 
 impl<'a> Way<'a> {
-    fn decide(&mut self, station: Station, passes: bool, by: String) -> Step {
-        self.stations.push(decided(station, passes, by));
+    fn decide(&mut self, station: Shown, passes: bool, by: String) -> Step {
+        self.stations.push(station.decided(passes, by));
         if passes { Ok(()) } else { Err(Ended) }
     }
 
@@ -73,7 +73,9 @@ impl<'a> Way<'a> {
                 format!("no {word} rule of {} lets {what} {end} {peer} through", groups.join(", "))
             }
         };
-        self.decide(place::port(self.network, port), rule.is_some(), by)
+        let decides = rule.map_or(Decides::NoGroup, |rule| Decides::Group(rule.group.to_string()));
+        let station = place::port(self.network, port, Some(direction)).by_line(decides);
+        self.decide(station, rule.is_some(), by)
     }
 
     /// At the port that has the address. `peer` is who it seems to come from there.
@@ -93,12 +95,18 @@ impl<'a> Way<'a> {
             Direction::Ingress => acl.ingress.as_slice(),
             Direction::Egress => acl.egress.as_slice(),
         });
-        let found = entry(entries.unwrap_or_default(), peer, self.content);
+        let entries = entries.unwrap_or_default();
+        let found = entry(entries, peer, self.content);
+        // Kernels have a line for each entry but for those about IPv6, and one at the end.
+        let before = found.map(|found| entries.iter().take_while(move |one| one.number != found.number));
+        let before = before.map(|before| before.filter(|one| !matches!(one.traffic, Traffic::Icmp6 { .. })));
+        let decides = before.map_or(Decides::Last, |before| Decides::Nth(before.count()));
         let by = match found {
             Some(entry) => format!("entry {} of {}", entry.number, subnet.acl),
             None => format!("entry 32767 of {}: no other is about it", subnet.acl),
         };
-        self.decide(place::acl(subnet, direction), found.is_some_and(|entry| entry.allow), by)
+        let station = place::acl(subnet, direction).by_line(decides);
+        self.decide(station, found.is_some_and(|entry| entry.allow), by)
     }
 
     fn by_router(&mut self, source: &Subnet, packet: &Packet) -> Step {
@@ -114,9 +122,11 @@ impl<'a> Way<'a> {
                 self.reaches_subnet(packet.to, packet.from, packet.from)
             }
             Found::Route(net, RouteTarget::Blackhole) => {
+                let table = table.by_line(Decides::Route(net.to_string()));
                 self.decide(table, false, format!("route {net} to what is no more (black hole)"))
             }
             Found::Route(net, target) => {
+                let table = table.by_line(Decides::Route(net.to_string()));
                 self.decide(table, true, format!("route {net} to {}", place::target(&target)))?;
                 self.by_target(source, packet, &target)
             }
@@ -147,6 +157,11 @@ impl<'a> Way<'a> {
                 match (nat.and_then(|nat| nat.public), onward) {
                     (None, _) => self.decide(station, false, "it has no public address".to_owned()),
                     (Some(public), Some(Found::Route(net, RouteTarget::Internet))) => {
+                        // Its own subnet is one more on the way.
+                        if let Some(own) = subnet.filter(|own| own.id != source.id) {
+                            self.acl(own, Direction::Ingress, packet.from)?;
+                            self.acl(own, Direction::Egress, packet.to)?;
+                        }
                         self.decide(station, true, format!("route {net} of its own subnet, as {public}"))?;
                         self.leave(packet, public)
                     }

@@ -12,6 +12,7 @@ use karri_proto::internal::clusters::{ClusterHello, ClusterService};
 use karri_proto::internal::facts;
 use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
+use karri_proto::internal::kernel::{self, KernelAbout, KernelPart, KernelService};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
 use karri_proto::network::NetworkMode;
 use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
@@ -64,6 +65,10 @@ struct State {
     forgotten: Vec<InstanceId>,
     polls: usize,
     nodes: Vec<NodeResources>,
+    /// What is seen of interfaces and subnets.
+    kernels: BTreeMap<String, Vec<KernelPart>>,
+    /// Requests for which kernels were looked at.
+    asked_by: Vec<String>,
 }
 
 fn node(zone: &str, number: usize) -> NodeResources {
@@ -221,6 +226,18 @@ impl InstanceService for Inner {
     }
 }
 
+/// It has the ports of its instances, and rules that a test has put.
+#[async_trait]
+impl KernelService for Inner {
+    async fn kernel(&self, caller: &Caller, about: &KernelAbout) -> Result<Vec<KernelPart>, ApiError> {
+        self.check()?;
+        self.with(|state| {
+            state.asked_by.push(caller.request_id.clone());
+            Ok(state.kernels.get(&about.to_string()).cloned().unwrap_or_default())
+        })
+    }
+}
+
 #[async_trait]
 impl FleetService for Inner {
     async fn node_forget(&self, _: &Caller, node: &str, _: bool) -> Result<(), ApiError> {
@@ -244,6 +261,7 @@ impl FakeCluster {
         let (server, shutdown) = shutdown_pair();
         let told = Arc::new(FakeFacts::default());
         let router = router(inner.clone()).merge(fleet::router(inner.clone()));
+        let router = router.merge(kernel::router(inner.clone()));
         let router = router.merge(facts::router(told.clone()));
         let router = guarded(router, |caller| caller.role == Role::Clc);
         tokio::spawn(serve(listener, Some(server_config(&files).unwrap()), router, shutdown));
@@ -309,6 +327,15 @@ impl FakeCluster {
 
     pub fn polls(&self) -> usize {
         self.inner.state.lock().unwrap().polls
+    }
+
+    /// What is in the kernel for an interface or a subnet.
+    pub fn sees(&self, about: &str, part: KernelPart) {
+        self.inner.with(|state| state.kernels.insert(about.to_owned(), vec![part]));
+    }
+
+    pub fn looked_for(&self) -> Vec<String> {
+        self.inner.state.lock().unwrap().asked_by.clone()
     }
 
     /// Intents stay where they are until [`Self::report`].

@@ -3,6 +3,8 @@
 //! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
 //! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+mod look;
+
 use super::door::SegmentListener;
 use super::guard::{Facts, Guard};
 use super::made::Notes;
@@ -11,6 +13,8 @@ use super::strays::{Strays, flat, loose};
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
 use karri_net::{Link, NetError, Netlink, descriptors_raise};
+use karri_proto::ids::NetworkInterfaceId;
+use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{FactKey, FactTable, SegmentTag};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -501,6 +505,10 @@ impl Ports for BridgePorts {
         self.guard.hosts_put(self.segments.hosts()).await?;
         let segments = self.notes.made().segments.into_keys().collect();
         self.segments.ensure(&segments).await.map(drop)
+    }
+
+    async fn look(&self, port: &NetworkInterfaceId) -> Result<Option<KernelLook>, PortError> {
+        self.look_at(port).await
     }
 
     async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {

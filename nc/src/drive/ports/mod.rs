@@ -28,6 +28,7 @@ use async_trait::async_trait;
 use karri_net::NetError;
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::instance::PortSpec;
+use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{FactKey, SegmentTag};
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
@@ -156,6 +157,10 @@ pub trait Ports: Send + Sync + 'static {
     /// Sends frames of segments to these hosts, which are all of the cluster.
     async fn tunnels_told(&self, _tunnels: &[Ipv4Addr]) -> Result<(), PortError> {
         Ok(())
+    }
+    /// What the kernel has of this one, beside what is wanted. `None`: it is not among those that are plugged.
+    async fn look(&self, _port: &NetworkInterfaceId) -> Result<Option<KernelLook>, PortError> {
+        Err(PortError::Broken("this node guards no ports".to_owned()))
     }
     /// Enforces what has changed of the facts. `None`: it may be any of them.
     async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError>;

@@ -6,6 +6,7 @@ use super::made::Notes;
 use super::tunnels::Tunnels;
 use super::{Place, PortError, filtering};
 use karri_net::{Kind, Link, Netlink, Segments, Tunnel};
+use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::SegmentTag;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -48,6 +49,14 @@ impl OnSegments {
     /// Whether the network between hosts is as the configuration has it.
     pub async fn check(&self) -> Result<(), PortError> {
         self.segments.check().await.map_err(|error| PortError::Broken(format!("network.{error}")))
+    }
+
+    /// What there is of a segment, and what would have to be done about it.
+    pub async fn look_at(&self, look: &mut KernelLook, segment: SegmentTag) -> Result<(), PortError> {
+        let seen = self.segments.describe(segment, &self.tunnels.known()).await?;
+        seen.present.into_iter().for_each(|(place, text)| look.line(place, text, None));
+        look.differs.extend(seen.differs);
+        Ok(())
     }
 
     /// Once.

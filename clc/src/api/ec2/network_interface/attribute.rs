@@ -42,7 +42,7 @@ pub async fn describe_network_interface_attribute(
             told.source_dest_check = Some(AttributeBooleanValue { value: Some(one.port.source_dest_check) });
         }
         Some("attachment") => {
-            told.attachment = one.holder.as_ref().map(|instance| shape::attachment(instance, &one.port));
+            told.attachment = shape::attachment_of(&one);
         }
         Some("associatePublicIpAddress") => {
             let own = one.port.public.as_ref().is_some_and(|public| !public.elastic);

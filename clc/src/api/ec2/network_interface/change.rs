@@ -6,7 +6,7 @@ use crate::api::cx::{Answer, Cx};
 use crate::api::ec2::tag::specified;
 use crate::api::ec2::token::token;
 use crate::api::permit::{Asks, Target, grant, not_dry};
-use crate::app::network_interface::{AssignOrder, AttachOrder, InterfaceOrder};
+use crate::app::network_interface::{AssignOrder, AttachOrder, InterfaceOrder, Joined};
 use crate::app::tag::Taggable;
 use karri_proto::aws::ec2::{
     AssignPrivateIpAddressesRequest, AssignPrivateIpAddressesResult, AssignedPrivateIpAddress,
@@ -130,10 +130,11 @@ pub fn detach_asks(_: &Cx, _: &DetachNetworkInterfaceRequest) -> Asks {
 
 pub async fn detach_network_interface(cx: Cx, request: DetachNetworkInterfaceRequest) -> Answer<Done> {
     let id: NetworkInterfaceAttachmentId = request.attachment_id.parse()?;
-    let (instance, interface) = cx.app.attached(cx.caller(), &id).ok_or_else(|| id.not_found())?;
+    let Joined { instance, interface } = cx.app.attached(cx.caller(), &id).await?;
     let targets = vec![Target::new(KIND, interface.as_str()), Target::new("instance", instance.as_str())];
     grant(&cx, &request, Asks::On(targets)).await?;
-    cx.app.interface_detach(cx.caller(), &id, request.dry_run == Some(true)).await?;
+    let (force, dry) = (request.force == Some(true), request.dry_run == Some(true));
+    cx.app.interface_detach(cx.caller(), &id, force, dry).await?;
     not_dry(&request)?;
     Ok(Done)
 }

@@ -10,6 +10,7 @@ use crate::app::instance::launch::private_dns_name;
 use crate::app::network_interface::Interface;
 use crate::app::tag::Tags;
 use crate::store::nat_gateway::NatGateway;
+use crate::store::network_interface::Leaving;
 use crate::store::public_address::PublicAddress;
 use karri_proto::aws::ec2::{
     GroupIdentifier, NetworkInterface, NetworkInterfaceAssociation, NetworkInterfaceAttachment,
@@ -106,7 +107,7 @@ pub fn describe(cx: &Cx, one: &Interface, addresses: &Addresses, tags: &Tags) ->
     };
     NetworkInterface {
         association: port.public.as_ref().map(|public| association(&one.account, public, addresses)),
-        attachment: one.holder.as_ref().map(|instance| attachment(instance, port)),
+        attachment: attachment_of(one),
         availability_zone: Some(one.zone.clone()),
         availability_zone_id: Some(one.zone.clone()),
         description: Some(one.about.description.clone()),
@@ -120,7 +121,7 @@ pub fn describe(cx: &Cx, one: &Interface, addresses: &Addresses, tags: &Tags) ->
         private_ip_addresses: port.addresses().map(private).collect(),
         requester_managed: Some(false),
         source_dest_check: Some(port.source_dest_check),
-        status: Some(if one.holder.is_some() { "in-use" } else { "available" }.to_owned()),
+        status: Some(if one.is_in_use() { "in-use" } else { "available" }.to_owned()),
         subnet_id: Some(port.subnet_id.to_string()),
         tag_set: shown(tags),
         vpc_id: Some(port.vpc_id.to_string()),
@@ -128,7 +129,27 @@ pub fn describe(cx: &Cx, one: &Interface, addresses: &Addresses, tags: &Tags) ->
     }
 }
 
-pub fn attachment(instance: &Instance, port: &PortSpec) -> NetworkInterfaceAttachment {
+/// None: nobody has it.
+pub fn attachment_of(one: &Interface) -> Option<NetworkInterfaceAttachment> {
+    let leaving = one.leaving.as_ref().map(|leaving| detaching(&one.account, leaving));
+    one.holder.as_ref().map(|instance| attachment(instance, &one.port)).or(leaving)
+}
+
+fn detaching(owner: &str, leaving: &Leaving) -> NetworkInterfaceAttachment {
+    NetworkInterfaceAttachment {
+        attach_time: Some(time_of(leaving.attached_ms)),
+        attachment_id: Some(leaving.attachment.clone()),
+        delete_on_termination: Some(!leaving.keep),
+        device_index: i32::try_from(leaving.device_index).ok(),
+        instance_id: Some(leaving.instance.to_string()),
+        instance_owner_id: Some(owner.to_owned()),
+        network_card_index: Some(0),
+        status: Some("detaching".to_owned()),
+        ..Default::default()
+    }
+}
+
+fn attachment(instance: &Instance, port: &PortSpec) -> NetworkInterfaceAttachment {
     NetworkInterfaceAttachment {
         attach_time: Some(time_of(instance.attached_ms(port))),
         attachment_id: Some(instance.attachment_id(port)),

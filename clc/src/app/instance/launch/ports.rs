@@ -102,7 +102,7 @@ impl App {
         if interface.account != order.account {
             return Err(id.not_found());
         }
-        if interface.holder.is_some() {
+        if interface.is_in_use() {
             return Err(in_use(id));
         }
         Ok(interface)

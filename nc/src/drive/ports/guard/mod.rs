@@ -6,6 +6,7 @@
 //!   state.rs      the same in parts, so that a change costs what it touches
 //!   text.rs       as the kernel's tools print it; what leads from one state to another
 //!   kernel.rs     looks at what there is, and takes such a step
+//!   look.rs       one port's part of both, for people
 //!   flows.rs                 connections that were let through and would not be now
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 mod flows;
 mod kernel;
+mod look;
 mod names;
 mod rule;
 mod set;

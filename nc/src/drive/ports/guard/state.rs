@@ -3,7 +3,7 @@
 //! A part is there while another one leads to it: ports lead to their groups, groups to the members of groups
 //! that their rules name.
 
-use super::names::Names;
+use super::names::{Names, Way};
 use super::text::{Step, Text, step};
 use super::wanted::{Hosts, Part, groups_of, parts, peers_of, piece, shares_of};
 use crate::drive::ports::Port;
@@ -66,6 +66,35 @@ impl State {
         }
         let all = parts(facts, &self.ports);
         self.update(facts, all);
+    }
+
+    /// Of one port: its chains, those of its groups, and the sets that they look into.
+    pub fn text_of(&self, tap: &str) -> Text {
+        let mut all = Text::default();
+        let mut left = vec![Part::Port(tap.to_owned())];
+        while let Some(made) = left.pop().map(|part| self.parts.get(&part)) {
+            let Some(made) = made else { continue };
+            all.join(made.text.clone());
+            left.extend(made.leads_to.iter().cloned());
+        }
+        all
+    }
+
+    /// By chain, what leads to those of one port.
+    pub fn ways_to(&self, tap: &str) -> BTreeMap<String, Vec<String>> {
+        let Some(port) = self.ports.get(tap) else { return BTreeMap::new() };
+        let ends = [Way::From, Way::To].map(|way| format!("-j {}", Names::port(tap, way)));
+        let chains =
+            shares_of(port).filter_map(|part| self.parts.get(&part)).flat_map(|made| &made.text.chains);
+        let mut ways = BTreeMap::new();
+        for (chain, lines) in chains {
+            let own: Vec<String> =
+                lines.iter().filter(|line| ends.iter().any(|end| line.ends_with(end))).cloned().collect();
+            if !own.is_empty() {
+                ways.insert(chain.clone(), own);
+            }
+        }
+        ways
     }
 
     pub fn set_sizes(&self) -> BTreeMap<String, usize> {

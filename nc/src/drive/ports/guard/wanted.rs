@@ -158,12 +158,15 @@ fn ways(piece: &mut Wanted, names: &Names, hosts: &Hosts) {
             .map(|digit| Rule::new([matched(taps(digit))], Target::Jump(names.share(way, digit))))
             .collect()
     };
-    let mut from = digits(Way::From, &Match::FromPort);
+    // Before any port is looked for: most packets are of open connections, and there may be a thousand ports.
+    let open = || Rule::new([Match::Established], Target::Accept);
+    let mut from = vec![open()];
     if !hosts.addresses.is_empty() {
         from.insert(0, to_no_host(piece, names, hosts));
     }
+    from.extend(digits(Way::From, &Match::FromPort));
     piece.chain(names.way(Way::From), from);
-    piece.chain(names.way(Way::To), digits(Way::To, &Match::ToPort));
+    piece.chain(names.way(Way::To), [open()].into_iter().chain(digits(Way::To, &Match::ToPort)).collect());
     let by_address = (0..SHARES)
         .map(|bits| Rule::new([Match::LastBits(bits)], Target::Jump(names.share(Way::Routed, bits))));
     piece.chain(names.way(Way::Routed), by_address.collect());
@@ -222,7 +225,6 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
     let asks_dhcp = Match::UdpPorts { source: DHCP_CLIENT, destination: DHCP_SERVER };
     let hear_dhcp = Match::UdpPorts { source: DHCP_SERVER, destination: DHCP_CLIENT };
     let mut from = vec![
-        accept(vec![Match::Established]),
         accept(ask_dhcp(Ipv4Addr::BROADCAST)),
         match port.of_site {
             true => accept(vec![asks_dhcp]),
@@ -236,6 +238,7 @@ fn port(piece: &mut Wanted, facts: &FactTable, names: &Names, port: &Port) {
         true => accept(vec![hear_dhcp]),
         false => accept(vec![Match::Source(port.gateway), hear_dhcp]),
     };
+    // What this host routes comes here by another way.
     let mut to = vec![accept(vec![Match::Established]), hear_dhcp];
     if port.source_dest_check {
         // A copy that a bridge sent everywhere because it did not know better.
