@@ -51,3 +51,4 @@ mod subnets;
 mod tags;
 mod vpc_facts;
 mod vpcs;
+mod zones;

@@ -122,7 +122,8 @@ impl Owned {
         shapes.extend(self.acls.iter().cloned().map(Shape::Acl));
         shapes.extend(self.addresses.iter().cloned().map(Shape::Address));
         let input = Input::new(&shapes, self.leases.clone()).context("no VPC")?;
-        router(&input, &Site { zone: ZONE.to_owned(), bridge: BRIDGE.to_owned() }).context("no router")
+        router(&input, &Site { zone: ZONE.to_owned(), extends: false, bridge: BRIDGE.to_owned() })
+            .context("no router")
     }
 }
 
