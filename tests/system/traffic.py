@@ -67,7 +67,7 @@ class Telling:
     def __init__(self, address, key, command, by=()):
         self.process = subprocess.Popen([*SSH, "-i", str(key), *by, f"root@{address}", command], stdout=subprocess.PIPE,
                                         text=True, stdin=subprocess.DEVNULL)
-        self.last = ""
+        self.count, self.last = 0, ""
         threading.Thread(target=self.listen, daemon=True).start()
 
     def listen(self):
@@ -75,7 +75,7 @@ class Telling:
             self.heard(line.strip())
 
     def heard(self, line):
-        self.last = line
+        self.count, self.last = self.count + 1, line
 
     def end(self):
         self.process.kill()
@@ -92,6 +92,7 @@ class Counting(Telling):
         self.goes_on()
 
     def heard(self, line):
+        super().heard(line)
         self.numbers.append(int(line))
 
     def goes_on(self, seconds=LATE_SECONDS):
