@@ -124,7 +124,7 @@ async fn instances_are_where_there_is_room_and_on_the_flat_network_of_the_zone_a
     assert_eq!(free_addresses(&alice, &own_subnet).await, 246);
     let zones = alice.ec2("DescribeInstances", &[]).await.ok().all("availabilityZone");
     assert!(zones.iter().all(|zone| zone == ZONE), "{zones:?}");
-    alice.run(2, &into).await.refused(400, "InsufficientInstanceCapacity");
+    alice.run(2, &into).await.refused(500, "InsufficientInstanceCapacity");
     for id in ids.iter().filter(|id| east.intent(id).is_some()) {
         alice.ec2("TerminateInstances", &[("InstanceId.1", id)]).await.ok();
         alice.wait_for(id, "terminated").await;
@@ -133,7 +133,7 @@ async fn instances_are_where_there_is_room_and_on_the_flat_network_of_the_zone_a
     alice.run(1, &[("InstanceType", "t3.micro")]).await.ok();
     let asked = [("InstanceType", "t3.micro"), ("PrivateIpAddress", "172.31.0.99")];
     for words in [&asked[..], &asked[..1]] {
-        alice.run(1, words).await.refused(400, "InsufficientInstanceCapacity");
+        alice.run(1, words).await.refused(500, "InsufficientInstanceCapacity");
     }
     let asked = [("SubnetId", own_subnet.as_str()), ("PrivateIpAddress", "10.0.1.77")];
     let id = alice.run(1, &[&asked[..], &into[1..]].concat()).await.ok().one("instanceId");
@@ -221,7 +221,7 @@ async fn a_cluster_with_instances_stays_in_its_zone(cloud: Cloud) {
     alice
         .run(3, &[("SubnetId", &own_subnet), ("InstanceType", "t3.micro")])
         .await
-        .refused(400, "InsufficientInstanceCapacity");
+        .refused(500, "InsufficientInstanceCapacity");
     alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
     alice.wait_for(&id, "terminated").await;
     east.hello(&cloud).await;

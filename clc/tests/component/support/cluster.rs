@@ -209,7 +209,7 @@ impl InstanceService for Inner {
             state.polls += 1;
             state.page(after)
         };
-        if page.restarted || !page.reports.is_empty() {
+        if page.next != after {
             return Ok(page);
         }
         let _ = tokio::time::timeout(wait, changed).await;
@@ -322,7 +322,10 @@ impl FakeCluster {
 
     /// Where one of its nodes takes packets of segments.
     pub fn tunnel(&self, number: usize, tunnel: Option<[u8; 4]>) {
-        self.inner.with(|state| state.nodes[number - 1].tunnel = tunnel.map(Ipv4Addr::from));
+        self.inner.with(|state| {
+            state.sequence += 1; // or who asks now waits for the next news
+            state.nodes[number - 1].tunnel = tunnel.map(Ipv4Addr::from);
+        });
     }
 
     /// Intents stay where they are until [`Self::report`].
