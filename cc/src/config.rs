@@ -6,6 +6,7 @@ pub use mode::NetworkMode;
 
 use crate::app::placement::Policy;
 use crate::app::router::Site;
+use karri_proto::internal::clusters::Tunnels;
 use karri_proto::network::AddressPair;
 use karri_proto::runtime::process::ControllerConfig;
 use serde::{Deserialize, Serialize};
@@ -39,6 +40,9 @@ pub struct Config {
 #[serde(deny_unknown_fields)]
 pub struct ClusterConfig {
     pub zone: String,
+    /// The zone is another cluster's, to which this one adds nodes.
+    #[serde(default)]
+    pub extends: bool,
     pub clc_url: String,
 }
 
@@ -124,6 +128,13 @@ pub struct DatabaseConfig {
 }
 
 impl NetworkConfig {
+    /// What hosts of other clusters are told of how this one's exchange packets of segments. None: they do not.
+    pub fn tunnels(&self) -> Option<Tunnels> {
+        let Self { tunnel_address: address, tunnel_mtu: mtu, vxlan_port: port, .. } = *self;
+        let is_managed = matches!(self.mode, NetworkMode::Managed | NetworkMode::None);
+        is_managed.then_some(Tunnels { address, mtu, port })
+    }
+
     pub fn masquerades_public(&self) -> bool {
         self.masquerade_public.unwrap_or(self.public_interface.is_none())
     }
@@ -136,7 +147,8 @@ impl Config {
 
     /// What all routers of VPCs have in common.
     pub fn site(&self) -> Site {
-        Site { zone: self.cluster.zone.clone(), bridge: self.network.bridge.clone() }
+        let ClusterConfig { zone, extends, .. } = &self.cluster;
+        Site { zone: zone.clone(), extends: *extends, bridge: self.network.bridge.clone() }
     }
 
     pub fn check(&self) -> Result<(), String> {
@@ -159,6 +171,7 @@ impl Config {
             return Err(format!("network.gateway = {}: not a host in {}", network.gateway, network.subnet));
         }
         network.check_mode()?;
+        self.check_extends()?;
         self.check_tunnel()?;
         if let Some(interface) = &network.public_interface {
             let is_name = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
@@ -181,6 +194,17 @@ impl Config {
 }
 
 impl Config {
+    /// Only segments lead from cluster to cluster.
+    fn check_extends(&self) -> Result<(), String> {
+        if self.cluster.extends && self.network.tunnels().is_none() {
+            return Err(format!(
+                "cluster.extends = true: expecting network.mode = \"managed\", not \"{}\"",
+                self.network.told()
+            ));
+        }
+        Ok(())
+    }
+
     fn check_tunnel(&self) -> Result<(), String> {
         let NetworkConfig { tunnel_address, tunnel_mtu, vxlan_port, subnet, .. } = &self.network;
         if let Some(address) = tunnel_address.filter(|address| {
@@ -305,6 +329,7 @@ mod tests {
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
         wrong(|c| c.network.public_interface = Some("a/b".into()), "network.public_interface");
         wrong(|c| c.network.public_interface = Some(c.network.bridge.clone()), "network.public_interface");
+        wrong(|c| (c.cluster.extends, c.network.mode) = (true, NetworkMode::System), "cluster.extends");
         wrong(|c| c.placement.node_lost_secs = 0, "placement.node_lost_secs");
         wrong(|c| c.placement.node_lost_secs = u32::MAX, "placement.node_lost_secs");
     }

@@ -53,6 +53,8 @@ impl Controller for Cc {
 
     async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         let driver: Box<dyn Driver> = match config.network.mode {
+            // What there is to make is made where the zone's own cluster controller is.
+            _ if config.cluster.extends => Box::new(drive::simulated::Simulated::default()),
             NetworkMode::None | NetworkMode::System | NetworkMode::User => {
                 Box::new(drive::simulated::Simulated::default())
             }
@@ -93,7 +95,8 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         base: base.clone(),
         keeper: keeper.clone(),
         nodes: nodes.clone(),
-        tunnel: config.network.tunnel_address,
+        // Where the zone's routers are elsewhere, this host has nothing on segments but what nodes of its own tell.
+        tunnel: config.network.tunnel_address.filter(|_| !config.cluster.extends),
         site: site.clone(),
         eyes: driver.eyes(),
         mode: config.network.told(),
@@ -107,10 +110,12 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     let endpoint = base.serve(&config.controller, api::router(api)).await?;
     let hello = ClusterHello {
         zone: config.cluster.zone.clone(),
+        extends: config.cluster.extends,
         url: endpoint.url.clone(),
         subnet_cidr: config.network.subnet.to_string(),
         gateway: config.network.gateway,
         mode: config.network.told(),
+        tunnels: config.network.tunnels(),
         version: endpoint.version.clone(),
     };
     let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;

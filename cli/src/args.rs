@@ -59,6 +59,9 @@ pub enum Verb {
     /// Create, list and delete the certificates that users bundle images with
     #[command(subcommand)]
     Cert(Cert),
+    /// Let another machine be a cluster of the cloud
+    #[command(subcommand)]
+    Cluster(Cluster),
     /// Let another machine join the cloud as a node
     #[command(subcommand, after_help = NODE_EXAMPLES)]
     Node(Node),
@@ -320,10 +323,24 @@ const NODE_EXAMPLES: &str = "Examples:\n  \
     karri node forget attic                   a node that will not come back";
 
 #[derive(Debug, Subcommand)]
+pub enum Cluster {
+    /// Write the key and certificate of a cluster controller on another machine
+    ///
+    /// The same command again leaves them as they are while they are good, and later makes new ones.
+    #[command(after_help = "Example:\n  karri cluster certificate karri-1a-east --directory east-keys")]
+    Certificate {
+        /// The cluster's name
+        name: String,
+        #[arg(long, value_name = "DIR")]
+        directory: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub enum Node {
     /// Make a join token for a zone
     Token {
-        /// [default: the only zone]
+        /// Or a cluster that extends one [default: the only zone]
         #[arg(long)]
         zone: Option<String>,
         /// How long it is good for
@@ -343,7 +360,7 @@ pub enum Node {
     /// still runs there is terminated, however late that is.
     Forget {
         name: String,
-        /// [default: the only zone with a node of that name]
+        /// Or the cluster [default: the only one with a node of that name]
         #[arg(long)]
         zone: Option<String>,
         /// Its instances are lost: they become `terminated`

@@ -73,6 +73,9 @@ pub struct NodeResources {
     pub facts: NodeFacts,
     pub used: Need,
     pub alive: bool,
+    /// Where it takes packets of segments from other hosts.
+    #[serde(default)]
+    pub tunnel: Option<std::net::Ipv4Addr>,
 }
 
 impl NodeResources {

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 
-from real_cloud import KARRI, wait_until
+from real_cloud import KARRI, ROOT, wait_until
 
 STOP_SECONDS = 30
 NODE = "attic"
@@ -74,6 +74,13 @@ class Machine:
             process.terminate()
             process.wait(STOP_SECONDS)
         self.processes = []
+
+    def join(self, other):
+        """A cable to another machine, over which each reaches the other's far address."""
+        ip("-n", self.name, "link", "add", "beside", "type", "veth", "peer", "name", "beside", "netns", other.name)
+        for one, there in ((self, other), (other, self)):
+            ip("-n", one.name, "link", "set", "beside", "up")
+            ip("-n", one.name, "route", "add", there.far, "dev", "beside", "src", one.far)
 
     def close(self):
         self.stop_processes()
@@ -164,27 +171,58 @@ class PrivateLibvirt:
 class FarNode:
     """The node controller on the other machine."""
 
-    def __init__(self, cloud, machine, *join, **environment):
-        self.cloud, self.machine, self.join_arguments = cloud, machine, join
-        self.state_dir = cloud.directory / "node"
+    def __init__(self, cloud, machine, *join, name=NODE, cluster=None, **environment):
+        self.cloud, self.machine, self.join_arguments, self.name = cloud, machine, join, name
+        self.state_dir = cloud.directory / f"node-{name}"
+        self.of_cluster = ["--zone", cluster] if cluster else []
         self.environment = {**os.environ, **environment}
 
     def join(self, token, *more):
-        return self.machine.run(KARRI, "node", "join", token, "--name", NODE, *self.join_arguments, *more,
+        return self.machine.run(KARRI, "node", "join", token, "--name", self.name, *self.join_arguments, *more,
                                 "--state-dir", self.state_dir, env=self.environment)
 
     def join_and_start(self):
-        joined = self.join(new_token(self.cloud)["token"], "--output", "json")
+        joined = self.join(new_token(self.cloud, *self.of_cluster)["token"], "--output", "json")
         assert joined.returncode == 0, joined.stderr
         self.command = json.loads(joined.stdout)["start"].split()
         self.start()
 
     def start(self):
-        self.process = self.machine.start(*self.command, log=self.cloud.directory / "node.log", env=self.environment)
+        self.process = self.machine.start(*self.command, log=self.cloud.directory / f"node-{self.name}.log", env=self.environment)
 
     def instances(self):
         """Those whose records lie on the node."""
         return {path.parent.name for path in self.state_dir.glob("nc/**/instances/*/intent.json")}
+
+
+class FarCluster:
+    """The controller of a cluster on the other machine, which extends the zone of the cloud's own."""
+
+    def __init__(self, cloud, machine, name):
+        self.cloud, self.machine, self.name = cloud, machine, name
+        directory = cloud.directory / name
+        cloud.karri("cluster", "certificate", name, "--directory", directory / "tls")
+        [zone] = [zone["zone"] for zone in status(cloud)["zones"]]
+        told = json.loads((cloud.state_dir / "clc" / "endpoint.json").read_text())
+        values = {
+            "CONTROLLER__STATE_DIR": directory / "cc", "CONTROLLER__LISTEN": f"{machine.far}:8779",
+            "CONTROLLER__ADVERTISE": f"https://{machine.far}:8779", "DATABASE__PATH": directory / "cc" / "cc.sqlite",
+            "CONTROLLER__TLS__CA": directory / "tls" / "ca.pem", "CONTROLLER__TLS__KEY": directory / "tls" / "key.pem",
+            "CONTROLLER__TLS__CERTIFICATE": directory / "tls" / "certificate.pem",
+            "CLUSTER__ZONE": zone, "CLUSTER__EXTENDS": "true", "CLUSTER__CLC_URL": told["url"],
+        }
+        self.environment = {**os.environ, **{f"KARRI_CC_{key}": str(value) for key, value in values.items()}}
+
+    def start(self):
+        command = [KARRI.parent / "karri-cc", "--config", ROOT / "deploy" / "config" / "cc.toml"]
+        self.process = self.machine.start(*command, log=self.cloud.directory / f"{self.name}.log", env=self.environment)
+
+    def is_known(self):
+        return self.name in {zone["cluster"] for zone in status(self.cloud)["zones"]}
+
+
+def status(cloud):
+    return json.loads(cloud.karri("status", "--output", "json"))
 
 
 def new_token(cloud, *more):

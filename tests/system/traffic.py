@@ -61,28 +61,42 @@ class Pings:
         return self.sent - len(self.answered), self.sent
 
 
-class Counting:
-    """A TCP connection by which a guest counts to us."""
+class Telling:
+    """A TCP connection by which a guest tells us what its command prints, line by line. `by`: further arguments of ssh."""
 
-    def __init__(self, address, key):
-        command = "i=0; while echo $i; do i=$((i+1)); usleep 50000; done"
-        self.process = subprocess.Popen([*SSH, "-i", str(key), f"root@{address}", command], stdout=subprocess.PIPE, text=True,
-                                        stdin=subprocess.DEVNULL)
-        self.numbers = []
+    def __init__(self, address, key, command, by=()):
+        self.process = subprocess.Popen([*SSH, "-i", str(key), *by, f"root@{address}", command], stdout=subprocess.PIPE,
+                                        text=True, stdin=subprocess.DEVNULL)
+        self.count, self.last = 0, ""
         threading.Thread(target=self.listen, daemon=True).start()
-        self.goes_on()
 
     def listen(self):
         for line in self.process.stdout:
-            self.numbers.append(int(line))
+            self.heard(line.strip())
+
+    def heard(self, line):
+        self.count, self.last = self.count + 1, line
+
+    def end(self):
+        self.process.kill()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+class Counting(Telling):
+    """One by which a guest counts."""
+
+    def __init__(self, address, key, by=()):
+        self.numbers = []
+        super().__init__(address, key, "i=0; while echo $i; do i=$((i+1)); usleep 50000; done", by)
+        self.goes_on()
+
+    def heard(self, line):
+        super().heard(line)
+        self.numbers.append(int(line))
 
     def goes_on(self, seconds=LATE_SECONDS):
         """It comes further than it is."""
         now = len(self.numbers)
         wait_until("a guest counts on", lambda: len(self.numbers) > now, seconds)
         assert self.numbers == list(range(len(self.numbers))), "numbers are missing"
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        self.process.stdout.close()

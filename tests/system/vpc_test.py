@@ -2,7 +2,8 @@
 beside it that has the very same range. Then controllers are killed under traffic, and their work is taken away.
 
 The second node is on another machine, which is a network namespace with a libvirt of its own. Frames between the two are
-VXLAN over the cable.
+VXLAN over the cable. A third machine is another cluster, which extends the zone: a subnet is in both, and the cable's VXLAN
+between them is cut and mended.
 """
 
 import json
@@ -13,12 +14,13 @@ import subprocess
 import time
 import unittest
 
-from hosts import NODE, SILENT_SECONDS, FarNode, Machine, PrivateLibvirt, ip, is_alive
+from hosts import NODE, SILENT_SECONDS, FarCluster, FarNode, Machine, PrivateLibvirt, ip, is_alive
 from kernel import Kernel, difference
 from real_cloud import BOOT_SECONDS, KILLED, SSH, RealCloud, instance, new_key, ssh, wait_state, wait_until
-from traffic import Counting, Pings
+from traffic import Counting, Pings, Telling
 
-NUMBER = 30
+NUMBER, BESIDE = 30, 31
+EAST, CELLAR = "karri-1a-east", "cellar"
 IMDS = "http://169.254.169.254/latest"
 RANGE = "10.44.0.0/16"
 PUBLIC, PRIVATE = "10.44.1.0/24", "10.44.2.0/24"
@@ -47,21 +49,34 @@ class TwoNodes(RealCloud):
 
 
 def setUpModule():
-    global cloud, ec2, key, machine, libvirt, far
+    global cloud, ec2, key, machine, libvirts, far, beside, east, cellar
     machine = Machine(NUMBER).open()
     cloud = TwoNodes(machine).__enter__()
     unittest.addModuleCleanup(cloud.__exit__, None)
     unittest.addModuleCleanup(machine.close)
     ip("link", "set", machine.cable("lan"), "master", cloud.bridge)
-    libvirt = PrivateLibvirt(cloud.directory / "libvirt", machine).start()
-    unittest.addModuleCleanup(libvirt.stop)
-    unittest.addModuleCleanup(machine.stop_processes)
+    beside = Machine(BESIDE).open()
+    unittest.addModuleCleanup(beside.close)
+    machine.join(beside)
+    ip("-n", beside.name, "route", "add", "default", "via", beside.near)
+    libvirts = {}
+    for where, there in (("far", machine), ("beside", beside)):
+        libvirts[where] = PrivateLibvirt(cloud.directory / f"libvirt-{where}", there).start()
+        unittest.addModuleCleanup(libvirts[where].stop)
+        unittest.addModuleCleanup(there.stop_processes)
     ec2 = cloud.boto3()
     key = new_key(cloud, ec2, "vpc-test", KeyType="ed25519")
-    far = FarNode(cloud, machine, KARRI_NC_HYPERVISOR__URI=libvirt.uri, KARRI_NC_NETWORK__BRIDGE=cloud.bridge,
+    far = FarNode(cloud, machine, KARRI_NC_HYPERVISOR__URI=libvirts["far"].uri, KARRI_NC_NETWORK__BRIDGE=cloud.bridge,
                   KARRI_NC_NETWORK__UPLINK="lan", KARRI_NC_NETWORK__TUNNEL_ADDRESS=machine.far)
     far.join_and_start()
+    east = FarCluster(cloud, beside, EAST)
+    east.start()
+    # More room than anybody: what is launched next is in that cluster.
+    cellar = FarNode(cloud, beside, name=CELLAR, cluster=EAST, KARRI_NC_HYPERVISOR__URI=libvirts["beside"].uri,
+                     KARRI_NC_NETWORK__BRIDGE=cloud.bridge, KARRI_NC_NETWORK__TUNNEL_ADDRESS=beside.far,
+                     KARRI_NC_NODE__VCPUS="999", KARRI_NC_NODE__MEMORY_MIB="999999", KARRI_NC_NODE__DISK_GIB="9999")
     wait_until("the other node is there", lambda: is_alive(cloud, NODE), SILENT_SECONDS)
+    wait_until("the other cluster is there", east.is_known, SILENT_SECONDS)
 
 
 class Network:
@@ -102,7 +117,8 @@ class Network:
 def launch(where, **more):
     [one] = cloud.launch(ec2, KeyName="vpc-test", **more)
     wait_state(ec2, one, "running")
-    assert (one in libvirt.domains()) == (where == "far"), f"{one} is not {where}"
+    found = [there for there, libvirt in libvirts.items() if one in libvirt.domains()] or ["near"]
+    assert found == [where], f"{one} is {found}, not {where}"
     return one
 
 
@@ -148,16 +164,21 @@ class Vpcs(unittest.TestCase):
         self.other = launch("far", SubnetId=far_vpc.public, PrivateIpAddress="10.44.1.20")
         self.front = launch("near", SubnetId=near_vpc.public, PrivateIpAddress="10.44.1.20")
         self.hidden = launch("far", SubnetId=far_vpc.private, PrivateIpAddress="10.44.2.30")
-        guests = [self.flat, self.back, self.front, self.other, self.hidden]
-        allocations = [ec2.allocate_address(Domain="vpc") for _ in range(4)]
-        self.first, self.second, third, self.nat = allocations
+        cellar.join_and_start()
+        wait_until("the other cluster has a node", lambda: is_alive(cloud, CELLAR), SILENT_SECONDS)
+        self.across = launch("beside", SubnetId=near_vpc.public, PrivateIpAddress="10.44.1.22")
+        guests = [self.flat, self.back, self.front, self.other, self.hidden, self.across]
+        allocations = [ec2.allocate_address(Domain="vpc") for _ in range(5)]
+        self.first, self.second, third, self.nat, fifth = allocations
         leads_to(self.first, self.front)
         self.association = leads_to(self.second, self.other)
         leads_to(third, self.flat)
-        self.at, self.beside, self.flat_at = (each["PublicIp"] for each in (self.first, self.second, third))
+        leads_to(fifth, self.across)
+        self.at, self.beside, self.flat_at, self.across_at = (each["PublicIp"] for each in (self.first, self.second, third, fifth))
 
-        for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.own_public_address, self.by_the_nat_gateway,
-                      self.another_interface, self.killed, self.taken_away, self.moved):
+        for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.across_clusters, self.groups_across_clusters,
+                      self.tunnel_cut_and_healed, self.own_public_address, self.by_the_nat_gateway, self.another_interface,
+                      self.killed, self.taken_away, self.moved):
             began = time.monotonic()
             stage()
             print(f"{stage.__name__}: {time.monotonic() - began:.1f} s", flush=True)
@@ -173,14 +194,15 @@ class Vpcs(unittest.TestCase):
         wait_until("nothing of the networks is left",
                    lambda: routers not in subprocess.check_output(["ip", "netns", "list"], text=True)
                    and f"{cloud.bridge}." not in subprocess.check_output(["ip", "-o", "link"], text=True)
-                   and f"{cloud.bridge}." not in machine.run("ip", "-o", "link").stdout, 30)
+                   and all(f"{cloud.bridge}." not in there.run("ip", "-o", "link").stdout for there in (machine, beside)), 30)
 
     def each_is_itself(self):
         """Each public address leads to its own of two equal private ones, and each is told its own metadata."""
         self.assertEqual(instance(ec2, self.front)["PublicIpAddress"], self.at)
-        for address, one in ((self.at, self.front), (self.beside, self.other)):
+        for address, one, own in ((self.at, self.front, "10.44.1.20"), (self.beside, self.other, "10.44.1.20"),
+                                  (self.across_at, self.across, "10.44.1.22")):
             told = says(address, f"wget -qO- {IMDS}/meta-data/instance-id; echo; wget -qO- {IMDS}/meta-data/local-ipv4")
-            self.assertEqual(told.split(), [one, "10.44.1.20"])
+            self.assertEqual(told.split(), [one, own])
             wait_until("the public address in the metadata",
                        lambda address=address: says(address, f"wget -qO- {IMDS}/meta-data/public-ipv4 || true") == address, 30)
 
@@ -197,15 +219,88 @@ class Vpcs(unittest.TestCase):
         whole = says(self.at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole")
         self.assertEqual(whole.split(), ["1450", "whole"])
         self.assertEqual(says(self.at, "nc -w 5 10.44.1.21 22 </dev/null | head -c 3"), "SSH")
-        through = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.at}"
-        bulk = subprocess.run([*SSH, "-i", str(key), "-o", through, "root@10.44.1.21", "head -c 300000 /dev/zero"],
+        bulk = subprocess.run([*SSH, "-i", str(key), *self.by_front(), "root@10.44.1.21", "head -c 300000 /dev/zero"],
                               capture_output=True, stdin=subprocess.DEVNULL)
         self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
         self.assertEqual(self.fragments(), cut, "nothing was in pieces")
 
     def fragments(self):
-        told = (kernel.told("nstat", "-az", "IpFragCreates") for kernel in (Kernel(), Kernel(machine.command())))
+        kernels = [Kernel(), Kernel(machine.command()), Kernel(beside.command())]
+        told = (kernel.told("nstat", "-az", "IpFragCreates") for kernel in kernels)
         return [re.search(r"IpFragCreates +(\d+)", text)[1] for text in told]
+
+    def across_clusters(self):
+        """Of a subnet in two clusters the same holds: whole packets, names, and nothing of the other VPC."""
+        cut = self.fragments()
+        name = instance(ec2, self.across)["PrivateDnsName"]
+        whole = says(self.at, "ping -c 1 -w 5 -s 1422 10.44.1.22 >/dev/null && echo whole; "
+                              f"ping -c 1 -w 5 {name} >/dev/null && echo named")
+        self.assertEqual(whole.split(), ["whole", "named"])
+        # From both nodes of the one cluster, and from the other one back and by the router.
+        there = says(self.across_at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole; "
+                                     "nc -w 5 10.44.1.20 22 </dev/null | head -c 3; echo; "
+                                     f"nc -w 5 {self.beside} 22 </dev/null | head -c 3")
+        self.assertEqual(there.split(), ["1450", "whole", "SSH", "SSH"])
+        bulk = subprocess.run([*SSH, "-i", str(key), *self.by_front(), "root@10.44.1.22", "head -c 300000 /dev/zero"],
+                              capture_output=True, stdin=subprocess.DEVNULL)
+        self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
+        self.assertEqual(self.fragments(), cut, "nothing was in pieces")
+        alien = says(self.beside, "ping -c 2 -w 2 10.44.1.22 >/dev/null 2>&1 && echo answered; "
+                                  "nc -w 2 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; cat /proc/net/arp")
+        self.assertRegex(alien, r"^IP address[^\n]*\n(.*\n)*10\.44\.1\.22 +0x1 +0x0 ")
+
+    def by_front(self):
+        return ["-o", f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.at}"]
+
+    def watch(self):
+        """What the one guest finds over and over: who answers of the same cluster, and of the other one to pings and by ssh."""
+        def pinged(address, word):
+            return f"ping -c 1 -w 1 {address} >/dev/null 2>&1 && echo -n '{word} '; "
+
+        look = (f"while :; do {pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
+                "nc -w 1 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; echo .; done")
+        self.watching = Telling(self.at, key, look)
+
+    def sees(self, what, line):
+        wait_until(what, lambda: self.watching.last == line, 30)
+
+    def groups_across_clusters(self):
+        """Rules of each kind for members in the other cluster: shut, opened, used, and revoked while in use."""
+        [default] = [group["GroupId"] for group in instance(ec2, self.across)["SecurityGroups"]]
+        own = ec2.create_security_group(GroupName="across", Description="-", VpcId=self.near_vpc.vpc)["GroupId"]
+        self.watch()
+        self.sees("everything is open", "near far SSH.")
+        ec2.modify_instance_attribute(InstanceId=self.across, Groups=[own])
+        self.sees("nothing is open", "near .")
+        echo = {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": [{"CidrIp": "10.44.1.20/32"}]}
+        by_group = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": default}]}
+        ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[echo, by_group])
+        self.sees("pings are let in by their address, ssh by its group", "near far SSH.")
+        command = "while :; do nc -w 1 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
+        inside = Telling("10.44.1.22", key, command, self.by_front())
+        wait_until("it reaches the others", lambda: inside.last == "SSH.", 30)
+        [all_out] = ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"][0]["IpPermissionsEgress"]
+        ec2.revoke_security_group_egress(GroupId=own, IpPermissions=[all_out])
+        wait_until("it reaches nobody, and tells so by the connection that was let in", lambda: inside.last == ".", 30)
+        ec2.revoke_security_group_ingress(GroupId=own, IpPermissions=[by_group])
+        self.sees("ssh is shut again", "near far .")
+        told = inside.count
+        with self.assertRaisesRegex(AssertionError, "it still tells"):
+            wait_until("it still tells", lambda: inside.count > told, 2.5)
+        inside.end()
+        ec2.modify_instance_attribute(InstanceId=self.across, Groups=[default])
+        self.sees("everything is open again", "near far SSH.")
+        ec2.delete_security_group(GroupId=own)
+
+    def tunnel_cut_and_healed(self):
+        """Each cluster goes on by itself, and when the tunnel is there again the subnet is whole without anybody's doing."""
+        rules = [f"iptables -{{}} {chain} -p udp --dport 4789 -j DROP" for chain in ("INPUT", "OUTPUT")]
+        shell(beside.command(), [rule.format("I") for rule in rules])
+        self.sees("nothing comes across, and the rest is as it was", "near .")
+        self.assertEqual(instance(ec2, self.across)["State"]["Name"], "running")
+        shell(beside.command(), [rule.format("D") for rule in rules])
+        self.sees("it is healed", "near far SSH.")
+        self.watching.end()
 
     def own_public_address(self):
         """And each other's."""
@@ -388,7 +483,8 @@ class Vpcs(unittest.TestCase):
 
     def kernels(self):
         [taps] = {name.removeprefix("KARRI-") for name in cloud.guarding()}
-        kernels = {"near": Kernel(ours=rf"{cloud.bridge}|\b(KARRI-|karri-)?{taps}"), "far": Kernel(machine.command())}
+        kernels = {"near": Kernel(ours=rf"{cloud.bridge}|\b(KARRI-|karri-)?{taps}"), "far": Kernel(machine.command()),
+                   "beside": Kernel(beside.command())}
         for name in subprocess.check_output(["ip", "netns", "list"], text=True).split():
             if name.startswith(f"karri-{cloud.bridge}-"):
                 kernels[name] = Kernel(["ip", "netns", "exec", name])
@@ -419,17 +515,20 @@ class Vpcs(unittest.TestCase):
             self.assertGreater(len(lines), 20, where)
         cloud.expect(*KILLED)
         pings = [Pings(address, number) for number, address in
-                 enumerate((self.at, self.beside, self.flat_at, instance(ec2, self.flat)["PrivateIpAddress"]))]
+                 enumerate((self.at, self.beside, self.across_at, self.flat_at, instance(ec2, self.flat)["PrivateIpAddress"]))]
         counting = Counting(self.at, key)
         says(self.at, "ping -i 0.1 10.44.1.21 >/tmp/pings 2>&1 & echo $! >/tmp/pinging")
         for _ in range(KILLS):
             children = {name: pid for name, pid in cloud.children().items() if name.startswith(("cc-", "nc"))}
             self.assertEqual(len(children), 2, children)
-            for pid in (*children.values(), far.process.pid):
+            others = (far, east, cellar)
+            for pid in (*children.values(), *(other.process.pid for other in others)):
                 os.kill(pid, signal.SIGKILL)
-            far.process.wait()
+            for other in others:
+                other.process.wait()
             counting.goes_on()
-            far.start()
+            for other in others:
+                other.start()
             wait_until("other processes", lambda children=children: self.others_than(children) == set(children), 30)
             wait_until("the cloud is healthy", self.is_healthy, SILENT_SECONDS)
             self.becomes("the kernel is as it was", before)
@@ -450,7 +549,7 @@ class Vpcs(unittest.TestCase):
     def is_healthy(self):
         try:
             cloud.karri("status")
-            return is_alive(cloud, NODE)
+            return is_alive(cloud, NODE) and is_alive(cloud, CELLAR)
         except AssertionError:
             return False
 

@@ -94,7 +94,12 @@ impl Node {
     }
 
     pub fn resources(&self) -> NodeResources {
-        NodeResources { facts: self.record.facts.clone(), used: self.used, alive: self.alive }
+        NodeResources {
+            facts: self.record.facts.clone(),
+            used: self.used,
+            alive: self.alive,
+            tunnel: self.record.tunnel,
+        }
     }
 
     pub fn free(&self) -> Need {

@@ -69,7 +69,7 @@ impl Known {
         self.flat.retain(|_, addresses| !addresses.is_empty());
         let flat = self.flat.values().flatten().map(|(address, subnet)| (address, subnet));
         let routers = self.wanted.routers.values().map(Arc::as_ref);
-        self.wanted.outside = outside(&self.site.zone, flat, routers);
+        self.wanted.outside = outside(&self.site, flat, routers);
         self.wanted.tunnels = news.tunnels;
     }
 }

@@ -103,7 +103,7 @@ impl Cloud {
                 log: "info".to_owned(),
                 tls: self.files(Role::Cc, ZONE, ZONE),
             },
-            cluster: ClusterConfig { zone: ZONE.to_owned(), clc_url: self.clc_url.clone() },
+            cluster: ClusterConfig { zone: ZONE.to_owned(), extends: false, clc_url: self.clc_url.clone() },
             network: NetworkConfig {
                 tunnel_address: Some([192, 0, 2, 1].into()),
                 tunnel_mtu: 1500,

@@ -7,7 +7,7 @@ use karri_proto::instance::{Desired, InstanceIntent};
 use karri_proto::internal::Role;
 use karri_proto::internal::facts::{FactService, FactsPage};
 use karri_proto::internal::nodes::{NodeHello, NodeService};
-use karri_proto::network::{DhcpOptions, Fact, FactChange, Net4, PortFact, Shape, Subnet, Vpc};
+use karri_proto::network::{ClusterHosts, DhcpOptions, Fact, FactChange, Net4, PortFact, Shape, Subnet, Vpc};
 use std::net::Ipv4Addr;
 
 pub const TAG: u32 = 0x1001;
@@ -99,6 +99,24 @@ async fn nodes_are_told_where_all_hosts_take_packets_of_segments() {
         let refused = greet(&cloud, "a", Some(nobody)).await.unwrap_err();
         assert!(refused.message.contains("tunnel"), "{refused}");
     }
+    // Those of another cluster of the zone are among them while the cloud controller tells of them.
+    let page = |from, change| FactsPage {
+        epoch: 3,
+        from,
+        to: from.map_or(1, |at| at + 1),
+        caught_up: true,
+        changes: vec![change],
+    };
+    let east =
+        Fact::Hosts(ClusterHosts { cluster: "east".to_owned(), tunnels: vec![[192, 0, 2, 99].into()] });
+    cloud.clc().client.facts_put(&caller("facts"), page(None, FactChange::Put(east.clone()))).await.unwrap();
+    let beside: Ipv4Addr = [192, 0, 2, 99].into();
+    assert_eq!(greet(&cloud, "a", Some(two)).await.unwrap(), [one.into(), two.into(), beside, own]);
+    cloud.restart_cc().await;
+    assert!(greet(&cloud, "a", Some(two)).await.unwrap().contains(&beside));
+    let gone = FactChange::Gone(east.key());
+    cloud.clc().client.facts_put(&caller("facts"), page(Some(1), gone)).await.unwrap();
+    assert!(!greet(&cloud, "a", Some(two)).await.unwrap().contains(&beside));
     // A restarted one knows them before all of them have called again, and shares the host of one of them.
     cloud.restart_cc().await;
     assert_eq!(greet(&cloud, "bb", Some([192, 0, 2, 1])).await.unwrap(), [own, two.into()]);

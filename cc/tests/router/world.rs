@@ -95,12 +95,12 @@ impl World {
     }
 
     pub fn want(&mut self, vpcs: &[&TestVpc]) {
-        let site = Site { zone: "zone-a".to_owned(), bridge: BRIDGE.to_owned() };
+        let site = Site { zone: "zone-a".to_owned(), extends: false, bridge: BRIDGE.to_owned() };
         let routers = vpcs.iter().filter_map(|vpc| router(&vpc.input(), &site));
         self.wanted.routers = routers.map(|router| (router.vpc.clone(), Arc::new(router))).collect();
         let flat: Vec<(PublicAddress, Subnet)> = vpcs.iter().flat_map(|vpc| vpc.flat()).collect();
         let flat = flat.iter().map(|(address, subnet)| (address, subnet));
-        self.wanted.outside = outside("zone-a", flat, self.wanted.routers.values().map(Arc::as_ref));
+        self.wanted.outside = outside(&site, flat, self.wanted.routers.values().map(Arc::as_ref));
     }
 
     #[track_caller]

@@ -171,14 +171,15 @@ impl Ledger {
 
     /// The zones that would take as many as are needed, sorted.
     pub fn zones_with_room(&self, wish: Wish<'_>) -> Vec<String> {
+        let mut room: BTreeMap<&str, u64> = BTreeMap::new();
+        for (name, book) in &self.clusters {
+            let most = u64::try_from(wish.most(name)).unwrap_or(u64::MAX);
+            let of_zone = room.entry(&book.zone).or_default();
+            *of_zone = of_zone.saturating_add(book.slots(wish.need).min(most));
+        }
         let count = u64::try_from(wish.min).unwrap_or(u64::MAX);
-        let roomy = |(name, book): &(&String, &ClusterBook)| {
-            book.slots(wish.need) >= count && wish.most(name) >= wish.min
-        };
-        let mut zones: Vec<String> =
-            self.clusters.iter().filter(roomy).map(|(_, book)| book.zone.clone()).collect();
-        zones.sort();
-        zones
+        let roomy = room.into_iter().filter(|(_, room)| *room >= count);
+        roomy.map(|(zone, _)| zone.to_owned()).collect()
     }
 
     fn emptiest_first(&self, wish: Wish<'_>) -> Vec<String> {

@@ -102,8 +102,14 @@ impl Clusters {
         self.links.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 
+    /// The one that the zone is.
     pub fn by_zone(&self, zone: &str) -> Option<Arc<ClusterLink>> {
-        self.list().into_iter().find(|link| link.hello().zone == zone)
+        self.zones().into_iter().find(|link| link.hello().zone == zone)
+    }
+
+    /// Those that are zones, without those that extend one.
+    pub fn zones(&self) -> Vec<Arc<ClusterLink>> {
+        self.list().into_iter().filter(|link| !link.hello().extends).collect()
     }
 
     /// By name.

@@ -4,17 +4,20 @@
 //!   rows of rules      ──follow──►  table of all facts  ──part──►  what one cluster needs  ──telling──►  pages
 //!   rows of VPCs       ──follow──►
 //!   rows of instances  ──adopt───►
+//!   rows of clusters   ──follow──►  who is beside whom
 //! ```
 //!
 //! A copy of the rows, never ahead of them, and rebuilt at every start, with an epoch of its own: a controller that
 //! starts tells everything once more, which is cheap and cannot be wrong. Each change costs what it touches.
 
+mod beside;
 mod held;
 mod part;
 mod stand;
 mod table;
 mod telling;
 
+pub use beside::Site;
 pub use stand::Stand;
 
 use crate::app::App;
@@ -22,11 +25,11 @@ use crate::app::instance::{Instance, State};
 use crate::store::StoreError;
 use held::Held;
 use karri_proto::ids::SecurityGroupId;
-use karri_proto::instance::PortSpec;
+use karri_proto::instance::{PortSpec, private_name};
 use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
-use karri_proto::network::{FactTable, PortFact};
+use karri_proto::network::{FactTable, FarPort, PortFact};
 use rand::Rng as _;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use table::Table;
 
@@ -68,12 +71,22 @@ impl Facts {
             let ports: &[PortSpec] = if there { &instance.spec.ports } else { &[] };
             for port in held.now(&instance.id, ports.iter().map(|port| &port.id)) {
                 stirred.extend(table.port_set(&port, None));
+                stirred.extend(table.far_set(&port, None));
             }
             for port in ports {
-                stirred.extend(table.port_set(&port.id, Some((fact_of(port), &instance.cluster))));
+                let home = instance.cluster.as_str();
+                stirred.extend(table.port_set(&port.id, Some((fact_of(port), home))));
+                stirred.extend(table.far_set(&port.id, far_of(instance, port).map(|far| (far, home))));
             }
         }
         stirred
+    }
+
+    /// Where clusters are, as their rows have it now. Returns those that are elsewhere than before, whose instances are to
+    /// be taken over anew, and those that have something to hear.
+    pub fn sites_are(&self, sites: BTreeMap<String, Site>) -> (BTreeSet<String>, BTreeSet<String>) {
+        let (moved, stirred) = self.table().sites_are(sites);
+        (moved, stirred.into_iter().collect())
     }
 
     pub fn look<T>(&self, look: impl FnOnce(&FactTable) -> T) -> T {
@@ -108,6 +121,20 @@ fn fact_of(port: &PortSpec) -> PortFact {
         addresses: port.addresses().map(|(address, _)| address).collect(),
         groups: port.groups.iter().map(|(id, _)| id.clone()).collect(),
     }
+}
+
+/// As the routers of another cluster serve it. None: it is on the flat network.
+fn far_of(instance: &Instance, port: &PortSpec) -> Option<FarPort> {
+    let hostname = &instance.spec.hostname;
+    let is_first = instance.spec.ports.first().is_some_and(|first| first.id == port.id);
+    (port.segment != 0).then(|| FarPort {
+        port: port.id.clone(),
+        vpc: port.vpc_id.clone(),
+        tag: port.segment,
+        mac: port.mac.clone(),
+        address: port.private_ip,
+        hostname: if is_first { hostname.clone() } else { private_name(hostname, port.private_ip) },
+    })
 }
 
 impl App {

@@ -40,6 +40,7 @@ pub mod text;
 mod turns;
 pub mod volume;
 pub mod vpc;
+mod zone;
 
 use crate::config::{Config, Limits};
 use crate::drive::blobs::{Blobs, Walrus};
@@ -201,6 +202,7 @@ impl App {
                 self.book().reported(&cluster.name, ClusterResources { nodes: cluster.nodes });
             }
         }
+        self.sites_follow();
         Ok(())
     }
 
@@ -264,6 +266,7 @@ impl App {
         };
         if before.as_ref() != Some(&nodes) {
             self.store.cluster_nodes_update(cluster, &nodes).await?;
+            self.sites_follow();
         }
         Ok(())
     }
@@ -315,9 +318,7 @@ impl App {
         if news.iter().any(moved) {
             self.networks_changed(); // where public addresses lead may be otherwise
         }
-        for link in stirred.iter().filter_map(|name| self.clusters.get(name)) {
-            link.news.notify_one();
-        }
+        self.facts_stirred(&stirred);
         let mut clusters: Vec<&str> = news.iter().map(|instance| instance.cluster.as_str()).collect();
         clusters.sort_unstable();
         clusters.dedup();

@@ -5,7 +5,6 @@
 
 use super::App;
 use super::address::{mac_of, network_name};
-use super::instance::State;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::ApiError;
@@ -55,7 +54,7 @@ impl App {
     /// The same of what is not in a zone yet: none of them has it.
     pub fn needs_a_managed_zone(&self, what: &str) -> Result<(), Fault> {
         let modes: Vec<(String, NetworkMode)> =
-            self.clusters.list().iter().map(|link| (link.hello().zone, link.hello().mode)).collect();
+            self.clusters.zones().iter().map(|link| (link.hello().zone, link.hello().mode)).collect();
         match modes.first() {
             Some((zone, mode)) if modes.iter().all(|(_, mode)| *mode != NetworkMode::Managed) => {
                 Err(unsupported(what, zone, mode))
@@ -85,7 +84,7 @@ impl App {
         if known.mode.name() == hello.mode.name() {
             return Ok(());
         }
-        let living = self.instances.select(|one| one.cluster == name && one.state != State::Terminated).len();
+        let living = self.living_of(name, &known);
         if living == 0 {
             return Ok(());
         }

@@ -91,7 +91,7 @@ pub async fn default_vpc_insert_in_txn(
         ..Vpc::plain(&id, account, DEFAULT_VPC_CIDR)
     };
     vpc_with_parts_insert_in_txn(tx, rules, networks, &vpc).await?;
-    for cluster in cluster_list_in_txn(tx).await? {
+    for cluster in cluster_list_in_txn(tx).await?.iter().filter(|cluster| !cluster.hello.extends) {
         let subnet = default_subnet(account, &vpc.id, &cluster.hello, public);
         subnet_with_parts_insert_in_txn(tx, networks, &subnet).await?;
     }
@@ -139,9 +139,11 @@ impl App {
         let mut tx = self.store.begin().await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let known = cluster_list_in_txn(&mut tx).await?;
-        let is_new = !known.iter().any(|cluster| cluster.hello.zone == hello.zone);
+        let is_new = !hello.extends && !known.iter().any(|cluster| cluster.hello.zone == hello.zone);
         cluster_put_in_txn(&mut tx, name, &hello).await?;
-        flat_subnets_follow_in_txn(&mut tx, networks, &hello).await?;
+        if !hello.extends {
+            flat_subnets_follow_in_txn(&mut tx, networks, &hello).await?;
+        }
         if is_new {
             for (vpc, account) in default_vpcs_in_txn(&mut tx).await? {
                 let subnet = default_subnet(&account, &vpc, &hello, self.default_subnets_public);
@@ -155,6 +157,7 @@ impl App {
         self.store.commit_and_forget(tx).await?;
         tracing::info!(cluster = name, zone = hello.zone, url = hello.url, "cluster made itself known");
         self.cluster_link(name, hello)?;
+        self.sites_follow();
         self.networks_changed();
         if let Some(link) = self.clusters.get(name) {
             link.saw(super::steady_ms());
@@ -167,11 +170,6 @@ impl App {
             return Err(ApiError::invalid(format!("{} is not a usable range", hello.subnet_cidr)));
         }
         self.check_mode(name, hello)?;
-        match self.clusters.by_zone(&hello.zone) {
-            Some(other) if other.name != name => {
-                Err(ApiError::conflict(format!("zone {} is cluster {}", hello.zone, other.name)))
-            }
-            _ => Ok(()),
-        }
+        self.check_zone(name, hello)
     }
 }

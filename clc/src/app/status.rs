@@ -40,7 +40,7 @@ impl App {
         Ok(status)
     }
 
-    /// The cluster forgets a node that is gone for good; what it ran comes back as reports. From the cluster's next
+    /// The cluster, which goes by its own name or by that of the zone that it is, forgets a node that is gone for good; what it ran comes back as reports. From the cluster's next
     /// greeting on the node's certificate is refused.
     pub async fn node_forget(
         &self,
@@ -49,8 +49,9 @@ impl App {
         node: &str,
         force: bool,
     ) -> Result<(), ApiError> {
-        let link = self.clusters.by_zone(zone);
-        let link = link.ok_or_else(|| ApiError::not_found(format!("there is no zone \"{zone}\"")))?;
+        let link = self.clusters.get(zone).or_else(|| self.clusters.by_zone(zone));
+        let none = || ApiError::not_found(format!("there is no zone or cluster \"{zone}\""));
+        let link = link.ok_or_else(none)?;
         let caller_own = self.caller(&caller.request_id);
         let forgotten = FleetService::node_forget(&link.client(), &caller_own, node, force).await;
         match forgotten {
@@ -107,6 +108,19 @@ impl App {
             }
         };
         self.catalogue.iter().map(slots).collect()
+    }
+
+    /// The sums of all its clusters.
+    pub fn slots_of_zone(&self, zone: &str) -> Vec<TypeSlots> {
+        let clusters = self.clusters.list().into_iter().filter(|link| link.hello().zone == zone);
+        let mut each = clusters.map(|link| self.slots(&link.name));
+        let mut sums = each.next().unwrap_or_default();
+        for more in each {
+            for (sum, more) in sums.iter_mut().zip(more) {
+                (sum.free, sum.total) = (sum.free + more.free, sum.total + more.total);
+            }
+        }
+        sums
     }
 
     pub fn cluster_resources(&self, cluster: &str) -> ClusterResources {

@@ -43,7 +43,7 @@ impl App {
 
     /// The zone that is named, or the first one.
     fn zone_for_subnet(&self, asked: Option<&str>) -> Result<String, Fault> {
-        let mut zones: Vec<String> = self.clusters.list().iter().map(|link| link.hello().zone).collect();
+        let mut zones: Vec<String> = self.clusters.zones().iter().map(|link| link.hello().zone).collect();
         zones.sort();
         let chosen = match asked {
             Some(zone) => zones.iter().find(|known| *known == zone),

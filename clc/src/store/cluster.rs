@@ -18,14 +18,17 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
     let nodes: String = row.try_get("nodes")?;
     let gateway: String = row.try_get("gateway")?;
     let mode: String = row.try_get("mode")?;
+    let tunnels: String = row.try_get("tunnels")?;
     Ok(Cluster {
         name: row.try_get("name")?,
         hello: ClusterHello {
             zone: row.try_get("zone")?,
+            extends: row.try_get::<i64, _>("extends")? != 0,
             url: row.try_get("url")?,
             subnet_cidr: row.try_get("subnet_cidr")?,
             gateway: gateway.parse().map_err(|e| StoreError::corrupt("gateway", e))?,
             mode: serde_json::from_str(&mode).map_err(|e| StoreError::corrupt("network mode", e))?,
+            tunnels: serde_json::from_str(&tunnels).map_err(|e| StoreError::corrupt("tunnels", e))?,
             version: row.try_get("version")?,
         },
         nodes: serde_json::from_str(&nodes).map_err(|e| StoreError::corrupt("list of nodes", e))?,
@@ -35,11 +38,13 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
 /// Inserts the cluster or brings it up to date; its nodes stay as they are.
 pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -> Result<(), StoreError> {
     counter_next_in_txn(tx, "clusters").await?;
-    let statement = "INSERT INTO clusters (name, zone, url, subnet_cidr, gateway, version, mode, nodes) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, '[]') ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, \
+    let statement = "INSERT INTO clusters (name, zone, url, subnet_cidr, gateway, version, mode, extends, \
+         tunnels, nodes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '[]') ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, \
          url = excluded.url, subnet_cidr = excluded.subnet_cidr, gateway = excluded.gateway, \
-         version = excluded.version, mode = excluded.mode";
+         version = excluded.version, mode = excluded.mode, extends = excluded.extends, \
+         tunnels = excluded.tunnels";
     let mode = serde_json::to_string(&hello.mode).map_err(|e| StoreError::corrupt("network mode", e))?;
+    let tunnels = serde_json::to_string(&hello.tunnels).map_err(|e| StoreError::corrupt("tunnels", e))?;
     sqlx::query(statement)
         .bind(name)
         .bind(&hello.zone)
@@ -48,6 +53,8 @@ pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -
         .bind(hello.gateway.to_string())
         .bind(&hello.version)
         .bind(mode)
+        .bind(i64::from(hello.extends))
+        .bind(tunnels)
         .execute(&mut **tx)
         .await?;
     Ok(())

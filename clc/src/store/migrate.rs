@@ -27,6 +27,10 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0019_network_modes", include_str!("../../../migrations/clc/0019_network_modes.sql")),
     ("0020_network_interfaces", include_str!("../../../migrations/clc/0020_network_interfaces.sql")),
     ("0021_interfaces_leaving", include_str!("../../../migrations/clc/0021_interfaces_leaving.sql")),
+    (
+        "0022_zones_of_several_clusters",
+        include_str!("../../../migrations/clc/0022_zones_of_several_clusters.sql"),
+    ),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

@@ -70,6 +70,7 @@ impl<'a> Ids<'a> {
             ShapeKey::Acl(id) => self.acls.push(id.as_str()),
             ShapeKey::Nat(id) => self.nats.push(id.as_str()),
             ShapeKey::Address(ip) => self.addresses.push(*ip),
+            ShapeKey::Far(_) => {} // follows from an instance
         }
     }
 }

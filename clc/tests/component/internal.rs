@@ -37,6 +37,8 @@ fn hello(zone: &str) -> ClusterHello {
         subnet_cidr: "172.31.0.0/20".into(),
         gateway: "172.31.0.1".parse().unwrap(),
         mode: Default::default(),
+        extends: false,
+        tunnels: None,
         version: "0".into(),
     }
 }

@@ -52,3 +52,4 @@ mod subnets;
 mod tags;
 mod vpc_facts;
 mod vpcs;
+mod zones;

@@ -56,8 +56,8 @@ pub async fn arrive(cloud: &Cloud, facts: &Facts) -> anyhow::Result<Arrived> {
 fn first_short(status: &CloudStatus, facts: &Facts) -> Option<String> {
     let wanted = facts.simulated_nodes.unwrap_or(1) as usize;
     let alive = |name: &str| {
-        let zone = status.zones.iter().find(|zone| zone.zone == name);
-        zone.map_or(0, |zone| zone.resources.nodes.iter().filter(|node| node.alive).count())
+        let own = status.zones.iter().find(|zone| zone.cluster == name); // others may extend the zone
+        own.map_or(0, |zone| zone.resources.nodes.iter().filter(|node| node.alive).count())
     };
     facts.zones.iter().map(|zone| &zone.name).find(|name| alive(name) < wanted).cloned()
 }

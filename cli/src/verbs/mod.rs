@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod cert;
+pub mod cluster;
 pub mod down;
 pub mod env;
 pub mod image;
@@ -31,6 +32,7 @@ pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
         Verb::User(verb) => user::run(&cloud(state_dir)?, verb, output).await,
         Verb::Key(verb) => key::run(&cloud(state_dir)?, verb, output).await,
         Verb::Cert(verb) => cert::run(&cloud(state_dir)?, verb, output).await,
+        Verb::Cluster(verb) => cluster::run(&cloud(state_dir)?, verb, output),
         Verb::Net(verb) => net::run(&cloud(state_dir)?, verb, output).await,
         Verb::Node(verb) => node::run(state_dir, verb, output).await,
         Verb::Walrus(verb) => walrus::run(&cloud(state_dir)?, verb, output).await,

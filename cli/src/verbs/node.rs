@@ -55,15 +55,15 @@ async fn forget(cloud: &Cloud, name: &str, zone: Option<String>, force: bool) ->
     let clc = cloud.clc()?;
     let zone = match zone {
         Some(zone) => zone,
-        None => zone_of(&clc.cloud_status(cloud.caller()).await?, name)?,
+        None => cluster_of(&clc.cloud_status(cloud.caller()).await?, name)?,
     };
     Ok(clc.node_forget(cloud.caller(), &zone, name, force).await?)
 }
 
-fn zone_of(status: &CloudStatus, node: &str) -> anyhow::Result<String> {
+fn cluster_of(status: &CloudStatus, node: &str) -> anyhow::Result<String> {
     let has = |zone: &&ZoneStatus| zone.resources.nodes.iter().any(|one| one.facts.name == node);
-    let zones: Vec<&str> = status.zones.iter().filter(has).map(|zone| zone.zone.as_str()).collect();
-    match zones.as_slice() {
+    let clusters: Vec<&str> = status.zones.iter().filter(has).map(|zone| zone.cluster.as_str()).collect();
+    match clusters.as_slice() {
         [] => anyhow::bail!("no zone has a node \"{node}\" (karri node list)"),
         [only] => Ok((*only).to_owned()),
         several => Err(Usage(format!("{node} is in {}: which zone? (--zone)", several.join(" and "))).into()),
@@ -113,6 +113,7 @@ async fn join_cloud(state_dir: Option<PathBuf>, wanted: &NodeJoin, output: Forma
 #[derive(Debug, Serialize)]
 struct ListedNode {
     zone: String,
+    cluster: String,
     name: String,
     alive: bool,
     accelerator: String,
@@ -128,12 +129,13 @@ async fn list(cloud: &Cloud, output: Format) -> anyhow::Result<()> {
 
 fn listed(status: &CloudStatus) -> Vec<ListedNode> {
     let zones = status.zones.iter();
-    let nodes = zones.flat_map(|zone| zone.resources.nodes.iter().map(move |node| (&zone.zone, node)));
+    let nodes = zones.flat_map(|zone| zone.resources.nodes.iter().map(move |node| (zone, node)));
     nodes
         .map(|(zone, node)| {
             let free = node.free();
             ListedNode {
-                zone: zone.clone(),
+                zone: zone.zone.clone(),
+                cluster: zone.cluster.clone(),
                 name: node.facts.name.clone(),
                 alive: node.alive,
                 accelerator: node.facts.accelerator.clone(),
@@ -146,11 +148,20 @@ fn listed(status: &CloudStatus) -> Vec<ListedNode> {
 }
 
 fn table(nodes: &[ListedNode]) -> String {
-    let mut table =
-        Table::new(["ZONE", "NODE", "ALIVE", "ACCELERATOR", "FREE VCPUS", "FREE MIB", "FREE DISK GIB"]);
+    let mut table = Table::new([
+        "ZONE",
+        "CLUSTER",
+        "NODE",
+        "ALIVE",
+        "ACCELERATOR",
+        "FREE VCPUS",
+        "FREE MIB",
+        "FREE DISK GIB",
+    ]);
     for node in nodes {
         table.row([
             node.zone.clone(),
+            node.cluster.clone(),
             node.name.clone(),
             if node.alive { "yes" } else { "no" }.to_owned(),
             node.accelerator.clone(),
@@ -171,8 +182,8 @@ mod tests {
     fn nodes_are_listed_with_what_they_have_left() {
         assert_eq!(
             table(&listed(&sample())),
-            "ZONE      NODE    ALIVE  ACCELERATOR  FREE VCPUS  FREE MIB  FREE DISK GIB\n\
-             karri-1a  node-1  yes    kvm          3           7168      92\n"
+            "ZONE      CLUSTER   NODE    ALIVE  ACCELERATOR  FREE VCPUS  FREE MIB  FREE DISK GIB\n\
+             karri-1a  karri-1a  node-1  yes    kvm          3           7168      92\n"
         );
     }
 }

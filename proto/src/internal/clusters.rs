@@ -15,8 +15,11 @@ use std::sync::Arc;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterHello {
-    /// The availability zone this cluster is.
+    /// The availability zone this cluster is, or has a part in.
     pub zone: String,
+    /// The zone is another cluster's, to which this one adds nodes.
+    #[serde(default)]
+    pub extends: bool,
     pub url: String,
     /// The range its flat bridge carries and its gateway: the default subnet of the zone.
     pub subnet_cidr: String,
@@ -24,7 +27,21 @@ pub struct ClusterHello {
     /// How its instances are joined to networks.
     #[serde(default)]
     pub mode: NetworkMode,
+    /// None: its hosts exchange no packets of segments with those of other clusters.
+    #[serde(default)]
+    pub tunnels: Option<Tunnels>,
     pub version: String,
+}
+
+/// How the hosts of a cluster exchange packets of segments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Tunnels {
+    /// Where the cluster controller's own host takes them; none: from nobody.
+    pub address: Option<std::net::Ipv4Addr>,
+    /// What the network between the hosts carries in one packet, in bytes.
+    pub mtu: u32,
+    /// VXLAN's UDP port.
+    pub port: u16,
 }
 
 /// What the cloud wants every cluster to know.

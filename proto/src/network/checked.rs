@@ -16,6 +16,8 @@ pub const ROUTES_PER_TABLE_MAX: usize = 1_000;
 pub const ENTRIES_PER_ACL_MAX: usize = 40;
 /// Of each kind that DHCP tells. AWS' own limit is 4.
 pub const SERVERS_PER_OPTION_MAX: usize = 4;
+/// As many nodes as a cluster has at most, and the host of its controller.
+pub const HOSTS_PER_CLUSTER_MAX: usize = 2_001;
 const SEGMENT_TAG_MAX: u32 = 0xff_ffff;
 const V4_PREFIX_MAX: u8 = 32;
 const V6_PREFIX_MAX: u8 = 128;
@@ -49,6 +51,7 @@ fn check(fact: &Fact) -> Result<(), String> {
         Fact::Rule(rule) => check_rule(rule).map_err(|what| format!("put.rule.{what}")),
         Fact::Port(port) => check_port(port).map_err(|what| format!("put.port.{what}")),
         Fact::Shape(shape) => check_shape(shape).map_err(|what| format!("put.shape.{what}")),
+        Fact::Hosts(hosts) => check_few("put.hosts.tunnels", hosts.tunnels.len(), HOSTS_PER_CLUSTER_MAX),
     }
 }
 
@@ -109,6 +112,7 @@ fn check_shape(shape: &Shape) -> Result<(), String> {
             Ok(())
         }
         Shape::Acl(acl) => check_acl(acl).map_err(|what| format!("acl.{what}")),
+        Shape::Far(far) => check_tag(far.tag).map_err(|what| format!("far.tag: {what}")),
         Shape::Nat(_) | Shape::Address(_) => Ok(()),
     }
 }

@@ -12,14 +12,14 @@ mod table;
 mod verdict;
 
 pub use checked::{
-    ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, RANGES_PER_VPC_MAX,
-    ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
+    ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, HOSTS_PER_CLUSTER_MAX,
+    RANGES_PER_VPC_MAX, ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
 };
 pub use mode::{AddressPair, ForwardedPort, NetworkMode, forwarded, forwarded_address, forwarded_port};
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use shape::{
-    Acl, AclEntry, DhcpOptions, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,
-    ShapeKey, Subnet, Vpc,
+    Acl, AclEntry, DhcpOptions, FarPort, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag,
+    Shape, ShapeKey, Subnet, Vpc,
 };
 pub use table::FactTable;
 pub use verdict::{Content, Packet, passes, passes_by};
@@ -36,15 +36,22 @@ pub enum Fact {
     Port(PortFact),
     /// For clusters alone: no node is told of it.
     Shape(Shape),
+    /// The same.
+    Hosts(ClusterHosts),
 }
 
-/// What names a fact. Printed as `rule/sg-…/sgr-…`, `port/eni-…`, `subnet/subnet-…`.
+/// What names a fact. Printed as `rule/sg-…/sgr-…`, `port/eni-…`, `subnet/subnet-…`, `hosts/CLUSTER`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FactKey {
-    Rule { group: SecurityGroupId, rule: SecurityGroupRuleId },
+    Rule {
+        group: SecurityGroupId,
+        rule: SecurityGroupRuleId,
+    },
     Port(NetworkInterfaceId),
     Shape(ShapeKey),
+    /// By the cluster's name.
+    Hosts(String),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -135,6 +142,13 @@ pub struct PortFact {
     pub groups: Vec<SecurityGroupId>,
 }
 
+/// Another cluster of the zone: where its hosts take packets of segments, in order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct ClusterHosts {
+    pub cluster: String,
+    pub tunnels: Vec<Ipv4Addr>,
+}
+
 impl GroupRule {
     pub fn key(&self) -> FactKey {
         FactKey::Rule { group: self.group.clone(), rule: self.id.clone() }
@@ -147,6 +161,7 @@ impl Fact {
             Fact::Rule(rule) => rule.key(),
             Fact::Port(port) => FactKey::Port(port.id.clone()),
             Fact::Shape(shape) => FactKey::Shape(shape.key()),
+            Fact::Hosts(hosts) => FactKey::Hosts(hosts.cluster.clone()),
         }
     }
 }
@@ -166,6 +181,7 @@ impl std::fmt::Display for FactKey {
             FactKey::Rule { group, rule } => write!(f, "rule/{group}/{rule}"),
             FactKey::Port(port) => write!(f, "port/{port}"),
             FactKey::Shape(shape) => write!(f, "{shape}"),
+            FactKey::Hosts(cluster) => write!(f, "hosts/{cluster}"),
         }
     }
 }

@@ -93,6 +93,9 @@ pub fn facts() -> impl Strategy<Value = Fact> {
             Fact::Rule(rule(of, number, direction, traffic, peer))
         }),
         (0u8..3).prop_map(|number| Fact::Shape(Shape::Subnet(subnet(number)))),
+        (0u8..2, 0u8..3).prop_map(|(cluster, number)| {
+            Fact::Hosts(ClusterHosts { cluster: format!("zone-{cluster}"), tunnels: vec![address(number)] })
+        }),
         (0u8..3).prop_map(|tag| Fact::Shape(Shape::Subnet(Subnet { tag: u32::from(tag), ..subnet(0) }))),
         ports.prop_map(|(number, groups, second)| {
             let mut port = port(number, &groups.into_iter().collect::<Vec<_>>());

@@ -22,6 +22,7 @@ pub enum Shape {
     Acl(Acl),
     Nat(Nat),
     Address(PublicAddress),
+    Far(FarPort),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +35,7 @@ pub enum ShapeKey {
     Nat(NatGatewayId),
     /// By the public address.
     Address(Ipv4Addr),
+    Far(NetworkInterfaceId),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -135,6 +137,18 @@ pub struct PublicAddress {
     pub subnet: SubnetId,
 }
 
+/// A port of an instance of another cluster of the zone, on a segment whose router is this cluster's. Told to the zone's
+/// own cluster alone, as it follows from the instances of those that extend the zone.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct FarPort {
+    pub port: NetworkInterfaceId,
+    pub vpc: VpcId,
+    pub tag: SegmentTag,
+    pub mac: String,
+    pub address: Ipv4Addr,
+    pub hostname: String,
+}
+
 impl Shape {
     pub fn key(&self) -> ShapeKey {
         match self {
@@ -144,6 +158,7 @@ impl Shape {
             Shape::Acl(acl) => ShapeKey::Acl(acl.id.clone()),
             Shape::Nat(nat) => ShapeKey::Nat(nat.id.clone()),
             Shape::Address(address) => ShapeKey::Address(address.public),
+            Shape::Far(far) => ShapeKey::Far(far.port.clone()),
         }
     }
 
@@ -155,7 +170,8 @@ impl Shape {
             | Shape::RouteTable(RouteTable { vpc, .. })
             | Shape::Acl(Acl { vpc, .. })
             | Shape::Nat(Nat { vpc, .. })
-            | Shape::Address(PublicAddress { vpc, .. }) => vpc,
+            | Shape::Address(PublicAddress { vpc, .. })
+            | Shape::Far(FarPort { vpc, .. }) => vpc,
         }
     }
 }
@@ -169,6 +185,7 @@ impl std::fmt::Display for ShapeKey {
             ShapeKey::Acl(id) => write!(f, "acl/{id}"),
             ShapeKey::Nat(id) => write!(f, "nat/{id}"),
             ShapeKey::Address(public) => write!(f, "address/{public}"),
+            ShapeKey::Far(port) => write!(f, "far/{port}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Facts by what is asked of them. Pure; a change costs what it touches.
 
-use super::{Direction, Fact, FactChange, FactKey, GroupRule, PortFact, Shape, ShapeKey};
+use super::{ClusterHosts, Direction, Fact, FactChange, FactKey, GroupRule, PortFact, Shape, ShapeKey};
 use crate::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
@@ -11,6 +11,7 @@ pub struct FactTable {
     ports: HashMap<NetworkInterfaceId, PortFact>,
     members: HashMap<SecurityGroupId, BTreeSet<NetworkInterfaceId>>,
     shapes: BTreeMap<ShapeKey, Shape>,
+    hosts: BTreeMap<String, ClusterHosts>,
 }
 
 impl FactTable {
@@ -40,6 +41,10 @@ impl FactTable {
             FactChange::Gone(FactKey::Port(id)) => self.port_remove(&id).map(Fact::Port),
             FactChange::Put(Fact::Shape(shape)) => self.shapes.insert(shape.key(), shape).map(Fact::Shape),
             FactChange::Gone(FactKey::Shape(key)) => self.shapes.remove(&key).map(Fact::Shape),
+            FactChange::Put(Fact::Hosts(hosts)) => {
+                self.hosts.insert(hosts.cluster.clone(), hosts).map(Fact::Hosts)
+            }
+            FactChange::Gone(FactKey::Hosts(cluster)) => self.hosts.remove(&cluster).map(Fact::Hosts),
         }
     }
 
@@ -57,7 +62,7 @@ impl FactTable {
     }
 
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty() && self.ports.is_empty() && self.shapes.is_empty()
+        self.rules.is_empty() && self.ports.is_empty() && self.shapes.is_empty() && self.hosts.is_empty()
     }
 
     /// In the order of their ids.
@@ -103,10 +108,16 @@ impl FactTable {
         self.shapes.get(key)
     }
 
+    /// Of a cluster that is told of.
+    pub fn hosts(&self, cluster: &str) -> Option<&ClusterHosts> {
+        self.hosts.get(cluster)
+    }
+
     /// Every fact, in no order.
     pub fn facts(&self) -> impl Iterator<Item = Fact> {
         let rules = self.rules.values().flat_map(BTreeMap::values).cloned().map(Fact::Rule);
         let shapes = self.shapes.values().cloned().map(Fact::Shape);
-        rules.chain(self.ports.values().cloned().map(Fact::Port)).chain(shapes)
+        let hosts = self.hosts.values().cloned().map(Fact::Hosts);
+        rules.chain(self.ports.values().cloned().map(Fact::Port)).chain(shapes).chain(hosts)
     }
 }

@@ -34,7 +34,7 @@ proptest! {
         let facts = model(&all);
         let ports: Vec<&PortFact> = facts.values().filter_map(|fact| match fact {
             Fact::Port(port) => Some(port),
-            Fact::Rule(_) | Fact::Shape(_) => None,
+            Fact::Rule(_) | Fact::Shape(_) | Fact::Hosts(_) => None,
         }).collect();
         let kept: BTreeMap<FactKey, Fact> = table.facts().map(|fact| (fact.key(), fact)).collect();
         prop_assert_eq!(&kept, &facts);

@@ -34,6 +34,10 @@ const ZONE: &str = "zone-a";
 const PER_VPC: u32 = 10;
 const FIRST_PUBLIC: u32 = 0xcb00_7100;
 
+fn site() -> Site {
+    Site { zone: ZONE.to_owned(), extends: false, bridge: BRIDGE.to_owned() }
+}
+
 fn id<T: FromStr>(prefix: &str, number: u32) -> anyhow::Result<T> {
     format!("{prefix}-{number:017x}").parse().map_err(|_| anyhow::anyhow!("{prefix}-{number}"))
 }
@@ -122,7 +126,7 @@ impl Owned {
         shapes.extend(self.acls.iter().cloned().map(Shape::Acl));
         shapes.extend(self.addresses.iter().cloned().map(Shape::Address));
         let input = Input::new(&shapes, self.leases.clone()).context("no VPC")?;
-        router(&input, &Site { zone: ZONE.to_owned(), bridge: BRIDGE.to_owned() }).context("no router")
+        router(&input, &site()).context("no router")
     }
 }
 
@@ -173,7 +177,7 @@ impl Bench {
         let router = self.vpcs.get(number).context("no such VPC")?.router()?;
         self.wanted.routers.insert(router.vpc.clone(), Arc::new(router));
         let none = std::iter::empty::<(&PublicAddress, &Subnet)>();
-        self.wanted.outside = outside(ZONE, none, self.wanted.routers.values().map(Arc::as_ref));
+        self.wanted.outside = outside(&site(), none, self.wanted.routers.values().map(Arc::as_ref));
         Ok(())
     }
 

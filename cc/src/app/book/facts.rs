@@ -18,6 +18,9 @@ impl Book {
         let known = self.facts.at().epoch;
         let stands = self.facts.put(page)?;
         self.routers_reshaped();
+        if self.facts.take_rehosted() {
+            self.tunnels_changed();
+        }
         if known == 0 && self.facts.at().epoch != 0 {
             let names: Vec<String> = self.nodes.keys().cloned().collect();
             names.iter().for_each(|name| self.facts.node_known(name));

@@ -17,7 +17,7 @@ pub(super) struct Index {
     /// Whoever asks knows nothing of what is here.
     everything: bool,
     version: u64,
-    /// Of all nodes, in order.
+    /// Of all nodes of the zone, in order.
     tunnels: Arc<[Ipv4Addr]>,
 }
 
@@ -138,9 +138,10 @@ impl Book {
         }
     }
 
-    /// A node came, went, or takes packets elsewhere.
+    /// A node came, went, or takes packets elsewhere; or hosts of another cluster of the zone do.
     pub(super) fn tunnels_changed(&mut self) {
-        let tunnels: BTreeSet<Ipv4Addr> = self.nodes.values().filter_map(|node| node.record.tunnel).collect();
+        let nodes = self.nodes.values().filter_map(|node| node.record.tunnel);
+        let tunnels: BTreeSet<Ipv4Addr> = nodes.chain(self.facts.tunnels()).collect();
         let tunnels: Arc<[Ipv4Addr]> = tunnels.into_iter().collect();
         if self.routers.tunnels != tunnels {
             self.routers.tunnels = tunnels;

@@ -4,12 +4,12 @@ use super::{RouterNews, VpcNews};
 use crate::app::book::{Book, Settings, Snapshot};
 use crate::app::node::NodeRecord;
 use crate::app::placement::Policy;
-use crate::app::router::samples::{A, ELSEWHERE, address, id, lease, subnet, usual};
+use crate::app::router::samples::{A, ELSEWHERE, address, far, id, lease, subnet, usual};
 use crate::app::samples::{facts, intent, next};
 use karri_proto::ids::VpcId;
 use karri_proto::instance::{Desired, InstanceIntent};
 use karri_proto::internal::facts::FactsPage;
-use karri_proto::network::{Fact, FactChange, Shape, ShapeKey};
+use karri_proto::network::{ClusterHosts, Fact, FactChange, Shape, ShapeKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
@@ -112,4 +112,35 @@ fn tunnels_are_those_of_the_nodes_that_there_are() {
     (0..20_000).step_by(500).for_each(|now_ms| book.tick(now_ms)); // it falls silent
     book.node_forget("a", true, 20_000).unwrap();
     assert!(book.tunnels().is_empty());
+}
+
+#[test]
+fn hosts_of_the_zones_other_clusters_are_among_the_tunnels_while_they_are_told_of() {
+    let mut book = book();
+    let (one, two) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
+    let hosts = |tunnels: &[Ipv4Addr]| {
+        Fact::Hosts(ClusterHosts { cluster: "east".to_owned(), tunnels: tunnels.to_vec() })
+    };
+    tell(&mut book, vec![FactChange::Put(hosts(&[one, two]))]);
+    assert_eq!(*book.tunnels(), [one, two]);
+    let version = book.routers_version();
+    tell(&mut book, put(usual()));
+    tell(&mut book, vec![FactChange::Put(hosts(&[two]))]);
+    assert_eq!(*book.tunnels(), [two]);
+    assert!(book.routers_version() > version);
+    tell(&mut book, vec![FactChange::Gone(hosts(&[]).key())]);
+    assert!(book.tunnels().is_empty());
+}
+
+#[test]
+fn a_port_in_another_cluster_of_the_zone_makes_a_router_here() {
+    let mut book = book();
+    let far = Shape::Far(far(A, 9));
+    tell(&mut book, put(usual()));
+    tell(&mut book, put(vec![far.clone()]));
+    assert_eq!(leases(&book.take_router_news()), 1);
+    book.put(inside(1), 0).unwrap();
+    assert_eq!(leases(&book.take_router_news()), 2);
+    tell(&mut book, vec![FactChange::Gone(Fact::Shape(far).key())]);
+    assert_eq!(leases(&book.take_router_news()), 1);
 }

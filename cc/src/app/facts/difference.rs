@@ -80,7 +80,7 @@ fn told(old: &Interest, new: &Interest, change: &Change) -> Option<Told> {
                 || groups(&change.after, old),
             new.ports.contains(id) || groups(&change.after, new),
         ),
-        FactKey::Shape(_) => (false, false),
+        FactKey::Shape(_) | FactKey::Hosts(_) => (false, false),
     };
     match &change.after {
         Some(entry) if needs => Some(put(entry)),

@@ -28,6 +28,7 @@ use log::Log;
 use part::Interest;
 use shelf::{Change, Shelf};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use teller::{All, Teller};
 
@@ -82,6 +83,8 @@ pub struct Facts {
     woken: BTreeSet<String>,
     /// VPCs whose shape has changed.
     reshaped: BTreeSet<VpcId>,
+    /// The hosts of other clusters are others.
+    rehosted: bool,
 }
 
 impl Facts {
@@ -102,6 +105,7 @@ impl Facts {
             changes: FactChanges::default(),
             woken: BTreeSet::new(),
             reshaped: BTreeSet::new(),
+            rehosted: false,
         }
     }
 
@@ -147,6 +151,10 @@ impl Facts {
             let vpcs = change.before.iter().chain(&change.after).filter_map(|entry| entry.vpc());
             return self.reshaped.extend(vpcs.cloned());
         }
+        if let FactKey::Hosts(_) = &change.key {
+            self.rehosted = true;
+            return;
+        }
         self.mark(&change);
         self.log.push(change);
     }
@@ -164,7 +172,7 @@ impl Facts {
             }
         };
         match &change.key {
-            FactKey::Shape(_) => {}
+            FactKey::Shape(_) | FactKey::Hosts(_) => {}
             FactKey::Rule { group, .. } => concerns(self.by_rules.get(group), Haste::Now),
             FactKey::Port(id) => {
                 let groups = change.before.iter().chain(&change.after).flat_map(|entry| entry.groups());
@@ -292,6 +300,16 @@ impl Facts {
     /// VPCs of which something is otherwise than before.
     pub fn take_reshaped(&mut self) -> BTreeSet<VpcId> {
         std::mem::take(&mut self.reshaped)
+    }
+
+    /// Whether the hosts of other clusters have changed since it was last asked.
+    pub fn take_rehosted(&mut self) -> bool {
+        std::mem::take(&mut self.rehosted)
+    }
+
+    /// Where the hosts of the zone's other clusters take packets of segments.
+    pub fn tunnels(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.shelf.hosts().flat_map(|hosts| hosts.tunnels.iter().copied())
     }
 
     pub fn shapes_of(&self, vpc: &VpcId) -> impl Iterator<Item = &Shape> {

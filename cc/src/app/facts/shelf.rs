@@ -3,7 +3,7 @@
 use super::part::{Interest, peer_group};
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId, VpcId};
 use karri_proto::internal::facts::WireChange;
-use karri_proto::network::{Fact, FactChange, FactKey, Shape, ShapeKey};
+use karri_proto::network::{ClusterHosts, Fact, FactChange, FactKey, Shape, ShapeKey};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ impl Entry {
     pub fn groups(&self) -> &[SecurityGroupId] {
         match &self.fact {
             Fact::Port(port) => &port.groups,
-            Fact::Rule(_) | Fact::Shape(_) => &[],
+            Fact::Rule(_) | Fact::Shape(_) | Fact::Hosts(_) => &[],
         }
     }
 
@@ -36,7 +36,7 @@ impl Entry {
     pub fn vpc(&self) -> Option<&VpcId> {
         match &self.fact {
             Fact::Shape(shape) => Some(shape.vpc()),
-            Fact::Port(_) | Fact::Rule(_) => None,
+            Fact::Port(_) | Fact::Rule(_) | Fact::Hosts(_) => None,
         }
     }
 
@@ -44,7 +44,7 @@ impl Entry {
     pub fn peer(&self) -> Option<&SecurityGroupId> {
         match &self.fact {
             Fact::Rule(rule) => peer_group(&rule.peer),
-            Fact::Port(_) | Fact::Shape(_) => None,
+            Fact::Port(_) | Fact::Shape(_) | Fact::Hosts(_) => None,
         }
     }
 }
@@ -100,6 +100,8 @@ pub struct Shelf {
     members: HashMap<SecurityGroupId, Summed<NetworkInterfaceId>>,
     shapes: BTreeMap<ShapeKey, Arc<Entry>>,
     shapes_of: HashMap<VpcId, BTreeMap<ShapeKey, Arc<Entry>>>,
+    /// By the cluster's name.
+    hosts: BTreeMap<String, Arc<Entry>>,
 }
 
 impl Shelf {
@@ -119,6 +121,10 @@ impl Shelf {
             FactKey::Rule { group, rule } => self.set_rule(group, rule, after.clone()),
             FactKey::Port(id) => self.set_port(id, before.as_deref(), after.clone()),
             FactKey::Shape(key) => self.set_shape(key, before.as_deref(), after.clone()),
+            FactKey::Hosts(cluster) => match &after {
+                Some(entry) => drop(self.hosts.insert(cluster.clone(), entry.clone())),
+                None => drop(self.hosts.remove(cluster)),
+            },
         }
         Some(Change { key, before, after })
     }
@@ -169,7 +175,15 @@ impl Shelf {
     pub fn shapes_of(&self, vpc: &VpcId) -> impl Iterator<Item = &Shape> {
         self.shapes_of.get(vpc).into_iter().flat_map(BTreeMap::values).filter_map(|entry| match &entry.fact {
             Fact::Shape(shape) => Some(shape),
-            Fact::Rule(_) | Fact::Port(_) => None,
+            Fact::Rule(_) | Fact::Port(_) | Fact::Hosts(_) => None,
+        })
+    }
+
+    /// Of the other clusters of the zone.
+    pub fn hosts(&self) -> impl Iterator<Item = &ClusterHosts> {
+        self.hosts.values().filter_map(|entry| match &entry.fact {
+            Fact::Hosts(hosts) => Some(hosts),
+            Fact::Rule(_) | Fact::Port(_) | Fact::Shape(_) => None,
         })
     }
 
@@ -182,6 +196,7 @@ impl Shelf {
             FactKey::Rule { group, rule } => self.rules.get(group)?.by_id.get(rule),
             FactKey::Port(id) => self.ports.get(id),
             FactKey::Shape(shape) => self.shapes.get(shape),
+            FactKey::Hosts(cluster) => self.hosts.get(cluster),
         }
     }
 
@@ -202,7 +217,8 @@ impl Shelf {
 
     pub fn keys(&self) -> impl Iterator<Item = FactKey> {
         let rules = self.rules.values().flat_map(|rules| rules.by_id.values());
-        rules.chain(self.ports.values()).chain(self.shapes.values()).map(|entry| entry.fact.key())
+        let others = self.ports.values().chain(self.shapes.values()).chain(self.hosts.values());
+        rules.chain(others).map(|entry| entry.fact.key())
     }
 
     pub fn rules_count(&self) -> usize {

@@ -2,10 +2,10 @@
 
 use crate::drive::Host;
 use karri_proto::ids::{NatGatewayId, NetworkAclId, NetworkInterfaceId, RouteTableId};
-use karri_proto::network::{Acl, Nat, PublicAddress, RouteTable, SegmentTag, Shape, Subnet, Vpc};
+use karri_proto::network::{Acl, FarPort, Nat, PublicAddress, RouteTable, SegmentTag, Shape, Subnet, Vpc};
 use std::collections::BTreeMap;
 
-/// A living port of this cluster.
+/// A living port whose router is in this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     pub tag: SegmentTag,
@@ -26,10 +26,16 @@ pub struct Input {
     pub leases: Vec<Lease>,
 }
 
+impl From<FarPort> for Lease {
+    fn from(far: FarPort) -> Self {
+        let FarPort { port, vpc: _, tag, mac, address, hostname } = far;
+        Self { tag, port, mac, address, hostname }
+    }
+}
+
 impl Input {
     /// `None`: the VPC itself is not among its shapes.
     pub fn new<'a>(shapes: impl IntoIterator<Item = &'a Shape>, mut leases: Vec<Lease>) -> Option<Self> {
-        leases.sort_by_key(|lease| (lease.tag, lease.address));
         let mut found = None;
         let (mut subnets, mut addresses) = (Vec::new(), Vec::new());
         let (mut tables, mut acls, mut nats) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
@@ -41,8 +47,10 @@ impl Input {
                 Shape::Acl(acl) => drop(acls.insert(acl.id.clone(), acl)),
                 Shape::Nat(nat) => drop(nats.insert(nat.id.clone(), nat)),
                 Shape::Address(address) => addresses.push(address),
+                Shape::Far(far) => leases.push(far.into()),
             }
         }
+        leases.sort_by_key(|lease| (lease.tag, lease.address));
         subnets.sort_by_key(|subnet| subnet.tag);
         addresses.sort_by_key(|address| address.public);
         Some(Self { vpc: found?, subnets, tables, acls, nats, addresses, leases })

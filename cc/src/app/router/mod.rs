@@ -9,8 +9,8 @@
 //!                                        └─ names.rs    names of links and of the namespace
 //! ```
 //!
-//! A router is there while the VPC has living ports or a NAT gateway in this cluster, with a leg in each subnet
-//! that has some. It is a network namespace: its tables are its own, so that ranges of VPCs may be equal.
+//! A router is there while the VPC has living ports or a NAT gateway in this zone, with a leg in each subnet
+//! that has some. All of a zone's routers are in the cluster that the zone is; ports of others that extend it are told. It is a network namespace: its tables are its own, so that ranges of VPCs may be equal.
 //!
 //! A packet that a subnet's routes lead out is *marked* on its way in, by its destination as the guest wrote it:
 //! by the internet gateway or by which NAT gateway. What is translated and what is refused later follows from
@@ -38,6 +38,8 @@ use std::net::Ipv4Addr;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
     pub zone: String,
+    /// The zone is another cluster's: its routers are there.
+    pub extends: bool,
     /// The flat network's; names of links begin with it.
     pub bridge: String,
 }
@@ -69,10 +71,10 @@ pub struct Leg {
     pub hosts: Vec<Host>,
 }
 
-/// `None`: the cluster needs none, or has not been told of the VPC.
+/// `None`: the cluster needs none, or has not been told of the VPC, or another one has the routers of the zone.
 pub fn router(input: &Input, site: &Site) -> Option<Router> {
     let legs = legs(input, site);
-    if legs.is_empty() {
+    if site.extends || legs.is_empty() {
         return None;
     }
     let plan = ways::Plan::new(input, site, &legs);

@@ -2,8 +2,8 @@
 
 use super::{Input, Lease, Site};
 use karri_proto::network::{
-    Acl, AclEntry, DhcpOptions, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,
-    Subnet, Traffic, Vpc,
+    Acl, AclEntry, DhcpOptions, FarPort, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget,
+    SegmentTag, Shape, Subnet, Traffic, Vpc,
 };
 use std::net::Ipv4Addr;
 
@@ -12,7 +12,7 @@ pub const B: SegmentTag = 0x1002;
 pub const ELSEWHERE: SegmentTag = 0x1003;
 
 pub fn site() -> Site {
-    Site { zone: "zone-a".to_owned(), bridge: "karri0".to_owned() }
+    Site { zone: "zone-a".to_owned(), extends: false, bridge: "karri0".to_owned() }
 }
 
 pub fn net(text: &str) -> Net4 {
@@ -80,6 +80,12 @@ pub fn lease(tag: SegmentTag, last: u8) -> Lease {
         address: [10, 0, third, last].into(),
         hostname: format!("ip-10-0-{third}-{last}.ec2.internal"),
     }
+}
+
+/// The same of an instance in another cluster of the zone.
+pub fn far(tag: SegmentTag, last: u8) -> FarPort {
+    let Lease { tag, port, mac, address, hostname } = lease(tag, last);
+    FarPort { port, vpc: id("vpc", 1), tag, mac, address, hostname }
 }
 
 pub fn address(public: [u8; 4], of: &Lease) -> PublicAddress {

@@ -2,9 +2,9 @@
 
 use super::names::{leg_outside, namespace, uplink};
 use super::samples::{
-    A, B, acl, entry, everything, id, input, lease, nat, open, site, subnet, table, usual, vpc,
+    A, B, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table, usual, vpc,
 };
-use super::{Input, Router, Via, router, table_of};
+use super::{Input, Router, Site, Via, outside, router, table_of};
 use karri_proto::network::{RouteTarget, Shape, Traffic};
 
 fn made(shapes: &[Shape]) -> Router {
@@ -48,6 +48,27 @@ fn there_is_a_router_only_while_somebody_needs_it() {
     let legs: Vec<u32> = made(&shapes).legs.into_keys().collect();
     assert_eq!(legs, [A, B]);
     assert_eq!(Input::new(&shapes[1..], Vec::new()), None, "nothing is known of the VPC itself");
+}
+
+#[test]
+fn a_port_in_another_cluster_of_the_zone_is_served_as_if_it_were_here() {
+    let mut near = usual();
+    near.push(Shape::Address(address([203, 0, 113, 9], &lease(B, 9))));
+    let mut there = near.clone();
+    there.push(Shape::Far(far(B, 9)));
+    let leases = vec![lease(B, 9), lease(A, 5)];
+    let alone = Input::new(&there, vec![lease(A, 5)]).unwrap();
+    assert_eq!(router(&alone, &site()), router(&Input::new(&near, leases).unwrap(), &site()));
+}
+
+#[test]
+fn a_cluster_that_extends_a_zone_has_none_of_its_routers_and_public_addresses() {
+    let there = Site { extends: true, ..site() };
+    assert_eq!(router(&input(&usual()), &there), None);
+    let (public, mut flat) = (address([203, 0, 113, 9], &lease(A, 9)), subnet(A));
+    flat.tag = 0;
+    assert_eq!(outside(&site(), [(&public, &flat)], []).flat.len(), 1);
+    assert_eq!(outside(&there, [(&public, &flat)], []), Default::default());
 }
 
 #[test]

@@ -129,7 +129,7 @@ pub async fn describe_instance_type_offerings(
         LocationType::REGION => vec![cx.app.region.clone()],
         // A zone's id is its name.
         LocationType::AVAILABILITY_ZONE | LocationType::AVAILABILITY_ZONE_ID => {
-            cx.app.clusters.list().iter().map(|link| link.hello().zone).collect()
+            cx.app.clusters.zones().iter().map(|link| link.hello().zone).collect()
         }
         _ => Vec::new(),
     };

@@ -1,4 +1,4 @@
-//! Regions and availability zones. This cloud is one region; a zone is a cluster.
+//! Regions and availability zones. This cloud is one region; a zone is a cluster, which others may extend.
 
 use super::listing::{Shown, filtered, named, tell};
 use crate::api::cx::{Answer, Cx};
@@ -47,20 +47,20 @@ pub async fn describe_availability_zones(
     let asked = request.zone_names.len();
     request.zone_names.retain(|name| name != VERBOSE);
     let verbose = request.zone_names.len() < asked;
-    let mut links = cx.app.clusters.list();
+    let mut links = cx.app.clusters.zones();
     links.sort_by_key(|link| link.hello().zone);
-    let zones: Vec<(String, AvailabilityZone, String)> =
-        links.iter().map(|link| (link.hello().zone, zone(&cx, link), link.name.clone())).collect();
+    let zones: Vec<(String, AvailabilityZone)> =
+        links.iter().map(|link| (link.hello().zone, zone(&cx, link))).collect();
     let missing = |names: &[&str]| unknown("availability zone", names);
-    let zones = named(&request.zone_names, zones, |(name, _, _)| name.as_str(), missing)?;
+    let zones = named(&request.zone_names, zones, |(name, _)| name.as_str(), missing)?;
     let missing = |ids: &[&str]| unknown("availability zone-id", ids);
-    let zones = named(&request.zone_ids, zones, |(name, _, _)| name.as_str(), missing)?;
+    let zones = named(&request.zone_ids, zones, |(name, _)| name.as_str(), missing)?;
     let mut shown = filtered(&request, Vec::new())?; // filters are checked where there is no zone, too
-    for (_, zone, cluster) in zones {
+    for (name, zone) in zones {
         for zone in filtered(&request, vec![zone])? {
             shown.push(zone);
             if verbose {
-                shown.extend(slot_lines(&cx, &cluster));
+                shown.extend(slot_lines(&cx, &name));
             }
         }
     }
@@ -86,7 +86,7 @@ fn zone(cx: &Cx, link: &ClusterLink) -> AvailabilityZone {
 }
 
 /// The paper's describeResources, as lines that pass for zones: what euca-describe-availability-zones prints.
-fn slot_lines(cx: &Cx, cluster: &str) -> Vec<AvailabilityZone> {
+fn slot_lines(cx: &Cx, zone: &str) -> Vec<AvailabilityZone> {
     let line = |name: String, state: String| AvailabilityZone {
         region_name: Some(cx.app.region.clone()),
         state: Some(state),
@@ -96,7 +96,7 @@ fn slot_lines(cx: &Cx, cluster: &str) -> Vec<AvailabilityZone> {
     let mut lines = vec![line("|- vm types".to_owned(), "free / max   cpu   ram  disk".to_owned())];
     lines.extend(
         cx.app
-            .slots(cluster)
+            .slots_of_zone(zone)
             .iter()
             .map(|slots| line(format!("|- {}", slots.instance_type), slot_text(slots))),
     );

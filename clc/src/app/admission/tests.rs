@@ -24,7 +24,7 @@ fn node(name: &str, vcpus: u32) -> NodeResources {
         version: "0".into(),
         foreign_guests: Vec::new(),
     };
-    NodeResources { facts, used: Need::default(), alive: true }
+    NodeResources { facts, used: Need::default(), alive: true, tunnel: None }
 }
 
 fn ledger(clusters: &[(&str, &[u32])]) -> Ledger {
@@ -59,6 +59,18 @@ fn a_zone_does_not_overflow() {
     assert_eq!(ledger.reserve(wish(Some("a"), 3, &ids(3))), Err(Short { room: 2 }));
     assert_eq!(ledger.holds_count(), 0);
     assert_eq!(ledger.reserve(wish(Some("a"), 1, &ids(3))).unwrap().len(), 2);
+}
+
+#[test]
+fn a_zone_of_several_clusters_has_the_room_of_all_of_them() {
+    let mut ledger = ledger(&[("a", &[2]), ("b", &[3]), ("c", &[4])]);
+    ledger.cluster_known("b", "a");
+    assert_eq!(ledger.zones_with_room(wish(None, 5, &ids(5))), ["a"]);
+    let places = ledger.reserve(wish(Some("a"), 5, &ids(5))).unwrap();
+    assert_eq!(clusters_of(&places), ["b", "b", "b", "a", "a"]);
+    assert!(places.iter().all(|place| place.zone == "a"));
+    assert_eq!(ledger.reserve(wish(Some("a"), 1, &[id(9)])), Err(Short { room: 0 }));
+    assert_eq!(ledger.zones_with_room(wish(None, 4, &ids(4))), ["c"]);
 }
 
 #[test]

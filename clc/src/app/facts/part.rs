@@ -1,12 +1,13 @@
 //! What one cluster needs of all facts. Pure; a change costs what it touches.
 //!
-//! Its own ports, the rules of the groups that those are in, and the ports elsewhere that such rules let through by
+//! Beside the shapes of all VPCs: its own ports, the rules of the groups that those are in, and the ports elsewhere that such rules let through by
 //! their group.
 
+use super::beside::Beside;
 use super::telling::Telling;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
-use karri_proto::network::{FactKey, FactTable, GroupRule, Peer, PortFact};
-use std::collections::HashMap;
+use karri_proto::network::{FactKey, FactTable, GroupRule, Peer, PortFact, ShapeKey};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// By port: whose it is.
@@ -26,6 +27,7 @@ pub struct Part {
 pub struct All<'a> {
     pub facts: &'a FactTable,
     pub homes: &'a Homes,
+    pub beside: &'a Beside,
     pub cluster: &'a str,
 }
 
@@ -99,6 +101,19 @@ impl Part {
             (Some(old), None) => self.rule_goes(old, all),
             (None, _) => {}
         }
+    }
+
+    /// Of the other clusters of its zone it is told this and no more.
+    pub fn beside(&mut self, all: All<'_>) {
+        let now: HashSet<FactKey> = all.beside.keys(all.cluster).collect();
+        let is_of_them = |key: &&FactKey| matches!(key, FactKey::Hosts(_) | FactKey::Shape(ShapeKey::Far(_)));
+        let before = self.told.keys().filter(is_of_them).filter(|key| !now.contains(*key));
+        let gone: Vec<FactKey> = before.cloned().collect();
+        gone.iter().for_each(|key| self.told.remove(key));
+        // A port is told when it changes; of hosts it is not known here whether they have.
+        let news = |key: &FactKey| matches!(key, FactKey::Hosts(_)) || !self.told.tells(key);
+        let news: Vec<FactKey> = now.into_iter().filter(news).collect();
+        news.into_iter().for_each(|key| self.told.put(key));
     }
 
     fn rule_comes(&mut self, rule: &GroupRule, all: All<'_>) {

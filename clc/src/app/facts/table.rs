@@ -1,18 +1,22 @@
 //! All facts, and of each cluster what it needs and is told. Pure.
 
+use super::beside::{Beside, Site};
 use super::part::{All, Homes, Part};
 use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
 use karri_proto::internal::facts::FactsPage;
-use karri_proto::network::{Fact, FactChange, FactKey, FactTable, GroupRule, PortFact, Shape, ShapeKey};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use karri_proto::network::{
+    Fact, FactChange, FactKey, FactTable, FarPort, GroupRule, PortFact, Shape, ShapeKey,
+};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 #[derive(Default)]
 pub struct Table {
     pub(super) facts: FactTable,
     pub(super) homes: Homes,
+    beside: Beside,
     parts: BTreeMap<Arc<str>, Part>,
     /// Of each rule that names a prefix list: the facts that it is told as.
     spread: HashMap<SecurityGroupRuleId, Vec<FactKey>>,
@@ -24,7 +28,8 @@ impl Table {
         let mut stirred = Vec::new();
         for (cluster, part) in &mut self.parts {
             let before = part.told.at();
-            change(part, All { facts: &self.facts, homes: &self.homes, cluster });
+            let all = All { facts: &self.facts, homes: &self.homes, beside: &self.beside, cluster };
+            change(part, all);
             if part.told.at() != before {
                 stirred.push(cluster.to_string());
             }
@@ -63,14 +68,35 @@ impl Table {
         })
     }
 
+    /// Returns the clusters that have something to hear, and first those whose ports are to be set anew.
+    pub fn sites_are(&mut self, sites: BTreeMap<String, Site>) -> (BTreeSet<String>, Vec<String>) {
+        let Some(moved) = self.beside.sites_are(sites) else { return Default::default() };
+        (moved, self.each_part(Part::beside))
+    }
+
+    /// A port in a segment is now so, in that cluster; None: it is no more, or in none.
+    pub fn far_set(&mut self, id: &NetworkInterfaceId, now: Option<(FarPort, &str)>) -> Vec<String> {
+        if !self.beside.far_set(id, now) {
+            return Vec::new();
+        }
+        let key = FactKey::Shape(ShapeKey::Far(id.clone()));
+        self.each_part(|part, all| {
+            match all.beside.home(id).is_some_and(|home| all.beside.serves(all.cluster, home)) {
+                true => part.told.put(key.clone()),
+                false => part.told.remove(&key),
+            }
+        })
+    }
+
     fn home(&mut self, cluster: &str) -> Arc<str> {
         if let Some((name, _)) = self.parts.get_key_value(cluster) {
             return name.clone();
         }
-        // One that has no port yet needs the shapes alone.
+        // One that has no port yet needs the shapes, and what it is told of those beside it.
         let name: Arc<str> = cluster.into();
         let mut part = Part::default();
         self.facts.shapes().for_each(|shape| part.told.put(FactKey::Shape(shape.key())));
+        self.beside.keys(cluster).for_each(|key| part.told.put(key));
         self.parts.insert(name.clone(), part);
         name
     }
@@ -158,7 +184,9 @@ impl Table {
         match key {
             FactKey::Port(id) => self.facts.port(id).cloned().map(Fact::Port),
             FactKey::Rule { group, rule } => self.facts.rule(group, rule).cloned().map(Fact::Rule),
+            FactKey::Shape(ShapeKey::Far(id)) => self.beside.far(id),
             FactKey::Shape(key) => self.facts.shape(key).cloned().map(Fact::Shape),
+            FactKey::Hosts(cluster) => self.beside.hosts(cluster),
         }
     }
 

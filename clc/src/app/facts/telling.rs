@@ -33,6 +33,11 @@ impl Telling {
         self.numbers.get(key).is_some_and(|number| !self.gone.contains(number))
     }
 
+    /// What is told and not gone, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &FactKey> {
+        self.numbers.iter().filter(|(_, number)| !self.gone.contains(number)).map(|(key, _)| key)
+    }
+
     pub fn put(&mut self, key: FactKey) {
         self.renumber(key);
     }

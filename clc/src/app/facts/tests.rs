@@ -1,5 +1,6 @@
 //! What clusters are told is a function of what there is, and arrives whatever is lost on the way.
 
+use super::beside::Site;
 use super::stand::Stand;
 use super::table::Table;
 use crate::app::security_group::terms::{Terms, net_of, net4, traffic};
@@ -9,10 +10,10 @@ use crate::store::security_group::RuleChanges;
 use karri_proto::ids::{NetworkInterfaceId, PrefixListId, SecurityGroupId};
 use karri_proto::internal::facts::{FactsAt, FactsPage};
 use karri_proto::network::{
-    DhcpOptions, Direction, Fact, FactChange, FactKey, FactTable, PortFact, Shape, Vpc,
+    ClusterHosts, DhcpOptions, Direction, Fact, FactChange, FactKey, FactTable, FarPort, PortFact, Shape, Vpc,
 };
 use proptest::prelude::*;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 const CLUSTERS: [&str; 3] = ["a", "b", "c"];
 const GROUPS: u8 = 4;
@@ -39,6 +40,18 @@ fn port(number: u8, groups: u8) -> PortFact {
         vpc: "vpc-00000001".parse().unwrap(),
         addresses: vec![[10, 0, 0, number].into()],
         groups: (0..GROUPS).filter(|bit| groups & (1 << bit) != 0).map(group).collect(),
+    }
+}
+
+/// The port as another cluster's routers serve it; it has another name with each change of its groups.
+fn far(number: u8, groups: u8) -> FarPort {
+    FarPort {
+        port: port_id(number),
+        vpc: "vpc-00000001".parse().unwrap(),
+        tag: 7,
+        mac: format!("02:00:0a:00:00:{number:02x}"),
+        address: [10, 0, 0, number].into(),
+        hostname: format!("h{groups}"),
     }
 }
 
@@ -104,6 +117,11 @@ enum Act {
         gateway: bool,
     },
     ShapeGone(u8),
+    /// A cluster is in one of two zones, or in none yet.
+    Site {
+        cluster: usize,
+        site: Option<Site>,
+    },
     /// Everything that is known of rules and VPCs, anew.
     Reread,
     /// A page on its way, and what becomes of it.
@@ -123,6 +141,14 @@ enum Fate {
     Restart,
     /// The receiver has lost its disk.
     Blank,
+}
+
+fn site_of((zone, extends, hosts): (u8, bool, u8)) -> Site {
+    Site {
+        zone: format!("zone-{zone}"),
+        extends,
+        tunnels: (0..hosts).map(|host| [192, 0, 2, host].into()).collect(),
+    }
 }
 
 fn peers() -> impl Strategy<Value = Peer> {
@@ -151,6 +177,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         2 => (0..RULES).prop_map(Act::RuleGone),
         2 => (0..SHAPES, any::<bool>()).prop_map(|(number, gateway)| Act::Shape { number, gateway }),
         1 => (0..SHAPES).prop_map(Act::ShapeGone),
+        3 => (0..CLUSTERS.len(), proptest::option::weighted(0.9, (0..2u8, any::<bool>(), 0..3u8)))
+            .prop_map(|(cluster, site)| Act::Site { cluster, site: site.map(site_of) }),
         1 => Just(Act::Reread),
         6 => (0..CLUSTERS.len(), fate).prop_map(|(cluster, fate)| Act::Page { cluster, fate }),
     ];
@@ -161,6 +189,8 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 #[derive(Default)]
 struct Model {
     ports: BTreeMap<u8, (PortFact, usize)>,
+    far: BTreeMap<u8, FarPort>,
+    sites: BTreeMap<String, Site>,
     rules: BTreeMap<u8, Rule>,
     lists: Lists,
     shapes: BTreeMap<u8, Shape>,
@@ -188,7 +218,24 @@ impl Model {
         self.all_shapes()
             .into_iter()
             .for_each(|shape| drop(table.apply(FactChange::Put(Fact::Shape(shape)))));
+        self.beside(cluster).into_iter().for_each(|fact| drop(table.apply(FactChange::Put(fact))));
         table
+    }
+
+    /// What it has to know of the other clusters of its zone.
+    fn beside(&self, cluster: usize) -> Vec<Fact> {
+        let Some(own) = self.sites.get(CLUSTERS[cluster]) else { return Vec::new() };
+        let is_beside = |name: &str| {
+            name != CLUSTERS[cluster] && self.sites.get(name).is_some_and(|site| site.zone == own.zone)
+        };
+        let with_hosts = self.sites.iter().filter(|(name, site)| is_beside(name) && !site.tunnels.is_empty());
+        let hosts = with_hosts.map(|(name, site)| {
+            Fact::Hosts(ClusterHosts { cluster: name.clone(), tunnels: site.tunnels.clone() })
+        });
+        let is_served = |home: &str| is_beside(home) && self.sites[home].extends && !own.extends;
+        let served = self.ports.iter().filter(|(_, (_, home))| is_served(CLUSTERS[*home]));
+        let far = served.map(|(number, _)| Fact::Shape(Shape::Far(self.far[number].clone())));
+        hosts.chain(far).collect()
     }
 
     fn all_shapes(&self) -> Vec<Shape> {
@@ -259,10 +306,13 @@ impl World {
             Act::Port { number, home, groups } => {
                 let port = port(number, groups);
                 self.table.port_set(&port.id, Some((port.clone(), CLUSTERS[home])));
+                self.table.far_set(&port.id, Some((far(number, groups), CLUSTERS[home])));
+                self.model.far.insert(number, far(number, groups));
                 self.model.ports.insert(number, (port, home));
             }
             Act::PortGone(number) => {
                 self.table.port_set(&port_id(number), None);
+                self.table.far_set(&port_id(number), None);
                 self.model.ports.remove(&number);
             }
             Act::Rule { number, peer } => {
@@ -292,6 +342,19 @@ impl World {
                 self.model.shapes.remove(&number);
                 let gone = vec![shape(number, false).key()];
                 self.table.networks_changed(NetworkChanges { gone, ..NetworkChanges::default() });
+            }
+            Act::Site { cluster, site } => {
+                match site {
+                    Some(site) => drop(self.model.sites.insert(CLUSTERS[cluster].to_owned(), site)),
+                    None => drop(self.model.sites.remove(CLUSTERS[cluster])),
+                }
+                let (moved, _): (BTreeSet<String>, _) = self.table.sites_are(self.model.sites.clone());
+                for (number, (port, home)) in &self.model.ports {
+                    if moved.contains(CLUSTERS[*home]) {
+                        let far = self.model.far[number].clone();
+                        self.table.far_set(&port.id, Some((far, CLUSTERS[*home])));
+                    }
+                }
             }
             Act::Reread => {
                 self.table.rules_changed(self.model.all_rules());
@@ -333,7 +396,7 @@ impl World {
 
     /// Everything arrives from now on. So many pages are enough: everything may have to be told twice.
     fn settle(&mut self, cluster: usize) {
-        let enough = 4 + 2 * usize::from(PORTS + RULES * ENTRIES + SHAPES);
+        let enough = 4 + 2 * (usize::from(2 * PORTS + RULES * ENTRIES + SHAPES) + CLUSTERS.len());
         // The first may end a telling whose beginning the receiver has lost since; it finds out with the next.
         let done = (0..enough).filter(|_| self.page(cluster, Fate::Arrives)).take(2).count();
         assert_eq!(done, 2, "cluster {cluster} never has everything");

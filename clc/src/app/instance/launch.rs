@@ -303,10 +303,9 @@ impl App {
         let max = self.within_limit(&book, order)?;
         let ids: Vec<InstanceId> = (0..max).map(|_| InstanceId::random(&mut rand::thread_rng())).collect();
         let zone = resolved.zone.as_deref();
-        let free = |link: &Arc<ClusterLink>| {
-            if self.check_mode_of_launch(&link.hello(), order, resolved).is_err() {
-                return (link.name.clone(), 0); // another zone may do
-            }
+        let able: Vec<&Arc<ClusterLink>> =
+            clusters.iter().filter(|link| self.may_take(&link.hello(), order, resolved)).collect();
+        let free = |link: &&Arc<ClusterLink>| {
             let within = resolved.network(&link.hello().zone, &link.name);
             let free = within.map_or(0, |(network, range)| match link.hello().mode {
                 NetworkMode::System => u32::MAX, // the site's to count
@@ -314,11 +313,14 @@ impl App {
             });
             (link.name.clone(), usize::try_from(free).unwrap_or(usize::MAX))
         };
-        let free: HashMap<String, usize> = clusters.iter().map(free).collect();
+        let any: HashMap<String, usize> = able.iter().map(|link| (link.name.clone(), usize::MAX)).collect();
         // One that is asked for is free or not.
-        let most = Some(&free).filter(|_| order.private_ip.is_none() && resolved.existing.is_none());
-        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids, most };
-        let places = book.ledger.reserve(wish).map_err(|_| refusal(&mut book, wish, &order.instance_type))?;
+        let is_counted = order.private_ip.is_none() && resolved.existing.is_none();
+        let most = if is_counted { able.iter().map(free).collect() } else { any.clone() };
+        let wish = Wish { need: resolved.need, zone, min: order.min, ids: &ids, most: Some(&most) };
+        let without_addresses = Wish { most: Some(&any), ..wish };
+        let kind = &order.instance_type;
+        let places = book.ledger.reserve(wish).map_err(|_| refusal(&mut book, without_addresses, kind))?;
         let mut held =
             Held { app: self, account: &order.account, places: Vec::new(), counted: 0, committed: false };
         let mut short = None;
@@ -377,9 +379,9 @@ fn account_gone() -> Fault {
     Fault::new(FaultCode::AuthFailure, "AWS was not able to validate the provided access credentials")
 }
 
-/// Why there is no place: no address, or no room.
+/// Why there is no place: no address, or no room for the wish, which asks for none.
 fn refusal(book: &mut Book, wish: Wish<'_>, kind: &str) -> Fault {
-    if let Ok(places) = book.ledger.reserve(Wish { most: None, ..wish }) {
+    if let Ok(places) = book.ledger.reserve(wish) {
         places.iter().for_each(|place| book.ledger.release(&place.id));
         return no_address();
     }

@@ -8,7 +8,7 @@ use karri_proto::instance::{
     CaptureReport, CaptureState, Desired, InstanceIntent, InstanceReport, LearntAddress, Phase, StateReason,
 };
 use karri_proto::internal::caller::guarded;
-use karri_proto::internal::clusters::{ClusterHello, ClusterService};
+use karri_proto::internal::clusters::{ClusterHello, ClusterService, Tunnels};
 use karri_proto::internal::facts;
 use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
@@ -27,10 +27,14 @@ use tokio::net::TcpListener;
 use tokio::sync::Notify;
 
 pub struct FakeCluster {
+    /// Its own name, too.
     pub zone: String,
     pub url: String,
     pub subnet_cidr: String,
     mode: Mutex<NetworkMode>,
+    /// The zone of another cluster that it extends.
+    pub extends: Option<String>,
+    pub tunnels: Option<Tunnels>,
     pub inner: Arc<Inner>,
     pub facts: Arc<FakeFacts>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -83,6 +87,7 @@ fn node(zone: &str, number: usize) -> NodeResources {
         },
         used: Need::default(),
         alive: true,
+        tunnel: None,
     }
 }
 
@@ -209,7 +214,7 @@ impl InstanceService for Inner {
             state.polls += 1;
             state.page(after)
         };
-        if page.restarted || !page.reports.is_empty() {
+        if page.next != after {
             return Ok(page);
         }
         let _ = tokio::time::timeout(wait, changed).await;
@@ -271,6 +276,8 @@ impl FakeCluster {
             url,
             subnet_cidr,
             mode: Mutex::default(),
+            extends: None,
+            tunnels: None,
             inner,
             facts: told,
             heart: Mutex::default(),
@@ -289,17 +296,19 @@ impl FakeCluster {
         self.try_hello(cloud).await
     }
 
-    async fn try_hello(&self, cloud: &Cloud) -> Result<(), ApiError> {
+    pub async fn try_hello(&self, cloud: &Cloud) -> Result<(), ApiError> {
         let files = cloud.files(Role::Cc, &self.zone, &self.zone);
         let client = InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap();
         let identity = Identity::new(Role::Cc, &self.zone, &self.zone);
         let caller = Caller { identity, request_id: "req-hello".into() };
         let hello = ClusterHello {
-            zone: self.zone.clone(),
+            zone: self.extends.clone().unwrap_or_else(|| self.zone.clone()),
+            extends: self.extends.is_some(),
             url: self.url.clone(),
             subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
             mode: self.mode.lock().unwrap().clone(),
+            tunnels: self.tunnels.clone(),
             version: "0".into(),
         };
         client.cluster_hello(&caller, hello.clone()).await?;
@@ -336,6 +345,14 @@ impl FakeCluster {
 
     pub fn looked_for(&self) -> Vec<String> {
         self.inner.state.lock().unwrap().asked_by.clone()
+    }
+
+    /// Where one of its nodes takes packets of segments.
+    pub fn tunnel(&self, number: usize, tunnel: Option<[u8; 4]>) {
+        self.inner.with(|state| {
+            state.sequence += 1; // or who asks now waits for the next news
+            state.nodes[number - 1].tunnel = tunnel.map(Ipv4Addr::from);
+        });
     }
 
     /// Intents stay where they are until [`Self::report`].

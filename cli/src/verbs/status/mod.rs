@@ -194,7 +194,7 @@ pub(crate) mod tests {
             foreign_guests: vec!["mine".into()],
         };
         let used = Need { vcpus: 1, memory_mib: 1024, disk_gib: 8 };
-        let node = NodeResources { facts, used, alive: true };
+        let node = NodeResources { facts, used, alive: true, tunnel: None };
         CloudStatus {
             controllers: vec![ControllerStatus {
                 role: "clc".into(),

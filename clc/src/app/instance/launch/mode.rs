@@ -32,6 +32,13 @@ impl App {
         reason
     }
 
+    /// Whether the instances may be in that cluster; where not, another one may do.
+    pub(super) fn may_take(&self, hello: &ClusterHello, order: &Order, resolved: &Resolved) -> bool {
+        let subnet = resolved.subnet(&hello.zone);
+        self.check_mode_of_launch(hello, order, resolved).is_ok()
+            && subnet.is_none_or(|subnet| self.may_carry(hello, subnet))
+    }
+
     pub(super) fn check_mode_of_launch(
         &self,
         hello: &ClusterHello,

@@ -143,7 +143,7 @@ impl State {
         let mut dirty = BTreeSet::new();
         for key in keys {
             match key {
-                FactKey::Shape(_) => {} // a node is not told of any
+                FactKey::Shape(_) | FactKey::Hosts(_) => {} // a node is not told of any
                 FactKey::Rule { group, .. } => {
                     dirty.insert(Part::Group(group.clone()));
                 }
