@@ -1,12 +1,13 @@
 //! The cluster controller's configuration. `deploy/config/cc.toml` is the commented example.
 
 mod mode;
+mod segments;
 
 pub use mode::NetworkMode;
 
 use crate::app::placement::Policy;
 use crate::app::router::Site;
-use karri_proto::network::AddressPair;
+use karri_proto::network::{AddressPair, SegmentDriver};
 use karri_proto::runtime::process::ControllerConfig;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -62,6 +63,16 @@ pub struct NetworkConfig {
     /// Where dnsmasq's files are; readable by its unprivileged user.
     #[serde(default = "default_run_dir")]
     pub run_dir: PathBuf,
+    /// Mode `managed`: how segments reach other hosts.
+    #[serde(default)]
+    pub driver: SegmentDriver,
+    /// Driver `vlan`: this host's interface to which the tagged frames go, and the tags that may be used there.
+    #[serde(default)]
+    pub trunk: Option<String>,
+    #[serde(default)]
+    pub vlan_first: Option<u16>,
+    #[serde(default)]
+    pub vlan_last: Option<u16>,
     /// This host's address at which it takes packets of VPCs from other hosts. Absent: there are no others.
     #[serde(default)]
     pub tunnel_address: Option<Ipv4Addr>,
@@ -160,10 +171,9 @@ impl Config {
         }
         network.check_mode()?;
         self.check_tunnel()?;
+        network.check_driver()?;
         if let Some(interface) = &network.public_interface {
-            let is_name = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-            let fits = (1..=BRIDGE_NAME_MAX).contains(&interface.len()) && interface.chars().all(is_name);
-            if !fits || *interface == network.bridge {
+            if !is_interface(interface) || *interface == network.bridge {
                 return Err(format!(
                     "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
                 ));
@@ -178,6 +188,12 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// What the kernel takes for the name of an interface.
+fn is_interface(name: &str) -> bool {
+    let is_of_it = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+    (1..=BRIDGE_NAME_MAX).contains(&name.len()) && name.chars().all(is_of_it)
 }
 
 impl Config {

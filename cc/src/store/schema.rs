@@ -11,6 +11,7 @@ const MIGRATIONS: [(i64, &str); 6] = [
     (4, include_str!("../../../migrations/cc/0004_tunnels.sql")),
     (5, include_str!("../../../migrations/cc/0005_captures.sql")),
     (6, include_str!("../../../migrations/cc/0006_network_mode.sql")),
+    (7, include_str!("../../../migrations/cc/0007_segment_driver.sql")),
 ];
 
 pub async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {

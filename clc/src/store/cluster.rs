@@ -18,6 +18,8 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
     let nodes: String = row.try_get("nodes")?;
     let gateway: String = row.try_get("gateway")?;
     let mode: String = row.try_get("mode")?;
+    let vlans: String = row.try_get("vlans")?;
+    let vlans = Some(vlans).filter(|json| !json.is_empty()).map(|json| serde_json::from_str(&json));
     Ok(Cluster {
         name: row.try_get("name")?,
         hello: ClusterHello {
@@ -26,6 +28,7 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
             subnet_cidr: row.try_get("subnet_cidr")?,
             gateway: gateway.parse().map_err(|e| StoreError::corrupt("gateway", e))?,
             mode: serde_json::from_str(&mode).map_err(|e| StoreError::corrupt("network mode", e))?,
+            vlans: vlans.transpose().map_err(|e| StoreError::corrupt("VLANs", e))?,
             version: row.try_get("version")?,
         },
         nodes: serde_json::from_str(&nodes).map_err(|e| StoreError::corrupt("list of nodes", e))?,
@@ -35,11 +38,13 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
 /// Inserts the cluster or brings it up to date; its nodes stay as they are.
 pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -> Result<(), StoreError> {
     counter_next_in_txn(tx, "clusters").await?;
-    let statement = "INSERT INTO clusters (name, zone, url, subnet_cidr, gateway, version, mode, nodes) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, '[]') ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, \
+    let statement = "INSERT INTO clusters (name, zone, url, subnet_cidr, gateway, version, mode, vlans, nodes) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, '[]') ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, \
          url = excluded.url, subnet_cidr = excluded.subnet_cidr, gateway = excluded.gateway, \
-         version = excluded.version, mode = excluded.mode";
+         version = excluded.version, mode = excluded.mode, vlans = excluded.vlans";
     let mode = serde_json::to_string(&hello.mode).map_err(|e| StoreError::corrupt("network mode", e))?;
+    let vlans = hello.vlans.as_ref().map(serde_json::to_string).transpose();
+    let vlans = vlans.map_err(|e| StoreError::corrupt("VLANs", e))?.unwrap_or_default();
     sqlx::query(statement)
         .bind(name)
         .bind(&hello.zone)
@@ -48,6 +53,7 @@ pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -
         .bind(hello.gateway.to_string())
         .bind(&hello.version)
         .bind(mode)
+        .bind(vlans)
         .execute(&mut **tx)
         .await?;
     Ok(())

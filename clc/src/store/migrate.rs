@@ -26,6 +26,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0018_prefix_lists", include_str!("../../../migrations/clc/0018_prefix_lists.sql")),
     ("0019_network_modes", include_str!("../../../migrations/clc/0019_network_modes.sql")),
     ("0020_network_interfaces", include_str!("../../../migrations/clc/0020_network_interfaces.sql")),
+    ("0021_vlans", include_str!("../../../migrations/clc/0021_vlans.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

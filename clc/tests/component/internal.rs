@@ -37,6 +37,7 @@ fn hello(zone: &str) -> ClusterHello {
         subnet_cidr: "172.31.0.0/20".into(),
         gateway: "172.31.0.1".parse().unwrap(),
         mode: Default::default(),
+        vlans: None,
         version: "0".into(),
     }
 }

@@ -13,7 +13,7 @@ use karri_proto::internal::facts;
 use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, VlanRange};
 use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -30,6 +30,7 @@ pub struct FakeCluster {
     pub url: String,
     pub subnet_cidr: String,
     mode: Mutex<NetworkMode>,
+    vlans: Mutex<Option<VlanRange>>,
     pub inner: Arc<Inner>,
     pub facts: Arc<FakeFacts>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -253,6 +254,7 @@ impl FakeCluster {
             url,
             subnet_cidr,
             mode: Mutex::default(),
+            vlans: Mutex::default(),
             inner,
             facts: told,
             heart: Mutex::default(),
@@ -271,6 +273,12 @@ impl FakeCluster {
         self.try_hello(cloud).await
     }
 
+    /// The same of the VLANs that its segments can have.
+    pub async fn change_vlans(&self, cloud: &Cloud, vlans: Option<(u16, u16)>) -> Result<(), ApiError> {
+        *self.vlans.lock().unwrap() = vlans.map(|(first, last)| VlanRange { first, last });
+        self.try_hello(cloud).await
+    }
+
     async fn try_hello(&self, cloud: &Cloud) -> Result<(), ApiError> {
         let files = cloud.files(Role::Cc, &self.zone, &self.zone);
         let client = InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap();
@@ -282,6 +290,7 @@ impl FakeCluster {
             subnet_cidr: self.subnet_cidr.clone(),
             gateway: "172.31.0.1".parse().unwrap(),
             mode: self.mode.lock().unwrap().clone(),
+            vlans: *self.vlans.lock().unwrap(),
             version: "0".into(),
         };
         client.cluster_hello(&caller, hello.clone()).await?;
