@@ -4,7 +4,7 @@ use super::StoreError;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
-const MIGRATIONS: [(i64, &str); 6] = [
+const MIGRATIONS: [(i64, &str); 7] = [
     (1, include_str!("../../../migrations/cc/0001_cluster.sql")),
     (2, include_str!("../../../migrations/cc/0002_left_behind.sql")),
     (3, include_str!("../../../migrations/cc/0003_network_facts.sql")),

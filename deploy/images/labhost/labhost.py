@@ -98,16 +98,14 @@ class Host:
         images = pathlib.Path(images)
         told = images / "labhost.qemu"
         self.restored = not fresh and told.exists() and told.read_text() == qemu_version()
-        programs = programs or self.directory / f"host{number}.programs"
-        if not programs.exists():
-            programs.touch()
-            os.truncate(programs, PROGRAMS_BYTES)
+        programs = programs or Programs(self.directory / f"host{number}.programs", {})
+        self.packed_bytes = programs.packed_bytes
         command = ["qemu-system-x86_64", "-name", f"labhost{number}", "-M", "pc", "-accel", "tcg,tb-size=96", "-cpu", "max", "-smp",
                    "1", "-m", str(memory_mib), "-nodefaults", "-no-reboot", "-display", "none", "-kernel", images / "labhost.vmlinuz",
                    "-initrd", images / "labhost.initrd", "-append", "console=ttyS0 quiet mitigations=off no_timer_check panic=-1",
                    "-serial", f"file:{self.directory}/host{number}.console", "-device", "virtio-serial-pci", "-chardev",
                    f"socket,id=port,path={self.port},server=on,wait=off", "-device", "virtserialport,chardev=port,name=agent",
-                   "-drive", f"file={programs},format=raw,if=none,id=programs,readonly=on", "-device",
+                   "-drive", f"file={programs.path},format=raw,if=none,id=programs,readonly=on", "-device",
                    "virtio-blk-pci,drive=programs", "-device", "vmgenid,guid=auto",
                    "-qmp", f"unix:{self.directory}/host{number}.qmp,server=on,wait=off"]
         cables = [*cables, *[None] * (CABLES - len(cables))]
@@ -125,10 +123,8 @@ class Host:
 
     def connect(self):
         wait_until(f"a word with host {self.number}", self.is_connected)
-        self.run("true")
         # A network card has the MAC of the host whose memory this was.
-        for card in range(CABLES):
-            self.run(f"ip link set eth{card} address 52:54:00:6b:{self.number:02x}:{card:02x}")
+        self.run("; ".join(f"ip link set eth{card} address 52:54:00:6b:{self.number:02x}:{card:02x}" for card in range(CABLES)))
         return self
 
     def is_connected(self):
@@ -162,7 +158,8 @@ class Host:
         return done["out"]
 
     def take_programs(self):
-        self.run("tar xf /dev/vda -C /")
+        # tar alone would read all of a disk that is nearly empty.
+        self.run(f"dd if=/dev/vda bs=1M count={-(-self.packed_bytes // (1 << 20))} 2>/dev/null | tar x -C /")
         return self
 
     def qmp(self, command, **arguments):
@@ -194,17 +191,21 @@ class Host:
         self.process.wait()
 
 
-def pack(path, files):
-    """`files`: where in the host, by what file here."""
-    with tarfile.open(path, "w", dereference=True) as tar:
-        for inside, file in files.items():
-            info = tar.gettarinfo(file, inside.lstrip("/"))
-            info.mode, info.uid, info.gid = 0o755, 0, 0
-            with open(file, "rb") as content:
-                tar.addfile(info, content)
-    if os.path.getsize(path) > PROGRAMS_BYTES:
-        raise RuntimeError("the programs are too large for a lab host")
-    os.truncate(path, PROGRAMS_BYTES)
+class Programs:
+    """The disk by which hosts get programs. `files`: where in the host, by what file here."""
+
+    def __init__(self, path, files):
+        self.path = pathlib.Path(path)
+        with tarfile.open(path, "w", dereference=True) as tar:
+            for inside, file in files.items():
+                info = tar.gettarinfo(file, inside.lstrip("/"))
+                info.mode, info.uid, info.gid = 0o755, 0, 0
+                with open(file, "rb") as content:
+                    tar.addfile(info, content)
+        self.packed_bytes = self.path.stat().st_size
+        if self.packed_bytes > PROGRAMS_BYTES:
+            raise RuntimeError("the programs are too large for a lab host")
+        os.truncate(path, PROGRAMS_BYTES)
 
 
 def with_libraries(directory, program, name):
@@ -219,7 +220,7 @@ def with_libraries(directory, program, name):
             files[f"/programs/lib/{pathlib.Path(library).name}"] = library
     script = pathlib.Path(directory, f"{name}.script")
     # The libraries are this machine's, which the program was linked with; the host has its own.
-    script.write_text(f"#!/bin/sh\nexec /programs/lib/ld-linux-x86-64.so.2 --library-path /programs/lib /programs/.{name} \"$@\"\n")
+    script.write_text(f"#!/bin/sh\nexport RUST_TEST_THREADS=2\nexec /programs/lib/ld-linux-x86-64.so.2 --library-path /programs/lib /programs/.{name} \"$@\"\n")
     files[f"/programs/{name}"] = script
     return files
 
@@ -249,8 +250,7 @@ def serve(images, count, files):
         for file in files:
             inside, _, path = file.partition("=")
             packed |= with_libraries(directory, path, inside.removeprefix("+")) if inside.startswith("+") else {inside: path}
-        programs = pathlib.Path(directory, "programs")
-        pack(programs, packed)
+        programs = Programs(pathlib.Path(directory, "programs"), packed)
         cable = Cable(directory, "trunk", count)
         hosts += [Host(images, directory, number, [cable], programs) for number in range(count)]
         for host in hosts:

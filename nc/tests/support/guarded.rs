@@ -146,7 +146,8 @@ impl Node {
     /// In a lab host, with its segments on that interface.
     pub fn start_in(host: &lab::Host, name: &'static str, trunk: &str) -> Self {
         let command = ["/programs/node", "--exact", "node", "--nocapture"];
-        host.start(name, &command, &[(NODE, name), (TRUNK, trunk)]);
+        // With a thread to spare the harness says nothing before the first answer, on its line.
+        host.start(name, &command, &[(NODE, name), (TRUNK, trunk), ("RUST_TEST_THREADS", "2")]);
         Self { name, host: Some(host.clone()), talker: Talker::There(host.clone(), name.to_owned()) }
     }
 
