@@ -4,7 +4,8 @@
 #   make test    everything that must hold before a change is merged; the last line is `N passed, N failed`
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
-#   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph
+#   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph;
+#                VPCs as VLANs on three hosts
 #   make soak    the seeded simulation, a million schedules; S3's histories for five minutes; Walrus killed
 #                under writers 500 times, and its power cut as often; controllers killed under 200
 #                booting guests, while one is bundled, and 20 times under counted packets

@@ -1,13 +1,14 @@
 //! The cluster controller's configuration. `deploy/config/cc.toml` is the commented example.
 
 mod mode;
+mod segments;
 
 pub use mode::NetworkMode;
 
 use crate::app::placement::Policy;
 use crate::app::router::Site;
 use karri_proto::internal::clusters::Tunnels;
-use karri_proto::network::AddressPair;
+use karri_proto::network::{AddressPair, SegmentDriver};
 use karri_proto::runtime::process::ControllerConfig;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -66,6 +67,16 @@ pub struct NetworkConfig {
     /// Where dnsmasq's files are; readable by its unprivileged user.
     #[serde(default = "default_run_dir")]
     pub run_dir: PathBuf,
+    /// Mode `managed`: how segments reach other hosts.
+    #[serde(default)]
+    pub driver: SegmentDriver,
+    /// Driver `vlan`: this host's interface to which the tagged frames go, and the tags that may be used there.
+    #[serde(default)]
+    pub trunk: Option<String>,
+    #[serde(default)]
+    pub vlan_first: Option<u16>,
+    #[serde(default)]
+    pub vlan_last: Option<u16>,
     /// This host's address at which it takes packets of VPCs from other hosts. Absent: there are no others.
     #[serde(default)]
     pub tunnel_address: Option<Ipv4Addr>,
@@ -132,7 +143,7 @@ impl NetworkConfig {
     pub fn tunnels(&self) -> Option<Tunnels> {
         let Self { tunnel_address: address, tunnel_mtu: mtu, vxlan_port: port, .. } = *self;
         let is_managed = matches!(self.mode, NetworkMode::Managed | NetworkMode::None);
-        is_managed.then_some(Tunnels { address, mtu, port })
+        (is_managed && self.driver == SegmentDriver::Vxlan).then_some(Tunnels { address, mtu, port })
     }
 
     pub fn masquerades_public(&self) -> bool {
@@ -173,10 +184,9 @@ impl Config {
         network.check_mode()?;
         self.check_extends()?;
         self.check_tunnel()?;
+        network.check_driver()?;
         if let Some(interface) = &network.public_interface {
-            let is_name = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
-            let fits = (1..=BRIDGE_NAME_MAX).contains(&interface.len()) && interface.chars().all(is_name);
-            if !fits || *interface == network.bridge {
+            if !is_interface(interface) || *interface == network.bridge {
                 return Err(format!(
                     "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
                 ));
@@ -193,13 +203,20 @@ impl Config {
     }
 }
 
+/// What the kernel takes for the name of an interface.
+fn is_interface(name: &str) -> bool {
+    let is_of_it = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+    (1..=BRIDGE_NAME_MAX).contains(&name.len()) && name.chars().all(is_of_it)
+}
+
 impl Config {
     /// Only segments lead from cluster to cluster.
     fn check_extends(&self) -> Result<(), String> {
         if self.cluster.extends && self.network.tunnels().is_none() {
             return Err(format!(
-                "cluster.extends = true: expecting network.mode = \"managed\", not \"{}\"",
-                self.network.told()
+                "cluster.extends = true: expecting network.mode = \"managed\" with network.driver = \"vxlan\", not \"{}\" with \"{}\"",
+                self.network.told(),
+                self.network.driver
             ));
         }
         Ok(())

@@ -74,7 +74,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     std::fs::create_dir_all(&config.controller.state_dir)?;
     let new_epoch = rand::thread_rng().gen_range(1..i64::MAX as u64);
     let (mut store, reader) = Store::open(&config.database_path(), new_epoch).await?;
-    store.mode_settle(&config.network.told()).await?;
+    store.mode_settle(&config.network.told(), config.network.driver).await?;
     let lost_after = Duration::from_secs(u64::from(config.placement.node_lost_secs));
     let settings = Settings {
         policy: config.placement.policy,
@@ -100,6 +100,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         site: site.clone(),
         eyes: driver.eyes(),
         mode: config.network.told(),
+        driver: config.network.driver,
         welcome: NodeWelcome {
             zone: config.cluster.zone.clone(),
             subnet_cidr: config.network.subnet.to_string(),
@@ -116,6 +117,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         gateway: config.network.gateway,
         mode: config.network.told(),
         tunnels: config.network.tunnels(),
+        vlans: config.network.vlans(),
         version: endpoint.version.clone(),
     };
     let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;

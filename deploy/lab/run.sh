@@ -1,17 +1,17 @@
 #!/bin/bash
-# run.sh all|xen|systemd|ceph: proofs that need machines which a test computer is not. Prints a line per proof with its
+# run.sh all|xen|systemd|ceph|vlan: proofs that need machines which a test computer is not. Prints a line per proof with its
 # seconds; exits 1 if one fails, and then says where the logs are. README.md tells what is proved and how.
 #
-# KARRI_BIN=DIR takes the programs (lab_cc among them) from there instead of building them.
+# KARRI_BIN=DIR takes the programs (lab_cc and lab_nc among them) from there instead of building them.
 # KARRI_LAB_MINUTES (15) is the time limit of one lab.
 set -euo pipefail
 umask 022
 export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin
 
 case ${1:-} in
-    all) labs=(xen systemd ceph) ;;
-    xen | systemd | ceph) labs=("$1") ;;
-    *) echo "usage: run.sh all|xen|systemd|ceph" >&2; exit 2 ;;
+    all) labs=(xen systemd ceph vlan) ;;
+    xen | systemd | ceph | vlan) labs=("$1") ;;
+    *) echo "usage: run.sh all|xen|systemd|ceph|vlan" >&2; exit 2 ;;
 esac
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -127,6 +127,23 @@ ceph() {
         "$root/target/test-venv/bin/python" -u "$here/ceph/proofs.py" "$cache/ceph/tree" "$run/bin" "$run" ||
         { echo "ceph: failed; see ceph/log and cloud in $run" >&2; return 1; }
     rm -rf --one-file-system "$run"
+}
+
+# ---- VLANs ---------------------------------------------------------------------------------------------------
+vlan() {
+    local begin=$EPOCHREALTIME run=$cache/vlan-run images=$root/target/images
+    [ -f "$images/labhost.manifest" ] || "$root/deploy/images/labhost.sh" "$images" >/dev/null
+    proof "$begin" "vlan: a host is built from Debian packages"
+
+    begin=$EPOCHREALTIME
+    rm -rf "$run"
+    mkdir -p "$run/bin"
+    binaries "$run/bin" karri karri-clc karri-cc karri-nc karri-walrus lab_nc
+    proof "$begin" "vlan: the programs are packed"
+
+    timeout -k 20 $((minutes * 60)) "$root/target/test-venv/bin/python" -u "$here/vlan/proofs.py" "$images" "$run/bin" "$run" ||
+        { echo "vlan: failed; see consoles and logs of the hosts in $run" >&2; return 1; }
+    rm -rf "$run"
 }
 
 for lab_name in "${labs[@]}"; do "$lab_name"; done

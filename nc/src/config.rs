@@ -1,6 +1,7 @@
 //! `nc.toml`: see `deploy/config/nc.toml` for what each key means.
 
 use crate::app::domain_xml::Platform;
+use karri_proto::network::SegmentDriver;
 use karri_proto::resources::Need;
 use karri_proto::runtime::process::ControllerConfig;
 use serde::de::{Error, Visitor};
@@ -180,6 +181,10 @@ pub struct NetworkConfig {
     pub uplink: Option<String>,
     /// Where guests' metadata requests are sent to: an address of our own on the bridge.
     pub metadata: SocketAddrV4,
+    /// How segments reach other hosts: the cluster's.
+    pub driver: SegmentDriver,
+    /// Driver `vlan`: the interface to which the tagged frames go.
+    pub trunk: Option<String>,
     /// Where frames of segments come in from other hosts: an address of this one.
     pub tunnel_address: Option<Ipv4Addr>,
     /// Bytes of a packet that the network between the hosts carries.
@@ -196,6 +201,8 @@ impl Default for NetworkConfig {
             bridge: "karri0".to_owned(),
             uplink: None,
             metadata,
+            driver: SegmentDriver::Vxlan,
+            trunk: None,
             tunnel_address: None,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
@@ -245,11 +252,11 @@ const GIB_MOST: u64 = 1 << 32;
 /// Everything a parsed file can still have wrong.
 pub fn check(config: &Config) -> Result<(), String> {
     let bridge = &config.network.bridge;
-    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    if bridge.is_empty() || bridge.len() > 15 || !bridge.chars().all(valid) {
+    if !is_interface(bridge) {
         return Err(format!("network.bridge = \"{bridge}\" is not the name of an interface"));
     }
     check_tunnel(&config.network)?;
+    check_driver(config)?;
     if config.network.mode == NetworkMode::User && config.hypervisor.is_xen() {
         return Err("network.mode = \"user\": it is QEMU's, and hypervisor.uri is Xen's".to_owned());
     }
@@ -262,6 +269,36 @@ pub fn check(config: &Config) -> Result<(), String> {
         return Err(format!("node.vcpu_overcommit = {} is not positive", config.node.vcpu_overcommit));
     }
     check_ranges(config)
+}
+
+fn is_interface(name: &str) -> bool {
+    let valid = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    (1..=15).contains(&name.len()) && name.chars().all(valid)
+}
+
+/// A simulated node makes nothing, and needs nothing for it.
+fn check_driver(config: &Config) -> Result<(), String> {
+    let NetworkConfig { driver, trunk, bridge, tunnel_address, .. } = &config.network;
+    let is_vlan = *driver == SegmentDriver::Vlan;
+    match trunk {
+        None if is_vlan && config.hypervisor.driver == Driver::Libvirt => {
+            Err("network.trunk: with driver = \"vlan\" the interface is expected that tagged frames go to"
+                .to_owned())
+        }
+        Some(trunk) if !is_vlan => Err(format!("network.trunk = \"{trunk}\": it is for driver = \"vlan\"")),
+        Some(trunk) if !is_interface(trunk) || trunk == bridge => {
+            Err(format!("network.trunk = \"{trunk}\": expecting the name of an interface beside the bridge"))
+        }
+        _ if is_vlan && config.network.mode == NetworkMode::User => {
+            Err("network.driver = \"vlan\": there are no segments in network.mode = \"user\"".to_owned())
+        }
+        _ => match tunnel_address.filter(|_| is_vlan) {
+            Some(address) => {
+                Err(format!("network.tunnel_address = \"{address}\": it is for driver = \"vxlan\""))
+            }
+            None => Ok(()),
+        },
+    }
 }
 
 fn check_tunnel(network: &NetworkConfig) -> Result<(), String> {
@@ -357,6 +394,23 @@ mod tests {
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::UNSPECIFIED), "network.tunnel_address");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::new(239, 1, 1, 1)), "network.tunnel_address");
+        let vlan = |trunk: Option<&str>, c: &mut Config| {
+            (c.network.driver, c.network.trunk) = (SegmentDriver::Vlan, trunk.map(str::to_owned));
+        };
+        wrong(|c| c.network.trunk = Some("eth1".to_owned()), "network.trunk");
+        wrong(|c| vlan(None, c), "network.trunk");
+        wrong(|c| vlan(Some("eth 1"), c), "network.trunk");
+        wrong(|c| vlan(Some("karri0"), c), "network.trunk");
+        let tunnel = |c: &mut Config| {
+            vlan(Some("eth1"), c);
+            c.network.tunnel_address = Some([192, 0, 2, 11].into());
+        };
+        wrong(tunnel, "network.tunnel_address");
+        let user = |c: &mut Config| {
+            vlan(Some("eth1"), c);
+            c.network.mode = NetworkMode::User;
+        };
+        wrong(user, "network.driver");
         let user_of_xen = |c: &mut Config| {
             c.network.mode = NetworkMode::User;
             c.hypervisor.uri = "xen:///system".to_owned();

@@ -19,6 +19,7 @@ mod start;
 mod user_network;
 
 pub use config::Config;
+pub use start::start_with;
 
 use karri_proto::runtime::endpoint::Endpoint;
 use karri_proto::runtime::process::{Base, Controller, ControllerConfig};

@@ -13,9 +13,11 @@ use crate::app::user_network::UserNetwork;
 use crate::config::{Accelerator, Config, Driver, GuestConfig, NetworkConfig, NetworkMode};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::dhcp::hear;
+use crate::drive::hypervisor::Hypervisor;
 use crate::drive::hypervisor::libvirt::{Libvirt, PlatformChoice, probe, runs_as};
 use crate::drive::hypervisor::sim::SimHypervisor;
-use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, Ports, TapNames};
+use crate::drive::ports::{BridgePorts, Bridges, NoPorts, Place, Ports, TapNames, Wire, wire};
+use crate::drive::storage::Storage;
 use crate::drive::storage::files::FileStorage;
 use crate::drive::storage::images::ImageCache;
 use crate::drive::storage::sim::SimStorage;
@@ -34,6 +36,7 @@ use anyhow::Context;
 use axum::Router;
 use karri_proto::internal::caller::guarded;
 use karri_proto::internal::{Identity, Role, facts, instances, kernel, story};
+use karri_proto::network::SegmentDriver;
 use karri_proto::resources::Need;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::endpoint::Endpoint;
@@ -55,7 +58,7 @@ const GROUPS_ROUND_MAX: Duration = Duration::from_secs(90);
 
 pub async fn start(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     match config.hypervisor.driver {
-        Driver::Libvirt => start_real(config, base).await,
+        Driver::Libvirt => start_with(config, base, None).await,
         Driver::Sim => start_simulated(config, base).await,
     }
 }
@@ -100,27 +103,28 @@ fn asked_router(node: &Arc<Node>, base: &Base) -> Router {
     guarded(router, move |caller| caller.role == Role::Cc && caller.cluster == cluster)
 }
 
-async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
+/// `guests`: what runs them, and what they stand on, where it is not libvirt and images.
+pub async fn start_with(
+    config: Config,
+    base: Base,
+    guests: Option<(Arc<dyn Hypervisor>, Arc<dyn Storage>)>,
+) -> anyhow::Result<Endpoint> {
     let state_dir = &config.controller.state_dir;
     let name = base.identity.name.clone();
     let owner = owner(&config, &name)?;
     let boot_id = boot_id()?;
     // Before anything of the host is touched: another controller there has the address.
     let listener = base.bind(&config.controller).await?;
-    let platform = platform(&config, &boot_id).await?;
+    let (hypervisor, storage) = match guests {
+        Some(guests) => guests,
+        None => real_guests(&config, &base, &owner, &boot_id).await?,
+    };
     let facts = NodeFacts::open(state_dir)?;
     let Joined { ports, listeners, user_network } = match config.network.mode {
         NetworkMode::Bridge => joined_to_bridges(&config, &boot_id, &owner, &facts).await?,
         NetworkMode::User => joined_by_qemu(state_dir)?,
     };
-    let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
-    let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
     let store = Store::open(state_dir)?;
-    let limit = config.images.cache_gib.saturating_mul(GIB);
-    let images = ImageCache::open(&state_dir.join("images"), limit, source.clone())?;
-    let instances = state_dir.join("instances");
-    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
-    let storage = FileStorage::new(&instances, images, source);
     let node = Node::new(NodeParts {
         name,
         bridges: bridges(&config),
@@ -129,7 +133,7 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
         limits: limits(&config.guest),
         store,
         facts,
-        drives: Drives { hypervisor: Arc::new(hypervisor), ports, storage: Arc::new(storage) },
+        drives: Drives { hypervisor, ports, storage },
         owner,
         metrics: base.metrics.clone(),
     });
@@ -156,6 +160,24 @@ async fn start_real(config: Config, base: Base) -> anyhow::Result<Endpoint> {
     Ok(endpoint)
 }
 
+/// Libvirt's, on images from Walrus.
+async fn real_guests(
+    config: &Config,
+    base: &Base,
+    owner: &Owner,
+    boot_id: &str,
+) -> anyhow::Result<(Arc<dyn Hypervisor>, Arc<dyn Storage>)> {
+    let state_dir = &config.controller.state_dir;
+    let platform = platform(config, boot_id).await?;
+    let walrus = InternalClient::new(&config.node.walrus_url, Role::Walrus, &config.controller.tls)?;
+    let source = Arc::new(WalrusBlobs::new(walrus, base.identity.clone()));
+    let limit = config.images.cache_gib.saturating_mul(GIB);
+    let images = ImageCache::open(&state_dir.join("images"), limit, source.clone())?;
+    let instances = state_dir.join("instances");
+    let hypervisor = Libvirt::new(&config.hypervisor.uri, owner.clone(), platform, &instances);
+    Ok((Arc::new(hypervisor), Arc::new(FileStorage::new(&instances, images, source))))
+}
+
 /// How guests are joined to networks, and where they ask for metadata.
 struct Joined {
     ports: Arc<dyn Ports>,
@@ -173,7 +195,7 @@ async fn joined_to_bridges(
     let ports = BridgePorts::open(place(config, boot_id), TapNames::new(owner), facts.clone()).await?;
     let flat = metadata_listener(&ports, network.metadata).await?;
     let of_segments = ports.segment_listeners().context("listeners of segments are taken once")?;
-    if network.tunnel_address.is_none() {
+    if wire(network) == Wire::Alone {
         tracing::info!(
             "network.tunnel_address is not set: segments of this node reach no other host, and it takes instances of \
              such networks only where it is the only node of its cluster"
@@ -191,7 +213,7 @@ fn joined_by_qemu(state_dir: &Path) -> anyhow::Result<Joined> {
 }
 
 fn bridges(config: &Config) -> Bridges {
-    Bridges::new(&config.network.bridge, config.network.tunnel_mtu)
+    Bridges::of_host(&config.network)
 }
 
 pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
@@ -200,7 +222,7 @@ pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
         bridge: &network.bridge,
         uplink: network.uplink.as_deref(),
         metadata_address: *network.metadata.ip(),
-        tunnel_address: network.tunnel_address,
+        wire: wire(network),
         tunnel_mtu: network.tunnel_mtu,
         vxlan_port: network.vxlan_port,
         state_dir: &config.controller.state_dir,
@@ -245,13 +267,14 @@ struct Told {
     url: String,
     tunnel: Option<Ipv4Addr>,
     user_network: bool,
+    driver: SegmentDriver,
     total: Need,
 }
 
 impl Told {
     fn of(config: &Config, url: String, total: Need) -> Self {
-        let NetworkConfig { mode, tunnel_address, .. } = config.network;
-        Self { url, tunnel: tunnel_address, user_network: mode == NetworkMode::User, total }
+        let NetworkConfig { mode, tunnel_address, driver, .. } = config.network;
+        Self { url, tunnel: tunnel_address, user_network: mode == NetworkMode::User, driver, total }
     }
 }
 
@@ -259,9 +282,9 @@ impl Told {
 async fn introduce(node: Arc<Node>, told: Told, cc: InternalClient, base: Base) {
     let mut shutdown = base.shutdown.clone();
     let Some(facts) = hypervisor_facts(&node, &mut shutdown).await else { return };
-    let Told { url, tunnel, user_network, total } = told;
+    let Told { url, tunnel, user_network, driver, total } = told;
     let (accelerator, hypervisor) = (facts.accelerator, facts.hypervisor);
-    let facts = HelloFacts { url, tunnel, user_network, total, accelerator, hypervisor };
+    let facts = HelloFacts { url, tunnel, user_network, driver, total, accelerator, hypervisor };
     heartbeat(node, facts, cc, base.caller("heartbeat"), shutdown).await;
 }
 

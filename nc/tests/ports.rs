@@ -5,7 +5,7 @@
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, PortError, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, PortError, Ports, TapNames, Wire};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::Command;
@@ -44,7 +44,7 @@ async fn open_only(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
         bridge: BRIDGE,
         uplink,
         metadata_address: ADDRESS,
-        tunnel_address: None,
+        wire: Wire::Alone,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
         state_dir,

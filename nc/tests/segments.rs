@@ -12,8 +12,8 @@ mod told;
 
 use frames::{BROADCAST, MARK, arp, datagram, frame, mac, nobody_hears_lies};
 use guarded::{
-    BRIDGE, GATEWAY, Guest, Node, be_a_node, bridge_of, guest_name, must, namespaces, port_at,
-    runs_elsewhere, tunnel,
+    BRIDGE, GATEWAY, Guest, Node, assert_same, be_a_node, bridge_of, guest_name, kernel, must, namespaces,
+    port_at, runs_elsewhere, tunnel,
 };
 use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{Fact, FactChange, Peer, Traffic};
@@ -359,32 +359,6 @@ fn no_address_of_a_host_is_reached_from_a_segment_nor_its_wire_from_any_guest() 
     hears(&mut seven, MARK, false);
     send("node1");
     hears(&mut seven, MARK, true);
-}
-
-/// All that a node may have put into the kernel of its host.
-fn kernel(node: &Node) -> Vec<String> {
-    let printed = node.run(
-        "iptables-save | grep -v ^#; ipset save; ebtables-save -t nat | grep -v ^#; ip -o -d link; bridge fdb show",
-    );
-    // Counters, sizes, indices, states on the way, and what bridges have learnt are others at every look.
-    let shown = |line: &str| {
-        let line = line.split(" [").next().unwrap().split(" hashsize").next().unwrap();
-        let line = line.split("link/ether").next().unwrap().split_once(": ").map_or(line, |(_, rest)| rest);
-        let words = line.split(' ').map(|word| word.split("@if").next().unwrap());
-        words.filter(|word| !["UP", "DOWN", "UNKNOWN"].contains(word)).collect::<Vec<_>>().join(" ")
-    };
-    let is_learnt = |line: &&str| line.contains(" dev ") && !line.contains("00:00:00:00:00:00");
-    let mut lines: Vec<String> = printed.lines().filter(|line| !is_learnt(line)).map(shown).collect();
-    lines.sort();
-    lines
-}
-
-#[track_caller]
-fn assert_same(now: &[String], then: &[String], what: &str) {
-    let only = |these: &[String], those: &[String]| -> Vec<String> {
-        these.iter().filter(|line| !those.contains(line)).cloned().collect()
-    };
-    assert!(now == then, "{what}: {:#?}\nno more: {:#?}", only(now, then), only(then, now));
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //!   descriptors.rs        room for the descriptors that it takes
 //!   nfnetlink.rs          the kernel's netfilter: connections, and whether rules have changed
 //!   names.rs              what the links of a segment are called
+//!   wire.rs               what joins segments to those of other hosts
 //!   step.rs               what leads from what is there to what is wanted: pure
 //!   segments.rs           does it
 //! ```
@@ -29,6 +30,7 @@ mod proxy;
 mod segments;
 mod step;
 mod watch;
+mod wire;
 
 pub use arp::announce;
 pub use descriptors::descriptors_raise;
@@ -39,5 +41,6 @@ pub use names::{Names, TAG_MAX, Tag};
 pub use namespace::Namespace;
 pub use netlink::Netlink;
 pub use segments::{Described, Segments, silence};
-pub use step::{GROUP, OVERHEAD_BYTES, Tunnel};
+pub use step::GROUP;
 pub use watch::{Heard, Watch};
+pub use wire::{Tunnel, Wire};

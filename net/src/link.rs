@@ -1,8 +1,8 @@
 //! A link of the kernel's, as far as anybody here asks about it.
 
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVxlan, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage,
+    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, InfoVxlan, LinkAttribute,
+    LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
 use std::net::Ipv4Addr;
 
@@ -21,6 +21,8 @@ pub struct Link {
     pub group: u32,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
+    /// The link that carries it.
+    pub below: Option<u32>,
     /// As a port: it exchanges nothing with other isolated ports of its bridge.
     pub isolated: bool,
     /// As a port: what came in by it may go out by it again.
@@ -34,6 +36,8 @@ pub enum Kind {
         filtered: bool,
     },
     Vxlan(Vxlan),
+    /// Of 802.1Q, by its number.
+    Vlan(u16),
     Other,
 }
 
@@ -58,6 +62,7 @@ impl From<LinkMessage> for Link {
             mac: None,
             group: 0,
             controller: None,
+            below: None,
             isolated: false,
             hairpin: false,
         };
@@ -67,6 +72,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Mtu(mtu) => link.mtu = mtu,
                 LinkAttribute::Address(mac) => link.mac = mac.try_into().ok(),
                 LinkAttribute::Group(group) => link.group = group,
+                LinkAttribute::Link(index) => link.below = Some(index),
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::LinkInfo(infos) => link.read(&infos),
                 _ => {}
@@ -87,6 +93,7 @@ impl Link {
                     self.kind = Kind::Bridge { filtered: of.contains(&InfoBridge::NfCallIpTables(true)) };
                 }
                 LinkInfo::Data(InfoData::Vxlan(of)) => self.kind = Kind::Vxlan(vxlan(of)),
+                LinkInfo::Data(InfoData::Vlan(of)) => self.kind = vlan(of).map_or(Kind::Other, Kind::Vlan),
                 LinkInfo::PortData(InfoPortData::BridgePort(of)) => {
                     self.isolated = of.contains(&InfoBridgePort::Isolated(true));
                     self.hairpin = of.contains(&InfoBridgePort::HairpinMode(true));
@@ -95,6 +102,20 @@ impl Link {
             }
         }
     }
+}
+
+/// `None`: of another protocol than 802.1Q.
+fn vlan(infos: &[InfoVlan]) -> Option<u16> {
+    let mut id = None;
+    for info in infos {
+        match info {
+            InfoVlan::Id(of) => id = Some(*of),
+            InfoVlan::Protocol(VlanProtocol::Ieee8021Q) => {}
+            InfoVlan::Protocol(_) => return None,
+            _ => {}
+        }
+    }
+    id
 }
 
 fn vxlan(infos: &[InfoVxlan]) -> Vxlan {

@@ -13,7 +13,10 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
-use rtnetlink::{Handle, LinkBridge, LinkBridgePort, LinkUnspec, LinkVeth, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan,
+    RouteMessageBuilder,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd};
@@ -24,8 +27,12 @@ const ROUTE_PRIORITY: u32 = 4096;
 const EXISTS: i32 = -17;
 const NO_DEVICE: i32 = -19;
 const NO_ENTRY: i32 = -2;
+const INVALID: i32 = -22;
+const UNKNOWN_KIND: i32 = -95;
 /// A first byte of a MAC that nobody else's is greater than: local, and of one.
 const HIGH: u8 = 0xfe;
+/// Nothing of this name is ever there.
+const PROBE: &str = "karri-probe";
 /// Whose frames have no better place.
 const EVERYBODY: [u8; 6] = [0; 6];
 
@@ -103,6 +110,17 @@ impl Netlink {
     /// For what this crate has no word for.
     pub(crate) async fn link_make(&self, name: &str, message: LinkMessage) -> Result<(), NetError> {
         unless(EXISTS, self.handle.link().add(message).execute().await).map_err(failed(name))
+    }
+
+    /// Whether there are links of 802.1Q. Nothing is made: it asks for one without a number, which a kernel that knows them
+    /// refuses.
+    pub(crate) async fn knows_vlans(&self) -> Result<bool, NetError> {
+        let nameless = LinkMessageBuilder::<LinkVlan>::new(PROBE).build();
+        match self.handle.link().add(nameless).execute().await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == INVALID => Ok(true),
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == UNKNOWN_KIND => Ok(false),
+            outcome => outcome.map(|()| true).map_err(failed("VLANs")),
+        }
     }
 
     pub(crate) async fn link_change(&self, name: &str, message: LinkMessage) -> Result<(), NetError> {

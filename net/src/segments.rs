@@ -1,4 +1,5 @@
-//! Segments on this host: a bridge each, and a VXLAN device that joins it to those of the same tag on other hosts.
+//! Segments on this host: a bridge each, and a device that joins it to those of the same tag on other hosts: VXLAN, or a
+//! VLAN of a trunk.
 //!
 //! Whoever needs a segment makes it, whoever leaves it last takes it away: the controllers of a host agree by what
 //! there is in the kernel, and by nothing else. The host itself has no part in a segment: it answers nobody there, has
@@ -6,9 +7,10 @@
 
 use crate::link::{Kind, Link};
 use crate::names::{Names, TAG_MAX, Tag};
-use crate::step::{GROUP, OVERHEAD_BYTES, Seen, Step, Tunnel, Wanted, steps};
+use crate::step::{GROUP, Seen, Step, Wanted, steps};
+use crate::wire::{Tunnel, Wire};
 use crate::{NetError, Netlink};
-use rtnetlink::{LinkBridge, LinkUnspec, LinkVxlan};
+use rtnetlink::{LinkBridge, LinkUnspec, LinkVlan, LinkVxlan};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -25,8 +27,9 @@ const FEW: usize = 8;
 pub struct Segments {
     netlink: Netlink,
     names: Names,
-    tunnel: Option<Tunnel>,
-    mtu: u32,
+    wire: Wire,
+    /// What the network between hosts carries.
+    carried: u32,
     /// Since when an entry is there that is not wanted. Held over every change, for changes go one by one.
     doubts: Mutex<HashMap<(Tag, Ipv4Addr), Instant>>,
 }
@@ -39,10 +42,10 @@ pub struct Described {
 }
 
 impl Segments {
-    /// `bridge`: the cluster's, after which the links are named. `tunnel_mtu`: what the network between hosts carries.
-    pub fn new(netlink: Netlink, bridge: &str, tunnel: Option<Tunnel>, tunnel_mtu: u32) -> Self {
-        let mtu = tunnel_mtu.saturating_sub(OVERHEAD_BYTES);
-        Self { netlink, names: Names::new(bridge), tunnel, mtu, doubts: Mutex::default() }
+    /// `bridge`: the cluster's, after which the links are named. `carried`: what the network between hosts carries, in
+    /// bytes a packet.
+    pub fn new(netlink: Netlink, bridge: &str, wire: Wire, carried: u32) -> Self {
+        Self { netlink, names: Names::new(bridge), wire, carried, doubts: Mutex::default() }
     }
 
     pub fn names(&self) -> &Names {
@@ -51,21 +54,42 @@ impl Segments {
 
     /// Of everything that is joined to a segment.
     pub fn mtu(&self) -> u32 {
-        self.mtu
+        self.wire.mtu(self.carried)
     }
 
     /// Whether the network between hosts is as was said.
     pub async fn check(&self) -> Result<(), NetError> {
-        let Some(Tunnel { address, .. }) = self.tunnel else { return Ok(()) };
+        match &self.wire {
+            Wire::Alone => Ok(()),
+            Wire::Tunnel(tunnel) => self.check_tunnel(tunnel.address).await,
+            Wire::Trunk(name) => self.check_trunk(name).await,
+        }
+    }
+
+    async fn check_tunnel(&self, address: Ipv4Addr) -> Result<(), NetError> {
         let Some(index) = self.netlink.link_of(address).await? else {
             return Err(NetError::Broken(format!("tunnel_address: this host has no address {address}")));
         };
         let links = self.netlink.links().await?;
-        let narrow = links.iter().find(|link| link.index == index && link.mtu < self.mtu + OVERHEAD_BYTES);
-        narrow.map_or(Ok(()), |link| {
-            let (said, Link { name, mtu, .. }) = (self.mtu + OVERHEAD_BYTES, link);
-            Err(NetError::Broken(format!("tunnel_mtu = {said}: {name}, which has {address}, carries {mtu}")))
-        })
+        let link = links.iter().find(|link| link.index == index);
+        link.map_or(Ok(()), |link| self.check_width(link, &format!("{}, which has {address},", link.name)))
+    }
+
+    async fn check_trunk(&self, name: &str) -> Result<(), NetError> {
+        let trunk = self.netlink.link(name).await?.ok_or_else(|| Wire::no_trunk(name))?;
+        if !self.netlink.knows_vlans().await? {
+            return Err(NetError::Broken(
+                "driver = \"vlan\": this kernel knows no VLANs (its module 8021q is not there)".to_owned(),
+            ));
+        }
+        self.check_width(&trunk, name)
+    }
+
+    fn check_width(&self, link: &Link, called: &str) -> Result<(), NetError> {
+        if link.mtu >= self.carried {
+            return Ok(());
+        }
+        Err(NetError::Broken(format!("tunnel_mtu = {}: {called} carries {}", self.carried, link.mtu)))
     }
 
     /// Makes what is missing of these segments and puts right what is not as it was made. `tunnels`: the addresses of
@@ -113,7 +137,7 @@ impl Segments {
             self.take(&wanted, step).await?;
             done.push(self.words(tag, step));
         }
-        let device = self.tunnel.map(|_| self.names.device(tag));
+        let device = (self.wire != Wire::Alone).then(|| self.names.device(tag));
         for name in [Some(self.names.bridge(tag)), device].into_iter().flatten() {
             if silence(&name)? && done.is_empty() {
                 done.push(format!("that {name} speaks no IPv6"));
@@ -126,9 +150,11 @@ impl Segments {
         if !(1..=TAG_MAX).contains(&tag) {
             return Err(NetError::Broken(format!("{tag} is no segment's tag")));
         }
-        let own = self.tunnel.map(|tunnel| tunnel.address);
-        let flood = tunnels.iter().copied().filter(|address| Some(*address) != own).collect();
-        Ok(Wanted { tag, tunnel: self.tunnel, mtu: self.mtu, flood })
+        let flood = match self.wire.tunnel() {
+            Some(own) => tunnels.iter().copied().filter(|address| *address != own.address).collect(),
+            None => BTreeSet::new(),
+        };
+        Ok(Wanted { tag, wire: self.wire.clone(), mtu: self.mtu(), flood })
     }
 
     async fn look(&self, tags: &BTreeSet<Tag>) -> Result<BTreeMap<Tag, Seen>, NetError> {
@@ -139,15 +165,19 @@ impl Segments {
         let links: HashMap<&str, &Link> = links.iter().map(|link| (link.name.as_str(), link)).collect();
         let find = |name: &str| links.get(name).map(|link| (*link).clone());
         let has_device = tags.iter().any(|tag| links.contains_key(self.names.device(*tag).as_str()));
-        let floods = match self.tunnel {
+        let floods = match self.wire.tunnel() {
             Some(_) if has_device => self.netlink.floods().await?,
             _ => BTreeMap::new(),
+        };
+        let trunk = match self.wire.trunk() {
+            Some(name) => self.netlink.link(name).await?,
+            None => None,
         };
         let seen = tags.iter().map(|tag| {
             let (bridge, device) = (find(&self.names.bridge(*tag)), find(&self.names.device(*tag)));
             let flood = device.as_ref().and_then(|device| floods.get(&device.index));
             let flood = flood.cloned().unwrap_or_default();
-            (*tag, Seen { bridge, device, flood })
+            (*tag, Seen { bridge, device, trunk: trunk.clone(), flood })
         });
         Ok(seen.collect())
     }
@@ -176,18 +206,17 @@ impl Segments {
             }
             Step::BridgeSet => self.bridge_set(&bridge, wanted.mtu).await,
             Step::DeviceDelete => self.netlink.link_delete(&device).await,
+            Step::TrunkUp => match self.wire.trunk() {
+                Some(name) => {
+                    self.netlink.link_change(name, LinkUnspec::new_with_name(name).up().build()).await
+                }
+                None => Ok(()),
+            },
             Step::DeviceMake => {
-                let Some(Tunnel { address, port }) = self.tunnel else { return Ok(()) };
-                let message = LinkVxlan::new(&device, wanted.tag)
-                    .local(address)
-                    .port(port)
-                    .learning(true)
-                    .link_group(GROUP)
-                    .mtu(wanted.mtu);
-                self.netlink.link_make(&device, message.build()).await?;
+                let place = self.device_make(&device, wanted).await?;
                 if self.netlink.index(&device).await?.is_none() {
                     return Err(NetError::Broken(format!(
-                        "{device}: another device of this host has the tag {} at UDP port {port}",
+                        "{device}: another device of this host has the tag {} {place}",
                         wanted.tag
                     )));
                 }
@@ -196,6 +225,26 @@ impl Segments {
             Step::DeviceSet => self.device_set(&bridge, &device, wanted.mtu).await,
             Step::Flood(address) => self.netlink.flood(&device, address).await,
             Step::Unflood(address) => self.netlink.unflood(&device, address).await,
+        }
+    }
+
+    /// Tells where each tag is once.
+    async fn device_make(&self, device: &str, wanted: &Wanted) -> Result<String, NetError> {
+        match &self.wire {
+            Wire::Alone => Ok(String::new()),
+            Wire::Tunnel(Tunnel { address, port }) => {
+                let message = LinkVxlan::new(device, wanted.tag).local(*address).port(*port).learning(true);
+                let message = message.link_group(GROUP).mtu(wanted.mtu).build();
+                self.netlink.link_make(device, message).await?;
+                Ok(format!("at UDP port {port}"))
+            }
+            Wire::Trunk(name) => {
+                let trunk = self.netlink.index(name).await?.ok_or_else(|| Wire::no_trunk(name))?;
+                let message = LinkVlan::new(device, trunk, Wire::vlan(wanted.tag)?);
+                let message = message.link_group(GROUP).mtu(wanted.mtu).build();
+                self.netlink.link_make(device, message).await?;
+                Ok(format!("on {name}"))
+            }
         }
     }
 
@@ -220,6 +269,7 @@ impl Segments {
         match step {
             Step::BridgeMake => format!("bridge {}", self.names.bridge(tag)),
             Step::BridgeSet => format!("what bridge {} is like", self.names.bridge(tag)),
+            Step::TrunkUp => format!("{} that was down", self.wire.trunk().unwrap_or_default()),
             Step::DeviceDelete => format!("{device} that was another"),
             Step::DeviceMake => format!("device {device}"),
             Step::DeviceSet => format!("how {device} is joined"),
@@ -247,6 +297,7 @@ impl Segments {
                     let from = vxlan.local.map(|local| format!(" from {local}")).unwrap_or_default();
                     format!("VXLAN {:#x}{from}, UDP port {}", vxlan.vni, vxlan.port)
                 }
+                Kind::Vlan(tag) => format!("VLAN {tag} of {}", self.wire.trunk().unwrap_or_default()),
                 Kind::Other => "link of another kind".to_owned(),
             };
             let up = if link.up { "up" } else { "down" };
@@ -266,7 +317,7 @@ impl Segments {
         let own = links.iter().filter(|link| link.group == GROUP);
         let tag = |link: &Link| match link.kind {
             Kind::Bridge { .. } => self.names.tag_of_bridge(&link.name),
-            Kind::Vxlan(_) => self.names.tag_of_device(&link.name),
+            Kind::Vxlan(_) | Kind::Vlan(_) => self.names.tag_of_device(&link.name),
             Kind::Other => None,
         };
         Ok(own.filter_map(tag).collect())

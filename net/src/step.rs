@@ -3,6 +3,7 @@
 use crate::NetError;
 use crate::link::{Kind, Link, Vxlan};
 use crate::names::Tag;
+use crate::wire::{Tunnel, Wire};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
@@ -10,23 +11,12 @@ use std::net::Ipv4Addr;
 /// `ip link show group 19265` lists them all.
 pub const GROUP: u32 = 0x4b41;
 
-/// What VXLAN puts before a packet: the frame's own head (14 bytes), its own (8), UDP's (8) and IPv4's (20).
-pub const OVERHEAD_BYTES: u32 = 50;
-
-/// Where a host takes frames of segments from other hosts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tunnel {
-    pub address: Ipv4Addr,
-    pub port: u16,
-}
-
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wanted {
     pub tag: Tag,
-    /// None: no device, and if there is one it is another's.
-    pub tunnel: Option<Tunnel>,
+    pub wire: Wire,
     pub mtu: u32,
-    /// Where frames go that are for everybody, or of which nobody knows for whom.
+    /// By a tunnel: where frames go that are for everybody, or of which nobody knows for whom.
     pub flood: BTreeSet<Ipv4Addr>,
 }
 
@@ -34,6 +24,8 @@ pub struct Wanted {
 pub struct Seen {
     pub bridge: Option<Link>,
     pub device: Option<Link>,
+    /// Where the wire is one.
+    pub trunk: Option<Link>,
     pub flood: BTreeSet<Ipv4Addr>,
 }
 
@@ -41,6 +33,7 @@ pub struct Seen {
 pub enum Step {
     BridgeMake,
     BridgeSet,
+    TrunkUp,
     DeviceDelete,
     DeviceMake,
     /// Joins it to the bridge, and the rest.
@@ -50,10 +43,29 @@ pub enum Step {
     Unflood(Ipv4Addr),
 }
 
+/// What joins a bridge to those of other hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Device {
+    pub kind: Kind,
+    /// The link that carries its frames, where it is a certain one.
+    pub below: Option<u32>,
+}
+
 impl Wanted {
-    pub fn device(&self) -> Option<Vxlan> {
-        let Tunnel { address, port } = self.tunnel?;
-        Some(Vxlan { vni: self.tag, local: Some(address), port, learning: true })
+    /// `None`: no device, and if there is one it is another's.
+    pub fn device(&self, trunk: Option<&Link>) -> Result<Option<Device>, NetError> {
+        match &self.wire {
+            Wire::Alone => Ok(None),
+            Wire::Tunnel(Tunnel { address, port }) => {
+                let vxlan = Vxlan { vni: self.tag, local: Some(*address), port: *port, learning: true };
+                Ok(Some(Device { kind: Kind::Vxlan(vxlan), below: None }))
+            }
+            Wire::Trunk(name) => {
+                let trunk = trunk.ok_or_else(|| Wire::no_trunk(name))?;
+                let vlan = Wire::vlan(self.tag)?;
+                Ok(Some(Device { kind: Kind::Vlan(vlan), below: Some(trunk.index) }))
+            }
+        }
     }
 }
 
@@ -72,12 +84,15 @@ pub fn steps(wanted: &Wanted, seen: &Seen) -> Result<Vec<Step>, NetError> {
             }
         }
     }
-    let Some(device) = wanted.device() else { return Ok(steps) };
+    let Some(device) = wanted.device(seen.trunk.as_ref())? else { return Ok(steps) };
+    if seen.trunk.as_ref().is_some_and(|trunk| !trunk.up) {
+        steps.push(Step::TrunkUp);
+    }
     let mut is_new = true;
     match &seen.device {
         None => steps.push(Step::DeviceMake),
         Some(link) if link.group != GROUP => return Err(foreign(link)),
-        Some(link) if link.kind != Kind::Vxlan(device) => {
+        Some(link) if link.kind != device.kind || (device.below.is_some() && link.below != device.below) => {
             steps.extend([Step::DeviceDelete, Step::DeviceMake]);
         }
         Some(link) => {
@@ -105,22 +120,27 @@ mod tests {
     const GONE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
 
     fn wanted() -> Wanted {
-        let tunnel = Some(Tunnel { address: OWN, port: 4789 });
-        Wanted { tag: 0x1001, tunnel, mtu: 1450, flood: BTreeSet::from([OTHER]) }
+        Wanted { tag: 0x1001, wire: tunnel(OWN, 4789), mtu: 1450, flood: BTreeSet::from([OTHER]) }
+    }
+
+    fn tunnel(address: Ipv4Addr, port: u16) -> Wire {
+        Wire::Tunnel(Tunnel { address, port })
     }
 
     fn link(index: u32, kind: Kind) -> Link {
         let (arp, controller) = (index != 7, (index != 7).then_some(7));
         let name = format!("link{index}");
         let (up, mtu, mac, group, isolated) = (true, 1450, None, GROUP, index != 7);
-        Link { index, name, kind, up, arp, mtu, mac, group, controller, isolated, hairpin: false }
+        let below = None;
+        Link { index, name, kind, up, arp, mtu, mac, group, controller, below, isolated, hairpin: false }
     }
 
     fn whole() -> Seen {
-        let device = Kind::Vxlan(wanted().device().unwrap());
+        let device = wanted().device(None).unwrap().unwrap();
         Seen {
             bridge: Some(link(7, Kind::Bridge { filtered: true })),
-            device: Some(link(8, device)),
+            device: Some(link(8, device.kind)),
+            trunk: None,
             flood: BTreeSet::from([OTHER]),
         }
     }
@@ -158,16 +178,72 @@ mod tests {
         device(|link| link.isolated = false);
         device(|link| link.mtu = 1500);
         let anew = [Step::DeviceDelete, Step::DeviceMake, Step::Flood(OTHER)];
-        check(|wanted, _| wanted.tunnel.as_mut().unwrap().port = 8472, &anew);
-        check(|wanted, _| wanted.tunnel.as_mut().unwrap().address = GONE, &anew);
+        check(|wanted, _| wanted.wire = tunnel(OWN, 8472), &anew);
+        check(|wanted, _| wanted.wire = tunnel(GONE, 4789), &anew);
         check(|_, seen| seen.device.as_mut().unwrap().kind = Kind::Other, &anew);
     }
 
     #[test]
     fn without_a_tunnel_there_is_a_bridge_and_the_device_of_another_stays() {
-        check(|wanted, _| wanted.tunnel = None, &[]);
-        let alone = |wanted: &mut Wanted, seen: &mut Seen| (wanted.tunnel, *seen) = (None, Seen::default());
+        check(|wanted, _| wanted.wire = Wire::Alone, &[]);
+        let alone =
+            |wanted: &mut Wanted, seen: &mut Seen| (wanted.wire, *seen) = (Wire::Alone, Seen::default());
         check(alone, &[Step::BridgeMake]);
+    }
+
+    const TRUNK: u32 = 3;
+
+    /// Segment 100 on eth1, and a host where it is.
+    fn tagged() -> (Wanted, Seen) {
+        let wire = Wire::Trunk("eth1".to_owned());
+        let trunk = Link { group: 0, controller: None, isolated: false, ..link(TRUNK, Kind::Other) };
+        let device = Link { below: Some(TRUNK), ..link(8, Kind::Vlan(100)) };
+        let seen = Seen { device: Some(device), trunk: Some(trunk), flood: BTreeSet::new(), ..whole() };
+        (Wanted { tag: 100, wire, mtu: 1450, flood: BTreeSet::new() }, seen)
+    }
+
+    fn check_tagged(change: impl FnOnce(&mut Wanted, &mut Seen), expected: &[Step]) {
+        let (mut wanted, mut seen) = tagged();
+        change(&mut wanted, &mut seen);
+        assert_eq!(steps(&wanted, &seen).unwrap(), expected, "{wanted:?} {seen:?}");
+    }
+
+    #[test]
+    fn by_a_trunk_a_segment_is_joined_in_tagged_frames() {
+        let device = |seen: &mut Seen, change: fn(&mut Link)| change(seen.device.as_mut().unwrap());
+        check_tagged(|_, _| {}, &[]);
+        check_tagged(
+            |_, seen| (seen.bridge, seen.device) = (None, None),
+            &[Step::BridgeMake, Step::DeviceMake],
+        );
+        check_tagged(|_, seen| seen.device = None, &[Step::DeviceMake]);
+        check_tagged(|_, seen| device(seen, |link| link.controller = None), &[Step::DeviceSet]);
+        check_tagged(|_, seen| device(seen, |link| link.up = false), &[Step::DeviceSet]);
+        // Another number, another protocol, another interface below, or what another driver has left.
+        let anew = [Step::DeviceDelete, Step::DeviceMake];
+        check_tagged(|_, seen| device(seen, |link| link.kind = Kind::Vlan(101)), &anew);
+        check_tagged(|_, seen| device(seen, |link| link.kind = Kind::Other), &anew);
+        check_tagged(|_, seen| device(seen, |link| link.below = Some(9)), &anew);
+        check_tagged(|_, seen| seen.device = whole().device, &anew);
+        let down = |seen: &mut Seen| seen.trunk.as_mut().unwrap().up = false;
+        check_tagged(|_, seen| down(seen), &[Step::TrunkUp]);
+    }
+
+    #[test]
+    fn without_its_trunk_or_with_a_tag_that_is_no_vlan_nothing_is_made() {
+        let error = |change: fn(&mut Wanted, &mut Seen)| {
+            let (mut wanted, mut seen) = tagged();
+            (seen.bridge, seen.device) = (None, None);
+            change(&mut wanted, &mut seen);
+            steps(&wanted, &seen).unwrap_err().to_string()
+        };
+        assert_eq!(error(|_, seen| seen.trunk = None), "trunk: this host has no interface eth1");
+        for tag in [0, 4095, 0x1001] {
+            let (mut wanted, seen) = tagged();
+            wanted.tag = tag;
+            let error = steps(&wanted, &seen).unwrap_err().to_string();
+            assert!(error.contains(&tag.to_string()) && error.contains("VLAN"), "{error}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
-use karri_net::{Namespace, Netlink, Segments, Tunnel};
+use karri_net::{Namespace, Netlink, Segments, Tunnel, Wire};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -43,8 +43,12 @@ fn hosts() -> Netlink {
     Netlink::open().unwrap()
 }
 
+fn by_tunnel(address: Ipv4Addr) -> Wire {
+    Wire::Tunnel(Tunnel { address, port: 4789 })
+}
+
 fn segments(netlink: &Netlink, address: Ipv4Addr) -> Segments {
-    Segments::new(netlink.clone(), "karri0", Some(Tunnel { address, port: 4789 }), 1500)
+    Segments::new(netlink.clone(), "karri0", by_tunnel(address), 1500)
 }
 
 fn tags(tags: &[u32]) -> BTreeSet<u32> {
@@ -163,14 +167,43 @@ async fn what_others_have_made_is_left_alone_and_told() {
     must("ip link add other0 type vxlan id 4097 dstport 4789; ip link set other0 up");
     assert!(error(OWN).await.contains("4097"), "a tag can be used once on a host");
     for (address, mtu, what) in [(THIRD, 1500, "no address 192.0.2.3"), (OWN, 1501, "cable")] {
-        let tunnel = Some(Tunnel { address, port: 4789 });
-        let segments = Segments::new(netlink.clone(), "karri0", tunnel, mtu);
+        let segments = Segments::new(netlink.clone(), "karri0", by_tunnel(address), mtu);
         let error = segments.check().await.unwrap_err().to_string();
         assert!(error.starts_with("tunnel_") && error.contains(what), "{error}");
     }
     for wrong in [0, 0x100_0000] {
         assert!(segments(&netlink, OWN).ensure(&tags(&[wrong]), &[]).await.is_err(), "{wrong}");
     }
+}
+
+/// With real tagged frames: `nc/tests/vlan.rs`, where a kernel has them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trunk_that_cannot_be_used_is_told_by_its_key_and_nothing_is_made() {
+    if runs_elsewhere("a_trunk_that_cannot_be_used_is_told_by_its_key_and_nothing_is_made") {
+        return;
+    }
+    let netlink = hosts();
+    let knows = "ip link add link cable name probe type vlan id 5 2>/dev/null && ip link delete probe && echo yes || true";
+    let knows = must(knows) == "yes\n";
+    let before = must("ip -o link");
+    let by = |trunk: &str, mtu| Segments::new(netlink.clone(), "karri0", Wire::Trunk(trunk.to_owned()), mtu);
+    let outcome = async |trunk, mtu| by(trunk, mtu).check().await.map_err(|error| error.to_string());
+    let missing = "trunk: this host has no interface nowhere";
+    assert_eq!(outcome("nowhere", 1500).await, Err(missing.to_owned()));
+    if knows {
+        assert_eq!(outcome("cable", 1500).await, Ok(()));
+        assert_eq!(outcome("cable", 1501).await, Err("tunnel_mtu = 1501: cable carries 1500".to_owned()));
+    } else {
+        let error = outcome("cable", 1500).await.unwrap_err();
+        assert!(error.starts_with("driver = \"vlan\": this kernel knows no VLANs"), "{error}");
+    }
+    let error = by("nowhere", 1500).ensure(&tags(&[100]), &[]).await.unwrap_err().to_string();
+    assert_eq!(error, missing);
+    for wrong in [0x1001, 4095] {
+        let error = by("cable", 1500).ensure(&tags(&[wrong]), &[]).await.unwrap_err().to_string();
+        assert!(error.contains("is no VLAN"), "{error}");
+    }
+    assert_eq!(must("ip -o link"), before);
 }
 
 /// A machine with this address on a bridge of the host in that namespace, if any.

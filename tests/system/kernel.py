@@ -11,6 +11,7 @@ COUNTED = re.compile(r"\[\d+:\d+\]")
 # Of iptables and ebtables alike.
 SHARED = re.compile(r"-A (PREROUTING|INPUT|FORWARD|OUTPUT|POSTROUTING|BROUTING) ")
 VXLAN = ("id", "local", "port", "learning")
+VLAN = ("id", "protocol")
 PORT = ("hairpin", "isolated")
 BRIDGE = ("nf_call_iptables", "mcast_snooping")
 
@@ -57,7 +58,7 @@ class Kernel:
         kind, data, port = info.get("info_kind"), info.get("info_data", {}), info.get("info_slave_data", {})
         like = {"kind": kind, "up": "UP" in link["flags"], "arp": "NOARP" not in link["flags"], "mtu": link["mtu"],
                 "master": link.get("master"), "group": link.get("group"), **{key: port.get(key) for key in PORT}}
-        for of, keys in (("vxlan", VXLAN), ("bridge", BRIDGE)):
+        for of, keys in (("vxlan", VXLAN), ("vlan", VLAN), ("bridge", BRIDGE)):
             if kind == of:
                 like.update({key: data.get(key) for key in keys})
         # The door to metadata is the process's own, and comes again with it.

@@ -17,7 +17,7 @@ use karri_proto::internal::nodes::NodeWelcome;
 use karri_proto::internal::{
     ApiError, Role, facts as network, fleet as fleets, instances, kernel as kernels, nodes, story as stories,
 };
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, SegmentDriver};
 use karri_proto::runtime::process::Base;
 use std::sync::Arc;
 
@@ -30,6 +30,8 @@ pub struct Api {
     pub welcome: NodeWelcome,
     /// How the cluster's instances are joined to networks.
     pub mode: NetworkMode,
+    /// And its segments to other hosts.
+    pub driver: SegmentDriver,
     /// Where this host takes packets of segments.
     pub tunnel: Option<std::net::Ipv4Addr>,
     pub site: Site,

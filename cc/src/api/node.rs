@@ -5,7 +5,7 @@ use crate::app::node::NodeRecord;
 use async_trait::async_trait;
 use karri_proto::internal::nodes::{NodeHello, NodeService, NodeWelcome, may_be_called};
 use karri_proto::internal::{ApiError, Caller, Identity};
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, SegmentDriver};
 use std::net::Ipv4Addr;
 
 const URL_BYTES_MAX: usize = 256;
@@ -16,6 +16,7 @@ const TEXT_BYTES_MAX: usize = 128;
 impl NodeService for Api {
     async fn node_hello(&self, caller: &Caller, hello: NodeHello) -> Result<NodeWelcome, ApiError> {
         check_mode(&self.mode, &hello)?;
+        check_driver(&self.mode, self.driver, &hello)?;
         let record = record(&caller.identity, hello)?;
         self.keeper.ask(move |book, now_ms| book.hello(record, now_ms)).await??;
         let nodes = self.keeper.ask(|book, _| book.tunnels()).await?;
@@ -36,9 +37,20 @@ fn check_mode(mode: &NetworkMode, hello: &NodeHello) -> Result<(), ApiError> {
     Err(ApiError::conflict(sentence))
 }
 
+/// Where there are segments, those of a node of another driver would reach nobody.
+fn check_driver(mode: &NetworkMode, driver: SegmentDriver, hello: &NodeHello) -> Result<(), ApiError> {
+    if *mode != NetworkMode::Managed || driver == hello.driver {
+        return Ok(());
+    }
+    Err(ApiError::conflict(format!(
+        "the cluster's network.driver is \"{driver}\", the node's is \"{}\": set the node's to the cluster's",
+        hello.driver
+    )))
+}
+
 /// What is kept of a greeting. The certificate says whose it is.
 fn record(sender: &Identity, hello: NodeHello) -> Result<NodeRecord, ApiError> {
-    let NodeHello { url, tunnel, user_network: _, mut facts } = hello;
+    let NodeHello { url, tunnel, user_network: _, driver: _, mut facts } = hello;
     if !url.starts_with("https://") || url.len() > URL_BYTES_MAX {
         return Err(ApiError::invalid("url: an https address is expected"));
     }

@@ -47,6 +47,7 @@ impl Firewall {
         let jumps = vec![
             jump("filter", "INPUT", &chains.input, &format!("-i {bridge}")),
             jump("filter", "INPUT", &chains.from_routers, &format!("-i {uplinks}")),
+            jump("filter", "INPUT", &chains.segments, &format!("-i {}", Names::new(bridge).bridges())),
             jump("filter", "FORWARD", &chains.forward, ""),
             jump("nat", "POSTROUTING", &chains.leaving, ""),
             jump("nat", "PREROUTING", &chains.arriving, ""),
@@ -152,6 +153,7 @@ impl Firewall {
 struct Chains {
     input: String,
     from_routers: String,
+    segments: String,
     forward: String,
     leaving: String,
     /// Back to the flat network, by a public address.
@@ -166,6 +168,7 @@ impl Chains {
         Self {
             input: name("IN"),
             from_routers: name("UP"),
+            segments: name("SEG"),
             forward: name("FWD"),
             leaving: name("NAT"),
             back: name("BACK"),
@@ -182,15 +185,18 @@ fn rules(network: &NetworkConfig, chains: &Chains, outside: &Outside) -> String 
 
 fn filter(network: &NetworkConfig, chains: &Chains) -> String {
     let NetworkConfig { bridge, gateway, .. } = network;
-    let Chains { input, from_routers, forward, .. } = chains;
+    let Chains { input, from_routers, segments, forward, .. } = chains;
     let uplinks = names::uplinks(bridge);
+    let bridges = Names::new(bridge).bridges();
     let asked =
         format!("-A {from_routers} -d {gateway} -m conntrack --ctorigdst {NEXT_HOP} --ctorigdstport 53");
     format!(
         "*filter\n\
          :{input} - [0:0]\n\
          :{from_routers} - [0:0]\n\
+         :{segments} - [0:0]\n\
          :{forward} - [0:0]\n\
+         -A {segments} -j DROP\n\
          -A {input} -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
          -A {input} -p udp --dport 67 -j ACCEPT\n\
          -A {input} -d {gateway} -p udp --dport 53 -j ACCEPT\n\
@@ -202,6 +208,7 @@ fn filter(network: &NetworkConfig, chains: &Chains) -> String {
          {asked} -p udp -j ACCEPT\n\
          {asked} -p tcp -j ACCEPT\n\
          -A {from_routers} -j DROP\n\
+         -A {forward} -i {bridges} ! -o {bridges} -j DROP\n\
          -A {forward} -o {uplinks} -d {LINKS} -j DROP\n\
          -A {forward} -i {uplinks} -o {bridge} -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP\n\
          -A {forward} -i {uplinks} -j ACCEPT\n\

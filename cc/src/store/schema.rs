@@ -4,13 +4,14 @@ use super::StoreError;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
-const MIGRATIONS: [(i64, &str); 6] = [
+const MIGRATIONS: [(i64, &str); 7] = [
     (1, include_str!("../../../migrations/cc/0001_cluster.sql")),
     (2, include_str!("../../../migrations/cc/0002_left_behind.sql")),
     (3, include_str!("../../../migrations/cc/0003_network_facts.sql")),
     (4, include_str!("../../../migrations/cc/0004_tunnels.sql")),
     (5, include_str!("../../../migrations/cc/0005_captures.sql")),
     (6, include_str!("../../../migrations/cc/0006_network_mode.sql")),
+    (7, include_str!("../../../migrations/cc/0007_segment_driver.sql")),
 ];
 
 pub async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {

@@ -8,8 +8,9 @@ use crate::app::plan::PLACE_PATIENCE_MS;
 use crate::app::samples::{facts, intent, next};
 use karri_proto::instance::{Desired, Phase};
 use karri_proto::internal::instances::{Cursor, ReportPage};
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, SegmentDriver};
 
+const VXLAN: SegmentDriver = SegmentDriver::Vxlan;
 const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
 
 fn empty_page(epoch: u64) -> ReportPage {
@@ -111,6 +112,7 @@ async fn a_database_from_before_vpcs_goes_on() {
         "ALTER TABLE nodes DROP COLUMN tunnel",
         "ALTER TABLE instances DROP COLUMN capture",
         "ALTER TABLE numbering DROP COLUMN mode",
+        "ALTER TABLE numbering DROP COLUMN driver",
         "DELETE FROM migrations WHERE version > 3",
         "UPDATE instances SET intent = json_remove(intent, '$.spec.ports[0].segment')",
     ] {
@@ -129,20 +131,23 @@ async fn a_mode_stays_while_there_are_instances() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, _) = Store::open(&directory.path().join("cc.sqlite"), 7).await.unwrap();
     let user = NetworkMode::User { forwarded: vec![22] };
-    store.mode_settle(&NetworkMode::Managed).await.unwrap();
-    store.mode_settle(&user).await.unwrap();
+    store.mode_settle(&NetworkMode::Managed, VXLAN).await.unwrap();
+    store.mode_settle(&user, VXLAN).await.unwrap();
     let mut book = Book::load(store.load().await.unwrap(), SETTINGS, 0);
     book.put(intent(1), 0).unwrap();
     book.put(intent(2), 0).unwrap();
     book.put(next(&intent(2), Desired::Terminated), 0).unwrap();
     store.commit(&book.take_changes()).await.unwrap();
-    let refused = store.mode_settle(&NetworkMode::System).await.unwrap_err().to_string();
+    let refused = store.mode_settle(&NetworkMode::System, VXLAN).await.unwrap_err().to_string();
     let expected = "network.mode = \"system\": this cluster has 1 instances that were made under \"user\"; terminate them before it \
          is changed, or set it back";
     assert_eq!(refused, expected);
     // Another list is no other mode.
-    store.mode_settle(&NetworkMode::User { forwarded: vec![] }).await.unwrap();
+    let refused = store.mode_settle(&user, SegmentDriver::Vlan).await.unwrap_err().to_string();
+    assert!(refused.starts_with("network.driver = \"vlan\": this cluster has 1 instances"), "{refused}");
+    store.mode_settle(&NetworkMode::User { forwarded: vec![] }, VXLAN).await.unwrap();
     book.put(next(&intent(1), Desired::Terminated), 0).unwrap();
     store.commit(&book.take_changes()).await.unwrap();
-    store.mode_settle(&NetworkMode::System).await.unwrap();
+    store.mode_settle(&NetworkMode::System, VXLAN).await.unwrap();
+    store.mode_settle(&NetworkMode::Managed, SegmentDriver::Vlan).await.unwrap();
 }

@@ -105,6 +105,10 @@ impl Cloud {
             },
             cluster: ClusterConfig { zone: ZONE.to_owned(), extends: false, clc_url: self.clc_url.clone() },
             network: NetworkConfig {
+                driver: Default::default(),
+                trunk: None,
+                vlan_first: None,
+                vlan_last: None,
                 tunnel_address: Some([192, 0, 2, 1].into()),
                 tunnel_mtu: 1500,
                 vxlan_port: 4789,

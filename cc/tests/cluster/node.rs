@@ -159,7 +159,13 @@ impl FakeNode {
         tokio::spawn(serve(listener, Some(server_config(&self.files).unwrap()), routes, shutdown.clone()));
         let (cc, hello) = (
             self.cc.clone(),
-            NodeHello { url, tunnel: None, user_network: false, facts: self.facts.clone() },
+            NodeHello {
+                url,
+                tunnel: None,
+                user_network: false,
+                driver: Default::default(),
+                facts: self.facts.clone(),
+            },
         );
         let caller = crate::cloud::caller("hello");
         let _ = cc.node_hello(&caller, hello.clone()).await;

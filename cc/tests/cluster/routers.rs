@@ -86,8 +86,13 @@ async fn nodes_are_told_where_all_hosts_take_packets_of_segments() {
     let own = Ipv4Addr::new(192, 0, 2, 1); // of the cluster controller's configuration
     let greet = async |cloud: &Cloud, name: &str, tunnel: Option<[u8; 4]>| {
         let url = format!("https://127.0.0.1:{}", name.len());
-        let hello =
-            NodeHello { url, tunnel: tunnel.map(Ipv4Addr::from), user_network: false, facts: facts(name, 4) };
+        let hello = NodeHello {
+            url,
+            tunnel: tunnel.map(Ipv4Addr::from),
+            user_network: false,
+            driver: Default::default(),
+            facts: facts(name, 4),
+        };
         let client = cloud.client(Role::Nc, ZONE, name);
         client.node_hello(&caller("r"), hello).await.map(|welcome| welcome.tunnels)
     };

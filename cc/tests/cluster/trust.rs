@@ -6,6 +6,7 @@ use karri_proto::internal::Role;
 use karri_proto::internal::error::ApiErrorKind;
 use karri_proto::internal::instances::InstanceService;
 use karri_proto::internal::nodes::{NodeHello, NodeService};
+use karri_proto::network::SegmentDriver;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::tls::fingerprint;
 use sqlx::Connection as _;
@@ -18,6 +19,7 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
         url: "https://127.0.0.1:1".to_owned(),
         tunnel: None,
         user_network: false,
+        driver: Default::default(),
         facts: facts("node-1", 4),
     };
     for (role, cluster) in [(Role::Nc, "zone-a"), (Role::Cc, "zone-b"), (Role::Walrus, ""), (Role::Admin, "")]
@@ -44,6 +46,10 @@ async fn only_the_cloud_controller_commands_and_only_nodes_of_the_cluster_greet(
     let refused = node.node_hello(&caller("r"), of_another_mode).await.unwrap_err();
     assert_eq!(refused.kind, ApiErrorKind::Conflict);
     assert!(refused.message.contains("network.mode is \"managed\""), "{}", refused.message);
+    let of_another_driver = NodeHello { driver: SegmentDriver::Vlan, ..hello.clone() };
+    let refused = node.node_hello(&caller("r"), of_another_driver).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    assert!(refused.message.starts_with("the cluster's network.driver is \"vxlan\", the node's is \"vlan\""));
     let plain = NodeHello { url: "http://127.0.0.1:1".to_owned(), ..hello };
     assert_eq!(node.node_hello(&caller("r"), plain).await.unwrap_err().kind, ApiErrorKind::Invalid);
 }
@@ -57,6 +63,7 @@ async fn a_forgotten_nodes_certificate_is_refused() {
             url: format!("https://127.0.0.1:{port}"),
             tunnel: None,
             user_network: false,
+            driver: Default::default(),
             facts: facts(name, 4),
         };
         client.node_hello(&caller("r"), hello).await

@@ -1,7 +1,7 @@
 //! Subnets of one VPC and of another: who reaches whom, and what guests are told.
 
 use crate::vpc::TestVpc;
-use crate::world::{BRIDGE, Guest, World, must, run, runs_elsewhere};
+use crate::world::{BRIDGE, Guest, HOST, OUTSIDE, World, host_socket, must, run, runs_elsewhere};
 use karri_proto::network::{DhcpOptions, RouteTarget};
 use std::net::Ipv4Addr;
 
@@ -57,6 +57,33 @@ fn subnets_of_a_vpc_reach_each_other_and_no_other_vpc() {
         world.network.run_dir.display()
     ));
     assert_eq!(left, "0\n1\n", "dnsmasq of the flat network alone");
+}
+
+/// A guest knows or guesses the MAC of a bridge's port: the host is neither reached by it nor a way to others.
+#[test]
+fn the_host_is_no_part_of_a_segment() {
+    if runs_elsewhere("subnets::the_host_is_no_part_of_a_segment") {
+        return;
+    }
+    let mut world = World::new();
+    let vpc = TestVpc::new(1);
+    world.become_wanted(&[&vpc]);
+    let (a, outside) = (Guest::plug(&vpc, "a"), world.outside());
+    let leg = must("cat /sys/class/net/karri-t0s101/address");
+    a.must(&format!("ip neigh replace 10.0.0.1 lladdr {} dev eth0", leg.trim()));
+    let sender = a.socket();
+    let (on_host, beyond) = (host_socket(), outside.socket());
+    let comes = || {
+        [(HOST, &on_host), (OUTSIDE, &beyond)].map(|(to, listener)| {
+            sender.send_to(b"in", (to, 9)).unwrap();
+            listener.recv(&mut [0; 9]).is_ok()
+        })
+    };
+    assert_eq!(comes(), [false, false]);
+    must(&format!("iptables -F KARRI-SEG-{BRIDGE}; iptables -F KARRI-FWD-{BRIDGE}"));
+    assert_eq!(comes(), [true, true], "nothing else keeps it away");
+    world.apply();
+    assert_eq!(comes(), [false, false]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use karri_cc::drive::{Driver, Wanted};
 use karri_net::Namespace;
 use karri_proto::network::{PublicAddress, Subnet};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -84,6 +84,10 @@ impl World {
             forwarded: vec![22],
             dns: vec![Ipv4Addr::LOCALHOST],
             run_dir: directory.path().join("run"),
+            driver: Default::default(),
+            trunk: None,
+            vlan_first: None,
+            vlan_last: None,
             tunnel_address: None,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
@@ -208,6 +212,10 @@ impl Guest {
         self.namespace.run(|| TcpStream::connect_timeout(&to, REFUSED_AFTER)).unwrap()
     }
 
+    pub fn socket(&self) -> UdpSocket {
+        udp(|bind| self.namespace.run(bind).unwrap())
+    }
+
     /// Answers each connection with the address from which it sees it come, until the test ends.
     pub fn serve(&self, port: u16) {
         serve(self.listen(port));
@@ -228,6 +236,17 @@ impl Drop for Guest {
         let _ = self.holder.kill();
         let _ = self.holder.wait();
     }
+}
+
+/// For whoever sends to port 9.
+fn udp(run: impl FnOnce(fn() -> std::io::Result<UdpSocket>) -> std::io::Result<UdpSocket>) -> UdpSocket {
+    let socket = run(|| UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 9))).unwrap();
+    socket.set_read_timeout(Some(REFUSED_AFTER)).unwrap();
+    socket
+}
+
+pub fn host_socket() -> UdpSocket {
+    udp(|bind| bind())
 }
 
 pub fn serve(listener: TcpListener) {

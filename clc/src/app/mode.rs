@@ -9,7 +9,7 @@ use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::ApiError;
 use karri_proto::internal::clusters::ClusterHello;
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, SegmentDriver};
 use sha2::{Digest, Sha256};
 use std::net::Ipv4Addr;
 
@@ -17,6 +17,11 @@ fn unsupported(what: &str, zone: &str, mode: &NetworkMode) -> Fault {
     let sentence =
         format!("{what} not supported in Availability Zone '{zone}', whose network mode is '{mode}'.");
     Fault::new(FaultCode::UnsupportedOperation, sentence)
+}
+
+fn driver(hello: &ClusterHello) -> &'static str {
+    let driver = if hello.vlans.is_some() { SegmentDriver::Vlan } else { SegmentDriver::Vxlan };
+    driver.name()
 }
 
 /// The MAC of a port with that address on a cluster's flat network.
@@ -81,17 +86,21 @@ impl App {
     /// What instances were made under stays while there are any.
     pub fn check_mode(&self, name: &str, hello: &ClusterHello) -> Result<(), ApiError> {
         let Some(known) = self.clusters.get(name).map(|link| link.hello()) else { return Ok(()) };
-        if known.mode.name() == hello.mode.name() {
+        let (key, is, was) = if known.mode.name() != hello.mode.name() {
+            ("mode", hello.mode.name(), known.mode.name())
+        } else if known.vlans.is_some() != hello.vlans.is_some() {
+            ("driver", driver(hello), driver(&known))
+        } else {
             return Ok(());
-        }
+        };
         let living = self.living_of(name, &known);
         if living == 0 {
             return Ok(());
         }
         Err(ApiError::conflict(format!(
-            "network.mode = \"{}\": zone {} has {living} instances that were made under \"{}\"; terminate them before it \
-             is changed, or set it back",
-            hello.mode, hello.zone, known.mode
+            "network.{key} = \"{is}\": zone {} has {living} instances that were made under \"{was}\"; terminate them before \
+             it is changed, or set it back",
+            hello.zone
         )))
     }
 

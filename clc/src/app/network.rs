@@ -11,6 +11,7 @@ use crate::store::dhcp_options::default_dhcp_options_in_txn;
 use crate::store::network::{SecurityGroup, security_group_insert_in_txn};
 use crate::store::network_change::{network_touch_in_txn, networks_turn_in_txn};
 use crate::store::security_group::{rule_insert_in_txn, rules_turn_in_txn};
+use crate::store::segment_tag::subnets_beside_in_txn;
 use crate::store::subnet::{Subnet, subnet_insert_in_txn, subnets_of_zone_update_in_txn};
 use crate::store::vpc::{Vpc, default_vpcs_in_txn, vpc_insert_in_txn};
 use crate::store::vpc_parts::{
@@ -126,6 +127,20 @@ async fn flat_subnets_follow_in_txn(
     Ok(())
 }
 
+/// A subnet keeps its tag: a cluster for which it is no VLAN could not carry it.
+async fn check_vlans_in_txn(tx: &mut Tx, hello: &ClusterHello) -> Result<(), ApiError> {
+    let Some(vlans) = hello.vlans else { return Ok(()) };
+    let beside = subnets_beside_in_txn(tx, &hello.zone, vlans).await?;
+    if beside == 0 {
+        return Ok(());
+    }
+    Err(ApiError::conflict(format!(
+        "network.vlan_first, vlan_last: zone {} has {beside} subnets whose tags are not within {vlans}; delete them \
+         before they are changed, or set them back",
+        hello.zone
+    )))
+}
+
 impl App {
     /// A cluster says where it is. A zone that is new gets a subnet in every account's default VPC.
     pub async fn cluster_hello(&self, name: &str, hello: ClusterHello) -> Result<(), ApiError> {
@@ -140,6 +155,7 @@ impl App {
         let networks = networks_turn_in_txn(&mut tx).await?;
         let known = cluster_list_in_txn(&mut tx).await?;
         let is_new = !hello.extends && !known.iter().any(|cluster| cluster.hello.zone == hello.zone);
+        check_vlans_in_txn(&mut tx, &hello).await?;
         cluster_put_in_txn(&mut tx, name, &hello).await?;
         if !hello.extends {
             flat_subnets_follow_in_txn(&mut tx, networks, &hello).await?;

@@ -11,7 +11,7 @@ use crate::app::vpc::{has_dependencies, not_in_default_vpc};
 use crate::store::nat_gateway::nat_gateway_of_subnet_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
 use crate::store::network_interface::network_interface_of_subnet_in_txn;
-use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
+use crate::store::segment_tag::{TagPool, segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::{
     Subnet, subnet_attributes_update_in_txn, subnet_delete_in_txn, subnet_fetch_in_txn, subnets_of_vpc_in_txn,
 };
@@ -86,11 +86,9 @@ impl App {
             return Err(Fault::new(FaultCode::SubnetLimitExceeded, sentence));
         }
         let id = SubnetId::random(&mut rand::thread_rng()).to_string();
-        let tag = segment_tag_take_in_txn(&mut tx, &id, self.segment_tags.clone()).await?;
-        let no_tag = || {
-            let sentence = "No segment is left in this cloud for the network of another subnet.";
-            Fault::new(FaultCode::SubnetLimitExceeded, sentence)
-        };
+        let (pool, all_taken) = self.tags_of(&zone);
+        let tag = segment_tag_take_in_txn(&mut tx, &id, &pool).await?;
+        let no_tag = || Fault::new(FaultCode::SubnetLimitExceeded, all_taken);
         let subnet = Subnet {
             id,
             account: vpc.account,
@@ -104,6 +102,23 @@ impl App {
         };
         self.subnet_put(tx, networks, &subnet, new.tags, dry).await?;
         Ok(subnet)
+    }
+
+    /// What tags a subnet of the zone can have, and what is said once all are taken.
+    fn tags_of(&self, zone: &str) -> (TagPool, String) {
+        match self.clusters.by_zone(zone).and_then(|link| link.hello().vlans) {
+            Some(vlans) => {
+                let sentence = format!(
+                    "No VLAN of {vlans} is left in Availability Zone '{zone}' for the network of another subnet."
+                );
+                (TagPool::of_zone(zone, vlans), sentence)
+            }
+            None => {
+                let sentence =
+                    "No segment is left in this cloud for the network of another subnet.".to_owned();
+                (TagPool::of_cloud(self.segment_tags.clone()), sentence)
+            }
+        }
     }
 
     async fn subnet_put(

@@ -19,6 +19,8 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
     let gateway: String = row.try_get("gateway")?;
     let mode: String = row.try_get("mode")?;
     let tunnels: String = row.try_get("tunnels")?;
+    let vlans: String = row.try_get("vlans")?;
+    let vlans = Some(vlans).filter(|json| !json.is_empty()).map(|json| serde_json::from_str(&json));
     Ok(Cluster {
         name: row.try_get("name")?,
         hello: ClusterHello {
@@ -29,6 +31,7 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
             gateway: gateway.parse().map_err(|e| StoreError::corrupt("gateway", e))?,
             mode: serde_json::from_str(&mode).map_err(|e| StoreError::corrupt("network mode", e))?,
             tunnels: serde_json::from_str(&tunnels).map_err(|e| StoreError::corrupt("tunnels", e))?,
+            vlans: vlans.transpose().map_err(|e| StoreError::corrupt("VLANs", e))?,
             version: row.try_get("version")?,
         },
         nodes: serde_json::from_str(&nodes).map_err(|e| StoreError::corrupt("list of nodes", e))?,
@@ -39,12 +42,14 @@ fn cluster_of(row: &AnyRow) -> Result<Cluster, StoreError> {
 pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -> Result<(), StoreError> {
     counter_next_in_txn(tx, "clusters").await?;
     let statement = "INSERT INTO clusters (name, zone, url, subnet_cidr, gateway, version, mode, extends, \
-         tunnels, nodes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, '[]') ON CONFLICT (name) DO UPDATE SET zone = excluded.zone, \
-         url = excluded.url, subnet_cidr = excluded.subnet_cidr, gateway = excluded.gateway, \
-         version = excluded.version, mode = excluded.mode, extends = excluded.extends, \
-         tunnels = excluded.tunnels";
+         tunnels, vlans, nodes) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, '[]') ON CONFLICT (name) DO UPDATE \
+         SET zone = excluded.zone, url = excluded.url, subnet_cidr = excluded.subnet_cidr, \
+         gateway = excluded.gateway, version = excluded.version, mode = excluded.mode, \
+         extends = excluded.extends, tunnels = excluded.tunnels, vlans = excluded.vlans";
     let mode = serde_json::to_string(&hello.mode).map_err(|e| StoreError::corrupt("network mode", e))?;
     let tunnels = serde_json::to_string(&hello.tunnels).map_err(|e| StoreError::corrupt("tunnels", e))?;
+    let vlans = hello.vlans.as_ref().map(serde_json::to_string).transpose();
+    let vlans = vlans.map_err(|e| StoreError::corrupt("VLANs", e))?.unwrap_or_default();
     sqlx::query(statement)
         .bind(name)
         .bind(&hello.zone)
@@ -55,6 +60,7 @@ pub async fn cluster_put_in_txn(tx: &mut Tx, name: &str, hello: &ClusterHello) -
         .bind(mode)
         .bind(i64::from(hello.extends))
         .bind(tunnels)
+        .bind(vlans)
         .execute(&mut **tx)
         .await?;
     Ok(())

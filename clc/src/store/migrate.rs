@@ -31,6 +31,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
         "0022_zones_of_several_clusters",
         include_str!("../../../migrations/clc/0022_zones_of_several_clusters.sql"),
     ),
+    ("0023_vlans", include_str!("../../../migrations/clc/0023_vlans.sql")),
 ];
 
 /// What it is to write as well is computed; see `security_group`.

@@ -39,6 +39,7 @@ fn hello(zone: &str) -> ClusterHello {
         mode: Default::default(),
         extends: false,
         tunnels: None,
+        vlans: None,
         version: "0".into(),
     }
 }

@@ -1,10 +1,12 @@
 //! Clusters of other network modes than the managed one.
 
+use crate::support::client::Client;
+use crate::support::cluster::FakeCluster;
 use crate::support::groups::made;
 use crate::support::{Cloud, IMAGE};
 use karri_proto::internal::admin::AdminService;
 use karri_proto::internal::error::ApiErrorKind;
-use karri_proto::network::{AddressPair, NetworkMode};
+use karri_proto::network::{AddressPair, FactTable, NetworkMode, Shape};
 use std::net::Ipv4Addr;
 
 on_both! {
@@ -15,6 +17,8 @@ on_both! {
     interfaces_beside_the_first_are_refused_where_a_mode_has_none
     a_zone_that_cannot_is_left_to_those_who_name_it
     a_mode_stays_while_there_are_instances
+    subnets_of_a_zone_of_vlans_get_them_while_there_are_any
+    a_driver_stays_while_what_was_made_under_it_is_there
 }
 
 fn pair(last: u8) -> AddressPair {
@@ -240,4 +244,82 @@ async fn a_mode_stays_while_there_are_instances(cloud: Cloud) {
     // The same mode with another list is the same mode.
     alice.run(1, &[]).await.ok();
     cluster.change_mode(&cloud, NetworkMode::User { forwarded: vec![] }).await.unwrap();
+}
+
+/// The segments of a zone's subnets.
+async fn tags_of(cluster: &FakeCluster, zone: &str, count: usize) -> Vec<u32> {
+    let tags = |table: &FactTable| -> Vec<u32> {
+        let all = table.shapes().filter_map(|shape| match shape {
+            Shape::Subnet(subnet) if subnet.zone == zone && subnet.tag != 0 => Some(subnet.tag),
+            _ => None,
+        });
+        let mut all: Vec<u32> = all.collect();
+        all.sort_unstable();
+        all
+    };
+    tags(&cluster.wait_for_facts("that many", |table| tags(table).len() == count).await)
+}
+
+async fn subnets_of_a_zone_of_vlans_get_them_while_there_are_any(mut cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let other = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await;
+    cluster.change_vlans(&cloud, Some((100, 101))).await.unwrap();
+    let mut alice = cloud.owner().await;
+    let vpc = alice.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await.ok().one("vpcId");
+    let asked = |range: &'static str, zone: &'static str| {
+        [("VpcId", vpc.clone()), ("CidrBlock", range.to_owned()), ("AvailabilityZone", zone.to_owned())]
+    };
+    let create = async |alice: &Client, range, zone| {
+        let asked = asked(range, zone);
+        let asked = asked.each_ref().map(|(key, value)| (*key, value.as_str()));
+        alice.ec2("CreateSubnet", &asked).await
+    };
+    let first = create(&alice, "10.0.0.0/24", "zone-a").await.ok().one("subnetId");
+    create(&alice, "10.0.1.0/24", "zone-a").await.ok();
+    create(&alice, "10.0.2.0/24", "zone-b").await.ok();
+    assert_eq!(tags_of(&cluster, "zone-a", 2).await, [100, 101]);
+    let beyond = tags_of(&other, "zone-b", 1).await;
+    assert!(beyond[0] >= 4096, "another zone has segments of the cloud's own: {beyond:?}");
+    let none = create(&alice, "10.0.3.0/24", "zone-a").await.refused(400, "SubnetLimitExceeded");
+    let expected =
+        "No VLAN of 100 to 101 is left in Availability Zone 'zone-a' for the network of another subnet.";
+    assert_eq!(none.message(), expected);
+    // A controller that starts again knows it before the cluster says hello.
+    cloud.stop().await;
+    cloud.start_again().await;
+    alice.url = cloud.endpoint.public_url.clone().unwrap();
+    create(&alice, "10.0.3.0/24", "zone-a").await.refused(400, "SubnetLimitExceeded");
+    // One that goes gives its VLAN back.
+    alice.ec2("DeleteSubnet", &[("SubnetId", &first)]).await.ok();
+    create(&alice, "10.0.3.0/24", "zone-a").await.ok();
+    cluster.hello(&cloud).await;
+    assert_eq!(tags_of(&cluster, "zone-a", 2).await, [100, 101]);
+}
+
+async fn a_driver_stays_while_what_was_made_under_it_is_there(cloud: Cloud) {
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let id = alice.run(1, &[]).await.ok().instances()[0].clone();
+    let refused = cluster.change_vlans(&cloud, Some((100, 199))).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    let expected = "network.driver = \"vlan\": zone zone-a has 1 instances that were made under \"vxlan\"";
+    assert!(refused.message.starts_with(expected), "{}", refused.message);
+    alice.ec2("TerminateInstances", &[("InstanceId.1", &id)]).await.ok();
+    alice.wait_for(&id, "terminated").await;
+    // A subnet whose tag is no VLAN.
+    let vpc = alice.ec2("CreateVpc", &[("CidrBlock", "10.0.0.0/16")]).await.ok().one("vpcId");
+    let words = [("VpcId", vpc.as_str()), ("CidrBlock", "10.0.0.0/24")];
+    let subnet = alice.ec2("CreateSubnet", &words).await.ok().one("subnetId");
+    let refused = cluster.change_vlans(&cloud, Some((100, 199))).await.unwrap_err();
+    let expected =
+        "network.vlan_first, vlan_last: zone zone-a has 1 subnets whose tags are not within 100 to 199";
+    assert!(refused.message.starts_with(expected), "{}", refused.message);
+    alice.ec2("DeleteSubnet", &[("SubnetId", &subnet)]).await.ok();
+    cluster.change_vlans(&cloud, Some((100, 199))).await.unwrap();
+    alice.ec2("CreateSubnet", &words).await.ok();
+    // A narrower range that leaves none out is one more hello.
+    cluster.change_vlans(&cloud, Some((100, 150))).await.unwrap();
+    let refused = cluster.change_vlans(&cloud, Some((101, 150))).await.unwrap_err();
+    assert_eq!(refused.kind, ApiErrorKind::Conflict);
+    cluster.change_vlans(&cloud, None).await.unwrap();
 }

@@ -3,6 +3,7 @@
 use crate::node::Node;
 use karri_proto::internal::Caller;
 use karri_proto::internal::nodes::{HEARTBEAT_EVERY, NodeHello, NodeService};
+use karri_proto::network::SegmentDriver;
 use karri_proto::resources::{Need, NodeFacts};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::outage::Outage;
@@ -17,6 +18,7 @@ pub struct HelloFacts {
     pub url: String,
     pub tunnel: Option<Ipv4Addr>,
     pub user_network: bool,
+    pub driver: SegmentDriver,
     pub total: Need,
     pub accelerator: String,
     pub hypervisor: String,
@@ -27,6 +29,7 @@ fn hello(node: &Node, facts: &HelloFacts) -> NodeHello {
         url: facts.url.clone(),
         tunnel: facts.tunnel,
         user_network: facts.user_network,
+        driver: facts.driver,
         facts: NodeFacts {
             name: node.name.clone(),
             total: facts.total,

@@ -85,7 +85,7 @@ fn node_of(ports: Arc<dyn Ports>, user_network: Option<UserNetwork>) -> Arc<Node
         user_network,
         name: "node-1".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node-1".to_owned() },
-        bridges: Bridges::new("karri0", 1500),
+        bridges: Bridges::new("karri0", 1450),
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 200, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },
         store: Store::in_memory(),

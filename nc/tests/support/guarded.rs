@@ -1,11 +1,13 @@
 //! Nodes with ports on real bridges, each in a network namespace, and namespaces that play guests.
 #![allow(dead_code)] // each suite uses its own part
 
+#[path = "lab.rs"]
+pub mod lab;
 #[path = "metadata_server.rs"]
 mod metadata_server;
 
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames, Wire};
 use karri_proto::network::{FactChange, FactTable};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -15,6 +17,8 @@ use std::sync::{Arc, RwLock};
 
 const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const NODE: &str = "KARRI_TEST_NODE";
+/// Where its segments are VLANs.
+const TRUNK: &str = "KARRI_TEST_TRUNK";
 pub const BRIDGE: &str = "karri-t0";
 pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
 const LISTENER: SocketAddrV4 = SocketAddrV4::new(METADATA, 8775);
@@ -79,42 +83,55 @@ pub fn port_at(node: &str, segment: u32, number: u8) -> Port {
 }
 
 /// What answers commands on standard input.
-struct Talker {
-    child: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
+enum Talker {
+    Here {
+        child: Child,
+        input: ChildStdin,
+        output: BufReader<ChildStdout>,
+    },
+    /// By its name in a lab host, with which it ends.
+    There(lab::Host, String),
 }
 
 impl Talker {
     fn start(command: &mut Command) -> Self {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
-        Self { child, input, output: BufReader::new(output) }
+        Self::Here { child, input, output: BufReader::new(output) }
     }
 
     #[track_caller]
     fn ask(&mut self, command: &Value) -> Value {
-        writeln!(self.input, "{command}").unwrap();
-        loop {
-            let mut line = String::new();
-            assert!(self.output.read_line(&mut line).unwrap() > 0, "no answer to {command}");
-            if let Ok(answer) = serde_json::from_str(&line) {
-                return answer; // else the test harness says something
+        match self {
+            Self::Here { input, output, .. } => {
+                writeln!(input, "{command}").unwrap();
+                loop {
+                    let mut line = String::new();
+                    assert!(output.read_line(&mut line).unwrap() > 0, "no answer to {command}");
+                    if let Ok(answer) = serde_json::from_str(&line) {
+                        return answer; // else the test harness says something
+                    }
+                }
             }
+            Self::There(host, name) => host.tell(name, command),
         }
     }
 }
 
 impl Drop for Talker {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Self::Here { child, .. } = self {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
-/// A node in the namespace of its name: this test binary again, which drives the real ports.
+/// A node: this test binary again, which drives the real ports.
 pub struct Node {
     pub name: &'static str,
+    /// None: in the namespace of its name.
+    host: Option<lab::Host>,
     talker: Talker,
 }
 
@@ -123,7 +140,40 @@ impl Node {
         let mut command = Command::new("ip");
         command.args(["netns", "exec", name]).arg(std::env::current_exe().unwrap());
         command.args(["--exact", "node", "--nocapture"]).env(NODE, name);
-        Self { name, talker: Talker::start(&mut command) }
+        Self { name, host: None, talker: Talker::start(&mut command) }
+    }
+
+    /// In a lab host, with its segments on that interface.
+    pub fn start_in(host: &lab::Host, name: &'static str, trunk: &str) -> Self {
+        let command = ["/programs/node", "--exact", "node", "--nocapture"];
+        // With a thread to spare the harness says nothing before the first answer, on its line.
+        host.start(name, &command, &[(NODE, name), (TRUNK, trunk), ("RUST_TEST_THREADS", "2")]);
+        Self { name, host: Some(host.clone()), talker: Talker::There(host.clone(), name.to_owned()) }
+    }
+
+    /// Where guests' namespaces are.
+    #[track_caller]
+    pub fn beside(&self, command: &str) -> String {
+        match &self.host {
+            Some(host) => host.must(command),
+            None => must(command),
+        }
+    }
+
+    /// `ip` for the node's own links, told beside it.
+    fn ip(&self) -> String {
+        if self.host.is_some() { "ip".to_owned() } else { format!("ip -n {}", self.name) }
+    }
+
+    /// Of the segments that it has.
+    fn mtu(&self) -> u32 {
+        if self.host.is_some() { 1500 } else { 1450 }
+    }
+
+    #[track_caller]
+    pub fn refuses(&mut self, command: &Value) -> String {
+        let answer = self.talker.ask(command);
+        answer["error"].as_str().unwrap_or_else(|| panic!("{}: {command}: {answer}", self.name)).to_owned()
     }
 
     #[track_caller]
@@ -138,7 +188,10 @@ impl Node {
     }
 
     pub fn run(&self, command: &str) -> String {
-        must(&format!("ip netns exec {} sh -ec '{command}'", self.name))
+        match &self.host {
+            Some(host) => host.must(command),
+            None => must(&format!("ip netns exec {} sh -ec '{command}'", self.name)),
+        }
     }
 }
 
@@ -155,14 +208,17 @@ pub fn be_a_node() {
         let directory = tempfile::tempdir().unwrap();
         let links = must("ip -o link");
         let uplink = links.contains("cable").then_some("cable");
-        let tunnel_address = links.contains("wire").then(|| tunnel(&name));
+        let wire = match std::env::var(TRUNK) {
+            Ok(trunk) => Wire::Trunk(trunk),
+            Err(_) => Wire::by(None, links.contains("wire").then(|| tunnel(&name)), 4789),
+        };
         let facts = Arc::new(Told::default());
         let open = || async {
             let place = Place {
                 bridge: BRIDGE,
                 uplink,
                 metadata_address: METADATA,
-                tunnel_address,
+                wire: wire.clone(),
                 tunnel_mtu: 1500,
                 vxlan_port: 4789,
                 state_dir: directory.path(),
@@ -261,17 +317,18 @@ impl Guest {
     /// What libvirt does: the tap, a port of the bridge, and a machine behind it.
     pub fn at(node: &Node, segment: u32, number: u8) -> Self {
         let Port { tap, mac, address, .. } = port_at(node.name, segment, number);
-        let (guest, node) = (guest_name(segment, number), node.name);
-        let (bridge, mtu) = if segment == 0 { (BRIDGE.to_owned(), 1500) } else { (bridge_of(segment), 1450) };
-        must(&format!(
+        let (guest, ip) = (guest_name(segment, number), node.ip());
+        let (bridge, mtu) =
+            if segment == 0 { (BRIDGE.to_owned(), 1500) } else { (bridge_of(segment), node.mtu()) };
+        node.beside(&format!(
             "ip netns add {guest}; \
-             ip -n {node} link add {tap} mtu {mtu} type veth peer name eth0 netns {guest} mtu {mtu} address {mac}; \
-             ip -n {node} link set {tap} master {bridge} up; ip -n {guest} link set lo up; \
+             {ip} link add {tap} mtu {mtu} type veth peer name eth0 netns {guest} mtu {mtu} address {mac}; \
+             {ip} link set {tap} master {bridge} up; ip -n {guest} link set lo up; \
              ip -n {guest} address add {address}/20 dev eth0; ip -n {guest} link set eth0 up; \
              ip -n {guest} route add default via {GATEWAY}; \
              ip netns exec {guest} sysctl -qw net.ipv6.conf.all.disable_ipv6=1 net.ipv4.ping_group_range='0 0'"
         ));
-        Self::play(&guest, address)
+        Self::play(node, &guest, address)
     }
 
     /// Somebody else on the same wire: no port, no rules.
@@ -280,20 +337,28 @@ impl Guest {
     }
 
     pub fn stranger_on(node: &Node, bridge: &str, number: u8) -> Self {
-        let (name, address, node) = (guest_name(0, number), Ipv4Addr::new(172, 31, 0, number), node.name);
-        must(&format!(
-            "ip netns add {name}; ip -n {node} link add far{number} type veth peer name eth0 netns {name}; \
-             ip -n {node} link set far{number} master {bridge} up; \
+        let (name, address, ip) = (guest_name(0, number), Ipv4Addr::new(172, 31, 0, number), node.ip());
+        node.beside(&format!(
+            "ip netns add {name}; {ip} link add far{number} type veth peer name eth0 netns {name}; \
+             {ip} link set far{number} master {bridge} up; \
              ip -n {name} address add {address}/20 dev eth0; ip -n {name} link set eth0 up"
         ));
-        Self::play(&name, address)
+        Self::play(node, &name, address)
     }
 
-    fn play(name: &str, address: Ipv4Addr) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/guest.py");
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", name, "python3", script]);
-        let mut guest = Self { address, talker: Talker::start(&mut command) };
+    fn play(node: &Node, name: &str, address: Ipv4Addr) -> Self {
+        let within = ["ip", "netns", "exec", name, "python3"];
+        let talker = match &node.host {
+            Some(host) => {
+                host.start(name, &[&within[..], &["/programs/guest.py"]].concat(), &[]);
+                Talker::There(host.clone(), name.to_owned())
+            }
+            None => {
+                let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/support/guest.py");
+                Talker::start(Command::new(within[0]).args(&within[1..]).arg(script))
+            }
+        };
+        let mut guest = Self { address, talker };
         guest.ask(json!({ "do": "serve", "tcp": [22, 80, 3000], "udp": [53, 3000] }));
         guest
     }
@@ -347,4 +412,30 @@ pub fn namespaces(names: &[&str]) {
     for (number, name) in names.iter().enumerate() {
         must(&format!("ip netns exec {name} sysctl -qw {for_all}={}", number.min(1)));
     }
+}
+
+/// All that a node may have put into the kernel of its host.
+pub fn kernel(node: &Node) -> Vec<String> {
+    let printed = node.run(
+        "iptables-save | grep -v ^#; ipset save; ebtables-save -t nat | grep -v ^#; ip -o -d link; bridge fdb show",
+    );
+    // Counters, sizes, indices, states on the way, and what bridges have learnt are others at every look.
+    let shown = |line: &str| {
+        let line = line.split(" [").next().unwrap().split(" hashsize").next().unwrap();
+        let line = line.split("link/ether").next().unwrap().split_once(": ").map_or(line, |(_, rest)| rest);
+        let words = line.split(' ').map(|word| word.split("@if").next().unwrap());
+        words.filter(|word| !["UP", "DOWN", "UNKNOWN"].contains(word)).collect::<Vec<_>>().join(" ")
+    };
+    let is_learnt = |line: &&str| line.contains(" dev ") && !line.contains("00:00:00:00:00:00");
+    let mut lines: Vec<String> = printed.lines().filter(|line| !is_learnt(line)).map(shown).collect();
+    lines.sort();
+    lines
+}
+
+#[track_caller]
+pub fn assert_same(now: &[String], then: &[String], what: &str) {
+    let only = |these: &[String], those: &[String]| -> Vec<String> {
+        these.iter().filter(|line| !those.contains(line)).cloned().collect()
+    };
+    assert!(now == then, "{what}: {:#?}\nno more: {:#?}", only(now, then), only(then, now));
 }

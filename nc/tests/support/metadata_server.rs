@@ -32,7 +32,7 @@ pub fn start(directory: &Path) -> MetadataServer {
     let node = Node::new(NodeParts {
         name: "node".to_owned(),
         owner: Owner { cloud: "cloud".to_owned(), node: "node".to_owned() },
-        bridges: Bridges::new("karri-t0", 1500),
+        bridges: Bridges::new("karri-t0", 1450),
         user_network: None,
         boot_id: "boot-1".to_owned(),
         limits: Limits { prepare_ms: 1, stop_ms: 1, terminate_ms: 1, reboot_ms: 1, capture_ms: 1 },

@@ -2,7 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller};
-use crate::network::NetworkMode;
+use crate::network::{NetworkMode, VlanRange};
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
@@ -30,6 +30,9 @@ pub struct ClusterHello {
     /// None: its hosts exchange no packets of segments with those of other clusters.
     #[serde(default)]
     pub tunnels: Option<Tunnels>,
+    /// What tags of segments its subnets get. None: of those of the whole cloud.
+    #[serde(default)]
+    pub vlans: Option<VlanRange>,
     pub version: String,
 }
 

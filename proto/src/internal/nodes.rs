@@ -2,6 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller, Identity};
+use crate::network::SegmentDriver;
 use crate::resources::NodeFacts;
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
@@ -28,6 +29,9 @@ pub struct NodeHello {
     /// Its guests are behind QEMU's user networking: it is one for a cluster of mode `user`, and for no other.
     #[serde(default)]
     pub user_network: bool,
+    /// How its segments reach other hosts: as those of the cluster do.
+    #[serde(default)]
+    pub driver: SegmentDriver,
     /// `facts.name` must be one that [`may_be_called`] allows the sender.
     pub facts: NodeFacts,
 }

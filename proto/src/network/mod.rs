@@ -15,7 +15,10 @@ pub use checked::{
     ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, HOSTS_PER_CLUSTER_MAX,
     RANGES_PER_VPC_MAX, ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
 };
-pub use mode::{AddressPair, ForwardedPort, NetworkMode, forwarded, forwarded_address, forwarded_port};
+pub use mode::{
+    AddressPair, ForwardedPort, NetworkMode, SegmentDriver, VLANS, VlanRange, forwarded, forwarded_address,
+    forwarded_port,
+};
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use shape::{
     Acl, AclEntry, DhcpOptions, FarPort, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag,

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddrV4};
+use std::ops::RangeInclusive;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -17,6 +18,50 @@ pub enum NetworkMode {
     System,
     /// Each guest behind QEMU's user networking, which takes no rights. These of its TCP ports are led to it.
     User { forwarded: Vec<u16> },
+}
+
+/// How frames of segments go from host to host in a cluster of mode `managed`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SegmentDriver {
+    /// In UDP packets; a segment's tag is its VNI.
+    #[default]
+    Vxlan,
+    /// In tagged frames of 802.1Q on an interface of each host; a segment's tag is its VLAN.
+    Vlan,
+}
+
+impl SegmentDriver {
+    /// As it is written in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            SegmentDriver::Vxlan => "vxlan",
+            SegmentDriver::Vlan => "vlan",
+        }
+    }
+}
+
+impl fmt::Display for SegmentDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// In a frame 0 means none, and 4095 is kept back by 802.1Q.
+pub const VLANS: RangeInclusive<u16> = 1..=4094;
+
+/// The VLANs that a cluster may use, both ends included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct VlanRange {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl fmt::Display for VlanRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} to {}", self.first, self.last)
+    }
 }
 
 /// An address of a list, and the MAC that it belongs to.

@@ -14,7 +14,7 @@
 
 use anyhow::{Context, bail};
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
+use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames, Wire};
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::network::{
     Direction, Fact, FactChange, FactKey, FactTable, GroupRule, Net4, Peer, PortFact, Traffic,
@@ -189,7 +189,7 @@ async fn main() -> anyhow::Result<()> {
         bridge: "karri-bench",
         uplink: None,
         metadata_address: Ipv4Addr::new(169, 254, 88, 1),
-        tunnel_address: None,
+        wire: Wire::Alone,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
         state_dir: directory.as_ref(),

@@ -24,7 +24,7 @@ const IMAGES: &str = "target/images";
 const IMAGE_SCRIPTS: &str = "deploy/images";
 /// Each is built by the script of its name, which writes `NAME.manifest` last, and tried by `test-NAME.sh`
 /// where there is one.
-const IMAGE_NAMES: [&str; 2] = ["tiny", "debian"];
+const IMAGE_NAMES: [&str; 3] = ["tiny", "debian", "labhost"];
 const PYTHON: &str = "target/test-venv/bin/python";
 /// The crate whose tests are of the whole, beside those in Python that start guests.
 const SYSTEM_CRATE: &str = "tests";

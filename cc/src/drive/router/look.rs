@@ -4,14 +4,14 @@
 
 use super::netlink::{Held, Kernel};
 use super::tables::run;
-use super::{PROTOCOL, namespace, net};
+use super::{PROTOCOL, namespace, net, wire};
 use crate::app::router::names::{self, UP, leg_inside};
 use crate::app::router::{NEXT_HOP, Router, table_of};
 use crate::config::NetworkConfig;
 use crate::drive::firewall::Firewall;
 use crate::drive::{DriveError, Eyes, Wanted};
 use async_trait::async_trait;
-use karri_net::{Names, Namespace, Netlink, Segments, Tunnel};
+use karri_net::{Names, Namespace, Netlink, Segments};
 use karri_proto::internal::kernel::{KernelLook, counted};
 use karri_proto::network::Subnet;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,10 +73,9 @@ impl HostEyes {
         wanted: &Wanted,
         subnet: &Subnet,
     ) -> Result<(), DriveError> {
-        let NetworkConfig { bridge, tunnel_address, tunnel_mtu, vxlan_port, .. } = &self.0;
-        let tunnel = tunnel_address.map(|address| Tunnel { address, port: *vxlan_port });
+        let bridge = &self.0.bridge;
         let netlink = Netlink::open().map_err(net)?;
-        let segments = Segments::new(netlink.clone(), bridge, tunnel, *tunnel_mtu);
+        let segments = Segments::new(netlink.clone(), bridge, wire(&self.0), self.0.tunnel_mtu);
         let seen = segments.describe(subnet.tag, &wanted.tunnels).await.map_err(net)?;
         seen.present.into_iter().for_each(|(place, text)| look.line(place, text, None));
         look.differs.extend(seen.differs);

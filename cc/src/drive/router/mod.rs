@@ -27,7 +27,7 @@ use crate::config::NetworkConfig;
 use crate::drive::{DriveError, Wanted};
 use futures_util::{FutureExt, StreamExt};
 use karri_net::nfnetlink::{Nfnetlink, is_counted as is_counted_by};
-use karri_net::{Heard, Names, Netlink, Segments, Tunnel, Watch, descriptors_raise};
+use karri_net::{Heard, Names, Netlink, Segments, Watch, Wire, descriptors_raise};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
 pub use look::HostEyes;
@@ -133,9 +133,9 @@ impl Routers {
             return Ok(host.clone());
         }
         descriptors_raise().map_err(|cause| DriveError::new("open files", cause))?;
-        let NetworkConfig { bridge, run_dir, tunnel_address, tunnel_mtu, vxlan_port, .. } = &self.network;
-        let tunnel = tunnel_address.map(|address| Tunnel { address, port: *vxlan_port });
-        let segments = Segments::new(Netlink::open().map_err(net)?, bridge, tunnel, *tunnel_mtu);
+        let NetworkConfig { bridge, run_dir, tunnel_mtu, .. } = &self.network;
+        let netlink = Netlink::open().map_err(net)?;
+        let segments = Segments::new(netlink, bridge, wire(&self.network), *tunnel_mtu);
         let host = Arc::new(Host {
             bridge: bridge.clone(),
             run_dir: run_dir.clone(),
@@ -381,6 +381,11 @@ impl Routers {
         self.made.forget();
         Ok(())
     }
+}
+
+/// What joins the segments of this host to those of others.
+fn wire(network: &NetworkConfig) -> Wire {
+    Wire::by(network.trunk.as_deref(), network.tunnel_address, network.vxlan_port)
 }
 
 /// Ethernet's, as on the flat network.

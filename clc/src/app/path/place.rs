@@ -68,7 +68,7 @@ pub fn segment(subnet: &Subnet) -> Shown {
     let range = format!("{} in {}", subnet.range, subnet.zone);
     let kernel = match subnet.tag {
         0 => "the flat network of the zone: the bridge of the configuration".to_owned(),
-        tag => format!("segment {tag:#x}: bridge *.{tag:x}, VXLAN device *x{tag:x}"),
+        tag => format!("segment {tag}: bridge *.{tag:x}, VXLAN or VLAN device *x{tag:x}"),
     };
     station(format!("subnet {}", subnet.id), vec![range, kernel]).looked(of(subnet), At::Segment)
 }

@@ -198,7 +198,7 @@ fn between_subnets_each_station_is_told_in_order() {
     let kernel = stations.iter().flat_map(|one| &one.has).cloned().collect::<Vec<_>>().join("\n");
     for name in [
         "KARRI-k*i-00000001-from",
-        "bridge *.1001, VXLAN device *x1001",
+        "segment 4097: bridge *.1001, VXLAN or VLAN device *x1001",
         "namespace karri-*-c-00000001: iptables mangle s1001-acl-out",
         "ip route show table 1004097",
         "s1002-acl-in",

@@ -15,7 +15,7 @@ use crate::store::network_acl::network_acls_of_vpc_in_txn;
 use crate::store::network_change::{network_gone_in_txn, network_touch_in_txn, networks_turn_in_txn};
 use crate::store::route_table::{main_route_table_in_txn, route_tables_of_vpc_in_txn};
 use crate::store::security_group::{group_delete_in_txn, group_referrer_in_txn, rules_turn_in_txn};
-use crate::store::segment_tag::{segment_tag_free_in_txn, segment_tag_take_in_txn};
+use crate::store::segment_tag::{TagPool, segment_tag_free_in_txn, segment_tag_take_in_txn};
 use crate::store::subnet::subnets_of_vpc_in_txn;
 use crate::store::tag::{tags_drop_in_txn, tags_put_in_txn};
 use crate::store::told::routes_to_lists_touched_in_txn;
@@ -49,7 +49,8 @@ impl App {
         if vpc_list_in_txn(&mut tx, account).await?.len() >= self.limits.vpcs_per_account {
             return Err(too_many());
         }
-        let tag = segment_tag_take_in_txn(&mut tx, &id, self.segment_tags.clone()).await?;
+        let tag =
+            segment_tag_take_in_txn(&mut tx, &id, &TagPool::of_cloud(self.segment_tags.clone())).await?;
         let no_tag = || {
             let sentence = "No segment is left in this cloud for the network of another VPC.";
             Fault::new(FaultCode::VpcLimitExceeded, sentence)

@@ -14,7 +14,7 @@ use karri_proto::internal::fleet::{self, FleetService};
 use karri_proto::internal::instances::{ConsoleOutput, Cursor, InstanceService, ReportPage, router};
 use karri_proto::internal::kernel::{self, KernelAbout, KernelPart, KernelService};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
-use karri_proto::network::NetworkMode;
+use karri_proto::network::{NetworkMode, VlanRange};
 use karri_proto::resources::{ClusterResources, Need, NodeFacts, NodeResources};
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::server::{ShutdownTrigger, serve, shutdown_pair};
@@ -35,6 +35,7 @@ pub struct FakeCluster {
     /// The zone of another cluster that it extends.
     pub extends: Option<String>,
     pub tunnels: Option<Tunnels>,
+    vlans: Mutex<Option<VlanRange>>,
     pub inner: Arc<Inner>,
     pub facts: Arc<FakeFacts>,
     heart: Mutex<Option<tokio::task::JoinHandle<()>>>,
@@ -278,6 +279,7 @@ impl FakeCluster {
             mode: Mutex::default(),
             extends: None,
             tunnels: None,
+            vlans: Mutex::default(),
             inner,
             facts: told,
             heart: Mutex::default(),
@@ -296,6 +298,12 @@ impl FakeCluster {
         self.try_hello(cloud).await
     }
 
+    /// The same of the VLANs that its segments can have.
+    pub async fn change_vlans(&self, cloud: &Cloud, vlans: Option<(u16, u16)>) -> Result<(), ApiError> {
+        *self.vlans.lock().unwrap() = vlans.map(|(first, last)| VlanRange { first, last });
+        self.try_hello(cloud).await
+    }
+
     pub async fn try_hello(&self, cloud: &Cloud) -> Result<(), ApiError> {
         let files = cloud.files(Role::Cc, &self.zone, &self.zone);
         let client = InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap();
@@ -309,6 +317,7 @@ impl FakeCluster {
             gateway: "172.31.0.1".parse().unwrap(),
             mode: self.mode.lock().unwrap().clone(),
             tunnels: self.tunnels.clone(),
+            vlans: *self.vlans.lock().unwrap(),
             version: "0".into(),
         };
         client.cluster_hello(&caller, hello.clone()).await?;

@@ -12,7 +12,7 @@ use super::segments::OnSegments;
 use super::strays::{Strays, flat, loose};
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
-use karri_net::{Link, NetError, Netlink, descriptors_raise};
+use karri_net::{Link, NetError, Netlink, Wire, descriptors_raise};
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{FactKey, FactTable, SegmentTag};
@@ -61,8 +61,8 @@ pub struct Place<'a> {
     pub bridge: &'a str,
     pub uplink: Option<&'a str>,
     pub metadata_address: Ipv4Addr,
-    /// Where it takes frames of segments from other hosts; none: its segments are on this host alone.
-    pub tunnel_address: Option<Ipv4Addr>,
+    /// What joins its segments to those of other hosts, and what that carries in bytes a packet.
+    pub wire: Wire,
     pub tunnel_mtu: u32,
     pub vxlan_port: u16,
     pub state_dir: &'a Path,

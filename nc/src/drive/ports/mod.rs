@@ -19,9 +19,10 @@ mod strays;
 mod tunnels;
 
 pub use bridge::{BridgePorts, NoFacts, Place};
-pub use bridges::{Bridge, Bridges};
+pub use bridges::{Bridge, Bridges, wire};
 pub use door::SegmentListener;
 pub use guard::Facts;
+pub use karri_net::Wire;
 
 use crate::app::owner_tag::Owner;
 use async_trait::async_trait;

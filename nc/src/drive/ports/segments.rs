@@ -31,12 +31,11 @@ pub struct OnSegments {
 
 impl OnSegments {
     pub fn new(netlink: &Netlink, place: &Place<'_>, prefix: &str) -> Self {
-        let tunnel = place.tunnel_address.map(|address| Tunnel { address, port: place.vxlan_port });
         let (listeners, listened) = mpsc::unbounded_channel();
         Self {
             netlink: netlink.clone(),
-            segments: Segments::new(netlink.clone(), place.bridge, tunnel, place.tunnel_mtu),
-            tunnel,
+            segments: Segments::new(netlink.clone(), place.bridge, place.wire.clone(), place.tunnel_mtu),
+            tunnel: place.wire.tunnel(),
             port: place.vxlan_port,
             tunnels: Tunnels::open(place.state_dir),
             prefix: prefix.to_owned(),
