@@ -28,15 +28,11 @@ pub fn plug_script(ports: &[Port], known: impl Fn(&str) -> bool) -> String {
     script + "COMMIT\n"
 }
 
+/// What there is most of comes first: each rule before costs every packet.
 fn rules(port: &Port) -> Vec<String> {
     let mac = &port.mac;
     let arp = format!("-p ARP -s {mac} --arp-mac-src {mac}");
-    let mut rules: Vec<String> =
-        port.addresses().map(|address| format!("{arp} --arp-ip-src {address} -j ACCEPT")).collect();
-    rules.extend([
-        format!("{arp} --arp-ip-src 0.0.0.0 -j ACCEPT"), // the probe before an address is used
-        format!("-p IPv4 -s {mac} --ip-src 0.0.0.0 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT"),
-    ]);
+    let mut rules = Vec::new();
     for address in port.addresses() {
         let asks = format!(
             "-p IPv4 -s {mac} --ip-src {address} --ip-dst {METADATA_ADDRESS} --ip-proto tcp --ip-dport 80"
@@ -56,7 +52,12 @@ fn rules(port: &Port) -> Vec<String> {
         rules.push(format!("{from} --ip-proto udp --ip-sport 67 -j DROP")); // no guest answers DHCP
         rules.push(format!("{from} -j ACCEPT"));
     }
-    rules.push("-j DROP".to_owned());
+    rules.extend(port.addresses().map(|address| format!("{arp} --arp-ip-src {address} -j ACCEPT")));
+    rules.extend([
+        format!("{arp} --arp-ip-src 0.0.0.0 -j ACCEPT"), // the probe before an address is used
+        format!("-p IPv4 -s {mac} --ip-src 0.0.0.0 --ip-proto udp --ip-sport 68 --ip-dport 67 -j ACCEPT"),
+        "-j DROP".to_owned(),
+    ]);
     rules
 }
 
