@@ -220,7 +220,7 @@ def with_libraries(directory, program, name):
             files[f"/programs/lib/{pathlib.Path(library).name}"] = library
     script = pathlib.Path(directory, f"{name}.script")
     # The libraries are this machine's, which the program was linked with; the host has its own.
-    script.write_text(f"#!/bin/sh\nexport RUST_TEST_THREADS=2\nexec /programs/lib/ld-linux-x86-64.so.2 --library-path /programs/lib /programs/.{name} \"$@\"\n")
+    script.write_text(f"#!/bin/sh\nexec /programs/lib/ld-linux-x86-64.so.2 --library-path /programs/lib /programs/.{name} \"$@\"\n")
     files[f"/programs/{name}"] = script
     return files
 
