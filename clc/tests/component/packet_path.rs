@@ -128,13 +128,16 @@ fn part(who: &str, lines: &[(&str, &str, u64)], differs: &[&str]) -> KernelPart 
 }
 
 /// Of each station the line that decides, with what it has counted, and what differs.
-fn kernels(stations: &[Station]) -> Vec<(String, Option<(String, u64)>, Vec<String>)> {
+/// What it is, the line that decides with its packets, and what differs.
+type Shown = (String, Option<(String, u64)>, Vec<String>);
+
+fn kernels(stations: &[Station]) -> Vec<Shown> {
     let of = |station: &Station| {
         let lines = station.kernel.iter().flat_map(|part| &part.look.lines);
-        let decides =
+        let mut decides =
             lines.filter(|line| line.decides).map(|line| (line.text.clone(), line.packets.unwrap()));
         let differs = station.kernel.iter().flat_map(|part| part.look.differs.clone());
-        (station.place.split(' ').next().unwrap().to_owned(), decides.last(), differs.collect())
+        (station.place.split(' ').next().unwrap().to_owned(), decides.next_back(), differs.collect())
     };
     stations.iter().map(of).collect()
 }

@@ -9,8 +9,9 @@ use karri_cc::drive::{Driver, Wanted};
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, Facts, Place, Ports, TapNames};
 use karri_net::Namespace;
+use karri_net::Wire;
 use karri_proto::instance::PortSpec;
-use karri_proto::network::{FactTable, Shape};
+use karri_proto::network::{FactTable, SegmentDriver, Shape};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -93,13 +94,17 @@ fn config(run_dir: &Path) -> NetworkConfig {
         tunnel_address: None,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
+        driver: SegmentDriver::Vxlan,
+        trunk: None,
+        vlan_first: None,
+        vlan_last: None,
         public_interface: None,
         masquerade_public: Some(false),
     }
 }
 
 fn wanted(table: &FactTable, specs: &[PortSpec]) -> Wanted {
-    let site = Site { zone: "zone-a".to_owned(), bridge: BRIDGE.to_owned() };
+    let site = Site { zone: "zone-a".to_owned(), extends: false, bridge: BRIDGE.to_owned() };
     let vpcs: BTreeSet<_> = specs.iter().map(|port| port.vpc_id.clone()).collect();
     let routers = vpcs.iter().filter_map(|vpc| {
         let leases = specs.iter().filter(|port| port.vpc_id == *vpc).map(|port| Lease {
@@ -113,7 +118,7 @@ fn wanted(table: &FactTable, specs: &[PortSpec]) -> Wanted {
         router(&Input::new(shapes, leases.collect())?, &site)
     });
     let routers: BTreeMap<_, _> = routers.map(|router| (router.vpc.clone(), Arc::new(router))).collect();
-    let outside = outside("zone-a", [], routers.values().map(Arc::as_ref));
+    let outside = outside(&site, [], routers.values().map(Arc::as_ref));
     Wanted { routers, outside, ..Wanted::default() }
 }
 
@@ -130,7 +135,7 @@ impl Kernel {
             bridge: BRIDGE,
             uplink: None,
             metadata_address: Ipv4Addr::new(169, 254, 87, 1),
-            tunnel_address: None,
+            wire: Wire::Alone,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
             state_dir: directory.path(),

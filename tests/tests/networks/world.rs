@@ -170,6 +170,7 @@ impl Facts {
                 }
                 Fact::Shape(shape) if is_own(shape.vpc().as_str()) => facts.shape(shape),
                 Fact::Shape(_) => {}
+                Fact::Hosts(hosts) => panic!("there is one cluster: {hosts:?}"),
             }
         }
         facts
@@ -199,6 +200,7 @@ impl Facts {
                 self.public.insert(address.public, (address.private, address.port.to_string()));
             }
             Shape::Nat(_) => {}
+            Shape::Far(port) => panic!("there is one cluster: {port:?}"),
         }
     }
 }
