@@ -394,9 +394,9 @@ mod tests {
         wrong(|c| c.network.vxlan_port = 0, "network.vxlan_port");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::UNSPECIFIED), "network.tunnel_address");
         wrong(|c| c.network.tunnel_address = Some(Ipv4Addr::new(239, 1, 1, 1)), "network.tunnel_address");
-        let vlan = |trunk: Option<&str>, c: &mut Config| {
+        fn vlan(trunk: Option<&str>, c: &mut Config) {
             (c.network.driver, c.network.trunk) = (SegmentDriver::Vlan, trunk.map(str::to_owned));
-        };
+        }
         wrong(|c| c.network.trunk = Some("eth1".to_owned()), "network.trunk");
         wrong(|c| vlan(None, c), "network.trunk");
         wrong(|c| vlan(Some("eth 1"), c), "network.trunk");

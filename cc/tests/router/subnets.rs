@@ -69,7 +69,7 @@ fn the_host_is_no_part_of_a_segment() {
     let vpc = TestVpc::new(1);
     world.become_wanted(&[&vpc]);
     let (a, outside) = (Guest::plug(&vpc, "a"), world.outside());
-    let leg = must("cat /sys/class/net/karri-t0s101/address");
+    let leg = must("ip -o link show karri-t0s101 | grep -o 'ether [^ ]*' | cut -d' ' -f2");
     a.must(&format!("ip neigh replace 10.0.0.1 lladdr {} dev eth0", leg.trim()));
     let sender = a.socket();
     let (on_host, beyond) = (host_socket(), outside.socket());

@@ -48,6 +48,8 @@ class Cable:
         self.sockets = [pathlib.Path(directory, f"{name}{number}.cable") for number in range(ends - 1)]
         self.kept = pathlib.Path(directory, f"{name}.pcap")
         self.free = None
+        for path in self.sockets:  # of a run before, in the same place
+            path.unlink(missing_ok=True)
 
     def end(self, card):
         """QEMU's arguments for one more end of it, as network card of that number."""
@@ -217,10 +219,11 @@ def with_libraries(directory, program, name):
         words = line.split()
         library = words[2] if "=>" in words else words[0]
         if library.startswith("/"):
-            files[f"/programs/lib/{pathlib.Path(library).name}"] = library
+            files[f"/programs/{pathlib.Path(library).name}"] = library
     script = pathlib.Path(directory, f"{name}.script")
-    # The libraries are this machine's, which the program was linked with; the host has its own.
-    script.write_text(f"#!/bin/sh\nexec /programs/lib/ld-linux-x86-64.so.2 --library-path /programs/lib /programs/.{name} \"$@\"\n")
+    # The libraries are this machine's, which the program was linked with; the host has its own. All is in one place: a
+    # program that looks for others beside itself looks beside its loader.
+    script.write_text(f"#!/bin/sh\nexec /programs/ld-linux-x86-64.so.2 --library-path /programs /programs/.{name} \"$@\"\n")
     files[f"/programs/{name}"] = script
     return files
 

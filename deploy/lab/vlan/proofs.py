@@ -154,7 +154,7 @@ class Lab:
         """a cloud of the driver vlan, and two nodes that join it"""
         up = f"karri up --sim 1 --address 10.77.0.1 --port-base 8773 --state-dir {STATE}"
         small = {**ENVIRONMENT, "KARRI_NC_NODE__MEMORY_MIB": 1, "KARRI_NC_NODE__VCPUS": 1}
-        self.cloud.run(f"{exported(small)}nohup {up} >/tmp/up.log 2>&1 </dev/null &")
+        self.cloud.run(f"{exported(small)}{up} >/tmp/up.log 2>&1 </dev/null &")
         self.ready()
         # The flat network goes untagged on the same interface.
         wait_until("the flat bridge", lambda: self.cloud.told("ip link set eth0 master karri0")["code"] == 0, SECONDS)
@@ -164,7 +164,7 @@ class Lab:
                               f"--output json --state-dir {STATE}", SECONDS)
             command = json.loads(joined)["start"].split()
             started = " ".join(["/programs/lab_nc", *command[1:]])
-            host.run(f"{exported(OF_NODES)}nohup {started} >/tmp/nc.log 2>&1 </dev/null &")
+            host.run(f"{exported(OF_NODES)}{started} >/tmp/nc.log 2>&1 </dev/null &")
         wait_until("both nodes are there", self.nodes_are_there, SECONDS)
         refused = self.nodes[0].told(f"{exported({**OF_NODES, 'KARRI_NC_NETWORK__TRUNK': 'eth7'})}{started} --check-config; {started}")
         assert refused["code"] != 0, refused

@@ -63,7 +63,7 @@ mod tests {
         let name = name.to_owned();
         let (kind, mtu, group) = (Kind::Other, 1500, 0);
         let (up, arp, mac, isolated, hairpin) = (true, true, None, false, false);
-        Link { index, name, kind, up, arp, mtu, mac, group, controller, isolated, hairpin }
+        Link { index, name, kind, up, arp, mtu, mac, group, controller, below: None, isolated, hairpin }
     }
 
     #[test]
