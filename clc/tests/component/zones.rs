@@ -193,7 +193,8 @@ async fn the_zones_own_cluster_is_told_of_ports_whose_router_it_has(mut cloud: C
     alice.run(1, &[words[0], words[2]]).await.ok(); // here
     cloud.stop().await;
     cloud.start_again().await;
-    (own.hello(&cloud).await, east.hello(&cloud).await);
+    own.hello(&cloud).await;
+    east.hello(&cloud).await;
     let alice = Client { url: cloud.endpoint.public_url.clone().unwrap(), ..alice };
     until("all of it again", || async { (own.facts.whole() == 2).then_some(()) }).await;
     own.wait_for_facts("the same", |table| far_ports(table).len() == 4).await;
