@@ -17,7 +17,7 @@ const PYTHON: &str = "target/test-venv/bin/python";
 const IMAGES: &str = "target/images";
 /// Written last by deploy/images/tiny.sh.
 const TINY: &str = "target/images/tiny.manifest";
-const PROGRAMS: [&str; 12] = [
+const PROGRAMS: [&str; 13] = [
     "karri",
     "karri-clc",
     "karri-cc",
@@ -30,6 +30,7 @@ const PROGRAMS: [&str; 12] = [
     "groups_loop",
     "routers_loop",
     "s3_put",
+    "segment_loop",
 ];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,6 +49,8 @@ pub enum Name {
     Groups,
     /// One change of a VPC among 1,000 subnets, and all of them brought to the kernel
     Routers,
+    /// Streams and small packets within a managed subnet, against a bare bridge and a hand-made VXLAN
+    Throughput,
     /// Signed GETs of 4 KiB, 1 MiB and 256 MiB, against nginx with sendfile
     #[value(name = "s3_get")]
     S3Get,
