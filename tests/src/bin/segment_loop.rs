@@ -12,6 +12,7 @@
 use anyhow::{Context, bail};
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
+use karri_net::Wire;
 use karri_proto::network::{
     Direction, Fact, FactChange, FactTable, GroupRule, Net4, Peer, PortFact, SegmentTag, Traffic,
 };
@@ -82,7 +83,7 @@ async fn node(directory: &str, own: Ipv4Addr, other: Ipv4Addr, numbers: &[String
         bridge: "karri-b0",
         uplink: None,
         metadata_address: Ipv4Addr::new(169, 254, 88, 1),
-        tunnel_address: Some(own),
+        wire: Wire::by(None, Some(own), 4789),
         tunnel_mtu: TUNNEL_MTU,
         vxlan_port: 4789,
         state_dir: directory.as_ref(),
