@@ -18,13 +18,11 @@ from hosts import NODE, SILENT_SECONDS, FarCluster, FarNode, Machine, PrivateLib
 from kernel import Kernel, difference
 from real_cloud import BOOT_SECONDS, KILLED, SSH, RealCloud, instance, new_key, ssh, wait_state, wait_until
 from traffic import Counting, Pings, Telling
+from vpc import PRIVATE, PUBLIC, Network
 
 NUMBER, BESIDE = 30, 31
 EAST, CELLAR = "karri-1a-east", "cellar"
 IMDS = "http://169.254.169.254/latest"
-RANGE = "10.44.0.0/16"
-PUBLIC, PRIVATE = "10.44.1.0/24", "10.44.2.0/24"
-ANYWHERE = [{"CidrIp": "0.0.0.0/0"}]
 MEND_SECONDS = 5
 KILLS = int(os.environ.get("KARRI_NETWORK_KILLS", "1"))
 # What is of nobody's on the other machine, and of somebody's with a name like Karri's on this one.
@@ -79,41 +77,6 @@ def setUpModule():
     wait_until("the other cluster is there", east.is_known, SILENT_SECONDS)
 
 
-class Network:
-    """A VPC whose first subnet reaches the internet gateway; ping and ssh are open."""
-
-    def __init__(self):
-        self.vpc = ec2.create_vpc(CidrBlock=RANGE)["Vpc"]["VpcId"]
-        self.public, self.private = (ec2.create_subnet(VpcId=self.vpc, CidrBlock=cidr)["Subnet"]["SubnetId"]
-                                     for cidr in (PUBLIC, PRIVATE))
-        self.gateway = ec2.create_internet_gateway()["InternetGateway"]["InternetGatewayId"]
-        ec2.attach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.vpc)
-        self.table = self.table_to(self.public, GatewayId=self.gateway)
-        self.tables = [self.table]
-        mine = [{"Name": "vpc-id", "Values": [self.vpc]}]
-        [group] = ec2.describe_security_groups(Filters=mine)["SecurityGroups"]
-        ec2.authorize_security_group_ingress(GroupId=group["GroupId"], IpPermissions=[
-            {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "IpRanges": ANYWHERE},
-            {"IpProtocol": "icmp", "FromPort": -1, "ToPort": -1, "IpRanges": ANYWHERE}])
-
-    def table_to(self, subnet, **target):
-        """A route table of the subnet's own, with a way to everywhere."""
-        table = ec2.create_route_table(VpcId=self.vpc)["RouteTable"]["RouteTableId"]
-        ec2.create_route(RouteTableId=table, DestinationCidrBlock="0.0.0.0/0", **target)
-        association = ec2.associate_route_table(RouteTableId=table, SubnetId=subnet)["AssociationId"]
-        return table, association
-
-    def remove(self):
-        for table, association in self.tables:
-            ec2.disassociate_route_table(AssociationId=association)
-            ec2.delete_route_table(RouteTableId=table)
-        ec2.detach_internet_gateway(InternetGatewayId=self.gateway, VpcId=self.vpc)
-        ec2.delete_internet_gateway(InternetGatewayId=self.gateway)
-        for subnet in (self.public, self.private):
-            ec2.delete_subnet(SubnetId=subnet)
-        ec2.delete_vpc(VpcId=self.vpc)
-
-
 def launch(where, **more):
     [one] = cloud.launch(ec2, KeyName="vpc-test", **more)
     wait_state(ec2, one, "running")
@@ -155,7 +118,7 @@ def shell(prefix, commands):
 
 class Vpcs(unittest.TestCase):
     def test_networks_of_users_on_two_nodes_and_what_becomes_of_them_without_their_controllers(self):
-        near_vpc, far_vpc = Network(), Network()
+        near_vpc, far_vpc = Network(ec2), Network(ec2)
         self.near_vpc, self.far_vpc = near_vpc, far_vpc
         # The least loaded node takes each, by turns.
         self.back = launch("far", SubnetId=near_vpc.public, PrivateIpAddress="10.44.1.21")
