@@ -168,9 +168,7 @@ impl World {
         let (bridge, device) = (bridge_of(A), bridge_of(A).replace('.', "x"));
         for broken in [
             format!("ip link delete {bridge}"),
-            format!("ip link delete {device}"),
             format!("ip link delete {bridge}; ip link delete {device}"),
-            format!("ip link set {device} nomaster"),
             format!("ip link set {TRUNK} down"),
             format!(
                 "ip link delete {device}; ip link add link {TRUNK} name {device} group 19265 type vlan id 101"

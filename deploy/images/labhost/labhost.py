@@ -94,7 +94,7 @@ class Cable:
 class Host:
     """`cables`: what its network cards are on; those it has beyond are on nothing. `more`: further arguments of QEMU."""
 
-    def __init__(self, images, directory, number, cables=(), programs=None, fresh=False, memory_mib=MEMORY_MIB, more=()):
+    def __init__(self, images, directory, number, cables=(), programs=None, fresh=False, memory_mib=MEMORY_MIB, processors=1, more=()):
         self.number, self.directory = number, pathlib.Path(directory)
         self.port = self.directory / f"host{number}.port"
         images = pathlib.Path(images)
@@ -103,7 +103,7 @@ class Host:
         programs = programs or Programs(self.directory / f"host{number}.programs", {})
         self.packed_bytes = programs.packed_bytes
         command = ["qemu-system-x86_64", "-name", f"labhost{number}", "-M", "pc", "-accel", "tcg,tb-size=96", "-cpu", "max", "-smp",
-                   "1", "-m", str(memory_mib), "-nodefaults", "-no-reboot", "-display", "none", "-kernel", images / "labhost.vmlinuz",
+                   str(processors), "-m", str(memory_mib), "-nodefaults", "-no-reboot", "-display", "none", "-kernel", images / "labhost.vmlinuz",
                    "-initrd", images / "labhost.initrd", "-append", "console=ttyS0 quiet mitigations=off no_timer_check panic=-1",
                    "-serial", f"file:{self.directory}/host{number}.console", "-device", "virtio-serial-pci", "-chardev",
                    f"socket,id=port,path={self.port},server=on,wait=off", "-device", "virtserialport,chardev=port,name=agent",

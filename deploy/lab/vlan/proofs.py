@@ -23,7 +23,7 @@ import botocore.exceptions  # noqa: E402
 from labhost import Cable, Host, Programs, wait_until, with_libraries  # noqa: E402
 
 IMAGES, PROGRAMS, DIRECTORY = map(pathlib.Path, sys.argv[1:])
-SECONDS = 180
+SECONDS = 300
 MTU = 1400
 FIRST, LAST = 100, 104
 RANGE, PUBLIC, PRIVATE = "10.44.0.0/16", "10.44.1.0/24", "10.44.2.0/24"
@@ -139,7 +139,8 @@ class Lab:
         way_in = ["-netdev", f"user,id=in,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-10.0.2.15:8773", "-device",
                   "virtio-net-pci,netdev=in,romfile="]
         for number, more in ((1, way_in), (2, []), (3, [])):
-            host = Host(IMAGES, DIRECTORY, number, [self.trunk, between], programs, fresh=True, memory_mib=1024, more=more)
+            host = Host(IMAGES, DIRECTORY, number, [self.trunk, between], programs, fresh=True, memory_mib=1024,
+                        processors=2 if more else 1, more=more)
             self.hosts.append(host)
             wait_until("its process listens", lambda host=host: host.port.exists(), SECONDS)
         self.cloud, *self.nodes = self.hosts
@@ -154,7 +155,8 @@ class Lab:
         """a cloud of the driver vlan, and two nodes that join it"""
         up = f"karri up --sim 1 --address 10.77.0.1 --port-base 8773 --state-dir {STATE}"
         small = {**ENVIRONMENT, "KARRI_NC_NODE__MEMORY_MIB": 1, "KARRI_NC_NODE__VCPUS": 1}
-        self.cloud.run(f"{exported(small)}{up} >/tmp/up.log 2>&1 </dev/null &")
+        # On a busy machine an emulated one is too slow for some time limit; what `up` has made it finds when it is run again.
+        self.cloud.run(f"{exported(small)}(for try in 1 2 3; do {up}; done) >/tmp/up.log 2>&1 </dev/null &")
         self.ready()
         # The flat network goes untagged on the same interface.
         wait_until("the flat bridge", lambda: self.cloud.told("ip link set eth0 master karri0")["code"] == 0, SECONDS)
