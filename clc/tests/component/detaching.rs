@@ -1,11 +1,18 @@
 //! Network interfaces between their being taken from an instance and being nobody's.
 
-use crate::network_interfaces::{attached, interface, made, running, wait_attached, wait_available};
-use crate::support::Cloud;
+use crate::network_interfaces::{attached, interface, made, running, wait_attached};
 use crate::support::vpc::{Routed, routed};
+use crate::support::{Client, Cloud, until};
 
 on_both! {
     an_interface_is_detaching_until_its_cluster_knows
+}
+
+pub async fn wait_available(client: &Client, port: &str) {
+    until(&format!("{port} is nobody's"), || async {
+        (interface(client, port).await.all("status") == ["available"]).then_some(())
+    })
+    .await;
 }
 
 async fn an_interface_is_detaching_until_its_cluster_knows(cloud: Cloud) {

@@ -1,5 +1,6 @@
 //! Network interfaces by themselves, at instances, and what stays of them.
 
+use crate::detaching::wait_available;
 use crate::support::networks::{default_group, free_addresses};
 use crate::support::vpc::{Routed, allocated, routed, subnet, told};
 use crate::support::{Answer, Client, Cloud, Database, FakeCluster, until};
@@ -44,13 +45,6 @@ pub async fn wait_attached(client: &Client, port: &str) {
     until(&format!("{port} attached"), || async {
         let told = interface(client, port).await;
         told.text.contains("<status>attached</status>").then_some(())
-    })
-    .await;
-}
-
-pub async fn wait_available(client: &Client, port: &str) {
-    until(&format!("{port} is nobody's"), || async {
-        (interface(client, port).await.all("status") == ["available"]).then_some(())
     })
     .await;
 }

@@ -127,17 +127,30 @@ fn part(who: &str, lines: &[(&str, &str, u64)], differs: &[&str]) -> KernelPart 
     KernelPart { who: who.into(), look }
 }
 
-/// Of each station the line that decides, with what it has counted, and what differs.
-/// What it is, the line that decides with its packets, and what differs.
-type Shown = (String, Option<(String, u64)>, Vec<String>);
+/// Of a station in a kernel.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    kind: String,
+    /// The line that decides, with what it has counted.
+    decides: Option<(String, u64)>,
+    differs: Vec<String>,
+}
 
-fn kernels(stations: &[Station]) -> Vec<Shown> {
+fn seen(kind: &str, decides: Option<(&str, u64)>, differs: &[&str]) -> Seen {
+    let decides = decides.map(|(text, packets)| (text.to_owned(), packets));
+    Seen { kind: kind.to_owned(), decides, differs: differs.iter().map(|what| (*what).to_owned()).collect() }
+}
+
+fn kernels(stations: &[Station]) -> Vec<Seen> {
     let of = |station: &Station| {
         let lines = station.kernel.iter().flat_map(|part| &part.look.lines);
         let mut decides =
             lines.filter(|line| line.decides).map(|line| (line.text.clone(), line.packets.unwrap()));
-        let differs = station.kernel.iter().flat_map(|part| part.look.differs.clone());
-        (station.place.split(' ').next().unwrap().to_owned(), decides.next_back(), differs.collect())
+        Seen {
+            kind: station.place.split(' ').next().unwrap().to_owned(),
+            decides: decides.next_back(),
+            differs: station.kernel.iter().flat_map(|part| part.look.differs.clone()).collect(),
+        }
     };
     stations.iter().map(of).collect()
 }
@@ -193,19 +206,15 @@ async fn what_kernels_have_and_counted_stands_beside_the_verdict(cloud: Cloud) {
         admin.packet_path(&operator, asked).await.unwrap()
     };
     let told = kernels(&show(&instance).await);
-    let none = Vec::<String>::new;
+    let lacks = "ipset KARRI-k1-a-in lacks: 10.0.0.0/24,tcp:22";
     let expected = [
-        ("port".to_owned(), Some((group, 3)), none()),
-        ("subnet".to_owned(), None, vec!["namespace is missing".to_owned()]),
-        ("network".to_owned(), Some(("-j RETURN".to_owned(), 3)), none()),
-        ("route".to_owned(), None, none()),
-        ("network".to_owned(), None, none()),
-        ("subnet".to_owned(), None, none()),
-        (
-            "port".to_owned(),
-            Some(("-j DROP".to_owned(), 41)),
-            vec!["ipset KARRI-k1-a-in lacks: 10.0.0.0/24,tcp:22".to_owned()],
-        ),
+        seen("port", Some((&group, 3)), &[]),
+        seen("subnet", None, &["namespace is missing"]),
+        seen("network", Some(("-j RETURN", 3)), &[]),
+        seen("route", None, &[]),
+        seen("network", None, &[]),
+        seen("subnet", None, &[]),
+        seen("port", Some(("-j DROP", 41)), &[lacks]),
     ];
     assert_eq!(told, expected);
     let asked = cluster.looked_for();
@@ -214,7 +223,7 @@ async fn what_kernels_have_and_counted_stands_beside_the_verdict(cloud: Cloud) {
     // A rule more: the line that leads to the group's rules is the one.
     authorized(&alice, &web, ["tcp", "22", "22"], ("IpRanges.1.CidrIp", "10.0.0.0/24")).await.ok();
     let told = kernels(&show(&front).await);
-    assert_eq!(told.last().unwrap().1, Some((into, 4)));
+    assert_eq!(told.last().unwrap().decides, Some((into, 4)));
 
     // Without a packet: the whole of a port, and of each of an instance's.
     let about =

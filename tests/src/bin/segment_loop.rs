@@ -11,8 +11,7 @@
 
 use anyhow::{Context, bail};
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames};
-use karri_net::Wire;
+use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames, Wire};
 use karri_proto::network::{
     Direction, Fact, FactChange, FactTable, GroupRule, Net4, Peer, PortFact, SegmentTag, Traffic,
 };

@@ -7,13 +7,13 @@ use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::Flat;
 use karri_cc::drive::{Driver, Wanted};
 use karri_nc::app::owner_tag::Owner;
-use karri_nc::drive::ports::{BridgePorts, Facts, Place, Ports, TapNames};
-use karri_net::Namespace;
-use karri_net::Wire;
+use karri_nc::drive::ports::{BridgePorts, Facts, Place, Ports, TapNames, Wire};
 use karri_proto::instance::PortSpec;
 use karri_proto::network::{FactTable, SegmentDriver, Shape};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::AsFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -58,8 +58,21 @@ impl Facts for Told {
 }
 
 struct Guest {
-    namespace: Namespace,
+    /// Its network namespace.
+    name: String,
     hears: Vec<UdpSocket>,
+}
+
+/// A socket belongs to the namespace of the thread that made it.
+fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
+    let file = std::fs::File::open(Path::new("/run/netns").join(namespace)).unwrap();
+    std::thread::scope(|scope| {
+        let there = scope.spawn(move || {
+            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
+            work()
+        });
+        there.join().unwrap()
+    })
 }
 
 pub struct Kernel {
@@ -167,14 +180,13 @@ impl Kernel {
             must(&format!("ip -n {name} address add {address}/{prefix} dev eth0"));
         }
         must(&format!("ip -n {name} route add default via {}", port.gateway));
-        let namespace = Namespace::open(&Path::new("/run/netns").join(&name)).unwrap();
         let hear = |number: u16| {
             let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).unwrap();
             socket.set_nonblocking(true).unwrap();
             socket
         };
-        let hears = namespace.run(|| NUMBERS.map(hear)).unwrap().into_iter().collect();
-        Guest { namespace, hears }
+        let hears = inside(&name, || NUMBERS.map(hear)).into_iter().collect();
+        Guest { name, hears }
     }
 
     /// Sends all of them, and tells who has heard which.
@@ -183,7 +195,7 @@ impl Kernel {
             .iter()
             .map(|(port, datagram)| {
                 let speaks = || UdpSocket::bind((datagram.from, 0)).unwrap();
-                self.guests[port].namespace.run(speaks).unwrap()
+                inside(&self.guests[port].name, speaks)
             })
             .collect();
         let mut heard = BTreeSet::new();

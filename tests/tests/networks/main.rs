@@ -8,8 +8,7 @@
 mod calls;
 mod kernel;
 mod model;
-// Of the cloud controller's own tests, which use all of it.
-#[allow(dead_code, unused_macros, unused_imports)]
+#[allow(dead_code, unused_macros, unused_imports)] // of the cloud controller's own tests, which use all of it
 #[path = "../../../clc/tests/component/support/mod.rs"]
 mod support;
 mod world;

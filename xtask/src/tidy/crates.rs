@@ -26,16 +26,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("karri-cli", &["karri-proto", "karri-mesh", "karri-clc", "karri-cc", "karri-nc", "karri-walrus"]),
     (
         "karri-tests",
-        &[
-            "karri-proto",
-            "karri-mesh",
-            "karri-net",
-            "karri-clc",
-            "karri-cc",
-            "karri-nc",
-            "karri-walrus",
-            "karri-cli",
-        ],
+        &["karri-proto", "karri-mesh", "karri-clc", "karri-cc", "karri-nc", "karri-walrus", "karri-cli"],
     ),
     ("xtask", &[]), // it writes code for the others: it must build when they do not
 ];
