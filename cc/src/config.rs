@@ -172,12 +172,12 @@ impl Config {
         network.check_mode()?;
         self.check_tunnel()?;
         network.check_driver()?;
-        if let Some(interface) = &network.public_interface {
-            if !is_interface(interface) || *interface == network.bridge {
-                return Err(format!(
-                    "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
-                ));
-            }
+        if let Some(interface) = &network.public_interface
+            && (!is_interface(interface) || *interface == network.bridge)
+        {
+            return Err(format!(
+                "network.public_interface = {interface:?}: expecting the name of this host's interface on the site's network"
+            ));
         }
         let lost = self.placement.node_lost_secs;
         if !(NODE_LOST_SECS_MIN..=NODE_LOST_SECS_MAX).contains(&lost) {

@@ -202,7 +202,10 @@ class Lab:
             told = error.response["Error"]
             assert told["Code"] == "SubnetLimitExceeded" and f"No VLAN of {FIRST} to {LAST}" in told["Message"], told
         self.ec2.delete_subnet(SubnetId=fifth)
-        assert "802.1Q" not in "".join(host.run("ip -d link") for host in self.hosts), "nothing is made before it is needed"
+        assert not self.vlans(), "nothing is made before it is needed"
+
+    def vlans(self):
+        return "".join(host.run("ip -o link show type vlan") for host in self.hosts)
 
     def guests_run(self):
         """guests of two VPCs with one range run on both nodes, with addresses and MTU by DHCP"""
@@ -415,7 +418,7 @@ class Lab:
         wait_until("all are terminated", lambda: all(guest.state() == "terminated" for guest in guests), SECONDS)
         for allocation in self.allocations:
             self.ec2.release_address(AllocationId=allocation["AllocationId"])
-        wait_until("no VLAN is left", lambda: not any("802.1Q" in host.run("ip -d link") for host in self.hosts), SECONDS)
+        wait_until("no VLAN is left", lambda: not self.vlans(), SECONDS)
         for network in (self.near, self.far):
             network.remove()
         for _ in range(2):
