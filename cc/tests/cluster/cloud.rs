@@ -133,10 +133,23 @@ impl Cloud {
     }
 
     async fn start_cc(&mut self, listen: &str) {
-        let config = self.config(listen);
-        let (base, stopper) = Base::new(&config.controller, "cc zone-a").unwrap();
-        let endpoint = karri_cc::start_with(config, base, Box::new(self.network.clone())).await.unwrap();
-        self.cc_url = endpoint.url;
+        let mut started = None;
+        until("the cluster controller listens", async || {
+            let config = self.config(listen);
+            let (base, stopper) = Base::new(&config.controller, "cc zone-a").unwrap();
+            match karri_cc::start_with(config, base, Box::new(self.network.clone())).await {
+                Ok(endpoint) => started = Some((endpoint.url, stopper)),
+                Err(error) => {
+                    // Its port is a connection's of somebody else for now.
+                    assert!(format!("{error:#}").contains("Address already in use"), "{error:#}");
+                    stopper.stop().await;
+                }
+            }
+            started.is_some()
+        })
+        .await;
+        let (url, stopper) = started.unwrap();
+        self.cc_url = url;
         self.running = Some(stopper);
     }
 

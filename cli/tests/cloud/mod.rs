@@ -46,12 +46,16 @@ pub struct Running {
 
 /// The four controllers beside `karri`: cargo builds only this package's program by itself. The command is
 /// the one of `cargo xtask test`, where it finds everything built; another choice of packages would mean
-/// other features of the dependencies, and building them all again.
+/// other features of the dependencies, and building them all again. So would what this test's own cargo says of its package.
 fn build_controllers() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let mut cargo = Command::new(env!("CARGO"));
         cargo.args(["build", "--quiet", "--workspace", "--all-targets"]);
+        let of_ours = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+        for (name, _) in std::env::vars().filter(|(name, _)| of_ours(name)) {
+            cargo.env_remove(name);
+        }
         if !cfg!(debug_assertions) {
             cargo.arg("--release");
         }
