@@ -43,6 +43,8 @@ class RealCloud(Cloud):
             "KARRI_CC_NETWORK__GATEWAY": f"{network}.1",
             "KARRI_CLC_NETWORK__PUBLIC_ADDRESSES": f'["198.19.{number}.0/24"]',
             # Clouds on one host must not have equal ones.
+            # Who starts to serve a bridge serves all that is on it, and another cloud must not have the same there.
+            "KARRI_NC_NETWORK__METADATA": f"169.254.87.{number + 1}:0",
             "KARRI_CLC_NETWORK__SEGMENT_TAG_FIRST": str(0x1000 * (number + 1)),
             "KARRI_CLC_NETWORK__SEGMENT_TAG_LAST": str(0x1000 * (number + 2) - 1),
         }
