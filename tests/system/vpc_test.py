@@ -225,7 +225,7 @@ class Vpcs(unittest.TestCase):
         self.watching = Telling(self.at, key, look)
 
     def sees(self, what, line):
-        wait_until(what, lambda: self.watching.last == line, 30)
+        wait_until(what, lambda: self.watching.last == line, 90)
 
     def groups_across_clusters(self):
         """Rules of each kind for members in the other cluster: shut, opened, used, and revoked while in use."""
