@@ -140,6 +140,8 @@ impl World {
 
     fn nobody_hears_a_guest_lie_nor_does_it_come_to_the_cable(&mut self) {
         let mut stranger = Guest::stranger_on(&self.two, &bridge_of(A), 99);
+        // Where the echo of what is no lie comes to.
+        self.five.ask(json!({ "do": "silent", "port": 4000 }));
         let (_, before) = self.hosts[0].on_the_cable(MARK);
         let others = vec![&mut self.six, &mut self.other, &mut stranger];
         nobody_hears_lies(&mut self.five, (7, &mut self.seven), others);

@@ -45,6 +45,14 @@ def echo_udp(port):
     threading.Thread(target=loop, daemon=True).start()
 
 
+def silent(port):
+    """Takes what comes over UDP and says nothing; a kernel would say that nobody is there, and repeat what came."""
+    taken = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    taken.bind(("", port))
+    kept[port] = taken
+    return True
+
+
 def serve(tcp=(), udp=()):
     for port in tcp:
         echo_tcp(port)
@@ -192,7 +200,9 @@ def seen(hex, wait=0.0, more_than=0):
         time.sleep(0.01)
 
 
-COMMANDS = {do.__name__: do for do in (serve, tcp, say, udp, ping, packet, bulk, get, send, flood, watch, seen)}
+COMMANDS = {
+    do.__name__: do for do in (serve, silent, tcp, say, udp, ping, packet, bulk, get, send, flood, watch, seen)
+}
 
 for line in sys.stdin:
     command = json.loads(line)
