@@ -74,6 +74,7 @@ packages[test]='
     busybox-static              a DHCP client for network namespaces that play guests
     systemd                     systemd-analyze: reads the service units (it need not be what runs this machine)
     systemd-container           systemd-nspawn: the machines of deploy/lab/systemd
+    conntrack                   lists the connections that rules have let through, for tests of what becomes of them
     procps                      sysctl, for network namespaces that play hosts; pgrep, for what a test has left
     python3-venv                environment for the clients from PyPI (tests/clients/requirements.txt)
 '

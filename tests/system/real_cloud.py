@@ -134,13 +134,13 @@ def domains(*flags):
     return {name.removeprefix("karri-"): name for name in names if name.startswith("karri-i-")}
 
 
-def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS, port=22, by=()):
+def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS, port=22, by=(), options=()):
     """Runs a command in a guest, waiting for its ssh to come up. `by`: what runs ssh."""
     last = {}
 
     def attempt():
-        last["done"] = done = subprocess.run([*by, *SSH, "-p", str(port), "-i", str(key_file), f"{user}@{address}", command],
-                                             capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        asked = [*by, *SSH, *options, "-p", str(port), "-i", str(key_file), f"{user}@{address}", command]
+        last["done"] = done = subprocess.run(asked, capture_output=True, text=True, stdin=subprocess.DEVNULL)
         return done.returncode != 255
 
     try:

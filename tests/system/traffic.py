@@ -77,6 +77,10 @@ class Telling:
     def heard(self, line):
         self.count, self.last = self.count + 1, line
 
+    def __str__(self):
+        ended = self.process.poll()
+        return f"{self.count} lines told, the last {self.last!r}" + ("" if ended is None else f", and ssh has ended ({ended})")
+
     def end(self):
         self.process.kill()
         self.process.wait()

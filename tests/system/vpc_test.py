@@ -56,6 +56,7 @@ def setUpModule():
     unittest.addModuleCleanup(beside.close)
     machine.join(beside)
     ip("-n", beside.name, "route", "add", "default", "via", beside.near)
+    unittest.addModuleCleanup(part_with_guests)
     libvirts = {}
     for where, there in (("far", machine), ("beside", beside)):
         libvirts[where] = PrivateLibvirt(cloud.directory / f"libvirt-{where}", there).start()
@@ -94,8 +95,30 @@ def is_reached(address):
     return done.returncode == 0
 
 
+def kept():
+    """Options of ssh by which commands to one guest share a connection: an emulated one needs a second for a new one."""
+    return ["-o", "ControlMaster=auto", "-o", f"ControlPath={cloud.directory}/ssh-%C", "-o", "ControlPersist=yes"]
+
+
+def part_with_guests():
+    for path in cloud.directory.glob("ssh-*"):
+        subprocess.run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", "any"], capture_output=True)
+
+
 def says(address, command):
+    return ssh(address, key, command, options=kept())
+
+
+def says_anew(address, command):
+    """By a connection of its own: where the question is whom it leads to."""
     return ssh(address, key, command)
+
+
+def within(address, command, by):
+    """What a guest says whom only another one reaches, which has this public address."""
+    over = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{by}"
+    return subprocess.run([*SSH, *kept(), "-i", str(key), "-o", over, f"root@{address}", command], capture_output=True, text=True,
+                          stdin=subprocess.DEVNULL)
 
 
 def pings(address, *others, count=1):
@@ -139,7 +162,7 @@ class Vpcs(unittest.TestCase):
         self.at, self.beside, self.flat_at, self.across_at = (each["PublicIp"] for each in (self.first, self.second, third, fifth))
 
         for stage in (self.each_is_itself, self.same_subnet_and_same_range, self.across_clusters, self.groups_across_clusters,
-                      self.own_public_address, self.by_the_nat_gateway, self.another_interface,
+                      self.tunnel_cut_and_healed, self.own_public_address, self.by_the_nat_gateway, self.another_interface,
                       self.killed, self.taken_away, self.moved):
             began = time.monotonic()
             stage()
@@ -181,8 +204,7 @@ class Vpcs(unittest.TestCase):
         whole = says(self.at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole")
         self.assertEqual(whole.split(), ["1450", "whole"])
         self.assertEqual(says(self.at, "nc -w 5 10.44.1.21 22 </dev/null | head -c 3"), "SSH")
-        bulk = subprocess.run([*SSH, "-i", str(key), *self.by_front(), "root@10.44.1.21", "head -c 300000 /dev/zero"],
-                              capture_output=True, stdin=subprocess.DEVNULL)
+        bulk = within("10.44.1.21", "head -c 300000 /dev/zero", self.at)
         self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
         self.assertEqual(self.fragments(), cut, "nothing was in pieces")
 
@@ -203,8 +225,7 @@ class Vpcs(unittest.TestCase):
                                      "nc -w 5 10.44.1.20 22 </dev/null | head -c 3; echo; "
                                      f"nc -w 5 {self.beside} 22 </dev/null | head -c 3")
         self.assertEqual(there.split(), ["1450", "whole", "SSH", "SSH"])
-        bulk = subprocess.run([*SSH, "-i", str(key), *self.by_front(), "root@10.44.1.22", "head -c 300000 /dev/zero"],
-                              capture_output=True, stdin=subprocess.DEVNULL)
+        bulk = within("10.44.1.22", "head -c 300000 /dev/zero", self.at)
         self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
         self.assertEqual(self.fragments(), cut, "nothing was in pieces")
         alien = says(self.beside, "ping -c 2 -w 2 10.44.1.22 >/dev/null 2>&1 && echo answered; "
@@ -224,7 +245,10 @@ class Vpcs(unittest.TestCase):
         self.watching = Telling(self.at, key, look)
 
     def sees(self, what, line):
-        wait_until(f"{what}: {line!r}", lambda: self.watching.last == line, 90)
+        try:
+            wait_until(f"{what}: {line!r}", lambda: self.watching.last == line, 90)
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.watching}") from None
 
     def groups_across_clusters(self):
         """Rules of each kind for members in the other cluster: shut, opened, used, and revoked while in use."""
@@ -252,8 +276,17 @@ class Vpcs(unittest.TestCase):
         inside.end()
         ec2.modify_instance_attribute(InstanceId=self.across, Groups=[default])
         self.sees("everything is open again", "near far SSH.")
-        self.watching.end()
         ec2.delete_security_group(GroupId=own)
+
+    def tunnel_cut_and_healed(self):
+        """Each cluster goes on by itself, and when the tunnel is there again the subnet is whole without anybody's doing."""
+        rules = [f"iptables -{{}} {chain} -p udp --dport 4789 -j DROP" for chain in ("INPUT", "OUTPUT")]
+        shell(beside.command(), [rule.format("I") for rule in rules])
+        self.sees("nothing comes across, and the rest is as it was", "near .")
+        self.assertEqual(instance(ec2, self.across)["State"]["Name"], "running")
+        shell(beside.command(), [rule.format("D") for rule in rules])
+        self.sees("it is healed", "near far SSH.")
+        self.watching.end()
 
     def own_public_address(self):
         """And each other's."""
@@ -268,12 +301,9 @@ class Vpcs(unittest.TestCase):
         nat = asked["NatGateway"]["NatGatewayId"]
         ec2.get_waiter("nat_gateway_available").wait(NatGatewayIds=[nat], WaiterConfig={"Delay": 1})
         self.far_vpc.tables.append(self.far_vpc.table_to(self.far_vpc.private, NatGatewayId=nat))
-        inside = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.beside}"
 
         def heard(address):
-            asked = f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3"
-            return subprocess.run([*SSH, "-i", str(key), "-o", inside, "root@10.44.2.30", asked], capture_output=True, text=True,
-                                  stdin=subprocess.DEVNULL).stdout
+            return within("10.44.2.30", f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3", self.beside).stdout
 
         wait_until("the other VPC's public address from a private subnet", lambda: heard(self.at) == "SSH", 30)
         self.assertFalse(is_reached(self.nat["PublicIp"]))
@@ -318,13 +348,10 @@ class Vpcs(unittest.TestCase):
         # What comes to it meets its own groups: from the other node, whose packets the router brings.
         says(self.at, f"ip route add default via 10.44.2.1 dev {name} table 100 && ip rule add from 10.44.2.50 table 100")
         self.assertEqual(says(self.at, "ping -c 1 -w 5 -I 10.44.2.50 10.44.1.21 >/dev/null && echo yes"), "yes")
-        by = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{self.at}"
 
         def heard(address):
             """By the other one in the first subnet, which has no public address."""
-            asked = f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3"
-            return subprocess.run([*SSH, "-i", str(key), "-o", by, "root@10.44.1.21", asked], capture_output=True, text=True,
-                                  stdin=subprocess.DEVNULL).stdout
+            return within("10.44.1.21", f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3", self.at).stdout
 
         self.assertEqual((heard("10.44.1.20"), heard("10.44.2.50")), ("SSH", ""))
         self.shown_where_it_ends(second, lambda: self.assertEqual(heard("10.44.2.50"), ""))
@@ -556,7 +583,8 @@ class Vpcs(unittest.TestCase):
         ec2.disassociate_address(AssociationId=self.association)
         wait_until("the address leads nowhere", lambda: not is_reached(self.beside), 30)
         ec2.associate_address(AllocationId=self.first["AllocationId"], InstanceId=self.other, AllowReassociation=True)
-        wait_until("the address leads to another", lambda: says(self.at, f"wget -qO- {IMDS}/meta-data/instance-id") == self.other, 60)
+        wait_until("the address leads to another", lambda: says_anew(self.at, f"wget -qO- {IMDS}/meta-data/instance-id") == self.other,
+                   60)
         counted = len(held.numbers)
         with self.assertRaisesRegex(AssertionError, "counts on"):
             held.goes_on(seconds=2)

@@ -1,4 +1,4 @@
-//! `cargo xtask test`: every check and test of the project, one line per part, everything counted.
+//! `cargo xtask test`: every check and test of the project, one line per stage, everything counted.
 //!
 //! The last line of the output is `N passed, N failed`, and the exit status says the same. What a part
 //! needs and does not find is a failure: nothing is skipped. Everything is built once, by one cargo
@@ -41,7 +41,18 @@ pub enum Part {
     System,
 }
 
-/// What a part has to say.
+impl Part {
+    fn name(&self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
+
+    /// One stage of the run: the suites of both wait more than they work.
+    fn is_run_beside(self, next: Self) -> bool {
+        matches!((self, next), (Self::Unit, Self::Fuzz) | (Self::Clients, Self::System))
+    }
+}
+
+/// What a stage has to say.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Report {
     passed: usize,
@@ -82,8 +93,10 @@ pub fn run(root: &Path, only: &[Part]) -> Result<()> {
     let began = Instant::now();
     let mut context = Context::new(root)?;
     let mut all = Report::default();
-    for part in Part::value_variants().iter().filter(|part| only.is_empty() || only.contains(part)) {
-        all.add(timed(&mut context, *part));
+    let wanted = |part: &&Part| only.is_empty() || only.contains(part);
+    let parts: Vec<Part> = Part::value_variants().iter().filter(wanted).copied().collect();
+    for stage in parts.chunk_by(|one, next| one.is_run_beside(*next)) {
+        all.add(timed(&mut context, stage));
     }
     for failure in &all.failures {
         println!("\n==== {} ====\n{}", failure.name, failure.output.trim_end());
@@ -104,13 +117,14 @@ pub fn run(root: &Path, only: &[Part]) -> Result<()> {
     Ok(())
 }
 
-fn timed(context: &mut Context, part: Part) -> Report {
-    let name = part.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
-    print!("{name:8} … ");
+fn timed(context: &mut Context, stage: &[Part]) -> Report {
+    let names: Vec<String> = stage.iter().map(Part::name).collect();
+    let names = names.join(", ");
+    print!("{names:15} … ");
     let _ = std::io::stdout().flush();
     let began = Instant::now();
     let report =
-        parts::run(context, part).unwrap_or_else(|error| Report::failed(&name, format!("{error:#}")));
+        parts::run(context, stage).unwrap_or_else(|error| Report::failed(&names, format!("{error:#}")));
     let secs = began.elapsed().as_secs_f64();
     println!("{:5} passed, {} failed  {secs:7.1} s", report.passed, report.failed);
     report

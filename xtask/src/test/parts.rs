@@ -56,17 +56,43 @@ impl Executable {
     }
 }
 
-pub fn run(context: &mut Context, part: Part) -> Result<Report> {
+/// The parts of one stage.
+pub fn run(context: &mut Context, stage: &[Part]) -> Result<Report> {
+    match stage {
+        [Part::Fmt] => context.cargo("fmt", &["fmt", "--all", "--check"]),
+        [Part::Clippy] => context.cargo("clippy", &CLIPPY),
+        [Part::Tidy] => tidy(context),
+        [Part::Build] => context.build().map(|_| Report::passed(1)),
+        [Part::Images] => images(context),
+        _ => {
+            let suites: Result<Vec<Vec<Suite>>> = stage.iter().map(|part| suites(context, *part)).collect();
+            let lanes = if stage.contains(&Part::System) { lanes::few() } else { lanes::many() };
+            all(context, lanes, suites?.into_iter().flatten().collect())
+        }
+    }
+}
+
+/// What a part consists of that is run.
+fn suites(context: &mut Context, part: Part) -> Result<Vec<Suite>> {
     match part {
-        Part::Fmt => context.cargo("fmt", &["fmt", "--all", "--check"]),
-        Part::Clippy => context.cargo("clippy", &CLIPPY),
-        Part::Tidy => tidy(context),
-        Part::Build => context.build().map(|_| Report::passed(1)),
-        Part::Images => images(context),
-        Part::Unit => unit(context),
-        Part::Fuzz => fuzzing(context),
-        Part::Clients => clients(context),
-        Part::System => system(context),
+        Part::Fuzz => {
+            context.build()?;
+            Ok(vec![Suite::Fuzz])
+        }
+        Part::Clients => {
+            context.build()?;
+            python(context, "tests/clients")
+        }
+        Part::System => {
+            prepare_host(context)?;
+            let mut suites = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
+            suites.extend(python(context, "tests/system")?);
+            Ok(suites)
+        }
+        _ => {
+            prepare_host(context)?;
+            executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])
+        }
     }
 }
 
@@ -199,6 +225,7 @@ fn image_sources(scripts: &Path, name: &str) -> Result<String> {
 enum Suite {
     Executable(Executable, &'static [&'static str]),
     Python(String),
+    Fuzz,
 }
 
 impl Suite {
@@ -206,6 +233,7 @@ impl Suite {
         match self {
             Self::Executable(exe, _) => exe.name(),
             Self::Python(path) => path.clone(),
+            Self::Fuzz => "fuzz".to_owned(),
         }
     }
 
@@ -224,6 +252,12 @@ impl Suite {
                 let mut command = context.command(context.root.join(PYTHON));
                 let outcome = context.run(command.arg("-u").arg(path), &name, SUITE_TIME_MAX)?;
                 Ok(parse::unittest(&name, &outcome))
+            }
+            Self::Fuzz => {
+                let mut command = context.command(context.root.join(fuzz::EXECUTABLE));
+                command.args(["--seconds", &FUZZ_SECONDS.to_string()]);
+                let outcome = context.run(&mut command, &name, SUITE_TIME_MAX)?;
+                Ok(parse::libtest(&name, &outcome))
             }
         }
     }
@@ -255,19 +289,6 @@ fn all(context: &Context, lanes: usize, mut suites: Vec<Suite>) -> Result<Report
     Ok(Report::sum(lanes::side_by_side(lanes, &suites, |suite| suite.run(context))?))
 }
 
-fn fuzzing(context: &mut Context) -> Result<Report> {
-    context.build()?;
-    let mut command = context.command(context.root.join(fuzz::EXECUTABLE));
-    command.args(["--seconds", &FUZZ_SECONDS.to_string()]);
-    let outcome = context.run(&mut command, "fuzz", SUITE_TIME_MAX)?;
-    Ok(parse::libtest("fuzz", &outcome))
-}
-
-fn clients(context: &mut Context) -> Result<Report> {
-    context.build()?;
-    all(context, lanes::many(), python(context, "tests/clients")?)
-}
-
 /// What starts guests and makes bridges needs a libvirt that answers, and root.
 fn prepare_host(context: &Context) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
@@ -278,19 +299,6 @@ fn prepare_host(context: &Context) -> Result<()> {
         bail!("deploy/start-libvirt.sh: {}", libvirt.tail());
     }
     Ok(())
-}
-
-fn unit(context: &mut Context) -> Result<Report> {
-    prepare_host(context)?;
-    let suites = executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])?;
-    all(context, lanes::many(), suites)
-}
-
-fn system(context: &mut Context) -> Result<Report> {
-    prepare_host(context)?;
-    let mut suites = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
-    suites.extend(python(context, "tests/system")?);
-    all(context, lanes::few(), suites)
 }
 
 #[cfg(test)]
