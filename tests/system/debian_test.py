@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import unittest
 
-from real_cloud import IMAGES, RealCloud, domains, instance, ssh, wait_until
+from real_cloud import IMAGES, RealCloud, domains, instance, kept, part_with_guests, ssh, wait_until
 
 AWS = shutil.which("aws", path="/usr/bin")
 LOGIN_SECONDS = 600  # 70 s on an idle machine
@@ -24,6 +24,7 @@ def setUpModule():
     global cloud, ec2
     cloud = RealCloud(number=40).__enter__()
     unittest.addModuleCleanup(cloud.__exit__, None)
+    unittest.addModuleCleanup(part_with_guests, cloud.directory)
     ec2 = cloud.boto3()
 
 
@@ -67,7 +68,7 @@ class Debian(unittest.TestCase):
     @classmethod
     def run_inside(cls, command):
         """As Debian's user, whom cloud-init has given the instance's key."""
-        return ssh(cls.address, cls.key, command, user="debian", seconds=LOGIN_SECONDS)
+        return ssh(cls.address, cls.key, command, user="debian", seconds=LOGIN_SECONDS, options=kept(cloud.directory))
 
     def metadata(self, path, token):
         header = f"-H 'X-aws-ec2-metadata-token: {token}'" if token else ""

@@ -16,7 +16,7 @@ import unittest
 from hosts import Machine, PrivateLibvirt
 from real_cloud import RealCloud, wait_state, wait_until
 
-NUMBER = 45
+NUMBER = 47
 DOMAIN = """<domain type='qemu'><name>{name}</name>{metadata}<memory unit='MiB'>32</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='pc'>hvm</type></os><devices><emulator>/usr/bin/qemu-system-x86_64</emulator></devices></domain>"""
 OF_ANOTHER_CLOUD = """<metadata><k:instance xmlns:k='urn:karri:instance:1' cloud='other' node='{node}' id='i-0fee1dead0fee1dea'

@@ -54,7 +54,7 @@ class SmallDiskCloud(RealCloud):
 
 def setUpModule():
     global cloud, ec2, key
-    cloud = SmallDiskCloud(number=44)
+    cloud = SmallDiskCloud(number=48)
     unittest.addModuleCleanup(cloud.unmount)
     cloud.__enter__()
     unittest.addModuleCleanup(cloud.__exit__, None)

@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 
-from real_cloud import KARRI, ROOT, wait_until
+from real_cloud import KARRI, ROOT, claim, wait_until
 
 STOP_SECONDS = 30
 NODE = "attic"
@@ -32,6 +32,7 @@ class Machine:
         self.processes = []
 
     def open(self):
+        claim(self.number)
         self.close()  # what an interrupted run has left
         ip("netns", "add", self.name)
         ip("-n", self.name, "link", "set", "lo", "up")

@@ -1,6 +1,7 @@
 """A cloud with real guests for one test module: `karri up` on a bridge and a range of its own."""
 
 import contextlib
+import fcntl
 import json
 import pathlib
 import re
@@ -19,6 +20,17 @@ KILLED = (r"ended \(signal 9\)", "no reports from the cluster", "the cluster can
           "cluster cannot be called", "node does not report", "node did not take it", "node is silent",
           "the cluster controller does not hear", "the cloud controller does not answer", "a step must wait")
 BOOT_SECONDS = 180  # emulated, on a machine that may be busy
+CLAIMED = {}
+
+
+def claim(number):
+    """The names and addresses with this number are this process's own, also where modules of tests run side by side."""
+    if number not in CLAIMED:
+        CLAIMED[number] = open(f"/run/lock/karri-test-{number}", "w")
+        try:
+            fcntl.flock(CLAIMED[number], fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AssertionError(f"another module of tests has the number {number}") from None
 
 
 def chains_and_sets():
@@ -34,6 +46,7 @@ class RealCloud(Cloud):
 
     def __init__(self, number):
         super().__init__()
+        claim(number)
         self.bridge = f"ktest{number}"
         network = f"172.{31 - number // 16}.{number % 16 * 16}"
         self.environment = {
@@ -151,6 +164,17 @@ def ssh(address, key_file, command, user="root", seconds=BOOT_SECONDS, port=22, 
     if done.returncode != 0:
         raise AssertionError(f"{command}: {done.returncode}\n{done.stdout}{done.stderr}")
     return done.stdout.strip()
+
+
+def kept(directory):
+    """Options of ssh by which commands to one guest share a connection: a new one costs an emulated guest seconds."""
+    return ["-o", "ControlMaster=auto", "-o", f"ControlPath={directory}/ssh-%C", "-o", "ControlPersist=yes"]
+
+
+def part_with_guests(directory):
+    """Ends the connections that are kept there."""
+    for path in directory.glob("ssh-*"):
+        subprocess.run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", "any"], capture_output=True)
 
 
 def new_key(cloud, ec2, name, **more):

@@ -15,7 +15,8 @@ import unittest
 
 from hosts import NODE, SILENT_SECONDS, FarCluster, FarNode, Machine, PrivateLibvirt, ip, is_alive
 from kernel import Kernel, difference
-from real_cloud import BOOT_SECONDS, KILLED, SSH, RealCloud, instance, new_key, ssh, wait_state, wait_until
+from real_cloud import (BOOT_SECONDS, KILLED, SSH, RealCloud, instance, kept, new_key, part_with_guests, ssh, wait_state,
+                        wait_until)
 from traffic import Counting, Pings, Telling
 from vpc import PRIVATE, PUBLIC, Network
 
@@ -56,7 +57,7 @@ def setUpModule():
     unittest.addModuleCleanup(beside.close)
     machine.join(beside)
     ip("-n", beside.name, "route", "add", "default", "via", beside.near)
-    unittest.addModuleCleanup(part_with_guests)
+    unittest.addModuleCleanup(part_with_guests, cloud.directory)
     libvirts = {}
     for where, there in (("far", machine), ("beside", beside)):
         libvirts[where] = PrivateLibvirt(cloud.directory / f"libvirt-{where}", there).start()
@@ -95,18 +96,8 @@ def is_reached(address):
     return done.returncode == 0
 
 
-def kept():
-    """Options of ssh by which commands to one guest share a connection: an emulated one needs a second for a new one."""
-    return ["-o", "ControlMaster=auto", "-o", f"ControlPath={cloud.directory}/ssh-%C", "-o", "ControlPersist=yes"]
-
-
-def part_with_guests():
-    for path in cloud.directory.glob("ssh-*"):
-        subprocess.run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", "any"], capture_output=True)
-
-
 def says(address, command):
-    return ssh(address, key, command, options=kept())
+    return ssh(address, key, command, options=kept(cloud.directory))
 
 
 def says_anew(address, command):
@@ -117,8 +108,8 @@ def says_anew(address, command):
 def within(address, command, by):
     """What a guest says whom only another one reaches, which has this public address."""
     over = f"ProxyCommand={' '.join(SSH)} -i {key} -W %h:%p root@{by}"
-    return subprocess.run([*SSH, *kept(), "-i", str(key), "-o", over, f"root@{address}", command], capture_output=True, text=True,
-                          stdin=subprocess.DEVNULL)
+    asked = [*SSH, *kept(cloud.directory), "-i", str(key), "-o", over, f"root@{address}", command]
+    return subprocess.run(asked, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
 
 def pings(address, *others, count=1):
@@ -197,13 +188,13 @@ class Vpcs(unittest.TestCase):
         # Whom the one VPC has, the other one has not, by no protocol: not even who has the address is answered.
         self.assertEqual(pings(self.at, "10.44.2.30", count=2), [False])
         self.assertEqual(pings(self.beside, "10.44.1.21", count=2), [False])
-        self.assertEqual(says(self.beside, "nc -w 2 10.44.1.21 22 </dev/null 2>/dev/null | head -c 3"), "")
+        self.assertEqual(says(self.beside, "timeout 3 nc 10.44.1.21 22 </dev/null 2>/dev/null | head -c 3"), "")
         self.assertRegex(says(self.beside, "cat /proc/net/arp"), r"10\.44\.1\.21 +0x1 +0x0 ")
         # A packet of the largest size passes whole in one frame of the tunnel, also of TCP.
         cut = self.fragments()
         whole = says(self.at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole")
         self.assertEqual(whole.split(), ["1450", "whole"])
-        self.assertEqual(says(self.at, "nc -w 5 10.44.1.21 22 </dev/null | head -c 3"), "SSH")
+        self.assertEqual(says(self.at, "timeout 5 nc 10.44.1.21 22 </dev/null | head -c 3"), "SSH")
         bulk = within("10.44.1.21", "head -c 300000 /dev/zero", self.at)
         self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
         self.assertEqual(self.fragments(), cut, "nothing was in pieces")
@@ -222,14 +213,14 @@ class Vpcs(unittest.TestCase):
         self.assertEqual(whole.split(), ["whole", "named"])
         # From both nodes of the one cluster, and from the other one back and by the router.
         there = says(self.across_at, "cat /sys/class/net/eth0/mtu; ping -c 1 -w 5 -s 1422 10.44.1.21 >/dev/null && echo whole; "
-                                     "nc -w 5 10.44.1.20 22 </dev/null | head -c 3; echo; "
-                                     f"nc -w 5 {self.beside} 22 </dev/null | head -c 3")
+                                     "timeout 5 nc 10.44.1.20 22 </dev/null | head -c 3; echo; "
+                                     f"timeout 5 nc {self.beside} 22 </dev/null | head -c 3")
         self.assertEqual(there.split(), ["1450", "whole", "SSH", "SSH"])
         bulk = within("10.44.1.22", "head -c 300000 /dev/zero", self.at)
         self.assertEqual(len(bulk.stdout), 300000, bulk.stderr)
         self.assertEqual(self.fragments(), cut, "nothing was in pieces")
         alien = says(self.beside, "ping -c 2 -w 2 10.44.1.22 >/dev/null 2>&1 && echo answered; "
-                                  "nc -w 2 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; cat /proc/net/arp")
+                                  "timeout 3 nc 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; cat /proc/net/arp")
         self.assertRegex(alien, r"^IP address[^\n]*\n(.*\n)*10\.44\.1\.22 +0x1 +0x0 ")
 
     def by_front(self):
@@ -241,7 +232,7 @@ class Vpcs(unittest.TestCase):
             return f"ping -c 1 -w 1 {address} >/dev/null 2>&1 && echo -n '{word} '; "
 
         look = (f"while :; do {pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
-                "nc -w 1 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; echo .; done")
+                "timeout 2 nc 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; echo .; done")
         self.watching = Telling(self.at, key, look)
 
     def sees(self, what, line):
@@ -262,7 +253,7 @@ class Vpcs(unittest.TestCase):
         by_group = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": default}]}
         ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[echo, by_group])
         self.sees("pings are let in by their address, ssh by its group", "near far SSH.")
-        command = "while :; do nc -w 1 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
+        command = "while :; do timeout 2 nc 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
         inside = Telling("10.44.1.22", key, command, self.by_front())
         wait_until("it reaches the others", lambda: inside.last == "SSH.", 30)
         [all_out] = ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"][0]["IpPermissionsEgress"]
@@ -290,7 +281,7 @@ class Vpcs(unittest.TestCase):
 
     def own_public_address(self):
         """And each other's."""
-        knock = "nc -w 5 {0} 22 </dev/null | head -c 3"
+        knock = "timeout 5 nc {0} 22 </dev/null | head -c 3"
         for address in (self.flat_at, self.at):
             heard = says(address, "; echo; ".join(knock.format(to) for to in (self.flat_at, self.at)))
             self.assertEqual(heard.split(), ["SSH", "SSH"], address)
@@ -303,7 +294,7 @@ class Vpcs(unittest.TestCase):
         self.far_vpc.tables.append(self.far_vpc.table_to(self.far_vpc.private, NatGatewayId=nat))
 
         def heard(address):
-            return within("10.44.2.30", f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3", self.beside).stdout
+            return within("10.44.2.30", f"timeout 3 nc {address} 22 </dev/null 2>/dev/null | head -c 3", self.beside).stdout
 
         wait_until("the other VPC's public address from a private subnet", lambda: heard(self.at) == "SSH", 30)
         self.assertFalse(is_reached(self.nat["PublicIp"]))
@@ -351,7 +342,7 @@ class Vpcs(unittest.TestCase):
 
         def heard(address):
             """By the other one in the first subnet, which has no public address."""
-            return within("10.44.1.21", f"nc -w 2 {address} 22 </dev/null 2>/dev/null | head -c 3", self.at).stdout
+            return within("10.44.1.21", f"timeout 3 nc {address} 22 </dev/null 2>/dev/null | head -c 3", self.at).stdout
 
         self.assertEqual((heard("10.44.1.20"), heard("10.44.2.50")), ("SSH", ""))
         self.shown_where_it_ends(second, lambda: self.assertEqual(heard("10.44.2.50"), ""))
@@ -583,8 +574,8 @@ class Vpcs(unittest.TestCase):
         ec2.disassociate_address(AssociationId=self.association)
         wait_until("the address leads nowhere", lambda: not is_reached(self.beside), 30)
         ec2.associate_address(AllocationId=self.first["AllocationId"], InstanceId=self.other, AllowReassociation=True)
-        wait_until("the address leads to another", lambda: says_anew(self.at, f"wget -qO- {IMDS}/meta-data/instance-id") == self.other,
-                   60)
+        asked = f"wget -qO- {IMDS}/meta-data/instance-id"
+        wait_until("the address leads to another", lambda: says_anew(self.at, asked) == self.other, 60)
         counted = len(held.numbers)
         with self.assertRaisesRegex(AssertionError, "counts on"):
             held.goes_on(seconds=2)
