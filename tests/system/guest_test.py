@@ -5,9 +5,6 @@ import contextlib
 import datetime
 import gzip
 import json
-import os
-import pathlib
-import select
 import socket
 import statistics
 import subprocess
@@ -64,18 +61,9 @@ def metadata_answers(instance_id):
 
 
 def end_of_domain(name):
-    """Takes the power from a domain; the time at which its process was gone."""
-    emulator = int(pathlib.Path(f"/run/libvirt/qemu/{name}.pid").read_text())
-    watch = os.pidfd_open(emulator)
-    try:
-        with subprocess.Popen(["virsh", "-c", "qemu:///system", "destroy", name], stdout=subprocess.DEVNULL) as destroying:
-            gone, _, _ = select.select([watch], [], [], 60)
-            at = time.time()
-        if not gone or destroying.returncode != 0:
-            raise AssertionError(f"{name} was not destroyed: {destroying.returncode}")
-        return at
-    finally:
-        os.close(watch)
+    """Takes the power from a domain; the time at which that was done, as libvirt says."""
+    subprocess.run(["virsh", "-c", "qemu:///system", "destroy", name], check=True, stdout=subprocess.DEVNULL)
+    return time.time()
 
 
 def node_said(instance_id, message):
