@@ -107,7 +107,7 @@ class StaticCloud(RealCloud):
     mac = "02:00:5e:10:00:31"
 
     def __init__(self):
-        super().__init__(number=33)
+        super().__init__(number=31)
         self.address = "172.30.240.77"
         self.environment |= {"KARRI_CC_NETWORK__MODE": "static",
                              "KARRI_CC_NETWORK__PAIRS": f'[{{mac = "{self.mac}", address = "{self.address}"}}]'}

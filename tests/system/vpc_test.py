@@ -20,7 +20,7 @@ from real_cloud import (BOOT_SECONDS, KILLED, SSH, RealCloud, instance, kept, ne
 from traffic import Counting, Pings, Telling
 from vpc import PRIVATE, PUBLIC, Network
 
-NUMBER, BESIDE = 30, 31
+NUMBER, BESIDE = 30, 34
 EAST, CELLAR = "karri-1a-east", "cellar"
 IMDS = "http://169.254.169.254/latest"
 MEND_SECONDS = 5
