@@ -231,7 +231,7 @@ class Vpcs(unittest.TestCase):
         def pinged(address, word):
             return f"ping -c 1 -w 1 {address} >/dev/null 2>&1 && echo -n '{word} '; "
 
-        look = (f"while :; do {pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
+        look = (f"exec 2>/dev/null; while :; do {pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
                 "timeout 2 nc 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; echo .; done")
         self.watching = Telling(self.at, key, look)
 
@@ -253,7 +253,7 @@ class Vpcs(unittest.TestCase):
         by_group = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": default}]}
         ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[echo, by_group])
         self.sees("pings are let in by their address, ssh by its group", "near far SSH.")
-        command = "while :; do timeout 2 nc 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
+        command = "exec 2>/dev/null; while :; do timeout 2 nc 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
         inside = Telling("10.44.1.22", key, command, self.by_front())
         wait_until("it reaches the others", lambda: inside.last == "SSH.", 30)
         [all_out] = ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"][0]["IpPermissionsEgress"]
