@@ -72,6 +72,13 @@ running() { # NAME: does the daemon of /run/NAME.pid live?
     local pid
     pid=$(cat "/run/$1.pid" 2>/dev/null) && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]
 }
+alone() ( # COMMAND...: with none of the files that whoever called has open, a lock for one: the daemons would hold them
+    for fd in /proc/self/fd/*; do
+        fd=${fd##*/}
+        [ "$fd" -le 2 ] || exec {fd}>&-
+    done
+    exec "$@"
+)
 if [ -d /run/systemd/system ]; then
     if [ -n "$restart" ] && systemctl -q is-active libvirtd; then
         systemctl restart libvirtd
@@ -88,11 +95,11 @@ else
         say "stopped libvirtd ($pid), for the new settings; guests go on"
     fi
     if ! running virtlogd && ! would "start virtlogd"; then
-        virtlogd -d
+        alone virtlogd -d
         say "started virtlogd ($(cat /run/virtlogd.pid))"
     fi
     if ! running libvirtd && ! answers && ! would "start libvirtd"; then
-        libvirtd -d
+        alone libvirtd -d
         say "started libvirtd ($(cat /run/libvirtd.pid 2>/dev/null || echo '?'))"
     fi
 fi

@@ -79,6 +79,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
     let settings = Settings {
         policy: config.placement.policy,
         node_lost_ms: i64::from(config.placement.node_lost_secs) * 1000,
+        tunnels: config.network.has_tunnels(),
     };
     let (keeper, names) = Keeper::start(&base, store, reader, settings).await?;
     let asked = keeper.clone();

@@ -9,7 +9,7 @@ use karri_proto::instance::{
 };
 use karri_proto::internal::instances::{Cursor, ReportPage};
 
-const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000, tunnels: false };
 
 /// Of the nodes' reports, wherever they stand in it.
 const LIFE: Cursor = Cursor { epoch: 1, sequence: 0 };

@@ -13,7 +13,7 @@ use karri_proto::resources::Need;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
-const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000, tunnels: false };
 const NODES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]

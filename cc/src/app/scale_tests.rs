@@ -8,7 +8,7 @@ use karri_proto::instance::{InstanceReport, Phase};
 use karri_proto::internal::instances::{Cursor, ReportPage};
 use std::time::Instant;
 
-const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000, tunnels: false };
 const NODES: u32 = 500;
 const INSTANCES: u32 = 20_000;
 const BYTES_PER_INSTANCE_MAX: u64 = 6 * 1024;

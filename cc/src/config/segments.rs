@@ -12,6 +12,11 @@ impl NetworkConfig {
         }
     }
 
+    /// Whether nodes need addresses of their own for segments that are on several hosts. Simulated ones have no packets.
+    pub fn has_tunnels(&self) -> bool {
+        self.mode == NetworkMode::Managed && self.driver == SegmentDriver::Vxlan
+    }
+
     pub(super) fn check_driver(&self) -> Result<(), String> {
         match self.driver {
             SegmentDriver::Vlan => self.check_vlan(),

@@ -11,7 +11,7 @@ use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::network::{NetworkMode, SegmentDriver};
 
 const VXLAN: SegmentDriver = SegmentDriver::Vxlan;
-const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000, tunnels: false };
 
 fn empty_page(epoch: u64) -> ReportPage {
     ReportPage {

@@ -24,7 +24,7 @@ const FACT_LIMITS: Limits = Limits { page_max: 5, log_max: 8 };
 const RETRY_MS: i64 = 1_000;
 /// Ticks that come later than this say that the controller itself was away. Four seconds are a tick here.
 const AWAY_MS: i64 = 5_000;
-const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::LeastLoaded, node_lost_ms: 60_000, tunnels: false };
 
 #[derive(Debug)]
 pub struct Cc {

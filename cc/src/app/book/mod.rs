@@ -39,6 +39,8 @@ pub struct Settings {
     pub policy: Policy,
     /// A node that has answered nothing for this long is lost.
     pub node_lost_ms: i64,
+    /// Segments go from host to host by tunnels, each node at its own address.
+    pub tunnels: bool,
 }
 
 /// What the store gives back after a restart.

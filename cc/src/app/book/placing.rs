@@ -105,8 +105,9 @@ impl Book {
             return true;
         }
         let ready = self.nodes.iter().filter(|(name, node)| node.is_ready() && !row.tried.contains(name));
+        let reached = ready.filter(|(_, node)| self.is_reached(node, &row));
         let candidates =
-            ready.map(|(name, node)| Candidate { name, total: node.record.facts.total, free: node.free() });
+            reached.map(|(name, node)| Candidate { name, total: node.record.facts.total, free: node.free() });
         let tired = row.attempt >= ATTEMPTS_MAX;
         let chosen = if tired { None } else { choose(self.settings.policy, row.need, candidates) };
         if let Some(name) = chosen.map(str::to_owned) {
@@ -114,6 +115,12 @@ impl Book {
         } else if let Some(reason) =
             unplaceable(&row, self.hope(now_ms), now_ms - row.since_ms.max(self.started_ms))
         {
+            if self.nodes.values().any(|node| node.is_ready() && !self.is_reached(node, &row)) {
+                tracing::warn!(
+                    instance_id = %id,
+                    "no node for it: those without network.tunnel_address take nothing that is in a subnet of a VPC"
+                );
+            }
             row.settle(Phase::Failed, Some(reason));
         } else {
             self.unplaced.insert(id.clone());
@@ -121,6 +128,13 @@ impl Book {
         }
         self.set(row);
         true
+    }
+
+    /// What is in a segment would be cut off on a node without a tunnel, unless there is no other host.
+    fn is_reached(&self, node: &Node, row: &Row) -> bool {
+        let alone = || self.nodes.len() == 1 && self.facts.tunnels().next().is_none();
+        let in_segment = row.leases.iter().any(|lease| lease.segment.is_some());
+        !(self.settings.tunnels && in_segment) || node.record.tunnel.is_some() || alone()
     }
 
     /// A node that is not ready now may become so.

@@ -9,11 +9,12 @@ use crate::app::samples::{facts, intent, next};
 use karri_proto::ids::VpcId;
 use karri_proto::instance::{Desired, InstanceIntent};
 use karri_proto::internal::facts::FactsPage;
+use karri_proto::internal::instances::{Cursor, ReportPage};
 use karri_proto::network::{ClusterHosts, Fact, FactChange, Shape, ShapeKey};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000 };
+const SETTINGS: Settings = Settings { policy: Policy::FirstFit, node_lost_ms: 60_000, tunnels: false };
 
 fn book() -> Book {
     Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, SETTINGS, 0)
@@ -89,15 +90,13 @@ fn an_address_of_the_flat_network_is_told_with_its_subnet() {
     assert_eq!(book.take_router_news().vpcs[&id::<VpcId>("vpc", 1)].flat, []);
 }
 
+fn record(name: &str, tunnel: Option<Ipv4Addr>) -> NodeRecord {
+    NodeRecord { owner: name.into(), url: format!("https://{name}"), tunnel, facts: facts(name, 3) }
+}
+
 #[test]
 fn tunnels_are_those_of_the_nodes_that_there_are() {
     let mut book = book();
-    let record = |name: &str, tunnel: Option<Ipv4Addr>| NodeRecord {
-        owner: name.into(),
-        url: format!("https://{name}"),
-        tunnel,
-        facts: facts(name, 2),
-    };
     let (one, two) = (Ipv4Addr::new(192, 0, 2, 1), Ipv4Addr::new(192, 0, 2, 2));
     for (name, tunnel) in [("a", Some(two)), ("b", Some(one)), ("c", None)] {
         book.hello(record(name, tunnel), 0).unwrap();
@@ -130,6 +129,63 @@ fn hosts_of_the_zones_other_clusters_are_among_the_tunnels_while_they_are_told_o
     assert!(book.routers_version() > version);
     tell(&mut book, vec![FactChange::Gone(hosts(&[]).key())]);
     assert!(book.tunnels().is_empty());
+}
+
+/// A node that has told everything: there is nothing on it.
+fn ready(book: &mut Book, name: &str, tunnel: Option<Ipv4Addr>) {
+    book.hello(record(name, tunnel), 0).unwrap();
+    let asked = book.node(name).unwrap().cursor;
+    let next = Cursor { epoch: 1, sequence: asked.sequence + 1 };
+    let page = ReportPage { next, restarted: true, caught_up: true, reports: Vec::new(), resources: None };
+    book.node_page(name, asked, page, 0);
+}
+
+fn placed(book: &mut Book, intent: InstanceIntent) -> Option<String> {
+    let id = intent.id.clone();
+    book.put(intent, 0).unwrap();
+    book.row(&id).unwrap().node.clone()
+}
+
+fn book_with_tunnels() -> Book {
+    let settings = Settings { tunnels: true, ..SETTINGS };
+    Book::load(Snapshot { epoch: 9, ..Snapshot::default() }, settings, 0)
+}
+
+const TUNNEL: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
+
+#[test]
+fn a_node_without_a_tunnel_takes_nothing_of_segments_beside_other_hosts() {
+    let mut book = book_with_tunnels();
+    ready(&mut book, "a", None);
+    assert_eq!(placed(&mut book, inside(1)).as_deref(), Some("a"), "there is no other host");
+    ready(&mut book, "b", Some(TUNNEL));
+    assert_eq!(placed(&mut book, inside(2)).as_deref(), Some("b"));
+    assert_eq!(placed(&mut book, intent(3)).as_deref(), Some("a"), "the flat network needs no tunnel");
+    for number in [4, 5] {
+        assert_eq!(placed(&mut book, inside(number)).as_deref(), Some("b"));
+    }
+    assert_eq!(placed(&mut book, inside(6)), None, "b is full");
+    ready(&mut book, "a", Some(Ipv4Addr::new(192, 0, 2, 1)));
+    book.tick(1);
+    assert_eq!(book.row(&inside(6).id).unwrap().node.as_deref(), Some("a"), "it has one now");
+}
+
+#[test]
+fn hosts_of_the_zones_other_clusters_are_other_hosts_too() {
+    let mut book = book_with_tunnels();
+    let hosts = Fact::Hosts(ClusterHosts { cluster: "east".to_owned(), tunnels: vec![TUNNEL] });
+    tell(&mut book, vec![FactChange::Put(hosts)]);
+    ready(&mut book, "a", None);
+    assert_eq!(placed(&mut book, inside(1)), None);
+    assert_eq!(placed(&mut book, intent(2)).as_deref(), Some("a"));
+}
+
+#[test]
+fn without_tunnels_between_hosts_a_node_needs_none() {
+    let mut book = book();
+    ready(&mut book, "a", None);
+    ready(&mut book, "b", Some(TUNNEL));
+    assert_eq!(placed(&mut book, inside(1)).as_deref(), Some("a"));
 }
 
 #[test]
