@@ -172,6 +172,14 @@ pub enum NetworkMode {
     User,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortcut {
+    /// Where the kernel can.
+    Auto,
+    Off,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
@@ -191,6 +199,8 @@ pub struct NetworkConfig {
     pub tunnel_mtu: u32,
     /// The UDP port of those frames, the same on all hosts.
     pub vxlan_port: u16,
+    /// Whether packets of open flows pass from port to port beside the rules, which are asked now and then.
+    pub shortcut: Shortcut,
 }
 
 impl Default for NetworkConfig {
@@ -206,6 +216,7 @@ impl Default for NetworkConfig {
             tunnel_address: None,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
+            shortcut: Shortcut::Auto,
         }
     }
 }

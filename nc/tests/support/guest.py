@@ -118,6 +118,55 @@ def ping(to, wait):
         return False
 
 
+def exchange(to, port, count, wait):
+    """How many of so many words over UDP return, one after the other on one flow."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(wait)
+    client.connect((to, port))
+    returned = 0
+    for number in range(count):
+        word = str(number).encode()
+        try:
+            client.send(word)
+            while client.recv(100) != word:
+                pass  # one that comes late
+            returned += 1
+        except OSError:
+            pass
+    return returned
+
+
+def converse(keep, seconds, wait):
+    """Whether everything that a connection from before is told for so long returns."""
+    connection, said = kept[keep], [1]
+    connection.settimeout(wait)
+
+    def say_on():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            connection.sendall(b"x" * (1 << 16))
+            said.append(1 << 16)
+        connection.sendall(b".")
+
+    threading.Thread(target=say_on, daemon=True).start()
+    heard, part = 0, b"x"
+    try:
+        while part and not part.endswith(b"."):
+            part = connection.recv(1 << 16)
+            heard += len(part)
+    except OSError:
+        return False
+    return heard == sum(said) > 1
+
+
+def close(keep, reset=False):
+    connection = kept.pop(keep)
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    return True
+
+
 def packet(to, size, wait):
     """Sends one UDP packet of that many bytes, IP's own included, that nobody may cut, and waits for it to return."""
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -201,7 +250,8 @@ def seen(hex, wait=0.0, more_than=0):
 
 
 COMMANDS = {
-    do.__name__: do for do in (serve, silent, tcp, say, udp, ping, packet, bulk, get, send, flood, watch, seen)
+    do.__name__: do
+    for do in (serve, silent, tcp, say, udp, exchange, converse, close, ping, packet, bulk, get, send, flood, watch, seen)
 }
 
 for line in sys.stdin:

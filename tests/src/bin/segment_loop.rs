@@ -85,6 +85,7 @@ async fn node(directory: &str, own: Ipv4Addr, other: Ipv4Addr, numbers: &[String
         wire: Wire::by(None, Some(own), 4789),
         tunnel_mtu: TUNNEL_MTU,
         vxlan_port: 4789,
+        shortcut: true,
         state_dir: directory.as_ref(),
         boot_id: "bench",
     };
