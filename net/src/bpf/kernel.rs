@@ -62,10 +62,12 @@ struct Information {
     place: u64,
 }
 
+/// As the kernel takes names: letters, digits and few signs, and a 0 at the end.
 fn name_of(name: &str) -> [u8; NAME_BYTES] {
     let mut bytes = [0; NAME_BYTES];
-    let taken = name.len().min(NAME_BYTES - 1); // it ends with a 0
-    bytes[..taken].copy_from_slice(&name.as_bytes()[..taken]);
+    for (to, from) in bytes[..NAME_BYTES - 1].iter_mut().zip(name.bytes()) {
+        *to = if from.is_ascii_alphanumeric() { from } else { b'_' };
+    }
     bytes
 }
 
