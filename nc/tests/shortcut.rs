@@ -26,7 +26,11 @@ const WORDS: u64 = 400;
 const FEW: u64 = WORDS / 8;
 /// What was let through once is let through so long at most, with a tick.
 const FRESH: Duration = Duration::from_millis(1_050);
-const UDP: Traffic = Traffic::Udp { from: 3000, to: 3000 };
+/// Where guests echo what they hear, and where they answer its first word alone. One that has words to answer yet opens a
+/// flow of its own with them, when that of the question is cut.
+const ECHO: u16 = 3000;
+const ONE_WAY: u16 = 3001;
+const UDP: Traffic = Traffic::Udp { from: ECHO, to: ONE_WAY };
 
 /// Not a test of its own: the others run it as their nodes.
 #[test]
@@ -43,7 +47,7 @@ struct World {
 }
 
 /// Guests 5 and 6 on one host, 7 on another, on segment A and of group 1, into which everything comes by rule 1 and UDP
-/// port 3000 by rule 2.
+/// ports of ours by rule 2.
 fn world() -> World {
     namespaces(&["node1", "node2"]);
     must("ip -n node1 link add wire type veth peer name wire netns node2");
@@ -69,8 +73,11 @@ fn world() -> World {
     let mut five = Guest::start_on(&mut one, A, 5);
     // It takes the answers to what `flood` sends.
     five.ask(json!({ "do": "silent", "port": 4000 }));
-    let six = Guest::start_on(&mut one, A, 6);
-    let seven = Guest::start_on(&mut two, A, 7);
+    let mut six = Guest::start_on(&mut one, A, 6);
+    let mut seven = Guest::start_on(&mut two, A, 7);
+    for guest in [&mut six, &mut seven] {
+        guest.ask(json!({ "do": "answer_once", "port": ONE_WAY }));
+    }
     for node in [&mut one, &mut two] {
         // A rule that sees what the rules see, and says nothing.
         node.run(&format!("iptables -t raw -A PREROUTING -i {} -m comment --comment judged", bridge_of(A)));
@@ -116,9 +123,9 @@ fn received(number: u8) -> u64 {
         .unwrap()
 }
 
-/// Guest 5 begins to send frame after frame to another, which answers.
-fn flood(from: &mut Guest, (number, to): (u8, Ipv4Addr)) {
-    let hex = frame(&mac(number), &mac(5), "0800", &datagram(from.address, to, (4000, 3000)));
+/// Guest 5 begins to send frame after frame to another.
+fn flood(from: &mut Guest, (number, to): (u8, Ipv4Addr), port: u16) {
+    let hex = frame(&mac(number), &mac(5), "0800", &datagram(from.address, to, (4000, port)));
     from.ask(json!({ "do": "flood", "hex": hex.replace(MARK, &"666c6f6f64".repeat(3)) }));
     comes(number);
 }
@@ -224,8 +231,8 @@ fn what_is_revoked_in_use_comes_no_more() {
         return;
     }
     let World { mut one, mut two, mut five, six, seven } = world();
-    flood(&mut five, (6, six.address));
-    flood(&mut five, (7, seven.address));
+    flood(&mut five, (6, six.address), ONE_WAY);
+    flood(&mut five, (7, seven.address), ONE_WAY);
     let before = judged(&one);
     let came = received(6);
     comes(6);
@@ -281,7 +288,7 @@ fn what_the_rules_have_not_seen_for_a_second_is_asked_about_again() {
     std::thread::sleep(FRESH);
     assert_eq!(say(1), 2);
     // What goes on is asked about no less: whoever cuts it off behind the node's back has cut it off after that.
-    flood(&mut five, (6, b));
+    flood(&mut five, (6, b), ECHO);
     one.run(&format!("iptables -t mangle -I PREROUTING -s {} -j DROP", five.address));
     std::thread::sleep(FRESH);
     nothing_comes(6);
@@ -295,7 +302,7 @@ fn a_lie_in_the_words_of_an_honest_flow_is_heard_by_nobody() {
     let World { one, two, mut five, mut six, mut seven } = world();
     let mut stranger = Guest::stranger_on(&two, &bridge_of(A), 99);
     for (number, hearer) in [(6, &mut six), (7, &mut seven)] {
-        flood(&mut five, (number, hearer.address));
+        flood(&mut five, (number, hearer.address), ECHO);
         let (before, came) = (judged(&one), received(number));
         comes(number);
         assert!(judged(&one) - before < (received(number) - came) / 2, "it takes the shortcut");

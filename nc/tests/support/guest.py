@@ -53,6 +53,23 @@ def silent(port):
     return True
 
 
+def answer_once(port):
+    """Answers each sender's first word over UDP, and says nothing to what follows."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", port))
+
+    def loop():
+        known = set()
+        while True:
+            said, peer = server.recvfrom(1 << 16)
+            if peer not in known:
+                known.add(peer)
+                server.sendto(said, peer)
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
 def serve(tcp=(), udp=()):
     for port in tcp:
         echo_tcp(port)
@@ -251,7 +268,7 @@ def seen(hex, wait=0.0, more_than=0):
 
 COMMANDS = {
     do.__name__: do
-    for do in (serve, silent, tcp, say, udp, exchange, converse, close, ping, packet, bulk, get, send, flood, watch, seen)
+    for do in (serve, silent, answer_once, tcp, say, udp, exchange, converse, close, ping, packet, bulk, get, send, flood, watch, seen)
 }
 
 for line in sys.stdin:
