@@ -432,6 +432,14 @@ mod tests {
     }
 
     #[test]
+    fn the_shortcut_is_auto_or_off() {
+        let parse = |text: &str| text.parse::<toml::Table>().unwrap().try_into::<NetworkConfig>();
+        assert_eq!(parse("").unwrap().shortcut, Shortcut::Auto);
+        assert_eq!(parse("shortcut = \"off\"").unwrap().shortcut, Shortcut::Off);
+        assert!(parse("shortcut = \"on\"").unwrap_err().to_string().contains("`auto` or `off`"));
+    }
+
+    #[test]
     fn amounts_are_auto_or_numbers_in_either_form() {
         #[derive(Deserialize)]
         struct Holder {

@@ -58,7 +58,7 @@ enum Done {
 impl Loaded {
     fn new(owner: &str) -> io::Result<Self> {
         let flows = Map::recent(owner, programs::KEY_BYTES, programs::VALUE_BYTES, FLOWS_MAX)?;
-        let generation = Map::single(owner, 4)?;
+        let generation = Map::single(&format!("{owner}-gen"), 4)?;
         let ingress = Program::load(owner, &programs::ingress(&flows, &generation)?)?;
         let egress = Program::load(owner, &programs::egress(&flows)?)?;
         // Of several nodes on a host each begins elsewhere.
@@ -152,6 +152,10 @@ impl Shortcut {
         state.done.retain(|index, _| present.contains_key(index));
         for (index, link) in present {
             match (wanted.contains(link.name.as_str()), state.done.get(&index)) {
+                // Whoever had the place may have left it.
+                (true, Some(Done::Without)) if is_changed => {
+                    state.done.insert(index, self.attach(loaded, index).await?);
+                }
                 (true, None) => _ = state.done.insert(index, self.attach(loaded, index).await?),
                 (true, Some(Done::Attached)) if is_changed && !self.is_attached(loaded, index).await? => {
                     state.done.insert(index, self.attach(loaded, index).await?);
