@@ -19,6 +19,7 @@ use std::io::{self, ErrorKind};
 const PLACE: &str = "clsact";
 const PLACE_HANDLE: TcHandle = TcHandle { major: u16::MAX, minor: 0 };
 const INVALID: i32 = -22;
+const UNSUPPORTED: i32 = -95;
 /// Among filters of others: a lower number comes before.
 const PRIORITY: u16 = 0x4b41;
 const IPV4: u16 = 0x0800;
@@ -149,7 +150,11 @@ impl Netlink {
             }
             .execute()
         };
-        let all = dump(ask).await.map_err(failed("programs at a link"))?;
+        let all = match dump(ask).await {
+            // There is no place for programs in this kernel, and so none.
+            Err(rtnetlink::Error::NetlinkError(told)) if told.raw_code() == UNSUPPORTED => Vec::new(),
+            all => all.map_err(failed("programs at a link"))?,
+        };
         // The kernel also tells each priority as a whole, which has no number.
         let all = all.into_iter().filter(|message| message.header.handle != TcHandle::UNSPEC);
         Ok(all.map(Filter::from).collect())

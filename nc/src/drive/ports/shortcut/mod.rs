@@ -44,6 +44,12 @@ struct Loaded {
 struct Links {
     /// By their index, those that were looked after.
     done: BTreeMap<u32, Done>,
+    /// What an earlier life has left at others is gone.
+    swept: bool,
+    /// Somebody may have changed what is at them.
+    doubtful: bool,
+    /// The kernel has programs, and no place for them at links.
+    hopeless: bool,
     /// Why there is none for now was told.
     told: bool,
 }
@@ -51,7 +57,7 @@ struct Links {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Done {
     Attached,
-    /// Nothing of ours is there.
+    /// Somebody else has the place.
     Without,
 }
 
@@ -124,66 +130,70 @@ impl Shortcut {
         wanted: &BTreeSet<&str>,
         links: &[Link],
     ) -> Result<Vec<String>, PortError> {
-        let mut state = self.links.lock().await;
-        let Some(loaded) = &self.loaded else {
-            self.leave_all(&mut state, wanted, links).await?;
+        let state = &mut *self.links.lock().await;
+        let Some(loaded) = self.loaded.as_ref().filter(|_| !state.hopeless) else {
+            self.leave_others(state, &BTreeSet::new(), links).await?;
             return tracking::restore(notes).map(|()| Vec::new());
         };
-        let was_there = !state.done.is_empty();
-        let loosened = match tracking::loosen(notes) {
-            Ok(loosened) => loosened,
+        let mut mended = Vec::new();
+        match tracking::loosen(notes) {
+            Ok(loosened) if loosened && !state.done.is_empty() => {
+                mended.push("what connection tracking lets pass".to_owned());
+            }
+            Ok(_) => state.told = false,
             Err(error) => {
                 if !std::mem::replace(&mut state.told, true) {
                     tracing::info!(%error, "no shortcut between ports for now: all packets of guests go by the rules");
                 }
-                self.leave_all(&mut state, wanted, links).await?;
-                return Ok(Vec::new());
-            }
-        };
-        if std::mem::take(&mut state.told) {
-            state.done.clear();
-        }
-        let mut mended = Vec::new();
-        if loosened && was_there {
-            mended.push("what connection tracking lets pass".to_owned());
-        }
-        let is_changed = loaded.changes.heard();
-        let present: BTreeMap<u32, &Link> = links.iter().map(|link| (link.index, link)).collect();
-        state.done.retain(|index, _| present.contains_key(index));
-        for (index, link) in present {
-            match (wanted.contains(link.name.as_str()), state.done.get(&index)) {
-                // Whoever had the place may have left it.
-                (true, Some(Done::Without)) if is_changed => {
-                    state.done.insert(index, self.attach(loaded, index).await?);
-                }
-                (true, None) => _ = state.done.insert(index, self.attach(loaded, index).await?),
-                (true, Some(Done::Attached)) if is_changed && !self.is_attached(loaded, index).await? => {
-                    state.done.insert(index, self.attach(loaded, index).await?);
-                    mended.push(format!("the shortcut at {}", link.name));
-                }
-                (false, Some(_)) => {
-                    self.netlink.detach(index, &self.owner).await?;
-                    state.done.remove(&index);
-                }
-                _ => {}
+                return self.leave_others(state, &BTreeSet::new(), links).await.map(|()| Vec::new());
             }
         }
+        self.leave_others(state, wanted, links).await?;
+        state.doubtful |= loaded.changes.heard();
+        for link in links.iter().filter(|link| wanted.contains(link.name.as_str())) {
+            let done = state.done.get(&link.index).copied();
+            let is_right = match done {
+                None => false,
+                Some(_) if !state.doubtful => true,
+                Some(Done::Attached) => self.is_attached(loaded, link.index).await?,
+                Some(Done::Without) => false, // whoever had the place may have left it
+            };
+            if is_right {
+                continue;
+            }
+            match self.attach(loaded, link.index).await {
+                Ok(now) => _ = state.done.insert(link.index, now),
+                Err(PortError::Later(_)) => _ = state.done.remove(&link.index), // with the next look
+                Err(PortError::Broken(error)) => {
+                    tracing::info!(error, "no shortcut between ports: all packets of guests go by the rules");
+                    state.hopeless = true;
+                    return Ok(mended);
+                }
+            }
+            if done == Some(Done::Attached) {
+                mended.push(format!("the shortcut at {}", link.name));
+            }
+        }
+        state.doubtful = false;
         Ok(mended)
     }
 
-    /// What an earlier life may have left.
-    async fn leave_all(
+    /// Takes it away from all links but these, the first time also where an earlier life may have left it.
+    async fn leave_others(
         &self,
         state: &mut Links,
         wanted: &BTreeSet<&str>,
         links: &[Link],
     ) -> Result<(), PortError> {
-        for link in links.iter().filter(|link| wanted.contains(link.name.as_str())) {
-            if state.done.get(&link.index) != Some(&Done::Without) {
+        for link in links.iter().filter(|link| !wanted.contains(link.name.as_str())) {
+            if !state.swept || state.done.contains_key(&link.index) {
                 self.netlink.detach(link.index, &self.owner).await?;
-                state.done.insert(link.index, Done::Without);
+                state.done.remove(&link.index);
             }
         }
+        state.swept = true;
+        let present: BTreeSet<u32> = links.iter().map(|link| link.index).collect();
+        state.done.retain(|index, _| present.contains(index));
         Ok(())
     }
 
