@@ -4,6 +4,7 @@
 //! ```text
 //!   netlink.rs, link.rs   what there is, and single changes of it
 //!   proxy.rs, arp.rs      addresses that a host answers for, and says so
+//!   bpf/, classifier.rs   programs that the kernel runs for each packet of a link
 //!   watch.rs              what changes, as the kernel tells it unasked
 //!   dump.rs               lists that the kernel tells
 //!   namespace.rs          network namespaces, and work inside them
@@ -18,6 +19,8 @@
 //! It knows no controller, no database and no rules of who may talk to whom.
 
 mod arp;
+pub mod bpf;
+mod classifier;
 mod descriptors;
 mod dump;
 mod error;
@@ -33,6 +36,7 @@ mod watch;
 mod wire;
 
 pub use arp::announce;
+pub use classifier::{FilterChanges, Hook, Owner};
 pub use descriptors::descriptors_raise;
 pub use dump::dump;
 pub use error::{NetError, is_passing};

@@ -24,9 +24,9 @@ use tokio::runtime::Handle as Runtime;
 
 /// Weaker than the route that comes with the gateway's own address.
 const ROUTE_PRIORITY: u32 = 4096;
-const EXISTS: i32 = -17;
-const NO_DEVICE: i32 = -19;
-const NO_ENTRY: i32 = -2;
+pub(crate) const EXISTS: i32 = -17;
+pub(crate) const NO_DEVICE: i32 = -19;
+pub(crate) const NO_ENTRY: i32 = -2;
 const INVALID: i32 = -22;
 const UNKNOWN_KIND: i32 = -95;
 /// A first byte of a MAC that nobody else's is greater than: local, and of one.

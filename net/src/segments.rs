@@ -52,6 +52,11 @@ impl Segments {
         &self.names
     }
 
+    /// What joins the segment to other hosts. `None`: nothing does, and a link of that name is somebody else's.
+    pub fn device(&self, tag: Tag) -> Option<String> {
+        (self.wire != Wire::Alone).then(|| self.names.device(tag))
+    }
+
     /// Of everything that is joined to a segment.
     pub fn mtu(&self) -> u32 {
         self.wire.mtu(self.carried)
@@ -137,8 +142,7 @@ impl Segments {
             self.take(&wanted, step).await?;
             done.push(self.words(tag, step));
         }
-        let device = (self.wire != Wire::Alone).then(|| self.names.device(tag));
-        for name in [Some(self.names.bridge(tag)), device].into_iter().flatten() {
+        for name in [Some(self.names.bridge(tag)), self.device(tag)].into_iter().flatten() {
             if silence(&name)? && done.is_empty() {
                 done.push(format!("that {name} speaks no IPv6"));
             }
