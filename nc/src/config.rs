@@ -172,6 +172,14 @@ pub enum NetworkMode {
     User,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Shortcut {
+    /// Where the kernel can.
+    Auto,
+    Off,
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NetworkConfig {
@@ -191,6 +199,8 @@ pub struct NetworkConfig {
     pub tunnel_mtu: u32,
     /// The UDP port of those frames, the same on all hosts.
     pub vxlan_port: u16,
+    /// Whether packets of open flows pass from port to port beside the rules, which are asked now and then.
+    pub shortcut: Shortcut,
 }
 
 impl Default for NetworkConfig {
@@ -206,6 +216,7 @@ impl Default for NetworkConfig {
             tunnel_address: None,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
+            shortcut: Shortcut::Auto,
         }
     }
 }
@@ -418,6 +429,14 @@ mod tests {
         wrong(user_of_xen, "network.mode");
         wrong(|c| c.guest.prepare_secs_max = 0, "guest.prepare_secs_max");
         wrong(|c| c.guest.stop_secs_max = u64::MAX, "guest.stop_secs_max");
+    }
+
+    #[test]
+    fn the_shortcut_is_auto_or_off() {
+        let parse = |text: &str| text.parse::<toml::Table>().unwrap().try_into::<NetworkConfig>();
+        assert_eq!(parse("").unwrap().shortcut, Shortcut::Auto);
+        assert_eq!(parse("shortcut = \"off\"").unwrap().shortcut, Shortcut::Off);
+        assert!(parse("shortcut = \"on\"").unwrap_err().to_string().contains("`auto` or `off`"));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::app::owner_tag::{Owner, OwnerTag};
 use crate::app::plan::Limits;
 use crate::app::record::State;
 use crate::app::user_network::UserNetwork;
-use crate::config::{Accelerator, Config, Driver, GuestConfig, NetworkConfig, NetworkMode};
+use crate::config::{Accelerator, Config, Driver, GuestConfig, NetworkConfig, NetworkMode, Shortcut};
 use crate::drive::blobs::WalrusBlobs;
 use crate::drive::dhcp::hear;
 use crate::drive::hypervisor::Hypervisor;
@@ -225,6 +225,7 @@ pub(crate) fn place<'a>(config: &'a Config, boot_id: &'a str) -> Place<'a> {
         wire: wire(network),
         tunnel_mtu: network.tunnel_mtu,
         vxlan_port: network.vxlan_port,
+        shortcut: network.shortcut == Shortcut::Auto,
         state_dir: &config.controller.state_dir,
         boot_id,
     }

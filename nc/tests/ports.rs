@@ -47,6 +47,7 @@ async fn open_only(state_dir: &Path, uplink: Option<&str>) -> BridgePorts {
         wire: Wire::Alone,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
+        shortcut: true,
         state_dir,
         boot_id: "boot-1",
     };

@@ -62,6 +62,7 @@ fn two_hosts_with_segments_in_tagged_frames() {
     assert_eq!((vlans(&one), vlans(&two)), (texts(&["9", "100"]), texts(&["9", "100", "200"])));
     let mut world = World { hosts, one, two, five, six, seven, other };
     world.a_segment_is_one_network_and_the_same_range_beside_it_another();
+    world.an_open_flow_passes_beside_the_rules_of_debians_kernel();
     world.nobody_hears_a_guest_lie_nor_does_it_come_to_the_cable();
     world.what_others_take_away_is_put_back_and_a_restart_changes_nothing();
     world.what_cannot_be_made_is_told_and_not_made_by_half();
@@ -136,6 +137,30 @@ impl World {
         // 200 is of one host only: what it asked everybody went out, and only with its tag.
         let seen: BTreeSet<&str> = tags.keys().map(String::as_str).filter(|tag| !tag.is_empty()).collect();
         assert_eq!(seen, BTreeSet::from(["100", "200"]), "{tags:?}");
+    }
+
+    fn an_open_flow_passes_beside_the_rules_of_debians_kernel(&mut self) {
+        const WORDS: u64 = 400;
+        let of_segment = format!("PREROUTING -i {} -m comment --comment judged", bridge_of(A));
+        let judged = |node: &Node| -> u64 {
+            let counted = node.run("iptables-save -c -t raw");
+            let line = counted.lines().find(|line| line.ends_with("judged")).unwrap().to_owned();
+            line[1..].split(':').next().unwrap().parse().unwrap()
+        };
+        for node in [&mut self.one, &mut self.two] {
+            node.ask(&json!({ "mend": true }));
+            node.run(&format!("iptables -t raw -A {of_segment}"));
+        }
+        for to in [self.six.address, self.seven.address] {
+            let before = [&self.one, &self.two].map(judged);
+            let talk = json!({ "do": "exchange", "to": to, "port": 3000, "count": WORDS, "wait": 10.0 });
+            assert_eq!(self.five.ask(talk), json!(WORDS), "{to}");
+            let seen = [judged(&self.one) - before[0], judged(&self.two) - before[1]];
+            assert!(seen[0] > 1 && seen.iter().all(|seen| *seen < WORDS / 4), "{to}: {seen:?} packets");
+        }
+        for node in [&self.one, &self.two] {
+            node.run(&format!("iptables -t raw -D {of_segment}"));
+        }
     }
 
     fn nobody_hears_a_guest_lie_nor_does_it_come_to_the_cable(&mut self) {

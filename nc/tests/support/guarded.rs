@@ -213,6 +213,7 @@ pub fn be_a_node() {
             Err(_) => Wire::by(None, links.contains("wire").then(|| tunnel(&name)), 4789),
         };
         let facts = Arc::new(Told::default());
+        let shortcut = std::cell::Cell::new(true);
         let open = || async {
             let place = Place {
                 bridge: BRIDGE,
@@ -221,6 +222,7 @@ pub fn be_a_node() {
                 wire: wire.clone(),
                 tunnel_mtu: 1500,
                 vxlan_port: 4789,
+                shortcut: shortcut.get(),
                 state_dir: directory.path(),
                 boot_id: "boot-1",
             };
@@ -260,6 +262,7 @@ pub fn be_a_node() {
                 changes.into_iter().for_each(|change| facts.apply(change));
                 Ok(Vec::new())
             } else if command.get("again").is_some() {
+                shortcut.set(command["shortcut"] != false);
                 drop(ports);
                 ports = open().await;
                 let mended = ports.mend(&plugged).await;

@@ -53,6 +53,23 @@ def silent(port):
     return True
 
 
+def answer_once(port):
+    """Answers each sender's first word over UDP, and says nothing to what follows."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    server.bind(("", port))
+
+    def loop():
+        known = set()
+        while True:
+            said, peer = server.recvfrom(1 << 16)
+            if peer not in known:
+                known.add(peer)
+                server.sendto(said, peer)
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
 def serve(tcp=(), udp=()):
     for port in tcp:
         echo_tcp(port)
@@ -116,6 +133,55 @@ def ping(to, wait):
                 return True
     except OSError:
         return False
+
+
+def exchange(to, port, count, wait):
+    """How many of so many words over UDP return, one after the other on one flow."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    client.settimeout(wait)
+    client.connect((to, port))
+    returned = 0
+    for number in range(count):
+        word = str(number).encode()
+        try:
+            client.send(word)
+            while client.recv(100) != word:
+                pass  # one that comes late
+            returned += 1
+        except OSError:
+            pass
+    return returned
+
+
+def converse(keep, seconds, wait):
+    """Whether everything that a connection from before is told for so long returns."""
+    connection, said = kept[keep], [1]
+    connection.settimeout(wait)
+
+    def say_on():
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            connection.sendall(b"x" * (1 << 16))
+            said.append(1 << 16)
+        connection.sendall(b".")
+
+    threading.Thread(target=say_on, daemon=True).start()
+    heard, part = 0, b"x"
+    try:
+        while part and not part.endswith(b"."):
+            part = connection.recv(1 << 16)
+            heard += len(part)
+    except OSError:
+        return False
+    return heard == sum(said) > 1
+
+
+def close(keep, reset=False):
+    connection = kept.pop(keep)
+    if reset:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+    return True
 
 
 def packet(to, size, wait):
@@ -201,7 +267,8 @@ def seen(hex, wait=0.0, more_than=0):
 
 
 COMMANDS = {
-    do.__name__: do for do in (serve, silent, tcp, say, udp, ping, packet, bulk, get, send, flood, watch, seen)
+    do.__name__: do
+    for do in (serve, silent, answer_once, tcp, say, udp, exchange, converse, close, ping, packet, bulk, get, send, flood, watch, seen)
 }
 
 for line in sys.stdin:

@@ -192,6 +192,7 @@ async fn main() -> anyhow::Result<()> {
         wire: Wire::Alone,
         tunnel_mtu: 1500,
         vxlan_port: 4789,
+        shortcut: true,
         state_dir: directory.as_ref(),
         boot_id: "bench",
     };

@@ -151,6 +151,7 @@ impl Kernel {
             wire: Wire::Alone,
             tunnel_mtu: 1500,
             vxlan_port: 4789,
+            shortcut: true,
             state_dir: directory.path(),
             boot_id: "boot",
         };

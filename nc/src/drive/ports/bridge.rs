@@ -9,6 +9,7 @@ use super::door::SegmentListener;
 use super::guard::{Facts, Guard};
 use super::made::Notes;
 use super::segments::OnSegments;
+use super::shortcut::Shortcut;
 use super::strays::{Strays, flat, loose};
 use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
 use async_trait::async_trait;
@@ -35,6 +36,7 @@ pub struct BridgePorts {
     notes: Notes,
     guard: Guard,
     segments: OnSegments,
+    shortcut: Shortcut,
     /// Held over every change, for changes go one by one.
     rules: Mutex<Rules>,
 }
@@ -65,6 +67,8 @@ pub struct Place<'a> {
     pub wire: Wire,
     pub tunnel_mtu: u32,
     pub vxlan_port: u16,
+    /// Open flows pass from port to port beside the rules, which are asked now and then.
+    pub shortcut: bool,
     pub state_dir: &'a Path,
     pub boot_id: &'a str,
 }
@@ -82,7 +86,7 @@ impl BridgePorts {
 
     /// Sees what is there and makes nothing: enough to clean.
     pub async fn attach(place: Place<'_>, names: TapNames) -> Result<Self, PortError> {
-        Self::new(place, names, Arc::new(NoFacts)).await
+        Self::new(Place { shortcut: false, ..place }, names, Arc::new(NoFacts)).await
     }
 
     async fn new(place: Place<'_>, names: TapNames, facts: Arc<dyn Facts>) -> Result<Self, PortError> {
@@ -91,6 +95,7 @@ impl BridgePorts {
         let netlink = Netlink::open()?;
         Ok(Self {
             segments: OnSegments::new(&netlink, &place, names.prefix()),
+            shortcut: Shortcut::open(&netlink, names.prefix(), place.shortcut),
             netlink,
             guard: Guard::new(place.bridge, names.prefix(), facts),
             bridge: place.bridge.to_owned(),
@@ -192,6 +197,19 @@ impl BridgePorts {
         Ok(mended)
     }
 
+    /// Brings the shortcut to these taps and to what joins their segments to other hosts, and away from others.
+    async fn shortcut_ensure(
+        &self,
+        taps: &BTreeMap<String, SegmentTag>,
+        links: &[Link],
+    ) -> Result<Vec<String>, PortError> {
+        let segments: BTreeSet<SegmentTag> = taps.values().copied().filter(|segment| *segment != 0).collect();
+        let devices: Vec<String> =
+            segments.iter().filter_map(|segment| self.segments.device(*segment)).collect();
+        let wanted = taps.keys().chain(&devices).map(String::as_str).collect();
+        self.shortcut.ensure(&self.notes, &wanted, links).await
+    }
+
     /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
     async fn filtering_ensure(&self) -> Result<bool, PortError> {
         filtering::ensure().await?;
@@ -216,6 +234,9 @@ impl BridgePorts {
         self.segments.leave_others(&self.notes, &self.guard, &BTreeSet::new()).await?;
         self.segments.forget()?;
         self.guard.clean().await?;
+        let is_own = |link: &Link| self.names.owns(&link.name) || self.segments.is_device(&link.name);
+        let links: Vec<Link> = self.netlink.links().await?.into_iter().filter(is_own).collect();
+        self.shortcut.clean(&self.notes, &links).await?;
         let saved = ebtables::Saved::parse(&ebtables::save().await?);
         if let Some(script) = ebtables::wire_removal(self.names.prefix(), &saved) {
             ebtables::restore(script).await?;
@@ -392,6 +413,7 @@ async fn blocking<T: Send + 'static>(
 #[async_trait]
 impl Ports for BridgePorts {
     async fn plug(&self, ports: &[Port]) -> Result<(), PortError> {
+        let _void = self.shortcut.void_after();
         let mut rules = self.rules.lock().await;
         if !rules.wire {
             self.wire_ensure(&mut rules).await?;
@@ -413,10 +435,14 @@ impl Ports for BridgePorts {
         let mut rules = self.rules.lock().await;
         let links = self.netlink.links().await?;
         let taps = ports.iter().map(|port| (port.tap.clone(), port.segment)).collect();
-        self.hairpins_ensure(&mut rules, &taps, &links).await.map(drop)
+        self.hairpins_ensure(&mut rules, &taps, &links).await?;
+        let plugged = self.guard.ports().await.unwrap_or_default();
+        let all = plugged.into_values().map(|port| (port.tap, port.segment)).chain(taps).collect();
+        self.shortcut_ensure(&all, &links).await.map(drop)
     }
 
     async fn unplug(&self, taps: &[String]) -> Result<(), PortError> {
+        let _void = self.shortcut.void_after();
         let mut rules = self.rules.lock().await;
         let known: Vec<String> = taps.iter().filter(|tap| rules.chains.contains(*tap)).cloned().collect();
         if !known.is_empty() {
@@ -449,6 +475,7 @@ impl Ports for BridgePorts {
     }
 
     async fn mend(&self, ports: &[Port]) -> Result<Vec<String>, PortError> {
+        let _void = self.shortcut.void_after();
         let mut rules = self.rules.lock().await;
         let mut mended = Vec::new();
         let before = self.netlink.index(&self.bridge).await?;
@@ -487,12 +514,14 @@ impl Ports for BridgePorts {
         let guarded: Vec<Port> = guarded.into_iter().chain(nobodys.iter().filter_map(of_nobody)).collect();
         let taps = self.taps(&rules, &guarded, &nobodys).await;
         let segments = taps.values().copied().filter(|segment| *segment != 0).collect();
+        let at_links = self.shortcut_ensure(&taps, &links).await;
         let made = self.segments_ensure(&segments).await;
         mended.extend(self.guard.mend(guarded, !filtering::is_on_for_all()?).await?);
         mended.extend(made?);
         mended.extend(self.rejoin(&taps, &links).await?);
         mended.extend(self.hairpins_ensure(&mut rules, &taps, &links).await?);
         rules.hairpins.retain(|tap, _| taps.contains_key(tap));
+        mended.extend(at_links?);
         self.segments_leave(&rules).await?;
         Ok(mended)
     }
@@ -501,6 +530,7 @@ impl Ports for BridgePorts {
         if !self.segments.tunnels_put(tunnels)? {
             return Ok(());
         }
+        let _void = self.shortcut.void_after();
         let _rules = self.rules.lock().await;
         self.guard.hosts_put(self.segments.hosts()).await?;
         let segments = self.notes.made().segments.into_keys().collect();
@@ -512,6 +542,7 @@ impl Ports for BridgePorts {
     }
 
     async fn told(&self, changed: Option<&[FactKey]>) -> Result<(), PortError> {
+        let _void = self.shortcut.void_after();
         match changed {
             Some(keys) => self.guard.told(keys).await,
             None => self.guard.told_all().await,

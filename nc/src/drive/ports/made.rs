@@ -26,6 +26,8 @@ pub struct Made {
     pub filtered: bool,
     /// The link that was made a port of the bridge.
     pub uplink: Option<String>,
+    /// Settings of connection tracking as they were before the shortcut between ports needed them otherwise.
+    pub tracking: BTreeMap<String, String>,
     /// Segments that ports of this node are on, by what their connections are told apart by.
     pub segments: BTreeMap<SegmentTag, u16>,
 }

@@ -15,6 +15,7 @@ mod guard;
 mod made;
 mod program;
 mod segments;
+mod shortcut;
 mod strays;
 mod tunnels;
 

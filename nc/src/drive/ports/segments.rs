@@ -67,6 +67,16 @@ impl OnSegments {
         self.segments.names().bridge(segment)
     }
 
+    /// What joins it to other hosts.
+    pub fn device(&self, segment: SegmentTag) -> Option<String> {
+        self.segments.device(segment)
+    }
+
+    /// Whether a link's name is one that such devices have.
+    pub fn is_device(&self, name: &str) -> bool {
+        self.segments.names().tag_of_device(name).is_some()
+    }
+
     /// The segment whose bridge has this name.
     pub fn segment_of(&self, bridge: &str) -> Option<SegmentTag> {
         self.segments.names().tag_of_bridge(bridge)

@@ -5,6 +5,9 @@ use crate::drive::ports::program::run;
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::kernel::KernelLook;
 
+/// Said where it is so, for else the counters beside it are read wrongly.
+const SHORTCUT: &str = "open flows take the shortcut: rules see and count a packet of each a second";
+
 impl BridgePorts {
     pub(super) async fn look_at(&self, id: &NetworkInterfaceId) -> Result<Option<KernelLook>, PortError> {
         let ports = self.guard.ports().await.unwrap_or_default();
@@ -52,6 +55,9 @@ impl BridgePorts {
                     format!("port {}: {up}, mtu {}{hears}", tap.name, tap.mtu),
                     None,
                 );
+                if self.shortcut.is_at(tap.index).await {
+                    look.line(format!("tc {}", tap.name), SHORTCUT, None);
+                }
                 if !tap.up {
                     look.differs(format!("{} is down", tap.name));
                 }
