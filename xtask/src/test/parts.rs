@@ -65,7 +65,9 @@ pub fn run(context: &mut Context, stage: &[Part]) -> Result<Report> {
         [Part::Build] => context.build().map(|_| Report::passed(1)),
         [Part::Images] => images(context),
         _ => {
-            let suites: Result<Vec<Vec<Suite>>> = stage.iter().map(|part| suites(context, *part)).collect();
+            // Guests take longest, and are the last part.
+            let parts = stage.iter().rev();
+            let suites: Result<Vec<Vec<Suite>>> = parts.map(|part| suites(context, *part)).collect();
             let lanes = if stage.contains(&Part::System) { lanes::few() } else { lanes::many() };
             all(context, lanes, suites?.into_iter().flatten().collect())
         }
@@ -85,8 +87,8 @@ fn suites(context: &mut Context, part: Part) -> Result<Vec<Suite>> {
         }
         Part::System => {
             prepare_host(context)?;
-            let mut suites = executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?;
-            suites.extend(python(context, "tests/system")?);
+            let mut suites = python(context, "tests/system")?;
+            suites.extend(executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?);
             Ok(suites)
         }
         _ => {
@@ -272,16 +274,18 @@ fn executables(
     Ok(built.filter(|exe| wanted(exe)).map(|exe| Suite::Executable(exe, arguments)).collect())
 }
 
-/// Every `*_test.py` of a folder.
+/// Every `*_test.py` of a folder, those with the most in them first: before anybody knows, they are who takes longest.
 fn python(context: &Context, folder: &str) -> Result<Vec<Suite>> {
     if !context.root.join(PYTHON).exists() {
         bail!("{PYTHON} is missing: deploy/install.sh test makes it");
     }
     let entries = std::fs::read_dir(context.root.join(folder)).with_context(|| folder.to_owned())?;
-    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let mut suites: Vec<String> = names.filter(|name| name.ends_with("_test.py")).collect();
-    suites.sort();
-    Ok(suites.into_iter().map(|name| Suite::Python(format!("{folder}/{name}"))).collect())
+    let files = entries
+        .flatten()
+        .filter_map(|entry| Some((entry.metadata().ok()?.len(), entry.file_name().into_string().ok()?)));
+    let mut suites: Vec<(u64, String)> = files.filter(|(_, name)| name.ends_with("_test.py")).collect();
+    suites.sort_by(|a, b| b.cmp(a));
+    Ok(suites.into_iter().map(|(_, name)| Suite::Python(format!("{folder}/{name}"))).collect())
 }
 
 fn all(context: &Context, lanes: usize, mut suites: Vec<Suite>) -> Result<Report> {

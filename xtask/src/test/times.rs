@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -26,9 +26,12 @@ impl Times {
         self.now.lock().expect("no lane panics").push((time, name.to_owned()));
     }
 
-    /// Every program that was run and the seconds it took, the slowest first, a line each.
+    /// Every program and the seconds it took when it ran last, the slowest first, a line each.
     pub fn write(&self, logs: &Path) -> Result<()> {
         let mut times = self.now.lock().expect("no lane panics").clone();
+        let rerun: HashSet<String> = times.iter().map(|(_, name)| name.clone()).collect();
+        let kept = self.before.iter().filter(|(name, _)| !rerun.contains(*name));
+        times.extend(kept.map(|(name, time)| (*time, name.clone())));
         times.sort_by(|a, b| b.cmp(a));
         let lines: Vec<String> =
             times.iter().map(|(time, name)| format!("{:7.1} {name}\n", time.as_secs_f64())).collect();
@@ -64,8 +67,13 @@ mod tests {
         first.write(logs.path()).unwrap();
         Times::after(logs.path()).longest_first(&mut names, Clone::clone);
         assert_eq!(names, ["new", "long one", "short"]);
+        let of_a_part = Times::after(logs.path());
+        of_a_part.took("short", Duration::from_secs(20));
+        of_a_part.write(logs.path()).unwrap();
+        Times::after(logs.path()).longest_first(&mut names, Clone::clone);
+        assert_eq!(names, ["new", "short", "long one"], "what was not run is still known");
         std::fs::write(logs.path().join(FILE), "x y\n\n-1 short\n").unwrap();
         Times::after(logs.path()).longest_first(&mut names, Clone::clone);
-        assert_eq!(names, ["new", "long one", "short"], "nonsense tells nothing");
+        assert_eq!(names, ["new", "short", "long one"], "nonsense tells nothing");
     }
 }
