@@ -42,6 +42,15 @@ impl Hook {
     }
 }
 
+/// What came of bringing a program to a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Attachment {
+    There,
+    /// Somebody has made the place for something else.
+    Taken,
+    LinkGone,
+}
+
 /// Whose programs they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
@@ -89,18 +98,19 @@ fn place_of(link: u32) -> TcMessage {
 
 impl Netlink {
     /// Lets all IPv4 packets of the link meet the program, instead of the owner's earlier one if there is one: not one
-    /// packet meets neither. False: the link is gone, or somebody has made the place for something else.
+    /// packet meets neither.
     pub async fn attach(
         &self,
         link: u32,
         hook: Hook,
         owner: &Owner,
         program: &Program,
-    ) -> Result<bool, NetError> {
+    ) -> Result<Attachment, NetError> {
         let made = RouteNetlinkMessage::NewQueueDiscipline(place_of(link));
         let made = unless(EXISTS, self.request(made, NLM_F_CREATE | NLM_F_EXCL).await);
-        if !is_there(made)? {
-            return Ok(false);
+        let place = attachment(made)?;
+        if place != Attachment::There {
+            return Ok(place);
         }
         let mut filter = of_link(link);
         filter.header.handle = TcHandle::from(owner.number);
@@ -114,7 +124,7 @@ impl Netlink {
                 TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
             ]),
         ];
-        is_there(self.request(RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE).await)
+        attachment(self.request(RouteNetlinkMessage::NewTrafficFilter(filter), NLM_F_CREATE).await)
     }
 
     /// The kernel's number of the owner's program there.
@@ -173,13 +183,13 @@ impl Filter {
     }
 }
 
-/// Whether there was a link, and room on it.
-fn is_there(result: Result<(), rtnetlink::Error>) -> Result<bool, NetError> {
+fn attachment(result: Result<(), rtnetlink::Error>) -> Result<Attachment, NetError> {
     match result {
-        Err(rtnetlink::Error::NetlinkError(error)) if [NO_DEVICE, INVALID].contains(&error.raw_code()) => {
-            Ok(false)
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == NO_DEVICE => {
+            Ok(Attachment::LinkGone)
         }
-        other => other.map(|()| true).map_err(failed("a program at a link")),
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == INVALID => Ok(Attachment::Taken),
+        other => other.map(|()| Attachment::There).map_err(failed("a program at a link")),
     }
 }
 

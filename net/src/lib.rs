@@ -36,7 +36,7 @@ mod watch;
 mod wire;
 
 pub use arp::announce;
-pub use classifier::{FilterChanges, Hook, Owner};
+pub use classifier::{Attachment, FilterChanges, Hook, Owner};
 pub use descriptors::descriptors_raise;
 pub use dump::dump;
 pub use error::{NetError, is_passing};

@@ -13,7 +13,7 @@ mod tracking;
 use super::PortError;
 use super::made::Notes;
 use karri_net::bpf::{Map, Program};
-use karri_net::{FilterChanges, Hook, Link, Netlink, Owner};
+use karri_net::{Attachment, FilterChanges, Hook, Link, Netlink, Owner};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Mutex as PlainMutex, PoisonError};
@@ -162,7 +162,11 @@ impl Shortcut {
                 continue;
             }
             match self.attach(loaded, link.index).await {
-                Ok(now) => _ = state.done.insert(link.index, now),
+                Ok(Some(now)) => _ = state.done.insert(link.index, now),
+                Ok(None) => {
+                    state.done.remove(&link.index);
+                    continue;
+                }
                 Err(PortError::Later(_)) => _ = state.done.remove(&link.index), // with the next look
                 Err(PortError::Broken(error)) => {
                     tracing::info!(error, "no shortcut between ports: all packets of guests go by the rules");
@@ -197,15 +201,19 @@ impl Shortcut {
         Ok(())
     }
 
-    /// First what writes down, then what makes use of it.
-    async fn attach(&self, loaded: &Loaded, link: u32) -> Result<Done, PortError> {
+    /// First what writes down, then what makes use of it. `None`: the link has gone since somebody has seen it.
+    async fn attach(&self, loaded: &Loaded, link: u32) -> Result<Option<Done>, PortError> {
         for hook in HOOKS {
-            if !self.netlink.attach(link, hook, &self.owner, loaded.program(hook)).await? {
-                self.netlink.detach(link, &self.owner).await?;
-                return Ok(Done::Without);
+            match self.netlink.attach(link, hook, &self.owner, loaded.program(hook)).await? {
+                Attachment::There => {}
+                Attachment::Taken => {
+                    self.netlink.detach(link, &self.owner).await?;
+                    return Ok(Some(Done::Without));
+                }
+                Attachment::LinkGone => return Ok(None),
             }
         }
-        Ok(Done::Attached)
+        Ok(Some(Done::Attached))
     }
 
     async fn is_attached(&self, loaded: &Loaded, link: u32) -> Result<bool, PortError> {
@@ -242,6 +250,40 @@ fn owner(taps: &str) -> Owner {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use karri_net::Namespace;
+    use std::process::Command;
+
+    /// The kernel tells nothing of the programs of a link that is gone, which looks like one that somebody has robbed.
+    #[test]
+    fn a_link_that_goes_while_it_is_looked_at_was_changed_by_nobody() {
+        let looked = || async {
+            let command = |words: &str| {
+                let status = Command::new("ip").args(words.split(' ')).status().unwrap();
+                assert!(status.success(), "{words}");
+            };
+            let dir = tempfile::tempdir().unwrap();
+            let notes = Notes::open(dir.path(), "boot").unwrap();
+            let netlink = Netlink::open().unwrap();
+            let shortcut = Shortcut::open(&netlink, "k0e57", true);
+            for tap in ["tap5", "tap6"] {
+                command(&format!("tuntap add mode tap name {tap}"));
+            }
+            let links = netlink.links().await.unwrap();
+            let wanted = BTreeSet::from(["tap5", "tap6"]);
+            let none: Vec<String> = Vec::new();
+            assert_eq!(shortcut.ensure(&notes, &wanted, &links).await.unwrap(), none);
+            let attached = async || {
+                let state = shortcut.links.lock().await;
+                state.done.values().filter(|done| **done == Done::Attached).count()
+            };
+            assert_eq!(attached().await, 2);
+            command("link delete tap5");
+            assert_eq!(shortcut.ensure(&notes, &wanted, &links).await.unwrap(), none);
+            assert_eq!(attached().await, 1);
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        Namespace::new().unwrap().run(|| runtime.block_on(looked())).unwrap();
+    }
 
     #[test]
     fn nodes_of_a_host_know_their_own_programs() {
