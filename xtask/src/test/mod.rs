@@ -46,9 +46,10 @@ impl Part {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// One stage of the run: the suites of both wait more than they work.
+    /// One stage of the run: suites of all these wait much of their time.
     fn is_run_beside(self, next: Self) -> bool {
-        matches!((self, next), (Self::Unit, Self::Fuzz) | (Self::Clients, Self::System))
+        let is_of_suites = |part| matches!(part, Self::Unit | Self::Fuzz | Self::Clients | Self::System);
+        is_of_suites(self) && is_of_suites(next)
     }
 }
 
