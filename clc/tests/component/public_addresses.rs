@@ -384,3 +384,25 @@ async fn an_account_has_so_many_elastic_addresses() {
     let refused = alice.ec2("AllocateAddress", &[]).await.refused(400, "AddressLimitExceeded");
     assert_eq!(refused.message(), "The maximum number of addresses has been reached.");
 }
+
+#[tokio::test]
+async fn a_zone_has_so_many_nat_gateways_of_an_account() {
+    let limits = Limits { nat_gateways_per_zone: 2, ..Limits::default() };
+    let cloud = Cloud::start_with(crate::support::Database::Sqlite, limits).await;
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
+    let create = async |client: &Client, subnet: &str| {
+        let words = [("SubnetId", subnet), ("ConnectivityType", "private")];
+        client.ec2("CreateNatGateway", &words).await
+    };
+    let hers = routed(&alice).await.subnet;
+    let first = create(&alice, &hers).await.ok().one("natGatewayId");
+    create(&alice, &hers).await.ok();
+    let refused = create(&alice, &hers).await.refused(400, "NatGatewayLimitExceeded");
+    let sentence = "The maximum number of NAT gateways in the Availability Zone has been reached (2).";
+    assert_eq!(refused.message(), sentence);
+    let his = routed(&bob).await.subnet;
+    create(&bob, &his).await.ok();
+    alice.ec2("DeleteNatGateway", &[("NatGatewayId", &first)]).await.ok();
+    create(&alice, &hers).await.ok();
+}
