@@ -21,6 +21,13 @@ const POLL_EVERY: Duration = Duration::from_millis(20);
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 const PROGRAM: &str = "dnsmasq";
 
+/// What is read again when it is told to.
+#[derive(Debug, PartialEq, Eq)]
+struct Files {
+    hosts: String,
+    names: String,
+}
+
 #[derive(Debug)]
 pub struct Dnsmasq {
     arguments: Vec<String>,
@@ -31,7 +38,7 @@ pub struct Dnsmasq {
     child: Option<Child>,
     /// Of the one that was last found to be right.
     serving: Option<Pid>,
-    written: Option<String>,
+    written: Option<Files>,
     must_restart: bool,
 }
 
@@ -81,13 +88,14 @@ impl Dnsmasq {
         }
     }
 
-    /// It runs and serves exactly `hosts`.
-    pub async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+    /// It runs and serves exactly `hosts`, and `names` beside what its arguments say.
+    pub async fn apply(&mut self, hosts: &[Host], names: String) -> Result<(), DriveError> {
         self.serving = None;
-        let text = hosts_file(hosts);
-        let changed = self.written.as_ref() != Some(&text);
-        if changed && std::fs::read_to_string(self.file("hosts")).ok().as_ref() != Some(&text) {
-            write_file(&self.file("hosts"), &text)?;
+        let files = Files { hosts: hosts_file(hosts), names };
+        let changed = self.written.as_ref() != Some(&files);
+        if changed {
+            self.write_if_other("hosts", &files.hosts)?;
+            self.write_if_other("names", &files.names)?;
         }
         let stale = if changed { self.leases_without_conflicts(hosts) } else { None };
         match self.running_pid() {
@@ -107,9 +115,16 @@ impl Dnsmasq {
                 self.must_restart = false;
             }
         }
-        self.written = Some(text);
+        self.written = Some(files);
         self.serving = self.running_pid();
         Ok(())
+    }
+
+    fn write_if_other(&self, name: &str, text: &str) -> Result<(), DriveError> {
+        match std::fs::read_to_string(self.file(name)) {
+            Ok(present) if present == text => Ok(()),
+            _ => write_file(&self.file(name), text),
+        }
     }
 
     /// Stops it and removes its files.
@@ -118,7 +133,7 @@ impl Dnsmasq {
             self.stop(pid).await?;
         }
         self.written = None;
-        for name in ["hosts", "leases", "dnsmasq.pid", "dnsmasq.log"] {
+        for name in ["hosts", "names", "leases", "dnsmasq.pid", "dnsmasq.log"] {
             match std::fs::remove_file(self.file(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(DriveError::new(format!("{}", self.file(name).display()), error));
@@ -254,6 +269,7 @@ fn arguments_for(directory: &Path) -> Vec<String> {
         "--no-ping".to_owned(),
         "--dhcp-lease-max=65536".to_owned(),
         format!("--dhcp-hostsfile={}", file("hosts")),
+        format!("--addn-hosts={}", file("names")),
         format!("--dhcp-leasefile={}", file("leases")),
     ]
 }

@@ -9,7 +9,6 @@ mod prepare;
 mod resolve;
 
 pub use ports::{First, More, PortOrder};
-pub use prepare::private_dns_name;
 pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};

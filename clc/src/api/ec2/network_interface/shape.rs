@@ -6,7 +6,7 @@ use crate::api::ec2::listing::time_of;
 use crate::api::ec2::tag::shown;
 use crate::app::address::mac_of;
 use crate::app::instance::Instance;
-use crate::app::instance::launch::private_dns_name;
+use crate::app::names::private_dns_name;
 use crate::app::network_interface::Interface;
 use crate::app::tag::Tags;
 use crate::store::nat_gateway::NatGateway;
