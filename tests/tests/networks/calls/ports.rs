@@ -130,7 +130,7 @@ impl Caller<'_> {
         let (id, port) =
             self.any(self.model.ports.clone().into_iter().filter(|(_, port)| port.instance.is_some()))?;
         let attachment =
-            told(self.client, "DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &id)], "attachmentId")
+            told(&self.client, "DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &id)], "attachmentId")
                 .await;
         let expected = if port.instance?.1 == 0 { Err("OperationNotPermitted") } else { Ok(()) };
         let words = vec![("AttachmentId", attachment), ("Force", "true".into())];
