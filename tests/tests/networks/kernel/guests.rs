@@ -28,7 +28,7 @@ pub struct Guests {
     count: usize,
     /// Of flows that were opened before and are gone on with.
     flows: BTreeMap<(String, Packet), UdpSocket>,
-    looks: usize,
+    looks: u32,
 }
 
 struct Guest {
@@ -102,11 +102,16 @@ impl Guest {
         }));
     }
 
-    fn listen(&mut self, id: &str, seen: &mut BTreeSet<(usize, String)>) {
-        let mut words = [0; 4];
+    fn listen(&mut self, id: &str, look: u32, seen: &mut BTreeSet<(usize, String)>) {
+        let mut words = [0; 8];
         for socket in self.hears.values() {
             while let Ok((_, from)) = socket.recv_from(&mut words) {
-                seen.insert((u32::from_be_bytes(words) as usize, id.to_owned()));
+                let [at, number] =
+                    [0, 4].map(|from| u32::from_be_bytes(*words[from..].first_chunk().unwrap()));
+                // A router keeps for seconds what is for an address that nobody has: somebody has it now.
+                if at == look {
+                    seen.insert((number as usize, id.to_owned()));
+                }
                 // The flow has been answered then; whether that comes is asked with TCP.
                 let _ = socket.send_to(&words, from);
             }
@@ -186,7 +191,7 @@ impl Guests {
         let mut speakers = self.speakers(sent, asked);
         for (number, speaker) in &speakers {
             let packet = sent[*number].1;
-            let words = u32::try_from(*number).unwrap().to_be_bytes();
+            let words = [self.looks, u32::try_from(*number).unwrap()].map(u32::to_be_bytes).concat();
             // A refusal by an answer is none of this one's.
             let _ = match (speaker, packet.what) {
                 (Speaker::Udp(socket), What::Udp(port)) => socket.send_to(&words, (packet.to, port)),
@@ -199,7 +204,7 @@ impl Guests {
         let (mut last, began) = (Instant::now(), Instant::now());
         while last.elapsed() < QUIET_AFTER || (!expected.is_subset(seen) && began.elapsed() < PATIENCE) {
             let before = seen.len();
-            self.guests.iter_mut().for_each(|(id, guest)| guest.listen(id, seen));
+            self.guests.iter_mut().for_each(|(id, guest)| guest.listen(id, self.looks, seen));
             for (number, speaker) in &mut speakers {
                 seen.extend(answered(speaker).map(|by| (*number, by)));
             }
@@ -220,7 +225,7 @@ impl Guests {
         let mut speakers = Vec::new();
         let mut new: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
         for number in asked {
-            let goes_on = (number + self.looks) % 2 == 0;
+            let goes_on = (*number as u32 + self.looks) % 2 == 0;
             match self.flows.remove(&sent[*number]).filter(|_| goes_on) {
                 Some(socket) => speakers.push((*number, Speaker::Udp(socket))),
                 None => new.entry(&sent[*number].0).or_default().push(*number),
