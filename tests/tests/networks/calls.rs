@@ -4,6 +4,7 @@ mod acls;
 mod addresses;
 mod groups;
 mod lists;
+mod nats;
 mod ports;
 mod tables;
 
@@ -27,6 +28,8 @@ const ADDRESSES_MAX: usize = 4;
 /// Of a t3.micro: interfaces, and addresses of each.
 const PLACES: usize = 2;
 const ADDRESSES_OF_PORT: usize = 2;
+/// In which the cloud's public addresses are.
+const PUBLIC: &str = "198.18.0.0/28";
 /// To which packets are sent.
 pub const NUMBERS: [u16; 3] = [53, 1000, 2000];
 
@@ -100,16 +103,18 @@ impl Caller<'_> {
             67..=71 => self.address_associate().await,
             72 => self.address_disassociate().await,
             73 => self.address_release().await,
-            74..=75 => self.gateway_attach().await,
-            76 => self.gateway_detach().await,
+            74 => self.gateway_attach().await,
+            75 => self.gateway_detach().await,
+            76 => self.nat_change().await,
             77 => self.table_create().await,
             78..=79 => self.table_associate().await,
             80 => self.table_disassociate().await,
             81 => self.table_replace().await,
             82 => self.table_delete().await,
-            83..=85 => self.route_create().await,
-            86 => self.route_replace().await,
-            87 => self.route_delete().await,
+            83..=84 => self.route_create().await,
+            85 => self.route_replace().await,
+            86 => self.route_delete().await,
+            87 => self.nat_change().await,
             88 => self.acl_create().await,
             89..=91 => self.acl_associate().await,
             92 => self.acl_delete().await,
@@ -131,6 +136,18 @@ impl Caller<'_> {
         for _ in 0..instances {
             self.launch().await;
         }
+        for _ in 0..2 {
+            self.rule_authorise().await;
+            self.address_allocate().await;
+            self.address_associate().await;
+        }
+        if self.rng.gen_bool(0.5) {
+            self.table_create().await;
+            self.table_associate().await;
+            self.nat_change().await;
+            self.route_create().await;
+            self.route_create().await;
+        }
     }
 
     /// Nothing runs any more, and nobody has an address; the rest is the next one's to bear.
@@ -139,6 +156,9 @@ impl Caller<'_> {
             self.call("TerminateInstances", vec![("InstanceId.1", id.clone())], Ok(())).await;
             self.client.wait_for(&id, "terminated").await;
             self.instance_gone(&id);
+        }
+        for id in self.model.nats.clone().into_keys() {
+            self.nat_delete(id).await;
         }
         for (allocation, address) in self.model.addresses.clone() {
             if address.leads_to.is_some() {
@@ -214,7 +234,8 @@ impl Caller<'_> {
 
     async fn subnet_delete(&mut self) -> Option<()> {
         let id = self.any(self.model.subnets.clone().into_keys())?;
-        let used = self.model.ports.values().any(|port| port.subnet == id);
+        let used = self.model.ports.values().any(|port| port.subnet == id)
+            || self.model.nats.values().any(|nat| nat.subnet == id);
         let expected = if used { Err("DependencyViolation") } else { Ok(()) };
         self.call("DeleteSubnet", vec![("SubnetId", id.clone())], expected).await?;
         self.model.subnets.remove(&id);
@@ -234,6 +255,9 @@ impl Caller<'_> {
     }
 
     fn range(&mut self) -> Net4 {
+        if self.rng.gen_bool(0.2) {
+            return net(PUBLIC);
+        }
         let own = self.any(self.model.ports.clone().into_values());
         let address = own.map_or(Ipv4Addr::new(10, 0, 0, 7), |port| port.addresses[0]);
         let public = self.any(self.model.addresses.clone().into_values()).map(|address| address.public);

@@ -167,7 +167,7 @@ impl Kernel {
         if !router_first {
             self.driver.apply(&routers).await.unwrap();
         }
-        // What follows from each change by itself is what follows from all of the rows.
+        // What each change has made is as it was to be.
         let own: Vec<_> = specs.iter().map(|port| self.names.port(port)).collect();
         assert_eq!(self.ports.mend(&own).await.unwrap(), Vec::<String>::new(), "nothing is to be mended");
     }

@@ -17,7 +17,7 @@ mod xml;
 use calls::{Caller, NUMBERS};
 use karri_proto::instance::PortSpec;
 use karri_proto::internal::admin::AdminService;
-use karri_proto::internal::path::PathAsked;
+use karri_proto::internal::path::{PathAsked, Station};
 use karri_proto::network::{FactChange, FactTable};
 use kernel::Kernel;
 use model::Model;
@@ -141,27 +141,39 @@ async fn alike(cloud: &Cloud, cluster: &FakeCluster, sequence: &mut Sequence<'_>
     let table = cluster.facts.table();
     let world = World(models);
     for (sender, packet) in packets.iter().take(PACKETS_ASKED) {
-        let shown = shown(cloud, sender, *packet).await;
+        let shown = shown(cloud, &world, sender, *packet).await;
         assert_eq!(shown, world.arrives(sender, *packet), "karri net show {sender} {packet:?}");
     }
     table
 }
 
-/// The port at which a packet arrives, as the operator is shown.
-async fn shown(cloud: &Cloud, sender: &str, packet: Packet) -> Option<String> {
+/// The port at which a packet arrives, as the operator is shown. What leaves its VPC for another one is asked about there
+/// again, as that one sees it.
+async fn shown(cloud: &Cloud, world: &World<'_>, sender: &str, packet: Packet) -> Option<String> {
+    let last = last_station(cloud, sender, packet).await;
+    let last = match world.crosses(sender, packet) {
+        Some((own, goal)) => {
+            let outside = format!("outside {}", packet.to);
+            assert_eq!((last.place, last.verdict), (outside, None), "{sender}: {packet:?}");
+            last_station(cloud, &goal, Packet { from: own, ..packet }).await
+        }
+        None => last,
+    };
+    let passes = last.verdict.as_ref().is_some_and(|verdict| verdict.passes);
+    last.place.strip_prefix("port ").filter(|_| passes).map(str::to_owned)
+}
+
+async fn last_station(cloud: &Cloud, about: &str, packet: Packet) -> Station {
     let (admin, operator) = cloud.admin();
     let (protocol, port) = match packet.what {
         What::Tcp(port) => ("tcp", port),
         What::Udp(port) => ("udp", port),
         What::Icmp(kind) => ("icmp", kind.into()),
     };
-    let (about, protocol) = (sender.to_owned(), Some(protocol.to_owned()));
+    let (about, protocol) = (about.to_owned(), Some(protocol.to_owned()));
     let (from, to, port) = (Some(packet.from), Some(packet.to), Some(port));
     let asked = PathAsked { about, from, to, protocol, port };
-    let stations = admin.packet_path(&operator, asked).await.unwrap();
-    let last = stations.last().unwrap();
-    let passes = last.verdict.as_ref().is_some_and(|verdict| verdict.passes);
-    last.place.strip_prefix("port ").filter(|_| passes).map(str::to_owned)
+    admin.packet_path(&operator, asked).await.unwrap().pop().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,6 +282,15 @@ fn same(
 
 fn asked(kernel: &mut Kernel, sequence: &Sequence<'_>, sent: &[(String, Packet)]) {
     let expected = expected(sequence, sent);
+    eprintln!(
+        "STAT {} of {}: udp {} tcp {} icmp {} public {}",
+        expected.len(),
+        sent.len(),
+        expected.iter().filter(|e| matches!(sent[e.0].1.what, What::Udp(_))).count(),
+        expected.iter().filter(|e| matches!(sent[e.0].1.what, What::Tcp(_))).count(),
+        expected.iter().filter(|e| matches!(sent[e.0].1.what, What::Icmp(_))).count(),
+        expected.iter().filter(|e| sent[e.0].1.to.octets()[0] == 198).count()
+    );
     same(sent, &kernel.seen(sent, &expected), &expected, "in the kernel");
 }
 

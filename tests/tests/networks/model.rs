@@ -18,6 +18,7 @@ pub struct Model {
     pub loose: BTreeSet<String>,
     pub subnets: BTreeMap<String, Subnet>,
     pub tables: BTreeMap<String, Table>,
+    pub nats: BTreeMap<String, Nat>,
     pub acls: BTreeMap<String, Acl>,
     pub groups: BTreeMap<String, Group>,
     pub lists: BTreeMap<String, List>,
@@ -48,8 +49,16 @@ pub struct Subnet {
 #[derive(Debug, Clone)]
 pub struct Table {
     pub vpc: String,
-    /// By which internet gateway, which may be attached no more. What is in the VPC is reached beside them.
+    /// By which gateway, which may be attached or there no more. What is in the VPC is reached beside them.
     pub routes: BTreeMap<Net4, String>,
+}
+
+/// A NAT gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nat {
+    pub subnet: String,
+    pub private: Ipv4Addr,
+    pub public: Ipv4Addr,
 }
 
 #[derive(Debug, Clone)]
@@ -141,7 +150,8 @@ impl Model {
     pub fn free(&self, subnet: &str) -> usize {
         let size = 1_usize << (32 - self.subnets[subnet].range.prefix);
         let used = self.ports.values().filter(|port| port.subnet == subnet);
-        size - RESERVED - used.map(|port| port.addresses.len()).sum::<usize>()
+        let nats = self.nats.values().filter(|nat| nat.subnet == subnet).count();
+        size - RESERVED - nats - used.map(|port| port.addresses.len()).sum::<usize>()
     }
 
     /// The public address of a private one.
@@ -154,6 +164,12 @@ impl Model {
     pub fn is_mapped(&self, vpc: &str) -> bool {
         let ports = self.addresses.values().filter_map(|address| Some(&address.leads_to.as_ref()?.0));
         ports.into_iter().any(|port| self.ports[port].vpc == vpc)
+            || self.nats.values().any(|nat| self.subnets[&nat.subnet].vpc == vpc)
+    }
+
+    /// It is a NAT gateway's.
+    pub fn is_nats(&self, public: Ipv4Addr) -> bool {
+        self.nats.values().any(|nat| nat.public == public)
     }
 
     /// By which route table a subnet goes.
@@ -162,8 +178,8 @@ impl Model {
         table.as_ref().map_or(&self.vpcs[vpc].main_table, |(table, _)| table)
     }
 
-    /// What goes this way gets out: its gateway is attached to this very VPC.
+    /// A way by this gateway leads on: it is attached to this very VPC, or a NAT gateway that is there.
     pub fn is_open(&self, vpc: &str, gateway: &String) -> bool {
-        self.vpcs[vpc].gateway.as_ref() == Some(gateway)
+        self.vpcs[vpc].gateway.as_ref() == Some(gateway) || self.nats.contains_key(gateway)
     }
 }

@@ -7,7 +7,7 @@ mod reads;
 pub use lists::list;
 pub use reads::{associations, rules_of};
 
-use crate::model::{Entry, List, Model, Port, Rule, Subnet};
+use crate::model::{Entry, List, Model, Nat, Port, Rule, Subnet};
 use crate::support::Client;
 use crate::xml::Element;
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,6 +20,7 @@ pub struct Told {
     /// VPC, range, free addresses.
     pub subnets: BTreeMap<String, (String, String, usize)>,
     pub tables: BTreeMap<String, ToldTable>,
+    pub nats: BTreeMap<String, Nat>,
     pub acls: BTreeMap<String, ToldAcl>,
     /// By group and their own ids.
     pub rules: BTreeMap<(String, String), Rule>,
@@ -74,6 +75,7 @@ impl Told {
             vpcs: model.vpcs.iter().map(|(id, vpc)| (id.clone(), vpc.range.to_string())).collect(),
             subnets: model.subnets.iter().map(subnet).collect(),
             tables: model.tables.keys().map(|id| (id.clone(), table(model, id))).collect(),
+            nats: model.nats.clone(),
             acls: model.acls.keys().map(|id| (id.clone(), acl(model, id))).collect(),
             rules: rules.collect(),
             lists: model.lists.clone(),
@@ -86,6 +88,7 @@ impl Told {
         let vpcs = read(client, "DescribeVpcs", &own).await;
         let subnets = read(client, "DescribeSubnets", &[]).await;
         let tables = read(client, "DescribeRouteTables", &[]).await;
+        let nats = read(client, "DescribeNatGateways", &[]).await;
         let acls = read(client, "DescribeNetworkAcls", &[]).await;
         let rules = rules_of(&client.ec2("DescribeSecurityGroupRules", &[]).await.ok());
         let ports = read(client, "DescribeNetworkInterfaces", &[]).await;
@@ -97,10 +100,11 @@ impl Told {
         Self {
             subnets: subnets.items("subnetSet").iter().filter(of_own).map(reads::subnet).collect(),
             tables: tables.items("routeTableSet").iter().filter(of_own).map(reads::table).collect(),
+            nats: nats.items("natGatewaySet").iter().filter_map(reads::nat).collect(),
             acls: acls.items("networkAclSet").iter().filter(of_own).map(reads::acl).collect(),
             rules: rules.map(|(group, id, rule)| ((group, id), rule)).collect(),
             lists: lists::all(client).await,
-            ports: ports.items("networkInterfaceSet").iter().filter(of_own).map(reads::port).collect(),
+            ports: ports.items("networkInterfaceSet").iter().filter(of_own).filter_map(reads::port).collect(),
             vpcs,
         }
     }

@@ -16,7 +16,10 @@ impl Caller<'_> {
     }
 
     pub(super) async fn address_associate(&mut self) -> Option<()> {
-        let allocation = self.any(self.model.addresses.clone().into_keys())?;
+        let (allocation, address) = self.any(self.model.addresses.clone().into_iter())?;
+        if self.model.is_nats(address.public) {
+            return None;
+        }
         let (id, port) = self.any(self.model.ports.clone().into_iter())?;
         let private = *port.addresses.choose(&mut self.rng)?;
         let expected = match self.model.vpcs[&port.vpc].gateway {
@@ -44,7 +47,11 @@ impl Caller<'_> {
     pub(super) async fn address_disassociate(&mut self) -> Option<()> {
         let (allocation, address) = self.any(self.model.addresses.clone().into_iter())?;
         let words = vec![("PublicIp", address.public.to_string())];
-        let expected = if address.leads_to.is_some() { Ok(()) } else { Err("InvalidAssociationID.NotFound") };
+        let expected = match (self.model.is_nats(address.public), address.leads_to) {
+            (true, _) => Err("AuthFailure"),
+            (false, Some(_)) => Ok(()),
+            (false, None) => Err("InvalidAssociationID.NotFound"),
+        };
         self.call("DisassociateAddress", words, expected).await?;
         self.model.addresses.get_mut(&allocation)?.leads_to = None;
         Some(())
@@ -52,7 +59,8 @@ impl Caller<'_> {
 
     pub(super) async fn address_release(&mut self) -> Option<()> {
         let (allocation, address) = self.any(self.model.addresses.clone().into_iter())?;
-        let expected = if address.leads_to.is_some() { Err("InvalidIPAddress.InUse") } else { Ok(()) };
+        let used = address.leads_to.is_some() || self.model.is_nats(address.public);
+        let expected = if used { Err("InvalidIPAddress.InUse") } else { Ok(()) };
         self.call("ReleaseAddress", vec![("AllocationId", allocation.clone())], expected).await?;
         self.model.addresses.remove(&allocation);
         Some(())

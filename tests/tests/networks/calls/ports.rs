@@ -19,7 +19,9 @@ impl Caller<'_> {
         let range = self.model.subnets[subnet].range;
         let address = Ipv4Addr::from(u32::from(range.address) + self.rng.gen_range(4..16));
         let of = self.model.ports.values().filter(|port| port.subnet == subnet);
-        (address, of.flat_map(|port| &port.addresses).any(|known| *known == address))
+        let mut nats = self.model.nats.values().filter(|nat| nat.subnet == subnet);
+        let taken = of.flat_map(|port| &port.addresses).any(|known| *known == address);
+        (address, taken || nats.any(|nat| nat.private == address))
     }
 
     pub(super) async fn launch(&mut self) -> Option<()> {

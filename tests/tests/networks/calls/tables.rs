@@ -1,16 +1,16 @@
 //! Internet gateways, route tables, and which subnets go by them.
 
-use super::{Caller, TABLES_MAX, net};
+use super::{Caller, PUBLIC, TABLES_MAX, net};
 use crate::model::Table;
 use crate::support::vpc::told;
 use crate::world::associations;
 use crate::xml::Element;
 use karri_proto::network::Net4;
 use rand::Rng;
-use rand::seq::SliceRandom;
+use rand::seq::{IteratorRandom, SliceRandom};
 
 /// Everything, and parts of what the cloud's public addresses are in.
-const DESTINATIONS: [&str; 4] = ["0.0.0.0/0", "0.0.0.0/0", "198.18.0.0/28", "198.18.0.0/30"];
+const DESTINATIONS: [&str; 5] = ["0.0.0.0/0", "0.0.0.0/0", "0.0.0.0/0", PUBLIC, "198.18.0.0/30"];
 
 impl Caller<'_> {
     pub(super) async fn gateway_attach(&mut self) -> Option<()> {
@@ -128,9 +128,17 @@ impl Caller<'_> {
         net(DESTINATIONS.choose(&mut self.rng).unwrap_or(&DESTINATIONS[0]))
     }
 
+    /// The VPC's internet gateway, or one of its NAT gateways.
+    fn gateway(&mut self, vpc: &str) -> Option<String> {
+        let nats = self.model.nats.iter().filter(|(_, nat)| self.model.subnets[&nat.subnet].vpc == vpc);
+        let nat = nats.map(|(id, _)| id.clone()).choose(&mut self.rng);
+        let internet = self.model.vpcs[vpc].gateway.clone();
+        nat.filter(|_| internet.is_none() || self.rng.gen_bool(0.5)).or(internet)
+    }
+
     pub(super) async fn route_create(&mut self) -> Option<()> {
         let (id, table) = self.any(self.model.tables.clone().into_iter())?;
-        let gateway = self.model.vpcs[&table.vpc].gateway.clone()?;
+        let gateway = self.gateway(&table.vpc)?;
         let to = self.destination();
         let expected = if table.routes.contains_key(&to) { Err("RouteAlreadyExists") } else { Ok(()) };
         self.route("CreateRoute", id, to, gateway, expected).await
@@ -139,7 +147,7 @@ impl Caller<'_> {
     /// One that leads to what is no more leads out again.
     pub(super) async fn route_replace(&mut self) -> Option<()> {
         let (id, table) = self.any(self.model.tables.clone().into_iter())?;
-        let gateway = self.model.vpcs[&table.vpc].gateway.clone()?;
+        let gateway = self.gateway(&table.vpc)?;
         let to = self.destination();
         let expected = if table.routes.contains_key(&to) { Ok(()) } else { Err("InvalidParameterValue") };
         self.route("ReplaceRoute", id, to, gateway, expected).await
@@ -153,10 +161,11 @@ impl Caller<'_> {
         gateway: String,
         expected: super::Expected,
     ) -> Option<()> {
+        let kind = if self.model.nats.contains_key(&gateway) { "NatGatewayId" } else { "GatewayId" };
         let words = vec![
             ("RouteTableId", table.clone()),
             ("DestinationCidrBlock", to.to_string()),
-            ("GatewayId", gateway.clone()),
+            (kind, gateway.clone()),
         ];
         self.call(action, words, expected).await?;
         self.model.tables.get_mut(&table)?.routes.insert(to, gateway);

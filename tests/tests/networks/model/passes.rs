@@ -1,6 +1,6 @@
 //! Who hears whom, by EC2's rules.
 
-use super::{Acl, Model, Peer, Port, Traffic};
+use super::{Acl, Model, Nat, Peer, Port, Traffic};
 use std::net::Ipv4Addr;
 
 /// Where whoever asks for something listens for the answer: nobody's rules tell these ports apart.
@@ -72,12 +72,41 @@ fn acl_lets(model: &Model, subnet: &str, outward: bool, peer: Ipv4Addr, what: Wh
     about.next().is_some_and(|(_, entry)| entry.allow)
 }
 
-/// The narrowest route that holds the destination leads to the VPC's own internet gateway.
-fn leads_out(model: &Model, subnet: &str, to: Ipv4Addr) -> bool {
+/// By which gateway a subnet's packets leave its VPC: that of the narrowest route that holds the destination, if it is open.
+fn way_out<'a>(model: &'a Model, subnet: &str, to: Ipv4Addr) -> Option<&'a String> {
     let table = &model.tables[model.table_of(subnet)];
     let routes = table.routes.iter().filter(|(range, _)| range.contains(to));
     let narrowest = routes.max_by_key(|(range, _)| range.prefix);
-    narrowest.is_some_and(|(_, gateway)| model.is_open(&table.vpc, gateway))
+    narrowest.map(|(_, gateway)| gateway).filter(|gateway| model.is_open(&table.vpc, gateway))
+}
+
+/// Straight to the internet.
+fn leads_out(model: &Model, subnet: &str, to: Ipv4Addr) -> bool {
+    way_out(model, subnet, to).is_some_and(|gateway| !model.nats.contains_key(gateway))
+}
+
+/// A NAT gateway's own subnet is one more on the way.
+fn leads_through(model: &Model, source: &Port, nat: &Nat, Packet { from, to, what }: Packet) -> bool {
+    let borders = nat.subnet == source.subnet
+        || acl_lets(model, &nat.subnet, false, from, what) && acl_lets(model, &nat.subnet, true, to, what);
+    borders && leads_out(model, &nat.subnet, to)
+}
+
+/// As whom a packet that is for none of its VPC gets out of it, and by which NAT gateway.
+fn leaves<'a>(
+    model: &'a Model,
+    sender: &str,
+    source: &Port,
+    packet: Packet,
+) -> Option<(Ipv4Addr, Option<&'a Nat>)> {
+    let Packet { from, to, what } = packet;
+    let nat = model.nats.get(way_out(model, &source.subnet, to)?);
+    let through = nat.is_none_or(|nat| leads_through(model, source, nat, packet));
+    if !through || !acl_lets(model, &source.subnet, true, to, what) {
+        return None;
+    }
+    let own = nat.map(|nat| nat.public).or_else(|| model.public_of(sender, from))?;
+    Some((own, nat))
 }
 
 /// All accounts: a packet goes from one to another by a public address.
@@ -90,6 +119,8 @@ struct Arrival<'a> {
     port: &'a Port,
     /// As whom the sender is seen there, if not by its own address.
     public: Option<Ipv4Addr>,
+    /// It came through this one.
+    nat: Option<&'a Nat>,
     /// Its own address, to which the packet comes.
     private: Ipv4Addr,
 }
@@ -116,12 +147,9 @@ impl<'a> World<'a> {
             let borders = port.subnet == source.subnet
                 || goes_out() && acl_lets(model, &port.subnet, false, from, what);
             let passes = port.instance.is_some() && borders && groups_let(model, port, false, from, what);
-            return passes.then_some(Arrival { id, model, port, public: None, private: to });
+            return passes.then_some(Arrival { id, model, port, public: None, nat: None, private: to });
         }
-        let own = model.public_of(sender, from)?;
-        if !leads_out(model, &source.subnet, to) || !goes_out() {
-            return None;
-        }
+        let (own, nat) = leaves(model, sender, source, packet)?;
         let (there, id, private) = self.behind(to)?;
         let port = &there.ports[id];
         // On its way back into the VPC the ACL still sees who sent it.
@@ -129,7 +157,20 @@ impl<'a> World<'a> {
         let passes = port.instance.is_some()
             && acl_lets(there, &port.subnet, false, known, what)
             && groups_let(there, port, false, own, what);
-        passes.then_some(Arrival { id, model: there, port, public: Some(own), private })
+        passes.then_some(Arrival { id, model: there, port, public: Some(own), nat, private })
+    }
+
+    /// Where a packet leaves its VPC for another one: as whom, and whose the address is that it goes to.
+    pub fn crosses(&self, sender: &str, packet: Packet) -> Option<(Ipv4Addr, String)> {
+        let (model, source) = self.sender(sender)?;
+        let (_, id, _) = self.behind(packet.to)?;
+        if model.ports.get(id).is_some_and(|port| port.vpc == source.vpc)
+            || !groups_let(model, source, true, packet.to, packet.what)
+        {
+            return None;
+        }
+        let (own, _) = leaves(model, sender, source, packet)?;
+        Some((own, id.clone()))
     }
 
     fn behind(&self, public: Ipv4Addr) -> Option<(&'a Model, &'a String, Ipv4Addr)> {
@@ -143,7 +184,7 @@ impl<'a> World<'a> {
     /// Who answers a packet so that the answer comes back to who sent it.
     pub fn answers(&self, sender: &str, packet: Packet) -> Option<String> {
         let (model, source) = self.sender(sender)?;
-        let Arrival { id, model: there, port, public, private } = self.arrival(sender, packet)?;
+        let Arrival { id, model: there, port, public, nat, private } = self.arrival(sender, packet)?;
         let back = packet.what.answer();
         let goes_out = |to: Ipv4Addr| acl_lets(there, &port.subnet, true, to, back);
         let comes_in = |from: Ipv4Addr| acl_lets(model, &source.subnet, false, from, back);
@@ -151,7 +192,12 @@ impl<'a> World<'a> {
             None => port.subnet == source.subnet || goes_out(packet.from) && comes_in(packet.to),
             Some(own) => {
                 let known = if port.vpc == source.vpc { private } else { packet.to };
-                leads_out(there, &port.subnet, own) && goes_out(own) && comes_in(known)
+                let through = nat.is_none_or(|nat| {
+                    nat.subnet == source.subnet
+                        || acl_lets(model, &nat.subnet, false, known, back)
+                            && acl_lets(model, &nat.subnet, true, packet.from, back)
+                });
+                leads_out(there, &port.subnet, own) && goes_out(own) && through && comes_in(known)
             }
         };
         passes.then(|| id.clone())

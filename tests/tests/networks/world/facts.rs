@@ -1,6 +1,6 @@
 //! What the cluster was told, in the model's words.
 
-use crate::model::{Entry, Model, Peer, Rule, Traffic};
+use crate::model::{Entry, Model, Nat, Peer, Rule, Traffic};
 use karri_proto::network::{self, Direction, Fact, FactTable, Net4, RouteTarget, Shape};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -15,10 +15,18 @@ pub struct Facts {
     pub public: BTreeMap<Ipv4Addr, (Ipv4Addr, String)>,
     pub gateways: BTreeMap<String, Option<String>>,
     pub subnets: BTreeMap<String, ToldSubnet>,
-    /// Whether each leads out by the internet gateway.
-    pub routes: BTreeMap<String, BTreeMap<Net4, bool>>,
+    pub routes: BTreeMap<String, BTreeMap<Net4, Way>>,
+    pub nats: BTreeMap<String, Nat>,
     /// By direction and number.
     pub acls: BTreeMap<String, BTreeMap<(bool, u16), Entry>>,
+}
+
+/// Where a route leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    Out,
+    Through(String),
+    Nowhere,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,9 +61,15 @@ impl Facts {
         self.gateways.extend(model.vpcs.iter().map(|(id, vpc)| (id.clone(), vpc.gateway.clone())));
         for (id, table) in &model.tables {
             let routes = table.routes.iter();
-            let routes = routes.map(|(to, gateway)| (*to, model.is_open(&table.vpc, gateway)));
+            let way = |gateway: &String| match model.is_open(&table.vpc, gateway) {
+                true if model.nats.contains_key(gateway) => Way::Through(gateway.clone()),
+                true => Way::Out,
+                false => Way::Nowhere,
+            };
+            let routes = routes.map(|(to, gateway)| (*to, way(gateway)));
             self.routes.insert(id.clone(), routes.collect());
         }
+        self.nats.extend(model.nats.clone());
         self.acls.extend(model.acls.iter().map(|(id, acl)| (id.clone(), acl.entries.clone())));
         for (id, subnet) in &model.subnets {
             let (table, acl) = (model.table_of(id).clone(), subnet.acl.clone());
@@ -99,7 +113,13 @@ impl Facts {
             }
             Shape::RouteTable(table) => {
                 let routes = table.routes.iter();
-                let routes = routes.map(|route| (route.to, route.target == RouteTarget::Internet));
+                let way = |target: &RouteTarget| match target {
+                    RouteTarget::Internet => Way::Out,
+                    RouteTarget::Nat(id) => Way::Through(id.to_string()),
+                    RouteTarget::Blackhole => Way::Nowhere,
+                    RouteTarget::Interface(id) => panic!("nobody has asked for {id}"),
+                };
+                let routes = routes.map(|route| (route.to, way(&route.target)));
                 self.routes.insert(table.id.to_string(), routes.collect());
             }
             Shape::Acl(acl) => {
@@ -111,7 +131,10 @@ impl Facts {
             Shape::Address(address) => {
                 self.public.insert(address.public, (address.private, address.port.to_string()));
             }
-            Shape::Nat(nat) => panic!("nobody has asked for {nat:?}"),
+            Shape::Nat(nat) => {
+                let (subnet, public) = (nat.subnet.to_string(), nat.public.unwrap());
+                self.nats.insert(nat.id.to_string(), Nat { subnet, private: nat.private, public });
+            }
             Shape::Far(port) => panic!("there is one cluster: {port:?}"),
         }
     }

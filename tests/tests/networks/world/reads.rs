@@ -2,7 +2,7 @@
 
 use super::{ToldAcl, ToldPort, ToldTable};
 use crate::calls::net;
-use crate::model::{Entry, Peer, Rule, Traffic};
+use crate::model::{Entry, Nat, Peer, Rule, Traffic};
 use crate::support::Answer;
 use crate::xml::Element;
 
@@ -14,7 +14,11 @@ pub fn subnet(of: &Element) -> (String, (String, String, usize)) {
     (of.text("subnetId"), (of.text("vpcId"), of.text("cidrBlock"), free))
 }
 
-pub fn port(of: &Element) -> (String, ToldPort) {
+/// `None`: it is a NAT gateway's.
+pub fn port(of: &Element) -> Option<(String, ToldPort)> {
+    if of.text("interfaceType") == "nat_gateway" {
+        return None;
+    }
     let address = |one: &Element| {
         let public =
             one.child("association").map(|association| association.text("publicIp").parse().unwrap());
@@ -28,7 +32,18 @@ pub fn port(of: &Element) -> (String, ToldPort) {
         groups: of.items("groupSet").iter().map(|group| group.text("groupId")).collect(),
         instance,
     };
-    (of.text("networkInterfaceId"), told)
+    Some((of.text("networkInterfaceId"), told))
+}
+
+/// `None`: it is no more, and told of for an hour.
+pub fn nat(of: &Element) -> Option<(String, Nat)> {
+    if of.text("state").starts_with("delet") {
+        return None;
+    }
+    let address = of.items("natGatewayAddressSet").first()?;
+    let ip = |name: &str| address.text(name).parse().unwrap();
+    let nat = Nat { subnet: of.text("subnetId"), private: ip("privateIp"), public: ip("publicIp") };
+    Some((of.text("natGatewayId"), nat))
 }
 
 /// Of tables and ACLs: the subnet, if it is one's, and the association. Its names begin with `thing`.
@@ -42,7 +57,8 @@ pub fn associations(of: &Element, thing: &str) -> Vec<(Option<String>, String)> 
 
 pub fn table(of: &Element) -> (String, ToldTable) {
     let route = |route: &Element| {
-        let leads = (route.text("gatewayId"), route.text("state") == "active");
+        let gateway = [route.text("gatewayId"), route.text("natGatewayId")].concat();
+        let leads = (gateway, route.text("state") == "active");
         (route.text("destinationCidrBlock"), leads)
     };
     let all = associations(of, "routeTable");
