@@ -149,7 +149,7 @@ impl Caller<'_> {
         }
         let expected = match (full, taken) {
             (true, _) => Err("PrivateIpAddressLimitExceeded"),
-            (false, true) => Err("InvalidIPAddress.InUse"),
+            (false, true) => Err("InvalidParameterValue"),
             (false, false) => Ok(()),
         };
         let words = vec![("NetworkInterfaceId", id.clone()), ("PrivateIpAddress.1", address.to_string())];
