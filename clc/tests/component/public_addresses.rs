@@ -281,6 +281,11 @@ async fn a_nat_gateway_comes_and_goes(cloud: Cloud) {
     let (port, private) = (seen.one("networkInterfaceId"), seen.one("privateIp"));
     let ports = alice.ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &port)]).await.ok();
     assert_eq!((ports.one("interfaceType"), ports.all("publicIp").len()), ("nat_gateway".into(), 2));
+    for (wanted, found) in [(id.as_str(), vec![port.clone()]), ("nat-0123456789abcdef0", Vec::new())] {
+        let of_gateway = [("Filter.1.Name", "attachment.nat-gateway-id"), ("Filter.1.Value.1", wanted)];
+        let seen = alice.ec2("DescribeNetworkInterfaces", &of_gateway).await.ok();
+        assert_eq!(seen.all("networkInterfaceId"), found);
+    }
     // Nobody else gets its address.
     let taken = [("SubnetId", public.as_str()), ("PrivateIpAddress", private.as_str())];
     alice.run(1, &taken).await.refused(400, "InvalidIPAddress.InUse");
