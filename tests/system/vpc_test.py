@@ -280,11 +280,15 @@ class Vpcs(unittest.TestCase):
         self.watching.end()
 
     def own_public_address(self):
-        """And each other's."""
+        """And each other's. A name leads to the private one in the same network alone."""
         knock = "timeout 5 nc {0} 22 </dev/null | head -c 3"
         for address in (self.flat_at, self.at):
             heard = says(address, "; echo; ".join(knock.format(to) for to in (self.flat_at, self.at)))
             self.assertEqual(heard.split(), ["SSH", "SSH"], address)
+        flat = instance(ec2, self.flat)
+        for address, leads_to in ((self.flat_at, flat["PrivateIpAddress"]), (self.at, self.flat_at)):
+            told = says(address, f"nslookup -type=a {flat['PublicDnsName']}")
+            self.assertTrue(told.endswith(f"Address: {leads_to}"), told)
 
     def by_the_nat_gateway(self):
         """Out of the private subnet, and nobody in; then the network ACLs' order, and a route to what is no more."""

@@ -61,6 +61,7 @@ fn a_public_name_leads_to_the_private_address_inside_its_vpc_and_to_the_public_o
 
     // It moves, is given back, and comes again: nothing starts anew for it.
     let before = pids(&world);
+    assert_eq!(before.lines().count(), 5, "of four subnets and of the flat network");
     for (holder, leads_to) in [(Some("b"), "10.0.1.5"), (None, "203.0.113.5"), (Some("a"), "10.0.0.5")] {
         match holder {
             Some(name) => one.associate(PUBLIC, name),
@@ -127,6 +128,7 @@ fn names_of_both_kinds_lead_to_private_addresses_on_the_flat_network() {
     assert_eq!(asked("ip-10-0-0-5.ec2.internal"), None, "of a VPC");
     assert_eq!(asked("172.31.0.5"), is("ip-172-31-0-5.ec2.internal"));
     let before = pids(&world);
+    assert_eq!(before.lines().count(), 3, "of two subnets and of the flat network");
     associate(&mut vpc, PUBLIC, "b");
     world.become_wanted(&[&vpc, &other]);
     until("the name follows", DEADLINE, || asked(NAME) == is("172.31.0.6"));

@@ -2,7 +2,8 @@
 
 use super::names::{leg_outside, namespace, uplink};
 use super::samples::{
-    A, B, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table, usual, vpc,
+    A, B, ELSEWHERE, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table,
+    usual, vpc,
 };
 use super::{Input, Router, Site, Via, outside, router, table_of};
 use karri_proto::network::{RouteTarget, Shape, Traffic};
