@@ -65,6 +65,21 @@ impl Caller<'_> {
         let (id, group) = self.any(self.model.groups.clone().into_iter())?;
         let outward = self.rng.gen_bool(0.25);
         let rule = self.rule(&group.vpc, outward);
+        self.rule_put(id, rule).await
+    }
+
+    /// Everything both ways, in what each VPC began with.
+    pub async fn open(&mut self) {
+        for vpc in self.model.vpcs.clone().into_values() {
+            for outward in [true, false] {
+                let rule = Rule { outward, traffic: Traffic::All, peer: Peer::Range(everywhere()) };
+                self.rule_put(vpc.default_group.clone(), rule).await;
+            }
+        }
+    }
+
+    async fn rule_put(&mut self, id: String, rule: Rule) -> Option<()> {
+        let (group, outward) = (&self.model.groups[&id], rule.outward);
         let twice = group.rules.values().any(|known| *known == rule);
         let expected = if twice { Err("InvalidPermission.Duplicate") } else { Ok(()) };
         let mut words: Words = vec![("GroupId", id.clone())];

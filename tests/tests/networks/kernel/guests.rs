@@ -225,7 +225,7 @@ impl Guests {
         let mut speakers = Vec::new();
         let mut new: BTreeMap<&String, Vec<usize>> = BTreeMap::new();
         for number in asked {
-            let goes_on = (*number as u32 + self.looks) % 2 == 0;
+            let goes_on = (*number as u32 + self.looks).is_multiple_of(2);
             match self.flows.remove(&sent[*number]).filter(|_| goes_on) {
                 Some(socket) => speakers.push((*number, Speaker::Udp(socket))),
                 None => new.entry(&sent[*number].0).or_default().push(*number),

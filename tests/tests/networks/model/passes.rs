@@ -160,13 +160,13 @@ impl<'a> World<'a> {
         passes.then_some(Arrival { id, model: there, port, public: Some(own), nat, private })
     }
 
-    /// Where a packet leaves its VPC for another one: as whom, and whose the address is that it goes to.
+    /// Where a packet leaves its VPC for a living port of another one: as whom, and for which.
     pub fn crosses(&self, sender: &str, packet: Packet) -> Option<(Ipv4Addr, String)> {
         let (model, source) = self.sender(sender)?;
-        let (_, id, _) = self.behind(packet.to)?;
-        if model.ports.get(id).is_some_and(|port| port.vpc == source.vpc)
-            || !groups_let(model, source, true, packet.to, packet.what)
-        {
+        let (there, id, _) = self.behind(packet.to)?;
+        let goal = &there.ports[id];
+        let elsewhere = goal.vpc != source.vpc && goal.instance.is_some();
+        if !elsewhere || !groups_let(model, source, true, packet.to, packet.what) {
             return None;
         }
         let (own, _) = leaves(model, sender, source, packet)?;
