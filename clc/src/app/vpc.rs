@@ -1,10 +1,11 @@
 //! VPCs: what they are, and what may become of them. `range` has the rules of their ranges, `change` makes and removes
-//! them, `attribute` changes what they have.
+//! them, `attribute` changes what they have, `told` tells instances.
 
 pub mod attribute;
 mod change;
 pub mod parts;
 pub mod range;
+mod told;
 
 pub use change::first_association;
 

@@ -51,5 +51,6 @@ mod snapshots;
 mod subnets;
 mod tags;
 mod vpc_facts;
+mod vpc_ranges;
 mod vpcs;
 mod zones;
