@@ -32,6 +32,7 @@ mod network_acls;
 mod network_interfaces;
 mod network_modes;
 mod packet_path;
+mod pages;
 mod permission_keys;
 mod permissions;
 mod places;
