@@ -29,6 +29,7 @@ mod listing;
 mod migrations;
 mod network;
 mod network_acls;
+mod network_filters;
 mod network_interfaces;
 mod network_modes;
 mod packet_path;
