@@ -122,12 +122,7 @@ impl Dnsmasq {
                 self.must_restart = false;
             }
         }
-<<<<<<< HEAD
         self.written = Some(files);
-        self.serving = self.running_pid();
-=======
-        self.written = Some(text);
->>>>>>> routers
         Ok(())
     }
 
