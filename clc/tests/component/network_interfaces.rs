@@ -262,10 +262,8 @@ async fn addresses_are_assigned_and_taken_back(cloud: Cloud) {
     assign(&first, &[("SecondaryPrivateIpAddressCount", "1")])
         .await
         .refused(400, "PrivateIpAddressLimitExceeded");
-    let taken = ["10.0.0.50", "10.0.0.61", "10.0.0.51"];
-    let taken: Vec<(String, &str)> =
-        (1..).zip(taken).map(|(number, one)| (format!("PrivateIpAddress.{number}"), one)).collect();
-    let taken: Vec<(&str, &str)> = taken.iter().map(|(name, one)| (name.as_str(), *one)).collect();
+    let taken = [("PrivateIpAddress.1", "10.0.0.50"), ("PrivateIpAddress.2", "10.0.0.51")];
+    let taken = [&taken[..], &[("PrivateIpAddress.3", "10.0.0.61")]].concat();
     let refused = assign(&port, &taken).await.refused(400, "InvalidParameterValue");
     assert_eq!(refused.message(), "[10.0.0.50, 10.0.0.51] assigned, but move is not allowed.");
     assign(&port, &[]).await.refused(400, "MissingParameter");
