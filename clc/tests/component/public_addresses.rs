@@ -89,6 +89,9 @@ async fn an_elastic_address_is_led_to_an_instance_and_away(cloud: Cloud) {
     assert_eq!((address.one("networkInterfaceId"), address.one("value")), (port, "front".into()));
     let attribute = alice.ec2("DescribeAddressesAttribute", &[("AllocationId.1", &allocation)]).await.ok();
     assert_eq!((attribute.one("publicIp"), attribute.all("ptrRecord").len()), (ip.clone(), 0));
+    let name = [("AllocationId", allocation.as_str()), ("DomainName", "mail.example.org")];
+    let refused = alice.ec2("ModifyAddressAttribute", &name).await.refused(400, "UnsupportedOperation");
+    assert_eq!(refused.message(), "Names of elastic IP addresses in reverse DNS are not supported");
     let reset = [("AllocationId", allocation.as_str()), ("Attribute", "domain-name")];
     assert_eq!(alice.ec2("ResetAddressAttribute", &reset).await.ok().one("publicIp"), ip);
 
