@@ -56,6 +56,12 @@ fn udp(address: Ipv4Addr, port: u16) -> UdpSocket {
     socket
 }
 
+/// Asks for who is nobody, as this address: so everybody who knew it of another machine learns whose it is now.
+fn announce(address: Ipv4Addr) {
+    let [a, b, c, d] = address.octets();
+    let _ = udp(address, 0).send_to(&[], (Ipv4Addr::new(a, b, c, 128 + d), 9));
+}
+
 fn tcp(port: u16) -> TcpListener {
     let listener = TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).unwrap();
     listener.set_nonblocking(true).unwrap();
@@ -98,6 +104,8 @@ impl Guest {
         let all = addresses.iter().flat_map(|address| NUMBERS.map(|number| (*address, number)));
         let new: Vec<_> = all.filter(|at| !self.hears.contains_key(at)).collect();
         self.hears.extend(inside(&self.name, || {
+            let fresh: BTreeSet<Ipv4Addr> = new.iter().map(|(address, _)| *address).collect();
+            fresh.into_iter().for_each(announce);
             new.into_iter().map(|at| (at, udp(at.0, at.1))).collect::<Vec<_>>()
         }));
     }
