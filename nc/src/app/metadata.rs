@@ -479,12 +479,11 @@ mod tests {
         let mut intent = sample::intent();
         intent.spec.ports[0].more_vpc_cidrs = vec!["100.64.0.0/24".to_owned(), "10.9.0.0/16".to_owned()];
         intent.spec.paravirtual = false;
-        let of_port = "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:05";
-        let told = |path: &str| text(&intent, path).unwrap();
-        assert_eq!(told(&format!("{of_port}/vpc-ipv4-cidr-block")), "172.31.0.0/16");
+        let vpc = "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:05/vpc-ipv4-cidr-block";
+        assert_eq!(text(&intent, vpc).unwrap(), "172.31.0.0/16");
         let all = "172.31.0.0/16\n100.64.0.0/24\n10.9.0.0/16";
-        assert_eq!(told(&format!("{of_port}/vpc-ipv4-cidr-blocks")), all);
-        assert_eq!(told("/latest/meta-data/profile"), "default-hvm");
+        assert_eq!(text(&intent, &format!("{vpc}s")).unwrap(), all);
+        assert_eq!(text(&intent, "/latest/meta-data/profile").unwrap(), "default-hvm");
     }
 
     /// What a node has kept from before there was more than one.
