@@ -46,10 +46,10 @@ impl App {
         seen: &Vpc,
         instances: &mut [Instance],
     ) -> Result<(), Fault> {
-        if !seen.is_default {
-            if let Some(vpc) = vpc_fetch_in_txn(tx, &seen.id).await? {
-                instances.iter_mut().for_each(|one| ranges_put(one, &vpc));
-            }
+        if !seen.is_default
+            && let Some(vpc) = vpc_fetch_in_txn(tx, &seen.id).await?
+        {
+            instances.iter_mut().for_each(|one| ranges_put(one, &vpc));
         }
         Ok(())
     }
