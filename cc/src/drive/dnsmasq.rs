@@ -169,9 +169,9 @@ impl Dnsmasq {
     async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
         for wanted in [Signal::TERM, Signal::KILL] {
             signal(pid, wanted);
-            // Not the pid file: it goes before the sockets do.
+            // Not the pid file nor the command line: they go before the sockets do.
             let ended = async {
-                while command_line(pid).is_some() {
+                while is_there(pid) {
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             };
@@ -233,6 +233,18 @@ fn command_line(pid: Pid) -> Option<Vec<String>> {
     words.pop(); // after the last zero
     let program = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
     (program == PROGRAM).then_some(words)
+}
+
+/// Still has what it had open. One that ended and was not reaped has not.
+fn is_there(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    holds_on(&stat)
+}
+
+/// A line of `stat` is `pid (name) state …`.
+fn holds_on(stat: &str) -> bool {
+    let after = stat.split_once(' ').and_then(|(_, after)| after.strip_prefix(&format!("({PROGRAM}) ")));
+    after.is_some_and(|after| !after.starts_with(['Z', 'X']))
 }
 
 fn signal(pid: Pid, signal: Signal) {
@@ -330,6 +342,14 @@ mod tests {
         ];
         let text = hosts_file(&hosts);
         assert_eq!(text, "02:00:00:00:00:01,172.31.0.4,ip-172-31-0-4\n02:00:00:00:00:02,172.31.0.5\n");
+    }
+
+    #[test]
+    fn one_that_is_ending_holds_its_sockets_until_it_waits_to_be_reaped() {
+        assert!(holds_on("77 (dnsmasq) S 1 77") && holds_on("77 (dnsmasq) R 1 77"));
+        for gone in ["77 (dnsmasq) Z 1 77", "77 (dnsmasq) X 1 77", "77 (sh) S 1 77", ""] {
+            assert!(!holds_on(gone), "{gone}");
+        }
     }
 
     #[test]
