@@ -427,6 +427,8 @@ class Vpcs(unittest.TestCase):
             names = ("device-number", "local-ipv4s", "interface-id", "subnet-ipv4-cidr-block", "security-group-ids")
             self.assertEqual(tuple(told[f"{macs}{own}/{name}"] for name in names), expected)
         self.assertEqual(told["meta-data/mac"], first["MacAddress"])
+        place = "meta-data/placement/availability-zone"
+        self.assertEqual(told[f"{place}-id"], told[place])
         self.assertEqual(len({path.split("/")[4] for path in told if path.startswith(macs)}), 2)
 
     def ports_of(self, one):

@@ -42,6 +42,12 @@ pub struct Dnsmasq {
     must_restart: bool,
 }
 
+/// A process, and its command line.
+struct Found {
+    pid: Pid,
+    words: Vec<String>,
+}
+
 impl Dnsmasq {
     /// `arguments`: beside those that name its files in `directory`, which it shares with nobody.
     pub fn new(directory: &Path, inside: Option<&str>, arguments: Vec<String>) -> Self {
@@ -98,25 +104,25 @@ impl Dnsmasq {
             self.write_if_other("names", &files.names)?;
         }
         let stale = if changed { self.leases_without_conflicts(hosts) } else { None };
-        match self.running_pid() {
-            Some(pid) if self.is_ours(pid) && stale.is_none() && !self.must_restart => {
+        match self.running() {
+            Some(found) if self.is_ours(&found) && stale.is_none() && !self.must_restart => {
                 if changed {
-                    signal(pid, Signal::HUP);
+                    signal(found.pid, Signal::HUP);
                 }
+                self.serving = Some(found.pid);
             }
             running => {
-                if let Some(pid) = running {
+                if let Some(Found { pid, .. }) = running {
                     self.stop(pid).await?;
                 }
                 if let Some(leases) = stale {
                     write_file(&self.file("leases"), &leases)?;
                 }
-                self.start().await?;
+                self.serving = Some(self.start().await?);
                 self.must_restart = false;
             }
         }
         self.written = Some(files);
-        self.serving = self.running_pid();
         Ok(())
     }
 
@@ -144,8 +150,12 @@ impl Dnsmasq {
         Ok(())
     }
 
-    /// The process that our pid file names, if it is a dnsmasq of ours: a pid alone may be anyone's by now.
     fn running_pid(&mut self) -> Option<Pid> {
+        self.running().map(|found| found.pid)
+    }
+
+    /// The process that our pid file names, if it is a dnsmasq of ours: a pid alone may be anyone's by now.
+    fn running(&mut self) -> Option<Found> {
         if let Some(child) = &mut self.child
             && child.try_wait().is_ok_and(|ended| ended.is_some())
         {
@@ -154,16 +164,17 @@ impl Dnsmasq {
         let text = std::fs::read_to_string(self.file("dnsmasq.pid")).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
         let pid_file = format!("--pid-file={}", self.file("dnsmasq.pid").display());
-        command_line(pid)?.contains(&pid_file).then_some(pid)
+        let words = command_line(pid)?;
+        words.contains(&pid_file).then_some(Found { pid, words })
     }
 
     /// It is what we would start, and where.
-    fn is_ours(&self, pid: Pid) -> bool {
+    fn is_ours(&self, found: &Found) -> bool {
         let is_there = self.inside.as_deref().is_none_or(|name| {
-            let there = namespace::number_of_process(pid.as_raw_nonzero().get());
+            let there = namespace::number_of_process(found.pid.as_raw_nonzero().get());
             there.is_some() && there == namespace::number(name)
         });
-        is_there && command_line(pid).is_some_and(|words| words.get(1..) == Some(&self.arguments[..]))
+        is_there && found.words.get(1..) == Some(&self.arguments[..])
     }
 
     async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
@@ -184,7 +195,7 @@ impl Dnsmasq {
     }
 
     /// Done when it listens: it writes its pid file then.
-    async fn start(&mut self) -> Result<(), DriveError> {
+    async fn start(&mut self) -> Result<Pid, DriveError> {
         let failed = |cause: std::io::Error| DriveError::new(PROGRAM, cause);
         let _ = std::fs::remove_file(self.file("dnsmasq.pid"));
         let log = File::create(self.file("dnsmasq.log")).map_err(failed)?;
@@ -210,7 +221,7 @@ impl Dnsmasq {
         match self.running_pid() {
             Some(pid) => {
                 tracing::info!(pid = pid.as_raw_nonzero().get(), "dnsmasq started");
-                Ok(())
+                Ok(pid)
             }
             None => {
                 let said = std::fs::read_to_string(self.file("dnsmasq.log")).unwrap_or_default();
