@@ -115,6 +115,10 @@ impl Dnsmasq {
                 if let Some(Found { pid, .. }) = running {
                     self.stop(pid).await?;
                 }
+                // Another life may have ended before its own wrote the pid file.
+                for pid in self.unfound() {
+                    self.stop(pid).await?;
+                }
                 if let Some(leases) = stale {
                     write_file(&self.file("leases"), &leases)?;
                 }
@@ -163,9 +167,26 @@ impl Dnsmasq {
         }
         let text = std::fs::read_to_string(self.file("dnsmasq.pid")).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        let pid_file = format!("--pid-file={}", self.file("dnsmasq.pid").display());
         let words = command_line(pid)?;
-        words.contains(&pid_file).then_some(Found { pid, words })
+        words.contains(&self.pid_file_argument()).then_some(Found { pid, words })
+    }
+
+    fn pid_file_argument(&self) -> String {
+        format!("--pid-file={}", self.file("dnsmasq.pid").display())
+    }
+
+    /// All that were started for this directory, whether or not a pid file names them. A container's are others', though
+    /// its paths may be the same.
+    fn unfound(&self) -> Vec<Pid> {
+        let (argument, own) = (self.pid_file_argument(), pid_namespace("self"));
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_ours = |pid: &Pid| {
+            command_line(*pid).is_some_and(|words| words.contains(&argument))
+                && own.is_some()
+                && pid_namespace(&pid.as_raw_nonzero().to_string()) == own
+        };
+        numbers.filter_map(Pid::from_raw).filter(is_ours).collect()
     }
 
     /// It is what we would start, and where.
@@ -244,6 +265,10 @@ fn command_line(pid: Pid) -> Option<Vec<String>> {
     words.pop(); // after the last zero
     let program = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
     (program == PROGRAM).then_some(words)
+}
+
+fn pid_namespace(process: &str) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/ns/pid")).ok()
 }
 
 /// Still has what it had open. One that ended and was not reaped has not.
