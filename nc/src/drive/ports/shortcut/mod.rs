@@ -163,11 +163,11 @@ impl Shortcut {
             }
             match self.attach(loaded, link.index).await {
                 Ok(Some(now)) => _ = state.done.insert(link.index, now),
-                Ok(None) => {
+                // With the next look, if it is still there then.
+                Ok(None) | Err(PortError::Later(_)) => {
                     state.done.remove(&link.index);
                     continue;
                 }
-                Err(PortError::Later(_)) => _ = state.done.remove(&link.index), // with the next look
                 Err(PortError::Broken(error)) => {
                     tracing::info!(error, "no shortcut between ports: all packets of guests go by the rules");
                     state.hopeless = true;
