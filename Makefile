@@ -1,7 +1,7 @@
 # Each target is one script or cargo call; what it does is in there.
 #
 #   make up      install what the system lacks, build, start a cloud on this machine (root, or sudo for what needs it)
-#   make test    everything that must hold before a change is merged; the last line is `N passed, N failed`
+#   make test    everything that must hold before a change is merged; the last line is `N passed, N failed` (root)
 #   make check   the quick part of it: format, lints, house rules
 #   make bench   the figures of docs/benchmarks.md
 #   make lab     machines that a test computer is not: Xen; the services under systemd, on two hosts; Ceph;
@@ -22,7 +22,7 @@ CARGO ?= cargo
 AS_ROOT := $(if $(filter 0,$(shell id -u)),,sudo)
 IMAGES = target/images
 
-.PHONY: up may-start prepare build test check bench lab soak fuzz images install clean
+.PHONY: up may-start prepare build test may-test check bench lab soak fuzz images install clean
 
 up: may-start build $(IMAGES)/tiny.manifest
 	exec $(AS_ROOT) target/release/karri up
@@ -46,9 +46,12 @@ images:
 	deploy/images/tiny.sh $(IMAGES)
 	deploy/images/debian.sh $(IMAGES)
 
-test:
+test: may-test
 	deploy/install.sh test
 	$(CARGO) xtask test
+
+may-test:
+	@[ -z "$(AS_ROOT)" ] || { echo "Tests make bridges and start guests: run them as root (for make check nobody need be)" >&2; exit 1; }
 
 check:
 	$(CARGO) fmt --all --check

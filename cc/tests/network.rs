@@ -200,6 +200,12 @@ fn guests_get_their_addresses_and_reach_nothing_of_the_host() {
     let mut flat = Flat::new(&network);
     runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
     assert_eq!(dnsmasq_pid(&network), pid, "adopted");
+    // One that ended before its process wrote its number: two cannot serve.
+    std::fs::remove_file(network.run_dir.join("dnsmasq.pid")).unwrap();
+    let mut flat = Flat::new(&network);
+    runtime.block_on(flat.apply(&wanted(&[host(SECOND, 4)]))).unwrap();
+    assert_ne!(dnsmasq_pid(&network), pid, "in place of the one that nobody knew");
+    let pid = dnsmasq_pid(&network);
     must(&format!(
         "kill -9 {pid}; while kill -0 {pid} 2>/dev/null && ! grep -q 'State:.Z' /proc/{pid}/status; do :; done"
     ));

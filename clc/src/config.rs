@@ -1,7 +1,9 @@
 //! `clc.toml`: the cloud controller's configuration. Only values; reading it touches no file but itself.
 
 use crate::app::security_group::terms::net4;
-use karri_proto::network::{ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, ROUTES_PER_TABLE_MAX};
+use karri_proto::network::{
+    ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, PUBLIC_RANGES_MAX, ROUTES_PER_TABLE_MAX,
+};
 use karri_proto::runtime::process::ControllerConfig;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -201,6 +203,9 @@ impl NetworkConfig {
     /// As numbers, in order. A range's own address and that of its broadcasts are left out, unless it has just these.
     pub fn public_ranges(&self) -> Result<Vec<RangeInclusive<u32>>, String> {
         let wrong = |text: &str, why: &str| Err(format!("network.public_addresses: \"{text}\": {why}"));
+        if self.public_addresses.len() > PUBLIC_RANGES_MAX {
+            return Err(format!("network.public_addresses: more than {PUBLIC_RANGES_MAX} ranges"));
+        }
         let mut ranges: Vec<(RangeInclusive<u32>, &str)> = Vec::new();
         for text in &self.public_addresses {
             let Ok(net) = net4(text) else { return wrong(text, "expecting a range such as 198.51.100.0/24") };
@@ -388,6 +393,8 @@ mod tests {
         let fault = ranges(&["198.51.100.0/24", "198.51.100.128/25"]).unwrap_err();
         assert_eq!(fault, "network.public_addresses: \"198.51.100.128/25\": it overlaps 198.51.100.0/24");
         assert_eq!(ranges(&[]).unwrap(), []);
+        let fault = ranges(&["198.51.100.0/29"; PUBLIC_RANGES_MAX + 1]).unwrap_err();
+        assert_eq!(fault, "network.public_addresses: more than 256 ranges");
     }
 
     #[test]

@@ -13,9 +13,9 @@ mod told;
 use frames::{MARK, datagram, frame, mac, nobody_hears_lies};
 use guarded::{BRIDGE, GATEWAY, Guest, Node, be_a_node, must, namespaces, port, runs_elsewhere};
 use karri_proto::internal::kernel::{KernelLine, KernelLook};
-use karri_proto::network::{Direction, FactChange, FactKey, Peer, Traffic};
+use karri_proto::network::{Direction, FactChange, FactKey, Net4, Peer, Traffic};
 use serde_json::json;
-use told::{EVERYWHERE, PING, group, ingress, member, one, outward, revoked, rule, tcp};
+use told::{EVERYWHERE, PING, group, ingress, member, of_another, of_list, one, outward, revoked, rule, tcp};
 
 /// Not a test of its own: the others run it as their nodes.
 #[test]
@@ -132,6 +132,117 @@ fn each_kind_of_rule_is_opened_used_and_revoked() {
     six.ping(GATEWAY, false);
     // What answers goes out all the same.
     seven.tcp(b, 80, true);
+}
+
+const GRE: u8 = 47;
+const ESP: u8 = 50;
+
+/// What has no ports is one flow however often it is used: what is revoked ends it.
+#[test]
+fn rules_without_ports_are_opened_used_and_revoked() {
+    if runs_elsewhere("rules_without_ports_are_opened_used_and_revoked") {
+        return;
+    }
+    let (mut node, mut other, [mut five, mut six, mut seven]) = two_nodes();
+    let (a, b, c) = (five.address, six.address, seven.address);
+    for guest in [&mut five, &mut seven] {
+        guest.ask(json!({ "do": "answer_by", "protocol": GRE }));
+        guest.ask(json!({ "do": "answer_by", "protocol": ESP }));
+    }
+    six.protocol(a, GRE, false);
+    six.timestamp(a, false);
+
+    // A protocol by its number: from everywhere, from one, from a group.
+    for (id, peer) in [(1, EVERYWHERE), (2, one(b)), (3, Peer::Group(group(1)))] {
+        let from_all = peer == EVERYWHERE;
+        node.tell(&[ingress(1, id, Traffic::Protocol(GRE), peer)]);
+        six.protocol(a, GRE, true);
+        seven.protocol(a, GRE, from_all);
+        six.protocol(a, ESP, false);
+        node.tell(&[ingress(1, 9, Traffic::Protocol(ESP), EVERYWHERE), revoked(1, id)]);
+        six.protocol(a, GRE, false);
+        six.protocol(a, ESP, true);
+        node.tell(&[revoked(1, 9)]);
+    }
+
+    // ICMP that is no echo: by its type, by type and code, all of it.
+    let stamps = |code| Traffic::Icmp { r#type: Some(13), code };
+    let all = Traffic::Icmp { r#type: None, code: None };
+    for (id, traffic, pings) in [(4, stamps(None), false), (5, stamps(Some(0)), false), (6, all, true)] {
+        node.tell(&[ingress(1, id, traffic, EVERYWHERE)]);
+        six.timestamp(a, true);
+        seven.timestamp(a, true);
+        six.ping(a, pings);
+        node.tell(&[revoked(1, id)]);
+        six.timestamp(a, false);
+        seven.timestamp(a, false);
+    }
+    node.tell(&[ingress(1, 7, stamps(Some(1)), EVERYWHERE), ingress(1, 8, PING, EVERYWHERE)]);
+    six.timestamp(a, false);
+    six.ping(a, true);
+
+    // Outward.
+    other.tell(&[ingress(2, 1, Traffic::All, EVERYWHERE)]);
+    six.protocol(c, GRE, true);
+    six.timestamp(c, true);
+    let out = |id, traffic| rule(1, id, Direction::Egress, traffic, EVERYWHERE);
+    node.tell(&[out(10, Traffic::Protocol(GRE)), out(11, stamps(None)), revoked_outward(1)]);
+    six.protocol(c, GRE, true);
+    six.timestamp(c, true);
+    six.protocol(c, ESP, false);
+    six.ping(c, false);
+    node.tell(&[revoked(1, 10), revoked(1, 11)]);
+    six.protocol(c, GRE, false);
+    six.timestamp(c, false);
+}
+
+#[test]
+fn a_rule_follows_the_list_or_the_other_accounts_group_that_it_names() {
+    if runs_elsewhere("a_rule_follows_the_list_or_the_other_accounts_group_that_it_names") {
+        return;
+    }
+    let (mut node, mut other, [five, mut six, mut seven]) = two_nodes();
+    let (a, b, c) = (five.address, six.address, seven.address);
+    let around = Peer::V4(Net4 { address: [172, 31, 0, 0].into(), prefix: 29 });
+    // Of few ports and of many, which the kernel keeps in different ways.
+    for traffic in [tcp(22, 22), tcp(1, 1000)] {
+        let entry = |id, peer| of_list(1, 1, id, traffic, peer);
+        node.tell(&[entry(11, one(b))]);
+        six.hold(a, 22, "listed");
+        seven.tcp(a, 22, false);
+        node.tell(&[entry(12, one(c))]);
+        seven.hold(a, 22, "listed");
+        six.holds("listed", true);
+        // One goes and another one that holds it comes, in one change and in two.
+        node.tell(&[revoked(1, 11), entry(13, around.clone())]);
+        six.holds("listed", true);
+        node.tell(&[entry(14, one(b))]);
+        node.tell(&[revoked(1, 13)]);
+        six.holds("listed", true);
+        node.tell(&[revoked(1, 14)]);
+        six.holds("listed", false);
+        seven.holds("listed", true);
+        six.tcp(a, 22, false);
+        // The rule goes, and all that it says of its list.
+        node.tell(&[revoked(1, 12)]);
+        seven.holds("listed", false);
+        seven.tcp(a, 22, false);
+    }
+
+    let theirs = [of_another("node2", 7, &[2])];
+    node.tell(&theirs);
+    other.tell(&theirs);
+    node.tell(&[ingress(1, 2, tcp(80, 80), Peer::Group(group(2)))]);
+    seven.hold(a, 80, "theirs");
+    six.tcp(a, 80, false);
+    node.tell(&[of_another("node2", 7, &[3])]);
+    seven.holds("theirs", false);
+    seven.tcp(a, 80, false);
+    node.tell(&theirs);
+    seven.hold(a, 80, "again");
+    node.tell(&[revoked(1, 2)]);
+    seven.holds("again", false);
+    seven.tcp(a, 80, false);
 }
 
 fn revoked_outward(of: u8) -> FactChange {

@@ -11,7 +11,7 @@ mod guarded;
 mod told;
 
 use frames::{MARK, mac, nobody_hears_lies};
-use guarded::{Guest, Node, assert_same, be_a_node, bridge_of, guest_name, kernel, lab};
+use guarded::{Guest, Node, assert_same, be_a_node, bridge_of, guest_name, kernel, lab, port_at};
 use karri_proto::network::Traffic;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -64,6 +64,7 @@ fn two_hosts_with_segments_in_tagged_frames() {
     world.a_segment_is_one_network_and_the_same_range_beside_it_another();
     world.an_open_flow_passes_beside_the_rules_of_debians_kernel();
     world.nobody_hears_a_guest_lie_nor_does_it_come_to_the_cable();
+    world.metadata_is_asked_by_nobody_in_anothers_name();
     world.what_others_take_away_is_put_back_and_a_restart_changes_nothing();
     world.what_cannot_be_made_is_told_and_not_made_by_half();
     world.segments_go_with_their_last_port();
@@ -182,6 +183,21 @@ impl World {
         assert!(tags.keys().all(|tags| !tags.contains(',')), "nothing has two tags: {tags:?}");
         assert!(tags.keys().all(|tag| ["", "100", "200"].contains(&tag.as_str())), "{tags:?}");
         self.two.run("ip link delete far99");
+    }
+
+    /// Neither as one of the same segment nor as one of that address in the other.
+    fn metadata_is_asked_by_nobody_in_anothers_name(&mut self) {
+        let get = |wait: f64| json!({ "do": "get", "path": "/latest/meta-data/instance-id", "wait": wait });
+        let identity =
+            |node, segment, number| json!(port_at(node, segment, number).id.as_str().replace("eni-", "i-"));
+        let (own, another, name) = (self.five.address, self.six.address, guest_name(A, 5));
+        let ask_as = |source| format!("ip -n {name} route replace 169.254.0.0/16 dev eth0 src {source}");
+        self.one.beside(&format!("ip -n {name} address add {another}/20 dev eth0; {}", ask_as(another)));
+        assert!(self.five.ask(get(0.2)).as_str().unwrap().contains("nothing"));
+        self.one.beside(&format!("{}; ip -n {name} address del {another}/20 dev eth0", ask_as(own)));
+        assert_eq!(self.five.ask(get(5.0)), identity("node1", A, 5));
+        self.two.beside(&format!("ip -n {} route replace 169.254.0.0/16 dev eth0", guest_name(B, 6)));
+        assert_eq!(self.other.ask(get(5.0)), identity("node2", B, 6));
     }
 
     fn what_others_take_away_is_put_back_and_a_restart_changes_nothing(&mut self) {

@@ -43,7 +43,7 @@ pub use error::{NetError, is_passing};
 pub use link::{Kind, Link, Vxlan};
 pub use names::{Names, TAG_MAX, Tag};
 pub use namespace::Namespace;
-pub use netlink::Netlink;
+pub use netlink::{Netlink, addresses_ask, links_ask};
 pub use segments::{Described, Segments, silence};
 pub use step::GROUP;
 pub use watch::{Heard, Watch};

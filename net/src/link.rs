@@ -1,8 +1,8 @@
 //! A link of the kernel's, as far as anybody here asks about it.
 
 use rtnetlink::packet_route::link::{
-    InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan, InfoVxlan, LinkAttribute,
-    LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
+    AfSpecInet6, AfSpecUnspec, InfoBridge, InfoBridgePort, InfoData, InfoKind, InfoPortData, InfoVlan,
+    InfoVxlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, VlanProtocol,
 };
 use std::net::Ipv4Addr;
 
@@ -14,6 +14,8 @@ pub struct Link {
     pub up: bool,
     /// It asks and answers who has an address.
     pub arp: bool,
+    /// It speaks IPv6.
+    pub ipv6: bool,
     pub mtu: u32,
     /// Of one that has such an address.
     pub mac: Option<[u8; 6]>,
@@ -58,6 +60,7 @@ impl From<LinkMessage> for Link {
             kind: Kind::Other,
             up: flags.contains(LinkFlags::Up),
             arp: !flags.contains(LinkFlags::Noarp),
+            ipv6: false,
             mtu: 0,
             mac: None,
             group: 0,
@@ -75,6 +78,7 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Link(index) => link.below = Some(index),
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::LinkInfo(infos) => link.read(&infos),
+                LinkAttribute::AfSpecUnspec(families) => link.ipv6 = families.iter().any(speaks_ipv6),
                 _ => {}
             }
         }
@@ -102,6 +106,12 @@ impl Link {
             }
         }
     }
+}
+
+/// A link says nothing of it where the kernel knows no IPv6.
+fn speaks_ipv6(family: &AfSpecUnspec) -> bool {
+    let AfSpecUnspec::Inet6(of) = family else { return false };
+    of.iter().any(|fact| matches!(fact, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0))
 }
 
 /// `None`: of another protocol than 802.1Q.

@@ -7,15 +7,15 @@ use rtnetlink::packet_core::{
     NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
-use rtnetlink::packet_route::link::{InfoBridge, LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoBridge, LinkAttribute, LinkExtentMask, LinkMessage};
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{
-    Handle, LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth, LinkVlan,
-    RouteMessageBuilder,
+    AddressGetRequest, Handle, LinkBridge, LinkBridgePort, LinkGetRequest, LinkMessageBuilder, LinkUnspec,
+    LinkVeth, LinkVlan, RouteMessageBuilder, new_connection_with_strict_check,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -56,15 +56,29 @@ pub(crate) fn unless(code: i32, result: Result<(), rtnetlink::Error>) -> Result<
     }
 }
 
+/// Asks about links without what they have counted: with IPv6 that is most of the answer, and most of its cost.
+#[must_use]
+pub fn links_ask(handle: &Handle) -> LinkGetRequest {
+    handle.link().get().set_filter_mask(AddressFamily::Unspec, vec![LinkExtentMask::SkipStats])
+}
+
+/// Asks for addresses of IPv4 alone: of IPv6 each link of the host may have one by itself.
+#[must_use]
+pub fn addresses_ask(handle: &Handle) -> AddressGetRequest {
+    let mut request = handle.address().get();
+    request.message_mut().header.family = AddressFamily::Inet;
+    request
+}
+
 fn missing(name: &str) -> NetError {
     NetError::Broken(format!("there is no link {name}"))
 }
 
 impl Netlink {
-    /// Of the namespace of this process.
+    /// Of the namespace of this process. The kernel takes what lists are asked for at its word.
     pub fn open() -> Result<Self, NetError> {
         let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(|error| NetError::of("rtnetlink", &error))?;
+            new_connection_with_strict_check().map_err(|error| NetError::of("rtnetlink", &error))?;
         tokio::spawn(connection);
         Ok(Self { handle })
     }
@@ -74,7 +88,7 @@ impl Netlink {
         let runtime = Runtime::current();
         let connected = namespace.run(|| {
             let _entered = runtime.enter();
-            rtnetlink::new_connection()
+            new_connection_with_strict_check()
         });
         let (connection, handle, _) = connected.map_err(failed)?.map_err(failed)?;
         tokio::spawn(connection);
@@ -82,12 +96,21 @@ impl Netlink {
     }
 
     async fn message(&self, name: &str) -> Result<Option<LinkMessage>, NetError> {
-        let mut links = self.handle.link().get().match_name(name).execute();
-        match links.try_next().await {
+        self.first(name, links_ask(&self.handle).match_name(name)).await
+    }
+
+    /// `None`: there is no such link.
+    async fn first(&self, what: &str, request: LinkGetRequest) -> Result<Option<LinkMessage>, NetError> {
+        match request.execute().try_next().await {
             Ok(link) => Ok(link),
             Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == NO_DEVICE => Ok(None),
-            Err(error) => Err(failed(name)(error)),
+            Err(error) => Err(failed(what)(error)),
         }
+    }
+
+    pub async fn link_by_index(&self, index: u32) -> Result<Option<Link>, NetError> {
+        let request = links_ask(&self.handle).match_index(index);
+        Ok(self.first("link", request).await?.map(Link::from))
     }
 
     pub async fn link(&self, name: &str) -> Result<Option<Link>, NetError> {
@@ -95,7 +118,7 @@ impl Netlink {
     }
 
     pub async fn links(&self) -> Result<Vec<Link>, NetError> {
-        let all = dump(|| self.handle.link().get().execute()).await.map_err(failed("links"))?;
+        let all = dump(|| links_ask(&self.handle).execute()).await.map_err(failed("links"))?;
         Ok(all.into_iter().map(Link::from).collect())
     }
 
@@ -211,9 +234,16 @@ impl Netlink {
     }
 
     async fn addresses_of(&self, link: u32, address: Ipv4Addr) -> Result<Vec<AddressMessage>, NetError> {
-        let get = || self.handle.address().get().set_link_index_filter(link);
-        let ask = || get().set_address_filter(IpAddr::V4(address)).execute();
-        dump(ask).await.map_err(failed("addresses"))
+        let ask = || {
+            let mut request = addresses_ask(&self.handle);
+            // The kernel picks them out: the host may have many other links.
+            request.message_mut().header.index = link;
+            request.set_address_filter(IpAddr::V4(address)).execute()
+        };
+        match dump(ask).await {
+            Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == NO_DEVICE => Ok(Vec::new()),
+            found => found.map_err(failed("addresses")),
+        }
     }
 
     pub async fn has_address(&self, link: u32, address: Ipv4Addr) -> Result<bool, NetError> {
@@ -223,7 +253,7 @@ impl Netlink {
 
     /// The index of the link that has it.
     pub async fn link_of(&self, address: Ipv4Addr) -> Result<Option<u32>, NetError> {
-        let ask = || self.handle.address().get().set_address_filter(IpAddr::V4(address)).execute();
+        let ask = || addresses_ask(&self.handle).set_address_filter(IpAddr::V4(address)).execute();
         let found = dump(ask).await.map_err(failed("addresses"))?;
         Ok(found.first().map(|message| message.header.index))
     }
@@ -260,7 +290,7 @@ impl Netlink {
     /// The links that are ports of a bridge, which the kernel picks out: the host may have many others.
     pub async fn ports_of(&self, bridge: u32) -> Result<Vec<Link>, NetError> {
         let ask = || {
-            let mut request = self.handle.link().get();
+            let mut request = links_ask(&self.handle);
             request.message_mut().attributes.push(LinkAttribute::Controller(bridge));
             request.execute()
         };

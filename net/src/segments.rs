@@ -75,9 +75,8 @@ impl Segments {
         let Some(index) = self.netlink.link_of(address).await? else {
             return Err(NetError::Broken(format!("tunnel_address: this host has no address {address}")));
         };
-        let links = self.netlink.links().await?;
-        let link = links.iter().find(|link| link.index == index);
-        link.map_or(Ok(()), |link| self.check_width(link, &format!("{}, which has {address},", link.name)))
+        let link = self.netlink.link_by_index(index).await?;
+        link.map_or(Ok(()), |link| self.check_width(&link, &format!("{}, which has {address},", link.name)))
     }
 
     async fn check_trunk(&self, name: &str) -> Result<(), NetError> {
@@ -142,9 +141,11 @@ impl Segments {
             self.take(&wanted, step).await?;
             done.push(self.words(tag, step));
         }
-        for name in [Some(self.names.bridge(tag)), self.device(tag)].into_iter().flatten() {
-            if silence(&name)? && done.is_empty() {
-                done.push(format!("that {name} speaks no IPv6"));
+        // Those that were just made are silent.
+        let device = seen.device.as_ref().filter(|_| wanted.wire != Wire::Alone);
+        for link in [seen.bridge.as_ref(), device].into_iter().flatten().filter(|link| link.ipv6) {
+            if silence(&link.name)? && done.is_empty() {
+                done.push(format!("that {} speaks no IPv6", link.name));
             }
         }
         Ok(done)

@@ -132,7 +132,8 @@ mod tests {
         let name = format!("link{index}");
         let (up, mtu, mac, group, isolated) = (true, 1450, None, GROUP, index != 7);
         let below = None;
-        Link { index, name, kind, up, arp, mtu, mac, group, controller, below, isolated, hairpin: false }
+        let (ipv6, hairpin) = (false, false);
+        Link { index, name, kind, up, arp, ipv6, mtu, mac, group, controller, below, isolated, hairpin }
     }
 
     fn whole() -> Seen {

@@ -77,6 +77,9 @@ pub struct InstanceSpec {
     pub kernel_id: Option<String>,
     pub ramdisk_id: Option<String>,
     pub architecture: String,
+    /// What its image is made for; fully virtualized where nothing is said.
+    #[serde(default)]
+    pub paravirtual: bool,
     pub reservation_id: ReservationId,
     pub launch_index: u32,
     pub launched_at_unix_ms: i64,
@@ -188,7 +191,11 @@ pub struct PortSpec {
     pub segment: crate::network::SegmentTag,
     pub subnet_cidr: String,
     pub vpc_id: VpcId,
+    /// The first range of its VPC.
     pub vpc_cidr: String,
+    /// The VPC's further ranges.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub more_vpc_cidrs: Vec<String>,
     pub gateway: Ipv4Addr,
     pub groups: Vec<(SecurityGroupId, String)>,
     /// What leads to it from outside.
@@ -229,6 +236,11 @@ impl PortSpec {
         let more = self.secondary.iter().map(|one| (one.address, one.public.as_ref()));
         let first = std::iter::once((self.private_ip, self.public.as_ref()));
         first.chain(more).filter(|(address, _)| !address.is_unspecified())
+    }
+
+    /// Every range of its VPC, the first one first.
+    pub fn vpc_ranges(&self) -> impl Iterator<Item = &str> {
+        std::iter::once(&self.vpc_cidr).chain(&self.more_vpc_cidrs).map(String::as_str)
     }
 
     /// What leads to that address; none: it has no such address.

@@ -66,12 +66,28 @@ class Boto2(unittest.TestCase):
         instance = image.run(instance_type="t3.micro", security_groups=["boto2-web"]).instances[0]
         wait_until("running", lambda: instance.update() == "running")
         self.assertEqual([group.name for group in instance.groups], ["boto2-web"])
+        self.public_addresses(instance)
         with self.assertRaises(boto.exception.EC2ResponseError) as caught:
             self.ec2.delete_security_group("boto2-web")
         self.assertEqual(caught.exception.error_code, "InvalidGroup.InUse")
         instance.terminate()
         wait_until("terminated", lambda: instance.update() == "terminated")
         self.assertTrue(self.ec2.delete_security_group("boto2-web"))
+
+    def public_addresses(self, instance):
+        """It got one with its launch; another takes its place, and that one's own comes no more."""
+        own = instance.ip_address
+        self.assertNotEqual(own, instance.private_ip_address)
+        address = self.ec2.allocate_address()
+        self.assertNotEqual(address.public_ip, own)
+        self.assertTrue(self.ec2.associate_address(instance_id=instance.id, public_ip=address.public_ip))
+        instance.update()
+        self.assertEqual(instance.ip_address, address.public_ip)
+        [told] = self.ec2.get_all_addresses([address.public_ip])
+        self.assertEqual((told.instance_id, told.private_ip_address), (instance.id, instance.private_ip_address))
+        self.assertTrue(self.ec2.disassociate_address(public_ip=address.public_ip))
+        self.assertTrue(self.ec2.release_address(public_ip=address.public_ip))
+        self.assertNotIn(address.public_ip, [one.public_ip for one in self.ec2.get_all_addresses()])
 
     def test_errors_carry_code_and_request_id(self):
         import boto.exception

@@ -136,7 +136,10 @@ class Guests(unittest.TestCase):
         one, two = self.launch(), self.launch()
         self.assertEqual(ssh(address(one), key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
         self.assertEqual(ssh(address(two), key, f"wget -qO- {IMDS}/meta-data/instance-id"), two)
-        ssh(address(one), key, f"ping -c 2 -W 5 {address(two)}")
+        # By its name, too, and by the part of it for which the guest has been told where to search.
+        name = instance(ec2, two)["PrivateDnsName"]
+        for called in (address(two), name, name.split(".")[0]):
+            self.assertIn(f"({address(two)})", ssh(address(one), key, f"ping -c 1 -W 5 {called}"))
 
     def test_what_was_written_survives_stop_and_start_and_reboot(self):
         one = self.launch()

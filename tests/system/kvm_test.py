@@ -1,4 +1,5 @@
-"""Machines whose KVM does not run guests, however it fails: the node emulates and says so, or refuses to start.
+"""Machines whose KVM does not run guests, however it fails: the node emulates and says so, or refuses to start. One whose
+KVM does: the node uses it.
 
 Each has a /dev of its own, in which /dev/kvm is what the test makes it, whatever this machine's is.
 """
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import unittest
 
-from real_cloud import RealCloud, domains, wait_state
+from real_cloud import RealCloud, domains, instance, wait_state
 
 # The directory is the first argument. Only Karri is in there: libvirtd and the guests have the machine's own.
 OWN_DEVICES = """
@@ -28,9 +29,20 @@ HANGING_QEMU = """#!/bin/sh
 case " $* " in *" -accel kvm "*) echo $$ >>"$HUNG"; exec sleep 1000 ;; esac
 exec /usr/bin/qemu-system-x86_64 "$@"
 """
+# A QEMU whose KVM runs guests: by emulation, which these tests' machines have.
+EMULATING_QEMU = """#!/bin/sh
+before=
+for word; do
+    shift
+    case "$before $word" in "-accel kvm") word=tcg ;; "-cpu host") word=max ;; esac
+    before=$word
+    set -- "$@" "$word"
+done
+exec /usr/bin/qemu-system-x86_64 "$@"
+"""
 
 
-class BadKvm(RealCloud):
+class OwnKvm(RealCloud):
     def __init__(self, number, accel):
         super().__init__(number)
         (self.directory / "dev").mkdir()
@@ -41,16 +53,23 @@ class BadKvm(RealCloud):
         self.environment["KVM_OPENS"] = "yes"
         return self
 
-    def hangs(self):
-        self.opens_and_runs_nothing()
-        programs, self.hung = self.directory / "bin", self.directory / "hung"
+    def has_qemu(self, text):
+        programs = self.directory / "bin"
         programs.mkdir()
-        (programs / "qemu-system-x86_64").write_text(HANGING_QEMU)
+        (programs / "qemu-system-x86_64").write_text(text)
         (programs / "qemu-system-x86_64").chmod(0o755)
+        self.environment["PATH"] = f"{programs}:{os.environ['PATH']}"
+        return self.opens_and_runs_nothing()
+
+    def hangs(self):
+        self.hung = self.directory / "hung"
         self.hung.touch()
         self.hung.chmod(0o666)  # whoever guests run as writes it
-        self.environment |= {"PATH": f"{programs}:{os.environ['PATH']}", "HUNG": str(self.hung)}
-        return self
+        self.environment["HUNG"] = str(self.hung)
+        return self.has_qemu(HANGING_QEMU)
+
+    def runs_guests(self):
+        return self.has_qemu(EMULATING_QEMU)
 
     def node_log(self, level):
         [log] = self.state_dir.glob("nc*/log.jsonl")
@@ -66,7 +85,7 @@ class FallsBack(unittest.TestCase):
         return line["why"]
 
     def test_a_device_that_opens_is_not_believed(self):
-        with BadKvm(46, "auto").opens_and_runs_nothing() as cloud:
+        with OwnKvm(46, "auto").opens_and_runs_nothing() as cloud:
             self.assertRegex(self.told(cloud), r"^a test guest ended with exit status: 1: .*[Kk][Vv][Mm]")
             ec2 = cloud.boto3()
             [one] = cloud.launch(ec2)
@@ -77,20 +96,43 @@ class FallsBack(unittest.TestCase):
             wait_state(ec2, one, "terminated")
 
     def test_a_guest_that_hangs_is_given_up_and_leaves_nothing(self):
-        with BadKvm(47, "auto").hangs() as cloud:
+        with OwnKvm(47, "auto").hangs() as cloud:
             self.assertEqual(self.told(cloud), "a test guest did not run within 6s")
             [pid] = cloud.hung.read_text().split()
             self.assertFalse(pathlib.Path(f"/proc/{pid}").exists(), "the guest that hung")
             self.assertFalse(list(cloud.state_dir.glob("nc*/probe*")))
 
     def test_no_device_at_all_is_said(self):
-        with BadKvm(48, "auto") as cloud:
+        with OwnKvm(48, "auto") as cloud:
             self.assertEqual(self.told(cloud), "there is no /dev/kvm")
+
+
+class Uses(unittest.TestCase):
+    def test_a_kvm_that_runs_a_guest_is_used(self):
+        for number, accel in ((50, "auto"), (51, "kvm")):
+            with self.subTest(accel), OwnKvm(number, accel).runs_guests() as cloud:
+                self.assertEqual(cloud.node_log("WARN"), [])
+                [node] = json.loads(cloud.karri("node", "list", "--output", "json"))
+                self.assertEqual(node["accelerator"], "kvm")
+                self.guest_is_asked_for(cloud)
+
+    def guest_is_asked_for(self, cloud):
+        """Libvirt has the machine's own KVM: it runs the guest, or ends with words of KVM's."""
+        ec2 = cloud.boto3()
+        cloud.expect(r"the instance cannot be started .*\bkvm\b")
+        [one] = cloud.launch(ec2)
+        if wait_state(ec2, one, "running", "terminated") == "running":
+            xml = subprocess.check_output(["virsh", "-c", "qemu:///system", "dumpxml", domains()[one]], text=True)
+            self.assertTrue(xml.startswith("<domain type='kvm'"), xml[:80])
+            ec2.terminate_instances(InstanceIds=[one])
+            wait_state(ec2, one, "terminated")
+        else:
+            self.assertRegex(instance(ec2, one)["StateReason"]["Message"], r"\bkvm\b")
 
 
 class Insists(unittest.TestCase):
     def test_a_node_that_must_use_kvm_does_not_start_without(self):
-        cloud = BadKvm(49, "kvm").opens_and_runs_nothing()
+        cloud = OwnKvm(49, "kvm").opens_and_runs_nothing()
         with self.assertRaisesRegex(AssertionError, r'hypervisor.accel = "kvm": a test guest ended with exit status: 1: .*[Kk][Vv][Mm]'):
             cloud.__enter__()
         self.assertEqual(cloud.process.returncode, 1)

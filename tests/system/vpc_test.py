@@ -280,11 +280,15 @@ class Vpcs(unittest.TestCase):
         self.watching.end()
 
     def own_public_address(self):
-        """And each other's."""
+        """And each other's. A name leads to the private one in the same network alone."""
         knock = "timeout 5 nc {0} 22 </dev/null | head -c 3"
         for address in (self.flat_at, self.at):
             heard = says(address, "; echo; ".join(knock.format(to) for to in (self.flat_at, self.at)))
             self.assertEqual(heard.split(), ["SSH", "SSH"], address)
+        flat = instance(ec2, self.flat)
+        for address, leads_to in ((self.flat_at, flat["PrivateIpAddress"]), (self.at, self.flat_at)):
+            told = says(address, f"nslookup -type=a {flat['PublicDnsName']}")
+            self.assertTrue(told.endswith(f"Address: {leads_to}"), told)
 
     def by_the_nat_gateway(self):
         """Out of the private subnet, and nobody in; then the network ACLs' order, and a route to what is no more."""
@@ -423,6 +427,8 @@ class Vpcs(unittest.TestCase):
             names = ("device-number", "local-ipv4s", "interface-id", "subnet-ipv4-cidr-block", "security-group-ids")
             self.assertEqual(tuple(told[f"{macs}{own}/{name}"] for name in names), expected)
         self.assertEqual(told["meta-data/mac"], first["MacAddress"])
+        place = "meta-data/placement/availability-zone"
+        self.assertEqual(told[f"{place}-id"], told[place])
         self.assertEqual(len({path.split("/")[4] for path in told if path.startswith(macs)}), 2)
 
     def ports_of(self, one):

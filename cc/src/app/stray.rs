@@ -49,6 +49,7 @@ fn unknown_intent(id: &InstanceId) -> InstanceIntent {
             kernel_id: None,
             ramdisk_id: None,
             architecture: String::new(),
+            paravirtual: false,
             reservation_id: "r-00000000".parse().expect("well-formed"),
             launch_index: 0,
             launched_at_unix_ms: 0,

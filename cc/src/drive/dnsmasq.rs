@@ -21,6 +21,13 @@ const POLL_EVERY: Duration = Duration::from_millis(20);
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 const PROGRAM: &str = "dnsmasq";
 
+/// What is read again when it is told to.
+#[derive(Debug, PartialEq, Eq)]
+struct Files {
+    hosts: String,
+    names: String,
+}
+
 #[derive(Debug)]
 pub struct Dnsmasq {
     arguments: Vec<String>,
@@ -31,8 +38,14 @@ pub struct Dnsmasq {
     child: Option<Child>,
     /// Of the one that was last found to be right.
     serving: Option<Pid>,
-    written: Option<String>,
+    written: Option<Files>,
     must_restart: bool,
+}
+
+/// A process, and its command line.
+struct Found {
+    pid: Pid,
+    words: Vec<String>,
 }
 
 impl Dnsmasq {
@@ -81,35 +94,47 @@ impl Dnsmasq {
         }
     }
 
-    /// It runs and serves exactly `hosts`.
-    pub async fn apply(&mut self, hosts: &[Host]) -> Result<(), DriveError> {
+    /// It runs and serves exactly `hosts`, and `names` beside what its arguments say.
+    pub async fn apply(&mut self, hosts: &[Host], names: String) -> Result<(), DriveError> {
         self.serving = None;
-        let text = hosts_file(hosts);
-        let changed = self.written.as_ref() != Some(&text);
-        if changed && std::fs::read_to_string(self.file("hosts")).ok().as_ref() != Some(&text) {
-            write_file(&self.file("hosts"), &text)?;
+        let files = Files { hosts: hosts_file(hosts), names };
+        let changed = self.written.as_ref() != Some(&files);
+        if changed {
+            self.write_if_other("hosts", &files.hosts)?;
+            self.write_if_other("names", &files.names)?;
         }
         let stale = if changed { self.leases_without_conflicts(hosts) } else { None };
-        match self.running_pid() {
-            Some(pid) if self.is_ours(pid) && stale.is_none() && !self.must_restart => {
+        match self.running() {
+            Some(found) if self.is_ours(&found) && stale.is_none() && !self.must_restart => {
                 if changed {
-                    signal(pid, Signal::HUP);
+                    signal(found.pid, Signal::HUP);
                 }
+                self.serving = Some(found.pid);
             }
             running => {
-                if let Some(pid) = running {
+                if let Some(Found { pid, .. }) = running {
+                    self.stop(pid).await?;
+                }
+                // Another life may have ended before its own wrote the pid file.
+                for pid in self.unfound() {
                     self.stop(pid).await?;
                 }
                 if let Some(leases) = stale {
                     write_file(&self.file("leases"), &leases)?;
                 }
-                self.start().await?;
+                self.serving = Some(self.start().await?);
                 self.must_restart = false;
             }
         }
-        self.written = Some(text);
-        self.serving = self.running_pid();
+        self.written = Some(files);
         Ok(())
+    }
+
+    fn write_if_other(&self, name: &str, text: &str) -> Result<(), DriveError> {
+        match std::fs::read_to_string(self.file(name)) {
+            Ok(present) if present == text => Ok(()),
+            _ => write_file(&self.file(name), text),
+        }
     }
 
     /// Stops it and removes its files.
@@ -118,7 +143,7 @@ impl Dnsmasq {
             self.stop(pid).await?;
         }
         self.written = None;
-        for name in ["hosts", "leases", "dnsmasq.pid", "dnsmasq.log"] {
+        for name in ["hosts", "names", "leases", "dnsmasq.pid", "dnsmasq.log"] {
             match std::fs::remove_file(self.file(name)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(DriveError::new(format!("{}", self.file(name).display()), error));
@@ -129,8 +154,12 @@ impl Dnsmasq {
         Ok(())
     }
 
-    /// The process that our pid file names, if it is a dnsmasq of ours: a pid alone may be anyone's by now.
     fn running_pid(&mut self) -> Option<Pid> {
+        self.running().map(|found| found.pid)
+    }
+
+    /// The process that our pid file names, if it is a dnsmasq of ours: a pid alone may be anyone's by now.
+    fn running(&mut self) -> Option<Found> {
         if let Some(child) = &mut self.child
             && child.try_wait().is_ok_and(|ended| ended.is_some())
         {
@@ -138,25 +167,43 @@ impl Dnsmasq {
         }
         let text = std::fs::read_to_string(self.file("dnsmasq.pid")).ok()?;
         let pid = Pid::from_raw(text.trim().parse().ok()?)?;
-        let pid_file = format!("--pid-file={}", self.file("dnsmasq.pid").display());
-        command_line(pid)?.contains(&pid_file).then_some(pid)
+        let words = command_line(pid)?;
+        words.contains(&self.pid_file_argument()).then_some(Found { pid, words })
+    }
+
+    fn pid_file_argument(&self) -> String {
+        format!("--pid-file={}", self.file("dnsmasq.pid").display())
+    }
+
+    /// All that were started for this directory, whether or not a pid file names them. A container's are others', though
+    /// its paths may be the same.
+    fn unfound(&self) -> Vec<Pid> {
+        let (argument, own) = (self.pid_file_argument(), pid_namespace("self"));
+        let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+        let numbers = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        let is_ours = |pid: &Pid| {
+            command_line(*pid).is_some_and(|words| words.contains(&argument))
+                && own.is_some()
+                && pid_namespace(&pid.as_raw_nonzero().to_string()) == own
+        };
+        numbers.filter_map(Pid::from_raw).filter(is_ours).collect()
     }
 
     /// It is what we would start, and where.
-    fn is_ours(&self, pid: Pid) -> bool {
+    fn is_ours(&self, found: &Found) -> bool {
         let is_there = self.inside.as_deref().is_none_or(|name| {
-            let there = namespace::number_of_process(pid.as_raw_nonzero().get());
+            let there = namespace::number_of_process(found.pid.as_raw_nonzero().get());
             there.is_some() && there == namespace::number(name)
         });
-        is_there && command_line(pid).is_some_and(|words| words.get(1..) == Some(&self.arguments[..]))
+        is_there && found.words.get(1..) == Some(&self.arguments[..])
     }
 
     async fn stop(&mut self, pid: Pid) -> Result<(), DriveError> {
         for wanted in [Signal::TERM, Signal::KILL] {
             signal(pid, wanted);
-            // Not the pid file: it goes before the sockets do.
+            // Not the pid file nor the command line: they go before the sockets do.
             let ended = async {
-                while command_line(pid).is_some() {
+                while is_there(pid) {
                     tokio::time::sleep(POLL_EVERY).await;
                 }
             };
@@ -169,7 +216,7 @@ impl Dnsmasq {
     }
 
     /// Done when it listens: it writes its pid file then.
-    async fn start(&mut self) -> Result<(), DriveError> {
+    async fn start(&mut self) -> Result<Pid, DriveError> {
         let failed = |cause: std::io::Error| DriveError::new(PROGRAM, cause);
         let _ = std::fs::remove_file(self.file("dnsmasq.pid"));
         let log = File::create(self.file("dnsmasq.log")).map_err(failed)?;
@@ -195,7 +242,7 @@ impl Dnsmasq {
         match self.running_pid() {
             Some(pid) => {
                 tracing::info!(pid = pid.as_raw_nonzero().get(), "dnsmasq started");
-                Ok(())
+                Ok(pid)
             }
             None => {
                 let said = std::fs::read_to_string(self.file("dnsmasq.log")).unwrap_or_default();
@@ -218,6 +265,22 @@ fn command_line(pid: Pid) -> Option<Vec<String>> {
     words.pop(); // after the last zero
     let program = Path::new(words.first()?).file_name()?.to_str()?.to_owned();
     (program == PROGRAM).then_some(words)
+}
+
+fn pid_namespace(process: &str) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{process}/ns/pid")).ok()
+}
+
+/// Still has what it had open. One that ended and was not reaped has not.
+fn is_there(pid: Pid) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).unwrap_or_default();
+    holds_on(&stat)
+}
+
+/// A line of `stat` is `pid (name) state …`.
+fn holds_on(stat: &str) -> bool {
+    let after = stat.split_once(' ').and_then(|(_, after)| after.strip_prefix(&format!("({PROGRAM}) ")));
+    after.is_some_and(|after| !after.starts_with(['Z', 'X']))
 }
 
 fn signal(pid: Pid, signal: Signal) {
@@ -254,6 +317,7 @@ fn arguments_for(directory: &Path) -> Vec<String> {
         "--no-ping".to_owned(),
         "--dhcp-lease-max=65536".to_owned(),
         format!("--dhcp-hostsfile={}", file("hosts")),
+        format!("--addn-hosts={}", file("names")),
         format!("--dhcp-leasefile={}", file("leases")),
     ]
 }
@@ -314,6 +378,14 @@ mod tests {
         ];
         let text = hosts_file(&hosts);
         assert_eq!(text, "02:00:00:00:00:01,172.31.0.4,ip-172-31-0-4\n02:00:00:00:00:02,172.31.0.5\n");
+    }
+
+    #[test]
+    fn one_that_is_ending_holds_its_sockets_until_it_waits_to_be_reaped() {
+        assert!(holds_on("77 (dnsmasq) S 1 77") && holds_on("77 (dnsmasq) R 1 77"));
+        for gone in ["77 (dnsmasq) Z 1 77", "77 (dnsmasq) X 1 77", "77 (sh) S 1 77", ""] {
+            assert!(!holds_on(gone), "{gone}");
+        }
     }
 
     #[test]

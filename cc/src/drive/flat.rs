@@ -8,10 +8,11 @@ use super::answering::Answering;
 use super::dnsmasq::{Dnsmasq, LEASE_TIME};
 use super::firewall::Firewall;
 use super::router::{HostEyes, Routers, flows};
-use super::{DriveError, Driver, Eyes, Wanted, bridge, router};
-use crate::app::router::Outside;
+use super::{DriveError, Driver, Eyes, Wanted, bridge, naming, router};
+use crate::app::router::{Naming, Outside};
 use crate::config::NetworkConfig;
 use async_trait::async_trait;
+use karri_proto::network::Net4;
 use karri_proto::runtime::endpoint::write_durably;
 use serde::{Deserialize, Serialize};
 use std::net::Ipv4Addr;
@@ -54,7 +55,7 @@ impl Flat {
             network: network.clone(),
             firewall: Some(Firewall::new(network)),
             firewall_checked: None,
-            dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network)),
+            dnsmasq: Dnsmasq::new(&network.run_dir, None, serving(network, &Naming::default())),
             routers: Routers::new(network),
             answering: Answering::new(network.public_interface.as_deref(), &network.run_dir),
             outside: None,
@@ -133,6 +134,14 @@ impl Flat {
         Ok(())
     }
 
+    async fn serve(&mut self, wanted: &Wanted) -> Result<(), DriveError> {
+        let arguments = serving(&self.network, &wanted.naming);
+        if !self.dnsmasq.has(&arguments) {
+            self.dnsmasq.become_another(Dnsmasq::new(&self.network.run_dir, None, arguments));
+        }
+        self.dnsmasq.apply(&wanted.hosts, naming::file(&wanted.naming)).await
+    }
+
     /// iptables is run off the async threads.
     async fn firewall<T: Send + 'static>(
         &mut self,
@@ -152,7 +161,7 @@ impl Flat {
 }
 
 /// What guests are told on the flat network.
-fn serving(network: &NetworkConfig) -> Vec<String> {
+fn serving(network: &NetworkConfig, naming: &Naming) -> Vec<String> {
     let NetworkConfig { bridge, subnet, gateway, dns, .. } = network;
     let mut arguments = vec![
         format!("--interface={bridge}"),
@@ -164,6 +173,11 @@ fn serving(network: &NetworkConfig) -> Vec<String> {
         // Clients that take classless routes ignore the router: it says both.
         format!("--dhcp-option=121,169.254.169.254/32,{gateway},0.0.0.0/0,{gateway}"),
     ];
+    let domain = naming::domain(naming);
+    arguments.extend(domain.map(|domain| format!("--dhcp-option=option:domain-name,{domain}")));
+    let mut naming = naming.clone();
+    naming.ranges.insert(Net4 { address: subnet.first, prefix: subnet.prefix });
+    arguments.extend(naming::arguments(&naming));
     if !dns.is_empty() {
         arguments.push("--no-resolv".to_owned());
         arguments.extend(dns.iter().map(|server| format!("--server={server}")));
@@ -194,7 +208,7 @@ impl Driver for Flat {
         make_directory(&self.network.run_dir)?;
         self.bridge().await?;
         self.rules(&wanted.outside).await?;
-        self.dnsmasq.apply(&wanted.hosts).await?;
+        self.serve(wanted).await?;
         let routed = self.routers.apply(wanted).await;
         self.answering.apply(&wanted.outside).await.and(routed)
     }

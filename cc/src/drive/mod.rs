@@ -6,6 +6,7 @@
 //!   firewall.rs   our own iptables chains
 //!   answering.rs  public addresses on the site's own network
 //!   dnsmasq.rs    DHCP and DNS of one network: its files and its process
+//!   naming.rs     what dnsmasq answers about names of addresses
 //!   router/       the routers of VPCs, each in a namespace of its own
 //!   simulated.rs  no network at all
 //!   nodes.rs      connections to nodes
@@ -16,11 +17,12 @@ mod bridge;
 mod dnsmasq;
 mod firewall;
 pub mod flat;
+mod naming;
 pub mod nodes;
 pub mod router;
 pub mod simulated;
 
-use crate::app::router::{Outside, Router};
+use crate::app::router::{Naming, Outside, Router};
 use async_trait::async_trait;
 use karri_proto::ids::VpcId;
 use karri_proto::internal::kernel::KernelLook;
@@ -55,6 +57,8 @@ impl DriveError {
 pub struct Wanted {
     /// On the flat network.
     pub hosts: Vec<Host>,
+    /// The same.
+    pub naming: Naming,
     pub routers: BTreeMap<VpcId, Arc<Router>>,
     pub outside: Outside,
     /// Where nodes take packets of segments.

@@ -1,11 +1,10 @@
 //! Keeps the cluster's network as its instances want it: a function of the rows, carried out by a driver.
 
 use crate::app::book::{Book, RouterNews};
-use crate::app::router::{Site, outside, router};
+use crate::app::router::{FlatPart, Site, flat_naming, outside, router};
 use crate::drive::{Driver, Host, Wanted};
 use crate::keeper::Keeper;
 use karri_proto::ids::VpcId;
-use karri_proto::network::{PublicAddress, Subnet};
 use karri_proto::runtime::process::Base;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,7 +25,7 @@ pub fn hosts(book: &Book) -> Vec<Host> {
             row.leases.iter().filter(|lease| lease.segment.is_none()).map(|lease| Host {
                 mac: lease.mac.clone(),
                 address: lease.address,
-                hostname: row.name_of(lease),
+                hostname: row.name_of(lease).split('.').next().unwrap_or_default().to_owned(),
             })
         })
         .collect();
@@ -39,7 +38,7 @@ struct Known {
     site: Site,
     wanted: Wanted,
     /// Of VPCs with subnets on the flat network.
-    flat: BTreeMap<VpcId, Vec<(PublicAddress, Subnet)>>,
+    flat: BTreeMap<VpcId, FlatPart>,
 }
 
 /// All of it at once, but for what is served on the flat network.
@@ -60,16 +59,22 @@ impl Known {
             self.flat.clear();
         }
         for (vpc, news) in news.vpcs {
-            match news.input.and_then(|input| router(&input, &self.site)) {
+            match news.input.as_ref().and_then(|input| router(input, &self.site)) {
                 Some(router) => drop(self.wanted.routers.insert(vpc.clone(), Arc::new(router))),
                 None => drop(self.wanted.routers.remove(&vpc)),
             }
-            self.flat.insert(vpc, news.flat);
+            // The same in all VPCs. Without any it stays: who serves names does not start anew for that.
+            if let Some(region) = news.input.as_ref().and_then(|input| input.vpc.names.clone()) {
+                self.wanted.naming.region = Some(region);
+            }
+            self.flat.insert(vpc, FlatPart::new(news.flat, news.input.as_ref()));
         }
-        self.flat.retain(|_, addresses| !addresses.is_empty());
-        let flat = self.flat.values().flatten().map(|(address, subnet)| (address, subnet));
+        self.flat.retain(|_, part| !part.is_empty());
+        let flat = self.flat.values().flat_map(FlatPart::addresses);
         let routers = self.wanted.routers.values().map(Arc::as_ref);
         self.wanted.outside = outside(&self.site, flat, routers);
+        let region = self.wanted.naming.region.take();
+        self.wanted.naming = flat_naming(&self.site, region, self.flat.values());
         self.wanted.tunnels = news.tunnels;
     }
 }

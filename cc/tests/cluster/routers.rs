@@ -22,6 +22,8 @@ fn shapes(of: &InstanceIntent) -> Vec<Shape> {
         internet_gateway: None,
         dhcp: DhcpOptions::default(),
         dns_support: true,
+        dns_hostnames: true,
+        names: None,
         transit: 0x1000,
     };
     let subnet = Subnet {

@@ -112,5 +112,6 @@ fn an_interface_that_is_not_there_is_named_and_keeps_nothing_else_from_being_don
     let told = told.unwrap_err().to_string();
     assert!(told.contains("network.public_interface") && told.contains("eth7"), "{told}");
     let (a, b) = (Guest::plug(&vpc, "a"), Guest::plug(&vpc, "b"));
-    assert!(a.pings(vpc.lease("b").address) && b.pings(vpc.lease("a").address));
+    let reach = || a.pings(vpc.lease("b").address) && b.pings(vpc.lease("a").address);
+    until("guests reach each other", ANSWERED_WITHIN, reach);
 }

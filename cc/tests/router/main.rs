@@ -8,6 +8,7 @@
 mod answering;
 mod flat;
 mod mending;
+mod names;
 mod public;
 mod shown;
 mod subnets;

@@ -122,6 +122,35 @@ fn another_life_of_the_controller_changes_no_packets_path() {
     assert!(!run(&format!("ip link show {BRIDGE}s102")).status.success());
 }
 
+/// Changes come so fast that there is always one to do: looks at what nobody has changed come all the same.
+#[test]
+fn what_others_take_away_is_back_within_seconds_while_changes_go_on() {
+    if runs_elsewhere("mending::what_others_take_away_is_back_within_seconds_while_changes_go_on") {
+        return;
+    }
+    let mut world = World::new();
+    let (mut changing, other) = (TestVpc::new(1), TestVpc::new(2));
+    world.become_wanted(&[&changing, &other]);
+    let state = || must("ip netns exec karri-karri-t0-0000000002 iptables-save | grep ^-A");
+    let before = state();
+    must("ip netns exec karri-karri-t0-0000000002 iptables -F FORWARD");
+    assert_ne!(state(), before);
+    let began = Instant::now();
+    let mut changes = 0;
+    while state() != before {
+        assert!(began.elapsed() < Duration::from_secs(5), "not back after {changes} changes");
+        match changes % 2 {
+            0 => changing.launch("more", "a", 77),
+            _ => drop(changing.leases.remove("more")),
+        }
+        world.become_wanted(&[&changing, &other]);
+        changes += 1;
+        let hosts = must(&format!("cat {}/*0000000001/s101/hosts", world.network.run_dir.display()));
+        assert_eq!(hosts.contains("10.0.0.77"), changes % 2 == 1, "each change is done at once");
+    }
+    world.remove();
+}
+
 fn count(mut stream: TcpStream) -> u64 {
     let mut all = 0;
     let mut buffer = [0; 4096];

@@ -2,8 +2,8 @@
 
 use karri_cc::app::router::{Input, Lease};
 use karri_proto::network::{
-    Acl, AclEntry, DhcpOptions, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag, Shape,
-    Subnet, Traffic, Vpc,
+    Acl, AclEntry, AddressRange, DhcpOptions, Nat, Net4, PublicAddress, RegionNames, Route, RouteTable,
+    RouteTarget, SegmentTag, Shape, Subnet, Traffic, Vpc,
 };
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -31,6 +31,14 @@ where
     format!("{prefix}-{number:017x}").parse().unwrap()
 }
 
+fn region_names() -> RegionNames {
+    RegionNames {
+        domain: "ec2.internal".to_owned(),
+        public_domain: "compute-1.internal".to_owned(),
+        public: vec![AddressRange { first: [203, 0, 113, 1].into(), last: [203, 0, 113, 254].into() }],
+    }
+}
+
 pub fn entry(number: u16, allow: bool, traffic: Traffic, range: &str) -> AclEntry {
     AclEntry { number, allow, traffic, range: net(range) }
 }
@@ -44,6 +52,8 @@ impl TestVpc {
             internet_gateway: Some(id("igw", number)),
             dhcp: DhcpOptions::default(),
             dns_support: true,
+            dns_hostnames: true,
+            names: Some(region_names()),
             transit: number << 8,
         };
         let mut new = Self {

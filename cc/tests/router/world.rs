@@ -1,12 +1,11 @@
 //! The host, its guests, and who is outside.
 
 use crate::vpc::TestVpc;
-use karri_cc::app::router::{Site, outside, router};
+use karri_cc::app::router::{FlatPart, Site, flat_naming, outside, router};
 use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::{Flat, remove};
 use karri_cc::drive::{Driver, Wanted};
 use karri_net::Namespace;
-use karri_proto::network::{PublicAddress, Subnet};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
@@ -102,9 +101,12 @@ impl World {
         let site = Site { zone: "zone-a".to_owned(), extends: false, bridge: BRIDGE.to_owned() };
         let routers = vpcs.iter().filter_map(|vpc| router(&vpc.input(), &site));
         self.wanted.routers = routers.map(|router| (router.vpc.clone(), Arc::new(router))).collect();
-        let flat: Vec<(PublicAddress, Subnet)> = vpcs.iter().flat_map(|vpc| vpc.flat()).collect();
-        let flat = flat.iter().map(|(address, subnet)| (address, subnet));
-        self.wanted.outside = outside(&site, flat, self.wanted.routers.values().map(Arc::as_ref));
+        let flat: Vec<FlatPart> =
+            vpcs.iter().map(|vpc| FlatPart::new(vpc.flat(), Some(&vpc.input()))).collect();
+        let routers = self.wanted.routers.values().map(Arc::as_ref);
+        self.wanted.outside = outside(&site, flat.iter().flat_map(FlatPart::addresses), routers);
+        let region = vpcs.iter().find_map(|vpc| vpc.vpc.names.clone()).or(self.wanted.naming.region.take());
+        self.wanted.naming = flat_naming(&site, region, &flat);
     }
 
     #[track_caller]

@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::app::instance::control::Caller;
+use crate::app::names::private_domain;
 use crate::app::tag::{Taggable, Tags};
 use crate::app::vpc::has_dependencies;
 use crate::store::counter_next_in_txn;
@@ -49,11 +50,8 @@ pub fn told(options: &Options) -> Told {
 
 /// What a default set is told to have in a region.
 pub fn of_region(region: &str) -> Options {
-    let domain = match region {
-        "us-east-1" => "ec2.internal".to_owned(),
-        _ => format!("{region}.compute.internal"),
-    };
-    vec![(DOMAIN_NAME.to_owned(), vec![domain]), (NAME_SERVERS.to_owned(), vec![OWN_SERVER.to_owned()])]
+    let domain = vec![private_domain(region)];
+    vec![(DOMAIN_NAME.to_owned(), domain), (NAME_SERVERS.to_owned(), vec![OWN_SERVER.to_owned()])]
 }
 
 fn invalid(value: &str, name: &str) -> Fault {

@@ -22,12 +22,13 @@ pub use stand::Stand;
 
 use crate::app::App;
 use crate::app::instance::{Instance, State};
+use crate::app::names::region_names;
 use crate::store::StoreError;
 use held::Held;
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::{PortSpec, private_name};
 use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
-use karri_proto::network::{FactTable, FarPort, PortFact};
+use karri_proto::network::{FactTable, FarPort, PortFact, Shape};
 use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -156,7 +157,12 @@ impl App {
     /// The same among VPCs and what belongs to them.
     pub async fn networks_follow(&self) -> Result<(), StoreError> {
         let mut followed = self.facts.networks_followed.lock().await;
-        let Some(changes) = self.store.networks_changed_after(*followed).await? else { return Ok(()) };
+        let Some(mut changes) = self.store.networks_changed_after(*followed).await? else { return Ok(()) };
+        for shape in &mut changes.shapes {
+            if let Shape::Vpc(vpc) = shape {
+                vpc.names = Some(region_names(&self.region, &self.public_ranges));
+            }
+        }
         let to = changes.to;
         self.facts.table().networks_changed(changes);
         *followed = Some(to);

@@ -19,6 +19,7 @@ pub mod join;
 pub mod kept;
 pub mod key_pair;
 pub mod mode;
+pub mod names;
 pub mod nat_gateway;
 pub mod network;
 pub mod network_acl;

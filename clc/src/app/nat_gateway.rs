@@ -13,6 +13,7 @@ use super::instance::control::Caller;
 use super::public_address::Named;
 use super::tag::{Taggable, Tags};
 use super::taken::For;
+use super::vpc::not_in_default_vpc;
 use super::{App, address, now_ms, steady_ms};
 use crate::store::Tx;
 use crate::store::creation_token::creation_token_drop_in_txn;
@@ -94,6 +95,9 @@ impl App {
         }
         let subnet = self.subnet_seen_in_txn(&mut tx, caller, &order.subnet).await?;
         self.needs_managed(&subnet.zone, "NAT gateways are")?;
+        if subnet.is_flat() {
+            return Err(not_in_default_vpc("A NAT gateway"));
+        }
         let limit = self.limits.nat_gateways_per_zone;
         if nat_gateway_count_in_txn(&mut tx, &subnet.account, &subnet.zone).await? >= limit {
             let sentence = format!(

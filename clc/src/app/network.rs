@@ -5,6 +5,7 @@
 
 use super::App;
 use super::security_group::{DEFAULT, default_rules};
+use super::vpc::flat::{ALL_PARTS, other_than_flat_in_txn};
 use super::vpc::parts::part_id;
 use crate::store::cluster::{cluster_list_in_txn, cluster_put_in_txn};
 use crate::store::dhcp_options::default_dhcp_options_in_txn;
@@ -162,6 +163,10 @@ impl App {
         }
         if is_new {
             for (vpc, account) in default_vpcs_in_txn(&mut tx).await? {
+                // One that its account is about to delete.
+                if other_than_flat_in_txn(&mut tx, &vpc, &ALL_PARTS).await?.is_some() {
+                    continue;
+                }
                 let subnet = default_subnet(&account, &vpc, &hello, self.default_subnets_public);
                 subnet_with_parts_insert_in_txn(&mut tx, networks, &subnet).await?;
                 // Its range is to have this one, too.

@@ -19,7 +19,6 @@ use crate::store::public_address::{
     public_address_insert_in_txn, public_addresses_take_in_txn,
 };
 use crate::store::tag::{tags_drop_in_txn, tags_put_in_txn};
-use crate::store::vpc::Vpc;
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{AddressAssociationId, AllocationId};
 use std::net::Ipv4Addr;
@@ -40,18 +39,6 @@ pub fn no_public_address() -> Fault {
 
 pub fn ip_not_found(ip: impl std::fmt::Display) -> Fault {
     Fault::new(FaultCode::InvalidAddressNotFound, format!("Address '{ip}' not found."))
-}
-
-/// `ec2-198-18-0-5.REGION.compute.internal`, where the VPC gives its instances such names.
-pub fn public_dns_name(ip: Ipv4Addr, region: &str, vpc: &Vpc) -> Option<String> {
-    if !(vpc.dns_support && vpc.dns_hostnames) {
-        return None;
-    }
-    let [a, b, c, d] = ip.octets();
-    Some(match region {
-        "us-east-1" => format!("ec2-{a}-{b}-{c}-{d}.compute-1.internal"),
-        _ => format!("ec2-{a}-{b}-{c}-{d}.{region}.compute.internal"),
-    })
 }
 
 impl App {

@@ -14,6 +14,7 @@ use super::image::task::Token;
 use super::instance::State;
 use super::instance::control::Caller;
 use super::tag::{Taggable, Tags};
+use super::vpc::flat::{Part, check_flat_in_txn};
 use crate::app::security_group::terms::net4;
 use crate::store::Tx;
 use crate::store::creation_token::creation_token_drop_in_txn;
@@ -147,6 +148,7 @@ impl App {
                 }
             }
         }
+        check_flat_in_txn(&mut tx, &table.vpc_id, &[Part::Routes]).await?;
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
         self.networks_commit(tx, dry).await
     }
@@ -171,6 +173,7 @@ impl App {
             let sentence = format!("no route with {word} {destination} in route table {table}");
             return Err(Fault::new(FaultCode::InvalidRouteNotFound, sentence));
         }
+        check_flat_in_txn(&mut tx, &table.vpc_id, &[Part::Routes]).await?;
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
         self.networks_commit(tx, dry).await
     }

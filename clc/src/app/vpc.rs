@@ -1,10 +1,12 @@
 //! VPCs: what they are, and what may become of them. `range` has the rules of their ranges, `change` makes and removes
-//! them, `attribute` changes what they have.
+//! them, `attribute` changes what they have, `flat` keeps default ones to what their network does, `told` tells instances.
 
 pub mod attribute;
 mod change;
+pub mod flat;
 pub mod parts;
 pub mod range;
+mod told;
 
 pub use change::first_association;
 

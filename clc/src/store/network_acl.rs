@@ -139,6 +139,17 @@ pub async fn network_acl_entry_delete_in_txn(
     Ok(query.execute(&mut **tx).await?.rows_affected() == 1)
 }
 
+/// Toward one side, in their order.
+pub async fn network_acl_entries_in_txn(
+    tx: &mut Tx,
+    acl: &str,
+    egress: bool,
+) -> Result<Vec<AclEntry>, StoreError> {
+    let statement = "SELECT * FROM network_acl_entries WHERE acl_id = $1 AND egress = $2 ORDER BY number";
+    let rows = sqlx::query(statement).bind(acl).bind(i64::from(egress)).fetch_all(&mut **tx).await?;
+    rows.iter().map(|row| Ok(entry_of(row)?.entry)).collect()
+}
+
 /// Toward one side.
 pub async fn network_acl_entry_count_in_txn(
     tx: &mut Tx,

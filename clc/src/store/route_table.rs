@@ -126,6 +126,12 @@ pub async fn route_fetch_in_txn(
     row.as_ref().map(route_of).transpose()
 }
 
+pub async fn routes_of_table_in_txn(tx: &mut Tx, table: &str) -> Result<Vec<Route>, StoreError> {
+    let statement = "SELECT * FROM routes WHERE route_table_id = $1 ORDER BY destination";
+    let rows = sqlx::query(statement).bind(table).fetch_all(&mut **tx).await?;
+    rows.iter().map(route_of).collect()
+}
+
 /// How many routes a table has. One to a prefix list counts as all that the list may have.
 pub async fn routes_weigh_in_txn(tx: &mut Tx, table: &str) -> Result<usize, StoreError> {
     let statement = "SELECT CAST(COALESCE(SUM(COALESCE(prefix_lists.max_entries, 1)), 0) AS BIGINT) FROM routes \

@@ -324,6 +324,16 @@ impl Store {
         query.fetch_all(self.reader()).await?.iter().map(rule_of).collect()
     }
 
+    pub async fn rule_fetch(
+        &self,
+        group: &str,
+        id: &SecurityGroupRuleId,
+    ) -> Result<Option<Rule>, StoreError> {
+        let statement = "SELECT * FROM security_group_rules WHERE id = $1 AND group_id = $2";
+        let row = sqlx::query(statement).bind(id.as_str()).bind(group).fetch_optional(self.reader()).await?;
+        row.as_ref().map(rule_of).transpose()
+    }
+
     pub async fn security_group_fetch(&self, id: &str) -> Result<Option<SecurityGroup>, StoreError> {
         let row = sqlx::query("SELECT * FROM security_groups WHERE id = $1").bind(id);
         row.fetch_optional(self.reader()).await?.as_ref().map(security_group_of).transpose()

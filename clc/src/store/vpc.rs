@@ -49,6 +49,10 @@ impl Vpc {
         }
     }
 
+    pub fn further_ranges(&self) -> Vec<String> {
+        self.more_ranges.iter().map(|range| range.cidr.clone()).collect()
+    }
+
     /// Every range, the first one first.
     pub fn ranges(&self) -> impl Iterator<Item = &str> {
         [self.cidr.as_str()].into_iter().chain(self.more_ranges.iter().map(|range| range.cidr.as_str()))

@@ -1,7 +1,8 @@
 //! Network ACLs: the default one, entries in their order, subnets that go by another one.
 
-use crate::support::Cloud;
 use crate::support::vpc::{Routed, routed, told};
+use crate::support::{Cloud, Database};
+use karri_clc::config::Limits;
 use karri_proto::network::{FactTable, Shape, ShapeKey, Traffic};
 
 on_both! {
@@ -158,4 +159,20 @@ async fn a_subnet_goes_by_one_acl(cloud: Cloud) {
         .refused(400, "InvalidNetworkAclID.NotFound");
     let gone = ShapeKey::Acl(acl.parse().unwrap());
     cluster.wait_for_facts("it is gone", |facts| facts.shape(&gone).is_none()).await;
+}
+
+#[tokio::test]
+async fn a_vpc_has_so_many_acls() {
+    let limits = Limits { network_acls_per_vpc: 2, ..Limits::default() };
+    let cloud = Cloud::start_with(Database::Sqlite, limits).await;
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let Routed { vpc, .. } = routed(&alice).await;
+    // One is the default one.
+    let acl = told(&alice, "CreateNetworkAcl", &[("VpcId", &vpc)], "networkAclId").await;
+    let refused = alice.ec2("CreateNetworkAcl", &[("VpcId", &vpc)]).await;
+    let refused = refused.refused(400, "NetworkAclLimitExceeded");
+    assert_eq!(refused.message(), "The maximum number of network ACLs has been reached (2).");
+    alice.ec2("DeleteNetworkAcl", &[("NetworkAclId", &acl)]).await.ok();
+    alice.ec2("CreateNetworkAcl", &[("VpcId", &vpc)]).await.ok();
 }

@@ -262,7 +262,10 @@ async fn addresses_are_assigned_and_taken_back(cloud: Cloud) {
     assign(&first, &[("SecondaryPrivateIpAddressCount", "1")])
         .await
         .refused(400, "PrivateIpAddressLimitExceeded");
-    assign(&port, &[("PrivateIpAddress.1", "10.0.0.50")]).await.refused(400, "InvalidIPAddress.InUse");
+    let taken = [("PrivateIpAddress.1", "10.0.0.50"), ("PrivateIpAddress.2", "10.0.0.51")];
+    let taken = [&taken[..], &[("PrivateIpAddress.3", "10.0.0.61")]].concat();
+    let refused = assign(&port, &taken).await.refused(400, "InvalidParameterValue");
+    assert_eq!(refused.message(), "[10.0.0.50, 10.0.0.51] assigned, but move is not allowed.");
     assign(&port, &[]).await.refused(400, "MissingParameter");
     let both = [("PrivateIpAddress.1", "10.0.0.60"), ("SecondaryPrivateIpAddressCount", "1")];
     assign(&port, &both).await.refused(400, "InvalidParameterCombination");

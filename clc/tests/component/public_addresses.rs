@@ -89,6 +89,9 @@ async fn an_elastic_address_is_led_to_an_instance_and_away(cloud: Cloud) {
     assert_eq!((address.one("networkInterfaceId"), address.one("value")), (port, "front".into()));
     let attribute = alice.ec2("DescribeAddressesAttribute", &[("AllocationId.1", &allocation)]).await.ok();
     assert_eq!((attribute.one("publicIp"), attribute.all("ptrRecord").len()), (ip.clone(), 0));
+    let name = [("AllocationId", allocation.as_str()), ("DomainName", "mail.example.org")];
+    let refused = alice.ec2("ModifyAddressAttribute", &name).await.refused(400, "UnsupportedOperation");
+    assert_eq!(refused.message(), "Names of elastic IP addresses in reverse DNS are not supported");
     let reset = [("AllocationId", allocation.as_str()), ("Attribute", "domain-name")];
     assert_eq!(alice.ec2("ResetAddressAttribute", &reset).await.ok().one("publicIp"), ip);
 
@@ -281,6 +284,11 @@ async fn a_nat_gateway_comes_and_goes(cloud: Cloud) {
     let (port, private) = (seen.one("networkInterfaceId"), seen.one("privateIp"));
     let ports = alice.ec2("DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &port)]).await.ok();
     assert_eq!((ports.one("interfaceType"), ports.all("publicIp").len()), ("nat_gateway".into(), 2));
+    for (wanted, found) in [(id.as_str(), vec![port.clone()]), ("nat-0123456789abcdef0", Vec::new())] {
+        let of_gateway = [("Filter.1.Name", "attachment.nat-gateway-id"), ("Filter.1.Value.1", wanted)];
+        let seen = alice.ec2("DescribeNetworkInterfaces", &of_gateway).await.ok();
+        assert_eq!(seen.all("networkInterfaceId"), found);
+    }
     // Nobody else gets its address.
     let taken = [("SubnetId", public.as_str()), ("PrivateIpAddress", private.as_str())];
     alice.run(1, &taken).await.refused(400, "InvalidIPAddress.InUse");
@@ -383,4 +391,26 @@ async fn an_account_has_so_many_elastic_addresses() {
     }
     let refused = alice.ec2("AllocateAddress", &[]).await.refused(400, "AddressLimitExceeded");
     assert_eq!(refused.message(), "The maximum number of addresses has been reached.");
+}
+
+#[tokio::test]
+async fn a_zone_has_so_many_nat_gateways_of_an_account() {
+    let limits = Limits { nat_gateways_per_zone: 2, ..Limits::default() };
+    let cloud = Cloud::start_with(crate::support::Database::Sqlite, limits).await;
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let (alice, bob) = (cloud.owner().await, cloud.user("other", "bob", &["AdministratorAccess"]).await);
+    let create = async |client: &Client, subnet: &str| {
+        let words = [("SubnetId", subnet), ("ConnectivityType", "private")];
+        client.ec2("CreateNatGateway", &words).await
+    };
+    let hers = routed(&alice).await.subnet;
+    let first = create(&alice, &hers).await.ok().one("natGatewayId");
+    create(&alice, &hers).await.ok();
+    let refused = create(&alice, &hers).await.refused(400, "NatGatewayLimitExceeded");
+    let sentence = "The maximum number of NAT gateways in the Availability Zone has been reached (2).";
+    assert_eq!(refused.message(), sentence);
+    let his = routed(&bob).await.subnet;
+    create(&bob, &his).await.ok();
+    alice.ec2("DeleteNatGateway", &[("NatGatewayId", &first)]).await.ok();
+    create(&alice, &hers).await.ok();
 }

@@ -1,7 +1,8 @@
 //! Internet gateways and route tables: what is refused, what is told, and what clusters hear of it.
 
 use crate::support::vpc::{Routed, main_table, routed, subnet, told};
-use crate::support::{Client, Cloud, FakeCluster};
+use crate::support::{Client, Cloud, Database, FakeCluster};
+use karri_clc::config::Limits;
 use karri_proto::ids::{InternetGatewayId, RouteTableId};
 use karri_proto::network::{Route, RouteTarget, Shape, ShapeKey};
 
@@ -281,6 +282,28 @@ async fn tables_are_found_by_what_is_in_them(cloud: Cloud) {
     let gateways = [("Filter.1.Name", "attachment.vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
     let gateways = alice.ec2("DescribeInternetGateways", &gateways).await.ok();
     assert_eq!((gateways.one("internetGatewayId"), gateways.one("state")), (gateway, "available".into()));
+}
+
+#[tokio::test]
+async fn there_are_so_many_gateways_and_tables() {
+    let limits = Limits { internet_gateways_per_account: 3, route_tables_per_vpc: 2, ..Limits::default() };
+    let cloud = Cloud::start_with(Database::Sqlite, limits).await;
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    // One is the default VPC's.
+    let Routed { vpc, .. } = routed(&alice).await;
+    let loose = told(&alice, "CreateInternetGateway", &[], "internetGatewayId").await;
+    let refused = alice.ec2("CreateInternetGateway", &[]).await.refused(400, "InternetGatewayLimitExceeded");
+    assert_eq!(refused.message(), "The maximum number of internet gateways has been reached (3).");
+    alice.ec2("DeleteInternetGateway", &[("InternetGatewayId", &loose)]).await.ok();
+    alice.ec2("CreateInternetGateway", &[]).await.ok();
+    // One is the main one.
+    let table = told(&alice, "CreateRouteTable", &[("VpcId", &vpc)], "routeTableId").await;
+    let refused = alice.ec2("CreateRouteTable", &[("VpcId", &vpc)]).await;
+    let refused = refused.refused(400, "RouteTableLimitExceeded");
+    assert_eq!(refused.message(), "The maximum number of route tables has been reached (2).");
+    alice.ec2("DeleteRouteTable", &[("RouteTableId", &table)]).await.ok();
+    alice.ec2("CreateRouteTable", &[("VpcId", &vpc)]).await.ok();
 }
 
 async fn a_route_to_an_instance_goes_with_it(cloud: Cloud) {

@@ -1,7 +1,7 @@
 //! Security groups as clients make, open, close and delete them.
 
 use crate::support::groups::{OPEN, authorized, made};
-use crate::support::{Client, Cloud, Database};
+use crate::support::{Answer, Client, Cloud, Database};
 use karri_clc::config::Limits;
 
 on_both! {
@@ -9,6 +9,8 @@ on_both! {
     what_is_in_use_is_not_deleted
     instances_are_launched_into_groups_and_change_them
     groups_of_another_account_are_named_with_it
+    a_rule_keeps_the_account_of_the_group_that_it_names
+    groups_that_name_each_other_are_freed_by_their_rules
     classic_calls_need_no_vpc
     tags_and_filters_find_groups_and_rules
     names_take_the_same_permission_as_ids
@@ -182,6 +184,76 @@ async fn groups_of_another_account_are_named_with_it(cloud: Cloud) {
     bob.ec2("DeleteSecurityGroup", &[("GroupId", &hers)]).await.refused(400, "InvalidGroup.NotFound");
     alice.ec2("RevokeSecurityGroupIngress", &words).await.ok();
     bob.ec2("DeleteSecurityGroup", &[("GroupId", &his)]).await.ok();
+}
+
+async fn a_rule_keeps_the_account_of_the_group_that_it_names(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    let bob = cloud.user("other", "bob", &["AdministratorAccess"]).await;
+    let (hers, own) = (made(&alice, "hers").await, made(&alice, "own").await);
+    let (his, second) = (made(&bob, "his").await, made(&bob, "second").await);
+    let words = [
+        ("GroupId", hers.as_str()),
+        ("IpPermissions.1.IpProtocol", "tcp"),
+        ("IpPermissions.1.FromPort", "1"),
+        ("IpPermissions.1.ToPort", "1"),
+        ("IpPermissions.1.Groups.1.GroupId", his.as_str()),
+        ("IpPermissions.1.Groups.1.UserId", bob.account.as_str()),
+    ];
+    let rule = alice.ec2("AuthorizeSecurityGroupIngress", &words).await.ok().one("securityGroupRuleId");
+    let replace = async |port: &str, group: &str| {
+        let words = [
+            ("GroupId", hers.as_str()),
+            ("SecurityGroupRule.1.SecurityGroupRuleId", rule.as_str()),
+            ("SecurityGroupRule.1.SecurityGroupRule.IpProtocol", "tcp"),
+            ("SecurityGroupRule.1.SecurityGroupRule.FromPort", port),
+            ("SecurityGroupRule.1.SecurityGroupRule.ToPort", port),
+            ("SecurityGroupRule.1.SecurityGroupRule.ReferencedGroupId", group),
+            ("SecurityGroupRule.1.SecurityGroupRule.Description", "another port"),
+        ];
+        alice.ec2("ModifySecurityGroupRules", &words).await
+    };
+    let seen = async || {
+        let told = alice.ec2("DescribeSecurityGroupRules", &[("SecurityGroupRuleId.1", &rule)]).await.ok();
+        let peer = told.text.split_once("<referencedGroupInfo>").unwrap().1;
+        let peer = peer.split_once("</referencedGroupInfo>").unwrap().0.to_owned();
+        let peer = Answer { text: peer, ..told.clone() };
+        (told.one("fromPort"), told.one("description"), peer.one("groupId"), peer.one("userId"))
+    };
+    replace("2", &his).await.ok();
+    let changed = ("2".to_owned(), "another port".to_owned(), his.clone(), bob.account.clone());
+    assert_eq!(seen().await, changed);
+    // No word of the request says whose another one is.
+    replace("3", &second).await.refused(400, "InvalidGroup.NotFound");
+    assert_eq!(seen().await, changed);
+    replace("3", &own).await.ok();
+    assert_eq!(seen().await, ("3".to_owned(), "another port".to_owned(), own, alice.account.clone()));
+    replace("3", &his).await.refused(400, "InvalidGroup.NotFound");
+}
+
+async fn groups_that_name_each_other_are_freed_by_their_rules(cloud: Cloud) {
+    let alice = cloud.owner().await;
+    let (one, other) = (made(&alice, "one").await, made(&alice, "other").await);
+    let itself = made(&alice, "itself").await;
+    for (group, peer) in [(&one, &other), (&other, &one), (&itself, &itself)] {
+        authorized(&alice, group, ["tcp", "1", "1"], ("Groups.1.GroupId", peer)).await.ok();
+    }
+    for group in [&one, &other] {
+        let refused = alice.ec2("DeleteSecurityGroup", &[("GroupId", group)]).await;
+        let refused = refused.refused(400, "DependencyViolation");
+        assert_eq!(refused.message(), format!("resource {group} has a dependent object"));
+    }
+    let revoke = [
+        ("GroupId", other.as_str()),
+        ("IpPermissions.1.IpProtocol", "tcp"),
+        ("IpPermissions.1.FromPort", "1"),
+        ("IpPermissions.1.ToPort", "1"),
+        ("IpPermissions.1.Groups.1.GroupId", one.as_str()),
+    ];
+    alice.ec2("RevokeSecurityGroupIngress", &revoke).await.ok();
+    alice.ec2("DeleteSecurityGroup", &[("GroupId", &other)]).await.refused(400, "DependencyViolation");
+    for group in [one, other, itself] {
+        alice.ec2("DeleteSecurityGroup", &[("GroupId", &group)]).await.ok();
+    }
 }
 
 async fn classic_calls_need_no_vpc(cloud: Cloud) {

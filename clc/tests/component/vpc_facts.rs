@@ -1,7 +1,7 @@
 //! What clusters are told of VPCs: what follows from the rows, whatever happens on the way.
 
 use crate::support::networks::{free_addresses, only, subnet, vpc};
-use crate::support::{Client, Cloud, Database, FakeCluster, until};
+use crate::support::{Client, Cloud, Database, FakeCluster, REGION, until};
 use karri_proto::network::{AclEntry, FactTable, Net4, RouteTarget, Shape, ShapeKey, Subnet, Traffic, Vpc};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
@@ -46,7 +46,12 @@ async fn every_cluster_is_told_of_default_vpcs(cloud: Cloud) {
         let told = vpc_of(&table, &id).unwrap();
         assert_eq!(told.ranges, [net("172.31.0.0/16")]);
         assert_eq!(told.internet_gateway.unwrap().as_str(), id.replacen("vpc-", "igw-", 1));
-        assert!(told.dns_support && told.transit == 0);
+        assert!(told.dns_support && told.dns_hostnames && told.transit == 0);
+        let names = told.names.unwrap();
+        let domain = format!("{REGION}.compute.internal");
+        assert_eq!((names.domain, names.public_domain), (domain.clone(), domain));
+        let [range] = names.public.as_slice() else { panic!("{:?}", names.public) };
+        assert_eq!((range.first.octets(), range.last.octets()), ([198, 18, 0, 1], [198, 18, 0, 14]));
         for (zone, range) in [("zone-a", "172.31.0.0/20"), ("zone-b", "172.31.16.0/20")] {
             let words = ("availability-zone", zone);
             let told = subnet_of(&table, &only(&alice, "DescribeSubnets", words, "subnetId").await).unwrap();
@@ -71,6 +76,10 @@ async fn a_vpc_is_told_as_it_changes(cloud: Cloud) {
     let before = vpc_of(&told, &id).unwrap();
     assert_eq!((before.ranges, before.internet_gateway), (vec![net("10.0.0.0/16")], None));
     assert!(before.transit >= 4096);
+    assert!(before.dns_support && !before.dns_hostnames);
+    let modify = [("VpcId", id.as_str()), ("EnableDnsHostnames.Value", "true")];
+    alice.ec2("ModifyVpcAttribute", &modify).await.ok();
+    cluster.wait_for_facts("public names", |table| vpc_of(table, &id).unwrap().dns_hostnames).await;
     let within = subnet(&alice, &id, "10.0.1.0/24", "zone-a").await;
     let told = cluster.wait_for_facts("the subnet", |table| subnet_of(table, &within).is_some()).await;
     let told_subnet = subnet_of(&told, &within).unwrap();
@@ -82,7 +91,8 @@ async fn a_vpc_is_told_as_it_changes(cloud: Cloud) {
     assert!(routes.routes.is_empty(), "no way out of the VPC");
     let modify = [("VpcId", id.as_str()), ("EnableDnsSupport.Value", "false")];
     alice.ec2("ModifyVpcAttribute", &modify).await.ok();
-    cluster.wait_for_facts("no names", |table| !vpc_of(table, &id).unwrap().dns_support).await;
+    let mute = |vpc: Vpc| !vpc.dns_support && !vpc.dns_hostnames; // whatever is said of the latter
+    cluster.wait_for_facts("no names", |table| mute(vpc_of(table, &id).unwrap())).await;
     let more = [("VpcId", id.as_str()), ("CidrBlock", "10.1.0.0/16")];
     let association = alice.ec2("AssociateVpcCidrBlock", &more).await.ok().one("associationId");
     let both = [net("10.0.0.0/16"), net("10.1.0.0/16")];

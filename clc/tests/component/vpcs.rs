@@ -295,11 +295,11 @@ async fn a_default_vpc_that_was_deleted_is_made_again(cloud: Cloud) {
     for id in alice.ec2("DescribeSubnets", &[]).await.ok().all("subnetId") {
         alice.ec2("DeleteSubnet", &[("SubnetId", &id)]).await.ok();
     }
-    let store = cloud.store().await;
-    let mut tx = store.begin().await.unwrap();
-    sqlx::query("DELETE FROM internet_gateways").execute(&mut *tx).await.unwrap();
-    tx.commit().await.unwrap();
-    store.close().await;
+    let attached = ("attachment.vpc-id", before.as_str());
+    let gateway = only(&alice, "DescribeInternetGateways", attached, "internetGatewayId").await;
+    let gateway = [("InternetGatewayId", gateway.as_str()), ("VpcId", before.as_str())];
+    alice.ec2("DetachInternetGateway", &gateway).await.ok();
+    alice.ec2("DeleteInternetGateway", &gateway[..1]).await.ok();
     alice.ec2("DeleteVpc", &[("VpcId", &before)]).await.ok();
     alice.run(1, &[]).await.refused(400, "VPCIdNotSpecified");
     let words = [("GroupName", "web"), ("GroupDescription", "d")];

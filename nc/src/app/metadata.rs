@@ -226,8 +226,9 @@ fn instance_leaves(intent: &InstanceIntent, meta: &mut impl FnMut(&str, &str)) {
     meta("instance-type", &spec.instance_type);
     meta("local-hostname", &spec.hostname);
     meta("placement/availability-zone", &spec.zone);
+    meta("placement/availability-zone-id", &spec.zone); // a zone has one name, whoever asks
     meta("placement/region", &spec.region);
-    meta("profile", "default-hvm");
+    meta("profile", if spec.paravirtual { "default-paravirtual" } else { "default-hvm" });
     meta("reservation-id", spec.reservation_id.as_str());
     meta("services/domain", "karri.internal");
     meta("services/partition", "aws");
@@ -270,7 +271,7 @@ fn port_leaves(intent: &InstanceIntent, port: &PortSpec, meta: &mut impl FnMut(&
         ("subnet-ipv4-cidr-block", &port.subnet_cidr),
         ("vpc-id", port.vpc_id.as_str()),
         ("vpc-ipv4-cidr-block", &port.vpc_cidr),
-        ("vpc-ipv4-cidr-blocks", &port.vpc_cidr),
+        ("vpc-ipv4-cidr-blocks", &lines(port.vpc_ranges().map(str::to_owned).collect())),
     ];
     let mut of_port =
         |name: &str, value: &str| meta(&format!("network/interfaces/macs/{}/{name}", port.mac), value);
@@ -458,15 +459,44 @@ mod tests {
         for (name, value) in [
             ("ami-id".to_owned(), "ami-0123456789abcdef0"),
             ("placement/availability-zone".to_owned(), "zone-a"),
+            ("placement/availability-zone-id".to_owned(), "zone-a"),
+            ("profile".to_owned(), "default-paravirtual"),
             ("public-keys/0/openssh-key".to_owned(), "ssh-ed25519 AAAAC3Nz alice\n"),
             ("security-groups".to_owned(), "default"),
             ("tags/instance/Name".to_owned(), "web"),
             (format!("{mac}/local-ipv4s"), "172.31.0.5"),
             (format!("{mac}/subnet-ipv4-cidr-block"), "172.31.0.0/20"),
+            (format!("{mac}/vpc-ipv4-cidr-block"), "172.31.0.0/16"),
+            (format!("{mac}/vpc-ipv4-cidr-blocks"), "172.31.0.0/16"),
         ] {
             assert_eq!(found.get(&path(&name)).map(String::as_str), Some(value), "{name}");
         }
         assert!(!found.keys().any(|name| name.contains("not shown") || name.contains("7=x")));
+    }
+
+    #[test]
+    fn every_range_of_the_vpc_is_told_and_the_kind_of_guest() {
+        let mut intent = sample::intent();
+        intent.spec.ports[0].more_vpc_cidrs = vec!["100.64.0.0/24".to_owned(), "10.9.0.0/16".to_owned()];
+        intent.spec.paravirtual = false;
+        let vpc = "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:05/vpc-ipv4-cidr-block";
+        assert_eq!(text(&intent, vpc).unwrap(), "172.31.0.0/16");
+        let all = "172.31.0.0/16\n100.64.0.0/24\n10.9.0.0/16";
+        assert_eq!(text(&intent, &format!("{vpc}s")).unwrap(), all);
+        assert_eq!(text(&intent, "/latest/meta-data/profile").unwrap(), "default-hvm");
+    }
+
+    /// What a node has kept from before there was more than one.
+    #[test]
+    fn a_specification_that_names_one_range_is_read() {
+        let mut kept = serde_json::to_value(sample::intent()).unwrap();
+        let spec = kept["spec"].as_object_mut().unwrap();
+        assert!(spec.remove("paravirtual").is_some());
+        assert!(!spec["ports"][0].as_object().unwrap().contains_key("more_vpc_cidrs"));
+        let intent: InstanceIntent = serde_json::from_value(kept).unwrap();
+        let blocks = "/latest/meta-data/network/interfaces/macs/02:00:00:00:00:05/vpc-ipv4-cidr-blocks";
+        assert_eq!(text(&intent, blocks).unwrap(), "172.31.0.0/16");
+        assert_eq!(text(&intent, "/latest/meta-data/profile").unwrap(), "default-hvm");
     }
 
     #[test]
@@ -481,8 +511,14 @@ mod tests {
     #[test]
     fn listings_answer_with_and_without_their_slash() {
         let intent = sample::intent();
-        assert_eq!(text(&intent, "/latest/meta-data/placement").unwrap(), "availability-zone\nregion");
-        assert_eq!(text(&intent, "/latest/meta-data/placement/").unwrap(), "availability-zone\nregion");
+        assert_eq!(
+            text(&intent, "/latest/meta-data/placement").unwrap(),
+            "availability-zone\navailability-zone-id\nregion"
+        );
+        assert_eq!(
+            text(&intent, "/latest/meta-data/placement/").unwrap(),
+            "availability-zone\navailability-zone-id\nregion"
+        );
         assert_eq!(text(&intent, "/latest/").unwrap(), "dynamic\nmeta-data\nuser-data");
         assert!(text(&intent, "/").unwrap().contains("2009-04-04"));
         assert_eq!(text(&intent, "/latest/meta-data/public-keys/").unwrap(), "0=alice's <key>");

@@ -392,6 +392,18 @@ impl Guest {
         self.asks(json!({ "do": "ping", "to": to }), expected);
     }
 
+    /// By ICMP, but not an echo.
+    #[track_caller]
+    pub fn timestamp(&mut self, to: Ipv4Addr, expected: bool) {
+        self.asks(json!({ "do": "timestamp", "to": to }), expected);
+    }
+
+    /// By a protocol that has no ports, of one who answers by it.
+    #[track_caller]
+    pub fn protocol(&mut self, to: Ipv4Addr, protocol: u8, expected: bool) {
+        self.asks(json!({ "do": "ask_by", "to": to, "protocol": protocol }), expected);
+    }
+
     /// Opens a connection that stays.
     #[track_caller]
     pub fn hold(&mut self, to: Ipv4Addr, port: u16, name: &str) {

@@ -135,6 +135,53 @@ def ping(to, wait):
         return False
 
 
+def timestamp(to, wait):
+    """Asks for the time, by ICMP: always in the same flow."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+    client.settimeout(wait)
+    said = struct.pack(">BBHHH12x", 13, 0, 0, 4712, 1)
+    try:
+        client.sendto(struct.pack(">BBHHH12x", 13, 0, checksum(said), 4712, 1), (to, 0))
+        while True:
+            answer, (source, _) = client.recvfrom(200)
+            if source == to and answer[20] == 14:
+                return True
+    except OSError:
+        return False
+
+
+# What is carried by a protocol without ports begins as GRE does, for kernels that look at that.
+ASKS, ANSWERS = b"\0\0\x88\xb5asks", b"\0\0\x88\xb5answers"
+
+
+def answer_by(protocol):
+    """Answers whoever asks by that protocol of IP."""
+    server = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+
+    def loop():
+        while True:
+            said, peer = server.recvfrom(200)
+            if said[20:] == ASKS:
+                server.sendto(ANSWERS, peer)
+
+    threading.Thread(target=loop, daemon=True).start()
+    return True
+
+
+def ask_by(to, protocol, wait):
+    """Whether an answer comes by that protocol. It has no ports, so each time is in the same flow."""
+    client = socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol)
+    client.settimeout(wait)
+    try:
+        client.sendto(ASKS, (to, 0))
+        while True:
+            said, (source, _) = client.recvfrom(200)
+            if source == to and said[20:] == ANSWERS:
+                return True
+    except OSError:
+        return False
+
+
 def exchange(to, port, count, wait):
     """How many of so many words over UDP return, one after the other on one flow."""
     client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -268,7 +315,10 @@ def seen(hex, wait=0.0, more_than=0):
 
 COMMANDS = {
     do.__name__: do
-    for do in (serve, silent, answer_once, tcp, say, udp, exchange, converse, close, ping, packet, bulk, get, send, flood, watch, seen)
+    for do in (
+        *(serve, silent, answer_once, tcp, say, udp, exchange, converse, close, packet, bulk),
+        *(ping, timestamp, answer_by, ask_by, get, send, flood, watch, seen),
+    )
 }
 
 for line in sys.stdin:

@@ -19,6 +19,13 @@ pub fn ingress(of: u8, id: u8, traffic: Traffic, peer: Peer) -> FactChange {
     rule(of, id, Direction::Ingress, traffic, peer)
 }
 
+/// What a rule of this number says of one entry of the prefix list that it names.
+pub fn of_list(of: u8, id: u8, entry: u8, traffic: Traffic, peer: Peer) -> FactChange {
+    let part_of = Some(format!("sgr-{id:08x}").parse().unwrap());
+    let (direction, id) = (Direction::Ingress, format!("sgr-{entry:08x}").parse().unwrap());
+    FactChange::Put(Fact::Rule(GroupRule { group: group(of), id, direction, traffic, peer, part_of }))
+}
+
 pub fn revoked(of: u8, id: u8) -> FactChange {
     FactChange::Gone(FactKey::Rule { group: group(of), rule: format!("sgr-{id:08x}").parse().unwrap() })
 }
@@ -35,6 +42,16 @@ pub fn member_at(node: &str, segment: u32, number: u8, groups: &[u8]) -> FactCha
         addresses: vec![port.address],
         groups: groups.iter().copied().map(group).collect(),
     }))
+}
+
+/// The same port in a VPC of somebody else.
+pub fn of_another(node: &str, number: u8, groups: &[u8]) -> FactChange {
+    match member(node, number, groups) {
+        FactChange::Put(Fact::Port(port)) => {
+            FactChange::Put(Fact::Port(PortFact { vpc: "vpc-00000002".parse().unwrap(), ..port }))
+        }
+        other => other,
+    }
 }
 
 pub fn one(address: Ipv4Addr) -> Peer {

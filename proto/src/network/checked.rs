@@ -16,6 +16,8 @@ pub const ROUTES_PER_TABLE_MAX: usize = 1_000;
 pub const ENTRIES_PER_ACL_MAX: usize = 40;
 /// Of each kind that DHCP tells. AWS' own limit is 4.
 pub const SERVERS_PER_OPTION_MAX: usize = 4;
+/// Of which public addresses are given out.
+pub const PUBLIC_RANGES_MAX: usize = 256;
 /// As many nodes as a cluster has at most, and the host of its controller.
 pub const HOSTS_PER_CLUSTER_MAX: usize = 2_001;
 const SEGMENT_TAG_MAX: u32 = 0xff_ffff;
@@ -97,6 +99,9 @@ fn check_shape(shape: &Shape) -> Result<(), String> {
             let dhcp = &vpc.dhcp;
             for servers in [&dhcp.name_servers, &dhcp.time_servers, &dhcp.netbios_name_servers] {
                 check_few("vpc.dhcp", servers.len(), SERVERS_PER_OPTION_MAX)?;
+            }
+            if let Some(names) = &vpc.names {
+                check_few("vpc.names.public", names.public.len(), PUBLIC_RANGES_MAX)?;
             }
             check_tag(vpc.transit).map_err(|what| format!("vpc.transit: {what}"))
         }

@@ -13,7 +13,7 @@ mod verdict;
 
 pub use checked::{
     ADDRESSES_PER_PORT_MAX, ENTRIES_PER_ACL_MAX, GROUPS_PER_PORT_MAX, HOSTS_PER_CLUSTER_MAX,
-    RANGES_PER_VPC_MAX, ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
+    PUBLIC_RANGES_MAX, RANGES_PER_VPC_MAX, ROUTES_PER_TABLE_MAX, SERVERS_PER_OPTION_MAX,
 };
 pub use mode::{
     AddressPair, ForwardedPort, NetworkMode, SegmentDriver, VLANS, VlanRange, forwarded, forwarded_address,
@@ -21,8 +21,8 @@ pub use mode::{
 };
 pub use receiver::{Epochs, Receiver, STAGED_CHANGES_MAX, Taken};
 pub use shape::{
-    Acl, AclEntry, DhcpOptions, FarPort, Nat, PublicAddress, Route, RouteTable, RouteTarget, SegmentTag,
-    Shape, ShapeKey, Subnet, Vpc,
+    Acl, AclEntry, AddressRange, DhcpOptions, FarPort, Nat, PublicAddress, RegionNames, Route, RouteTable,
+    RouteTarget, SegmentTag, Shape, ShapeKey, Subnet, Vpc,
 };
 pub use table::FactTable;
 pub use verdict::{Content, Packet, passes, passes_by};

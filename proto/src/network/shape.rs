@@ -47,8 +47,31 @@ pub struct Vpc {
     pub dhcp: DhcpOptions,
     /// Guests are served names by their gateway.
     pub dns_support: bool,
+    /// Names of its public addresses lead to the private ones where its guests ask.
+    #[serde(default)]
+    pub dns_hostnames: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<RegionNames>,
     /// The segment by which the VPC's routers of several clusters reach each other.
     pub transit: SegmentTag,
+}
+
+/// How addresses are named in the region: the same for all its VPCs, and told with each.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct RegionNames {
+    /// Of private ones: `ip-10-0-0-4.DOMAIN`.
+    pub domain: String,
+    /// Of public ones: `ec2-203-0-113-4.DOMAIN`.
+    pub public_domain: String,
+    /// Public addresses that are given out.
+    pub public: Vec<AddressRange>,
+}
+
+/// Both ends are in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct AddressRange {
+    pub first: Ipv4Addr,
+    pub last: Ipv4Addr,
 }
 
 /// Where a list is empty, the cluster's own is meant.

@@ -64,6 +64,8 @@ impl Owned {
             internet_gateway: Some(id("igw", number)?),
             dhcp: DhcpOptions::default(),
             dns_support: true,
+            dns_hostnames: false,
+            names: None,
             transit: 0xff_0000 + number,
         };
         let mut new = Self {

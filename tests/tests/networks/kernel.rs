@@ -1,7 +1,12 @@
 //! The real thing: what nodes and the cluster controller bring into a kernel, with a namespace at the end of each port.
+//! It lives as long as a sequence of calls, and is brought from rows to rows by the drivers that do so in a cluster.
 
-use crate::calls::NUMBERS;
-use crate::model::{Datagram, Model};
+mod guests;
+
+pub use guests::ANSWERED;
+
+use crate::model::passes::Packet;
+use guests::Guests;
 use karri_cc::app::router::{Input, Lease, Site, outside, router};
 use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::Flat;
@@ -9,23 +14,17 @@ use karri_cc::drive::{Driver, Wanted};
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, Facts, Place, Ports, TapNames, Wire};
 use karri_proto::instance::PortSpec;
-use karri_proto::network::{FactTable, SegmentDriver, Shape};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+use karri_proto::network::{Fact, FactKey, FactTable, SegmentDriver, Shape};
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::AsFd;
+use std::net::Ipv4Addr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
 const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const BRIDGE: &str = "karri-t0";
-/// In which a datagram comes that comes at all; what has come is not waited for.
-const QUIET_AFTER: Duration = Duration::from_millis(300);
-const SENT_TIMES: u32 = 2;
 
 /// Runs the named test in fresh network and mount namespaces. `false`: this is that run.
 pub fn runs_elsewhere(test: &str) -> bool {
@@ -49,30 +48,13 @@ pub fn begin() {
     must("mkdir -p /run/netns && mount -t tmpfs none /run/netns && ip link set lo up");
 }
 
-struct Told(Arc<FactTable>);
+#[derive(Default)]
+struct Told(Mutex<Arc<FactTable>>);
 
 impl Facts for Told {
     fn table(&self) -> Arc<FactTable> {
-        self.0.clone()
+        self.0.lock().unwrap().clone()
     }
-}
-
-struct Guest {
-    /// Its network namespace.
-    name: String,
-    hears: Vec<UdpSocket>,
-}
-
-/// A socket belongs to the namespace of the thread that made it.
-fn inside<T: Send>(namespace: &str, work: impl FnOnce() -> T + Send) -> T {
-    let file = std::fs::File::open(Path::new("/run/netns").join(namespace)).unwrap();
-    std::thread::scope(|scope| {
-        let there = scope.spawn(move || {
-            move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network)).unwrap();
-            work()
-        });
-        there.join().unwrap()
-    })
 }
 
 pub struct Kernel {
@@ -80,7 +62,9 @@ pub struct Kernel {
     driver: Flat,
     run_dir: std::path::PathBuf,
     names: TapNames,
-    guests: BTreeMap<String, Guest>,
+    facts: Arc<Told>,
+    specs: BTreeMap<String, PortSpec>,
+    guests: Guests,
     _directory: TempDir,
 }
 
@@ -135,14 +119,25 @@ fn wanted(table: &FactTable, specs: &[PortSpec]) -> Wanted {
     Wanted { routers, outside, ..Wanted::default() }
 }
 
+/// Facts whose keys lead to something else in the other table, of those that nodes are told of.
+fn changed(before: &FactTable, after: &FactTable) -> Vec<FactKey> {
+    let of = |table: &FactTable| -> BTreeMap<FactKey, Fact> {
+        let for_nodes = table.facts().filter(|fact| matches!(fact, Fact::Rule(_) | Fact::Port(_)));
+        for_nodes.map(|fact| (fact.key(), fact)).collect()
+    };
+    let (before, after) = (of(before), of(after));
+    let keys: BTreeSet<&FactKey> = before.keys().chain(after.keys()).collect();
+    keys.into_iter().filter(|key| before.get(key) != after.get(key)).cloned().collect()
+}
+
 impl Kernel {
-    /// With a guest at each port.
-    pub async fn bring(table: FactTable, specs: &[PortSpec]) -> Self {
+    /// Of nobody yet.
+    pub async fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let run_dir = directory.path().join("run");
         let mut driver = Flat::new(&config(&run_dir));
-        driver.apply(&wanted(&table, specs)).await.unwrap();
+        driver.apply(&Wanted::default()).await.unwrap();
         let names = TapNames::new(&Owner { cloud: "cloud".to_owned(), node: "node".to_owned() });
         let place = Place {
             bridge: BRIDGE,
@@ -155,116 +150,90 @@ impl Kernel {
             state_dir: directory.path(),
             boot_id: "boot",
         };
-        let ports = BridgePorts::open(place, names.clone(), Arc::new(Told(Arc::new(table)))).await.unwrap();
+        let facts = Arc::new(Told::default());
+        let ports = BridgePorts::open(place, names.clone(), facts.clone()).await.unwrap();
         ports.mend(&[]).await.unwrap();
-        let own: Vec<_> = specs.iter().map(|port| names.port(port)).collect();
-        ports.plug(&own).await.unwrap();
-        let mut kernel =
-            Self { ports, driver, run_dir, names, guests: BTreeMap::new(), _directory: directory };
-        for (number, port) in specs.iter().enumerate() {
-            let guest = kernel.guest(number, port);
-            kernel.guests.insert(port.id.to_string(), guest);
-        }
-        kernel
+        let (specs, guests) = (BTreeMap::new(), Guests::default());
+        Self { ports, driver, run_dir, names, facts, specs, guests, _directory: directory }
     }
 
-    fn guest(&self, number: usize, port: &PortSpec) -> Guest {
-        let (name, tap, bridge) =
-            (format!("g{number}"), self.names.tap(port), format!("{BRIDGE}.{:x}", port.segment));
-        let prefix = port.subnet_cidr.split_once('/').unwrap().1;
-        must(&format!(
-            "ip netns add {name}; ip link add {tap} mtu 1450 type veth peer name eth0 netns {name} mtu 1450 address {}; \
-             ip link set {tap} master {bridge} up; ip -n {name} link set lo up; ip -n {name} link set eth0 up",
-            port.mac
-        ));
-        for (address, _) in port.addresses() {
-            must(&format!("ip -n {name} address add {address}/{prefix} dev eth0"));
+    /// From the rows that it is at to these. Who of cluster controller and node comes first is nobody's to say.
+    pub async fn bring(&mut self, table: FactTable, specs: &[PortSpec], router_first: bool) {
+        let routers = wanted(&table, specs);
+        if router_first {
+            self.driver.apply(&routers).await.unwrap();
         }
-        must(&format!("ip -n {name} route add default via {}", port.gateway));
-        let hear = |number: u16| {
-            let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, number)).unwrap();
-            socket.set_nonblocking(true).unwrap();
-            socket
-        };
-        let hears = inside(&name, || NUMBERS.map(hear)).into_iter().collect();
-        Guest { name, hears }
+        self.node(table, specs).await;
+        if !router_first {
+            self.driver.apply(&routers).await.unwrap();
+        }
+        // What each change has made is as it was to be.
+        let own: Vec<_> = specs.iter().map(|port| self.names.port(port)).collect();
+        assert_eq!(self.ports.mend(&own).await.unwrap(), Vec::<String>::new(), "nothing is to be mended");
     }
 
-    /// Sends all of them, and tells who has heard which.
-    pub fn heard(&self, sent: &[(String, Datagram)]) -> BTreeSet<(usize, String)> {
-        let sockets: Vec<UdpSocket> = sent
-            .iter()
-            .map(|(port, datagram)| {
-                let speaks = || UdpSocket::bind((datagram.from, 0)).unwrap();
-                inside(&self.guests[port].name, speaks)
-            })
-            .collect();
-        let mut heard = BTreeSet::new();
-        // The first of them wait for answers to who has an address, and not all are waited with.
-        for _ in 0..SENT_TIMES {
-            for (number, ((_, datagram), socket)) in sent.iter().zip(&sockets).enumerate() {
-                let words = u32::try_from(number).unwrap().to_be_bytes();
-                // A refusal by an answer is none of this one's.
-                let _ = socket.send_to(&words, (datagram.to, datagram.port));
-            }
-            let mut last = Instant::now();
-            while last.elapsed() < QUIET_AFTER {
-                let before = heard.len();
-                self.guests.iter().for_each(|(id, guest)| listen(id, guest, &mut heard));
-                if heard.len() > before {
-                    last = Instant::now();
-                }
-                std::thread::sleep(Duration::from_millis(10)); // between two looks, until it has been quiet
-            }
+    async fn node(&mut self, table: FactTable, specs: &[PortSpec]) {
+        let wanted: BTreeMap<String, PortSpec> =
+            specs.iter().map(|port| (port.id.to_string(), port.clone())).collect();
+        let gone: Vec<PortSpec> =
+            self.specs.values().filter(|port| !wanted.contains_key(port.id.as_str())).cloned().collect();
+        let taps: Vec<String> = gone.iter().map(|port| self.names.tap(port)).collect();
+        if !taps.is_empty() {
+            self.ports.unplug(&taps).await.unwrap();
         }
-        heard
+        gone.iter().for_each(|port| self.guests.leave(port.id.as_str()));
+        let keys = changed(&self.facts.table(), &table);
+        *self.facts.0.lock().unwrap() = Arc::new(table);
+        if !keys.is_empty() {
+            self.ports.told(Some(&keys)).await.unwrap();
+        }
+        let comes = wanted.iter().filter(|(id, port)| self.specs.get(*id) != Some(port));
+        let comes: Vec<PortSpec> = comes.map(|(_, port)| port.clone()).collect();
+        let own: Vec<_> = comes.iter().map(|port| self.names.port(port)).collect();
+        if !own.is_empty() {
+            self.ports.plug(&own).await.unwrap();
+            for port in &comes {
+                let bridge = format!("{BRIDGE}.{:x}", port.segment);
+                self.guests.come(port, &self.names.tap(port), &bridge);
+            }
+            self.ports.started(&own).await.unwrap();
+        }
+        self.specs = wanted;
+    }
+
+    /// Sends all of them, and tells what came of each.
+    pub fn seen(
+        &mut self,
+        sent: &[(String, Packet)],
+        expected: &BTreeSet<(usize, String)>,
+    ) -> BTreeSet<(usize, String)> {
+        self.guests.seen(sent, expected)
+    }
+
+    /// What is asked next is asked in flows that nobody knows.
+    pub fn forget(&mut self) {
+        self.guests.forget();
     }
 
     /// A rule that drops everything to this port, at its node.
-    pub fn shut(&self, spec: &PortSpec) {
-        must(&format!("iptables -t mangle -I KARRI-{}-to -j DROP", self.names.tap(spec)));
+    pub fn shut(&self, port: &str) {
+        must(&format!("iptables -t mangle -I KARRI-{}-to -j DROP", self.names.tap(&self.specs[port])));
     }
 
     /// Everything as it was.
     pub async fn mend(&mut self) {
-        self.ports.mend(&[]).await.unwrap();
+        let own: Vec<_> = self.specs.values().map(|port| self.names.port(port)).collect();
+        assert_ne!(self.ports.mend(&own).await.unwrap(), Vec::<String>::new(), "a rule too many");
     }
 
+    /// Nobody is there any more, and nothing that was made for them.
     pub async fn remove(mut self) {
-        for number in 0..self.guests.len() {
-            must(&format!("ip netns delete g{number}"));
-        }
-        let taps: Vec<String> =
-            self.ports.plugged().await.unwrap().into_iter().map(|port| port.tap).collect();
-        self.ports.unplug(&taps).await.unwrap();
-        self.driver.apply(&Wanted::default()).await.unwrap();
+        self.bring(FactTable::default(), &[], true).await;
         self.ports.clean().await.unwrap();
         karri_cc::drive::flat::remove(&config(&self.run_dir)).await.unwrap();
+        let left = "iptables-save; ipset save; ebtables-save; ip -o link; ip netns list";
+        let left = Command::new("sh").args(["-ec", left]).output().unwrap();
+        let left = String::from_utf8_lossy(&left.stdout).to_lowercase();
+        assert!(!left.contains("karri") && !left.contains(self.names.prefix()), "{left}");
     }
-}
-
-fn listen(id: &str, guest: &Guest, heard: &mut BTreeSet<(usize, String)>) {
-    let mut words = [0; 4];
-    for socket in &guest.hears {
-        while socket.recv(&mut words).is_ok() {
-            heard.insert((u32::from_be_bytes(words) as usize, id.to_owned()));
-        }
-    }
-}
-
-/// Every living port to every address of everybody, private and public.
-pub fn datagrams(model: &Model) -> Vec<(String, Datagram)> {
-    let private: BTreeSet<Ipv4Addr> = model.living().flat_map(|(_, port)| port.addresses.clone()).collect();
-    let public = model.addresses.values().map(|address| address.public);
-    let goals: Vec<Ipv4Addr> = private.into_iter().chain(public).collect();
-    let mut all = Vec::new();
-    for (id, port) in model.living() {
-        for from in &port.addresses {
-            for to in goals.iter().filter(|to| !port.addresses.contains(to)) {
-                let each = NUMBERS.map(|port| (id.clone(), Datagram { from: *from, to: *to, port }));
-                all.extend(each);
-            }
-        }
-    }
-    all
 }

@@ -1,5 +1,7 @@
-//! What a user has made, and what follows from it, in EC2's words: written down here a second time, without a look at how
-//! the controllers come to theirs.
+//! What a user has made, in EC2's words: written down here a second time, without a look at how the controllers come
+//! to theirs. What follows from it for packets is in [`passes`].
+
+pub mod passes;
 
 use karri_proto::network::Net4;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,11 +10,18 @@ use std::net::Ipv4Addr;
 /// Five of a subnet's are EC2's own.
 const RESERVED: usize = 5;
 
+/// Of one account.
 #[derive(Debug, Clone, Default)]
 pub struct Model {
     pub vpcs: BTreeMap<String, Vpc>,
+    /// Internet gateways that are attached to nothing.
+    pub loose: BTreeSet<String>,
     pub subnets: BTreeMap<String, Subnet>,
+    pub tables: BTreeMap<String, Table>,
+    pub nats: BTreeMap<String, Nat>,
+    pub acls: BTreeMap<String, Acl>,
     pub groups: BTreeMap<String, Group>,
+    pub lists: BTreeMap<String, List>,
     pub ports: BTreeMap<String, Port>,
     pub instances: BTreeSet<String>,
     /// By their allocations.
@@ -23,27 +32,57 @@ pub struct Model {
 pub struct Vpc {
     pub range: Net4,
     pub default_group: String,
-    pub table: String,
-    pub acl: String,
+    pub main_table: String,
+    pub default_acl: String,
     pub gateway: Option<String>,
-    /// The main table leads everywhere else by a gateway, which may be attached no more.
-    pub route: Option<String>,
-    /// By direction (outward or not) and number. The last one that EC2 makes is 100: everything.
-    pub entries: BTreeMap<(bool, u16), Entry>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Entry {
-    pub allow: bool,
-    /// UDP ports; none: everything.
-    pub ports: Option<(u16, u16)>,
-    pub range: Net4,
 }
 
 #[derive(Debug, Clone)]
 pub struct Subnet {
     pub vpc: String,
     pub range: Net4,
+    /// Its own one, with the association. None: it goes by the main one.
+    pub table: Option<(String, String)>,
+    pub acl: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Table {
+    pub vpc: String,
+    /// By which gateway, which may be attached or there no more. What is in the VPC is reached beside them.
+    pub routes: BTreeMap<Net4, String>,
+}
+
+/// A NAT gateway.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Nat {
+    pub subnet: String,
+    pub private: Ipv4Addr,
+    pub public: Ipv4Addr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Acl {
+    pub vpc: String,
+    /// By direction (outward or not) and number.
+    pub entries: BTreeMap<(bool, u16), Entry>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    pub allow: bool,
+    pub traffic: Traffic,
+    pub range: Net4,
+}
+
+/// What a rule or an entry is about. Ranges include both ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Traffic {
+    All,
+    Tcp(u16, u16),
+    Udp(u16, u16),
+    /// By type; none: all of them.
+    Icmp(Option<u8>),
 }
 
 #[derive(Debug, Clone)]
@@ -56,8 +95,7 @@ pub struct Group {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rule {
     pub outward: bool,
-    /// UDP ports; none: everything.
-    pub ports: Option<(u16, u16)>,
+    pub traffic: Traffic,
     pub peer: Peer,
 }
 
@@ -65,6 +103,14 @@ pub struct Rule {
 pub enum Peer {
     Range(Net4),
     Group(String),
+    List(String),
+}
+
+/// A managed prefix list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct List {
+    pub version: u32,
+    pub entries: BTreeSet<Net4>,
 }
 
 #[derive(Debug, Clone)]
@@ -87,18 +133,6 @@ pub struct Address {
     pub leads_to: Option<(String, Ipv4Addr)>,
 }
 
-/// A datagram as its sender writes it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Datagram {
-    pub from: Ipv4Addr,
-    pub to: Ipv4Addr,
-    pub port: u16,
-}
-
-fn carries(ports: Option<(u16, u16)>, port: u16) -> bool {
-    ports.is_none_or(|(from, to)| (from..=to).contains(&port))
-}
-
 impl Model {
     pub fn subnets_of<'a>(&'a self, vpc: &'a str) -> impl Iterator<Item = (&'a String, &'a Subnet)> {
         self.subnets.iter().filter(move |(_, subnet)| subnet.vpc == vpc)
@@ -116,7 +150,8 @@ impl Model {
     pub fn free(&self, subnet: &str) -> usize {
         let size = 1_usize << (32 - self.subnets[subnet].range.prefix);
         let used = self.ports.values().filter(|port| port.subnet == subnet);
-        size - RESERVED - used.map(|port| port.addresses.len()).sum::<usize>()
+        let nats = self.nats.values().filter(|nat| nat.subnet == subnet).count();
+        size - RESERVED - nats - used.map(|port| port.addresses.len()).sum::<usize>()
     }
 
     /// The public address of a private one.
@@ -129,60 +164,22 @@ impl Model {
     pub fn is_mapped(&self, vpc: &str) -> bool {
         let ports = self.addresses.values().filter_map(|address| Some(&address.leads_to.as_ref()?.0));
         ports.into_iter().any(|port| self.ports[port].vpc == vpc)
+            || self.nats.values().any(|nat| self.subnets[&nat.subnet].vpc == vpc)
     }
 
-    fn groups_let(&self, port: &Port, outward: bool, peer: Ipv4Addr, number: u16) -> bool {
-        let members = |group: &String| {
-            let mut of = self.living().filter(|(_, port)| port.groups.contains(group));
-            of.any(|(_, port)| port.addresses.contains(&peer))
-        };
-        let rules = port.groups.iter().flat_map(|group| self.groups[group].rules.values());
-        rules.filter(|rule| rule.outward == outward && carries(rule.ports, number)).any(|rule| {
-            match &rule.peer {
-                Peer::Range(range) => range.contains(peer),
-                Peer::Group(group) => members(group),
-            }
-        })
+    /// It is a NAT gateway's.
+    pub fn is_nats(&self, public: Ipv4Addr) -> bool {
+        self.nats.values().any(|nat| nat.public == public)
     }
 
-    fn acl_lets(&self, vpc: &str, outward: bool, peer: Ipv4Addr, number: u16) -> bool {
-        let of = self.vpcs[vpc].entries.iter().filter(|((way, _), _)| *way == outward);
-        let mut about = of.filter(|(_, entry)| carries(entry.ports, number) && entry.range.contains(peer));
-        about.next().is_some_and(|(_, entry)| entry.allow)
+    /// By which route table a subnet goes.
+    pub fn table_of(&self, subnet: &str) -> &String {
+        let Subnet { vpc, table, .. } = &self.subnets[subnet];
+        table.as_ref().map_or(&self.vpcs[vpc].main_table, |(table, _)| table)
     }
 
-    /// Into a subnet from another one or from outside. `sender` is whom the ACL sees, `seen` whom the groups see.
-    fn comes_in(&self, port: &Port, sender: Ipv4Addr, seen: Ipv4Addr, number: u16) -> bool {
-        self.acl_lets(&port.vpc, false, sender, number) && self.groups_let(port, false, seen, number)
-    }
-
-    /// To whom a datagram comes that a living port sends; none: to nobody.
-    pub fn arrives(&self, sender: &str, datagram: Datagram) -> Option<String> {
-        let Datagram { from, to, port: number } = datagram;
-        let source = self.ports.get(sender)?;
-        if !self.groups_let(source, true, to, number) {
-            return None;
-        }
-        let vpc = &self.vpcs[&source.vpc];
-        if vpc.range.contains(to) {
-            let (id, port) = self.port_of(&source.vpc, to).filter(|(_, port)| port.instance.is_some())?;
-            let passes = match port.subnet == source.subnet {
-                true => self.groups_let(port, false, from, number),
-                false => {
-                    self.acl_lets(&source.vpc, true, to, number) && self.comes_in(port, from, from, number)
-                }
-            };
-            return passes.then(|| id.clone());
-        }
-        let is_out = vpc.route.is_some() && vpc.route == vpc.gateway;
-        let own = self
-            .public_of(sender, from)
-            .filter(|_| is_out && self.acl_lets(&source.vpc, true, to, number))?;
-        let (id, _) = self.addresses.values().find(|address| address.public == to)?.leads_to.clone()?;
-        let port = &self.ports[&id];
-        // On its way back into the VPC the ACL still sees who sent it.
-        let known = if port.vpc == source.vpc { from } else { own };
-        let passes = port.instance.is_some() && self.comes_in(port, known, own, number);
-        passes.then_some(id)
+    /// A way by this gateway leads on: it is attached to this very VPC, or a NAT gateway that is there.
+    pub fn is_open(&self, vpc: &str, gateway: &String) -> bool {
+        self.vpcs[vpc].gateway.as_ref() == Some(gateway) || self.nats.contains_key(gateway)
     }
 }

@@ -1,13 +1,17 @@
 //! What the database says, as the API tells it, and what the cluster was told: both beside what the model says.
 
-use crate::model::{Entry, Model, Peer, Rule};
-use crate::support::{Answer, Client};
+pub mod facts;
+mod lists;
+mod reads;
+
+pub use lists::list;
+pub use reads::{associations, rules_of};
+
+use crate::model::{Entry, List, Model, Nat, Port, Rule, Subnet};
+use crate::support::Client;
 use crate::xml::Element;
-use karri_proto::network::{self, Direction, Fact, FactTable, Net4, RouteTarget, Shape, Traffic};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
-
-type Ports = Option<(u16, u16)>;
 
 /// As EC2 tells it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -15,9 +19,31 @@ pub struct Told {
     pub vpcs: BTreeMap<String, String>,
     /// VPC, range, free addresses.
     pub subnets: BTreeMap<String, (String, String, usize)>,
+    pub tables: BTreeMap<String, ToldTable>,
+    pub nats: BTreeMap<String, Nat>,
+    pub acls: BTreeMap<String, ToldAcl>,
     /// By group and their own ids.
     pub rules: BTreeMap<(String, String), Rule>,
+    pub lists: BTreeMap<String, List>,
     pub ports: BTreeMap<String, ToldPort>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldTable {
+    pub vpc: String,
+    pub main: bool,
+    /// With their associations.
+    pub subnets: BTreeMap<String, String>,
+    /// By which gateway, and whether that leads anywhere.
+    pub routes: BTreeMap<String, (String, bool)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ToldAcl {
+    pub vpc: String,
+    pub default: bool,
+    pub subnets: BTreeSet<String>,
+    pub entries: BTreeMap<(bool, u16), Entry>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +57,7 @@ pub struct ToldPort {
 
 impl Told {
     pub fn by(model: &Model) -> Self {
-        let port = |(id, port): (&String, &crate::model::Port)| {
+        let port = |(id, port): (&String, &Port)| {
             let addresses = port.addresses.iter().map(|one| (*one, model.public_of(id, *one))).collect();
             let groups = port.groups.iter().cloned().collect();
             (
@@ -42,186 +68,74 @@ impl Told {
         let rules = model.groups.iter().flat_map(|(group, of)| {
             of.rules.iter().map(move |(id, rule)| ((group.clone(), id.clone()), rule.clone()))
         });
-        let subnet = |(id, subnet): (&String, &crate::model::Subnet)| {
+        let subnet = |(id, subnet): (&String, &Subnet)| {
             (id.clone(), (subnet.vpc.clone(), subnet.range.to_string(), model.free(id)))
         };
         Self {
             vpcs: model.vpcs.iter().map(|(id, vpc)| (id.clone(), vpc.range.to_string())).collect(),
             subnets: model.subnets.iter().map(subnet).collect(),
+            tables: model.tables.keys().map(|id| (id.clone(), table(model, id))).collect(),
+            nats: model.nats.clone(),
+            acls: model.acls.keys().map(|id| (id.clone(), acl(model, id))).collect(),
             rules: rules.collect(),
+            lists: model.lists.clone(),
             ports: model.ports.iter().map(port).collect(),
         }
     }
 
     pub async fn asked(client: &Client, model: &Model) -> Self {
         let own = [("Filter.1.Name", "is-default"), ("Filter.1.Value.1", "false")];
-        let vpcs = Element::parse(&client.ec2("DescribeVpcs", &own).await.ok().text);
-        let subnets = Element::parse(&client.ec2("DescribeSubnets", &[]).await.ok().text);
+        let vpcs = read(client, "DescribeVpcs", &own).await;
+        let subnets = read(client, "DescribeSubnets", &[]).await;
+        let tables = read(client, "DescribeRouteTables", &[]).await;
+        let nats = read(client, "DescribeNatGateways", &[]).await;
+        let acls = read(client, "DescribeNetworkAcls", &[]).await;
         let rules = rules_of(&client.ec2("DescribeSecurityGroupRules", &[]).await.ok());
-        let ports = Element::parse(&client.ec2("DescribeNetworkInterfaces", &[]).await.ok().text);
+        let ports = read(client, "DescribeNetworkInterfaces", &[]).await;
         let vpcs: BTreeMap<_, _> =
             vpcs.items("vpcSet").iter().map(|vpc| (vpc.text("vpcId"), vpc.text("cidrBlock"))).collect();
-        let of_own = |of: &Element| vpcs.contains_key(&of.text("vpcId"));
-        let subnet = |of: &Element| {
-            let free = of.text("availableIpAddressCount").parse().unwrap();
-            (of.text("subnetId"), (of.text("vpcId"), of.text("cidrBlock"), free))
-        };
+        let of_own = |of: &&Element| vpcs.contains_key(&of.text("vpcId"));
         let known = |group: &String| model.groups.contains_key(group);
         let rules = rules.into_iter().filter(|(group, ..)| known(group));
         Self {
-            subnets: subnets.items("subnetSet").iter().filter(|of| of_own(of)).map(subnet).collect(),
+            subnets: subnets.items("subnetSet").iter().filter(of_own).map(reads::subnet).collect(),
+            tables: tables.items("routeTableSet").iter().filter(of_own).map(reads::table).collect(),
+            nats: nats.items("natGatewaySet").iter().filter_map(reads::nat).collect(),
+            acls: acls.items("networkAclSet").iter().filter(of_own).map(reads::acl).collect(),
             rules: rules.map(|(group, id, rule)| ((group, id), rule)).collect(),
-            ports: ports.items("networkInterfaceSet").iter().filter(|of| of_own(of)).map(port_of).collect(),
+            lists: lists::all(client).await,
+            ports: ports.items("networkInterfaceSet").iter().filter(of_own).filter_map(reads::port).collect(),
             vpcs,
         }
     }
 }
 
-fn port_of(of: &Element) -> (String, ToldPort) {
-    let address = |one: &Element| {
-        let public =
-            one.child("association").map(|association| association.text("publicIp").parse().unwrap());
-        (one.text("privateIpAddress").parse().unwrap(), public)
+async fn read(client: &Client, action: &str, words: &[(&str, &str)]) -> Element {
+    Element::parse(&client.ec2(action, words).await.ok().text)
+}
+
+fn table(model: &Model, id: &String) -> ToldTable {
+    let table = &model.tables[id];
+    let vpc = &model.vpcs[&table.vpc];
+    let associations = model.subnets.iter().filter_map(|(subnet, of)| {
+        let (own, association) = of.table.as_ref()?;
+        (own == id).then(|| (subnet.clone(), association.clone()))
+    });
+    let route = |(to, gateway): (&karri_proto::network::Net4, &String)| {
+        (to.to_string(), (gateway.clone(), model.is_open(&table.vpc, gateway)))
     };
-    let attachment = of.child("attachment");
-    let instance = attachment.map(|at| (at.text("instanceId"), at.text("deviceIndex").parse().unwrap()));
-    let told = ToldPort {
-        subnet: of.text("subnetId"),
-        addresses: of.items("privateIpAddressesSet").iter().map(address).collect(),
-        groups: of.items("groupSet").iter().map(|group| group.text("groupId")).collect(),
-        instance,
-    };
-    (of.text("networkInterfaceId"), told)
+    let mut routes: BTreeMap<_, _> = table.routes.iter().map(route).collect();
+    routes.insert(vpc.range.to_string(), ("local".to_owned(), true));
+    ToldTable { vpc: table.vpc.clone(), main: vpc.main_table == *id, subnets: associations.collect(), routes }
 }
 
-/// Group, id, what it says.
-pub fn rules_of(answer: &Answer) -> Vec<(String, String, Rule)> {
-    let rule = |of: &Element| {
-        let ports = match of.text("ipProtocol").as_str() {
-            "-1" => None,
-            "udp" => Some((of.text("fromPort").parse().unwrap(), of.text("toPort").parse().unwrap())),
-            other => panic!("a rule of {other}"),
-        };
-        let peer = match of.child("referencedGroupInfo") {
-            Some(group) => Peer::Group(group.text("groupId")),
-            None => Peer::Range(crate::calls::net(&of.text("cidrIpv4"))),
-        };
-        let rule = Rule { outward: of.text("isEgress") == "true", ports, peer };
-        (of.text("groupId"), of.text("securityGroupRuleId"), rule)
-    };
-    Element::parse(&answer.text).items("securityGroupRuleSet").iter().map(rule).collect()
-}
-
-/// As the cluster is told.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Facts {
-    pub ports: BTreeMap<String, (Vec<Ipv4Addr>, BTreeSet<String>)>,
-    pub rules: BTreeMap<String, (String, Rule)>,
-    /// To which private address of which port.
-    pub public: BTreeMap<Ipv4Addr, (Ipv4Addr, String)>,
-    pub gateways: BTreeMap<String, Option<String>>,
-    pub subnets: BTreeMap<String, (String, Net4)>,
-    /// Whether everything else is reached by the internet gateway; none: there is no such route.
-    pub routes: BTreeMap<String, Option<bool>>,
-    pub entries: BTreeMap<(String, bool, u16), Entry>,
-}
-
-impl Facts {
-    pub fn by(model: &Model) -> Self {
-        let mut facts = Self::default();
-        for (id, port) in model.living() {
-            facts.ports.insert(id.clone(), (port.addresses.clone(), port.groups.iter().cloned().collect()));
-            for group in &port.groups {
-                let rules = model.groups[group].rules.iter();
-                facts.rules.extend(rules.map(|(id, rule)| (id.clone(), (group.clone(), rule.clone()))));
-            }
-        }
-        for address in model.addresses.values() {
-            let living = address.leads_to.clone().filter(|(port, _)| model.ports[port].instance.is_some());
-            facts.public.extend(living.map(|(port, private)| (address.public, (private, port))));
-        }
-        for (id, vpc) in &model.vpcs {
-            facts.gateways.insert(id.clone(), vpc.gateway.clone());
-            facts.routes.insert(vpc.table.clone(), vpc.route.as_ref().map(|_| vpc.route == vpc.gateway));
-            let entries = vpc.entries.iter();
-            facts
-                .entries
-                .extend(entries.map(|((way, number), entry)| ((vpc.acl.clone(), *way, *number), *entry)));
-        }
-        let subnets = model.subnets.iter();
-        facts.subnets =
-            subnets.map(|(id, subnet)| (id.clone(), (subnet.vpc.clone(), subnet.range))).collect();
-        facts
+fn acl(model: &Model, id: &String) -> ToldAcl {
+    let acl = &model.acls[id];
+    let subnets = model.subnets.iter().filter(|(_, subnet)| subnet.acl == *id);
+    ToldAcl {
+        vpc: acl.vpc.clone(),
+        default: model.vpcs[&acl.vpc].default_acl == *id,
+        subnets: subnets.map(|(subnet, _)| subnet.clone()).collect(),
+        entries: acl.entries.clone(),
     }
-
-    pub fn of(table: &FactTable, model: &Model) -> Self {
-        let mut facts = Self::default();
-        let is_own = |vpc: &str| model.vpcs.contains_key(vpc);
-        for fact in table.facts() {
-            match fact {
-                Fact::Port(port) if is_own(port.vpc.as_str()) => {
-                    let groups = port.groups.iter().map(ToString::to_string).collect();
-                    facts.ports.insert(port.id.to_string(), (port.addresses, groups));
-                }
-                Fact::Port(_) => {}
-                Fact::Rule(rule) => {
-                    let (id, group) = (rule.id.to_string(), rule.group.to_string());
-                    facts.rules.insert(id, (group, rule_of(&rule)));
-                }
-                Fact::Shape(shape) if is_own(shape.vpc().as_str()) => facts.shape(shape),
-                Fact::Shape(_) => {}
-                Fact::Hosts(hosts) => panic!("there is one cluster: {hosts:?}"),
-            }
-        }
-        facts
-    }
-
-    fn shape(&mut self, shape: Shape) {
-        match shape {
-            Shape::Vpc(vpc) => {
-                let gateway = vpc.internet_gateway.map(|gateway| gateway.to_string());
-                self.gateways.insert(vpc.id.to_string(), gateway);
-            }
-            Shape::Subnet(subnet) => {
-                self.subnets.insert(subnet.id.to_string(), (subnet.vpc.to_string(), subnet.range));
-            }
-            Shape::RouteTable(table) => {
-                let route = table.routes.iter().find(|route| route.to == Net4::EVERYWHERE);
-                let leads = route.map(|route| route.target == RouteTarget::Internet);
-                self.routes.insert(table.id.to_string(), leads);
-            }
-            Shape::Acl(acl) => {
-                for (way, entries) in [(true, &acl.egress), (false, &acl.ingress)] {
-                    let own = entries.iter().map(|of| ((acl.id.to_string(), way, of.number), entry_of(of)));
-                    self.entries.extend(own);
-                }
-            }
-            Shape::Address(address) => {
-                self.public.insert(address.public, (address.private, address.port.to_string()));
-            }
-            Shape::Nat(_) => {}
-            Shape::Far(port) => panic!("there is one cluster: {port:?}"),
-        }
-    }
-}
-
-fn ports_of(traffic: Traffic) -> Ports {
-    match traffic {
-        Traffic::All => None,
-        Traffic::Udp { from, to } => Some((from, to)),
-        other => panic!("nobody has asked for {other:?}"),
-    }
-}
-
-fn rule_of(rule: &network::GroupRule) -> Rule {
-    let peer = match &rule.peer {
-        network::Peer::V4(range) => Peer::Range(*range),
-        network::Peer::Group(group) => Peer::Group(group.to_string()),
-        network::Peer::V6(range) => panic!("nobody has asked for {range:?}"),
-    };
-    Rule { outward: rule.direction == Direction::Egress, ports: ports_of(rule.traffic), peer }
-}
-
-fn entry_of(entry: &network::AclEntry) -> Entry {
-    Entry { allow: entry.allow, ports: ports_of(entry.traffic), range: entry.range }
 }

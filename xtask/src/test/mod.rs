@@ -46,11 +46,20 @@ impl Part {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
-    /// One stage of the run: the suites of both wait more than they work.
+    /// It makes bridges, network namespaces or guests.
+    fn needs_root(self) -> bool {
+        matches!(self, Self::Unit | Self::System)
+    }
+
+    /// One stage of the run: suites of all these wait much of their time.
     fn is_run_beside(self, next: Self) -> bool {
-        matches!((self, next), (Self::Unit, Self::Fuzz) | (Self::Clients, Self::System))
+        let is_of_suites = |part| matches!(part, Self::Unit | Self::Fuzz | Self::Clients | Self::System);
+        is_of_suites(self) && is_of_suites(next)
     }
 }
+
+const NEEDS_ROOT: &str =
+    "tests make bridges and start guests: run them as root (for `make check` nobody need be)";
 
 /// What a stage has to say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -95,6 +104,9 @@ pub fn run(root: &Path, only: &[Part]) -> Result<()> {
     let mut all = Report::default();
     let wanted = |part: &&Part| only.is_empty() || only.contains(part);
     let parts: Vec<Part> = Part::value_variants().iter().filter(wanted).copied().collect();
+    if parts.iter().any(|part| part.needs_root()) && !rustix::process::geteuid().is_root() {
+        bail!("{NEEDS_ROOT}"); // told now, not after the build
+    }
     for stage in parts.chunk_by(|one, next| one.is_run_beside(*next)) {
         all.add(timed(&mut context, stage));
     }

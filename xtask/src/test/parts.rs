@@ -26,8 +26,14 @@ const IMAGE_SCRIPTS: &str = "deploy/images";
 /// where there is one.
 const IMAGE_NAMES: [&str; 3] = ["tiny", "debian", "labhost"];
 const PYTHON: &str = "target/test-venv/bin/python";
-/// The crate whose tests are of the whole, beside those in Python that start guests.
+/// Tests of the whole in Python, which start guests.
+const GUESTS: &str = "tests/system";
+const GUESTS_OF_NODES: [&str; 2] = ["nc test libvirt_guest", "nc test vlan"];
+/// The crate whose tests are of the whole, and start none.
 const SYSTEM_CRATE: &str = "tests";
+/// Suites that do next to nothing but wait: many of their tests run at a time.
+const WAITING: [&str; 1] = ["cc test cluster"];
+const WAITING_AT_ONCE: &str = "--test-threads=8";
 
 pub struct Context {
     root: PathBuf,
@@ -65,11 +71,10 @@ pub fn run(context: &mut Context, stage: &[Part]) -> Result<Report> {
         [Part::Build] => context.build().map(|_| Report::passed(1)),
         [Part::Images] => images(context),
         _ => {
-            // Guests take longest, and are the last part.
+            // Guests take longest, and are the last part: they begin first.
             let parts = stage.iter().rev();
             let suites: Result<Vec<Vec<Suite>>> = parts.map(|part| suites(context, *part)).collect();
-            let lanes = if stage.contains(&Part::System) { lanes::few() } else { lanes::many() };
-            all(context, lanes, suites?.into_iter().flatten().collect())
+            all(context, suites?.into_iter().flatten().collect())
         }
     }
 }
@@ -87,7 +92,7 @@ fn suites(context: &mut Context, part: Part) -> Result<Vec<Suite>> {
         }
         Part::System => {
             prepare_host(context)?;
-            let mut suites = python(context, "tests/system")?;
+            let mut suites = python(context, GUESTS)?;
             suites.extend(executables(context, |exe| exe.folder() == SYSTEM_CRATE, &["--test-threads=1"])?);
             Ok(suites)
         }
@@ -239,12 +244,21 @@ impl Suite {
         }
     }
 
+    fn has_guests(&self) -> bool {
+        match self {
+            Self::Executable(exe, _) => GUESTS_OF_NODES.contains(&exe.name().as_str()),
+            Self::Python(path) => path.starts_with(GUESTS),
+            Self::Fuzz => false,
+        }
+    }
+
     fn run(&self, context: &Context) -> Result<Report> {
         let name = self.name();
         match self {
             Self::Executable(exe, arguments) => {
                 let mut command = Command::new(&exe.path);
-                command.args(*arguments).current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
+                command.args(*arguments).args(WAITING.contains(&name.as_str()).then_some(WAITING_AT_ONCE));
+                command.current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
                 let outcome = context.run(&mut command, &name, SUITE_TIME_MAX)?;
                 // A binary or library without tests says so and is fine.
                 let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
@@ -288,16 +302,14 @@ fn python(context: &Context, folder: &str) -> Result<Vec<Suite>> {
     Ok(suites.into_iter().map(|(_, name)| Suite::Python(format!("{folder}/{name}"))).collect())
 }
 
-fn all(context: &Context, lanes: usize, mut suites: Vec<Suite>) -> Result<Report> {
+fn all(context: &Context, mut suites: Vec<Suite>) -> Result<Report> {
     context.times.longest_first(&mut suites, Suite::name);
-    Ok(Report::sum(lanes::side_by_side(lanes, &suites, |suite| suite.run(context))?))
+    let lanes = (lanes::lanes(), lanes::lanes_with_guests());
+    Ok(Report::sum(lanes::side_by_side(lanes, &suites, Suite::has_guests, |suite| suite.run(context))?))
 }
 
-/// What starts guests and makes bridges needs a libvirt that answers, and root.
+/// What starts guests and makes bridges needs a libvirt that answers.
 fn prepare_host(context: &Context) -> Result<()> {
-    if !rustix::process::geteuid().is_root() {
-        bail!("tests make bridges and start guests: run them as root");
-    }
     let libvirt = context.run(&mut context.command("deploy/start-libvirt.sh"), "libvirt", SUITE_TIME_MAX)?;
     if !libvirt.success() {
         bail!("deploy/start-libvirt.sh: {}", libvirt.tail());

@@ -6,6 +6,7 @@
 //!                    Router (mod.rs) ◄───┼─ routes.rs   the kernel's routes that follow from the ways
 //!                                        ├─ chains.rs   iptables: marks, translation, what is refused
 //!                                        ├─ acl.rs      network ACLs as chains
+//!                                        ├─ naming.rs   what names are served
 //!                                        └─ names.rs    names of links and of the namespace
 //! ```
 //!
@@ -21,11 +22,13 @@ mod chains;
 mod flat;
 mod input;
 pub mod names;
+mod naming;
 mod routes;
 mod ways;
 
-pub use flat::{Outside, outside};
+pub use flat::{FlatPart, Outside, flat_naming, outside};
 pub use input::{Input, Lease};
+pub use naming::Naming;
 pub use routes::{MAIN_TABLE, NEXT_HOP, Route, Via, table_of};
 
 use crate::drive::Host;
@@ -53,6 +56,7 @@ pub struct Router {
     pub tables: String,
     /// Public addresses that lead here, and whose they are; none: a NAT gateway's.
     pub public: BTreeMap<Ipv4Addr, Option<Ipv4Addr>>,
+    pub naming: Naming,
 }
 
 /// A router's end in a subnet, and what it serves there.
@@ -64,10 +68,6 @@ pub struct Leg {
     pub dhcp: DhcpOptions,
     /// Names are answered, by the gateway.
     pub dns: bool,
-    /// In which guests have names, both ways, by their addresses.
-    pub domain: Option<String>,
-    /// Of the VPC: addresses that have such names.
-    pub named: Vec<Net4>,
     pub hosts: Vec<Host>,
 }
 
@@ -82,14 +82,23 @@ pub fn router(input: &Input, site: &Site) -> Option<Router> {
         vpc: input.vpc.id.clone(),
         routes: routes::routes(&plan),
         tables: chains::tables(&plan).to_string(),
+        naming: naming(input, &plan),
         public: plan.public(),
         legs,
     })
 }
 
+/// What is in another zone keeps its public address: there is no way to its private one.
+fn naming(input: &Input, plan: &ways::Plan) -> Naming {
+    let named = plan.addresses.iter().filter(|_| input.vpc.dns_hostnames);
+    Naming {
+        region: input.vpc.names.clone(),
+        ranges: input.vpc.ranges.iter().copied().collect(),
+        inside: named.map(|address| (address.public, address.private)).collect(),
+    }
+}
+
 fn legs(input: &Input, site: &Site) -> BTreeMap<SegmentTag, Leg> {
-    let domain = input.leases.iter().find_map(|lease| lease.hostname.split_once('.'));
-    let domain = domain.map(|(_, domain)| domain.to_owned());
     let here = input.subnets.iter().filter(|subnet| subnet.zone == site.zone && subnet.tag != 0);
     let needed = here.filter_map(|subnet| {
         let hosts: Vec<Host> = input.hosts_of(subnet.tag).collect();
@@ -100,8 +109,6 @@ fn legs(input: &Input, site: &Site) -> BTreeMap<SegmentTag, Leg> {
             gateway: gateway_of(subnet.range)?,
             dhcp: input.vpc.dhcp.clone(),
             dns: input.vpc.dns_support,
-            domain: domain.clone(),
-            named: input.vpc.ranges.clone(),
             hosts,
         };
         (has_nat || !leg.hosts.is_empty()).then_some((subnet.tag, leg))

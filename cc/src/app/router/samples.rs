@@ -2,8 +2,8 @@
 
 use super::{Input, Lease, Site};
 use karri_proto::network::{
-    Acl, AclEntry, DhcpOptions, FarPort, Nat, Net4, PublicAddress, Route, RouteTable, RouteTarget,
-    SegmentTag, Shape, Subnet, Traffic, Vpc,
+    Acl, AclEntry, AddressRange, DhcpOptions, FarPort, Nat, Net4, PublicAddress, RegionNames, Route,
+    RouteTable, RouteTarget, SegmentTag, Shape, Subnet, Traffic, Vpc,
 };
 use std::net::Ipv4Addr;
 
@@ -34,6 +34,12 @@ pub fn vpc() -> Vpc {
         internet_gateway: Some(id("igw", 1)),
         dhcp: DhcpOptions::default(),
         dns_support: true,
+        dns_hostnames: true,
+        names: Some(RegionNames {
+            domain: "ec2.internal".to_owned(),
+            public_domain: "compute-1.internal".to_owned(),
+            public: vec![AddressRange { first: [203, 0, 113, 1].into(), last: [203, 0, 113, 254].into() }],
+        }),
         transit: 0x1000,
     }
 }

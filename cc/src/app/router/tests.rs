@@ -2,7 +2,8 @@
 
 use super::names::{leg_outside, namespace, uplink};
 use super::samples::{
-    A, B, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table, usual, vpc,
+    A, B, ELSEWHERE, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table,
+    usual, vpc,
 };
 use super::{Input, Router, Site, Via, outside, router, table_of};
 use karri_proto::network::{RouteTarget, Shape, Traffic};
@@ -78,7 +79,20 @@ fn each_leg_serves_its_own_ports_and_no_others() {
     assert_eq!(leg.gateway, std::net::Ipv4Addr::new(10, 0, 1, 1));
     let [host] = &leg.hosts[..] else { panic!("{:?}", leg.hosts) };
     assert_eq!((host.address, host.hostname.as_str()), (lease(B, 5).address, "ip-10-0-1-5"));
-    assert_eq!(leg.domain.as_deref(), Some("ec2.internal"));
+}
+
+#[test]
+fn names_of_its_own_public_addresses_lead_to_private_ones_if_the_vpc_has_such_names() {
+    let router = made(&usual());
+    assert_eq!(router.naming.region, vpc().names);
+    assert_eq!(router.naming.ranges, vpc().ranges.into_iter().collect());
+    // Neither a NAT gateway's, nor one in another zone, to which there is no other way.
+    let mut shapes = usual();
+    shapes.push(Shape::Address(address([203, 0, 113, 6], &lease(ELSEWHERE, 5))));
+    let inside = [([203, 0, 113, 5].into(), [10, 0, 0, 5].into())].into();
+    assert_eq!(made(&shapes).naming.inside, inside);
+    shapes[0] = Shape::Vpc(karri_proto::network::Vpc { dns_hostnames: false, ..vpc() });
+    assert!(made(&shapes).naming.inside.is_empty());
 }
 
 #[test]

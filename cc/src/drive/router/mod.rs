@@ -4,6 +4,7 @@
 //!   namespace.rs   namespaces with names, and their settings
 //!   netlink.rs     links, addresses, routes and rules by rtnetlink
 //!   running.rs     one router: what leads from what there is to what is wanted
+//!   pace.rs        when routers are looked at that nobody has changed
 //!   tables.rs      its iptables
 //!   serving.rs     what dnsmasq tells the guests of a subnet
 //!   look.rs        what there is of a subnet, for people
@@ -18,6 +19,7 @@ mod look;
 mod made;
 pub mod namespace;
 pub mod netlink;
+mod pace;
 mod running;
 mod serving;
 mod tables;
@@ -33,7 +35,8 @@ use karri_proto::network::SegmentTag;
 pub use look::HostEyes;
 use made::{Made, link_address};
 use netlink::{Addresses, Held, Kernel};
-use running::{Due, Running};
+use pace::Pace;
+use running::Running;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -47,8 +50,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Looks at all segments take at most one part in so many of the time.
 const LOOK_SHARE: u32 = 20;
 const ROUTERS_AT_ONCE: usize = 8;
-/// Of routers that nothing has happened to, one in so many is looked at in a round, so that a change waits for few.
-const SURE_SHARE: usize = 16;
 
 /// What all routers of this host have in common.
 #[derive(Debug)]
@@ -66,6 +67,7 @@ pub struct Routers {
     made: Made,
     opened: Option<(Arc<Host>, Segments)>,
     running: BTreeMap<VpcId, Running>,
+    pace: Pace,
     segments_looked: Option<SegmentsLooked>,
     /// Tells what happens on the host.
     watch: Option<Watch>,
@@ -119,6 +121,7 @@ impl Routers {
             made: Made::read(&network.run_dir),
             opened: None,
             running: BTreeMap::new(),
+            pace: Pace::default(),
             segments_looked: None,
             watch: None,
             addresses: None,
@@ -273,17 +276,15 @@ impl Routers {
         let changed = self.running.iter().filter(|(vpc, running)| !is_at(vpc, running));
         let changed: BTreeSet<VpcId> = changed.map(|(vpc, _)| vpc.clone()).collect();
         let mut outcome = self.routers_bring(host, routers, &changed).await;
-        let (mut stirred, mut others) = (BTreeSet::new(), BTreeSet::new());
-        for (vpc, running) in self.running.iter_mut().filter(|(vpc, _)| !changed.contains(*vpc)) {
-            match running.due() {
-                Due::Stirred => _ = stirred.insert(vpc.clone()),
-                Due::Sure if others.len() <= routers.len() / SURE_SHARE => _ = others.insert(vpc.clone()),
-                Due::Sure | Due::No => {}
-            }
+        if !self.pace.is_time(Instant::now()) {
+            return outcome;
         }
-        for due in [stirred, others] {
+        let others = self.running.iter_mut().filter(|(vpc, _)| !changed.contains(*vpc));
+        let dues = others.map(|(vpc, running)| (vpc.clone(), running.due()));
+        for due in pace::choose(routers.len(), dues) {
             outcome = outcome.and(self.routers_bring(host, routers, &due).await);
         }
+        self.pace.looked(Instant::now());
         outcome
     }
 

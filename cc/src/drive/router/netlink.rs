@@ -4,7 +4,7 @@
 use crate::app::router::{MAIN_TABLE, Route, Via};
 use crate::drive::DriveError;
 use futures_util::TryStreamExt;
-use karri_net::{Namespace, dump};
+use karri_net::{Namespace, addresses_ask, dump, links_ask};
 use karri_proto::network::Net4;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
@@ -124,7 +124,7 @@ impl Kernel {
 
     pub async fn links(&self) -> Result<Links, DriveError> {
         in_time(async {
-            let messages = dump(|| self.handle.link().get().execute()).await.map_err(failed("links"))?;
+            let messages = dump(|| links_ask(&self.handle).execute()).await.map_err(failed("links"))?;
             Ok(messages.iter().map(|message| (name_of(message), Link::from(message))).collect())
         })
         .await
@@ -135,7 +135,7 @@ impl Kernel {
         in_time(async {
             let mut links = Links::new();
             for name in names {
-                match self.handle.link().get().match_name(name).execute().try_next().await {
+                match links_ask(&self.handle).match_name(name).execute().try_next().await {
                     Ok(Some(message)) => drop(links.insert(name.clone(), Link::from(&message))),
                     Ok(None) => {}
                     Err(Error::NetlinkError(told)) if NO_ENTRY.contains(&told.raw_code()) => {}
@@ -189,9 +189,9 @@ impl Kernel {
     pub async fn addresses(&self) -> Result<Addresses, DriveError> {
         in_time(async {
             let messages =
-                dump(|| self.handle.address().get().execute()).await.map_err(failed("addresses"))?;
+                dump(|| addresses_ask(&self.handle).execute()).await.map_err(failed("addresses"))?;
             let mut found = Addresses::new();
-            for message in messages.iter().filter(|message| message.header.family == AddressFamily::Inet) {
+            for message in &messages {
                 let local = message.attributes.iter().find_map(|attribute| match attribute {
                     AddressAttribute::Local(IpAddr::V4(address)) => Some(*address),
                     _ => None,

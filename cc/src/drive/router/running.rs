@@ -6,10 +6,11 @@ use super::netlink::{Addresses, End, Held, Kernel, Link, Links};
 use super::tables::Tables;
 use super::{Host, LOOK_EVERY, flows, is_counted, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
-use crate::app::router::{Leg, NEXT_HOP, Router, table_of};
+use crate::app::router::{NEXT_HOP, Router, table_of};
 use crate::drive::DriveError;
 use crate::drive::dnsmasq::Dnsmasq;
 use crate::drive::flat::make_directory;
+use crate::drive::naming;
 use karri_net::nfnetlink::Nfnetlink;
 use karri_net::{GROUP, Heard, Names, Namespace, Watch};
 use karri_proto::ids::VpcId;
@@ -350,14 +351,15 @@ impl Running {
     }
 
     async fn serve(&mut self, wanted: &Router, mtu: u32) -> Result<(), DriveError> {
+        let names = naming::file(&wanted.naming);
         for (tag, leg) in &wanted.legs {
-            self.dnsmasq_of(*tag, leg, mtu)?.apply(&leg.hosts).await?;
+            let arguments = serving::arguments(leg, &wanted.naming, mtu);
+            self.dnsmasq_of(*tag, arguments)?.apply(&leg.hosts, names.clone()).await?;
         }
         Ok(())
     }
 
-    fn dnsmasq_of(&mut self, tag: SegmentTag, leg: &Leg, mtu: u32) -> Result<&mut Dnsmasq, DriveError> {
-        let arguments = serving::arguments(leg, mtu);
+    fn dnsmasq_of(&mut self, tag: SegmentTag, arguments: Vec<String>) -> Result<&mut Dnsmasq, DriveError> {
         let directory = self.directory.join(leg_inside(tag));
         make_directory(&directory)?;
         if !self.dnsmasq.get(&tag).is_some_and(|dnsmasq| dnsmasq.has(&arguments)) {

@@ -1,14 +1,15 @@
 //! What a router's gateway tells the guests of one subnet: dnsmasq's arguments.
 
-use crate::app::router::{Leg, NEXT_HOP, names::leg_inside};
+use crate::app::router::{Leg, NEXT_HOP, Naming, names::leg_inside};
 use crate::drive::dnsmasq::LEASE_TIME;
+use crate::drive::naming;
 use karri_proto::network::Net4;
 use std::net::Ipv4Addr;
 
 /// Where instances ask about themselves. Clients that take classless routes ignore the router: it says both.
 const METADATA: &str = "169.254.169.254/32";
 
-pub fn arguments(leg: &Leg, mtu: u32) -> Vec<String> {
+pub fn arguments(leg: &Leg, naming: &Naming, mtu: u32) -> Vec<String> {
     let Leg { range, gateway, dhcp, .. } = leg;
     let option = |name: &str, value: &str| format!("--dhcp-option={name},{value}");
     let mut arguments = vec![
@@ -26,7 +27,7 @@ pub fn arguments(leg: &Leg, mtu: u32) -> Vec<String> {
         false => arguments.push(option("option:dns-server", &list(&servers))),
     }
     let domain = dhcp.domain_name.as_deref().filter(|name| are_domains(name));
-    if let Some(domain) = domain.or(leg.domain.as_deref()) {
+    if let Some(domain) = domain.or(naming::domain(naming)) {
         arguments.push(option("option:domain-name", domain));
     }
     for (name, addresses) in
@@ -35,12 +36,12 @@ pub fn arguments(leg: &Leg, mtu: u32) -> Vec<String> {
         arguments.extend((!addresses.is_empty()).then(|| option(name, &list(addresses))));
     }
     arguments.extend(dhcp.netbios_node_type.map(|kind| option("option:netbios-nodetype", &kind.to_string())));
-    arguments.extend(names(leg));
+    arguments.extend(names(leg, naming));
     arguments
 }
 
 /// Every address of the VPC has a name that says it, both ways. Other questions are the host's to answer.
-fn names(leg: &Leg) -> Vec<String> {
+fn names(leg: &Leg, naming: &Naming) -> Vec<String> {
     if !leg.dns {
         return vec!["--port=0".to_owned()];
     }
@@ -49,11 +50,7 @@ fn names(leg: &Leg) -> Vec<String> {
         format!("--server={NEXT_HOP}"),
         "--bogus-priv".to_owned(), // names of private addresses are nobody's outside
     ];
-    if let Some(domain) = leg.domain.as_deref().filter(|name| are_domains(name)) {
-        arguments.push(format!("--local=/{domain}/"));
-        let named = leg.named.iter();
-        arguments.extend(named.map(|range| format!("--synth-domain={domain},{range},ip-")));
-    }
+    arguments.extend(naming::arguments(naming));
     arguments
 }
 
@@ -84,14 +81,13 @@ mod tests {
             gateway: [10, 0, 1, 1].into(),
             dhcp,
             dns,
-            domain: Some("ec2.internal".to_owned()),
-            named: vec![net([10, 0, 0, 0], 16)],
             hosts: Vec::new(),
         }
     }
 
     fn check(dhcp: DhcpOptions, dns: bool, has: &[&str], has_not: &[&str]) {
-        let arguments = arguments(&leg(dhcp, dns), 1450);
+        let naming = naming::tests::naming("ec2.internal", "compute-1.internal");
+        let arguments = arguments(&leg(dhcp, dns), &naming, 1450);
         for wanted in has {
             assert!(arguments.iter().any(|argument| argument == wanted), "{wanted}: {arguments:?}");
         }
@@ -112,6 +108,7 @@ mod tests {
             "--dhcp-option=option:dns-server,10.0.1.1",
             "--dhcp-option=option:domain-name,ec2.internal",
             "--synth-domain=ec2.internal,10.0.0.0/16,ip-",
+            "--synth-domain=compute-1.internal,198.18.0.1,198.18.0.254,ec2-",
         ];
         check(DhcpOptions::default(), true, &usual, &["ntp", "netbios", "--port=0"]);
         let own = DhcpOptions {

@@ -3,7 +3,9 @@
 mod attribute;
 mod change;
 
-pub use attribute::{describe_addresses_attribute, reset_address_attribute, reset_asks};
+pub use attribute::{
+    describe_addresses_attribute, modify_address_attribute, modify_asks, reset_address_attribute, reset_asks,
+};
 pub use change::{
     allocate_address, allocate_asks, associate_address, associate_asks, disassociate_address,
     disassociate_asks, release_address, release_asks,

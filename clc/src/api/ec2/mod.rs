@@ -127,6 +127,7 @@ fn addresses(table: Table) -> Table {
         .on_change(address::disassociate_address, address::disassociate_asks)
         .on_change(address::release_address, address::release_asks)
         .on(address::describe_addresses_attribute, action_alone)
+        .on_change(address::modify_address_attribute, address::modify_asks)
         .on_change(address::reset_address_attribute, address::reset_asks)
 }
 

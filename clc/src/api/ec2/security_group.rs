@@ -39,6 +39,7 @@ pub async fn describe_security_groups(
         id.parse::<SecurityGroupId>()?;
     }
     let rows = cx.app.store.security_group_list(cx.account()).await?;
+    let names: HashMap<String, String> = rows.iter().map(|row| (row.id.clone(), row.name.clone())).collect();
     let missing = |ids: &[&str]| absent(FaultCode::InvalidGroupNotFound, "security group", ids);
     let rows = named(&request.group_ids, rows, |row| &row.id, missing)?;
     let rows = in_default_vpc(&cx, &request.group_names, rows).await?;
@@ -51,10 +52,13 @@ pub async fn describe_security_groups(
     let described = rows.into_iter().map(|row| {
         let rules = rules.remove(&row.id).unwrap_or_default();
         let tags = tags.remove(&row.id).unwrap_or_default();
-        shape::group(&cx, row, &rules, &tags)
+        let mut group = shape::group(&cx, row, &rules, &tags);
+        filter::peers_named(&mut group, |id| names.get(id).cloned());
+        group
     });
     let key = |group: &SecurityGroup| group.group_id.clone().unwrap_or_default();
-    let (security_groups, next_token) = page(&request, described.collect(), key)?;
+    let (mut security_groups, next_token) = page(&request, described.collect(), key)?;
+    security_groups.iter_mut().for_each(|group| filter::peers_named(group, |_| None));
     Ok(DescribeSecurityGroupsResult { next_token, security_groups })
 }
 

@@ -90,6 +90,8 @@ fn shape(number: u8, gateway: bool) -> Shape {
         internet_gateway: gateway.then(|| "igw-00000001".parse().unwrap()),
         dhcp: DhcpOptions::default(),
         dns_support: true,
+        dns_hostnames: false,
+        names: None,
         transit: 5,
     })
 }

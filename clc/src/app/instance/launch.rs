@@ -9,7 +9,6 @@ mod prepare;
 mod resolve;
 
 pub use ports::{First, More, PortOrder};
-pub use prepare::private_dns_name;
 pub use resolve::Touched;
 
 use super::model::{Instance, ShutdownBehavior};
@@ -209,6 +208,7 @@ impl App {
         if order.has_more_ports() {
             self.ports_more_in_txn(&mut tx, order, resolved, &mut launch, &mut taken).await?;
         }
+        self.ranges_anew_in_txn(&mut tx, &resolved.vpc, &mut launch.instances).await?;
         let launched = launch_insert_in_txn(&mut tx, self.store.engine(), change, launch).await?;
         if let Launched::New(instances) = &launched {
             if order.has_more_ports() {

@@ -29,6 +29,20 @@ pub struct Assigned {
     pub addresses: Vec<Ipv4Addr>,
 }
 
+/// Addresses that interfaces have stay with them unless the request says otherwise.
+async fn unassigned_in_txn(tx: &mut Tx, network: &str, wanted: &Secondary) -> Result<(), Fault> {
+    let mut taken = Vec::new();
+    for address in wanted.asked().into_iter().flatten() {
+        if port_at_in_txn(tx, network, address).await?.is_some() {
+            taken.push(address.to_string());
+        }
+    }
+    if taken.is_empty() {
+        return Ok(());
+    }
+    Err(Fault::invalid_parameter(format!("[{}] assigned, but move is not allowed.", taken.join(", "))))
+}
+
 impl App {
     pub async fn addresses_assign(&self, caller: Caller<'_>, order: &AssignOrder) -> Result<Assigned, Fault> {
         let _held = self.networks_held.read().await;
@@ -38,6 +52,9 @@ impl App {
         self.needs_managed(&interface.zone, MORE)?;
         let count = interface.port.addresses().count() + order.secondary.count();
         self.check_addresses(&interface, count)?;
+        if !order.reassign {
+            unassigned_in_txn(&mut tx, &interface.network(), &order.secondary).await?;
+        }
         let (mut addresses, mut taken, mut written) = (Vec::new(), Vec::new(), Vec::new());
         for asked in order.secondary.asked() {
             let moved = match asked.filter(|_| order.reassign) {

@@ -8,6 +8,7 @@ use crate::store::instance::instances_change_in_txn;
 use crate::store::network_change::{network_touch_in_txn, networks_turn_in_txn};
 use crate::store::network_interface::network_interface_attach_in_txn;
 use crate::store::told::routes_to_touched_in_txn;
+use crate::store::vpc::vpc_fetch_in_txn;
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::{Fault, FaultCode};
 use karri_proto::ids::{InstanceId, NetworkInterfaceAttachmentId, NetworkInterfaceId};
@@ -42,13 +43,17 @@ impl App {
             network_touch_in_txn(&mut tx, change, &ShapeKey::Address(public.address)).await?;
         }
         routes_to_touched_in_txn(&mut tx, change, order.interface.as_str()).await?;
+        let vpc = vpc_fetch_in_txn(&mut tx, interface.port.vpc_id.as_str()).await?;
+        let more_vpc_cidrs = vpc.map(|vpc| vpc.further_ranges()).unwrap_or_default();
         let id = NetworkInterfaceAttachmentId::random(&mut rand::thread_rng());
         let put = |instance: &mut Instance| {
             instance.advance(caller.request_id);
             let attachment = Attachment { id: id.clone(), at_ms: now_ms(), generation: instance.generation };
             let about = About { keep: true, attachment: Some(attachment), ..interface.about.clone() };
             instance.said.interfaces.insert(order.interface.clone(), about);
-            let port = PortSpec { device_index: order.device_index, ..interface.port.clone() };
+            let more_vpc_cidrs = more_vpc_cidrs.clone();
+            let device_index = order.device_index;
+            let port = PortSpec { device_index, more_vpc_cidrs, ..interface.port.clone() };
             let ports = &mut Arc::make_mut(&mut instance.spec).ports;
             ports.push(port);
             ports.sort_by_key(|port| port.device_index);

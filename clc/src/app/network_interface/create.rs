@@ -141,6 +141,7 @@ impl App {
             segment: subnet.tag,
             subnet_cidr: subnet.cidr.clone(),
             vpc_id: vpc.id.parse()?,
+            more_vpc_cidrs: vpc.further_ranges(),
             vpc_cidr: vpc.cidr,
             gateway: subnet.gateway,
             groups,

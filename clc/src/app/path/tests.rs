@@ -76,6 +76,8 @@ fn world() -> FactTable {
             internet_gateway: Some(id("igw", 1)),
             dhcp: DhcpOptions::default(),
             dns_support: true,
+            dns_hostnames: false,
+            names: None,
             transit: 0x2000,
         })),
         subnet(1, "10.0.0.0/24"),

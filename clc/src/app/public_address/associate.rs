@@ -1,9 +1,10 @@
 //! Elastic addresses led to network interfaces, and away from them.
 
-use super::{Named, public_dns_name};
+use super::Named;
 use crate::app::App;
 use crate::app::instance::control::Caller;
 use crate::app::instance::{Instance, State};
+use crate::app::names::public_dns_name;
 use crate::app::network_interface::{Interface, put_newer};
 use crate::store::Tx;
 use crate::store::internet_gateway::internet_gateway_of_vpc_in_txn;

@@ -1,8 +1,9 @@
 //! The public address that an instance has from its start to its stop.
 
-use super::{no_public_address, public_dns_name};
+use super::no_public_address;
 use crate::app::App;
 use crate::app::instance::{Instance, State};
+use crate::app::names::public_dns_name;
 use crate::store::network_change::{network_touch_in_txn, networks_turn_in_txn};
 use crate::store::public_address::{own_address, public_address_insert_in_txn, public_addresses_take_in_txn};
 use crate::store::vpc::{Vpc, vpc_fetch_in_txn};

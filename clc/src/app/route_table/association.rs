@@ -2,6 +2,7 @@
 
 use crate::app::App;
 use crate::app::instance::control::Caller;
+use crate::app::vpc::flat::{Part, check_flat_in_txn};
 use crate::store::Tx;
 use crate::store::network_change::networks_turn_in_txn;
 use crate::store::route_table::{
@@ -64,6 +65,7 @@ impl App {
             subnet_id: Some(subnet.id.clone()),
         };
         route_table_association_insert_in_txn(&mut tx, &association).await?;
+        check_flat_in_txn(&mut tx, &association.vpc_id, &[Part::Routes]).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Subnet, &subnet.id).await?;
         self.networks_commit(tx, dry).await?;
         Ok(association.id)
@@ -104,6 +106,7 @@ impl App {
             return Err(Fault::invalid_parameter(sentence));
         };
         route_table_association_delete_in_txn(&mut tx, id).await?;
+        check_flat_in_txn(&mut tx, &association.vpc_id, &[Part::Routes]).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Subnet, subnet).await?;
         self.networks_commit(tx, dry).await
     }
@@ -130,6 +133,7 @@ impl App {
         };
         route_table_association_delete_in_txn(&mut tx, &old.id).await?;
         route_table_association_insert_in_txn(&mut tx, &new).await?;
+        check_flat_in_txn(&mut tx, &new.vpc_id, &[Part::Routes]).await?;
         let subnets = match &new.subnet_id {
             Some(subnet) => vec![subnet.clone()],
             None => subnets_by_main_table_in_txn(&mut tx, &new.vpc_id).await?,

@@ -147,7 +147,7 @@ impl App {
             return Err(not_in_default_vpc("A further CIDR block"));
         }
         let id: VpcId = seen.id.parse()?;
-        let mut tx = self.store.begin().await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let vpc = vpc_fetch_in_txn(&mut tx, id.as_str()).await?.ok_or_else(|| id.not_found())?;
         let range = more_of_vpc(&vpc, cidr, self.limits.cidr_blocks_per_vpc)?;
@@ -156,7 +156,9 @@ impl App {
         vpc_range_insert_in_txn(&mut tx, &vpc.id, &range).await?;
         network_touch_in_txn(&mut tx, networks, &ShapeKey::Vpc(id)).await?;
         routes_to_lists_touched_in_txn(&mut tx, networks, &vpc.id).await?;
+        let hearers = self.ranges_told_in_txn(&mut tx, number, caller, &vpc.id).await?;
         self.store.commit_and_forget(tx).await?;
+        self.adopt(hearers);
         self.networks_changed();
         Ok((vpc, range))
     }
@@ -168,7 +170,7 @@ impl App {
         association: &str,
     ) -> Result<(Vpc, VpcRange), Fault> {
         let id: VpcCidrAssociationId = association.parse()?;
-        let mut tx = self.store.begin().await?;
+        let (mut tx, number) = self.store.begin_numbered().await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let first = super::parts::part_id(VpcId::PREFIX, &id.as_str()[VpcCidrAssociationId::PREFIX.len()..]);
         let further = vpc_of_range_in_txn(&mut tx, id.as_str()).await?;
@@ -192,7 +194,9 @@ impl App {
         vpc_range_delete_in_txn(&mut tx, id.as_str()).await?;
         network_touch_in_txn(&mut tx, networks, &ShapeKey::Vpc(vpc.id.parse()?)).await?;
         routes_to_lists_touched_in_txn(&mut tx, networks, &vpc.id).await?;
+        let hearers = self.ranges_told_in_txn(&mut tx, number, caller, &vpc.id).await?;
         self.store.commit_and_forget(tx).await?;
+        self.adopt(hearers);
         self.networks_changed();
         Ok((vpc.clone(), range.clone()))
     }

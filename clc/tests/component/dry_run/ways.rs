@@ -4,10 +4,11 @@ use super::Wrong;
 use crate::support::vpc::{Routed, allocated, nat_state, routed, subnet, told};
 use crate::support::{Client, until};
 
-/// Nobody has such a gateway.
-pub const NEVER: [(&str, &str); 2] = [
+/// Nobody has such a gateway, and no address a name of its own.
+pub const NEVER: [(&str, &str); 3] = [
     ("EnableVgwRoutePropagation", "InvalidVpnGatewayID.NotFound"),
     ("DisableVgwRoutePropagation", "InvalidVpnGatewayID.NotFound"),
+    ("ModifyAddressAttribute", "UnsupportedOperation"),
 ];
 
 pub struct Ways {
@@ -125,6 +126,9 @@ impl Ways {
             "AssociateAddress" => vec![("AllocationId", &self.allocation), ("InstanceId", instance)],
             "DisassociateAddress" => vec![("AssociationId", &self.address_association)],
             "ReleaseAddress" => vec![("AllocationId", &self.allocation)],
+            "ModifyAddressAttribute" => {
+                vec![("AllocationId", &self.allocation), ("DomainName", "mail.example.org")]
+            }
             "ResetAddressAttribute" => {
                 vec![("AllocationId", &self.allocation), ("Attribute", "domain-name")]
             }
@@ -240,6 +244,7 @@ pub fn wrong() -> Vec<Wrong> {
         ("DisassociateAddress", vec![association("eipassoc-0123456789abcdef0")], no_association),
         ("ReleaseAddress", vec![address], no_address),
         ("DescribeAddressesAttribute", vec![("AllocationId.1", address.1)], no_address),
+        ("ModifyAddressAttribute", vec![address, ("DomainName", "mail.example.org")], no_address),
         ("ResetAddressAttribute", vec![address, ("Attribute", "domain-name")], no_address),
         (
             "CreateManagedPrefixList",

@@ -8,6 +8,7 @@ pub mod exports;
 pub mod facts;
 pub mod groups;
 pub mod instance_bundles;
+pub mod memory;
 pub mod networks;
 pub mod postgres;
 pub mod vpc;
@@ -110,7 +111,7 @@ impl Cloud {
     }
 
     pub async fn start_as(engine: Database, limits: Limits, network: NetworkConfig) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        let directory = memory::directory("karri-clc-");
         let path = directory.path();
         let walrus = FakeWalrus::start(path).await;
         if let Ok(filter) = std::env::var("KARRI_TEST_LOG") {

@@ -12,7 +12,7 @@ const READY_TIMEOUT: Duration = Duration::from_secs(30);
 const KEEPER: &str = r#"
     "$BIN/initdb" -D "$DIR/data" -U karri --auth=trust -E UTF8 --locale=C --no-sync >/dev/null || exit 1
     "$BIN/postgres" -D "$DIR/data" -k "$DIR" -c listen_addresses= -c fsync=off -c max_connections=200 \
-        -c shared_buffers=32MB </dev/null >"$DIR/log" 2>&1 &
+        -c shared_buffers=32MB -c autovacuum=off </dev/null >"$DIR/log" 2>&1 &
     cat >/dev/null
     kill -INT $!; wait $!; rm -rf "$DIR"
 "#;
@@ -34,7 +34,7 @@ fn binaries() -> PathBuf {
 }
 
 fn start() -> Server {
-    let directory = tempfile::Builder::new().prefix("karri-pg-").tempdir().unwrap().keep();
+    let directory = super::memory::directory("karri-pg-").keep();
     let binaries = binaries();
     let as_root = rustix::process::getuid().is_root();
     let mut command = if as_root {

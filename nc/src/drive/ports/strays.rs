@@ -62,8 +62,9 @@ mod tests {
     fn link(index: u32, name: &str, controller: Option<u32>) -> Link {
         let name = name.to_owned();
         let (kind, mtu, group) = (Kind::Other, 1500, 0);
-        let (up, arp, mac, isolated, hairpin) = (true, true, None, false, false);
-        Link { index, name, kind, up, arp, mtu, mac, group, controller, below: None, isolated, hairpin }
+        let (up, arp, ipv6, mac, isolated, hairpin) = (true, true, false, None, false, false);
+        let below = None;
+        Link { index, name, kind, up, arp, ipv6, mtu, mac, group, controller, below, isolated, hairpin }
     }
 
     #[test]

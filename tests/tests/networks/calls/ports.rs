@@ -19,7 +19,9 @@ impl Caller<'_> {
         let range = self.model.subnets[subnet].range;
         let address = Ipv4Addr::from(u32::from(range.address) + self.rng.gen_range(4..16));
         let of = self.model.ports.values().filter(|port| port.subnet == subnet);
-        (address, of.flat_map(|port| &port.addresses).any(|known| *known == address))
+        let mut nats = self.model.nats.values().filter(|nat| nat.subnet == subnet);
+        let taken = of.flat_map(|port| &port.addresses).any(|known| *known == address);
+        (address, taken || nats.any(|nat| nat.private == address))
     }
 
     pub(super) async fn launch(&mut self) -> Option<()> {
@@ -130,7 +132,7 @@ impl Caller<'_> {
         let (id, port) =
             self.any(self.model.ports.clone().into_iter().filter(|(_, port)| port.instance.is_some()))?;
         let attachment =
-            told(self.client, "DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &id)], "attachmentId")
+            told(&self.client, "DescribeNetworkInterfaces", &[("NetworkInterfaceId.1", &id)], "attachmentId")
                 .await;
         let expected = if port.instance?.1 == 0 { Err("OperationNotPermitted") } else { Ok(()) };
         let words = vec![("AttachmentId", attachment), ("Force", "true".into())];
@@ -149,7 +151,7 @@ impl Caller<'_> {
         }
         let expected = match (full, taken) {
             (true, _) => Err("PrivateIpAddressLimitExceeded"),
-            (false, true) => Err("InvalidIPAddress.InUse"),
+            (false, true) => Err("InvalidParameterValue"),
             (false, false) => Ok(()),
         };
         let words = vec![("NetworkInterfaceId", id.clone()), ("PrivateIpAddress.1", address.to_string())];

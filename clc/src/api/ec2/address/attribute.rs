@@ -8,9 +8,11 @@ use crate::app::public_address::Named;
 use crate::store::public_address::PublicAddress as Row;
 use karri_proto::aws::ec2::{
     AddressAttribute, DescribeAddressesAttributeRequest, DescribeAddressesAttributeResult,
-    ResetAddressAttributeRequest, ResetAddressAttributeResult,
+    ModifyAddressAttributeRequest, ModifyAddressAttributeResult, ResetAddressAttributeRequest,
+    ResetAddressAttributeResult,
 };
 use karri_proto::aws::filter::Filterable;
+use karri_proto::fault::{Fault, FaultCode};
 
 fn attribute(row: &Row) -> AddressAttribute {
     AddressAttribute {
@@ -28,6 +30,23 @@ pub async fn describe_addresses_attribute(
     let key = |one: &AddressAttribute| one.allocation_id.clone().unwrap_or_default();
     let (addresses, next_token) = page(&request, rows.iter().map(attribute).collect(), key)?;
     Ok(DescribeAddressesAttributeResult { addresses, next_token })
+}
+
+pub fn modify_asks(_: &Cx, request: &ModifyAddressAttributeRequest) -> Asks {
+    Asks::On(vec![Target::new("elastic-ip", &request.allocation_id)])
+}
+
+/// Who resolves an address asks the site's servers of names, which nothing here writes to: a name would be told, and not
+/// be found.
+pub async fn modify_address_attribute(
+    cx: Cx,
+    request: ModifyAddressAttributeRequest,
+) -> Answer<ModifyAddressAttributeResult> {
+    let named = Named::Allocation(request.allocation_id.parse()?);
+    let mut tx = cx.app.store.begin().await?;
+    cx.app.public_address_seen_in_txn(&mut tx, cx.caller(), &named).await?;
+    let sentence = "Names of elastic IP addresses in reverse DNS are not supported";
+    Err(Fault::new(FaultCode::UnsupportedOperation, sentence))
 }
 
 pub fn reset_asks(_: &Cx, request: &ResetAddressAttributeRequest) -> Asks {

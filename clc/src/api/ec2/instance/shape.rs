@@ -1,8 +1,8 @@
 //! An instance in EC2's words.
 
 use super::control::state;
-use crate::app::instance::launch::private_dns_name;
 use crate::app::instance::{Instance, State};
+use crate::app::names::private_dns_name;
 use crate::app::volume::root_volume_id;
 use karri_proto::aws::ec2;
 use karri_proto::ids::SecurityGroupId;

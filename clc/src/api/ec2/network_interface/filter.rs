@@ -1,5 +1,6 @@
 //! What the filters of DescribeNetworkInterfaces look at.
 
+use super::shape::{FOR_NAT_GATEWAY, NAT_GATEWAY};
 use crate::api::ec2::listing::{Shown, tell, tell_flag, tell_number, tell_tags, tell_time};
 use karri_proto::aws::ec2::{NetworkInterface, NetworkInterfaceAssociation, NetworkInterfaceAttachment};
 use karri_proto::aws::filter::Filterable;
@@ -47,6 +48,9 @@ impl Filterable for Shown<NetworkInterface> {
 
     fn filter_values(&self, name: &str, each: &mut dyn FnMut(&str)) {
         let one = &self.0;
+        if name == "attachment.nat-gateway-id" {
+            return nat_gateway(one).into_iter().for_each(each);
+        }
         if let Some(part) = name.strip_prefix("attachment.") {
             return one.attachment.iter().for_each(|attachment| attachment_values(attachment, part, each));
         }
@@ -83,6 +87,12 @@ impl Filterable for Shown<NetworkInterface> {
     fn filter_tags(&self, each: &mut dyn FnMut(&str, &str)) {
         tell_tags(each, &self.0.tag_set);
     }
+}
+
+/// The id of the NAT gateway whose interface it is.
+fn nat_gateway(one: &NetworkInterface) -> Option<&str> {
+    let is_its = one.interface_type.as_deref() == Some(NAT_GATEWAY);
+    one.description.as_deref().filter(|_| is_its)?.strip_prefix(FOR_NAT_GATEWAY)
 }
 
 fn addresses_values(one: &NetworkInterface, part: &str, each: &mut dyn FnMut(&str)) {

@@ -6,7 +6,7 @@ use crate::api::ec2::listing::time_of;
 use crate::api::ec2::tag::shown;
 use crate::app::address::mac_of;
 use crate::app::instance::Instance;
-use crate::app::instance::launch::private_dns_name;
+use crate::app::names::private_dns_name;
 use crate::app::network_interface::Interface;
 use crate::app::tag::Tags;
 use crate::store::nat_gateway::NatGateway;
@@ -21,6 +21,12 @@ use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::{PortSpec, PublicPort};
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+
+/// The type of a NAT gateway's interface, which nobody else can make.
+pub const NAT_GATEWAY: &str = "nat_gateway";
+
+/// How the description of a NAT gateway's interface begins, which is all that says whose it is; its id follows.
+pub const FOR_NAT_GATEWAY: &str = "Interface for NAT Gateway ";
 
 /// Public addresses of an account, by themselves.
 pub type Addresses = HashMap<Ipv4Addr, PublicAddress>;
@@ -54,8 +60,8 @@ pub fn of_nat_gateway(cx: &Cx, gateway: &NatGateway) -> NetworkInterface {
         }),
         availability_zone: Some(gateway.zone.clone()),
         availability_zone_id: Some(gateway.zone.clone()),
-        description: Some(format!("Interface for NAT Gateway {}", gateway.id)),
-        interface_type: Some("nat_gateway".to_owned()),
+        description: Some(format!("{FOR_NAT_GATEWAY}{}", gateway.id)),
+        interface_type: Some(NAT_GATEWAY.to_owned()),
         mac_address: Some(mac_of(gateway.private_ip)),
         network_interface_id: Some(gateway.port_id.clone()),
         owner_id: Some(gateway.account.clone()),

@@ -7,7 +7,7 @@ use crate::app::security_group::{NewRule, Peer, Terms, different_networks, group
 use crate::store::network::SecurityGroup as Row;
 use karri_proto::aws::ec2::{IpPermission, SecurityGroupRuleRequest, UserIdGroupPair};
 use karri_proto::fault::{Fault, FaultCode};
-use karri_proto::ids::{PrefixListId, SecurityGroupId};
+use karri_proto::ids::{PrefixListId, SecurityGroupId, SecurityGroupRuleId};
 use karri_proto::network::{Direction, Traffic};
 
 /// Rules that one request may speak of; more than a group can have.
@@ -193,8 +193,31 @@ async fn peer_group(
     Ok((found.id.parse()?, found.account))
 }
 
+/// A request that replaces a rule has no word for accounts: the group that the rule names already is the one it was, and
+/// any other is one's own.
+async fn peer_group_instead(
+    cx: &Cx,
+    group: &Row,
+    rule: &SecurityGroupRuleId,
+    id: &str,
+) -> Result<(SecurityGroupId, String), Fault> {
+    let old = cx.app.store.rule_fetch(&group.id, rule).await?;
+    let same = old.filter(|old| matches!(&old.terms.peer, Peer::Group(peer) if peer.as_str() == id));
+    let pair = UserIdGroupPair {
+        group_id: Some(id.to_owned()),
+        user_id: same.and_then(|old| old.peer_account),
+        ..Default::default()
+    };
+    peer_group(cx, group, &pair).await
+}
+
 /// What a rule is to be replaced by. The side is that of the rule.
-pub async fn replacement(cx: &Cx, group: &Row, asked: &SecurityGroupRuleRequest) -> Result<NewRule, Fault> {
+pub async fn replacement(
+    cx: &Cx,
+    group: &Row,
+    rule: &SecurityGroupRuleId,
+    asked: &SecurityGroupRuleRequest,
+) -> Result<NewRule, Fault> {
     let protocol = asked.ip_protocol.as_deref().ok_or_else(unsaid_protocol)?;
     let traffic = traffic(protocol, asked.from_port, asked.to_port)?;
     let description = rule_description(asked.description.as_deref())?;
@@ -209,8 +232,7 @@ pub async fn replacement(cx: &Cx, group: &Row, asked: &SecurityGroupRuleRequest)
     } else if let Some(text) = &asked.cidr_ipv6 {
         Peer::V6(net6(text)?)
     } else if let Some(id) = &asked.referenced_group_id {
-        let pair = UserIdGroupPair { group_id: Some(id.clone()), ..Default::default() };
-        let (peer, account) = peer_group(cx, group, &pair).await?;
+        let (peer, account) = peer_group_instead(cx, group, rule, id).await?;
         peer_account = Some(account);
         Peer::Group(peer)
     } else {

@@ -225,7 +225,9 @@ pub async fn modify_security_group_rules(
             Fault::new(FaultCode::MissingParameter, sentence)
         };
         let asked = update.security_group_rule.as_ref().ok_or_else(missing)?;
-        wanted.push((update.security_group_rule_id.parse()?, replacement(&cx, &group, asked).await?));
+        let rule = update.security_group_rule_id.parse()?;
+        let new = replacement(&cx, &group, &rule, asked).await?;
+        wanted.push((rule, new));
     }
     cx.app.rules_replace(&group, wanted, request.dry_run == Some(true)).await?;
     not_dry(&request)?;

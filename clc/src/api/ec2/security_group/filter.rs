@@ -54,6 +54,15 @@ impl Filterable for Shown<SecurityGroup> {
     }
 }
 
+/// EC2 finds groups by the names of those that their rules are about, and does not tell these: they are put there to be
+/// looked at, and taken away again.
+pub fn peers_named(group: &mut SecurityGroup, name: impl Fn(&str) -> Option<String>) {
+    let permissions = group.ip_permissions.iter_mut().chain(&mut group.ip_permissions_egress);
+    for pair in permissions.flat_map(|permission| &mut permission.user_id_group_pairs) {
+        pair.group_name = pair.group_id.as_deref().and_then(&name);
+    }
+}
+
 fn permission(one: &IpPermission, part: &str, each: &mut dyn FnMut(&str)) {
     match part {
         "cidr" => one.ip_ranges.iter().for_each(|range| tell(each, &range.cidr_ip)),

@@ -9,6 +9,7 @@ use crate::app::admission::Place;
 use crate::app::image::Image;
 use crate::app::instance::{Instance, State};
 use crate::app::mode::flat_mac;
+use crate::app::names::{private_dns_name, private_domain};
 use crate::app::public_address::own::own_public_port;
 use crate::app::{App, now_ms, steady_ms};
 use crate::store::launch::Launch;
@@ -79,6 +80,7 @@ fn port_of(resolved: &Resolved, subnet: &Subnet, mode: &NetworkMode, address: Ip
         subnet_cidr: subnet.cidr.clone(),
         vpc_id: resolved.vpc.id.parse().expect(never),
         vpc_cidr: resolved.vpc.cidr.clone(),
+        more_vpc_cidrs: resolved.vpc.further_ranges(),
         gateway: subnet.gateway,
         groups: resolved.groups.iter().filter_map(group).collect(),
         public: None,
@@ -114,6 +116,7 @@ fn spec_of(
         kernel_id: resolved.kernel_id.clone(),
         ramdisk_id: resolved.ramdisk_id.clone(),
         architecture: resolved.image.definition.architecture.clone(),
+        paravirtual: resolved.image.definition.is_paravirtual(),
         reservation_id: reservation.clone(),
         launch_index,
         launched_at_unix_ms: created_ms,
@@ -142,19 +145,6 @@ fn hostname_of(place: &Place, port: &PortSpec, region: &str) -> String {
         true => format!("{}.{}", place.id, private_domain(region)),
         false => private_dns_name(port.private_ip, region),
     }
-}
-
-fn private_domain(region: &str) -> String {
-    match region {
-        "us-east-1" => "ec2.internal".to_owned(),
-        _ => format!("{region}.compute.internal"),
-    }
-}
-
-/// `ip-172-31-0-4.REGION.compute.internal`
-pub fn private_dns_name(address: Ipv4Addr, region: &str) -> String {
-    let [a, b, c, d] = address.octets();
-    format!("ip-{a}-{b}-{c}-{d}.{}", private_domain(region))
 }
 
 fn instance_of(

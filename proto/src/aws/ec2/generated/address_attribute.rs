@@ -4,6 +4,45 @@
 use crate::aws::{Action, Decode, Encode, Params, Service, WireFault, XmlWriter};
 
 #[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyAddressAttributeRequest {
+    pub allocation_id: String,
+    pub domain_name: Option<String>,
+    pub dry_run: Option<bool>,
+}
+
+impl Decode for ModifyAddressAttributeRequest {
+    fn decode(params: &mut Params) -> Result<Self, WireFault> {
+        params.check_present("AllocationId")?;
+        Ok(Self {
+            allocation_id: params.required("AllocationId")?,
+            domain_name: params.optional("DomainName")?,
+            dry_run: params.optional("DryRun")?,
+        })
+    }
+}
+
+impl Action for ModifyAddressAttributeRequest {
+    const NAME: &'static str = "ModifyAddressAttribute";
+    const SERVICE: Service = Service::Ec2;
+    type Output = ModifyAddressAttributeResult;
+
+    fn dry_run(&self) -> Option<bool> {
+        self.dry_run
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ModifyAddressAttributeResult {
+    pub address: Option<super::AddressAttribute>,
+}
+
+impl Encode for ModifyAddressAttributeResult {
+    fn encode(&self, xml: &mut XmlWriter) {
+        xml.optional("address", &self.address);
+    }
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ResetAddressAttributeRequest {
     pub allocation_id: String,
     pub attribute: String,

@@ -5389,6 +5389,30 @@ impl Sample for MemoryInfo {
     }
 }
 
+impl Dump for ModifyAddressAttributeRequest {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.required("AllocationId", &self.allocation_id);
+        sheet.optional("DomainName", &self.domain_name);
+        sheet.optional("DryRun", &self.dry_run);
+        sheet.done()
+    }
+}
+
+impl Dump for ModifyAddressAttributeResult {
+    fn dump(&self) -> Value {
+        let mut sheet = Sheet::default();
+        sheet.optional("Address", &self.address);
+        sheet.done()
+    }
+}
+
+impl Sample for ModifyAddressAttributeResult {
+    fn sample(dice: &mut Dice) -> Self {
+        Self { address: dice.optional() }
+    }
+}
+
 impl Dump for ModifyInstanceAttributeRequest {
     fn dump(&self) -> Value {
         let mut sheet = Sheet::default();
@@ -8322,6 +8346,7 @@ pub fn ask(action: &str, params: Params) -> Option<Judged<Value>> {
         "ImportImage" => Some(asked::<ImportImageRequest>(params)),
         "ImportKeyPair" => Some(asked::<ImportKeyPairRequest>(params)),
         "ImportSnapshot" => Some(asked::<ImportSnapshotRequest>(params)),
+        "ModifyAddressAttribute" => Some(asked::<ModifyAddressAttributeRequest>(params)),
         "ModifyInstanceAttribute" => Some(asked::<ModifyInstanceAttributeRequest>(params)),
         "ModifyInstanceMetadataOptions" => Some(asked::<ModifyInstanceMetadataOptionsRequest>(params)),
         "ModifyManagedPrefixList" => Some(asked::<ModifyManagedPrefixListRequest>(params)),
@@ -8467,6 +8492,7 @@ pub fn answer(action: &str, dice: &mut Dice) -> Option<(String, Value)> {
         "ImportImage" => Some(answered::<ImportImageRequest>(dice)),
         "ImportKeyPair" => Some(answered::<ImportKeyPairRequest>(dice)),
         "ImportSnapshot" => Some(answered::<ImportSnapshotRequest>(dice)),
+        "ModifyAddressAttribute" => Some(answered::<ModifyAddressAttributeRequest>(dice)),
         "ModifyInstanceAttribute" => Some(answered::<ModifyInstanceAttributeRequest>(dice)),
         "ModifyInstanceMetadataOptions" => Some(answered::<ModifyInstanceMetadataOptionsRequest>(dice)),
         "ModifyManagedPrefixList" => Some(answered::<ModifyManagedPrefixListRequest>(dice)),

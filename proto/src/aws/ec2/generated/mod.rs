@@ -207,6 +207,7 @@ pub const ACTIONS: &[&str] = &[
     "DisassociateAddress",
     "ReleaseAddress",
     "DescribeAddressesAttribute",
+    "ModifyAddressAttribute",
     "ResetAddressAttribute",
     "DescribeIamInstanceProfileAssociations",
     "CreateManagedPrefixList",
