@@ -7,6 +7,8 @@
 mod frames;
 #[path = "support/guarded.rs"]
 mod guarded;
+#[path = "segments/moved.rs"]
+mod moved;
 #[path = "support/told.rs"]
 mod told;
 
@@ -183,13 +185,18 @@ fn a_guest_of_a_segment_that_lies_is_heard_by_nobody_on_any_host() {
     nobody_hears_lies(&mut five, (7, &mut seven), vec![&mut six, &mut other, &mut stranger]);
 }
 
-/// By the name of the port, as [`guarded::port_at`] has it.
 /// The port of guest 5 is now so, as the facts say of it, too.
 fn change(node: &mut Node, secondary: &[Ipv4Addr], unchecked: bool) {
-    let FactChange::Put(Fact::Port(mut fact)) = member_at(node.name, A, 5, &[1]) else { panic!("a port") };
+    change_of(5, node, secondary, unchecked);
+}
+
+fn change_of(number: u8, node: &mut Node, secondary: &[Ipv4Addr], unchecked: bool) {
+    let FactChange::Put(Fact::Port(mut fact)) = member_at(node.name, A, number, &[1]) else {
+        panic!("a port")
+    };
     fact.addresses.extend_from_slice(secondary);
     node.tell(&[FactChange::Put(Fact::Port(fact))]);
-    node.ask(&json!({ "plug": 5, "segment": A, "secondary": secondary, "unchecked": unchecked }));
+    node.ask(&json!({ "plug": number, "segment": A, "secondary": secondary, "unchecked": unchecked }));
 }
 
 #[test]

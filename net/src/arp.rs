@@ -31,7 +31,8 @@ unsafe impl SocketAddrArg for LinkAddress {
     }
 }
 
-/// `mac`: the link's own. Blocking, for the time that a frame takes.
+/// `mac`: whose the address is, which is the link's own or that of a guest behind a bridge. Blocking, for the time that a
+/// frame takes.
 pub fn announce(link: u32, mac: [u8; 6], address: Ipv4Addr) -> io::Result<()> {
     let socket = socket(AddressFamily::PACKET, SocketType::RAW, None)?; // which hears nothing
     let mut to = LinkAddress {

@@ -3,17 +3,21 @@
 //! What is needed is put when it is asked for, and looked at again every few seconds ([`Ports::mend`]): a
 //! firewall that was reloaded, a bridge or an address that somebody took away are put right.
 
+mod clean;
+mod links;
 mod look;
+mod tables;
 
+use super::announcing::Announcing;
 use super::door::SegmentListener;
 use super::guard::{Facts, Guard};
 use super::made::Notes;
 use super::segments::OnSegments;
 use super::shortcut::Shortcut;
-use super::strays::{Strays, flat, loose};
-use super::{Plugged, Port, PortError, Ports, TapNames, dnat, ebtables, filtering, guard};
+use super::strays::{Strays, flat};
+use super::{Plugged, Port, PortError, Ports, TapNames, ebtables, filtering, guard};
 use async_trait::async_trait;
-use karri_net::{Link, NetError, Netlink, Wire, descriptors_raise};
+use karri_net::{NetError, Netlink, Wire, descriptors_raise};
 use karri_proto::ids::NetworkInterfaceId;
 use karri_proto::internal::kernel::KernelLook;
 use karri_proto::network::{FactKey, FactTable, SegmentTag};
@@ -21,11 +25,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::{Mutex, mpsc};
-
-/// A tap that is just being made is joined to its bridge sooner.
-const LOOSE_FOR: Duration = Duration::from_millis(300);
 
 pub struct BridgePorts {
     netlink: Netlink,
@@ -52,6 +52,7 @@ struct Rules {
     /// The kernel's count of changes when all rules but the guard's were right.
     generation: Option<u32>,
     strays: Strays,
+    announcing: Announcing,
     /// Taps to which the bridge gives back what came from them, by the index of the link that was made so.
     hairpins: HashMap<String, u32>,
     /// Where metadata requests go, and how the kernel printed that.
@@ -151,116 +152,9 @@ impl BridgePorts {
         self.segments.leave_others(&self.notes, &self.guard, &used.collect()).await
     }
 
-    /// Puts back on their bridges the taps that are on none: a bridge was taken away with somebody's help, whoever
-    /// has made it again. Rules and filtering are there before.
-    async fn rejoin(
-        &self,
-        taps: &BTreeMap<String, SegmentTag>,
-        links: &[Link],
-    ) -> Result<Vec<String>, PortError> {
-        if loose(taps, links).is_empty() {
-            return Ok(Vec::new());
-        }
-        tokio::time::sleep(LOOSE_FOR).await;
-        let loose = loose(&loose(taps, links), &self.netlink.links().await?);
-        for (tap, segment) in &loose {
-            let bridge = self.bridge_of(*segment);
-            let index = self.netlink.index(&bridge).await?;
-            let index = index.ok_or_else(|| PortError::Later(format!("{bridge} has vanished")))?;
-            self.netlink.join(tap, index).await?;
-            if *segment == 0 {
-                self.netlink.set_hairpin(tap).await?;
-            }
-        }
-        Ok(loose.into_keys().map(|tap| format!("where {tap} is joined")).collect())
-    }
-
-    /// On the flat network a guest's own public address is translated on the bridge: what it sends there comes back to
-    /// it by its own port, which a bridge does only where it is told to. Tells which ports others had set otherwise.
-    async fn hairpins_ensure(
-        &self,
-        rules: &mut Rules,
-        taps: &BTreeMap<String, SegmentTag>,
-        links: &[Link],
-    ) -> Result<Vec<String>, PortError> {
-        let is_flat = |link: &&Link| link.controller.is_some() && taps.get(&link.name) == Some(&0);
-        let mut mended = Vec::new();
-        for link in links.iter().filter(is_flat) {
-            if !link.hairpin {
-                self.netlink.set_hairpin(&link.name).await?;
-            }
-            let was_so = rules.hairpins.insert(link.name.clone(), link.index) == Some(link.index);
-            if was_so && !link.hairpin {
-                mended.push(format!("that {} hears itself", link.name));
-            }
-        }
-        Ok(mended)
-    }
-
-    /// Brings the shortcut to these taps and to what joins their segments to other hosts, and away from others.
-    async fn shortcut_ensure(
-        &self,
-        taps: &BTreeMap<String, SegmentTag>,
-        links: &[Link],
-    ) -> Result<Vec<String>, PortError> {
-        let segments: BTreeSet<SegmentTag> = taps.values().copied().filter(|segment| *segment != 0).collect();
-        let devices: Vec<String> =
-            segments.iter().filter_map(|segment| self.segments.device(*segment)).collect();
-        let wanted = taps.keys().chain(&devices).map(String::as_str).collect();
-        self.shortcut.ensure(&self.notes, &wanted, links).await
-    }
-
-    /// Lets iptables see what the bridge carries, without which no port is guarded. True: it did not.
-    async fn filtering_ensure(&self) -> Result<bool, PortError> {
-        filtering::ensure().await?;
-        if self.netlink.is_filtered(&self.bridge).await? {
-            return Ok(false);
-        }
-        self.notes.note(|made| made.filtered = true)?;
-        self.netlink.set_filtered(&self.bridge, true).await?;
-        Ok(true)
-    }
-
     /// How this node's rules of the whole bridge are known.
     fn tag(&self) -> String {
         format!("karri-{}", self.names.prefix())
-    }
-
-    /// Takes away everything that this node has made: ports, rules, the address, the bridge if nobody else has
-    /// a port on it. A bridge that was there before stays, without the uplink that was joined to it.
-    pub async fn clean(&self) -> Result<(), PortError> {
-        let ours = self.plugged().await?.into_iter().filter(|port| port.rules).map(|port| port.tap);
-        self.unplug(&ours.collect::<Vec<_>>()).await?;
-        self.segments.leave_others(&self.notes, &self.guard, &BTreeSet::new()).await?;
-        self.segments.forget()?;
-        self.guard.clean().await?;
-        let is_own = |link: &Link| self.names.owns(&link.name) || self.segments.is_device(&link.name);
-        let links: Vec<Link> = self.netlink.links().await?.into_iter().filter(is_own).collect();
-        self.shortcut.clean(&self.notes, &links).await?;
-        let saved = ebtables::Saved::parse(&ebtables::save().await?);
-        if let Some(script) = ebtables::wire_removal(self.names.prefix(), &saved) {
-            ebtables::restore(script).await?;
-        }
-        let tag = self.tag();
-        blocking(move || dnat::remove(&tag)).await?;
-        let made = self.notes.made();
-        if let Some(uplink) = &made.uplink {
-            self.netlink.leave(uplink).await?;
-        }
-        if let Some(index) = self.netlink.index(&self.bridge).await? {
-            if made.bridge && !self.netlink.has_ports(index).await? {
-                self.netlink.link_delete(&self.bridge).await?;
-            } else {
-                if made.address {
-                    self.netlink.address_delete(index, self.metadata_address).await?;
-                }
-                if made.filtered && !self.guard.others_guard_the_bridge().await? {
-                    self.netlink.set_filtered(&self.bridge, false).await?;
-                }
-            }
-        }
-        self.notes.forget();
-        Ok(())
     }
 
     pub fn bridge(&self) -> &str {
@@ -280,86 +174,6 @@ impl BridgePorts {
     /// How the names of chains and sets for security groups begin.
     pub fn chains(&self) -> String {
         format!("KARRI-{}", self.names.prefix())
-    }
-
-    /// Sends guests' metadata requests to `listener`.
-    pub async fn serve_metadata(&self, listener: SocketAddrV4) -> Result<(), PortError> {
-        let mut rules = self.rules.lock().await;
-        self.notes.note(|made| made.metadata_port = Some(listener.port()))?;
-        let (bridge, tag) = (self.bridge.clone(), self.tag());
-        let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
-        rules.metadata = Some((listener, printed));
-        Ok(())
-    }
-
-    /// Where guests' metadata requests were last sent, if ever.
-    pub fn metadata_port(&self) -> Option<u16> {
-        self.notes.made().metadata_port
-    }
-
-    /// True: it had to be put again.
-    async fn metadata_mend(&self, rules: &mut Rules) -> Result<bool, PortError> {
-        let Some((listener, wanted)) = rules.metadata.clone() else { return Ok(false) };
-        let tag = self.tag();
-        if blocking(move || dnat::printed(&tag)).await? == wanted {
-            return Ok(false);
-        }
-        let (bridge, tag) = (self.bridge.clone(), self.tag());
-        let printed = blocking(move || dnat::install(&bridge, &tag, listener)).await?;
-        rules.metadata = Some((listener, printed));
-        Ok(true)
-    }
-
-    /// Of bridge tables and of the way to metadata, what was not as it was put.
-    async fn tables_mend(&self, rules: &mut Rules, ports: &[Port]) -> Result<Vec<String>, PortError> {
-        let mut mended = Vec::new();
-        if self.metadata_mend(rules).await? {
-            mended.push("the way to metadata".to_owned());
-        }
-        let knew_the_wire = rules.wire;
-        if self.wire_ensure(rules).await? && knew_the_wire {
-            mended.push("what keeps the wire to guests clean".to_owned());
-        }
-        let taps = self.rules_mend(rules, ports).await?;
-        mended.extend(taps.into_iter().map(|tap| format!("rules of {tap}")));
-        Ok(mended)
-    }
-
-    /// True: what keeps from guests what nobody looks at had to be put.
-    async fn wire_ensure(&self, rules: &mut Rules) -> Result<bool, PortError> {
-        let saved = ebtables::Saved::parse(&ebtables::save().await?);
-        let script = ebtables::wire_script(self.names.prefix(), &saved);
-        rules.wire = true;
-        match script {
-            Some(script) => ebtables::restore(script).await.map(|()| true),
-            None => Ok(false),
-        }
-    }
-
-    /// Of `ports`, those whose rules had to be put again.
-    async fn rules_mend(&self, rules: &mut Rules, ports: &[Port]) -> Result<Vec<String>, PortError> {
-        let saved = ebtables::Saved::parse(&ebtables::save().await?);
-        // One that was unplugged since it was listed is not in the set.
-        let plugged = ports.iter().filter(|port| rules.chains.contains(&port.tap));
-        let broken = plugged.filter(|port| {
-            let now = saved.of(&port.tap);
-            match rules.printed.get(&port.tap) {
-                Some(before) => now != *before,
-                None => !ebtables::is_whole(port, &now),
-            }
-        });
-        let broken: Vec<Port> = broken.cloned().collect();
-        if !broken.is_empty() {
-            ebtables::restore(ebtables::plug_script(&broken, |tap| saved.jumps_to(tap))).await?;
-        }
-        let saved = match broken.is_empty() {
-            true => saved,
-            false => ebtables::Saved::parse(&ebtables::save().await?),
-        };
-        for port in ports.iter().filter(|port| rules.chains.contains(&port.tap)) {
-            rules.printed.insert(port.tap.clone(), saved.of(&port.tap));
-        }
-        Ok(broken.into_iter().map(|port| port.tap).collect())
     }
 
     /// All that are guarded or are to be, by where they belong. Of those without a record it is where they were seen;
@@ -426,7 +240,10 @@ impl Ports for BridgePorts {
         let bridge = self.bridge_ensure().await?;
         self.filtering_ensure().await?;
         self.segments_ensure(&segments_of(ports)).await?;
+        let before = self.guard.ports().await.unwrap_or_default();
+        ports.iter().for_each(|port| rules.announcing.gained(before.get(&port.tap), port));
         self.guard.plug(ports).await?;
+        self.announce(&mut rules).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
     }
@@ -523,6 +340,7 @@ impl Ports for BridgePorts {
         rules.hairpins.retain(|tap, _| taps.contains_key(tap));
         mended.extend(at_links?);
         self.segments_leave(&rules).await?;
+        self.announce(&mut rules).await?;
         Ok(mended)
     }
 

@@ -5,6 +5,7 @@
 //! to this node's metadata listener, wherever the gateway is. What its security groups let through is
 //! decided by iptables ([`guard`]).
 
+mod announcing;
 mod bridge;
 mod bridges;
 mod dnat;
