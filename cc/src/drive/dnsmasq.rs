@@ -40,6 +40,8 @@ pub struct Dnsmasq {
     serving: Option<Pid>,
     written: Option<Files>,
     must_restart: bool,
+    /// None serves this directory that the pid file does not name.
+    alone: bool,
 }
 
 /// A process, and its command line.
@@ -61,6 +63,7 @@ impl Dnsmasq {
             serving: None,
             written: None,
             must_restart: false,
+            alone: false,
         }
     }
 
@@ -99,12 +102,15 @@ impl Dnsmasq {
         self.serving = None;
         let files = Files { hosts: hosts_file(hosts), names };
         let changed = self.written.as_ref() != Some(&files);
+        self.alone |= !self.file("hosts").exists(); // nobody has been here before
         if changed {
             self.write_if_other("hosts", &files.hosts)?;
             self.write_if_other("names", &files.names)?;
         }
         let stale = if changed { self.leases_without_conflicts(hosts) } else { None };
-        match self.running() {
+        let running = self.running();
+        self.alone |= running.is_some();
+        match running {
             Some(found) if self.is_ours(&found) && stale.is_none() && !self.must_restart => {
                 if changed {
                     signal(found.pid, Signal::HUP);
@@ -115,15 +121,13 @@ impl Dnsmasq {
                 if let Some(Found { pid, .. }) = running {
                     self.stop(pid).await?;
                 }
-                // Another life may have ended before its own wrote the pid file.
-                for pid in self.unfound() {
-                    self.stop(pid).await?;
-                }
+                self.stop_unfound().await?;
+                self.alone = false;
                 if let Some(leases) = stale {
                     write_file(&self.file("leases"), &leases)?;
                 }
                 self.serving = Some(self.start().await?);
-                self.must_restart = false;
+                (self.alone, self.must_restart) = (true, false);
             }
         }
         self.written = Some(files);
@@ -139,8 +143,9 @@ impl Dnsmasq {
 
     /// Stops it and removes its files.
     pub async fn remove(&mut self) -> Result<(), DriveError> {
-        if let Some(pid) = self.running_pid() {
-            self.stop(pid).await?;
+        match self.running_pid() {
+            Some(pid) => self.stop(pid).await?,
+            None => self.stop_unfound().await?,
         }
         self.written = None;
         for name in ["hosts", "names", "leases", "dnsmasq.pid", "dnsmasq.log"] {
@@ -187,6 +192,18 @@ impl Dnsmasq {
                 && pid_namespace(&pid.as_raw_nonzero().to_string()) == own
         };
         numbers.filter_map(Pid::from_raw).filter(is_ours).collect()
+    }
+
+    /// Another life may have ended, or a start have taken too long, before there was a pid file. All processes are looked
+    /// at, which is not done where there can be none.
+    async fn stop_unfound(&mut self) -> Result<(), DriveError> {
+        if self.alone {
+            return Ok(());
+        }
+        for pid in self.unfound() {
+            self.stop(pid).await?;
+        }
+        Ok(())
     }
 
     /// It is what we would start, and where.

@@ -9,7 +9,8 @@ use std::net::Ipv4Addr;
 /// What is asked of the domains is answered here or by nobody.
 pub fn arguments(naming: &Naming) -> Vec<String> {
     let Some(RegionNames { domain, public_domain, public }) = region(naming) else { return Vec::new() };
-    let mut arguments = vec![format!("--local=/{domain}/")];
+    // The domain of names that it knows by leases, too: else an address with a lease is called by half its name.
+    let mut arguments = vec![format!("--local=/{domain}/"), format!("--domain={domain}")];
     arguments.extend((public_domain != domain).then(|| format!("--local=/{public_domain}/")));
     arguments.extend(naming.ranges.iter().map(|range| format!("--synth-domain={domain},{range},ip-")));
     arguments.extend(public.iter().map(|AddressRange { first, last }| match first == last {

@@ -127,6 +127,8 @@ fn names_of_both_kinds_lead_to_private_addresses_on_the_flat_network() {
     }
     assert_eq!(asked("ip-10-0-0-5.ec2.internal"), None, "of a VPC");
     assert_eq!(asked("172.31.0.5"), is("ip-172-31-0-5.ec2.internal"));
+    assert_eq!(asked("172.31.0.6"), is("ip-172-31-0-6.ec2.internal"), "which is leased");
+    assert_eq!(asked("172.31.0.9"), is("ip-172-31-0-9.ec2.internal"), "which is nobody's");
     let before = pids(&world);
     assert_eq!(before.lines().count(), 3, "of two subnets and of the flat network");
     associate(&mut vpc, PUBLIC, "b");

@@ -4,7 +4,7 @@ use super::flows::Public;
 use super::made::link_address;
 use super::netlink::{Addresses, End, Held, Kernel, Link, Links};
 use super::tables::Tables;
-use super::{Host, LOOK_EVERY, flows, is_counted, namespace, serving};
+use super::{Host, flows, is_counted, namespace, serving};
 use crate::app::router::names::{self, UP, leg_inside, leg_outside};
 use crate::app::router::{NEXT_HOP, Router, table_of};
 use crate::drive::DriveError;
@@ -22,6 +22,9 @@ use std::time::{Duration, Instant};
 
 /// What the kernel tells unasked is not taken for all of it: each router is looked at whole once in this time.
 const SURE_EVERY: Duration = Duration::from_secs(60);
+/// Where the kernel does not count changes of tables. A look that is put off ([`super::pace`]) waits for the next round of
+/// two seconds: together less than the five in which all is mended.
+const UNCOUNTED_EVERY: Duration = Duration::from_secs(2);
 
 /// Whether a router has to be looked at that is wanted as it was brought to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,7 +102,7 @@ impl Running {
     /// Asks the kernel only for what it tells at once.
     pub fn due(&mut self) -> Due {
         let Some(looked) = self.applied.as_ref().map(|(_, looked)| *looked) else { return Due::Stirred };
-        if self.is_stirred() || (!is_counted() && looked.elapsed() >= LOOK_EVERY) {
+        if self.is_stirred() || (!is_counted() && looked.elapsed() >= UNCOUNTED_EVERY) {
             return Due::Stirred;
         }
         if looked.elapsed() >= SURE_EVERY { Due::Sure } else { Due::No }
