@@ -242,11 +242,11 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
         client.forget(&last.id).await.unwrap();
         assert_nothing_left(&cloud, last);
     }
+    node.stopper.stop().await; // else it puts back what is taken away
     assert!(run("iptables-save", &[]).contains(&tag));
     let removed = karri_nc::host::survey(&config).await.unwrap().remove().await.unwrap();
     println!("removed: {removed:?}");
     assert!(!run("iptables-save", &[]).contains(&tag));
-    node.stopper.stop().await;
 }
 
 /// A restart of the controller leaves the guest alone and knows it again.
