@@ -1,6 +1,6 @@
 //! What links of guests are like on their bridges, and who hears of it.
 
-use super::{BridgePorts, Port, PortError, Rules};
+use super::{BridgePorts, PortError, Rules};
 use crate::drive::ports::filtering;
 use crate::drive::ports::strays::loose;
 use karri_net::{Link, announce};
