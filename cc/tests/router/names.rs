@@ -96,7 +96,7 @@ fn names_of_both_kinds_lead_to_private_addresses_on_the_flat_network() {
     other.associate(THEIRS, "a");
     let host = |name: &str| {
         let lease = vpc.lease(name);
-        let hostname = lease.hostname.split('.').next().unwrap().to_owned();
+        let hostname = format!("ip-{}", lease.address.to_string().replace('.', "-"));
         Host { address: lease.address, mac: lease.mac.clone(), hostname }
     };
     world.wanted.hosts = vec![host("a"), host("b")];
