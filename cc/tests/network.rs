@@ -5,6 +5,10 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+#[path = "../../net/tests/support/elsewhere.rs"]
+mod elsewhere;
+
+use elsewhere::runs_elsewhere;
 use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::{Flat, Forwarding, remove};
 use karri_cc::drive::{Driver, Host, Wanted};
@@ -14,25 +18,8 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const DEADLINE: Duration = Duration::from_secs(20);
 const GATEWAY: &str = "172.31.0.1";
-
-/// Runs the named test of this file in fresh network and mount namespaces. `false`: this is that run.
-fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let status = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 fn run(command: &str) -> Output {
     Command::new("sh").args(["-c", command]).output().unwrap()

@@ -4,6 +4,10 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+#[path = "../../net/tests/support/elsewhere.rs"]
+mod elsewhere;
+
+use elsewhere::runs_elsewhere;
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, NoFacts, Place, Port, PortError, Ports, TapNames, Wire};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -11,21 +15,8 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const BRIDGE: &str = "karri-t0";
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
-
-/// Runs the named test of this file in fresh network and mount namespaces. `false`: this is that run.
-fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 #[track_caller]
 fn must(command: &str) -> String {

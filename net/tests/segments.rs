@@ -2,28 +2,19 @@
 
 #![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
+#[path = "support/elsewhere.rs"]
+mod elsewhere;
+
+use elsewhere::runs_elsewhere;
 use karri_net::{Namespace, Netlink, Segments, Tunnel, Wire};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const OTHER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 2);
 const THIRD: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 3);
-
-/// Runs the named test of this binary in fresh network and mount namespaces. `false`: this is that run.
-fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 #[track_caller]
 fn must(command: &str) -> String {

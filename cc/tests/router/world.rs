@@ -1,5 +1,10 @@
 //! The host, its guests, and who is outside.
 
+#[path = "../../../net/tests/support/elsewhere.rs"]
+mod elsewhere;
+
+pub use elsewhere::runs_elsewhere;
+
 use crate::vpc::TestVpc;
 use karri_cc::app::router::{FlatPart, Site, flat_naming, outside, router};
 use karri_cc::config::{NetworkConfig, NetworkMode};
@@ -14,7 +19,6 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 pub const DEADLINE: Duration = Duration::from_secs(20);
 /// In which a packet comes that comes at all.
 const REFUSED_AFTER: Duration = Duration::from_millis(250);
@@ -22,22 +26,6 @@ pub const BRIDGE: &str = "karri-t0";
 /// Of the host and of somebody outside, on the network between them.
 pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 pub const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 9);
-
-/// Runs the named test in fresh network and mount namespaces. `false`: this is that run.
-pub fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let status = Command::new("unshare")
-        .args(["--net", "--mount"])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--nocapture"])
-        .env(INSIDE, "1")
-        .status()
-        .unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 pub fn run(command: &str) -> Output {
     Command::new("sh").args(["-c", command]).output().unwrap()

@@ -1,10 +1,14 @@
 //! Nodes with ports on real bridges, each in a network namespace, and namespaces that play guests.
-#![allow(dead_code)] // each suite uses its own part
+#![allow(dead_code, unused_imports)] // each suite uses its own part
 
+#[path = "../../../net/tests/support/elsewhere.rs"]
+mod elsewhere;
 #[path = "lab.rs"]
 pub mod lab;
 #[path = "metadata_server.rs"]
 mod metadata_server;
+
+pub use elsewhere::runs_elsewhere;
 
 use karri_nc::app::owner_tag::Owner;
 use karri_nc::drive::ports::{BridgePorts, Facts, Place, Port, Ports, TapNames, Wire};
@@ -15,7 +19,6 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Arc, RwLock};
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const NODE: &str = "KARRI_TEST_NODE";
 /// Where its segments are VLANs.
 const TRUNK: &str = "KARRI_TEST_TRUNK";
@@ -23,18 +26,6 @@ pub const BRIDGE: &str = "karri-t0";
 pub const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 87, 1);
 const LISTENER: SocketAddrV4 = SocketAddrV4::new(METADATA, 8775);
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 31, 0, 1);
-
-/// Runs the named test of this binary in fresh network and mount namespaces. `false`: this is that run.
-pub fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 #[track_caller]
 pub fn must(command: &str) -> String {

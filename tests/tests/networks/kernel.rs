@@ -1,8 +1,11 @@
 //! The real thing: what nodes and the cluster controller bring into a kernel, with a namespace at the end of each port.
 //! It lives as long as a sequence of calls, and is brought from rows to rows by the drivers that do so in a cluster.
 
+#[path = "../../../net/tests/support/elsewhere.rs"]
+mod elsewhere;
 mod guests;
 
+pub use elsewhere::runs_elsewhere;
 pub use guests::ANSWERED;
 
 use crate::model::passes::Packet;
@@ -23,20 +26,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use tempfile::TempDir;
 
-const INSIDE: &str = "KARRI_TEST_INSIDE_NAMESPACE";
 const BRIDGE: &str = "karri-t0";
-
-/// Runs the named test in fresh network and mount namespaces. `false`: this is that run.
-pub fn runs_elsewhere(test: &str) -> bool {
-    if std::env::var_os(INSIDE).is_some() {
-        return false;
-    }
-    let mut command = Command::new("unshare");
-    command.args(["--net", "--mount"]).arg(std::env::current_exe().unwrap());
-    let status = command.args(["--exact", test, "--nocapture"]).env(INSIDE, "1").status().unwrap();
-    assert!(status.success(), "the test failed inside its namespaces");
-    true
-}
 
 #[track_caller]
 pub fn must(command: &str) {

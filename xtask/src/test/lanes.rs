@@ -3,7 +3,6 @@
 //! Each has directories, ports, bridges and ranges of its own, so that they can. Reports keep the
 //! order of the suites, whatever ends first.
 
-use anyhow::Result;
 use std::collections::VecDeque;
 use std::sync::Mutex;
 
@@ -28,16 +27,15 @@ struct Queue {
     heavy: usize,
 }
 
-/// Runs `run` for every item, `lanes` at a time, of which `heavy_max` may be heavy. The first error ends it, once what has
-/// begun is done.
+/// Runs `run` for every item, `lanes` at a time, of which `heavy_max` may be heavy.
 pub fn side_by_side<T: Sync, R: Send>(
     (lanes, heavy_max): (usize, usize),
     items: &[T],
     is_heavy: impl Fn(&T) -> bool + Sync,
-    run: impl Fn(&T) -> Result<R> + Sync,
-) -> Result<Vec<R>> {
+    run: impl Fn(&T) -> R + Sync,
+) -> Vec<R> {
     let queue = Mutex::new(Queue { waiting: (0..items.len()).collect(), heavy: 0 });
-    let done: Mutex<Vec<(usize, Result<R>)>> = Mutex::default();
+    let done: Mutex<Vec<(usize, R)>> = Mutex::default();
     let next = || {
         let queue = &mut *queue.lock().expect("no lane panics");
         let may_run = |at: &usize| queue.heavy < heavy_max || !is_heavy(&items[*at]);
@@ -49,11 +47,7 @@ pub fn side_by_side<T: Sync, R: Send>(
     let lane = || {
         while let Some(at) = next() {
             let result = run(&items[at]);
-            let mut queue = queue.lock().expect("no lane panics");
-            queue.heavy -= usize::from(is_heavy(&items[at]));
-            if result.is_err() {
-                queue.waiting.clear();
-            }
+            queue.lock().expect("no lane panics").heavy -= usize::from(is_heavy(&items[at]));
             done.lock().expect("no lane panics").push((at, result));
         }
     };
@@ -66,43 +60,53 @@ pub fn side_by_side<T: Sync, R: Send>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Barrier;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Condvar;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Where two meet, if both come.
+    #[derive(Default)]
+    struct Meeting {
+        came: Mutex<usize>,
+        comes: Condvar,
+    }
+
+    impl Meeting {
+        /// Whether another one was there, too, or came in time.
+        fn meets(&self) -> bool {
+            let mut came = self.came.lock().unwrap();
+            *came += 1;
+            let both = came.next_multiple_of(2);
+            self.comes.notify_all();
+            !self.comes.wait_timeout_while(came, PATIENCE, |came| *came < both).unwrap().1.timed_out()
+        }
+    }
 
     #[test]
     fn items_run_at_the_same_time_and_their_results_keep_their_order() {
-        let both = Barrier::new(2);
-        let run = |item: &i32| {
-            both.wait(); // ends only if the other runs too
-            Ok(item * 10)
-        };
-        assert_eq!(side_by_side((2, 2), &[1, 2], |_| true, run).unwrap(), [10, 20]);
+        let both = Meeting::default();
+        let run = |item: &i32| (item * 10, both.meets());
+        assert_eq!(side_by_side((2, 2), &[1, 2], |_| true, run), [(10, true), (20, true)]);
+        assert!(side_by_side((3, 1), &[], |_: &i32| false, run).is_empty());
     }
 
     #[test]
     fn what_is_heavy_waits_for_others_of_its_kind_and_holds_up_nothing_else() {
-        let (heavy, both) = (AtomicUsize::new(0), Barrier::new(2));
+        let (heavy, most, both) = (AtomicUsize::new(0), AtomicUsize::new(0), Meeting::default());
         let run = |item: &u32| {
             if *item < 10 {
-                both.wait(); // beside something heavy
-                return Ok(*item);
+                return (*item, both.meets()); // beside something heavy
             }
-            assert_eq!(heavy.fetch_add(1, Ordering::SeqCst), 0);
-            both.wait();
-            heavy.fetch_sub(1, Ordering::SeqCst);
-            Ok(*item)
+            most.fetch_max(heavy.fetch_add(1, SeqCst) + 1, SeqCst);
+            let met = both.meets();
+            heavy.fetch_sub(1, SeqCst);
+            (*item, met)
         };
         let items = [10, 11, 12, 1, 2, 3];
-        assert_eq!(side_by_side((2, 1), &items, |item| *item >= 10, run).unwrap(), items);
-    }
-
-    #[test]
-    fn an_error_ends_it_and_is_told() {
-        let run = |item: &u32| -> Result<u32> {
-            if *item == 1 { anyhow::bail!("one is wrong") } else { Ok(*item) }
-        };
-        let light = |_: &u32| false;
-        assert_eq!(side_by_side((1, 1), &[0, 1, 2], light, run).unwrap_err().to_string(), "one is wrong");
-        assert!(side_by_side((3, 1), &[], light, run).unwrap().is_empty());
+        let done = side_by_side((2, 1), &items, |item| *item >= 10, run);
+        assert_eq!(done, items.map(|item| (item, true)));
+        assert_eq!(most.into_inner(), 1, "heavy ones at a time");
     }
 }

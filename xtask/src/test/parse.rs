@@ -2,21 +2,19 @@
 
 use super::process::{Outcome, last_lines};
 use super::{Failure, Report};
+use std::collections::BTreeSet;
 
 /// A Rust test executable.
 pub fn libtest(name: &str, outcome: &Outcome) -> Report {
     let text = &outcome.stdout;
-    let result = text.lines().find_map(|line| line.split_once("test result: ").map(|(_, counts)| counts));
+    let planned = planned(text);
+    if planned == Some(0) && outcome.success() {
+        return Report::default(); // a binary or library without tests says so and is fine
+    }
+    let result = result(outcome).filter(|result| planned.is_none_or(|planned| result.of == planned));
     let mut report = match result {
-        Some(counts) => {
-            let number = |what: &str| number_before(counts, what);
-            Report {
-                passed: number(" passed"),
-                failed: number(" failed") + number(" ignored"),
-                failures: vec![],
-            }
-        }
-        None => crashed(text),
+        Some(Counts { passed, failed, .. }) => Report { passed, failed, failures: vec![] },
+        None => crashed(text, planned),
     };
     if !outcome.success() && report.failed == 0 {
         report.failed = 1;
@@ -31,12 +29,34 @@ pub fn libtest(name: &str, outcome: &Outcome) -> Report {
     report
 }
 
+/// How many tests it set out to run. What says so later is a test that runs itself again.
+fn planned(text: &str) -> Option<usize> {
+    let planned = text.lines().find_map(|line| line.strip_prefix("running "))?;
+    planned.split(' ').next()?.parse().ok()
+}
+
+/// Of how many tests how many passed and failed.
+struct Counts {
+    of: usize,
+    passed: usize,
+    failed: usize,
+}
+
+/// What it said in its end, if it came to that: lines of the kind that are before it are of tests that run themselves again.
+fn result(outcome: &Outcome) -> Option<Counts> {
+    outcome.status?.code()?; // nothing, where a signal ended it
+    let result = |line: &'_ str| line.split_once("test result: ").map(|(_, counts)| counts.to_owned());
+    let counts = outcome.stdout.lines().rev().find_map(result)?;
+    let number = |what: &str| number_before(&counts, what);
+    let (passed, failed) = (number(" passed"), number(" failed") + number(" ignored"));
+    Some(Counts { of: passed + failed + number(" measured"), passed, failed })
+}
+
 /// It ended without a result: the tests that had not passed by then have failed.
-fn crashed(text: &str) -> Report {
-    let planned = text.lines().find_map(|line| line.strip_prefix("running ")).unwrap_or_default();
-    let planned: usize = planned.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
-    let passed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
-    Report { passed, failed: planned.saturating_sub(passed).max(1), failures: vec![] }
+fn crashed(text: &str, planned: Option<usize>) -> Report {
+    let passed = text.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok"));
+    let passed = passed.collect::<BTreeSet<_>>().len();
+    Report { passed, failed: planned.unwrap_or(0).saturating_sub(passed).max(1), failures: vec![] }
 }
 
 fn number_before(text: &str, what: &str) -> usize {
@@ -111,6 +131,40 @@ mod tests {
         assert_eq!(counts(&libtest("x", &outcome(Some(0), "", ""))), (0, 1));
         let late = "running 1 test\ntest result: ok. 1 passed; 0 failed; 0 ignored\n";
         assert_eq!(counts(&libtest("x", &outcome(Some(139), late, ""))), (1, 1));
+    }
+
+    /// As in `net/tests/support/elsewhere.rs`: what the inner run said is told where its test failed.
+    #[test]
+    fn a_rust_test_that_runs_itself_again_is_counted_as_one() {
+        let inner = |result: &str| {
+            format!("\nrunning 1 test\ntest a ... ok\n\ntest result: {result}; 3 filtered out\n\n")
+        };
+        let good = inner("ok. 1 passed; 0 failed; 0 ignored; 0 measured");
+        let all = |inner: &str, result: &str| {
+            format!("\nrunning 4 tests\n{inner}test a ... ok\n\ntest result: {result}\n")
+        };
+        let passed = all(&good, "ok. 4 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+        assert_eq!(counts(&libtest("x", &outcome(Some(0), &passed, ""))), (4, 0));
+        let two_failed = all(&good, "FAILED. 1 passed; 2 failed; 1 ignored; 0 measured; 0 filtered out");
+        assert_eq!(counts(&libtest("x", &outcome(Some(101), &two_failed, ""))), (1, 3));
+        let nothing_inside =
+            format!("running 2 tests\n{}", inner("ok. 0 passed; 0 failed").replace("1 test", "0 tests"));
+        let nothing_inside = format!("{nothing_inside}test result: FAILED. 1 passed; 1 failed; 0 ignored\n");
+        assert_eq!(counts(&libtest("x", &outcome(Some(101), &nothing_inside, ""))), (1, 1));
+        // The only result that there is, is the inner one's.
+        let cut = format!("\nrunning 4 tests\n{good}test a ... ok\n");
+        let killed = Outcome { status: Some(ExitStatus::from_raw(9)), ..outcome(None, &cut, "") };
+        for ended in [killed, outcome(Some(1), &cut, ""), outcome(Some(0), &cut, ""), outcome(None, &cut, "")]
+        {
+            assert_eq!(counts(&libtest("x", &ended)), (1, 3), "{}", ended.end());
+        }
+    }
+
+    #[test]
+    fn an_executable_without_tests_is_fine() {
+        let none = "\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured\n\n";
+        assert_eq!(libtest("x", &outcome(Some(0), none, "")), Report::default());
+        assert_eq!(counts(&libtest("x", &outcome(Some(1), none, ""))), (0, 1));
     }
 
     #[test]

@@ -72,9 +72,15 @@ pub fn run(context: &mut Context, stage: &[Part]) -> Result<Report> {
         [Part::Images] => images(context),
         _ => {
             // Guests take longest, and are the last part: they begin first.
-            let parts = stage.iter().rev();
-            let suites: Result<Vec<Vec<Suite>>> = parts.map(|part| suites(context, *part)).collect();
-            all(context, suites?.into_iter().flatten().collect())
+            let (mut all, mut told) = (Vec::new(), Report::default());
+            for part in stage.iter().rev() {
+                match suites(context, *part) {
+                    Ok(suites) => all.extend(suites),
+                    Err(error) => told.add(Report::failed(part.name(), format!("{error:#}"))),
+                }
+            }
+            told.add(every_one(context, all));
+            Ok(told)
         }
     }
 }
@@ -98,9 +104,24 @@ fn suites(context: &mut Context, part: Part) -> Result<Vec<Suite>> {
         }
         _ => {
             prepare_host(context)?;
+            all_are_there(&context.build()?)?;
             executables(context, |exe| exe.folder() != SYSTEM_CRATE, &[])
         }
     }
+}
+
+/// One of another name would lose, without a word, what is said of it here.
+fn all_are_there(built: &[Executable]) -> Result<()> {
+    let built: Vec<String> = built.iter().map(Executable::name).collect();
+    for name in GUESTS_OF_NODES.iter().chain(&WAITING) {
+        if !built.iter().any(|built| built == name) {
+            bail!(
+                "there is no test executable {name:?}: what is said of it in {} is of another one now",
+                file!()
+            );
+        }
+    }
+    Ok(())
 }
 
 impl Context {
@@ -252,7 +273,12 @@ impl Suite {
         }
     }
 
-    fn run(&self, context: &Context) -> Result<Report> {
+    /// What it cannot be run for is its own failure: the others run all the same.
+    fn run(&self, context: &Context) -> Report {
+        self.outcome(context).unwrap_or_else(|error| Report::failed(self.name(), format!("{error:#}")))
+    }
+
+    fn outcome(&self, context: &Context) -> Result<Report> {
         let name = self.name();
         match self {
             Self::Executable(exe, arguments) => {
@@ -260,9 +286,7 @@ impl Suite {
                 command.args(*arguments).args(WAITING.contains(&name.as_str()).then_some(WAITING_AT_ONCE));
                 command.current_dir(&exe.member).env("CARGO_MANIFEST_DIR", &exe.member);
                 let outcome = context.run(&mut command, &name, SUITE_TIME_MAX)?;
-                // A binary or library without tests says so and is fine.
-                let empty = outcome.success() && outcome.stdout.contains("running 0 tests");
-                Ok(if empty { Report::default() } else { parse::libtest(&name, &outcome) })
+                Ok(parse::libtest(&name, &outcome))
             }
             Self::Python(path) => {
                 let mut command = context.command(context.root.join(PYTHON));
@@ -302,10 +326,10 @@ fn python(context: &Context, folder: &str) -> Result<Vec<Suite>> {
     Ok(suites.into_iter().map(|(_, name)| Suite::Python(format!("{folder}/{name}"))).collect())
 }
 
-fn all(context: &Context, mut suites: Vec<Suite>) -> Result<Report> {
+fn every_one(context: &Context, mut suites: Vec<Suite>) -> Report {
     context.times.longest_first(&mut suites, Suite::name);
     let lanes = (lanes::lanes(), lanes::lanes_with_guests());
-    Ok(Report::sum(lanes::side_by_side(lanes, &suites, Suite::has_guests, |suite| suite.run(context))?))
+    Report::sum(lanes::side_by_side(lanes, &suites, Suite::has_guests, |suite| suite.run(context)))
 }
 
 /// What starts guests and makes bridges needs a libvirt that answers.
@@ -347,6 +371,32 @@ mod tests {
             let own = arguments.split(|argument| *argument == "--").next().unwrap();
             assert!(own.contains(&"--locked"), "{arguments:?}");
         }
+    }
+
+    #[test]
+    fn a_suite_that_cannot_be_run_fails_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let context = Context::new(root.path()).unwrap();
+        let suite = |target: &str, path: &str| {
+            let exe = Executable { member: root.path().into(), target: target.into(), path: path.into() };
+            Suite::Executable(exe, &[])
+        };
+        let report = every_one(&context, vec![suite("gone", "/nowhere"), suite("there", "/bin/false")]);
+        let names: Vec<&str> = report.failures.iter().map(|failure| failure.name.as_str()).collect();
+        assert_eq!((report.failed, names.len()), (2, 2), "{names:?}");
+        assert!(names[0].ends_with(" gone") && names[1].ends_with(" there"), "{names:?}");
+    }
+
+    #[test]
+    fn what_is_said_of_an_executable_that_is_not_there_is_told() {
+        let named = |name: &str| {
+            let (folder, target) = name.split_once(' ').unwrap();
+            Executable { member: Path::new("/x").join(folder), target: target.into(), path: "/x".into() }
+        };
+        let mut built: Vec<_> = GUESTS_OF_NODES.into_iter().chain(WAITING).map(named).collect();
+        all_are_there(&built).unwrap();
+        let gone = built.pop().unwrap().name();
+        assert!(all_are_there(&built).unwrap_err().to_string().contains(&gone));
     }
 
     #[test]

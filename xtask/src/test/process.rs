@@ -63,7 +63,12 @@ fn wait(child: &mut Child, time_max: Duration) -> Result<Option<ExitStatus>> {
     // It and all that it started: what it leaves would disturb the next part.
     let family = family(child.id());
     family.iter().for_each(|pid| signal(*pid, Signal::TERM));
-    wait_until(child, Instant::now() + STOP_GRACE)?;
+    // Who cleans up after others ends later than they do.
+    let deadline = Instant::now() + STOP_GRACE;
+    wait_until(child, deadline)?;
+    while family.iter().any(|pid| lives(*pid)) && Instant::now() < deadline {
+        std::thread::sleep(POLL_EVERY); // they are not our children: nothing tells when they end
+    }
     family.iter().for_each(|pid| signal(*pid, Signal::KILL));
     child.wait()?;
     Ok(None)
@@ -102,9 +107,20 @@ fn family(ancestor: u32) -> Vec<u32> {
 }
 
 fn parent(pid: u32) -> Option<u32> {
+    stat(pid)?.1.parse().ok()
+}
+
+/// It has not ended, whether or not anybody has asked how it did.
+fn lives(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != "Z")
+}
+
+/// A process's state and its parent.
+fn stat(pid: u32) -> Option<(String, String)> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name stands in parentheses and may hold anything.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    let mut words = stat.rsplit_once(')')?.1.split_whitespace().map(str::to_owned);
+    Some((words.next()?, words.next()?))
 }
 
 #[cfg(test)]
@@ -131,15 +147,22 @@ mod tests {
         let outcome = run(&mut command, logs.path(), "slow", Duration::from_millis(200)).unwrap();
         assert_eq!(outcome.status, None);
         let grandchild: u32 = outcome.stdout.trim().parse().unwrap();
-        let gone = || {
-            let stat = std::fs::read_to_string(format!("/proc/{grandchild}/stat")).unwrap_or_default();
-            stat.is_empty() || stat.contains(") Z ")
-        };
         let began = Instant::now();
-        while !gone() {
+        while lives(grandchild) {
             assert!(began.elapsed() < Duration::from_secs(5), "{grandchild} still lives");
             std::thread::sleep(POLL_EVERY);
         }
+    }
+
+    #[test]
+    fn who_cleans_up_after_one_that_was_stopped_is_let_do_it() {
+        let logs = tempfile::tempdir().unwrap();
+        let mut command = Command::new("sh");
+        // It ends once its parent has, and takes a little longer.
+        let cleaner = "trap '' TERM; while kill -0 $PARENT; do sleep 0.05; done; sleep 0.3; echo cleaned";
+        command.args(["-c", r#"PARENT=$$ sh -c "$CLEANER" & exec sleep 600"#]).env("CLEANER", cleaner);
+        let outcome = run(&mut command, logs.path(), "kept", Duration::from_millis(300)).unwrap();
+        assert_eq!((outcome.status, outcome.stdout.as_str()), (None, "cleaned\n"));
     }
 
     #[test]
