@@ -12,6 +12,7 @@ mod addresses;
 mod attributes;
 mod bundle_tasks;
 mod bundles;
+mod databases;
 mod default_vpcs;
 mod detaching;
 mod dhcp_options;

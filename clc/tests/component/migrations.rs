@@ -35,7 +35,7 @@ async fn left(url: &str, migrations: &[(&str, &'static str)], rows: &'static str
 
 async fn tags_keep_their_accounts(engine: Database) {
     let directory = tempfile::tempdir().unwrap();
-    let config = database(directory.path(), engine).await;
+    let (config, _kept) = database(directory.path(), engine).await;
     let rows = "INSERT INTO tags (resource_id, key, value, account, resource_type) VALUES \
         ('ami-1', 'a', 'one', '111111111111', 'image'), ('ami-1', 'b', '', '111111111111', 'image'), \
         ('vpc-2', 'a', 'two', '222222222222', 'vpc')";
@@ -66,7 +66,7 @@ const BEFORE_GROUP_RULES: [(&str, &str); 5] = [
 /// owner does.
 async fn default_groups_get_their_rules_once(engine: Database) {
     let directory = tempfile::tempdir().unwrap();
-    let config = database(directory.path(), engine).await;
+    let (config, _kept) = database(directory.path(), engine).await;
     let rows = "INSERT INTO vpcs (id, account, cidr, is_default) VALUES ('vpc-00000001', '111111111111', '172.31.0.0/16', 1); \
         INSERT INTO security_groups (id, account, vpc_id, name, description) VALUES \
         ('sg-0123456789abcdef0', '111111111111', 'vpc-00000001', 'default', 'default VPC security group'); \
@@ -106,7 +106,7 @@ const BEFORE_NETWORKS: [(&str, &str); 3] = [
 /// A default VPC keeps its ids and ranges, and has what every VPC has from its beginning; who has an address keeps it.
 async fn older_vpcs_get_what_every_vpc_has(engine: Database) {
     let directory = tempfile::tempdir().unwrap();
-    let config = database(directory.path(), engine).await;
+    let (config, _kept) = database(directory.path(), engine).await;
     let rows = "INSERT INTO vpcs (id, account, cidr, is_default) VALUES ('vpc-00000001', '111111111111', '172.31.0.0/16', 1); \
         INSERT INTO subnets (id, account, vpc_id, zone, cidr, gateway, is_default) VALUES \
         ('subnet-00000002', '111111111111', 'vpc-00000001', 'zone-a', '10.20.16.0/20', '10.20.16.1', 1); \
@@ -159,7 +159,7 @@ const BEFORE_INTERFACES: [(&str, &str); 3] = [
 /// A port keeps its address and its instance, and one of a NAT gateway keeps having none.
 async fn ports_keep_their_addresses(engine: Database) {
     let directory = tempfile::tempdir().unwrap();
-    let config = database(directory.path(), engine).await;
+    let (config, _kept) = database(directory.path(), engine).await;
     let rows = "INSERT INTO reservations (id, account, request_digest, created_at) VALUES ('r-00000001', '111111111111', '', 0); \
         INSERT INTO instances (id, change_number, account, reservation_id, cluster, zone, spec, shutdown_behavior, \
         disable_api_stop, disable_api_termination, launched_at, desired, generation, reboots, force_stop, request_id, state, \

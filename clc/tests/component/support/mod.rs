@@ -17,6 +17,7 @@ pub mod walrus;
 pub use answer::Answer;
 pub use client::Client;
 pub use cluster::FakeCluster;
+use postgres::NewDatabase;
 use walrus::FakeWalrus;
 
 use karri_clc::Clc;
@@ -76,6 +77,7 @@ pub struct Cloud {
     pub endpoint: Endpoint,
     pub walrus: FakeWalrus,
     stopper: Option<Stopper>,
+    _database: Option<NewDatabase>,
 }
 
 fn instance_types(directory: &Path) -> PathBuf {
@@ -84,13 +86,17 @@ fn instance_types(directory: &Path) -> PathBuf {
     path
 }
 
-pub async fn database(directory: &Path, engine: Database) -> DatabaseConfig {
+/// With what keeps it.
+pub async fn database(directory: &Path, engine: Database) -> (DatabaseConfig, Option<NewDatabase>) {
     match engine {
         Database::Sqlite => {
             let url = format!("sqlite://{}/clc.sqlite", directory.display());
-            DatabaseConfig { url, connections: 2 }
+            (DatabaseConfig { url, connections: 2 }, None)
         }
-        Database::Postgres => DatabaseConfig { url: postgres::new_database().await, connections: 4 },
+        Database::Postgres => {
+            let new = postgres::new_database().await;
+            (DatabaseConfig { url: new.url.clone(), connections: 4 }, Some(new))
+        }
     }
 }
 
@@ -117,6 +123,7 @@ impl Cloud {
         if let Ok(filter) = std::env::var("KARRI_TEST_LOG") {
             karri_proto::runtime::telemetry::init(&filter, "clc", &path.join("log")).unwrap();
         }
+        let (database, kept) = database(path, engine).await;
         let any = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             controller: ControllerConfig {
@@ -134,7 +141,7 @@ impl Cloud {
                 body_bytes_max: 1 << 20,
                 answer_cache_mib: 8,
             },
-            database: database(path, engine).await,
+            database,
             secrets: SecretsConfig { key_file: path.join("secrets.key") },
             limits,
             network,
@@ -142,7 +149,7 @@ impl Cloud {
             pki: PkiConfig { ca_dir: path.join("ca"), walrus_url: walrus.url.clone() },
         };
         let (endpoint, stopper) = launch(&config).await;
-        Self { directory, config, endpoint, walrus, stopper: Some(stopper) }
+        Self { directory, config, endpoint, walrus, stopper: Some(stopper), _database: kept }
     }
 
     pub async fn stop(&mut self) {
