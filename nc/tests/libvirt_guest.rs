@@ -14,6 +14,9 @@ use support::{Client, Cloud, RunningNode, eventually, intent, wish};
 
 /// Emulated, on a machine that may have much else to do.
 const BOOT_LIMIT: Duration = Duration::from_secs(240);
+/// One of them may fall into a moment when the machine is elsewhere: the one in the middle counts.
+const PULLED_TIMES: usize = 3;
+const SEEN_LIMIT: Duration = Duration::from_secs(20);
 const BRIDGE: &str = "karri-test0";
 const NETNS: &str = "karri-test-gw";
 const ADDRESS: &str = "172.29.77.5";
@@ -226,16 +229,7 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     })
     .await;
 
-    // Somebody pulls the plug behind our back.
-    virsh(&["destroy", &domain(&first)]);
-    let pulled = Instant::now();
-    let report = client.wait_for(&first.id, Phase::Stopped, Duration::from_secs(2)).await;
-    println!("seen to be off {:?} after virsh destroy", pulled.elapsed());
-    assert_eq!(report.reason.unwrap().code, "Server.InternalError");
-
-    let third = wish(&second, Desired::Running);
-    client.put(&third).await;
-    client.wait_for(&first.id, Phase::Running, BOOT_LIMIT).await;
+    let third = plug_is_pulled(&client, second).await;
     for last in [&third, &disk] {
         client.put(&wish(last, Desired::Terminated)).await;
         client.wait_for(&last.id, Phase::Gone, Duration::from_secs(30)).await;
@@ -247,6 +241,25 @@ async fn a_guest_lives_is_watched_and_leaves_nothing() {
     let removed = karri_nc::host::survey(&config).await.unwrap().remove().await.unwrap();
     println!("removed: {removed:?}");
     assert!(!run("iptables-save", &[]).contains(&tag));
+}
+
+/// Somebody pulls the plug behind our back, and each time it is started again.
+async fn plug_is_pulled(client: &Client, running: InstanceIntent) -> InstanceIntent {
+    let (mut intent, mut delays) = (running, Vec::new());
+    for _ in 0..PULLED_TIMES {
+        virsh(&["destroy", &domain(&intent)]);
+        let pulled = Instant::now();
+        let report = client.wait_for(&intent.id, Phase::Stopped, SEEN_LIMIT).await;
+        delays.push(pulled.elapsed());
+        assert_eq!(report.reason.unwrap().code, "Server.InternalError");
+        intent = wish(&intent, Desired::Running);
+        client.put(&intent).await;
+        client.wait_for(&intent.id, Phase::Running, BOOT_LIMIT).await;
+    }
+    println!("seen to be off so long after virsh destroy: {delays:?}");
+    delays.sort();
+    assert!(delays[PULLED_TIMES / 2] < Duration::from_secs(2), "{delays:?}");
+    intent
 }
 
 /// A restart of the controller leaves the guest alone and knows it again.

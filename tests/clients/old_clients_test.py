@@ -86,6 +86,8 @@ class Boto2(unittest.TestCase):
         [told] = self.ec2.get_all_addresses([address.public_ip])
         self.assertEqual((told.instance_id, told.private_ip_address), (instance.id, instance.private_ip_address))
         self.assertTrue(self.ec2.disassociate_address(public_ip=address.public_ip))
+        instance.update()
+        self.assertFalse(instance.ip_address)
         self.assertTrue(self.ec2.release_address(public_ip=address.public_ip))
         self.assertNotIn(address.public_ip, [one.public_ip for one in self.ec2.get_all_addresses()])
 

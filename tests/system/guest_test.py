@@ -139,7 +139,7 @@ class Guests(unittest.TestCase):
         # By its name, too, and by the part of it for which the guest has been told where to search.
         name = instance(ec2, two)["PrivateDnsName"]
         for called in (address(two), name, name.split(".")[0]):
-            self.assertIn(f"({address(two)})", ssh(address(one), key, f"ping -c 1 -W 5 {called}"))
+            self.assertIn(f"({address(two)})", ssh(address(one), key, f"ping -c 3 -W 10 {called}"))
 
     def test_what_was_written_survives_stop_and_start_and_reboot(self):
         one = self.launch()

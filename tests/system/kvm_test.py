@@ -4,6 +4,7 @@ KVM does: the node uses it.
 Each has a /dev of its own, in which /dev/kvm is what the test makes it, whatever this machine's is.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -40,6 +41,9 @@ for word; do
 done
 exec /usr/bin/qemu-system-x86_64 "$@"
 """
+
+TOO_SLOW = "a test guest did not run within 6s"
+TRIES_MAX = 3
 
 
 class OwnKvm(RealCloud):
@@ -85,7 +89,7 @@ class FallsBack(unittest.TestCase):
         return line["why"]
 
     def test_a_device_that_opens_is_not_believed(self):
-        with OwnKvm(46, "auto").opens_and_runs_nothing() as cloud:
+        with OwnKvm(52, "auto").opens_and_runs_nothing() as cloud:
             self.assertRegex(self.told(cloud), r"^a test guest ended with exit status: 1: .*[Kk][Vv][Mm]")
             ec2 = cloud.boto3()
             [one] = cloud.launch(ec2)
@@ -96,21 +100,40 @@ class FallsBack(unittest.TestCase):
             wait_state(ec2, one, "terminated")
 
     def test_a_guest_that_hangs_is_given_up_and_leaves_nothing(self):
-        with OwnKvm(47, "auto").hangs() as cloud:
-            self.assertEqual(self.told(cloud), "a test guest did not run within 6s")
+        with OwnKvm(53, "auto").hangs() as cloud:
+            self.assertEqual(self.told(cloud), TOO_SLOW)
             [pid] = cloud.hung.read_text().split()
             self.assertFalse(pathlib.Path(f"/proc/{pid}").exists(), "the guest that hung")
             self.assertFalse(list(cloud.state_dir.glob("nc*/probe*")))
 
     def test_no_device_at_all_is_said(self):
-        with OwnKvm(48, "auto") as cloud:
+        with OwnKvm(54, "auto") as cloud:
             self.assertEqual(self.told(cloud), "there is no /dev/kvm")
+
+
+def that_runs_guests(number, accel):
+    """A cloud that has begun. Its test guest has the time that a real KVM needs, but is emulated: what is too slow for
+    that where other tests run, too, is tried anew, by a node that remembers nothing."""
+    for tries_left in reversed(range(TRIES_MAX)):
+        cloud = OwnKvm(number, accel).runs_guests()
+        try:
+            cloud.__enter__()
+        except AssertionError as error:
+            if tries_left == 0 or TOO_SLOW not in str(error):
+                raise
+            shutil.rmtree(cloud.directory)
+            continue
+        if tries_left == 0 or TOO_SLOW not in str(cloud.node_log("WARN")):
+            return cloud
+        cloud.__exit__(None)
 
 
 class Uses(unittest.TestCase):
     def test_a_kvm_that_runs_a_guest_is_used(self):
         for number, accel in ((50, "auto"), (51, "kvm")):
-            with self.subTest(accel), OwnKvm(number, accel).runs_guests() as cloud:
+            with self.subTest(accel), contextlib.ExitStack() as ends:
+                cloud = that_runs_guests(number, accel)
+                ends.push(cloud)
                 self.assertEqual(cloud.node_log("WARN"), [])
                 [node] = json.loads(cloud.karri("node", "list", "--output", "json"))
                 self.assertEqual(node["accelerator"], "kvm")
