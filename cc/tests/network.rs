@@ -138,12 +138,18 @@ fn expected(address: &str) -> String {
 /// Every rule of the host, and our chains if there are any.
 const RULES: &str = "iptables-save | grep -e '^-A' -e '^:KARRI'";
 
-/// A failed test leaves no dnsmasq behind: it runs in a process group of its own.
+/// A failed test leaves no dnsmasq behind: each runs in a process group of its own, and not each is named in a file.
 struct Reaper(NetworkConfig);
 
 impl Drop for Reaper {
     fn drop(&mut self) {
-        run(&format!("kill -9 $(cat {})", self.0.run_dir.join("dnsmasq.pid").display()));
+        let file = format!("--pid-file={}", self.0.run_dir.join("dnsmasq.pid").display());
+        for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+            let command_line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            if command_line.split(|byte| *byte == 0).any(|word| word == file.as_bytes()) {
+                run(&format!("kill -9 {}", entry.file_name().display()));
+            }
+        }
     }
 }
 

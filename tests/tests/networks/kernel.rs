@@ -206,6 +206,11 @@ impl Kernel {
         self.guests.seen(sent, expected)
     }
 
+    /// How many of what passed did so in the first second after it was sent for the first time, and of how many.
+    pub fn seen_soon(&self) -> (usize, usize) {
+        self.guests.soon
+    }
+
     /// What is asked next is asked in flows that nobody knows.
     pub fn forget(&mut self) {
         self.guests.forget();

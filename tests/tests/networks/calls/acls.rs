@@ -14,7 +14,7 @@ impl Caller<'_> {
     /// A new one lets nothing through; most are given something.
     pub(super) async fn acl_create(&mut self) -> Option<()> {
         let vpc = self.any(self.model.vpcs.clone().into_keys())?;
-        if self.model.acls.len() == ACLS_MAX {
+        if self.model.acls.len() >= ACLS_MAX {
             return None;
         }
         let answer = self.call("CreateNetworkAcl", vec![("VpcId", vpc.clone())], Ok(())).await?;

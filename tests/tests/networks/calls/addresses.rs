@@ -34,9 +34,6 @@ impl Caller<'_> {
         ];
         self.call("AssociateAddress", words, expected).await?;
         let goal = Some((id, private));
-        for address in self.model.addresses.values_mut() {
-            address.leads_to = address.leads_to.take().filter(|_| address.leads_to != goal);
-        }
         for address in self.model.addresses.values_mut().filter(|address| address.leads_to == goal) {
             address.leads_to = None;
         }

@@ -42,7 +42,7 @@ impl Caller<'_> {
 
     pub(super) async fn table_create(&mut self) -> Option<()> {
         let vpc = self.any(self.model.vpcs.clone().into_keys())?;
-        if self.model.tables.len() == TABLES_MAX {
+        if self.model.tables.len() >= TABLES_MAX {
             return None;
         }
         let answer = self.call("CreateRouteTable", vec![("VpcId", vpc.clone())], Ok(())).await?;

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 const QUIET_AFTER: Duration = Duration::from_millis(150);
 /// For what is to come, on a machine that is busy with something else.
 const PATIENCE: Duration = Duration::from_secs(5);
+const SOON: Duration = Duration::from_secs(1);
 /// The first packets wait for answers to who has an address, and not all are waited with.
 const SENT_TIMES: u32 = 2;
 /// For so long a kernel takes no second word of where an address is. Calls come faster here than from people.
@@ -31,6 +32,8 @@ pub struct Guests {
     /// Of flows that were opened before and are gone on with.
     flows: BTreeMap<(String, Packet), UdpSocket>,
     looks: u32,
+    /// How many of what was to pass did so soon, and of how many.
+    pub soon: (usize, usize),
 }
 
 struct Guest {
@@ -174,22 +177,26 @@ impl Guests {
         expected: &BTreeSet<(usize, String)>,
     ) -> BTreeSet<(usize, String)> {
         let mut seen = BTreeSet::new();
-        for _ in 0..SENT_TIMES {
+        for time in 0..SENT_TIMES {
             let silent = |number: &usize| !seen.iter().any(|(other, _)| other == number);
             let asked: Vec<usize> = (0..sent.len()).filter(silent).collect();
-            self.ask(sent, &asked, expected, &mut seen);
+            let soon = self.ask(sent, &asked, expected, &mut seen);
+            if time == 0 {
+                self.soon = (self.soon.0 + soon, self.soon.1 + expected.len());
+            }
         }
         self.looks += 1;
         seen
     }
 
+    /// Returns how many of what is expected were soon there.
     fn ask(
         &mut self,
         sent: &[(String, Packet)],
         asked: &[usize],
         expected: &BTreeSet<(usize, String)>,
         seen: &mut BTreeSet<(usize, String)>,
-    ) {
+    ) -> usize {
         let mut speakers = self.speakers(sent, asked);
         for (number, speaker) in &speakers {
             let packet = sent[*number].1;
@@ -203,7 +210,7 @@ impl Guests {
                 _ => Ok(0),
             };
         }
-        let (mut last, began) = (Instant::now(), Instant::now());
+        let (mut last, began, mut soon) = (Instant::now(), Instant::now(), 0);
         while last.elapsed() < QUIET_AFTER || (!expected.is_subset(seen) && began.elapsed() < PATIENCE) {
             let before = seen.len();
             self.guests.iter_mut().for_each(|(id, guest)| guest.listen(id, self.looks, seen));
@@ -213,6 +220,9 @@ impl Guests {
             if seen.len() > before {
                 last = Instant::now();
             }
+            if began.elapsed() < SOON {
+                soon = expected.intersection(seen).count();
+            }
             std::thread::sleep(Duration::from_millis(5)); // between two looks, until it has been quiet
         }
         for (number, speaker) in speakers {
@@ -220,6 +230,7 @@ impl Guests {
                 self.flows.insert(sent[number].clone(), socket);
             }
         }
+        soon
     }
 
     /// Of UDP half of them go on with flows of before, others with each look.
