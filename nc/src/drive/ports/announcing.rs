@@ -83,7 +83,7 @@ mod tests {
         announcing.gained(Some(&before), &now);
         let word = Word { tap: now.tap.clone(), mac: [2, 0, 0, 0, 0, 7], address: SECOND };
         for _ in 0..TIMES {
-            assert_eq!(announcing.words(&plugged(&now)), [word.clone()]);
+            assert_eq!(announcing.words(&plugged(&now)), std::slice::from_ref(&word));
         }
         assert_eq!(announcing.words(&plugged(&now)), []);
     }
