@@ -68,8 +68,9 @@ impl Caller<'_> {
         self.rule_put(id, rule).await
     }
 
-    /// Everything both ways, in what each VPC began with.
+    /// Everything both ways, in what each VPC began with, and who has nothing else between them.
     pub async fn open(&mut self) {
+        self.mates().await;
         for vpc in self.model.vpcs.clone().into_values() {
             for outward in [true, false] {
                 let rule = Rule { outward, traffic: Traffic::All, peer: Peer::Range(everywhere()) };

@@ -1,11 +1,15 @@
 //! Instances, and network interfaces with their addresses and groups.
 
 use super::{ADDRESSES_OF_PORT, Caller, INSTANCES_MAX, PLACES};
-use crate::model::{Port, Subnet};
+use crate::model::{Model, Port, Subnet};
 use crate::support::vpc::told;
 use rand::Rng;
 use rand::seq::{IteratorRandom, SliceRandom};
 use std::net::Ipv4Addr;
+
+const MATES: usize = 3;
+/// An address that is drawn may be somebody's.
+const MATES_TRIES: usize = 20;
 
 impl Caller<'_> {
     pub(super) fn groups_in(&mut self, vpc: &str) -> Vec<String> {
@@ -26,11 +30,16 @@ impl Caller<'_> {
 
     pub(super) async fn launch(&mut self) -> Option<()> {
         let (subnet, Subnet { vpc, .. }) = self.any(self.model.subnets.clone().into_iter())?;
-        if self.model.instances.len() == INSTANCES_MAX {
+        if self.model.instances.len() >= INSTANCES_MAX {
             return None;
         }
-        let (address, taken) = self.address_in(&subnet);
         let groups = self.groups_in(&vpc);
+        self.launch_in(subnet, groups).await
+    }
+
+    async fn launch_in(&mut self, subnet: String, groups: Vec<String>) -> Option<()> {
+        let vpc = self.model.subnets[&subnet].vpc.clone();
+        let (address, taken) = self.address_in(&subnet);
         let mut words = vec![("SubnetId", subnet.clone()), ("PrivateIpAddress", address.to_string())];
         let names = ["SecurityGroupId.1", "SecurityGroupId.2"];
         words.extend(names.into_iter().zip(groups.iter().cloned()));
@@ -44,6 +53,29 @@ impl Caller<'_> {
         let (instance, addresses) = (Some((instance, 0)), vec![address]);
         self.model.ports.insert(port, Port { vpc, subnet, addresses, groups, instance, launched: true });
         Some(())
+    }
+
+    /// Machines on one subnet in the group that its VPC began with: no ACL and no router is between them.
+    pub(super) async fn mates(&mut self) {
+        let living = |model: &Model, subnet: &str| -> Vec<Port> {
+            model.living().map(|(_, port)| port).filter(|port| port.subnet == subnet).cloned().collect()
+        };
+        if self.model.subnets.is_empty() {
+            self.vpc_create().await;
+            self.subnet_create().await;
+        }
+        let fullest = self.model.subnets.keys().max_by_key(|subnet| living(&self.model, subnet).len());
+        let subnet = fullest.unwrap().clone();
+        let group = vec![self.model.vpcs[&self.model.subnets[&subnet].vpc].default_group.clone()];
+        for _ in 0..MATES_TRIES {
+            if living(&self.model, &subnet).iter().filter(|port| port.groups == group).count() >= MATES {
+                return;
+            }
+            if self.model.instances.len() >= INSTANCES_MAX + MATES {
+                self.terminate().await;
+            }
+            self.launch_in(subnet.clone(), group.clone()).await;
+        }
     }
 
     pub(super) async fn terminate(&mut self) -> Option<()> {
