@@ -122,7 +122,7 @@ pub async fn start_with(config: Config, base: Base, driver: Box<dyn Driver>) -> 
         version: endpoint.version.clone(),
     };
     let clc = InternalClient::new(&config.cluster.clc_url, Role::Clc, &config.controller.tls)?;
-    base.spawn(reconcile::heartbeat::run(base.clone(), clc, hello));
+    base.spawn(reconcile::heartbeat::run(base.clone(), keeper.clone(), clc, hello));
     base.spawn(reconcile::tick::run(base.clone(), keeper.clone()));
     base.spawn(reconcile::network::run(base.clone(), keeper.clone(), site, driver));
     let facts = reconcile::facts::FactTelling::new(base.clone(), keeper.clone(), nodes.clone());

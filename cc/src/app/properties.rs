@@ -112,6 +112,7 @@ impl Disk {
             tombstones: self.tombstones.clone().into_iter().collect(),
             left_behind: self.left_behind.clone().into_iter().collect(),
             facts: Default::default(),
+            names: None,
             epoch: 1,
             sequence: self.sequence,
         }

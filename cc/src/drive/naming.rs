@@ -44,25 +44,26 @@ fn dashed(address: Ipv4Addr) -> String {
 fn region(naming: &Naming) -> Option<&RegionNames> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
     let is_domain = |text: &str| !text.is_empty() && text.bytes().all(plain);
-    naming.region.as_ref().filter(|region| is_domain(&region.domain) && is_domain(&region.public_domain))
+    naming.region.as_deref().filter(|region| is_domain(&region.domain) && is_domain(&region.public_domain))
 }
 
 #[cfg(test)]
 pub mod tests {
     use super::*;
     use karri_proto::network::Net4;
+    use std::sync::Arc;
 
     pub fn naming(domain: &str, public_domain: &str) -> Naming {
         let range = |first: [u8; 4], last: [u8; 4]| AddressRange { first: first.into(), last: last.into() };
         Naming {
-            region: Some(RegionNames {
+            region: Some(Arc::new(RegionNames {
                 domain: domain.to_owned(),
                 public_domain: public_domain.to_owned(),
                 public: vec![
                     range([198, 18, 0, 1], [198, 18, 0, 254]),
                     range([203, 0, 113, 8], [203, 0, 113, 8]),
                 ],
-            }),
+            })),
             ranges: [Net4 { address: [10, 0, 0, 0].into(), prefix: 16 }].into(),
             inside: [([198, 18, 0, 5].into(), [10, 0, 0, 4].into())].into(),
         }

@@ -63,8 +63,8 @@ impl Known {
                 Some(router) => drop(self.wanted.routers.insert(vpc.clone(), Arc::new(router))),
                 None => drop(self.wanted.routers.remove(&vpc)),
             }
-            // The same in all VPCs. Without any it stays: who serves names does not start anew for that.
-            if let Some(region) = news.input.as_ref().and_then(|input| input.vpc.names.clone()) {
+            // The same for all VPCs. Without any it stays: who serves names does not start anew for that.
+            if let Some(region) = news.input.as_ref().and_then(|input| input.names.clone()) {
                 self.wanted.naming.region = Some(region);
             }
             self.flat.insert(vpc, FlatPart::new(news.flat, news.input.as_ref()));

@@ -7,6 +7,7 @@
 mod facts;
 mod instance;
 mod mode;
+mod names;
 mod node;
 mod schema;
 
@@ -87,6 +88,7 @@ impl Store {
             tombstones: instance::tombstone_list(connection).await?,
             left_behind: instance::left_behind_list(connection).await?,
             facts: facts::facts_load(connection).await?,
+            names: names::names_load(connection).await?,
             epoch: unsigned(numbering.try_get("epoch")?),
             sequence: unsigned(numbering.try_get("sequence")?),
         })
@@ -116,6 +118,9 @@ impl Store {
             }
         }
         facts::facts_put_in_txn(&mut transaction, &changes.facts).await?;
+        if let Some(names) = &changes.names {
+            names::names_put_in_txn(&mut transaction, names).await?;
+        }
         if let Some(sequence) = changes.sequence {
             sqlx::query("UPDATE numbering SET sequence = ?")
                 .bind(signed(sequence))

@@ -4,7 +4,7 @@ use super::StoreError;
 use sqlx::sqlite::SqliteConnection;
 use sqlx::{Connection, Row as _};
 
-const MIGRATIONS: [(i64, &str); 7] = [
+const MIGRATIONS: [(i64, &str); 8] = [
     (1, include_str!("../../../migrations/cc/0001_cluster.sql")),
     (2, include_str!("../../../migrations/cc/0002_left_behind.sql")),
     (3, include_str!("../../../migrations/cc/0003_network_facts.sql")),
@@ -12,6 +12,7 @@ const MIGRATIONS: [(i64, &str); 7] = [
     (5, include_str!("../../../migrations/cc/0005_captures.sql")),
     (6, include_str!("../../../migrations/cc/0006_network_mode.sql")),
     (7, include_str!("../../../migrations/cc/0007_segment_driver.sql")),
+    (8, include_str!("../../../migrations/cc/0008_region_names.sql")),
 ];
 
 pub async fn migrate(connection: &mut SqliteConnection) -> Result<(), StoreError> {

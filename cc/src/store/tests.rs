@@ -113,6 +113,7 @@ async fn a_database_from_before_vpcs_goes_on() {
         "ALTER TABLE instances DROP COLUMN capture",
         "ALTER TABLE numbering DROP COLUMN mode",
         "ALTER TABLE numbering DROP COLUMN driver",
+        "DROP TABLE region_names",
         "DELETE FROM migrations WHERE version > 3",
         "UPDATE instances SET intent = json_remove(intent, '$.spec.ports[0].segment')",
     ] {

@@ -9,6 +9,7 @@ use karri_proto::instance::{InstanceIntent, InstanceReport, Phase};
 use karri_proto::internal::clusters::{self, ClusterHello, ClusterService, ClusterWelcome};
 use karri_proto::internal::instances::{Cursor, InstanceService};
 use karri_proto::internal::{ApiError, Caller, Identity, Role};
+use karri_proto::network::RegionNames;
 use karri_proto::resources::ClusterResources;
 use karri_proto::runtime::client::InternalClient;
 use karri_proto::runtime::pki::Authority;
@@ -33,6 +34,8 @@ pub struct Cloud {
     hellos: watch::Receiver<Option<ClusterHello>>,
     /// Certificates that the clc says are to be refused.
     pub revoked: Arc<Mutex<Option<Vec<String>>>>,
+    /// What it says that addresses are called.
+    pub names: Arc<Mutex<Option<RegionNames>>>,
     pub network: Simulated,
     placement: PlacementConfig,
     pub cc_url: String,
@@ -42,13 +45,15 @@ pub struct Cloud {
 struct FakeClc {
     hellos: watch::Sender<Option<ClusterHello>>,
     revoked: Arc<Mutex<Option<Vec<String>>>>,
+    names: Arc<Mutex<Option<RegionNames>>>,
 }
 
 #[async_trait]
 impl ClusterService for FakeClc {
     async fn cluster_hello(&self, _: &Caller, hello: ClusterHello) -> Result<ClusterWelcome, ApiError> {
         self.hellos.send_replace(Some(hello));
-        Ok(ClusterWelcome { region: "karri".to_owned(), revoked: self.revoked.lock().unwrap().clone() })
+        let (revoked, names) = (self.revoked.lock().unwrap().clone(), self.names.lock().unwrap().clone());
+        Ok(ClusterWelcome { region: "karri".to_owned(), revoked, names })
     }
 }
 
@@ -64,13 +69,15 @@ impl Cloud {
         let authority = Authority::load_or_create(&directory.path().join("ca")).unwrap();
         let (sender, hellos) = watch::channel(None);
         let revoked = Arc::<Mutex<Option<Vec<String>>>>::default();
+        let names = Arc::<Mutex<Option<RegionNames>>>::default();
         let clc_files = authority
             .issue_files(&directory.path().join("clc"), &Identity::new(Role::Clc, "", "clc"))
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let clc_url = format!("https://{}", listener.local_addr().unwrap());
         let (trigger, shutdown) = shutdown_pair();
-        let router = clusters::router(Arc::new(FakeClc { hellos: sender, revoked: revoked.clone() }));
+        let clc = FakeClc { hellos: sender, revoked: revoked.clone(), names: names.clone() };
+        let router = clusters::router(Arc::new(clc));
         tokio::spawn(serve(listener, Some(server_config(&clc_files).unwrap()), router, shutdown));
         let mut cloud = Self {
             directory,
@@ -79,6 +86,7 @@ impl Cloud {
             _clc: trigger,
             hellos,
             revoked,
+            names,
             network: Simulated::default(),
             placement: PlacementConfig { node_lost_secs: 3, ..toml::from_str(placement).unwrap() },
             cc_url: String::new(),

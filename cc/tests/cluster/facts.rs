@@ -8,9 +8,9 @@ use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId};
 use karri_proto::instance::{Desired, Phase};
 use karri_proto::internal::Role;
 use karri_proto::internal::error::ApiErrorKind;
-use karri_proto::internal::facts::{FactService, FactsAt, FactsPage};
+use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactService, FactsAt, FactsPage};
 use karri_proto::network::{
-    Direction, Fact, FactChange, FactTable, GroupRule, Net4, Peer, PortFact, Traffic,
+    ADDRESSES_PER_PORT_MAX, Direction, Fact, FactChange, FactTable, GroupRule, Net4, Peer, PortFact, Traffic,
 };
 
 fn group(number: u32) -> SecurityGroupId {
@@ -230,4 +230,26 @@ async fn only_the_cloud_controller_tells_a_cluster_and_odd_pages_are_named() {
     assert!(clc.client.facts_put(&caller("facts"), huge).await.is_err(), "a body has a limit");
     let stands = FactsPage { epoch: 1, from: Some(0), to: 0, caught_up: true, changes: Vec::new() };
     assert_eq!(clc.client.facts_put(&caller("facts"), stands).await.unwrap(), FactsAt::default());
+}
+
+/// Far more than a body of which nothing is said may be.
+#[tokio::test]
+async fn a_page_of_the_largest_facts_arrives_and_is_told_on() {
+    let (_cloud, mut clc, node) = with_node().await;
+    let mut decided = Decided::new();
+    decided.put(&clc, [rule(1, 1, Peer::Group(group(2))), port(1, &[1])]).await;
+    launch(&mut clc, 1).await;
+    let large = |number| match port(number, &[2]) {
+        Fact::Port(port) => {
+            let addresses = (0..ADDRESSES_PER_PORT_MAX as u32).map(|at| (u32::MAX - at).into()).collect();
+            Fact::Port(PortFact { addresses, ..port })
+        }
+        other => other,
+    };
+    let last = 1 + u32::try_from(FACTS_PER_PAGE_MAX).unwrap();
+    let page: Vec<Fact> = (2..=last).map(large).collect();
+    let bytes = serde_json::to_string(&page).unwrap().len();
+    assert!(bytes > 4 << 20, "{bytes}");
+    decided.put(&clc, page).await;
+    decided.until_told("all members", &node, &[1]).await;
 }

@@ -3,11 +3,14 @@
 use crate::cloud::{Clc, Cloud, ZONE, caller, until};
 use crate::samples::{facts, intent, next};
 use karri_cc::drive::Wanted;
+use karri_cc::drive::simulated::Simulated;
 use karri_proto::instance::{Desired, InstanceIntent};
 use karri_proto::internal::Role;
 use karri_proto::internal::facts::{FactService, FactsPage};
 use karri_proto::internal::nodes::{NodeHello, NodeService};
-use karri_proto::network::{ClusterHosts, DhcpOptions, Fact, FactChange, Net4, PortFact, Shape, Subnet, Vpc};
+use karri_proto::network::{
+    ClusterHosts, DhcpOptions, Fact, FactChange, Net4, PortFact, RegionNames, Shape, Subnet, Vpc,
+};
 use std::net::Ipv4Addr;
 
 pub const TAG: u32 = 0x1001;
@@ -23,7 +26,6 @@ fn shapes(of: &InstanceIntent) -> Vec<Shape> {
         dhcp: DhcpOptions::default(),
         dns_support: true,
         dns_hostnames: true,
-        names: None,
         transit: 0x1000,
     };
     let subnet = Subnet {
@@ -127,4 +129,34 @@ async fn nodes_are_told_where_all_hosts_take_packets_of_segments() {
     // A restarted one knows them before all of them have called again, and shares the host of one of them.
     cloud.restart_cc().await;
     assert_eq!(greet(&cloud, "bb", Some([192, 0, 2, 1])).await.unwrap(), [own, two.into()]);
+}
+
+#[tokio::test]
+async fn names_that_the_cloud_tells_are_served_by_every_router_and_outlive_it() {
+    let mut cloud = Cloud::start().await;
+    let (clc, _node) = (cloud.clc(), cloud.node("node-1", 8).await);
+    let mut inside = intent(1);
+    inside.spec.ports[0].segment = TAG;
+    told_of(&clc, &inside).await;
+    clc.put(&inside).await;
+    let network = cloud.network.clone();
+    until("a router", async || is_routed(&network.wanted(), &inside)).await;
+    let served = |wanted: &Wanted, names: &RegionNames| {
+        let of_routers = wanted.routers.values().map(|router| &router.naming);
+        is_routed(wanted, &inside)
+            && of_routers.chain([&wanted.naming]).all(|naming| naming.region.as_deref() == Some(names))
+    };
+    let names = |domain: &str| RegionNames { domain: domain.to_owned(), ..RegionNames::default() };
+    for domain in ["one.internal", "other.internal"] {
+        *cloud.names.lock().unwrap() = Some(names(domain));
+        until("the names", async || served(&network.wanted(), &names(domain))).await;
+    }
+    // An older cloud controller says nothing of them, as one that is away.
+    *cloud.names.lock().unwrap() = None;
+    cloud.stop_cc().await;
+    cloud.network = Simulated::default();
+    let network = cloud.network.clone();
+    cloud.restart_cc().await;
+    until("the router again", async || is_routed(&network.wanted(), &inside)).await;
+    assert!(served(&network.wanted(), &names("other.internal")));
 }

@@ -31,7 +31,7 @@ where
     format!("{prefix}-{number:017x}").parse().unwrap()
 }
 
-fn region_names() -> RegionNames {
+pub fn region_names() -> RegionNames {
     RegionNames {
         domain: "ec2.internal".to_owned(),
         public_domain: "compute-1.internal".to_owned(),
@@ -53,7 +53,6 @@ impl TestVpc {
             dhcp: DhcpOptions::default(),
             dns_support: true,
             dns_hostnames: true,
-            names: Some(region_names()),
             transit: number << 8,
         };
         let mut new = Self {
@@ -150,7 +149,8 @@ impl TestVpc {
         shapes.extend(self.acls.values().cloned().map(Shape::Acl));
         shapes.extend(self.nats.iter().cloned().map(Shape::Nat));
         shapes.extend(self.addresses.iter().cloned().map(Shape::Address));
-        Input::new(&shapes, self.leases.values().filter(|lease| lease.tag != 0).cloned().collect()).unwrap()
+        let leases = self.leases.values().filter(|lease| lease.tag != 0).cloned().collect();
+        Input { names: Some(region_names().into()), ..Input::new(&shapes, leases).unwrap() }
     }
 
     /// Public addresses of instances on the flat network.

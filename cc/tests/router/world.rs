@@ -5,7 +5,7 @@ mod elsewhere;
 
 pub use elsewhere::runs_elsewhere;
 
-use crate::vpc::TestVpc;
+use crate::vpc::{TestVpc, region_names};
 use karri_cc::app::router::{FlatPart, Site, flat_naming, outside, router};
 use karri_cc::config::{NetworkConfig, NetworkMode};
 use karri_cc::drive::flat::{Flat, remove};
@@ -93,8 +93,7 @@ impl World {
             vpcs.iter().map(|vpc| FlatPart::new(vpc.flat(), Some(&vpc.input()))).collect();
         let routers = self.wanted.routers.values().map(Arc::as_ref);
         self.wanted.outside = outside(&site, flat.iter().flat_map(FlatPart::addresses), routers);
-        let region = vpcs.iter().find_map(|vpc| vpc.vpc.names.clone()).or(self.wanted.naming.region.take());
-        self.wanted.naming = flat_naming(&site, region, &flat);
+        self.wanted.naming = flat_naming(&site, Some(region_names().into()), &flat);
     }
 
     #[track_caller]

@@ -22,17 +22,16 @@ pub use stand::Stand;
 
 use crate::app::App;
 use crate::app::instance::{Instance, State};
-use crate::app::names::region_names;
 use crate::store::StoreError;
 use held::Held;
 use karri_proto::ids::SecurityGroupId;
 use karri_proto::instance::{PortSpec, private_name};
-use karri_proto::internal::facts::{FACTS_PER_PAGE_MAX, FactsPage};
-use karri_proto::network::{FactTable, FarPort, PortFact, Shape};
+use karri_proto::internal::facts::{FACTS_PAGE_BYTES_MAX, FACTS_PER_PAGE_MAX, FactsPage};
+use karri_proto::network::{FactTable, FarPort, PortFact};
 use rand::Rng as _;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use table::Table;
+use table::{Most, Table};
 
 /// Numbers that every JSON reader and every database takes.
 const EPOCH_BITS: u32 = 52;
@@ -101,7 +100,8 @@ impl Facts {
 
     /// What a cluster that stands at `from` is told next; None: it is to be told everything.
     pub fn page(&self, cluster: &str, from: Option<u64>) -> FactsPage {
-        self.table().page(self.epoch, cluster, from, FACTS_PER_PAGE_MAX)
+        let most = Most { facts: FACTS_PER_PAGE_MAX, bytes: FACTS_PAGE_BYTES_MAX };
+        self.table().page(self.epoch, cluster, from, most)
     }
 
     /// The cluster has everything up to there.
@@ -157,12 +157,7 @@ impl App {
     /// The same among VPCs and what belongs to them.
     pub async fn networks_follow(&self) -> Result<(), StoreError> {
         let mut followed = self.facts.networks_followed.lock().await;
-        let Some(mut changes) = self.store.networks_changed_after(*followed).await? else { return Ok(()) };
-        for shape in &mut changes.shapes {
-            if let Shape::Vpc(vpc) = shape {
-                vpc.names = Some(region_names(&self.region, &self.public_ranges));
-            }
-        }
+        let Some(changes) = self.store.networks_changed_after(*followed).await? else { return Ok(()) };
         let to = changes.to;
         self.facts.table().networks_changed(changes);
         *followed = Some(to);

@@ -3,7 +3,7 @@
 use super::App;
 use super::instance::control::Caller;
 use super::tag::{Taggable, Tags};
-use super::vpc::flat::{Part, check_flat_in_txn};
+use super::vpc::flat::Flat;
 use crate::store::internet_gateway::{
     InternetGateway, internet_gateway_attach_in_txn, internet_gateway_count_in_txn,
     internet_gateway_delete_in_txn, internet_gateway_fetch_in_txn, internet_gateway_insert_in_txn,
@@ -127,8 +127,9 @@ impl App {
             );
             return Err(Fault::new(FaultCode::DependencyViolation, sentence));
         }
+        let flat = Flat::before_in_txn(&mut tx, &vpc.id).await?;
         internet_gateway_attach_in_txn(&mut tx, id, None).await?;
-        check_flat_in_txn(&mut tx, &vpc.id, &[Part::Gateway]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Vpc, &vpc.id).await?;
         routes_to_touched_in_txn(&mut tx, change, id).await?;
         self.networks_commit(tx, dry).await

@@ -114,7 +114,7 @@ pub struct App {
     pub tls: TlsFiles,
     turns: Turns,
     /// Held by who puts ports into subnets and groups, from looking those up until the books know the ports; taken alone
-    /// by who removes subnets and groups.
+    /// by who removes subnets and groups, or tells all instances of a VPC something else.
     networks_held: RwLock<()>,
     internal_url: OnceLock<String>,
     leads: AtomicBool,
@@ -189,6 +189,7 @@ impl App {
         if self.store.engine() == Engine::Sqlite {
             self.tokens.remember(self.store.client_tokens().await?);
         }
+        self.older_instances_told().await?;
         Ok(self.policies_check().await?)
     }
 

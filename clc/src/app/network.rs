@@ -5,7 +5,7 @@
 
 use super::App;
 use super::security_group::{DEFAULT, default_rules};
-use super::vpc::flat::{ALL_PARTS, other_than_flat_in_txn};
+use super::vpc::flat::bars_subnets_in_txn;
 use super::vpc::parts::part_id;
 use crate::store::cluster::{cluster_list_in_txn, cluster_put_in_txn};
 use crate::store::dhcp_options::default_dhcp_options_in_txn;
@@ -163,8 +163,10 @@ impl App {
         }
         if is_new {
             for (vpc, account) in default_vpcs_in_txn(&mut tx).await? {
-                // One that its account is about to delete.
-                if other_than_flat_in_txn(&mut tx, &vpc, &ALL_PARTS).await?.is_some() {
+                // It has no subnets, and is not as one with subnets has to be: its gateway is detached, perhaps to delete it.
+                // Its account can ask for this subnet when it is put right.
+                if let Some(why) = bars_subnets_in_txn(&mut tx, &vpc).await? {
+                    tracing::info!(vpc, account, zone = hello.zone, why, "no default subnet in the new zone");
                     continue;
                 }
                 let subnet = default_subnet(&account, &vpc, &hello, self.default_subnets_public);

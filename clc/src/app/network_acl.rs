@@ -5,7 +5,7 @@ use super::creation::{made_before_in_txn, made_in_txn};
 use super::image::task::Token;
 use super::instance::control::Caller;
 use super::tag::{Taggable, Tags};
-use super::vpc::flat::{Part, check_flat_in_txn};
+use super::vpc::flat::Flat;
 use crate::store::Tx;
 use crate::store::creation_token::creation_token_drop_in_txn;
 use crate::store::network_acl::{
@@ -107,6 +107,7 @@ impl App {
         let mut tx = self.store.begin().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let acl = self.network_acl_seen_in_txn(&mut tx, caller, acl).await?;
+        let flat = Flat::before_in_txn(&mut tx, &acl.vpc_id).await?;
         let number = entry.number;
         let there = network_acl_entry_delete_in_txn(&mut tx, &acl.id, egress, number).await?;
         match (put, there) {
@@ -124,7 +125,7 @@ impl App {
         }
         let row = NetworkAclEntry { acl_id: acl.id, egress, entry };
         network_acl_entry_insert_in_txn(&mut tx, &row).await?;
-        check_flat_in_txn(&mut tx, &acl.vpc_id, &[Part::Acls]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Acl, &row.acl_id).await?;
         self.networks_commit(tx, dry).await
     }
@@ -140,10 +141,11 @@ impl App {
         let mut tx = self.store.begin().await?;
         let change = networks_turn_in_txn(&mut tx).await?;
         let acl = self.network_acl_seen_in_txn(&mut tx, caller, acl).await?;
+        let flat = Flat::before_in_txn(&mut tx, &acl.vpc_id).await?;
         if !network_acl_entry_delete_in_txn(&mut tx, &acl.id, egress, number).await? {
             return Err(no_entry(number));
         }
-        check_flat_in_txn(&mut tx, &acl.vpc_id, &[Part::Acls]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Acl, &acl.id).await?;
         self.networks_commit(tx, dry).await
     }
@@ -174,9 +176,10 @@ impl App {
             acl_id: acl.id,
             subnet_id: old.subnet_id,
         };
+        let flat = Flat::before_in_txn(&mut tx, &before.vpc_id).await?;
         network_acl_association_delete_in_txn(&mut tx, &old.id).await?;
         network_acl_association_insert_in_txn(&mut tx, &new).await?;
-        check_flat_in_txn(&mut tx, &before.vpc_id, &[Part::Acls]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Subnet, &new.subnet_id).await?;
         self.networks_commit(tx, dry).await?;
         Ok(new.id)

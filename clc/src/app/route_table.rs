@@ -14,7 +14,7 @@ use super::image::task::Token;
 use super::instance::State;
 use super::instance::control::Caller;
 use super::tag::{Taggable, Tags};
-use super::vpc::flat::{Part, check_flat_in_txn};
+use super::vpc::flat::Flat;
 use crate::app::security_group::terms::net4;
 use crate::store::Tx;
 use crate::store::creation_token::creation_token_drop_in_txn;
@@ -131,6 +131,7 @@ impl App {
             origin: BY_CREATE_ROUTE.to_owned(),
         };
         let there = route_fetch_in_txn(&mut tx, &table.id, &route.destination).await?.is_some();
+        let flat = Flat::before_in_txn(&mut tx, &table.vpc_id).await?;
         match (put, there) {
             (Put::New, true) => return Err(already(destination)),
             (Put::InPlace, false) => {
@@ -148,7 +149,7 @@ impl App {
                 }
             }
         }
-        check_flat_in_txn(&mut tx, &table.vpc_id, &[Part::Routes]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
         self.networks_commit(tx, dry).await
     }
@@ -168,12 +169,13 @@ impl App {
             let sentence = format!("cannot remove local route {destination} in route table {}", table.id);
             return Err(Fault::invalid_parameter(sentence));
         }
+        let flat = Flat::before_in_txn(&mut tx, &table.vpc_id).await?;
         if !route_delete_in_txn(&mut tx, &table.id, &destination.to_string()).await? {
             let (word, table) = (destination.word(), &table.id);
             let sentence = format!("no route with {word} {destination} in route table {table}");
             return Err(Fault::new(FaultCode::InvalidRouteNotFound, sentence));
         }
-        check_flat_in_txn(&mut tx, &table.vpc_id, &[Part::Routes]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::RouteTable, &table.id).await?;
         self.networks_commit(tx, dry).await
     }

@@ -6,7 +6,7 @@ use crate::app::instance::State;
 use crate::app::instance::control::Caller;
 use crate::app::network::{default_subnet, subnet_with_parts_insert_in_txn};
 use crate::app::tag::{Taggable, Tags};
-use crate::app::vpc::flat::{ALL_PARTS, other_than_flat_in_txn};
+use crate::app::vpc::flat::bars_subnets_in_txn;
 use crate::app::vpc::range::of_subnet;
 use crate::app::vpc::{has_dependencies, not_in_default_vpc};
 use crate::store::nat_gateway::nat_gateway_of_subnet_in_txn;
@@ -159,7 +159,7 @@ impl App {
             let sentence = format!("'{}' is already the default subnet in {zone}.", there.id);
             return Err(Fault::new(FaultCode::DefaultSubnetAlreadyExistsInAvailabilityZone, sentence));
         }
-        if let Some(what) = other_than_flat_in_txn(&mut tx, &vpc.id, &ALL_PARTS).await? {
+        if let Some(what) = bars_subnets_in_txn(&mut tx, &vpc.id).await? {
             return Err(not_in_default_vpc(what));
         }
         let subnet = default_subnet(account, &vpc.id, &link.hello(), self.default_subnets_public);

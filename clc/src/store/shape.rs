@@ -122,7 +122,6 @@ async fn vpcs(
             dhcp: chosen.map(told).unwrap_or_default(),
             dns_support: row.dns_support,
             dns_hostnames: row.dns_support && row.dns_hostnames,
-            names: None, // the region's, which rows do not know
             transit: row.transit,
         }));
     }

@@ -152,6 +152,16 @@ pub(super) async fn vpcs_by_id(connection: &mut AnyConnection, ids: &[&str]) -> 
     completed(&vpcs, &ranges, borrowed(&subnets))
 }
 
+/// Of all VPCs that have some.
+pub async fn further_ranges_in_txn(tx: &mut Tx) -> Result<HashMap<String, Vec<String>>, StoreError> {
+    let statement = "SELECT vpc_id, cidr FROM vpc_ranges ORDER BY association_id";
+    let mut further: HashMap<String, Vec<String>> = HashMap::new();
+    for row in sqlx::query(statement).fetch_all(&mut **tx).await? {
+        further.entry(row.try_get("vpc_id")?).or_default().push(row.try_get("cidr")?);
+    }
+    Ok(further)
+}
+
 /// Without its further ranges, of which a new one has none.
 pub async fn vpc_insert_in_txn(tx: &mut Tx, vpc: &Vpc) -> Result<(), StoreError> {
     let statement = "INSERT INTO vpcs (id, account, cidr, is_default, dns_support, dns_hostnames, usage_metrics, \

@@ -9,6 +9,9 @@ on_both! {
     an_acl_that_refuses_anything_is_refused_where_a_subnet_goes_by_it
     routes_but_to_the_internet_gateway_are_refused_where_a_subnet_goes_by_them
     its_internet_gateway_stays_while_there_are_subnets
+    route_tables_that_an_older_version_let_in_are_put_right_one_by_one
+    an_acl_that_an_older_version_let_be_emptied_is_put_right_side_by_side
+    what_an_older_version_let_in_keeps_no_subnet_away
     no_nat_gateway_is_made_in_it
 }
 
@@ -145,6 +148,116 @@ async fn its_internet_gateway_stays_while_there_are_subnets(cloud: Cloud) {
     alice.ec2("CreateDefaultSubnet", &again).await.ok();
     alice.ec2("CreateDefaultSubnet", &[("AvailabilityZone", "zone-b")]).await.ok();
     drop((cluster, second));
+}
+
+/// As an older version wrote it, which asked for nothing.
+async fn older(cloud: &Cloud, statements: &[(&str, &[&str])]) {
+    let store = cloud.store().await;
+    let mut tx = store.begin().await.unwrap();
+    for (statement, values) in statements {
+        let query = sqlx::query(sqlx::AssertSqlSafe(*statement));
+        let query = values.iter().fold(query, |query, value| query.bind(*value));
+        assert_ne!(query.execute(&mut *tx).await.unwrap().rows_affected(), 0, "{statement}");
+    }
+    tx.commit().await.unwrap();
+    store.close().await;
+}
+
+const ASSOCIATE: &str =
+    "INSERT INTO route_table_associations (id, route_table_id, vpc_id, subnet_id) VALUES ($1, $2, $3, $4)";
+
+async fn route_tables_that_an_older_version_let_in_are_put_right_one_by_one(cloud: Cloud) {
+    let _clusters = [cloud.cluster("zone-a", 1).await, cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await];
+    let alice = cloud.owner().await;
+    let Default { vpc, .. } = default(&alice).await;
+    let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
+    let subnets = alice.ec2("DescribeSubnets", &of_vpc).await.ok().all("subnetId");
+    let [first, second] = subnets.as_slice() else { panic!("{subnets:?}") };
+    let gateway = only(&alice, "DescribeInternetGateways", ("attachment.vpc-id", &vpc), "internetGatewayId");
+    let gateway = gateway.await;
+    let port = told(&alice, "CreateNetworkInterface", &[("SubnetId", first)], "networkInterfaceId").await;
+    let other = told(&alice, "CreateNetworkInterface", &[("SubnetId", first)], "networkInterfaceId").await;
+    let (to_port, to_other) = (("NetworkInterfaceId", port.as_str()), ("NetworkInterfaceId", other.as_str()));
+    let to_internet = ("GatewayId", gateway.as_str());
+    let route = async |action: &str, table: &str, to: &str, target: &[(&str, &str)]| {
+        let words = [("RouteTableId", table), ("DestinationCidrBlock", to)];
+        alice.ec2(action, &[&words[..], target].concat()).await
+    };
+    let mut tables = Vec::new();
+    let associations = ["rtbassoc-00000000000000001", "rtbassoc-00000000000000002"];
+    for (subnet, association) in [first, second].into_iter().zip(associations) {
+        let table = told(&alice, "CreateRouteTable", &[("VpcId", &vpc)], "routeTableId").await;
+        for to in ["0.0.0.0/0", "192.0.2.0/24", "198.51.100.0/24"] {
+            route("CreateRoute", &table, to, &[to_port]).await.ok();
+        }
+        older(&cloud, &[(ASSOCIATE, &[association, &table, &vpc, subnet])]).await;
+        tables.push(table);
+    }
+    let [one, two] = tables.as_slice() else { panic!("two were made") };
+    // What is wrong already is no leave for more of it.
+    unsupported(&route("CreateRoute", one, "203.0.113.0/24", &[to_port]).await, ASTRAY);
+    unsupported(&route("ReplaceRoute", one, "192.0.2.0/24", &[to_other]).await, ASTRAY);
+    let three = told(&alice, "CreateRouteTable", &[("VpcId", &vpc)], "routeTableId").await;
+    let replace = [("AssociationId", associations[0]), ("RouteTableId", &three)];
+    unsupported(&alice.ec2("ReplaceRouteTableAssociation", &replace).await, ASTRAY);
+
+    // Each by a way of its own, while the rest is as it was.
+    route("DeleteRoute", one, "192.0.2.0/24", &[]).await.ok();
+    route("ReplaceRoute", one, "198.51.100.0/24", &[to_internet]).await.ok();
+    route("ReplaceRoute", one, "0.0.0.0/0", &[to_internet]).await.ok();
+    unsupported(&route("DeleteRoute", one, "0.0.0.0/0", &[]).await, ASTRAY);
+    route("DeleteRoute", two, "0.0.0.0/0", &[]).await.ok();
+    route("DeleteRoute", two, "192.0.2.0/24", &[]).await.ok();
+    let replace = [("AssociationId", associations[1]), ("RouteTableId", one)];
+    let association = told(&alice, "ReplaceRouteTableAssociation", &replace, "newAssociationId").await;
+    alice.ec2("DeleteRouteTable", &[("RouteTableId", two)]).await.ok();
+    for association in [associations[0], &association] {
+        alice.ec2("DisassociateRouteTable", &[("AssociationId", association)]).await.ok();
+    }
+    alice.ec2("DeleteRouteTable", &[("RouteTableId", one)]).await.ok();
+}
+
+const EMPTY: &str = "DELETE FROM network_acl_entries WHERE acl_id = $1";
+
+async fn an_acl_that_an_older_version_let_be_emptied_is_put_right_side_by_side(cloud: Cloud) {
+    let _cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let Default { vpc, .. } = default(&alice).await;
+    let acl = only(&alice, "DescribeNetworkAcls", ("vpc-id", &vpc), "networkAclId").await;
+    older(&cloud, &[(EMPTY, &[&acl])]).await;
+    let all = async |egress: &str| {
+        let [acl, number, _, rest @ ..] = entry(&acl, "100", "allow", "0.0.0.0/0");
+        alice.ec2("CreateNetworkAclEntry", &[&[acl, number, ("Egress", egress)][..], &rest].concat()).await
+    };
+    all("true").await.ok();
+    let back = [("NetworkAclId", acl.as_str()), ("RuleNumber", "100"), ("Egress", "true")];
+    unsupported(&alice.ec2("DeleteNetworkAclEntry", &back).await, REFUSES);
+    all("false").await.ok();
+    unsupported(&alice.ec2("DeleteNetworkAclEntry", &entry(&acl, "100", "allow", "")[..3]).await, REFUSES);
+}
+
+async fn what_an_older_version_let_in_keeps_no_subnet_away(cloud: Cloud) {
+    let _first = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let Default { vpc, subnet } = default(&alice).await;
+    let acl = only(&alice, "DescribeNetworkAcls", ("vpc-id", &vpc), "networkAclId").await;
+    let main = main_table(&alice, &vpc).await;
+    let (detach, no_routes) = (
+        "UPDATE internet_gateways SET vpc_id = NULL WHERE vpc_id = $1",
+        "DELETE FROM routes WHERE route_table_id = $1",
+    );
+    older(&cloud, &[(EMPTY, &[&acl]), (detach, &[&vpc]), (no_routes, &[&main])]).await;
+    let zones = async || {
+        let of_vpc = [("Filter.1.Name", "vpc-id"), ("Filter.1.Value.1", vpc.as_str())];
+        let mut zones = alice.ec2("DescribeSubnets", &of_vpc).await.ok().all("availabilityZone");
+        zones.sort();
+        zones
+    };
+    let _second = cloud.cluster_at("zone-b", 1, "172.31.16.0/20").await;
+    assert_eq!(zones().await, ["zone-a", "zone-b"]);
+    alice.ec2("DeleteSubnet", &[("SubnetId", &subnet)]).await.ok();
+    alice.ec2("CreateDefaultSubnet", &[("AvailabilityZone", "zone-a")]).await.ok();
+    assert_eq!(zones().await, ["zone-a", "zone-b"]);
 }
 
 async fn no_nat_gateway_is_made_in_it(cloud: Cloud) {

@@ -1,6 +1,6 @@
 //! The internal API: who may call what, joining, status, and the operator's verbs.
 
-use crate::support::{Cloud, FakeCluster, until};
+use crate::support::{Cloud, FakeCluster, REGION, until};
 use karri_clc::app::instance::State;
 use karri_clc::store::StoreError;
 use karri_proto::internal::admin::{AdminService, NewAccount, NewKey, NewPolicy, NewToken, NewUser};
@@ -17,6 +17,7 @@ use std::time::Duration;
 
 on_both! {
     each_role_may_call_its_own_service_only
+    a_cluster_is_told_how_addresses_are_named
     a_story_is_asked_of_the_image_store_too
     a_token_lets_one_node_in_once
     a_name_belongs_to_one_node_until_it_is_forgotten
@@ -71,6 +72,17 @@ async fn each_role_may_call_its_own_service_only(cloud: Cloud) {
     assert_eq!(kind(other.cluster_hello(&caller, hello("zone-a")).await), ApiErrorKind::Conflict);
     let nonsense = ClusterHello { subnet_cidr: "everything".into(), ..hello("zone-b") };
     assert_eq!(kind(other.cluster_hello(&caller, nonsense).await), ApiErrorKind::Invalid);
+}
+
+async fn a_cluster_is_told_how_addresses_are_named(cloud: Cloud) {
+    let files = cloud.files(Role::Cc, "zone-a", "zone-a");
+    let cc = InternalClient::new(&cloud.endpoint.url, Role::Clc, &files).unwrap();
+    let caller = Caller { identity: Identity::new(Role::Cc, "", ""), request_id: "r".into() };
+    let names = cc.cluster_hello(&caller, hello("zone-a")).await.unwrap().names.unwrap();
+    let domain = format!("{REGION}.compute.internal");
+    assert_eq!((names.domain, names.public_domain), (domain.clone(), domain));
+    let [range] = names.public.as_slice() else { panic!("{:?}", names.public) };
+    assert_eq!((range.first.octets(), range.last.octets()), ([198, 18, 0, 1], [198, 18, 0, 14]));
 }
 
 async fn a_story_is_asked_of_the_image_store_too(cloud: Cloud) {

@@ -3,10 +3,8 @@
 use crate::support::facts::lets_nothing_through;
 use crate::support::groups::made as group;
 use crate::support::{Client, Cloud, Database, FakeCluster, until};
-use karri_clc::Config;
-use karri_clc::app::names::region_names;
 use karri_clc::app::security_group::{Lists, Peer, Rule};
-use karri_proto::network::{self, Fact, FactChange, FactTable, PortFact, Shape};
+use karri_proto::network::{self, Fact, FactChange, FactTable, PortFact};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -179,16 +177,8 @@ async fn follows(cloud: &Cloud, cluster: &FakeCluster, accounts: &[&str]) -> Fac
         rules.extend(store.rules_of_account(account).await.unwrap());
     }
     let instances = store.instances_changed_after(0).await.unwrap();
-    let mut shapes = store.networks_changed_after(None).await.unwrap().unwrap().shapes;
+    let shapes = store.networks_changed_after(None).await.unwrap().unwrap().shapes;
     store.close().await;
-    // What rows do not know is the configuration's.
-    let Config { api, network, .. } = &cloud.config;
-    let names = region_names(&api.region, &network.public_ranges().unwrap());
-    for shape in &mut shapes {
-        if let Shape::Vpc(vpc) = shape {
-            vpc.names = Some(names.clone());
-        }
-    }
     let mut own = Vec::new();
     let mut others = Vec::new();
     for instance in instances.iter().filter(|one| one.state.as_str() != "terminated") {

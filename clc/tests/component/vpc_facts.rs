@@ -1,8 +1,12 @@
 //! What clusters are told of VPCs: what follows from the rows, whatever happens on the way.
 
 use crate::support::networks::{free_addresses, only, subnet, vpc};
-use crate::support::{Client, Cloud, Database, FakeCluster, REGION, until};
-use karri_proto::network::{AclEntry, FactTable, Net4, RouteTarget, Shape, ShapeKey, Subnet, Traffic, Vpc};
+use crate::support::vpc::{Routed, routed, told};
+use crate::support::{Client, Cloud, Database, FakeCluster, until};
+use karri_clc::config::Limits;
+use karri_proto::network::{
+    AclEntry, Fact, FactTable, Net4, ROUTES_PER_TABLE_MAX, RouteTarget, Shape, ShapeKey, Subnet, Traffic, Vpc,
+};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
@@ -47,11 +51,6 @@ async fn every_cluster_is_told_of_default_vpcs(cloud: Cloud) {
         assert_eq!(told.ranges, [net("172.31.0.0/16")]);
         assert_eq!(told.internet_gateway.unwrap().as_str(), id.replacen("vpc-", "igw-", 1));
         assert!(told.dns_support && told.dns_hostnames && told.transit == 0);
-        let names = told.names.unwrap();
-        let domain = format!("{REGION}.compute.internal");
-        assert_eq!((names.domain, names.public_domain), (domain.clone(), domain));
-        let [range] = names.public.as_slice() else { panic!("{:?}", names.public) };
-        assert_eq!((range.first.octets(), range.last.octets()), ([198, 18, 0, 1], [198, 18, 0, 14]));
         for (zone, range) in [("zone-a", "172.31.0.0/20"), ("zone-b", "172.31.16.0/20")] {
             let words = ("availability-zone", zone);
             let told = subnet_of(&table, &only(&alice, "DescribeSubnets", words, "subnetId").await).unwrap();
@@ -405,4 +404,45 @@ async fn who_reconciles_tells_what_was_changed_at_the_other() {
     let of_it = |table: &FactTable| table.shapes().any(|shape| shape.vpc().as_str() == id);
     cluster.wait_for_facts("nothing of it", |table| !of_it(table)).await;
     stopper.stop().await;
+}
+
+/// As many in a row as are more than a body of which nothing is said may be.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_largest_facts_arrive_however_many_they_are() {
+    const TABLES: usize = 40;
+    const ENTRIES_PER_CALL: usize = 100;
+    const BODY_BYTES_USUAL: usize = 2 << 20;
+    let limits = Limits { routes_per_table: ROUTES_PER_TABLE_MAX, ..Limits::default() };
+    let cloud = Cloud::start_with(Database::Sqlite, limits).await;
+    let cluster = cloud.cluster("zone-a", 1).await;
+    let alice = cloud.owner().await;
+    let Routed { vpc, gateway, .. } = routed(&alice).await;
+    let most = ROUTES_PER_TABLE_MAX.to_string();
+    let empty = [("PrefixListName", "wide"), ("AddressFamily", "IPv4"), ("MaxEntries", most.as_str())];
+    let list = told(&alice, "CreateManagedPrefixList", &empty, "prefixListId").await;
+    let names: Vec<String> = (1..=ENTRIES_PER_CALL).map(|at| format!("AddEntry.{at}.Cidr")).collect();
+    for third in 0..ROUTES_PER_TABLE_MAX / ENTRIES_PER_CALL {
+        let version = (third + 1).to_string();
+        let cidrs = (0..ENTRIES_PER_CALL).map(|last| format!("100.64.{third}.{last}/32"));
+        let cidrs: Vec<String> = cidrs.collect();
+        let of_list = [("PrefixListId", list.as_str()), ("CurrentVersion", &version)];
+        let added = names.iter().zip(&cidrs).map(|(name, cidr)| (name.as_str(), cidr.as_str()));
+        let words: Vec<(&str, &str)> = of_list.into_iter().chain(added).collect();
+        alice.ec2("ModifyManagedPrefixList", &words).await.ok();
+    }
+    for _ in 0..TABLES {
+        let table = told(&alice, "CreateRouteTable", &[("VpcId", &vpc)], "routeTableId").await;
+        let route =
+            [("RouteTableId", table.as_str()), ("DestinationPrefixListId", &list), ("GatewayId", &gateway)];
+        alice.ec2("CreateRoute", &route).await.ok();
+    }
+    let is_wide = |shape: &&Shape| matches!(shape, Shape::RouteTable(table) if table.routes.len() == ROUTES_PER_TABLE_MAX);
+    let all = |table: &FactTable| table.shapes().filter(is_wide).count() == TABLES;
+    cluster.wait_for_facts("each as it comes", all).await;
+    cluster.facts.forget();
+    let anew = cluster.wait_for_facts("all of them anew", all).await;
+    assert_eq!(cluster.facts.whole(), 2, "in one go");
+    let bytes = |shape: &Shape| serde_json::to_string(&Fact::Shape(shape.clone())).unwrap().len();
+    let bytes: usize = anew.shapes().filter(is_wide).map(bytes).sum();
+    assert!(bytes > BODY_BYTES_USUAL, "{bytes}");
 }

@@ -2,7 +2,7 @@
 
 use super::openapi::named;
 use super::{ApiError, Caller};
-use crate::network::{NetworkMode, VlanRange};
+use crate::network::{NetworkMode, RegionNames, VlanRange};
 use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
@@ -54,6 +54,9 @@ pub struct ClusterWelcome {
     /// Certificates of nodes of this cluster that are refused from now on, by their fingerprints. None: as before.
     #[serde(default)]
     pub revoked: Option<Vec<String>>,
+    /// None: as before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<RegionNames>,
 }
 
 #[async_trait]

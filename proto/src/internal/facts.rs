@@ -16,7 +16,7 @@ use crate::runtime::client::InternalClient;
 use aide::axum::ApiRouter;
 use aide::axum::routing::put_with;
 use async_trait::async_trait;
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::{Json, Router};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
@@ -24,6 +24,11 @@ use serde_json::value::{RawValue, to_raw_value};
 use std::sync::Arc;
 
 pub const FACTS_PER_PAGE_MAX: usize = 1000;
+/// Of the changes of one page that a cluster is sent. The largest fact, a route table of as many routes as it may have,
+/// is a fifth of it.
+pub const FACTS_PAGE_BYTES_MAX: usize = 512 << 10;
+/// Of a page that is taken. As many rules and ports as a page may have, each as large as it may be, are half of it.
+pub const FACTS_BODY_BYTES_MAX: usize = 16 << 20;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FactsPage {
@@ -96,7 +101,9 @@ pub fn router(service: Arc<dyn FactService>) -> Router {
 }
 
 pub(super) fn api() -> ApiRouter<Arc<dyn FactService>> {
-    ApiRouter::new().api_route(PATH, put_with(handle_put, named("facts_put")))
+    ApiRouter::new()
+        .api_route(PATH, put_with(handle_put, named("facts_put")))
+        .layer(DefaultBodyLimit::max(FACTS_BODY_BYTES_MAX))
 }
 
 async fn handle_put(

@@ -100,9 +100,6 @@ fn check_shape(shape: &Shape) -> Result<(), String> {
             for servers in [&dhcp.name_servers, &dhcp.time_servers, &dhcp.netbios_name_servers] {
                 check_few("vpc.dhcp", servers.len(), SERVERS_PER_OPTION_MAX)?;
             }
-            if let Some(names) = &vpc.names {
-                check_few("vpc.names.public", names.public.len(), PUBLIC_RANGES_MAX)?;
-            }
             check_tag(vpc.transit).map_err(|what| format!("vpc.transit: {what}"))
         }
         Shape::Subnet(subnet) => {

@@ -50,13 +50,12 @@ pub struct Vpc {
     /// Names of its public addresses lead to the private ones where its guests ask.
     #[serde(default)]
     pub dns_hostnames: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub names: Option<RegionNames>,
     /// The segment by which the VPC's routers of several clusters reach each other.
     pub transit: SegmentTag,
 }
 
-/// How addresses are named in the region: the same for all its VPCs, and told with each.
+/// How addresses are named in the region: the same for all its VPCs, and so no part of their shapes. A cluster is told with
+/// its welcome.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct RegionNames {
     /// Of private ones: `ip-10-0-0-4.DOMAIN`.

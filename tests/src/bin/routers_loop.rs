@@ -65,7 +65,6 @@ impl Owned {
             dhcp: DhcpOptions::default(),
             dns_support: true,
             dns_hostnames: false,
-            names: None,
             transit: 0xff_0000 + number,
         };
         let mut new = Self {

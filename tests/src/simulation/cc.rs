@@ -139,6 +139,7 @@ impl Disk {
             tombstones: self.tombstones.clone().into_iter().collect(),
             left_behind: self.left_behind.clone().into_iter().collect(),
             facts: StoredFacts { at: self.facts_at, facts: self.facts_table().facts().collect() },
+            names: None,
             epoch: self.losses + 1,
             sequence: self.sequence,
         }

@@ -25,7 +25,9 @@ use crate::app::row::Row;
 use karri_proto::ids::InstanceId;
 use karri_proto::instance::InstanceIntent;
 use karri_proto::internal::nodes::NODE_SILENT_MAX;
+use karri_proto::network::RegionNames;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 pub const NODES_MAX: usize = 2_000;
 /// Ticks come twice a second. When they do not, it is this process that was away, not every node.
@@ -52,6 +54,7 @@ pub struct Snapshot {
     /// Forgotten nodes, and what each had.
     pub left_behind: Vec<(String, InstanceId)>,
     pub facts: StoredFacts,
+    pub names: Option<RegionNames>,
     /// Made once, when the store is.
     pub epoch: u64,
     pub sequence: u64,
@@ -67,6 +70,7 @@ pub struct Changes {
     /// By node and instance; `false` deletes.
     pub left_behind: BTreeMap<(String, InstanceId), bool>,
     pub facts: FactChanges,
+    pub names: Option<Arc<RegionNames>>,
     pub sequence: Option<u64>,
 }
 
@@ -77,6 +81,7 @@ impl Changes {
             && self.tombstones.is_empty()
             && self.left_behind.is_empty()
             && self.facts.is_empty()
+            && self.names.is_none()
             && self.sequence.is_none()
     }
 }
@@ -182,7 +187,7 @@ impl Book {
             ticked_ms: now_ms,
             facts: Facts::load(snapshot.facts, limits),
             facts_held: BTreeSet::new(),
-            routers: routers::Index::default(),
+            routers: routers::Index::new(snapshot.names),
             changes: Changes::default(),
             woken: BTreeSet::new(),
         };

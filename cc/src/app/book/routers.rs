@@ -4,7 +4,7 @@ use super::Book;
 use crate::app::router::{Input, Lease};
 use crate::app::row::Row;
 use karri_proto::ids::{InstanceId, SubnetId, VpcId};
-use karri_proto::network::{PublicAddress, Shape, Subnet};
+use karri_proto::network::{PublicAddress, RegionNames, Shape, Subnet};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -19,16 +19,19 @@ pub(super) struct Index {
     version: u64,
     /// Of all nodes of the zone, in order.
     tunnels: Arc<[Ipv4Addr]>,
+    /// None: the cloud controller has not told yet.
+    names: Option<Arc<RegionNames>>,
 }
 
-impl Default for Index {
-    fn default() -> Self {
+impl Index {
+    pub fn new(names: Option<RegionNames>) -> Self {
         Self {
             members: HashMap::new(),
             changed: BTreeSet::new(),
             everything: true,
             version: 1,
             tunnels: Arc::default(),
+            names: names.map(Arc::new),
         }
     }
 }
@@ -102,7 +105,9 @@ impl Book {
             }
             _ => None,
         });
-        VpcNews { flat: flat.collect(), input: Input::new(self.facts.shapes_of(vpc), leases) }
+        let input = Input::new(self.facts.shapes_of(vpc), leases);
+        let named = |input| Input { names: self.routers.names.clone(), ..input };
+        VpcNews { flat: flat.collect(), input: input.map(named) }
     }
 
     pub(super) fn routers_moved(&mut self, old: Option<&Row>, new: &Row) {
@@ -135,6 +140,17 @@ impl Book {
         if !vpcs.is_empty() {
             self.routers.version += 1;
             self.routers.changed.extend(vpcs);
+        }
+    }
+
+    /// What the cloud controller says that addresses are called.
+    pub fn names_told(&mut self, names: RegionNames) {
+        if self.routers.names.as_deref() != Some(&names) {
+            let names = Arc::new(names);
+            self.changes.names = Some(names.clone());
+            self.routers.names = Some(names);
+            self.routers.everything = true; // each VPC serves them
+            self.routers.version += 1;
         }
     }
 

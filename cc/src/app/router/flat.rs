@@ -5,6 +5,7 @@ use super::{Input, Naming, Router, Site};
 use karri_proto::network::{Net4, PublicAddress, RegionNames, Subnet};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 /// Public addresses of the cluster, as far as the host has to do with them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,7 +68,7 @@ pub fn outside<'a>(
 /// Names of private addresses are those of the flat networks of all zones, though each is a network of its own.
 pub fn flat_naming<'a>(
     site: &Site,
-    region: Option<RegionNames>,
+    region: Option<Arc<RegionNames>>,
     parts: impl IntoIterator<Item = &'a FlatPart>,
 ) -> Naming {
     let mut naming = Naming { region, ..Naming::default() };
@@ -97,7 +98,8 @@ mod tests {
 
     #[test]
     fn names_of_public_addresses_of_this_zone_lead_to_private_ones_where_the_vpc_has_such_names() {
-        let region = Some(RegionNames { domain: "ec2.internal".to_owned(), ..RegionNames::default() });
+        let region = RegionNames { domain: "ec2.internal".to_owned(), ..RegionNames::default() };
+        let region = Some(Arc::new(region));
         let named = flat_naming(&site(), region.clone(), [&part(true)]);
         assert_eq!(named.region, region);
         let ranges = [A, ELSEWHERE].map(|tag| subnet(tag).range);

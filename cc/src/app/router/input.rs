@@ -2,8 +2,11 @@
 
 use crate::drive::Host;
 use karri_proto::ids::{NatGatewayId, NetworkAclId, NetworkInterfaceId, RouteTableId};
-use karri_proto::network::{Acl, FarPort, Nat, PublicAddress, RouteTable, SegmentTag, Shape, Subnet, Vpc};
+use karri_proto::network::{
+    Acl, FarPort, Nat, PublicAddress, RegionNames, RouteTable, SegmentTag, Shape, Subnet, Vpc,
+};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A living port whose router is in this cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,8 @@ pub struct Input {
     pub nats: BTreeMap<NatGatewayId, Nat>,
     pub addresses: Vec<PublicAddress>,
     pub leases: Vec<Lease>,
+    /// The region's, the same for all VPCs. None: not told yet.
+    pub names: Option<Arc<RegionNames>>,
 }
 
 impl From<FarPort> for Lease {
@@ -34,7 +39,7 @@ impl From<FarPort> for Lease {
 }
 
 impl Input {
-    /// `None`: the VPC itself is not among its shapes.
+    /// Without names, which are no shape. `None`: the VPC itself is not among its shapes.
     pub fn new<'a>(shapes: impl IntoIterator<Item = &'a Shape>, mut leases: Vec<Lease>) -> Option<Self> {
         let mut found = None;
         let (mut subnets, mut addresses) = (Vec::new(), Vec::new());
@@ -53,7 +58,7 @@ impl Input {
         leases.sort_by_key(|lease| (lease.tag, lease.address));
         subnets.sort_by_key(|subnet| subnet.tag);
         addresses.sort_by_key(|address| address.public);
-        Some(Self { vpc: found?, subnets, tables, acls, nats, addresses, leases })
+        Some(Self { vpc: found?, subnets, tables, acls, nats, addresses, leases, names: None })
     }
 
     pub fn hosts_of(&self, tag: SegmentTag) -> impl Iterator<Item = Host> {

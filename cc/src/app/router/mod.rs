@@ -92,7 +92,7 @@ pub fn router(input: &Input, site: &Site) -> Option<Router> {
 fn naming(input: &Input, plan: &ways::Plan) -> Naming {
     let named = plan.addresses.iter().filter(|_| input.vpc.dns_hostnames);
     Naming {
-        region: input.vpc.names.clone(),
+        region: input.names.clone(),
         ranges: input.vpc.ranges.iter().copied().collect(),
         inside: named.map(|address| (address.public, address.private)).collect(),
     }

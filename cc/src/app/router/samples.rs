@@ -35,12 +35,15 @@ pub fn vpc() -> Vpc {
         dhcp: DhcpOptions::default(),
         dns_support: true,
         dns_hostnames: true,
-        names: Some(RegionNames {
-            domain: "ec2.internal".to_owned(),
-            public_domain: "compute-1.internal".to_owned(),
-            public: vec![AddressRange { first: [203, 0, 113, 1].into(), last: [203, 0, 113, 254].into() }],
-        }),
         transit: 0x1000,
+    }
+}
+
+pub fn names() -> RegionNames {
+    RegionNames {
+        domain: "ec2.internal".to_owned(),
+        public_domain: "compute-1.internal".to_owned(),
+        public: vec![AddressRange { first: [203, 0, 113, 1].into(), last: [203, 0, 113, 254].into() }],
     }
 }
 
@@ -135,5 +138,6 @@ pub fn usual() -> Vec<Shape> {
 }
 
 pub fn input(shapes: &[Shape]) -> Input {
-    Input::new(shapes, vec![lease(B, 5), lease(A, 5)]).unwrap()
+    let input = Input::new(shapes, vec![lease(B, 5), lease(A, 5)]).unwrap();
+    Input { names: Some(names().into()), ..input }
 }

@@ -2,8 +2,8 @@
 
 use super::names::{leg_outside, namespace, uplink};
 use super::samples::{
-    A, B, ELSEWHERE, acl, address, entry, everything, far, id, input, lease, nat, open, site, subnet, table,
-    usual, vpc,
+    A, B, ELSEWHERE, acl, address, entry, everything, far, id, input, lease, names, nat, open, site, subnet,
+    table, usual, vpc,
 };
 use super::{Input, Router, Site, Via, outside, router, table_of};
 use karri_proto::network::{RouteTarget, Shape, Traffic};
@@ -84,7 +84,7 @@ fn each_leg_serves_its_own_ports_and_no_others() {
 #[test]
 fn names_of_its_own_public_addresses_lead_to_private_ones_if_the_vpc_has_such_names() {
     let router = made(&usual());
-    assert_eq!(router.naming.region, vpc().names);
+    assert_eq!(router.naming.region, Some(names().into()));
     assert_eq!(router.naming.ranges, vpc().ranges.into_iter().collect());
     // Neither a NAT gateway's, nor one in another zone, to which there is no other way.
     let mut shapes = usual();

@@ -39,7 +39,7 @@ pub async fn describe_security_groups(
         id.parse::<SecurityGroupId>()?;
     }
     let rows = cx.app.store.security_group_list(cx.account()).await?;
-    let names: HashMap<String, String> = rows.iter().map(|row| (row.id.clone(), row.name.clone())).collect();
+    let names = peer_names(&request, &rows);
     let missing = |ids: &[&str]| absent(FaultCode::InvalidGroupNotFound, "security group", ids);
     let rows = named(&request.group_ids, rows, |row| &row.id, missing)?;
     let rows = in_default_vpc(&cx, &request.group_names, rows).await?;
@@ -53,13 +53,23 @@ pub async fn describe_security_groups(
         let rules = rules.remove(&row.id).unwrap_or_default();
         let tags = tags.remove(&row.id).unwrap_or_default();
         let mut group = shape::group(&cx, row, &rules, &tags);
-        filter::peers_named(&mut group, |id| names.get(id).cloned());
+        if let Some(names) = &names {
+            filter::peers_named(&mut group, |id| names.get(id).cloned());
+        }
         group
     });
     let key = |group: &SecurityGroup| group.group_id.clone().unwrap_or_default();
     let (mut security_groups, next_token) = page(&request, described.collect(), key)?;
-    security_groups.iter_mut().for_each(|group| filter::peers_named(group, |_| None));
+    if names.is_some() {
+        security_groups.iter_mut().for_each(|group| filter::peers_named(group, |_| None));
+    }
     Ok(DescribeSecurityGroupsResult { next_token, security_groups })
+}
+
+/// Names of groups by their ids. None: no filter is about them.
+fn peer_names(request: &DescribeSecurityGroupsRequest, rows: &[Row]) -> Option<HashMap<String, String>> {
+    let asked = request.filters.iter().any(|asked| filter::is_about_names_of_peers(&asked.name));
+    asked.then(|| rows.iter().map(|row| (row.id.clone(), row.name.clone())).collect())
 }
 
 /// By name, groups of the default VPC are meant, whose names are theirs alone.

@@ -2,15 +2,24 @@
 
 use super::beside::{Beside, Site};
 use super::part::{All, Homes, Part};
+use super::telling::Page;
 use crate::store::network_change::NetworkChanges;
 use crate::store::security_group::RuleChanges;
 use karri_proto::ids::{NetworkInterfaceId, SecurityGroupId, SecurityGroupRuleId};
-use karri_proto::internal::facts::FactsPage;
+use karri_proto::internal::facts::{FactsPage, WireChange};
 use karri_proto::network::{
     Fact, FactChange, FactKey, FactTable, FarPort, GroupRule, PortFact, Shape, ShapeKey,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
+
+/// Of one page.
+#[derive(Debug, Clone, Copy)]
+pub struct Most {
+    pub facts: usize,
+    /// As they are sent. One alone may be more.
+    pub bytes: usize,
+}
 
 #[derive(Default)]
 pub struct Table {
@@ -190,16 +199,24 @@ impl Table {
         }
     }
 
-    pub fn page(&mut self, epoch: u64, cluster: &str, from: Option<u64>, most: usize) -> FactsPage {
+    pub fn page(&mut self, epoch: u64, cluster: &str, from: Option<u64>, most: Most) -> FactsPage {
         let home = self.home(cluster);
-        let page = self.parts.get(&home).map(|part| part.told.page(from, most));
-        let page = page.unwrap_or(super::telling::Page { to: 0, caught_up: true, keys: Vec::new() });
-        let change = |(key, there): (FactKey, bool)| match self.fact(&key).filter(|_| there) {
-            Some(fact) => FactChange::Put(fact),
-            None => FactChange::Gone(key),
+        let (mut changes, mut bytes) = (Vec::new(), 0);
+        let fits = |key: &FactKey, there: bool| {
+            let change = match self.fact(key).filter(|_| there) {
+                Some(fact) => FactChange::Put(fact),
+                None => FactChange::Gone(key.clone()),
+            };
+            bytes += WireChange::new(&change).json().len();
+            let fits = changes.is_empty() || changes.len() < most.facts && bytes <= most.bytes;
+            if fits {
+                changes.push(change);
+            }
+            fits
         };
-        let changes = page.keys.into_iter().map(change).collect();
-        FactsPage { epoch, from, to: page.to, caught_up: page.caught_up, changes }
+        let page = self.parts.get(&home).map(|part| part.told.page(from, fits));
+        let Page { to, caught_up } = page.unwrap_or(Page { to: 0, caught_up: true });
+        FactsPage { epoch, from, to, caught_up, changes }
     }
 
     pub fn heard(&mut self, cluster: &str, at: u64) {

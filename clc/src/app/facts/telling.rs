@@ -20,12 +20,11 @@ pub struct Telling {
     gone: BTreeSet<u64>,
 }
 
+/// What is on a page is with whoever took it.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
     pub to: u64,
     pub caught_up: bool,
-    /// In the order of their changes; false: gone.
-    pub keys: Vec<(FactKey, bool)>,
 }
 
 impl Telling {
@@ -87,24 +86,23 @@ impl Telling {
         self.at
     }
 
-    /// At most `most` keys after `from`; None: from the beginning, to one who is to have nothing yet.
-    pub fn page(&self, from: Option<u64>, most: usize) -> Page {
+    /// The keys after `from`, in the order of their changes; None: from the beginning, to one who is to have nothing yet.
+    /// `fits` takes a key, false beside it: gone; or says that it is for another page.
+    pub fn page(&self, from: Option<u64>, mut fits: impl FnMut(&FactKey, bool) -> bool) -> Page {
         let after = from.unwrap_or(0);
         let mut news = self.by_number.range(after.saturating_add(1)..);
-        let mut keys = Vec::new();
         let mut to = after;
         for (number, key) in news.by_ref() {
             let gone = self.gone.contains(number);
             if gone && from.is_none() {
                 continue;
             }
-            if keys.len() == most {
-                return Page { to, caught_up: false, keys };
+            if !fits(key, !gone) {
+                return Page { to, caught_up: false };
             }
-            keys.push((key.clone(), !gone));
             to = *number;
         }
-        Page { to: self.at.max(after), caught_up: true, keys }
+        Page { to: self.at.max(after), caught_up: true }
     }
 }
 
@@ -117,7 +115,12 @@ mod tests {
     }
 
     fn told(telling: &Telling, from: Option<u64>, most: usize) -> (u64, bool, Vec<(FactKey, bool)>) {
-        let Page { to, caught_up, keys } = telling.page(from, most);
+        let mut keys = Vec::new();
+        let Page { to, caught_up } = telling.page(from, |key, there| {
+            let fits = keys.len() < most;
+            keys.extend(fits.then(|| (key.clone(), there)));
+            fits
+        });
         (to, caught_up, keys)
     }
 

@@ -2,7 +2,7 @@
 
 use super::beside::Site;
 use super::stand::Stand;
-use super::table::Table;
+use super::table::{Most, Table};
 use crate::app::security_group::terms::{Terms, net_of, net4, traffic};
 use crate::app::security_group::{Lists, Peer, Rule};
 use crate::store::network_change::NetworkChanges;
@@ -23,8 +23,8 @@ const SHAPES: u8 = 3;
 const LISTS: u8 = 2;
 const ENTRIES: u8 = 3;
 const EPOCH: u64 = 7;
-/// Small, so that everything takes several.
-const PAGE: usize = 2;
+/// Small, so that everything takes several, and often less than the facts that there may be.
+const PAGE: Most = Most { facts: 3, bytes: 400 };
 
 fn group(number: u8) -> SecurityGroupId {
     format!("sg-{number:08x}").parse().unwrap()
@@ -91,7 +91,6 @@ fn shape(number: u8, gateway: bool) -> Shape {
         dhcp: DhcpOptions::default(),
         dns_support: true,
         dns_hostnames: false,
-        names: None,
         transit: 5,
     })
 }
@@ -375,7 +374,12 @@ impl World {
     fn page(&mut self, cluster: usize, fate: Fate) -> bool {
         let name = CLUSTERS[cluster];
         let page = self.table.page(EPOCH, name, self.stands[cluster].at, PAGE);
-        assert!(page.changes.len() <= PAGE);
+        let bytes: usize =
+            page.changes.iter().map(|change| serde_json::to_string(change).unwrap().len()).sum();
+        assert!(
+            page.changes.len() <= PAGE.facts && (bytes <= PAGE.bytes || page.changes.len() == 1),
+            "{bytes}"
+        );
         if fate == Fate::Lost {
             return false;
         }
@@ -436,7 +440,12 @@ fn a_change_is_told_to_those_alone_who_need_it() {
     table.port_set(&port_id(2), Some((port(2, 0b10), "b")));
     let changes = |rule| RuleChanges { rules: vec![rule], ..RuleChanges::default() };
     let keys = |table: &mut Table, cluster: &str| -> HashSet<FactKey> {
-        table.page(EPOCH, cluster, None, 10).changes.iter().map(FactChange::key).collect()
+        table
+            .page(EPOCH, cluster, None, Most { facts: 10, bytes: usize::MAX })
+            .changes
+            .iter()
+            .map(FactChange::key)
+            .collect()
     };
     // A rule of the second group, which only `b` is in, and which names the first.
     let second = rule(1, Peer::Group(group(0)));

@@ -1,6 +1,6 @@
 //! Instances: what they are (`model`, `state`), what may become of them (`lifecycle`, `absorb`), what a
 //! cluster is to be told (`plan`), the copy that all reads come from (`view`), and the use cases
-//! (`launch`, `control`, `report`).
+//! (`launch`, `control`, `report`, `older`).
 
 pub mod absorb;
 pub mod attribute;
@@ -8,6 +8,7 @@ pub mod control;
 pub mod launch;
 pub mod lifecycle;
 pub mod model;
+mod older;
 pub mod plan;
 pub mod report;
 pub mod said;

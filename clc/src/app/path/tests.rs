@@ -77,7 +77,6 @@ fn world() -> FactTable {
             dhcp: DhcpOptions::default(),
             dns_support: true,
             dns_hostnames: false,
-            names: None,
             transit: 0x2000,
         })),
         subnet(1, "10.0.0.0/24"),

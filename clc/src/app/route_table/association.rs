@@ -2,7 +2,7 @@
 
 use crate::app::App;
 use crate::app::instance::control::Caller;
-use crate::app::vpc::flat::{Part, check_flat_in_txn};
+use crate::app::vpc::flat::Flat;
 use crate::store::Tx;
 use crate::store::network_change::networks_turn_in_txn;
 use crate::store::route_table::{
@@ -64,8 +64,9 @@ impl App {
             vpc_id: table.vpc_id,
             subnet_id: Some(subnet.id.clone()),
         };
+        let flat = Flat::before_in_txn(&mut tx, &subnet.vpc_id).await?;
         route_table_association_insert_in_txn(&mut tx, &association).await?;
-        check_flat_in_txn(&mut tx, &association.vpc_id, &[Part::Routes]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Subnet, &subnet.id).await?;
         self.networks_commit(tx, dry).await?;
         Ok(association.id)
@@ -105,8 +106,9 @@ impl App {
             let sentence = format!("cannot disassociate the main route table association {id}");
             return Err(Fault::invalid_parameter(sentence));
         };
+        let flat = Flat::before_in_txn(&mut tx, &association.vpc_id).await?;
         route_table_association_delete_in_txn(&mut tx, id).await?;
-        check_flat_in_txn(&mut tx, &association.vpc_id, &[Part::Routes]).await?;
+        flat.check_in_txn(&mut tx).await?;
         touched_in_txn(&mut tx, change, ShapeKey::Subnet, subnet).await?;
         self.networks_commit(tx, dry).await
     }
@@ -131,9 +133,10 @@ impl App {
             route_table_id: table.id,
             ..old.clone()
         };
+        let flat = Flat::before_in_txn(&mut tx, &old.vpc_id).await?;
         route_table_association_delete_in_txn(&mut tx, &old.id).await?;
         route_table_association_insert_in_txn(&mut tx, &new).await?;
-        check_flat_in_txn(&mut tx, &new.vpc_id, &[Part::Routes]).await?;
+        flat.check_in_txn(&mut tx).await?;
         let subnets = match &new.subnet_id {
             Some(subnet) => vec![subnet.clone()],
             None => subnets_by_main_table_in_txn(&mut tx, &new.vpc_id).await?,

@@ -147,6 +147,8 @@ impl App {
             return Err(not_in_default_vpc("A further CIDR block"));
         }
         let id: VpcId = seen.id.parse()?;
+        // Launches that have looked it up are in the books before anybody looks there for who is to hear of it.
+        let _alone = self.networks_held.write().await;
         let (mut tx, number) = self.store.begin_numbered().await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let vpc = vpc_fetch_in_txn(&mut tx, id.as_str()).await?.ok_or_else(|| id.not_found())?;
@@ -170,6 +172,7 @@ impl App {
         association: &str,
     ) -> Result<(Vpc, VpcRange), Fault> {
         let id: VpcCidrAssociationId = association.parse()?;
+        let _alone = self.networks_held.write().await; // as when it was associated
         let (mut tx, number) = self.store.begin_numbered().await?;
         let networks = networks_turn_in_txn(&mut tx).await?;
         let first = super::parts::part_id(VpcId::PREFIX, &id.as_str()[VpcCidrAssociationId::PREFIX.len()..]);

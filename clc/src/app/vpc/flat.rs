@@ -4,6 +4,9 @@
 //! gateway, and whatever comes for one is let in as far as to its groups. So a default VPC with subnets has an internet
 //! gateway, the tables that its subnets go by lead to that alone, and their ACLs let everything through. What no subnet
 //! goes by may say anything: it has no effect on EC2 either.
+//!
+//! An older version let in what is an offence now. It stays as it is told, and keeps nobody from anything: what is refused is
+//! a change after which there is an offence that was not there before. So each can be put right alone, and in any order.
 
 use super::not_in_default_vpc;
 use super::parts::EVERYWHERE;
@@ -12,90 +15,127 @@ use crate::store::network_acl::{
     network_acl_entries_in_txn, network_acl_user_in_txn, network_acls_of_vpc_in_txn,
 };
 use crate::store::route_table::{
-    route_table_user_in_txn, route_tables_of_vpc_in_txn, routes_of_table_in_txn,
+    Route, route_table_user_in_txn, route_tables_of_vpc_in_txn, routes_of_table_in_txn,
 };
 use crate::store::subnet::subnets_of_vpc_in_txn;
 use crate::store::vpc::vpc_fetch_in_txn;
 use crate::store::{StoreError, Tx};
 use karri_proto::fault::Fault;
 use karri_proto::network::{AclEntry, Net4, Traffic};
+use std::collections::BTreeSet;
 
-/// What of a VPC decides where packets go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
-    Gateway,
-    Routes,
-    Acls,
+/// One thing that subnets of a default VPC are told otherwise than it is. Equal ones are the same one, before a change and
+/// after it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Offence {
+    NoGateway,
+    NoWayOut { table: String },
+    Astray { table: String, destination: String, target: String },
+    Refuses { acl: String, egress: bool },
 }
 
-pub const ALL_PARTS: [Part; 3] = [Part::Gateway, Part::Routes, Part::Acls];
-
-/// Called when a change is written and before it is committed. `changed`: the rest is looked at when that changes, so that
-/// what an older version let in can be put right one by one.
-pub async fn check_flat_in_txn(tx: &mut Tx, vpc: &str, changed: &[Part]) -> Result<(), Fault> {
-    let is_default = vpc_fetch_in_txn(tx, vpc).await?.is_some_and(|vpc| vpc.is_default);
-    if !is_default || subnets_of_vpc_in_txn(tx, vpc).await?.is_empty() {
-        return Ok(());
-    }
-    match other_than_flat_in_txn(tx, vpc, changed).await? {
-        Some(what) => Err(not_in_default_vpc(what)),
-        None => Ok(()),
-    }
-}
-
-/// What a subnet in it would not get.
-pub async fn other_than_flat_in_txn(
-    tx: &mut Tx,
-    vpc: &str,
-    parts: &[Part],
-) -> Result<Option<&'static str>, StoreError> {
-    for part in parts {
-        let other = match part {
-            Part::Gateway => internet_gateway_of_vpc_in_txn(tx, vpc)
-                .await?
-                .is_none()
-                .then_some("A subnet without an internet gateway"),
-            Part::Routes => (!routes_lead_out_in_txn(tx, vpc).await?)
-                .then_some("A subnet whose routes are any but those to the internet gateway"),
-            Part::Acls => (!acls_let_through_in_txn(tx, vpc).await?)
-                .then_some("A subnet whose network ACL refuses anything"),
-        };
-        if other.is_some() {
-            return Ok(other);
+impl Offence {
+    fn what(&self) -> &'static str {
+        match self {
+            Offence::NoGateway => "A subnet without an internet gateway",
+            Offence::NoWayOut { .. } | Offence::Astray { .. } => {
+                "A subnet whose routes are any but those to the internet gateway"
+            }
+            Offence::Refuses { .. } => "A subnet whose network ACL refuses anything",
         }
     }
-    Ok(None)
+}
+
+/// What a VPC told before a change. None: it is no default VPC, or has no subnets to be told anything.
+pub struct Flat<'a> {
+    vpc: &'a str,
+    before: Option<BTreeSet<Offence>>,
+}
+
+impl<'a> Flat<'a> {
+    /// Called before a change is written, in its transaction.
+    pub async fn before_in_txn(tx: &mut Tx, vpc: &'a str) -> Result<Self, StoreError> {
+        let is_default = vpc_fetch_in_txn(tx, vpc).await?.is_some_and(|vpc| vpc.is_default);
+        let before = match is_default && !subnets_of_vpc_in_txn(tx, vpc).await?.is_empty() {
+            true => Some(offences_in_txn(tx, vpc).await?),
+            false => None,
+        };
+        Ok(Self { vpc, before })
+    }
+
+    /// Called when it is written and before it is committed.
+    pub async fn check_in_txn(self, tx: &mut Tx) -> Result<(), Fault> {
+        let Some(before) = self.before else { return Ok(()) };
+        let after = offences_in_txn(tx, self.vpc).await?;
+        match after.difference(&before).next() {
+            Some(offence) => Err(not_in_default_vpc(offence.what())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What keeps a default VPC from a subnet. Only its first one: a further one goes by what others go by already.
+pub async fn bars_subnets_in_txn(tx: &mut Tx, vpc: &str) -> Result<Option<&'static str>, StoreError> {
+    if !subnets_of_vpc_in_txn(tx, vpc).await?.is_empty() {
+        return Ok(None);
+    }
+    Ok(offences_in_txn(tx, vpc).await?.first().map(Offence::what))
+}
+
+/// As if it had subnets.
+async fn offences_in_txn(tx: &mut Tx, vpc: &str) -> Result<BTreeSet<Offence>, StoreError> {
+    let gateway = internet_gateway_of_vpc_in_txn(tx, vpc).await?.map(|gateway| gateway.id);
+    let mut offences = BTreeSet::new();
+    if gateway.is_none() {
+        offences.insert(Offence::NoGateway);
+    }
+    routes_astray_in_txn(tx, vpc, gateway.as_deref(), &mut offences).await?;
+    acls_that_refuse_in_txn(tx, vpc, &mut offences).await?;
+    Ok(offences)
 }
 
 /// Of the main table and those that subnets go by.
-async fn routes_lead_out_in_txn(tx: &mut Tx, vpc: &str) -> Result<bool, StoreError> {
-    let Some(gateway) = internet_gateway_of_vpc_in_txn(tx, vpc).await? else { return Ok(false) };
+async fn routes_astray_in_txn(
+    tx: &mut Tx,
+    vpc: &str,
+    gateway: Option<&str>,
+    offences: &mut BTreeSet<Offence>,
+) -> Result<(), StoreError> {
     for table in route_tables_of_vpc_in_txn(tx, vpc).await? {
         if route_table_user_in_txn(tx, &table.id).await?.is_none() {
             continue;
         }
         let routes = routes_of_table_in_txn(tx, &table.id).await?;
-        let leads_out = routes.iter().any(|route| route.destination == EVERYWHERE);
-        if !leads_out || routes.iter().any(|route| route.target != gateway.id) {
-            return Ok(false);
+        let leads_out = |route: &Route| Some(route.target.as_str()) == gateway;
+        if !routes.iter().any(|route| route.destination == EVERYWHERE && leads_out(route)) {
+            offences.insert(Offence::NoWayOut { table: table.id.clone() });
         }
+        offences.extend(routes.into_iter().filter(|route| !leads_out(route)).map(|route| Offence::Astray {
+            table: route.route_table_id,
+            destination: route.destination,
+            target: route.target,
+        }));
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Of the default ACL, by which a new subnet goes, and those that subnets go by.
-async fn acls_let_through_in_txn(tx: &mut Tx, vpc: &str) -> Result<bool, StoreError> {
+async fn acls_that_refuse_in_txn(
+    tx: &mut Tx,
+    vpc: &str,
+    offences: &mut BTreeSet<Offence>,
+) -> Result<(), StoreError> {
     for acl in network_acls_of_vpc_in_txn(tx, vpc).await? {
         if !acl.is_default && network_acl_user_in_txn(tx, &acl.id).await?.is_none() {
             continue;
         }
         for egress in [false, true] {
             if !lets_everything_through(&network_acl_entries_in_txn(tx, &acl.id, egress).await?) {
-                return Ok(false);
+                offences.insert(Offence::Refuses { acl: acl.id.clone(), egress });
             }
         }
     }
-    Ok(true)
+    Ok(())
 }
 
 /// `entries`: in their order, toward one side.

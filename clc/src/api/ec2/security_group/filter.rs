@@ -54,6 +54,10 @@ impl Filterable for Shown<SecurityGroup> {
     }
 }
 
+pub fn is_about_names_of_peers(filter: &str) -> bool {
+    filter.ends_with("ip-permission.group-name")
+}
+
 /// EC2 finds groups by the names of those that their rules are about, and does not tell these: they are put there to be
 /// looked at, and taken away again.
 pub fn peers_named(group: &mut SecurityGroup, name: impl Fn(&str) -> Option<String>) {
