@@ -67,8 +67,8 @@ class Cloud:
     # Whether a WARN or ERROR line that nobody expected fails the module when the cloud ends.
     judged = True
     # What every cloud of this kind may log, as `expect` takes it: on a busy machine a process may get no
-    # processor for seconds, and those that are started together wait for each other.
-    expected = ("this process stood still",
+    # processor for seconds, nor its disk, and those that are started together wait for each other.
+    expected = ("this process stood still", "slow statement",
                 "(no reports from the cluster|does not report|does not hear this node|does not answer) .*Connection refused")
 
     def __init__(self, nodes=3):

@@ -74,6 +74,7 @@ pub mod tests {
         let usual = naming("ec2.internal", "compute-1.internal");
         let served = [
             "--local=/ec2.internal/",
+            "--domain=ec2.internal",
             "--local=/compute-1.internal/",
             "--synth-domain=ec2.internal,10.0.0.0/16,ip-",
             "--synth-domain=compute-1.internal,198.18.0.1,198.18.0.254,ec2-",

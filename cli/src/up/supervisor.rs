@@ -210,8 +210,13 @@ mod tests {
     use super::*;
     use std::path::Path;
 
-    /// A child that counts its starts and then does `then`.
+    /// A child that counts its starts, is ready, and then does `then`.
     fn spec(directory: &Path, name: &str, then: &str) -> ChildSpec {
+        spec_of(directory, name, "", then)
+    }
+
+    /// `first`: before it is ready.
+    fn spec_of(directory: &Path, name: &str, first: &str, then: &str) -> ChildSpec {
         let home = directory.join(name);
         std::fs::create_dir_all(&home).unwrap();
         let program = home.join("program");
@@ -219,6 +224,7 @@ mod tests {
             r#"#!/bin/sh
 cd {home}
 echo x >> starts
+{first}
 printf '{{"pid":%d,"version":"1","url":"x","public_url":null,"observe_url":null}}' $$ > new
 mv new endpoint.json
 {then}
@@ -248,13 +254,10 @@ mv new endpoint.json
         let order = directory.path().join("order");
         let live = |name: &str| {
             let order = order.display();
-            format!("trap 'echo {name} >> {order}; exit 0' TERM\nwhile :; do sleep 0.05; done")
+            let first = format!("trap 'echo {name} >> {order}; exit 0' TERM");
+            spec_of(directory.path(), name, &first, "while :; do sleep 0.05; done")
         };
-        let specs = vec![
-            (Stage::Walrus, spec(directory.path(), "walrus", &live("walrus"))),
-            (Stage::Clc, spec(directory.path(), "clc", &live("clc"))),
-            (Stage::Nc, spec(directory.path(), "nc", &live("nc"))),
-        ];
+        let specs = vec![(Stage::Walrus, live("walrus")), (Stage::Clc, live("clc")), (Stage::Nc, live("nc"))];
         let roll = directory.path().join("children.json");
         let mut supervisor = Supervisor::new(roll.clone());
         supervisor.start(specs, &Progress::begin()).await.unwrap();
