@@ -291,8 +291,12 @@ impl Teller {
             }
         }
         if std::mem::take(&mut self.doubted) {
-            self.flight = None;
             self.ask_anew();
+            if let (Some(_), State::Unknown { was, .. }) = (self.flight.take(), &mut self.state) {
+                // A page that begins where it stood is perhaps still on its way, or was to bar such a one. The node goes on
+                // from another number then.
+                *was = None;
+            }
         }
     }
 
