@@ -143,8 +143,10 @@ impl App {
         // into the row, and is worth nothing any more.
         let lost =
             self.instances.select(|one| one.cluster == cluster && !one.forgotten && !told.contains(&one.id));
-        // What it accepted after it had begun to tell, it has not lost.
-        let accepted = lost.iter().filter(|one| one.acknowledged > 0 && one.change <= since).count();
+        // What it accepted after it had begun to tell, it has not lost; nor what is over, and was to be forgotten.
+        let is_lost =
+            |one: &Instance| one.acknowledged > 0 && one.change <= since && one.state != State::Terminated;
+        let accepted = lost.iter().filter(|one| is_lost(one)).count();
         if accepted > 0 {
             tracing::warn!(cluster, count = accepted, "a cluster lost instances; it is told of them again");
         }
