@@ -243,7 +243,7 @@ impl Ports for BridgePorts {
         let before = self.guard.ports().await.unwrap_or_default();
         ports.iter().for_each(|port| rules.announcing.gained(before.get(&port.tap), port));
         self.guard.plug(ports).await?;
-        self.announce(&mut rules).await?;
+        self.announce(&mut rules, false).await?;
         drop(rules);
         self.routes_ensure(bridge, ports).await
     }
@@ -340,7 +340,7 @@ impl Ports for BridgePorts {
         rules.hairpins.retain(|tap, _| taps.contains_key(tap));
         mended.extend(at_links?);
         self.segments_leave(&rules).await?;
-        self.announce(&mut rules).await?;
+        self.announce(&mut rules, true).await?;
         Ok(mended)
     }
 

@@ -84,9 +84,9 @@ impl BridgePorts {
 
     /// Where addresses are that ports have gained. A network that cannot be told is no reason to leave a guest without its
     /// port: who asks for the address hears where it is.
-    pub(super) async fn announce(&self, rules: &mut Rules) -> Result<(), PortError> {
+    pub(super) async fn announce(&self, rules: &mut Rules, again: bool) -> Result<(), PortError> {
         let ports = self.guard.ports().await.unwrap_or_default();
-        for word in rules.announcing.words(&ports) {
+        for word in rules.announcing.words(&ports, again) {
             let bridge = self.bridge_of(ports.get(&word.tap).map_or(0, |port| port.segment));
             let Some(index) = self.netlink.index(&bridge).await? else { continue };
             if let Err(error) = announce(index, word.mac, word.address) {
