@@ -1,4 +1,7 @@
-"""Real guests under libvirt, driven by boto3 and reached by ssh: what a first user does, and then worse."""
+"""Real guests under libvirt, driven by boto3 and reached by ssh: what a first user does, and then worse.
+
+Guests that are emulated take seconds to boot: tests that leave a guest as they found it share one.
+"""
 
 import base64
 import contextlib
@@ -11,7 +14,9 @@ import subprocess
 import time
 import unittest
 
-from real_cloud import BOOT_SECONDS, RealCloud, domains, instance, new_key, ssh, state, wait_state, wait_until
+from real_cloud import (BOOT_SECONDS, RealCloud, domains, instance, kept, new_key, part_with_guests, wait_state,
+                        wait_until)
+from real_cloud import ssh as ssh_to
 
 IMDS = "http://169.254.169.254/latest"
 
@@ -20,8 +25,13 @@ def setUpModule():
     global cloud, ec2, key
     cloud = RealCloud(number=1).__enter__()
     unittest.addModuleCleanup(cloud.__exit__, None)
+    unittest.addModuleCleanup(part_with_guests, cloud.directory)
     ec2 = cloud.boto3()
     key = new_key(cloud, ec2, "guest-test")
+
+
+def ssh(address, command):
+    return ssh_to(address, key, command, options=kept(cloud.directory))
 
 
 def console(instance_id):
@@ -73,59 +83,70 @@ def node_said(instance_id, message):
     return [line for line in lines if said.items() <= line["fields"].items()]
 
 
-class Guests(unittest.TestCase):
-    def setUp(self):
-        self.started = []
+def launch(**more):
+    [one] = cloud.launch(ec2, KeyName="guest-test", **more)
+    return one
 
-    def tearDown(self):
-        if self.started:
-            ec2.terminate_instances(InstanceIds=self.started)
-            for one in self.started:
-                wait_state(ec2, one, "terminated")
-                self.assertNotIn(one, domains())
-                self.assertFalse(list(cloud.state_dir.glob(f"nc*/instances/{one}/disk*")))
 
-    def launch(self, **more):
-        [one] = cloud.launch(ec2, KeyName="guest-test", **more)
-        self.started.append(one)
-        wait_state(ec2, one, "running")
-        return one
+def terminate(guests):
+    ec2.terminate_instances(InstanceIds=guests)
+    for one in guests:
+        wait_state(ec2, one, "terminated")
+        assert one not in domains(), "the domain of a terminated instance is still there"
+        assert not list(cloud.state_dir.glob(f"nc*/instances/{one}/disk*")), "a disk of a terminated instance is still there"
 
-    def test_boots_logs_in_shows_its_console_and_its_metadata(self):
-        one = self.launch(UserData="#!/bin/sh\necho user data ran > /root/proof\n")
-        ip = address(one)
-        self.assertEqual(ssh(ip, key, "hostname").split(".")[0], instance(ec2, one)["PrivateDnsName"].split(".")[0])
-        wait_until("the ready line on the console", lambda: "karri-tiny: ready" in console(one), BOOT_SECONDS)
-        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
-        self.assertEqual(ssh(ip, key, f"wget -qO- {IMDS}/meta-data/local-ipv4"), ip)
-        self.assertIn('"instanceId"', ssh(ip, key, f"wget -qO- {IMDS}/dynamic/instance-identity/document"))
-        wait_until("user data has run", lambda: ssh(ip, key, "cat /root/proof || true") == "user data ran", BOOT_SECONDS)
 
-    def test_kernel_ramdisk_and_root_image_boot_too(self):
-        packed = gzip.compress(b"#!/bin/sh\necho packed > /root/proof\n")
-        one = self.launch(ImageId=cloud.demo_image(ec2, "kernel"), UserData=packed)
-        self.assertTrue(instance(ec2, one)["KernelId"].startswith("aki-"))
-        wait_until("user data has run", lambda: ssh(address(one), key, "cat /root/proof || true") == "packed", BOOT_SECONDS)
+class SharedGuests(unittest.TestCase):
+    """Two guests, which no test changes."""
 
-    def test_required_tokens_are_required(self):
-        one = self.launch(MetadataOptions={"HttpTokens": "required"})
-        ip = address(one)
-        refused = ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id 2>&1 || true")
-        self.assertIn("401", refused)
-        ask = ("printf 'PUT /latest/api/token HTTP/1.0\\r\\nX-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n'"
-               " | nc 169.254.169.254 80 | tail -n 1")
-        token = ssh(ip, key, ask)
-        self.assertEqual(ssh(ip, key, f"wget -qO- --header 'X-aws-ec2-metadata-token: {token}' {IMDS}/meta-data/instance-id"), one)
+    USER_DATA = b"#!/bin/sh\necho user data ran > /root/proof\n"
+    BYTES = bytes(range(256)) * 16
 
-    def test_an_answer_with_a_token_goes_as_far_as_the_hop_limit_says(self):
-        one = self.launch(MetadataOptions={"HttpPutResponseHopLimit": 3})
-        ip = address(one)
-        ssh(ip, key, "true")
+    @classmethod
+    def setUpClass(cls):
+        cls.one = launch(UserData=cls.USER_DATA.decode(),
+                         BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 3}}])
+        cls.guarded = launch(UserData=cls.BYTES, MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 3})
+        cls.addClassCleanup(terminate, [cls.one, cls.guarded])
+        for guest in (cls.one, cls.guarded):
+            wait_state(ec2, guest, "running")
+
+    def token(self, ip):
+        """A token, as the service answers who asks for one: with all that comes before it."""
         ask = ("printf 'PUT /latest/api/token HTTP/1.0\\r\\nX-aws-ec2-metadata-token-ttl-seconds: 60\\r\\n\\r\\n'"
                " | nc 169.254.169.254 80")
-        with metadata_answers(one) as answers:
-            self.assertIn("200 OK", ssh(ip, key, ask))
-            ssh(ip, key, f"wget -qO- {IMDS}/meta-data/instance-id")
+        answer = ssh(ip, ask)
+        self.assertIn("200 OK", answer)
+        return answer.splitlines()[-1]
+
+    def test_boots_logs_in_shows_its_console_and_its_metadata(self):
+        ip = address(self.one)
+        self.assertEqual(ssh(ip, "hostname").split(".")[0], instance(ec2, self.one)["PrivateDnsName"].split(".")[0])
+        wait_until("the ready line on the console", lambda: "karri-tiny: ready" in console(self.one), BOOT_SECONDS)
+        self.assertEqual(ssh(ip, f"wget -qO- {IMDS}/meta-data/instance-id"), self.one)
+        self.assertEqual(ssh(ip, f"wget -qO- {IMDS}/meta-data/local-ipv4"), ip)
+        self.assertIn('"instanceId"', ssh(ip, f"wget -qO- {IMDS}/dynamic/instance-identity/document"))
+        wait_until("user data has run", lambda: ssh(ip, "cat /root/proof || true") == "user data ran", BOOT_SECONDS)
+
+    def test_the_root_disk_has_the_asked_size(self):
+        sectors = int(ssh(address(self.one), "cat /sys/block/vda/size"))
+        self.assertEqual(sectors * 512, 3 * 1024**3)
+
+    def test_required_tokens_are_required_and_user_data_comes_back_byte_for_byte(self):
+        ip = address(self.guarded)
+        for path in ("meta-data/instance-id", "user-data"):
+            self.assertIn("401", ssh(ip, f"wget -qO- {IMDS}/{path} 2>&1 || true"))
+        ask = f"wget -qO- --header 'X-aws-ec2-metadata-token: {self.token(ip)}' {IMDS}"
+        self.assertEqual(ssh(ip, f"{ask}/meta-data/instance-id"), self.guarded)
+        seen = ssh(ip, f"{ask}/user-data | base64 -w 0")
+        self.assertEqual(base64.b64decode(seen), self.BYTES)
+
+    def test_an_answer_with_a_token_goes_as_far_as_the_hop_limit_says(self):
+        ip = address(self.guarded)
+        ssh(ip, "true")
+        with metadata_answers(self.guarded) as answers:
+            self.token(ip)
+            ssh(ip, f"wget -qO- {IMDS}/meta-data/instance-id 2>&1 || true")
             wait_until("both answers on the wire", lambda: len(answers()) >= 2, 20)
             seen = answers()
         token = {ttl for ttl, text in seen if b"token-ttl-seconds" in text}
@@ -133,27 +154,51 @@ class Guests(unittest.TestCase):
         self.assertEqual((token, other), ({3}, {64}))
 
     def test_two_guests_reach_each_other_and_each_sees_only_its_own_metadata(self):
-        one, two = self.launch(), self.launch()
-        self.assertEqual(ssh(address(one), key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
-        self.assertEqual(ssh(address(two), key, f"wget -qO- {IMDS}/meta-data/instance-id"), two)
+        one, two = address(self.one), address(self.guarded)
+        self.assertEqual(ssh(one, f"wget -qO- {IMDS}/meta-data/instance-id"), self.one)
+        header = f"--header 'X-aws-ec2-metadata-token: {self.token(two)}'"
+        self.assertEqual(ssh(two, f"wget -qO- {header} {IMDS}/meta-data/instance-id"), self.guarded)
         # By its name, too, and by the part of it for which the guest has been told where to search.
-        name = instance(ec2, two)["PrivateDnsName"]
-        for called in (address(two), name, name.split(".")[0]):
-            self.assertIn(f"({address(two)})", ssh(address(one), key, f"ping -c 3 -W 10 {called}"))
+        name = instance(ec2, self.guarded)["PrivateDnsName"]
+        for called in (two, name, name.split(".")[0]):
+            self.assertIn(f"({two})", ssh(one, f"ping -c 3 -W 10 {called}"))
 
-    def test_what_was_written_survives_stop_and_start_and_reboot(self):
+
+class Guests(unittest.TestCase):
+    def launch(self, **more):
+        one = launch(**more)
+        self.addCleanup(terminate, [one])
+        wait_state(ec2, one, "running")
+        return one
+
+    def test_kernel_ramdisk_and_root_image_boot_too(self):
+        packed = gzip.compress(b"#!/bin/sh\necho packed > /root/proof\n")
+        one = self.launch(ImageId=cloud.demo_image(ec2, "kernel"), UserData=packed)
+        self.assertTrue(instance(ec2, one)["KernelId"].startswith("aki-"))
+        wait_until("user data has run", lambda: ssh(address(one), "cat /root/proof || true") == "packed", BOOT_SECONDS)
+
+    def test_what_was_written_survives_reboot_stop_and_start_and_poweroff_stops(self):
         one = self.launch()
-        ssh(address(one), key, "echo kept > /root/kept && sync")
+        ssh(address(one), "echo kept > /root/kept && sync")
+        born = ssh(address(one), "cat /proc/sys/kernel/random/boot_id")
+        ec2.reboot_instances(InstanceIds=[one])
+        wait_until("another boot", lambda: ssh_anew(address(one), "cat /proc/sys/kernel/random/boot_id") != born, BOOT_SECONDS)
+        self.assertEqual(ssh_anew(address(one), "cat /root/kept"), "kept")
         ec2.stop_instances(InstanceIds=[one])
         wait_state(ec2, one, "stopped", seconds=120)
         self.assertNotIn(one, domains("--state-running"))
         ec2.start_instances(InstanceIds=[one])
         wait_state(ec2, one, "running")
-        self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
-        born = ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id")
-        ec2.reboot_instances(InstanceIds=[one])
-        wait_until("another boot", lambda: ssh(address(one), key, "cat /proc/sys/kernel/random/boot_id") != born, BOOT_SECONDS)
-        self.assertEqual(ssh(address(one), key, "cat /root/kept"), "kept")
+        self.assertEqual(ssh_anew(address(one), "cat /root/kept"), "kept")
+        power_off(one)
+        wait_state(ec2, one, "stopped")
+        self.assertEqual(instance(ec2, one)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
+
+    def test_poweroff_inside_terminates_if_asked(self):
+        one = self.launch(InstanceInitiatedShutdownBehavior="terminate")
+        power_off(one)
+        wait_state(ec2, one, "terminated")
+        self.assertEqual(instance(ec2, one)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
 
     def test_a_domain_stopped_behind_our_back_is_seen_within_two_seconds(self):
         one = self.launch()
@@ -168,24 +213,14 @@ class Guests(unittest.TestCase):
             wait_state(ec2, one, "stopped")
         self.assertLess(statistics.median(delays), 2.0, delays)
 
-    def test_poweroff_inside_stops_or_terminates_as_asked(self):
-        stays, goes = self.launch(), self.launch(InstanceInitiatedShutdownBehavior="terminate")
-        for one in (stays, goes):
-            ssh(address(one), key, "(sleep 1; poweroff) </dev/null >/dev/null 2>&1 &")
-        wait_state(ec2, stays, "stopped")
-        self.assertEqual(instance(ec2, stays)["StateReason"]["Code"], "Client.InstanceInitiatedShutdown")
-        wait_state(ec2, goes, "terminated")
 
-    def test_the_root_disk_has_the_asked_size(self):
-        one = self.launch(BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 3}}])
-        sectors = int(ssh(address(one), key, "cat /sys/block/vda/size"))
-        self.assertEqual(sectors * 512, 3 * 1024**3)
+def ssh_anew(address, command):
+    """By a connection of its own: one that is kept is to a guest that is no more."""
+    return ssh_to(address, key, command)
 
-    def test_user_data_comes_back_byte_for_byte(self):
-        data = bytes(range(256)) * 16
-        one = self.launch(UserData=data)
-        seen = ssh(address(one), key, f"wget -qO- {IMDS}/user-data | base64 -w 0")
-        self.assertEqual(base64.b64decode(seen), data)
+
+def power_off(instance_id):
+    ssh_anew(address(instance_id), "(sleep 1; poweroff) </dev/null >/dev/null 2>&1 &")
 
 
 if __name__ == "__main__":

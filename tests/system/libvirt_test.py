@@ -39,22 +39,31 @@ def log_lines(message):
 
 class Restart(unittest.TestCase):
     def setUp(self):
-        [self.one] = cloud.launch(ec2, KeyName="libvirt")
-        wait_state(ec2, self.one, "running")
+        self.one = self.running_guest()
         self.ip = instance(ec2, self.one)["PrivateIpAddress"]
         self.born = self.boot_id()
         self.connections = log_lines("connected to libvirt")
         self.pids = cloud.children()
 
+    def running_guest(self):
+        """That of the test before, if it has left one: a boot takes seconds."""
+        running = [one for one in getattr(cloud, "launched", ()) if state(ec2, one) == "running"]
+        [one] = running or cloud.launch(ec2, KeyName="libvirt")
+        wait_state(ec2, one, "running")
+        return one
+
     def tearDown(self):
         if not libvirt.answers():  # the test has failed in between
             libvirt.start()
         self.assertEqual(cloud.children(), self.pids, "the controllers are those of before")
+
+    @classmethod
+    def tearDownClass(cls):
         alive = [one for one in cloud.launched if state(ec2, one) != "terminated"]
         ec2.terminate_instances(InstanceIds=alive)
         for one in alive:
             wait_state(ec2, one, "terminated")
-        self.assertEqual(libvirt.domains(), set())
+        assert libvirt.domains() == set(), libvirt.domains()
 
     def boot_id(self):
         return ssh(self.ip, key, "cat /proc/sys/kernel/random/boot_id")

@@ -24,6 +24,7 @@ NUMBER, BESIDE = 30, 34
 EAST, CELLAR = "karri-1a-east", "cellar"
 IMDS = "http://169.254.169.254/latest"
 MEND_SECONDS = 5
+STOP_LOOKING = "kill $(cat /tmp/looking)"
 KILLS = int(os.environ.get("KARRI_NETWORK_KILLS", "1"))
 # What is of nobody's on the other machine, and of somebody's with a name like Karri's on this one.
 THEIRS_FAR = ["ip link add theirs type bridge", "iptables -N THEIRS", "iptables -A THEIRS -s 192.0.2.77 -j DROP",
@@ -117,6 +118,11 @@ def pings(address, *others, count=1):
     asked = (f"ping -c {count} -w {count + 1} {other} >/dev/null 2>&1 && echo yes || echo no" for other in others)
     answers = says(address, "; ".join(asked))
     return [answer == "yes" for answer in answers.split()]
+
+
+def over_and_over(look):
+    """A command of a guest that tells in a line what it sees, until nobody hears it: or, where it cannot know, by STOP_LOOKING."""
+    return f"exec 2>/dev/null; echo $$ >/tmp/looking; while {look}; echo .; do usleep 100000; done"
 
 
 def acls(**filters):
@@ -231,9 +237,9 @@ class Vpcs(unittest.TestCase):
         def pinged(address, word):
             return f"ping -c 1 -w 1 {address} >/dev/null 2>&1 && echo -n '{word} '; "
 
-        look = (f"exec 2>/dev/null; while :; do {pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
-                "timeout 2 nc 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3; echo .; done")
-        self.watching = Telling(self.at, key, look)
+        look = (f"{pinged('10.44.1.21', 'near')}{pinged('10.44.1.22', 'far')}"
+                "timeout 2 nc 10.44.1.22 22 </dev/null 2>/dev/null | head -c 3")
+        self.watching = Telling(self.at, key, over_and_over(look))
 
     def sees(self, what, line):
         try:
@@ -253,8 +259,8 @@ class Vpcs(unittest.TestCase):
         by_group = {"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "UserIdGroupPairs": [{"GroupId": default}]}
         ec2.authorize_security_group_ingress(GroupId=own, IpPermissions=[echo, by_group])
         self.sees("pings are let in by their address, ssh by its group", "near far SSH.")
-        command = "exec 2>/dev/null; while :; do timeout 2 nc 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3; echo .; done"
-        inside = Telling("10.44.1.22", key, command, self.by_front())
+        look = over_and_over("timeout 2 nc 10.44.1.20 22 </dev/null 2>/dev/null | head -c 3")
+        inside = Telling("10.44.1.22", key, look, self.by_front())
         wait_until("it reaches the others", lambda: inside.last == "SSH.", 30)
         [all_out] = ec2.describe_security_groups(GroupIds=[own])["SecurityGroups"][0]["IpPermissionsEgress"]
         ec2.revoke_security_group_egress(GroupId=own, IpPermissions=[all_out])
@@ -267,6 +273,7 @@ class Vpcs(unittest.TestCase):
         inside.end()
         ec2.modify_instance_attribute(InstanceId=self.across, Groups=[default])
         self.sees("everything is open again", "near far SSH.")
+        says(self.across_at, STOP_LOOKING)
         ec2.delete_security_group(GroupId=own)
 
     def tunnel_cut_and_healed(self):
