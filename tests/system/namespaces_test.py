@@ -32,10 +32,11 @@ def silent_nodes(cloud):
 class Cut:
     """What must hold of a node whose cable is cut, whoever runs its guests. A class says what is `cloud`, …"""
 
-    def test_an_instance_outlives_a_cut_cable_and_is_there_once(self):
+    def test_instances_meet_outlive_a_cut_cable_and_are_there_once_and_nothing_is_left(self):
         cloud, ec2 = self.cloud, self.ec2
         stays, goes = self.launch(), self.launch()
         self.assertEqual(self.far.instances(), {stays, goes})
+        self.meet(stays, goes)
         before = self.life(stays)
         cloud.expect(*CUT)
         self.machine.pull_cables()
@@ -58,6 +59,13 @@ class Cut:
         ec2.terminate_instances(InstanceIds=[stays])
         wait_state(ec2, stays, "terminated")
         wait_until("nothing is left", lambda: not self.far.instances(), 30)
+        self.nothing_is_left_there()
+
+    def meet(self, one, two):
+        """Simulated guests do not."""
+
+    def nothing_is_left_there(self):
+        """Nor is there anything else of simulated ones."""
 
 
 class SimulatedNode(Cut, unittest.TestCase):
@@ -149,14 +157,12 @@ class RealNode(Cut, unittest.TestCase):
         self.assertEqual(ssh(address, self.key, f"wget -qO- {IMDS}/meta-data/instance-id"), one)
         return ssh(address, self.key, "cat /proc/sys/kernel/random/boot_id")
 
-    def test_guests_of_two_launches_reach_each_other_and_end_with_nothing_left(self):
-        one, two = self.launch(), self.launch()
+    def meet(self, one, two):
         there = instance(self.ec2, two)["PrivateIpAddress"]
         ssh(there, self.key, "true")
         ssh(instance(self.ec2, one)["PrivateIpAddress"], self.key, f"ping -c 2 -W 5 {there}")
-        self.ec2.terminate_instances(InstanceIds=[one, two])
-        for each in (one, two):
-            wait_state(self.ec2, each, "terminated")
+
+    def nothing_is_left_there(self):
         self.assertEqual(self.libvirt.domains(), set())
         links = json.loads(self.machine.run("ip", "-j", "link", "show", "master", self.cloud.bridge).stdout)
         self.assertEqual([link["ifname"] for link in links], ["lan"])

@@ -12,6 +12,7 @@ from real_cloud import SSH, wait_until
 EVERY_SECONDS = 0.02
 LATE_SECONDS = 10  # an answer of an emulated guest on a busy machine
 ECHO, ECHO_REPLY = 8, 0
+STOP_LOOKING = "kill $(cat /tmp/looking)"
 
 
 def checksum(data):
@@ -59,6 +60,11 @@ class Pings:
         self.threads[1].join(LATE_SECONDS)
         self.socket.close()
         return self.sent - len(self.answered), self.sent
+
+
+def over_and_over(look):
+    """A command of a guest that tells in a line what it sees, until nobody hears it: or, where it cannot know, by STOP_LOOKING."""
+    return f"exec 2>/dev/null; echo $$ >/tmp/looking; while {look}; echo .; do usleep 100000; done"
 
 
 class Telling:

@@ -17,14 +17,13 @@ from hosts import NODE, SILENT_SECONDS, FarCluster, FarNode, Machine, PrivateLib
 from kernel import Kernel, difference
 from real_cloud import (BOOT_SECONDS, KILLED, SSH, RealCloud, instance, kept, new_key, part_with_guests, ssh, wait_state,
                         wait_until)
-from traffic import Counting, Pings, Telling
+from traffic import STOP_LOOKING, Counting, Pings, Telling, over_and_over
 from vpc import PRIVATE, PUBLIC, Network
 
 NUMBER, BESIDE = 30, 34
 EAST, CELLAR = "karri-1a-east", "cellar"
 IMDS = "http://169.254.169.254/latest"
 MEND_SECONDS = 5
-STOP_LOOKING = "kill $(cat /tmp/looking)"
 KILLS = int(os.environ.get("KARRI_NETWORK_KILLS", "1"))
 # What is of nobody's on the other machine, and of somebody's with a name like Karri's on this one.
 THEIRS_FAR = ["ip link add theirs type bridge", "iptables -N THEIRS", "iptables -A THEIRS -s 192.0.2.77 -j DROP",
@@ -118,11 +117,6 @@ def pings(address, *others, count=1):
     asked = (f"ping -c {count} -w {count + 1} {other} >/dev/null 2>&1 && echo yes || echo no" for other in others)
     answers = says(address, "; ".join(asked))
     return [answer == "yes" for answer in answers.split()]
-
-
-def over_and_over(look):
-    """A command of a guest that tells in a line what it sees, until nobody hears it: or, where it cannot know, by STOP_LOOKING."""
-    return f"exec 2>/dev/null; echo $$ >/tmp/looking; while {look}; echo .; do usleep 100000; done"
 
 
 def acls(**filters):

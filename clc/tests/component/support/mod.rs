@@ -9,6 +9,7 @@ pub mod facts;
 pub mod groups;
 pub mod instance_bundles;
 pub mod memory;
+mod migrated;
 pub mod networks;
 pub mod postgres;
 pub mod vpc;
@@ -86,18 +87,24 @@ fn instance_types(directory: &Path) -> PathBuf {
     path
 }
 
-/// With what keeps it.
+const SQLITE_FILE: &str = "clc.sqlite";
+
+/// An empty one, with what keeps it.
 pub async fn database(directory: &Path, engine: Database) -> (DatabaseConfig, Option<NewDatabase>) {
     match engine {
         Database::Sqlite => {
-            let url = format!("sqlite://{}/clc.sqlite", directory.display());
+            let url = format!("sqlite://{}/{SQLITE_FILE}", directory.display());
             (DatabaseConfig { url, connections: 2 }, None)
         }
         Database::Postgres => {
             let new = postgres::new_database().await;
-            (DatabaseConfig { url: new.url.clone(), connections: 4 }, Some(new))
+            (config_of(&new), Some(new))
         }
     }
+}
+
+fn config_of(new: &NewDatabase) -> DatabaseConfig {
+    DatabaseConfig { url: new.url.clone(), connections: 4 }
 }
 
 fn files(directory: &Path, identity: &Identity) -> TlsFiles {
@@ -123,7 +130,7 @@ impl Cloud {
         if let Ok(filter) = std::env::var("KARRI_TEST_LOG") {
             karri_proto::runtime::telemetry::init(&filter, "clc", &path.join("log")).unwrap();
         }
-        let (database, kept) = database(path, engine).await;
+        let (database, kept) = migrated::migrated(path, engine).await;
         let any = "127.0.0.1:0".parse().unwrap();
         let config = Config {
             controller: ControllerConfig {

@@ -53,8 +53,14 @@ macro_rules! conforms {
 }
 pub(crate) use conforms;
 
+/// After which `payload` begins anew: with no block of any store does it fall together.
+const PERIOD: u64 = 253 * 256;
+
 pub fn payload(bytes: u64) -> Vec<u8> {
-    (0..bytes).map(|n| (n * 31 + n / 253) as u8).collect()
+    let period: Vec<u8> = (0..PERIOD.min(bytes)).map(|n| (n * 31 + n / 253) as u8).collect();
+    let mut all = period.repeat(bytes.div_ceil(PERIOD) as usize);
+    all.truncate(bytes as usize);
+    all
 }
 
 pub fn key(byte: u8) -> WrappingKey {
