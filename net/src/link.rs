@@ -115,9 +115,9 @@ pub fn speaks_ipv6(link: &LinkMessage) -> bool {
         let AfSpecUnspec::Inet6(of) = family else { return false };
         of.iter().any(|fact| matches!(fact, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0))
     };
-    link.attributes.iter().any(|attribute| {
-        matches!(attribute, LinkAttribute::AfSpecUnspec(families) if families.iter().any(is_on))
-    })
+    link.attributes.iter().any(
+        |attribute| matches!(attribute, LinkAttribute::AfSpecUnspec(families) if families.iter().any(is_on)),
+    )
 }
 
 /// `None`: of another protocol than 802.1Q.
