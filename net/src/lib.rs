@@ -40,7 +40,7 @@ pub use classifier::{Attachment, FilterChanges, Hook, Owner};
 pub use descriptors::descriptors_raise;
 pub use dump::dump;
 pub use error::{NetError, is_passing};
-pub use link::{Kind, Link, Vxlan};
+pub use link::{Kind, Link, Vxlan, speaks_ipv6};
 pub use names::{Names, TAG_MAX, Tag};
 pub use namespace::Namespace;
 pub use netlink::{Netlink, addresses_ask, links_ask};

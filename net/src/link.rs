@@ -54,13 +54,14 @@ pub struct Vxlan {
 impl From<LinkMessage> for Link {
     fn from(message: LinkMessage) -> Self {
         let flags = message.header.flags;
+        let ipv6 = speaks_ipv6(&message);
         let mut link = Self {
             index: message.header.index,
             name: String::new(),
             kind: Kind::Other,
             up: flags.contains(LinkFlags::Up),
             arp: !flags.contains(LinkFlags::Noarp),
-            ipv6: false,
+            ipv6,
             mtu: 0,
             mac: None,
             group: 0,
@@ -78,7 +79,6 @@ impl From<LinkMessage> for Link {
                 LinkAttribute::Link(index) => link.below = Some(index),
                 LinkAttribute::Controller(index) => link.controller = Some(index),
                 LinkAttribute::LinkInfo(infos) => link.read(&infos),
-                LinkAttribute::AfSpecUnspec(families) => link.ipv6 = families.iter().any(speaks_ipv6),
                 _ => {}
             }
         }
@@ -109,9 +109,15 @@ impl Link {
 }
 
 /// A link says nothing of it where the kernel knows no IPv6.
-fn speaks_ipv6(family: &AfSpecUnspec) -> bool {
-    let AfSpecUnspec::Inet6(of) = family else { return false };
-    of.iter().any(|fact| matches!(fact, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0))
+#[must_use]
+pub fn speaks_ipv6(link: &LinkMessage) -> bool {
+    let is_on = |family: &AfSpecUnspec| {
+        let AfSpecUnspec::Inet6(of) = family else { return false };
+        of.iter().any(|fact| matches!(fact, AfSpecInet6::DevConf(settings) if settings.disable_ipv6 == 0))
+    };
+    link.attributes.iter().any(
+        |attribute| matches!(attribute, LinkAttribute::AfSpecUnspec(families) if families.iter().any(is_on)),
+    )
 }
 
 /// `None`: of another protocol than 802.1Q.

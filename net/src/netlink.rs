@@ -287,10 +287,11 @@ impl Netlink {
         Ok(())
     }
 
-    /// The links that are ports of a bridge, which the kernel picks out: the host may have many others.
+    /// The links that are ports of a bridge, which the kernel picks out: the host may have many others. They are few: what
+    /// they have counted costs less than the kernel's look at how long the answer would be without.
     pub async fn ports_of(&self, bridge: u32) -> Result<Vec<Link>, NetError> {
         let ask = || {
-            let mut request = links_ask(&self.handle);
+            let mut request = self.handle.link().get();
             request.message_mut().attributes.push(LinkAttribute::Controller(bridge));
             request.execute()
         };

@@ -54,6 +54,12 @@ class Loop:
         self.process.wait()
 
 
+def there_and_back(loop, kind):
+    """Milliseconds of one of two changes. Each takes its own time, often half as long as the other: of an odd number of
+    single ones the median would be the slowest of the fast ones or the fastest of the slow ones."""
+    return (loop.ms(kind) + loop.ms(kind)) / 2
+
+
 def rest(loop, rounds=5):
     """Milliseconds of processor time of a round in which nothing has changed."""
     before = loop.cpu_seconds()
@@ -97,14 +103,14 @@ def main():
         say(f"{count:,} subnets in {made / 1000:.1f} s")
         loop.settle()
         for kind in CHANGES:
-            took[kind][count] = [loop.ms(kind) for _ in range(ROUNDS)]
+            took[kind][count] = [there_and_back(loop, kind) for _ in range(ROUNDS)]
             say(f"{kind} among {count:,}: {median(took[kind][count]):.1f} ms")
         loop.settle()
         figures.append((count, made, rest(loop), loop.ask("memory") / 1000))
     for kind, what in CHANGES.items():
         ratio = median(took[kind][SUBNETS[-1]]) / median(took[kind][SUBNETS[0]])
-        result.figure(f"{what}: among {SUBNETS[-1]:,} subnets / among {SUBNETS[0]} (medians of {ROUNDS})", f"{ratio:.2f}",
-                      f"≤ {RATIO_MAX}", ratio <= RATIO_MAX)
+        result.figure(f"{what}: among {SUBNETS[-1]:,} subnets / among {SUBNETS[0]} (medians of {ROUNDS} there and back)",
+                      f"{ratio:.2f}", f"≤ {RATIO_MAX}", ratio <= RATIO_MAX)
         result.figure(f"… among {SUBNETS[-1]:,}, from the rows to the kernel, ms (quartiles)", spread(took[kind][SUBNETS[-1]]))
     flushed = mended(loop)
     result.figure(f"rules that somebody has flushed in one router of {SUBNETS[-1]:,} subnets' are back within, ms",

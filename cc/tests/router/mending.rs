@@ -57,10 +57,13 @@ fn what_others_take_away_is_back_within_seconds() {
     must(&format!("ip address flush dev {BRIDGE}u1 && ip route flush proto 75"));
     mended(&mut world, "addresses and what links are like", || must(STATE) == before && reaches());
     must(&format!(
-        "ip link delete {BRIDGE}s101 && ip link delete {BRIDGE}u1 && ip link set {BRIDGE}s102 nomaster"
+        "ip link delete {BRIDGE}s101 && ip link delete {BRIDGE}u1 && ip link set {BRIDGE}s102 nomaster && \
+         sysctl -qw net.ipv6.conf.{BRIDGE}s102.disable_ipv6=0"
     ));
     let is_up = || run(&format!("ip link show {BRIDGE}u1")).status.success();
-    mended(&mut world, "links", || is_up() && reaches());
+    let is_silent = || must(&format!("ip -6 -o address show dev {BRIDGE}s102")).is_empty();
+    assert!(!is_silent());
+    mended(&mut world, "links", || is_up() && reaches() && is_silent());
     must(&format!("ip netns delete {NAMESPACE}"));
     mended(&mut world, "the namespace", reaches);
     let pid_file = world.network.run_dir.join(NAMESPACE).join("s101/dnsmasq.pid");

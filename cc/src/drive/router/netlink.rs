@@ -4,7 +4,7 @@
 use crate::app::router::{MAIN_TABLE, Route, Via};
 use crate::drive::DriveError;
 use futures_util::TryStreamExt;
-use karri_net::{Namespace, addresses_ask, dump, links_ask};
+use karri_net::{Namespace, addresses_ask, dump, links_ask, speaks_ipv6};
 use karri_proto::network::Net4;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressScope};
@@ -37,6 +37,7 @@ pub struct Link {
     pub mac: Vec<u8>,
     /// The bridge that it is a port of.
     pub controller: Option<u32>,
+    pub ipv6: bool,
 }
 
 impl From<&LinkMessage> for Link {
@@ -49,6 +50,7 @@ impl From<&LinkMessage> for Link {
             group: 0,
             mac: Vec::new(),
             controller: None,
+            ipv6: speaks_ipv6(message),
         };
         for attribute in &message.attributes {
             match attribute {

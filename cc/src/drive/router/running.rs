@@ -12,7 +12,7 @@ use crate::drive::dnsmasq::Dnsmasq;
 use crate::drive::flat::make_directory;
 use crate::drive::naming;
 use karri_net::nfnetlink::Nfnetlink;
-use karri_net::{GROUP, Heard, Names, Namespace, Watch};
+use karri_net::{GROUP, Heard, Names, Namespace, Watch, silence};
 use karri_proto::ids::VpcId;
 use karri_proto::network::SegmentTag;
 use std::collections::{BTreeMap, BTreeSet};
@@ -465,6 +465,8 @@ impl Pair {
             inside.kernel.link_set(far.index, self.mtu, None).await?;
             changed = true;
         }
+        // Before it is up: the kernel looks through all of the host's routes of IPv6 whenever any link changes.
+        changed |= outside.ipv6 && silence(&self.outside).map_err(super::net)?;
         if !is_set(outside) || outside.controller != bridge {
             host.kernel.link_set(outside.index, self.mtu, bridge).await?;
             changed = true;
