@@ -55,9 +55,9 @@ class Loop:
 
 
 def there_and_back(loop, kind):
-    """Milliseconds of one of two changes. Each takes its own time, often half as long as the other: of an odd number of
-    single ones the median would be the slowest of the fast ones or the fastest of the slow ones."""
-    return (loop.ms(kind) + loop.ms(kind)) / 2
+    """Milliseconds of a change and of the one back, `ROUNDS` of each: they take different times, and are told apart."""
+    pairs = [(loop.ms(kind), loop.ms(kind)) for _ in range(ROUNDS)]
+    return [list(one_way) for one_way in zip(*pairs)]
 
 
 def rest(loop, rounds=5):
@@ -103,15 +103,16 @@ def main():
         say(f"{count:,} subnets in {made / 1000:.1f} s")
         loop.settle()
         for kind in CHANGES:
-            took[kind][count] = [there_and_back(loop, kind) for _ in range(ROUNDS)]
-            say(f"{kind} among {count:,}: {median(took[kind][count]):.1f} ms")
+            took[kind][count] = there_and_back(loop, kind)
+            say(f"{kind} among {count:,}: {', '.join(f'{median(way):.1f}' for way in took[kind][count])} ms")
         loop.settle()
         figures.append((count, made, rest(loop), loop.ask("memory") / 1000))
     for kind, what in CHANGES.items():
-        ratio = median(took[kind][SUBNETS[-1]]) / median(took[kind][SUBNETS[0]])
-        result.figure(f"{what}: among {SUBNETS[-1]:,} subnets / among {SUBNETS[0]} (medians of {ROUNDS} there and back)",
+        ratio = max(median(many) / median(few) for few, many in zip(took[kind][SUBNETS[0]], took[kind][SUBNETS[-1]]))
+        result.figure(f"{what}: among {SUBNETS[-1]:,} subnets / among {SUBNETS[0]} (medians of {ROUNDS}; the worse of there and back)",
                       f"{ratio:.2f}", f"≤ {RATIO_MAX}", ratio <= RATIO_MAX)
-        result.figure(f"… among {SUBNETS[-1]:,}, from the rows to the kernel, ms (quartiles)", spread(took[kind][SUBNETS[-1]]))
+        result.figure(f"… among {SUBNETS[-1]:,}, from the rows to the kernel, ms (quartiles), there / back",
+                      " / ".join(spread(way) for way in took[kind][SUBNETS[-1]]))
     flushed = mended(loop)
     result.figure(f"rules that somebody has flushed in one router of {SUBNETS[-1]:,} subnets' are back within, ms",
                   f"{flushed:.0f}", f"≤ {MEND_MS_MAX}", flushed <= MEND_MS_MAX)

@@ -106,8 +106,9 @@ class SharedGuests(unittest.TestCase):
     def setUpClass(cls):
         cls.one = launch(UserData=cls.USER_DATA.decode(),
                          BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 3}}])
+        cls.addClassCleanup(terminate, [cls.one])
         cls.guarded = launch(UserData=cls.BYTES, MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 3})
-        cls.addClassCleanup(terminate, [cls.one, cls.guarded])
+        cls.addClassCleanup(terminate, [cls.guarded])
         for guest in (cls.one, cls.guarded):
             wait_state(ec2, guest, "running")
 
@@ -128,6 +129,14 @@ class SharedGuests(unittest.TestCase):
         self.assertIn('"instanceId"', ssh(ip, f"wget -qO- {IMDS}/dynamic/instance-identity/document"))
         wait_until("user data has run", lambda: ssh(ip, "cat /root/proof || true") == "user data ran", BOOT_SECONDS)
 
+    def test_the_processor_has_what_guests_need_and_an_emulated_one_nothing_that_costs(self):
+        text = ssh(address(self.one), "cat /proc/cpuinfo")
+        flags = set(next(line for line in text.splitlines() if line.startswith("flags")).split())
+        self.assertLessEqual({"lm", "cx16", "lahf_lm", "popcnt", "sse4_1", "sse4_2", "ssse3"}, flags)
+        [node] = json.loads(cloud.karri("node", "list", "--output", "json"))
+        costly = {"pti", "svm", "vmx", "retpoline"} & flags
+        self.assertTrue(node["accelerator"] == "kvm" or not costly, costly)
+
     def test_the_root_disk_has_the_asked_size(self):
         sectors = int(ssh(address(self.one), "cat /sys/block/vda/size"))
         self.assertEqual(sectors * 512, 3 * 1024**3)
@@ -145,8 +154,8 @@ class SharedGuests(unittest.TestCase):
         ip = address(self.guarded)
         ssh(ip, "true")
         with metadata_answers(self.guarded) as answers:
-            self.token(ip)
-            ssh(ip, f"wget -qO- {IMDS}/meta-data/instance-id 2>&1 || true")
+            header = f"--header 'X-aws-ec2-metadata-token: {self.token(ip)}'"
+            self.assertEqual(ssh(ip, f"wget -qO- {header} {IMDS}/meta-data/instance-id"), self.guarded)
             wait_until("both answers on the wire", lambda: len(answers()) >= 2, 20)
             seen = answers()
         token = {ttl for ttl, text in seen if b"token-ttl-seconds" in text}

@@ -68,7 +68,11 @@ fn the_host_is_no_part_of_a_segment() {
     let mut world = World::new();
     let vpc = TestVpc::new(1);
     world.become_wanted(&[&vpc]);
-    assert_eq!(must("ip -6 -o address | grep karri-t0 || true"), "", "no link of ours speaks IPv6");
+    assert_eq!(
+        must("ip -6 -o address | grep karri-t0 || true"),
+        "",
+        "no link of a segment or of a router speaks IPv6"
+    );
     let (a, outside) = (Guest::plug(&vpc, "a"), world.outside());
     let bridge = must("ip -o link show karri-t0.101 | grep -o 'ether [^ ]*' | cut -d' ' -f2");
     a.must(&format!("ip neigh replace 10.0.0.1 lladdr {} dev eth0", bridge.trim()));

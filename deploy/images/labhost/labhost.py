@@ -22,7 +22,7 @@ import tempfile
 import time
 
 MEMORY_MIB = 384
-# As nodes give to guests that are emulated: whatever a processor may have beyond is slow there.
+# What a processor may have beyond is slow where it is emulated.
 CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+lahf-lm,-svm"
 PROGRAMS_BYTES = 512 << 20  # as large for all, or memory would not fit
 BOOT_SECONDS = 180
@@ -33,6 +33,11 @@ VLAN = 0x8100
 
 def qemu_version():
     return subprocess.run(["qemu-system-x86_64", "--version"], check=True, capture_output=True, text=True).stdout
+
+
+def remembered_by():
+    """What a memory must be restored by: the kernel in it has been fitted to the processor."""
+    return f"{qemu_version()}{CPU}\n"
 
 
 def wait_until(what, is_so, seconds=BOOT_SECONDS):
@@ -101,7 +106,7 @@ class Host:
         self.port = self.directory / f"host{number}.port"
         images = pathlib.Path(images)
         told = images / "labhost.qemu"
-        self.restored = not fresh and told.exists() and told.read_text() == qemu_version()
+        self.restored = not fresh and told.exists() and told.read_text() == remembered_by()
         programs = programs or Programs(self.directory / f"host{number}.programs", {})
         self.packed_bytes = programs.packed_bytes
         command = ["qemu-system-x86_64", "-name", f"labhost{number}", "-M", "pc", "-accel", "tcg,tb-size=96", "-cpu", CPU, "-smp",
@@ -242,7 +247,7 @@ def write_memory(images):
             path = pathlib.Path(images, ".labhost.memory.new")
             host.memory(path)
             path.rename(pathlib.Path(images, "labhost.memory"))
-            pathlib.Path(images, "labhost.qemu").write_text(qemu_version())
+            pathlib.Path(images, "labhost.qemu").write_text(remembered_by())
         finally:
             host.stop()
 

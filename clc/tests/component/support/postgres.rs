@@ -134,7 +134,7 @@ async fn create(template: Option<String>) -> NewDatabase {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let server = SERVER.get_or_init(start);
         let name = format!("test_{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        // Files that are copied cost half of what rows do that are logged, and have what connections look up first.
+        // Files that are copied cost half of what rows do that are logged, and have what connections look up first (PostgreSQL 15).
         let mut arguments = vec!["--strategy=file_copy", name.as_str()];
         arguments.extend(template.iter().flat_map(|template| ["-T", template]));
         assert!(server.run("createdb", &arguments), "createdb: {}", server.log());
