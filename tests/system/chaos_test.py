@@ -6,6 +6,7 @@ The guests are real domains with a disk that halts at its first instruction: wha
 controllers, and fifty emulated boots would cost minutes. KARRI_CHAOS_IMAGE=tiny boots them all the same.
 """
 
+import functools
 import json
 import os
 import random
@@ -13,6 +14,7 @@ import signal
 import time
 import unittest
 
+import botocore.config
 from books import Books
 from real_cloud import KILLED, RealCloud, wait_until
 
@@ -59,8 +61,8 @@ class Chaos(unittest.TestCase):
         disk.write_bytes(HALT.ljust(1 << 20, b"\0"))
         return json.loads(cloud.karri("image", "import", str(disk), "--name", "halt", "--output", "json"))["image_id"]
 
+    @functools.cache
     def client(self):
-        import botocore.config
         return cloud.boto3(config=botocore.config.Config(retries={"max_attempts": 1}, connect_timeout=2, read_timeout=10))
 
     def insist(self, what, call):
