@@ -83,10 +83,7 @@ class FullDisk(unittest.TestCase):
         cls.capacity = {False: wait_until("the node is there", capacity)}
 
     def setUp(self):
-        # That of the test before, if it has left one: a boot takes seconds.
-        running = [one for one in getattr(cloud, "launched", ()) if state(ec2, one) == "running"]
-        [self.lives] = running[:1] or cloud.launch(ec2, KeyName="disk")
-        wait_state(ec2, self.lives, "running")
+        self.lives = cloud.running_guest(ec2, KeyName="disk")
         self.ip = instance(ec2, self.lives)["PrivateIpAddress"]
         ssh(self.ip, key, "sync")
         self.capacity.setdefault(True, capacity())  # with one that lives

@@ -88,12 +88,11 @@ def launch(**more):
     return one
 
 
-def terminate(guests):
-    ec2.terminate_instances(InstanceIds=guests)
-    for one in guests:
-        wait_state(ec2, one, "terminated")
-        assert one not in domains(), "the domain of a terminated instance is still there"
-        assert not list(cloud.state_dir.glob(f"nc*/instances/{one}/disk*")), "a disk of a terminated instance is still there"
+def terminate(one):
+    ec2.terminate_instances(InstanceIds=[one])
+    wait_state(ec2, one, "terminated")
+    assert one not in domains(), "the domain of a terminated instance is still there"
+    assert not list(cloud.state_dir.glob(f"nc*/instances/{one}/disk*")), "a disk of a terminated instance is still there"
 
 
 class SharedGuests(unittest.TestCase):
@@ -106,9 +105,9 @@ class SharedGuests(unittest.TestCase):
     def setUpClass(cls):
         cls.one = launch(UserData=cls.USER_DATA.decode(),
                          BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 3}}])
-        cls.addClassCleanup(terminate, [cls.one])
+        cls.addClassCleanup(terminate, cls.one)
         cls.guarded = launch(UserData=cls.BYTES, MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 3})
-        cls.addClassCleanup(terminate, [cls.guarded])
+        cls.addClassCleanup(terminate, cls.guarded)
         for guest in (cls.one, cls.guarded):
             wait_state(ec2, guest, "running")
 
@@ -176,7 +175,7 @@ class SharedGuests(unittest.TestCase):
 class Guests(unittest.TestCase):
     def launch(self, **more):
         one = launch(**more)
-        self.addCleanup(terminate, [one])
+        self.addCleanup(terminate, one)
         wait_state(ec2, one, "running")
         return one
 

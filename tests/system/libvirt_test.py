@@ -39,18 +39,11 @@ def log_lines(message):
 
 class Restart(unittest.TestCase):
     def setUp(self):
-        self.one = self.running_guest()
+        self.one = cloud.running_guest(ec2, KeyName="libvirt")
         self.ip = instance(ec2, self.one)["PrivateIpAddress"]
         self.born = self.boot_id()
         self.connections, self.broken = log_lines("connected to libvirt"), log_lines("guests cannot be seen")
         self.pids = cloud.children()
-
-    def running_guest(self):
-        """That of the test before, if it has left one: a boot takes seconds."""
-        running = [one for one in getattr(cloud, "launched", ()) if state(ec2, one) == "running"]
-        [one] = running[:1] or cloud.launch(ec2, KeyName="libvirt")
-        wait_state(ec2, one, "running")
-        return one
 
     def tearDown(self):
         if not libvirt.answers():  # the test has failed in between
